@@ -1,0 +1,39 @@
+"""Cancel a batch-calling job for ever: no new call starts, nothing is lost, and it can be proved."""
+
+from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.errors import (
+    AlreadyTerminal,
+    BatchCancelError,
+    CancelFailed,
+    JobNotFound,
+    UnknownJobStatus,
+)
+from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus, Removal
+from batch_cancel.use_cases.cancel import (
+    cancel_job,
+    cancel_job_async,
+    cancel_rows,
+    cancel_rows_async,
+    remove_deferred,
+    remove_deferred_async,
+)
+
+__all__ = [
+    "AlreadyTerminal",
+    "BatchCancelError",
+    "CancelFailed",
+    "CancelResult",
+    "Cancellation",
+    "ContactStatus",
+    "JobKey",
+    "JobNotFound",
+    "JobStatus",
+    "Removal",
+    "UnknownJobStatus",
+    "cancel_job",
+    "cancel_job_async",
+    "cancel_rows",
+    "cancel_rows_async",
+    "remove_deferred",
+    "remove_deferred_async",
+]

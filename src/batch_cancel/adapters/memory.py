@@ -1,0 +1,482 @@
+"""
+A store and a scheduler in memory: for your tests, and for trying things out.
+
+They are a product, not a stub: they keep the same promises as the real adapters and pass the same
+tests. A transaction works on a draft that is written down on a clean exit only; a transaction
+inside a transaction is a savepoint. One transaction runs at a time, which is stricter than a
+database: a race that a database would show does not happen here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import ChainMap
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType, TracebackType
+from typing import Final
+from uuid import uuid4
+
+import attrs
+
+from batch_cancel.domain import deferred
+from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain.errors import shown
+from batch_cancel.domain.model import (
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+    Removal,
+)
+
+_NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
+
+
+@attrs.frozen
+class _Row:
+    """One job and all that belongs to it; replaced whole, never changed."""
+
+    status: str | None
+    deferred_id: str | None
+    contacts: Mapping[str, str | None] = _NO_CONTACTS
+    cancellation: CancellationRecord | None = None
+
+
+_Rows = MutableMapping[JobKey, _Row]
+
+
+def _job(key: JobKey, row: _Row) -> Job:
+    return Job(key, row.status, row.deferred_id, datetime.now(UTC), row.cancellation)
+
+
+class _Seeds:
+    """The plain methods with which a test fills a store and looks into it."""
+
+    def __init__(self) -> None:
+        self._committed: dict[JobKey, _Row] = {}
+
+    def add_job(
+        self,
+        id: str,  # noqa: A002  # The reference table's name for it.
+        status: str | None = "scheduled",
+        organization_id: str | None = None,
+        deferred_id: str | None = None,
+    ) -> None:
+        """
+        Add a job.
+
+        Arguments:
+            id: the job's id.
+            status: any status, known or not.
+            organization_id: whose job it is; None for a job of no organization.
+            deferred_id: the id of its deferred start; None if it has none.
+
+        Raises:
+            ValueError: there is such a job already.
+        """
+        key = JobKey(id, organization_id)
+        if key in self._committed:
+            msg = f"there is a job {shown(id)} in this organization already"
+            raise ValueError(msg)
+        self._committed[key] = _Row(status, deferred_id)
+
+    def add_contacts(
+        self,
+        job_id: str,
+        contacts: Mapping[str, str | None],
+        organization_id: str | None = None,
+    ) -> None:
+        """
+        Add contacts to a job.
+
+        Arguments:
+            job_id: the job's id.
+            contacts: the status, known or not, by contact id.
+            organization_id: whose job it is.
+
+        Raises:
+            LookupError: there is no such job.
+        """
+        key = JobKey(job_id, organization_id)
+        row = self._committed.get(key)
+        if row is None:
+            msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
+            raise LookupError(msg)
+        self._committed[key] = attrs.evolve(row, contacts={**row.contacts, **contacts})
+
+    def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
+        """Give the job as last committed; None if there is none."""
+        key = JobKey(job_id, organization_id)
+        row = self._committed.get(key)
+        return None if row is None else _job(key, row)
+
+    def contacts(
+        self, job_id: str, organization_id: str | None = None
+    ) -> dict[str, str | None]:
+        """Give the status by contact id of a job, as last committed; empty if there is none."""
+        row = self._committed.get(JobKey(job_id, organization_id))
+        return {} if row is None else dict(row.contacts)
+
+
+@attrs.frozen
+class _Jobs:
+    rows: _Rows
+
+    def lock(self, key: JobKey) -> Job | None:
+        row = self.rows.get(key)
+        return None if row is None else _job(key, row)
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        self.rows[job.key] = attrs.evolve(
+            self.rows[job.key], status=JobStatus.CANCELLED.value, cancellation=record
+        )
+
+
+@attrs.frozen
+class _AsyncJobs:
+    rows: _Rows
+
+    async def lock(self, key: JobKey) -> Job | None:
+        row = self.rows.get(key)
+        return None if row is None else _job(key, row)
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        self.rows[job.key] = attrs.evolve(
+            self.rows[job.key], status=JobStatus.CANCELLED.value, cancellation=record
+        )
+
+
+@attrs.frozen
+class _Contacts:
+    rows: _Rows
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        row = self.rows[key]
+        changed = {
+            contact_id: ContactStatus.CANCELLED.value
+            for contact_id, status in row.contacts.items()
+            if status in statuses
+        }
+        self.rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
+        return len(changed)
+
+
+@attrs.frozen
+class _AsyncContacts:
+    rows: _Rows
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        row = self.rows[key]
+        changed = {
+            contact_id: ContactStatus.CANCELLED.value
+            for contact_id, status in row.contacts.items()
+            if status in statuses
+        }
+        self.rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
+        return len(changed)
+
+
+@attrs.frozen
+class _Removals:
+    rows: _Rows
+
+    def settle(self, record: CancellationRecord, removal: Removal) -> None:
+        row = self.rows[record.key]
+        if row.cancellation == record:
+            self.rows[record.key] = attrs.evolve(
+                row, cancellation=attrs.evolve(record, removal=removal)
+            )
+
+
+@attrs.frozen
+class _AsyncRemovals:
+    rows: _Rows
+
+    async def settle(self, record: CancellationRecord, removal: Removal) -> None:
+        row = self.rows[record.key]
+        if row.cancellation == record:
+            self.rows[record.key] = attrs.evolve(
+                row, cancellation=attrs.evolve(record, removal=removal)
+            )
+
+
+@attrs.frozen
+class MemoryRepositories:
+    """What one transaction of a memory store can reach."""
+
+    jobs: _Jobs
+    contacts: _Contacts
+    removals: _Removals
+
+
+@attrs.frozen
+class AsyncMemoryRepositories:
+    """What one transaction of a memory store can reach."""
+
+    jobs: _AsyncJobs
+    contacts: _AsyncContacts
+    removals: _AsyncRemovals
+
+
+class _Turn:
+    """Whose turn it is; the thread that has it may take it again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+
+class _AsyncTurn:
+    """Whose turn it is; the task that has it may take it again."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._owner: asyncio.Task[object] | None = None
+        self._depth = 0
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # A store outlives a test's event loop; its lock can't.
+            self._loop, self._lock = loop, asyncio.Lock()
+            self._owner, self._depth = None, 0
+        if self._owner is not asyncio.current_task():
+            await self._lock.acquire()
+            self._owner = asyncio.current_task()
+        self._depth += 1
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._owner = None
+            self._lock.release()
+
+
+class MemoryStore(_Seeds):
+    """
+    Jobs, contacts and cancellation records in memory: a unit of work.
+
+    Threads take turns. A `begin` within a `begin` is a savepoint. Fill the store before its
+    transactions start: `add_job` and `add_contacts` do not wait for their turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = _Turn()
+        self._top: _Rows = self._committed
+
+    @contextmanager
+    def begin(self) -> Iterator[MemoryRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with self._turn:
+            below = self._top
+            written: dict[JobKey, _Row] = {}
+            self._top = draft = ChainMap(written, below)
+            try:
+                yield MemoryRepositories(_Jobs(draft), _Contacts(draft), _Removals(draft))
+                below.update(written)
+            finally:
+                self._top = below
+
+
+class AsyncMemoryStore(_Seeds):
+    """
+    Jobs, contacts and cancellation records in memory: a unit of work.
+
+    Tasks take turns. A `begin` within a `begin` is a savepoint. Fill the store before its
+    transactions start: `add_job` and `add_contacts` do not wait for their turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = _AsyncTurn()
+        self._top: _Rows = self._committed
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncMemoryRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        async with self._turn:
+            below = self._top
+            written: dict[JobKey, _Row] = {}
+            self._top = draft = ChainMap(written, below)
+            try:
+                yield AsyncMemoryRepositories(
+                    _AsyncJobs(draft), _AsyncContacts(draft), _AsyncRemovals(draft)
+                )
+                below.update(written)
+            finally:
+                self._top = below
+
+
+def _fires_at(entry: tuple[str, Deferred]) -> datetime:
+    return entry[1].at or datetime.max.replace(tzinfo=UTC)
+
+
+class _DeferredStarts:
+    """The deferred starts of a scheduler in memory; every step is one step for all threads."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Deferred] = {}
+        self._lock = threading.Lock()
+
+    def waiting(self) -> set[str]:
+        """Give the ids of the deferred starts that wait to fire."""
+        with self._lock:
+            return {
+                deferred_id
+                for deferred_id, start in self._by_id.items()
+                if start.state is DeferredState.DUE
+            }
+
+    def _schedule(self, deferred_id: str, at: datetime, payload: bytes) -> bool:
+        deferred.check_schedulable(deferred_id, at)
+        with self._lock:
+            return self._put(
+                deferred_id, deferred.schedule(self._by_id.get(deferred_id), at, payload)
+            )
+
+    def _cancel(self, deferred_id: str, operation_id: str) -> bool:
+        with self._lock:
+            self._put(deferred_id, deferred.cancel(self._by_id.get(deferred_id), operation_id))
+            return deferred.was_removed_by(self._by_id[deferred_id], operation_id)
+
+    def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        now = datetime.now(UTC)
+        claimed: list[Claimed] = []
+        with self._lock:
+            for deferred_id, start in sorted(self._by_id.items(), key=_fires_at):
+                if len(claimed) >= limit:
+                    break
+                token = uuid4().hex
+                if self._put(deferred_id, deferred.claim(start, now, token, now + lease)):
+                    claimed.append(Claimed(deferred_id, start.payload, token))
+        return claimed
+
+    def _ack(self, deferred_id: str, token: str) -> bool:
+        with self._lock:
+            return self._put(
+                deferred_id, deferred.acknowledge(self._by_id.get(deferred_id), token)
+            )
+
+    def _put(self, deferred_id: str, start: Deferred | None) -> bool:
+        if start is None:
+            return False
+        self._by_id[deferred_id] = start
+        return True
+
+
+class Answer:
+    """
+    A bool that may also be awaited.
+
+    The asyncio scheduler answers `schedule` with it: code written for a scheduler on a network
+    awaits the answer, a test that only seeds need not.
+    """
+
+    def __init__(self, value: bool) -> None:  # noqa: FBT001  # The value is the whole object.
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return self._value
+
+    def __await__(self) -> Generator[None, None, bool]:
+        yield from ()
+        return self._value
+
+
+class MemoryScheduler(_DeferredStarts):
+    """Deferred starts in memory."""
+
+    def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
+        """
+        Schedule a start, or move one that still waits.
+
+        Arguments:
+            deferred_id: its id.
+            at: when to fire, an aware datetime.
+            payload: what whoever claims it is given.
+
+        Returns:
+            False if the id was ever cancelled, handed out or finished: then nothing changed.
+        """
+        return self._schedule(deferred_id, at, payload)
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the deferred start back, for ever.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+        """
+        return self._cancel(deferred_id, operation_id)
+
+    def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        """
+        Take the starts that are due, each for the time of `lease`.
+
+        A start that is not acknowledged within its lease is handed out again.
+        """
+        return self._claim(limit, lease)
+
+    def ack(self, deferred_id: str, token: str) -> bool:
+        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        return self._ack(deferred_id, token)
+
+
+class AsyncMemoryScheduler(_DeferredStarts):
+    """Deferred starts in memory."""
+
+    def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> Answer:
+        """
+        Schedule a start, or move one that still waits; done at once, awaited or not.
+
+        Arguments:
+            deferred_id: its id.
+            at: when to fire, an aware datetime.
+            payload: what whoever claims it is given.
+
+        Returns:
+            False if the id was ever cancelled, handed out or finished: then nothing changed.
+        """
+        return Answer(self._schedule(deferred_id, at, payload))
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the deferred start back, for ever.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+        """
+        return self._cancel(deferred_id, operation_id)
+
+    async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        """
+        Take the starts that are due, each for the time of `lease`.
+
+        A start that is not acknowledged within its lease is handed out again.
+        """
+        return self._claim(limit, lease)
+
+    async def ack(self, deferred_id: str, token: str) -> bool:
+        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        return self._ack(deferred_id, token)

@@ -1,0 +1,232 @@
+"""
+What cancelling does, as pure functions.
+
+Rule 1: every decision about a cancellation is made here. Use cases and adapters carry out, they
+        never decide.
+Rule 2: nothing here waits, reads a clock or knows a store. Same arguments, same answer.
+Rule 3: a live job (scheduled, pending, running) is cancelled; a terminal one is refused, unless it
+        was this very operation that cancelled it; an unknown one fails closed.
+Rule 4: a deferred start is removed only for a scheduled job that has one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+import attrs
+from attrs import validators
+
+from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
+from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
+    ID_BYTES_MAX,
+    TEXT_BYTES_MAX,
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+    Removal,
+    is_storable,
+)
+
+
+def _is_text_of(bytes_max: int) -> object:
+    def check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+        if not is_storable(value, bytes_max):
+            msg = f"{attribute.name} must be 1 to {bytes_max} bytes of UTF-8 without NUL"
+            raise ValueError(msg)
+
+    return validators.and_(validators.instance_of(str), check)
+
+
+@attrs.frozen
+class CancelRequest:
+    """
+    One caller's wish to cancel one job.
+
+    Arguments:
+        key: the job.
+        operation_id: names the wish; a retry carries the same one. At most 1024 bytes.
+        actor: who asks. At most 4096 bytes.
+        reason: why. At most 4096 bytes.
+
+    Raises:
+        TypeError: an argument that is no text.
+        ValueError: a text that is empty, too long, or that no store can hold.
+    """
+
+    key: JobKey
+    operation_id: str = attrs.field(validator=_is_text_of(ID_BYTES_MAX))
+    actor: str | None = attrs.field(
+        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX))
+    )
+    reason: str | None = attrs.field(
+        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX))
+    )
+
+
+@attrs.frozen
+class CancelPlan:
+    """
+    What is to be done to a live job: cancel its contacts, then mark it.
+
+    Arguments:
+        request: the wish.
+        job: the job, as read under its lock.
+        previous_status: its status, known to be a live one.
+        contact_statuses: the contacts to cancel.
+        removal: PENDING if a deferred start is to be removed after the commit.
+    """
+
+    request: CancelRequest
+    job: Job
+    previous_status: JobStatus
+    contact_statuses: frozenset[ContactStatus]
+    removal: Removal
+
+    def record(self, contacts_cancelled: int) -> CancellationRecord:
+        """Give the record of this plan carried out, with the number of contacts it changed."""
+        return CancellationRecord(
+            operation_id=self.request.operation_id,
+            key=self.job.key,
+            previous_status=self.previous_status,
+            contacts_cancelled=contacts_cancelled,
+            actor=self.request.actor,
+            reason=self.request.reason,
+            cancelled_at=self.job.locked_at,
+            deferred_id=self.job.deferred_id,
+            removal=self.removal,
+        )
+
+
+@attrs.frozen
+class Cancellation:
+    """
+    A cancellation in the database, its deferred start perhaps still to be removed.
+
+    Arguments:
+        record: what was written.
+        replayed: True if this operation had already cancelled the job before.
+    """
+
+    record: CancellationRecord
+    replayed: bool
+
+
+@attrs.frozen
+class CancelResult:
+    """
+    The answer to a cancel that succeeded.
+
+    Arguments:
+        batch_job_id: the job's id, as the store spells it.
+        previous_status: its status before.
+        contacts_cancelled: how many contacts this cancellation changed.
+        removal: what became of the deferred start.
+        operation_id: names this cancellation; the caller's, or generated.
+        cancelled_at: when, by the store's clock, in UTC.
+        replayed: True if this operation had already cancelled the job before.
+    """
+
+    batch_job_id: str
+    previous_status: JobStatus
+    contacts_cancelled: int
+    removal: Removal
+    operation_id: str
+    cancelled_at: datetime
+    replayed: bool
+
+    @property
+    def redis_job_cancelled(self) -> bool:
+        """Whether this cancellation itself removed the deferred start, confirmed."""
+        return self.removal is Removal.REMOVED
+
+    @property
+    def message(self) -> str:
+        """The contract's sentence for the status that the job was cancelled from."""
+        match self.previous_status:
+            case JobStatus.SCHEDULED:
+                return "Scheduled job cancelled successfully"
+            case JobStatus.PENDING:
+                return "Pending job cancelled successfully"
+            case JobStatus.RUNNING:
+                return "Job was already running - cancelled remaining contacts"
+            case JobStatus.COMPLETED | JobStatus.FAILED | JobStatus.CANCELLED:
+                msg = f"no job is ever cancelled from {self.previous_status}"
+                raise ValueError(msg)
+            case _:
+                assert_never(self.previous_status)
+
+
+def plan_cancellation(request: CancelRequest, job: Job | None) -> CancelPlan | CancellationRecord:
+    """
+    Decide what a cancel does to the job it found.
+
+    Arguments:
+        request: the wish.
+        job: the job as read under its lock; None if there is none.
+
+    Returns:
+        the plan to carry out; or, if this operation has already cancelled the job, its record.
+
+    Raises:
+        JobNotFound: there is no such job.
+        AlreadyTerminal: the job has ended, or another operation has cancelled it.
+        UnknownJobStatus: the job's status is not one of the six.
+    """
+    if job is None:
+        raise JobNotFound(request.key)
+    try:
+        status = JobStatus(job.status)  # type: ignore[arg-type]  # None is no status: ValueError
+    except ValueError:
+        raise UnknownJobStatus(job.key, job.status) from None
+    match status:
+        case JobStatus.SCHEDULED:
+            removal = Removal.ABSENT if job.deferred_id is None else Removal.PENDING
+        case JobStatus.PENDING | JobStatus.RUNNING:
+            removal = Removal.NOT_APPLICABLE
+        case JobStatus.CANCELLED:
+            record = job.cancellation
+            if record is not None and record.operation_id == request.operation_id:
+                return record
+            raise AlreadyTerminal(job.key, status, record)
+        case JobStatus.COMPLETED | JobStatus.FAILED:
+            raise AlreadyTerminal(job.key, status)
+        case _:
+            assert_never(status)
+    return CancelPlan(request, job, status, CANCELLABLE_CONTACTS, removal)
+
+
+def removal_of(answer: object) -> Removal:
+    """
+    Read a scheduler's answer: True is removed, False is absent, anything else confirms nothing.
+
+    The port promises a bool; an adapter that breaks the promise must not pass for a confirmation.
+    """
+    if answer is True:
+        return Removal.REMOVED
+    if answer is False:
+        return Removal.ABSENT
+    return Removal.PENDING
+
+
+def conclude(cancellation: Cancellation, removal: Removal) -> CancelResult:
+    """
+    Give the answer to a cancel.
+
+    Arguments:
+        cancellation: what is in the database.
+        removal: what became of the deferred start, as known now.
+    """
+    record = cancellation.record
+    return CancelResult(
+        batch_job_id=record.key.batch_job_id,
+        previous_status=record.previous_status,
+        contacts_cancelled=record.contacts_cancelled,
+        removal=removal,
+        operation_id=record.operation_id,
+        cancelled_at=record.cancelled_at,
+        replayed=cancellation.replayed,
+    )

@@ -1,0 +1,188 @@
+"""
+Why a cancellation was not carried out.
+
+Rule 1: every error says whether anything changed. All but `CancelFailed` and `StoreFailed` with the
+        outcome "unknown" mean: nothing.
+Rule 2: `detail` is what a client of the API is told, in the contract's exact words. The message
+        (`str(error)`) is for the operator: what happened, on which id, what to do.
+Rule 3: no message holds a secret, a connection string or a phone number. Ids are shown through
+        `repr` and cut.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Final, Literal
+
+import attrs
+
+from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus
+
+_SHOWN_CHARACTERS_MAX: Final = 80
+
+FAILED_DETAIL: Final = "Failed to cancel batch job"
+"""What a client is told of every failure that is not his own; nothing else."""
+
+Outcome = Literal["unchanged", "unknown"]
+
+
+def shown(text: object) -> str:
+    """Give `text` as an operator may see it: quoted, escaped, and cut when it is long."""
+    if isinstance(text, str) and len(text) > _SHOWN_CHARACTERS_MAX:
+        return f"{text[:_SHOWN_CHARACTERS_MAX]!r}... ({len(text)} characters)"
+    return repr(text)
+
+
+class BatchCancelError(Exception):
+    """The cancellation was not carried out."""
+
+    code: ClassVar[str]
+    """A stable name for programs."""
+
+    http_status: ClassVar[int]
+    """The HTTP status that says this."""
+
+    retryable: bool = False
+    """Whether the same call may succeed later without anybody repairing anything."""
+
+    @property
+    def detail(self) -> str:
+        """What a client of the API is told."""
+        return FAILED_DETAIL
+
+
+@attrs.define(eq=False)
+class JobNotFound(BatchCancelError):
+    """There is no such job in this organization."""
+
+    key: JobKey
+
+    code: ClassVar[str] = "job_not_found"
+    http_status: ClassVar[int] = 404
+
+    @property
+    def detail(self) -> str:
+        """What a client of the API is told."""
+        return "Batch job not found"
+
+    def __str__(self) -> str:
+        return f"there is no batch job {shown(self.key.batch_job_id)} in this organization"
+
+
+@attrs.define(eq=False)
+class AlreadyTerminal(BatchCancelError):
+    """The job has already ended, so there is nothing to cancel."""
+
+    key: JobKey
+    status: JobStatus
+    cancellation: CancellationRecord | None = None
+    """The record of the cancellation, if this library cancelled the job and the store kept it."""
+
+    code: ClassVar[str] = "already_terminal"
+    http_status: ClassVar[int] = 400
+
+    @property
+    def cancelled_at(self) -> datetime | None:
+        """When the job was cancelled (UTC); None unless it was cancelled by this library."""
+        return self.cancellation.cancelled_at if self.cancellation else None
+
+    @property
+    def contacts_cancelled(self) -> int | None:
+        """How many contacts that changed; None unless it was cancelled by this library."""
+        return self.cancellation.contacts_cancelled if self.cancellation else None
+
+    @property
+    def previous_status(self) -> JobStatus | None:
+        """The status it was cancelled from; None unless it was cancelled by this library."""
+        return self.cancellation.previous_status if self.cancellation else None
+
+    @property
+    def detail(self) -> str:
+        """What a client of the API is told."""
+        return f"Cannot cancel job in '{self.status}' status"
+
+    def __str__(self) -> str:
+        what = f"batch job {shown(self.key.batch_job_id)} is already {self.status}"
+        if self.cancellation is None:
+            return what
+        return (
+            f"{what}: cancelled at {self.cancellation.cancelled_at.isoformat()} "
+            f"from {self.cancellation.previous_status}, "
+            f"{self.cancellation.contacts_cancelled} contacts"
+        )
+
+
+@attrs.define(eq=False)
+class UnknownJobStatus(BatchCancelError):
+    """The job has a status that this library does not know; nothing was changed."""
+
+    key: JobKey
+    status: str | None
+
+    code: ClassVar[str] = "unknown_job_status"
+    http_status: ClassVar[int] = 500
+
+    def __str__(self) -> str:
+        return (
+            f"batch job {shown(self.key.batch_job_id)} has the status {shown(self.status)}, which "
+            f"is none of {', '.join(JobStatus)}; nothing was changed"
+        )
+
+
+@attrs.define(eq=False)
+class CancelFailed(BatchCancelError):
+    """
+    The cancellation failed.
+
+    `outcome` is "unchanged" if nothing was changed, "unknown" if it may have been carried out: then
+    ask again with the same operation id.
+    """
+
+    key: JobKey
+    reason: str
+    outcome: Outcome = "unchanged"
+    retryable: bool = False
+
+    code: ClassVar[str] = "cancel_failed"
+    http_status: ClassVar[int] = 500
+
+    def __str__(self) -> str:
+        state = {
+            "unchanged": "nothing was changed",
+            "unknown": "it may have been cancelled: retry with the same operation id",
+        }[self.outcome]
+        return f"batch job {shown(self.key.batch_job_id)}: {self.reason}; {state}"
+
+
+@attrs.define(eq=False)
+class StoreFailed(BatchCancelError):
+    """
+    A store could not do what a port asked of it.
+
+    Adapters raise it from their driver's errors; the use cases turn it into `CancelFailed`, which
+    knows the job.
+    """
+
+    reason: str
+    outcome: Outcome = "unchanged"
+    retryable: bool = False
+
+    code: ClassVar[str] = "store_failed"
+    http_status: ClassVar[int] = 500
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(eq=False)
+class SchedulerUnavailable(BatchCancelError):
+    """The scheduler gave no answer within its budget; what it did is not known."""
+
+    reason: str
+
+    code: ClassVar[str] = "scheduler_unavailable"
+    http_status: ClassVar[int] = 500
+    retryable: bool = attrs.field(default=True, init=False)
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,194 @@
+"""
+What there is to cancel: jobs, contacts, their statuses, and the record a cancellation leaves.
+
+Rule 1: a status is known or it is not. What is not known is never guessed at and never changed.
+Rule 2: the contacts a cancel may touch are an allow-list of five statuses, never "everything that
+        is not terminal": a status invented tomorrow is left alone.
+Rule 3: a job is named by its id and its organization together; no organization (`None`) is a value
+        of its own and never a wildcard.
+
+The statuses are the wire strings of the batch-calling API; their bytes matter.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import attrs
+from attrs import validators
+
+ID_BYTES_MAX: Final = 1024
+"""The longest id of a job, an organization or an operation, in bytes of UTF-8."""
+
+TEXT_BYTES_MAX: Final = 4096
+"""The longest actor or reason kept with a cancellation, in bytes of UTF-8."""
+
+
+class JobStatus(StrEnum):
+    """The status of a batch job."""
+
+    SCHEDULED = "scheduled"
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ContactStatus(StrEnum):
+    """The status of one contact of a batch job."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    NO_ANSWER = "no_answer"
+    BUSY = "busy"
+    TIMEOUT = "timeout"
+    DIALING = "dialing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    INVALID_NUMBER = "invalid_number"
+    CARRIER_ERROR = "carrier_error"
+    CANCELLED = "cancelled"
+
+
+CANCELLABLE_CONTACTS: Final = frozenset(
+    {
+        ContactStatus.PENDING,
+        ContactStatus.QUEUED,
+        ContactStatus.NO_ANSWER,
+        ContactStatus.BUSY,
+        ContactStatus.TIMEOUT,
+    }
+)
+"""Not yet called, or to be called again: the only contacts that a cancel changes."""
+
+TERMINAL_CONTACTS: Final = frozenset(
+    {
+        ContactStatus.COMPLETED,
+        ContactStatus.FAILED,
+        ContactStatus.BLOCKED,
+        ContactStatus.INVALID_NUMBER,
+        ContactStatus.CARRIER_ERROR,
+        ContactStatus.CANCELLED,
+    }
+)
+"""Finished for ever: never changed again by anything."""
+
+
+class Removal(StrEnum):
+    """What became of the job's deferred start."""
+
+    REMOVED = "removed"
+    """This cancellation took it back before it fired, and that was confirmed."""
+
+    ABSENT = "absent"
+    """There was none to take back: never scheduled, already fired, or removed by another."""
+
+    PENDING = "pending"
+    """The scheduler has not confirmed anything yet; the removal is owed."""
+
+    NOT_APPLICABLE = "not_applicable"
+    """The job was not waiting for a deferred start."""
+
+
+def is_storable(text: str, bytes_max: int) -> bool:
+    """Tell whether every store can hold `text`: 1 to `bytes_max` bytes of UTF-8 without NUL."""
+    if not 0 < len(text) <= bytes_max or "\0" in text:
+        return False
+    try:
+        return len(text.encode()) <= bytes_max
+    except UnicodeEncodeError:  # A lone surrogate: no UTF-8 text, so no id of any store.
+        return False
+
+
+@attrs.frozen
+class JobKey:
+    """
+    The name of a job: its id, within its organization.
+
+    Arguments:
+        batch_job_id: any text; one that no store can hold names no job.
+        organization_id: the owning organization; None for jobs that have none.
+    """
+
+    batch_job_id: str = attrs.field(validator=validators.instance_of(str))
+    organization_id: str | None = attrs.field(
+        default=None, validator=validators.optional(validators.instance_of(str))
+    )
+
+    @property
+    def can_exist(self) -> bool:
+        """Whether any store could hold a job of this name; if not, there is no such job."""
+        return is_storable(self.batch_job_id, ID_BYTES_MAX) and (
+            self.organization_id is None or is_storable(self.organization_id, ID_BYTES_MAX)
+        )
+
+
+def _is_aware(_: object, attribute: attrs.Attribute[datetime], value: datetime) -> None:
+    if value.utcoffset() is None:
+        msg = f"{attribute.name} must be an aware datetime, got {value!r}"
+        raise ValueError(msg)
+
+
+@attrs.frozen
+class CancellationRecord:
+    """
+    What a cancellation leaves behind, written in its own transaction.
+
+    It is the audit entry, the answer to a retry of the same operation, and the note that a
+    removal is still owed, in one.
+
+    Arguments:
+        operation_id: names this cancellation; a retry carries the same one.
+        key: the job.
+        previous_status: the job's status before.
+        contacts_cancelled: how many contacts this cancellation changed.
+        actor: who asked, as the caller names him.
+        reason: why, in the caller's words.
+        cancelled_at: when, by the store's clock, in UTC.
+        deferred_id: the id of the job's deferred start, as read under the job's lock.
+        removal: what became of that deferred start, as far as is known.
+    """
+
+    operation_id: str
+    key: JobKey
+    previous_status: JobStatus
+    contacts_cancelled: int = attrs.field(
+        validator=validators.and_(validators.instance_of(int), validators.ge(0))
+    )
+    actor: str | None = attrs.field(repr=False)  # May name a person: kept out of logs.
+    reason: str | None = attrs.field(repr=False)
+    cancelled_at: datetime = attrs.field(
+        validator=validators.and_(validators.instance_of(datetime), _is_aware)
+    )
+    deferred_id: str | None
+    removal: Removal
+
+    @property
+    def deferred_id_owed(self) -> str | None:
+        """The deferred start that is still to be removed; None if nothing is owed."""
+        return self.deferred_id if self.removal is Removal.PENDING else None
+
+
+@attrs.frozen
+class Job:
+    """
+    A job as read under its lock.
+
+    Arguments:
+        key: its name, as the store spells it.
+        status: its status in the contract's spelling; anything else, None included, is unknown.
+        deferred_id: the id of its deferred start; None if it has none.
+        locked_at: the store's clock once the lock was held, an aware datetime.
+        cancellation: the record of its cancellation; None if there is none, or the store keeps
+            no records.
+    """
+
+    key: JobKey = attrs.field(validator=validators.instance_of(JobKey))
+    status: str | None
+    deferred_id: str | None
+    locked_at: datetime
+    cancellation: CancellationRecord | None = None

@@ -1,0 +1,200 @@
+"""
+What the library needs from the outside world, as small Protocols that speak the domain.
+
+An adapter need not import anything from here: fitting the shape is enough. Every port has an
+asyncio twin, `Async...`, with the same methods as coroutines.
+
+The minimum is `JobRepository`, `ContactRepository`, `Repositories` with `removals = None`, and
+`UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
+
+Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
+exception is treated as a fault that nobody understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Protocol
+
+from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
+from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey, Removal
+
+__all__ = [
+    "AsyncContactRepository",
+    "AsyncJobRepository",
+    "AsyncRemovalRepository",
+    "AsyncRepositories",
+    "AsyncScheduler",
+    "AsyncUnitOfWork",
+    "ContactRepository",
+    "JobRepository",
+    "RemovalRepository",
+    "Repositories",
+    "Scheduler",
+    "SchedulerUnavailable",
+    "StoreFailed",
+    "UnitOfWork",
+]
+
+
+class JobRepository(Protocol):
+    """The jobs, within one transaction."""
+
+    def lock(self, key: JobKey, /) -> Job | None:
+        """
+        Lock the job until the transaction ends, and read it as it is then.
+
+        The lock is scoped by organization: another organization's job is not there, and is not
+        locked. Whoever waits for the lock reads what its holder committed, not an older state.
+
+        Returns:
+            the job; None if this organization has no such job, or the store could hold no such id.
+        """
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        """Set the locked job's status to cancelled, and keep the record if records are kept."""
+
+
+class AsyncJobRepository(Protocol):
+    """The jobs, within one transaction."""
+
+    async def lock(self, key: JobKey, /) -> Job | None:
+        """
+        Lock the job until the transaction ends, and read it as it is then.
+
+        The lock is scoped by organization: another organization's job is not there, and is not
+        locked. Whoever waits for the lock reads what its holder committed, not an older state.
+
+        Returns:
+            the job; None if this organization has no such job, or the store could hold no such id.
+        """
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        """Set the locked job's status to cancelled, and keep the record if records are kept."""
+
+
+class ContactRepository(Protocol):
+    """The contacts, within one transaction."""
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+        """
+        Set to cancelled those contacts of the locked job whose status is in `statuses`.
+
+        Every other contact stays as it is, byte for byte. The statement sees what was committed
+        until the job's lock was granted.
+
+        Returns:
+            the number of contacts changed.
+        """
+
+
+class AsyncContactRepository(Protocol):
+    """The contacts, within one transaction."""
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+        """
+        Set to cancelled those contacts of the locked job whose status is in `statuses`.
+
+        Every other contact stays as it is, byte for byte. The statement sees what was committed
+        until the job's lock was granted.
+
+        Returns:
+            the number of contacts changed.
+        """
+
+
+class RemovalRepository(Protocol):
+    """The removals of deferred starts that cancellations owe, within one transaction."""
+
+    def settle(self, record: CancellationRecord, removal: Removal, /) -> None:
+        """Note what became of the deferred start of the cancellation that left `record`."""
+
+
+class AsyncRemovalRepository(Protocol):
+    """The removals of deferred starts that cancellations owe, within one transaction."""
+
+    async def settle(self, record: CancellationRecord, removal: Removal, /) -> None:
+        """Note what became of the deferred start of the cancellation that left `record`."""
+
+
+class Repositories(Protocol):
+    """What one transaction can reach."""
+
+    @property
+    def jobs(self) -> JobRepository:
+        """The jobs."""
+
+    @property
+    def contacts(self) -> ContactRepository:
+        """The contacts."""
+
+    @property
+    def removals(self) -> RemovalRepository | None:
+        """The removals still owed; None declares that the store keeps no records."""
+
+
+class AsyncRepositories(Protocol):
+    """What one transaction can reach."""
+
+    @property
+    def jobs(self) -> AsyncJobRepository:
+        """The jobs."""
+
+    @property
+    def contacts(self) -> AsyncContactRepository:
+        """The contacts."""
+
+    @property
+    def removals(self) -> AsyncRemovalRepository | None:
+        """The removals still owed; None declares that the store keeps no records."""
+
+
+class UnitOfWork(Protocol):
+    """A factory of transactions; it holds no state of any of them."""
+
+    def begin(self) -> AbstractContextManager[Repositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+
+
+class AsyncUnitOfWork(Protocol):
+    """A factory of transactions; it holds no state of any of them."""
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+
+
+class Scheduler(Protocol):
+    """Where deferred starts wait."""
+
+    def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
+        """
+        Take the deferred start back, for ever.
+
+        Safe to repeat: the same operation gets the same answer, whatever was lost on the way.
+
+        Returns:
+            True if this operation took it back before it fired; False if there was nothing to
+            take back.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+
+
+class AsyncScheduler(Protocol):
+    """Where deferred starts wait."""
+
+    async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
+        """
+        Take the deferred start back, for ever.
+
+        Safe to repeat: the same operation gets the same answer, whatever was lost on the way.
+
+        Returns:
+            True if this operation took it back before it fired; False if there was nothing to
+            take back.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """

@@ -1,0 +1,61 @@
+"""
+The contract's answers, as values: status, headers, body. No framework, no I/O.
+
+A body has the contract's fields, these names, these types and this order, and no others. Unexpected
+exceptions are presented like every other failure: nothing of them reaches the client.
+"""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+
+from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.errors import FAILED_DETAIL, BatchCancelError
+
+
+@attrs.frozen
+class Response:
+    """
+    An HTTP answer, ready for any framework.
+
+    Arguments:
+        status: the HTTP status.
+        headers: the headers, names in lower case.
+        body: what the JSON body holds.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, object]
+
+    @property
+    def content(self) -> bytes:
+        """The body's bytes: one JSON object."""
+        return json.dumps(self.body).encode()
+
+
+def present(result: CancelResult) -> Response:
+    """Give the 200 for a cancel that succeeded, a replayed one included."""
+    return _response(
+        200,
+        {
+            "success": True,
+            "message": result.message,
+            "batchJobId": result.batch_job_id,
+            "redisJobCancelled": result.redis_job_cancelled,
+            "contactsCancelled": result.contacts_cancelled,
+        },
+    )
+
+
+def present_error(error: Exception) -> Response:
+    """Give the 400, 404 or 500 for a cancel that was not carried out."""
+    if isinstance(error, BatchCancelError):
+        return _response(error.http_status, {"detail": error.detail})
+    return _response(500, {"detail": FAILED_DETAIL})
+
+
+def _response(status: int, body: dict[str, object]) -> Response:
+    return Response(status, {"content-type": "application/json"}, body)
