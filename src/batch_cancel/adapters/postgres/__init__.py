@@ -1,0 +1,17 @@
+"""The Postgres adapter: psycopg 3, blocking and asyncio, your tables, your connections."""
+
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres.unit_of_work import (
+    AsyncPostgresUnitOfWork,
+    PostgresUnitOfWork,
+    joining,
+    joining_async,
+)
+
+__all__ = [
+    "AsyncPostgresUnitOfWork",
+    "PostgresSchema",
+    "PostgresUnitOfWork",
+    "joining",
+    "joining_async",
+]

@@ -1,0 +1,61 @@
+-- Every statement that the adapter sends, by name, with what it must guarantee.
+-- Names in braces are identifiers of the adopter's schema, quoted by psycopg.sql.
+
+-- name: lock_job
+-- Locks this organization's job and no other row, so that a stranger can't even wait for it. The
+-- status is the newest committed one. The clock is read after the wait for the lock, outside of the
+-- query that waits.
+WITH locked AS MATERIALIZED (
+    SELECT {job_id}::text, {organization_id}::text, {job_status}::text, {deferred_id}::text
+    FROM {jobs}
+    WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+    FOR NO KEY UPDATE
+)
+SELECT locked.*, clock_timestamp() FROM locked
+
+-- name: read_cancellation
+-- A statement of its own, after the lock: joined to the lock it would read from before the wait.
+SELECT operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id,
+       removal
+FROM {cancellations}
+WHERE organization_id = %(organization_id)s AND batch_job_id = %(batch_job_id)s
+
+-- name: cancel_contacts
+-- Only the statuses given, as constants so that a partial index on them serves; every other row
+-- stays as it is. A statement of its own, after the lock: contacts that came in before it are seen.
+UPDATE {contacts}
+SET {contact_status} = 'cancelled'{touch_contact}
+WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
+
+-- name: mark_cancelled
+-- The job and its record in one statement. A record that is there already belongs to a job that
+-- somebody brought back to life; stopping it again matters more than that.
+WITH record AS (
+    INSERT INTO {cancellations} (
+        organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor,
+        reason, cancelled_at, deferred_id, removal
+    ) VALUES (
+        %(record_organization_id)s, %(batch_job_id)s, %(operation_id)s, %(previous_status)s,
+        %(contacts_cancelled)s, %(actor)s, %(reason)s, %(cancelled_at)s, %(deferred_id)s,
+        %(removal)s
+    )
+    ON CONFLICT (organization_id, batch_job_id) DO UPDATE SET
+        operation_id = excluded.operation_id,
+        previous_status = excluded.previous_status,
+        contacts_cancelled = excluded.contacts_cancelled,
+        actor = excluded.actor,
+        reason = excluded.reason,
+        cancelled_at = excluded.cancelled_at,
+        deferred_id = excluded.deferred_id,
+        removal = excluded.removal
+)
+UPDATE {jobs}
+SET {job_status} = 'cancelled'{touch_job}
+WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+
+-- name: settle_removal
+-- Only while it is owed, and only for the operation that owes it: a settled removal stays as it is.
+UPDATE {cancellations}
+SET removal = %(removal)s
+WHERE organization_id = %(organization_id)s AND batch_job_id = %(batch_job_id)s
+  AND operation_id = %(operation_id)s AND removal = 'pending'

@@ -1,0 +1,165 @@
+"""
+The adopter's names for tables and columns, and the statements made of them.
+
+Identifiers reach a statement only through psycopg.sql, so that any name is safe.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from functools import cache
+from importlib import resources
+from typing import Final, LiteralString, cast
+
+import attrs
+from psycopg import sql
+
+from batch_cancel.domain.model import ContactStatus
+
+Table = str | tuple[str, str]
+
+
+def _is_identifier(text: object) -> bool:
+    return isinstance(text, str) and text != "" and "\0" not in text
+
+
+def _check_table(_: object, attribute: attrs.Attribute[Table], value: object) -> None:
+    if isinstance(value, tuple) and len(value) == 2 and all(map(_is_identifier, value)):  # noqa: PLR2004
+        return
+    if not _is_identifier(value):
+        msg = f"{attribute.name} must be a table name or a pair (schema, table), got {value!r}"
+        raise ValueError(msg)
+    if "." in cast("str", value):
+        msg = (
+            f"{attribute.name} is one name, not a path: for a table in a schema write "
+            f"{tuple(cast('str', value).split('.', 1))!r}"
+        )
+        raise ValueError(msg)
+
+
+def _check_column(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    if not _is_identifier(value):
+        msg = f"{attribute.name} must be a column name, got {value!r}"
+        raise ValueError(msg)
+
+
+def _table(default: Table) -> Table:
+    return cast("Table", attrs.field(default=default, validator=_check_table))
+
+
+def _column(default: str) -> str:
+    return cast("str", attrs.field(default=default, validator=_check_column))
+
+
+def _optional_column(default: str) -> str | None:
+    check = attrs.validators.optional(_check_column)
+    return cast("str | None", attrs.field(default=default, validator=check))
+
+
+@attrs.frozen(kw_only=True)
+class PostgresSchema:
+    """
+    The names of your tables and columns.
+
+    A table is a name, or a pair (schema, table). Ids may be text, uuid or integers, statuses text
+    or an enum: the library sends and reads them as text.
+
+    Arguments:
+        jobs: the table of jobs.
+        job_id: its id.
+        job_organization_id: the owning organization, NULL for none; None if there is no such
+            column: then every job is a job of no organization.
+        job_status: its status.
+        job_deferred_id: the id of its deferred start, NULL for none; None if there is no such
+            column: then the job's own id is the id of its deferred start.
+        job_updated_at: set when the job is changed; None if there is no such column.
+        contacts: the table of contacts.
+        contact_job_id: the job of a contact.
+        contact_status: its status.
+        contact_updated_at: set when a contact is changed; None if there is no such column.
+        cancellations: our own table, as `batch-cancel schema` prints it.
+
+    Raises:
+        ValueError: a name that Postgres can't have.
+    """
+
+    jobs: Table = _table("batch_jobs")
+    job_id: str = _column("id")
+    job_organization_id: str | None = _optional_column("organization_id")
+    job_status: str = _column("status")
+    job_deferred_id: str | None = _optional_column("scheduled_job_id")
+    job_updated_at: str | None = _optional_column("updated_at")
+    contacts: Table = _table("batch_contacts")
+    contact_job_id: str = _column("batch_job_id")
+    contact_status: str = _column("status")
+    contact_updated_at: str | None = _optional_column("updated_at")
+    cancellations: Table = _table("batch_cancellations")
+
+
+class Queries:
+    """The statements of queries.sql with the names of one schema in them."""
+
+    def __init__(self, schema: PostgresSchema) -> None:
+        names: dict[str, sql.SQL] = {
+            "jobs": _quoted(schema.jobs),
+            "job_id": _quoted(schema.job_id),
+            "organization_id": _quoted(schema.job_organization_id, otherwise="NULL::text"),
+            "job_status": _quoted(schema.job_status),
+            "deferred_id": _quoted(schema.job_deferred_id or schema.job_id),
+            "touch_job": _touch(schema.job_updated_at),
+            "contacts": _quoted(schema.contacts),
+            "contact_job_id": _quoted(schema.contact_job_id),
+            "contact_status": _quoted(schema.contact_status),
+            "touch_contact": _touch(schema.contact_updated_at),
+            "cancellations": _quoted(schema.cancellations),
+        }
+        self._names: Final = names
+        self.lock_job = self._statement("lock_job")
+        self.read_cancellation = self._statement("read_cancellation")
+        self.mark_cancelled = self._statement("mark_cancelled")
+        self.settle_removal = self._statement("settle_removal")
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Give the statement that cancels the contacts in these statuses, a frozen set."""
+        constants = sql.SQL(", ").join(sql.Literal(status.value) for status in sorted(statuses))
+        return self._statement("cancel_contacts", statuses=_fixed(constants))
+
+    def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
+        return _fixed(sql.SQL(_templates()[name]).format(**self._names, **more))
+
+
+@cache
+def queries_for(schema: PostgresSchema) -> Queries:
+    """Give the statements of a schema, made once."""
+    return Queries(schema)
+
+
+@cache
+def _templates() -> Mapping[str, LiteralString]:
+    text = resources.files(__package__).joinpath("queries.sql").read_text("utf-8")
+    _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    statements = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
+    return cast(
+        "Mapping[str, LiteralString]", dict(zip(parts[::2], statements, strict=True))
+    )
+
+
+def _fixed(part: sql.Composable) -> sql.SQL:
+    return sql.SQL(cast("LiteralString", part.as_string(None)))
+
+
+def _quoted(name: Table | None, otherwise: LiteralString = "") -> sql.SQL:
+    if name is None:
+        return sql.SQL(otherwise)
+    identifier = sql.Identifier(*([name] if isinstance(name, str) else name))
+    # A percent sign in a name would read as a placeholder.
+    return sql.SQL(cast("LiteralString", identifier.as_string(None).replace("%", "%%")))
+
+
+def _touch(column: str | None) -> sql.SQL:
+    if column is None:
+        return sql.SQL("")
+    return _fixed(sql.SQL(", {} = clock_timestamp()").format(_quoted(column)))

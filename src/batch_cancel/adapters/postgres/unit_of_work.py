@@ -1,0 +1,412 @@
+"""
+Transactions on Postgres, our own or the caller's, and the repositories within them.
+
+Every statement is sent without a prepared name, so that a pooler in transaction mode can stand
+between, and with a cursor of our own, so that the caller's row and cursor factories don't matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from datetime import UTC, timedelta
+from typing import Any, Final, LiteralString, cast
+
+import attrs
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from batch_cancel.adapters.postgres.faults import translated
+from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import (
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+    Removal,
+)
+
+_Row = tuple[Any, ...]
+_Parameters = dict[str, object]
+
+_DEFAULT_SCHEMA: Final = PostgresSchema()
+
+
+def _named(key: JobKey) -> _Parameters:
+    return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id}
+
+
+def _named_in_record(key: JobKey) -> _Parameters:
+    # The record's primary key can't hold NULL; no organization has an empty id.
+    return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id or ""}
+
+
+def _job(row: _Row, asked: JobKey) -> Job | None:
+    job_id, organization_id, status, deferred_id, locked_at = row
+    key = JobKey(job_id, organization_id)
+    if _folded(key) != _folded(asked):
+        # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one spelling only.
+        return None
+    return Job(key, status, deferred_id, locked_at.astimezone(UTC))
+
+
+def _folded(key: JobKey) -> tuple[str, str]:
+    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
+
+
+def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
+    operation_id, previous_status, contacts, actor, reason, cancelled_at, deferred_id, removal = row
+    return CancellationRecord(
+        operation_id=operation_id,
+        key=key,
+        previous_status=JobStatus(previous_status),
+        contacts_cancelled=contacts,
+        actor=actor,
+        reason=reason,
+        cancelled_at=cancelled_at.astimezone(UTC),
+        deferred_id=deferred_id,
+        removal=Removal(removal),
+    )
+
+
+def _recorded(record: CancellationRecord) -> _Parameters:
+    return {
+        **_named(record.key),
+        "record_organization_id": record.key.organization_id or "",
+        "operation_id": record.operation_id,
+        "previous_status": record.previous_status.value,
+        "contacts_cancelled": record.contacts_cancelled,
+        "actor": record.actor,
+        "reason": record.reason,
+        "cancelled_at": record.cancelled_at,
+        "deferred_id": record.deferred_id,
+        "removal": record.removal.value,
+    }
+
+
+def _settled(record: CancellationRecord, removal: Removal) -> _Parameters:
+    return {
+        **_named_in_record(record.key),
+        "operation_id": record.operation_id,
+        "removal": removal.value,
+    }
+
+
+@attrs.frozen
+class _Statements:
+    connection: psycopg.Connection[Any]
+    queries: Queries
+
+    def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.Cursor[_Row]:
+        cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
+        return cursor.execute(query, parameters, prepare=False)
+
+
+@attrs.frozen
+class _AsyncStatements:
+    connection: psycopg.AsyncConnection[Any]
+    queries: Queries
+
+    async def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.AsyncCursor[_Row]:
+        cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
+        return await cursor.execute(query, parameters, prepare=False)
+
+
+class _Jobs(_Statements):
+    def lock(self, key: JobKey) -> Job | None:
+        try:
+            cursor = self.execute(self.queries.lock_job, _named(key))
+        except (psycopg.DataError, UnicodeEncodeError):
+            # No uuid, no number, or no text in this encoding: no row can have such an id.
+            return None
+        row = cursor.fetchone()
+        job = None if row is None else _job(row, key)
+        if job is None or job.status != JobStatus.CANCELLED:
+            return job
+        cursor = self.execute(self.queries.read_cancellation, _named_in_record(job.key))
+        row = cursor.fetchone()
+        return job if row is None else attrs.evolve(job, cancellation=_cancellation(row, job.key))
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        cursor = self.execute(self.queries.mark_cancelled, _recorded(record))
+        _check_marked(job, cursor.rowcount)
+
+
+class _AsyncJobs(_AsyncStatements):
+    async def lock(self, key: JobKey) -> Job | None:
+        try:
+            cursor = await self.execute(self.queries.lock_job, _named(key))
+        except (psycopg.DataError, UnicodeEncodeError):
+            # No uuid, no number, or no text in this encoding: no row can have such an id.
+            return None
+        row = await cursor.fetchone()
+        job = None if row is None else _job(row, key)
+        if job is None or job.status != JobStatus.CANCELLED:
+            return job
+        cursor = await self.execute(self.queries.read_cancellation, _named_in_record(job.key))
+        row = await cursor.fetchone()
+        return job if row is None else attrs.evolve(job, cancellation=_cancellation(row, job.key))
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        cursor = await self.execute(self.queries.mark_cancelled, _recorded(record))
+        _check_marked(job, cursor.rowcount)
+
+
+class _Contacts(_Statements):
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        statement = self.queries.cancel_contacts(frozenset(statuses))
+        return self.execute(statement, _named(key)).rowcount
+
+
+class _AsyncContacts(_AsyncStatements):
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        statement = self.queries.cancel_contacts(frozenset(statuses))
+        return (await self.execute(statement, _named(key))).rowcount
+
+
+class _Removals(_Statements):
+    def settle(self, record: CancellationRecord, removal: Removal) -> None:
+        self.execute(self.queries.settle_removal, _settled(record, removal))
+
+
+class _AsyncRemovals(_AsyncStatements):
+    async def settle(self, record: CancellationRecord, removal: Removal) -> None:
+        await self.execute(self.queries.settle_removal, _settled(record, removal))
+
+
+class PostgresRepositories:
+    """What one transaction on Postgres can reach."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: PostgresSchema) -> None:
+        queries = queries_for(schema)
+        self.jobs = _Jobs(connection, queries)
+        self.contacts = _Contacts(connection, queries)
+        self.removals = _Removals(connection, queries)
+
+
+class AsyncPostgresRepositories:
+    """What one transaction on Postgres can reach."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], schema: PostgresSchema) -> None:
+        queries = queries_for(schema)
+        self.jobs = _AsyncJobs(connection, queries)
+        self.contacts = _AsyncContacts(connection, queries)
+        self.removals = _AsyncRemovals(connection, queries)
+
+
+class PostgresUnitOfWork:
+    """
+    Transactions of our own, each on a connection from `connect`.
+
+    Arguments:
+        connect: gives a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`, or the
+            `connection` method of a psycopg_pool pool. It is closed, or given back, after each
+            transaction.
+        schema: the names of your tables and columns.
+        lock_timeout: how long to wait for the job's row.
+        statement_timeout: how long one statement may take, and the transaction may be idle.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
+        schema: PostgresSchema = _DEFAULT_SCHEMA,
+        *,
+        lock_timeout: timedelta = timedelta(seconds=5),
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._connect = connect
+        self._schema = schema
+        self._budget = _budget(lock_timeout, statement_timeout)
+
+    @contextmanager
+    def begin(self) -> Iterator[PostgresRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with translated() as progress:
+            with self._connect() as connection:
+                _check_idle(connection)
+                with connection.transaction():
+                    cursor = psycopg.Cursor(connection)
+                    cursor.execute(self._budget, prepare=False)
+                    yield PostgresRepositories(connection, self._schema)
+                    progress.is_committing = True
+
+
+class AsyncPostgresUnitOfWork:
+    """
+    Transactions of our own, each on a connection from `connect`.
+
+    Arguments:
+        connect: gives a new connection, or one from a pool:
+            `lambda: psycopg.AsyncConnection.connect(dsn)`, or the `connection` method of a
+            psycopg_pool pool. It is closed, or given back, after each transaction.
+        schema: the names of your tables and columns.
+        lock_timeout: how long to wait for the job's row.
+        statement_timeout: how long one statement may take, and the transaction may be idle.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[
+            [],
+            AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]
+            | Awaitable[psycopg.AsyncConnection[Any]],
+        ],
+        schema: PostgresSchema = _DEFAULT_SCHEMA,
+        *,
+        lock_timeout: timedelta = timedelta(seconds=5),
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._connect = connect
+        self._schema = schema
+        self._budget = _budget(lock_timeout, statement_timeout)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncPostgresRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with translated() as progress:
+            async with await _awaited(self._connect()) as connection:
+                _check_idle(connection)
+                async with connection.transaction():
+                    cursor = psycopg.AsyncCursor(connection)
+                    await cursor.execute(self._budget, prepare=False)
+                    yield AsyncPostgresRepositories(connection, self._schema)
+                    progress.is_committing = True
+
+
+@attrs.frozen
+class _Joined:
+    connection: psycopg.Connection[Any]
+    schema: PostgresSchema
+
+    @contextmanager
+    def begin(self) -> Iterator[PostgresRepositories]:
+        with translated():
+            if _must_begin(self.connection):
+                psycopg.Cursor(self.connection).execute("SELECT 1", prepare=False)
+            with self.connection.transaction():
+                yield PostgresRepositories(self.connection, self.schema)
+
+
+@attrs.frozen
+class _AsyncJoined:
+    connection: psycopg.AsyncConnection[Any]
+    schema: PostgresSchema
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncPostgresRepositories]:
+        with translated():
+            if _must_begin(self.connection):
+                await psycopg.AsyncCursor(self.connection).execute("SELECT 1", prepare=False)
+            async with self.connection.transaction():
+                yield AsyncPostgresRepositories(self.connection, self.schema)
+
+
+def joining(
+    connection: psycopg.Connection[Any], schema: PostgresSchema = _DEFAULT_SCHEMA
+) -> _Joined:
+    """
+    Give a unit of work that is a savepoint in the caller's open transaction.
+
+    The caller's commit is the moment of cancellation, his rollback undoes it. Django and SQLAlchemy
+    begin their transactions lazily; that is taken care of. Timeouts stay the caller's own.
+
+    Arguments:
+        connection: the caller's; it is neither committed nor closed.
+        schema: the names of your tables and columns.
+
+    Raises:
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+    """
+    return _Joined(connection, schema)
+
+
+def joining_async(
+    connection: psycopg.AsyncConnection[Any], schema: PostgresSchema = _DEFAULT_SCHEMA
+) -> _AsyncJoined:
+    """
+    Give a unit of work that is a savepoint in the caller's open transaction.
+
+    The caller's commit is the moment of cancellation, his rollback undoes it. Django and SQLAlchemy
+    begin their transactions lazily; that is taken care of. Timeouts stay the caller's own.
+
+    Arguments:
+        connection: the caller's; it is neither committed nor closed.
+        schema: the names of your tables and columns.
+
+    Raises:
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+    """
+    return _AsyncJoined(connection, schema)
+
+
+_AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+
+
+def _check_idle(connection: _AnyConnection) -> None:
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        msg = (
+            "`connect` gave a connection that is in a transaction already: to cancel within your "
+            "own transaction use joining(connection)"
+        )
+        raise StoreFailed(msg)
+
+
+def _must_begin(connection: _AnyConnection) -> bool:
+    """
+    Tell whether the caller's transaction is still to be begun, by any statement.
+
+    Were the savepoint the first statement, it would be a transaction of its own and commit.
+    """
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        return False
+    if connection.autocommit:
+        msg = (
+            "joining() needs a connection with an open transaction, and this one commits by "
+            "itself: open one, or use PostgresUnitOfWork"
+        )
+        raise StoreFailed(msg)
+    return True
+
+
+def _check_marked(job: Job, rows_changed: int) -> None:
+    if rows_changed != 1:
+        msg = (
+            f"marking the locked job changed {rows_changed} rows instead of 1: a trigger or a "
+            f"policy is in the way, or {job.key.organization_id!r} has several jobs of this id"
+        )
+        raise StoreFailed(msg)
+
+
+def _budget(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+    milliseconds = {
+        "lock_timeout": lock_timeout,
+        "statement_timeout": statement_timeout,
+        "idle_in_transaction_session_timeout": statement_timeout,
+    }
+    # One string without parameters: one round trip.
+    statements = "; ".join(
+        f"SET LOCAL {name} = {max(1, value // timedelta(milliseconds=1))}"
+        for name, value in milliseconds.items()
+    )
+    return sql.SQL(cast("LiteralString", statements))
+
+
+async def _awaited(
+    connection: AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]
+    | Awaitable[psycopg.AsyncConnection[Any]],
+) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+    """Take a pool's context manager as it is, and wait for a new connection."""
+    if isinstance(connection, Awaitable):
+        return await connection
+    return connection

@@ -1,0 +1,88 @@
+-- What the store and the scheduler ask, each statement under its name. All of them run inside a
+-- transaction that began with BEGIN IMMEDIATE, unless they say that they only look.
+
+-- name: is_set_up
+-- True once schema.sql was carried out; its last object counts, since it is one transaction.
+SELECT count(*) FROM sqlite_master WHERE name = 'batch_deferred_starts_by_time';
+
+-- name: take_write_lock
+-- Must wait for the write lock and change nothing: a SELECT would take a read lock only, and
+-- then see what was committed before the wait.
+DELETE FROM batch_jobs WHERE 0;
+
+-- name: read_job
+-- Must find a job of this organization only; IS, because NULL is a value here.
+SELECT
+    job.status,
+    job.scheduled_job_id,
+    cancellation.operation_id,
+    cancellation.previous_status,
+    cancellation.contacts_cancelled,
+    cancellation.actor,
+    cancellation.reason,
+    cancellation.cancelled_at,
+    cancellation.deferred_id,
+    cancellation.removal
+FROM batch_jobs AS job
+LEFT JOIN batch_cancellations AS cancellation
+    ON cancellation.batch_job_id = job.id AND cancellation.organization_id IS job.organization_id
+WHERE job.id = ? AND job.organization_id IS ?;
+
+-- name: mark_job_cancelled
+UPDATE batch_jobs SET status = ?, updated_at = ? WHERE id = ? AND organization_id IS ?;
+
+-- name: keep_cancellation
+-- Must succeed where a record is left from an earlier life of the job: a stale note must never
+-- make a job impossible to cancel.
+INSERT OR REPLACE INTO batch_cancellations (
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled,
+    actor, reason, cancelled_at, deferred_id, removal
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: cancel_contacts
+-- Must touch no row but those in the statuses that it is given; one mark for each of them is put
+-- in place of `:statuses`.
+UPDATE batch_contacts SET status = ?, updated_at = ?
+WHERE
+    job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
+    AND status IN (:statuses);
+
+-- name: settle_removal
+-- Must change the record only as it was read: another cancellation's stays.
+UPDATE batch_cancellations SET removal = ?
+WHERE batch_job_id = ? AND organization_id IS ? AND operation_id = ? AND removal = ?;
+
+-- name: add_job
+INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: find_job_number
+SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?;
+
+-- name: put_contact
+INSERT INTO batch_contacts (job_number, id, status, updated_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (job_number, id)
+DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at;
+
+-- name: look_at_contacts
+-- Only looks.
+SELECT contact.id, contact.status
+FROM batch_contacts AS contact
+JOIN batch_jobs AS job ON job.number = contact.job_number
+WHERE job.id = ? AND job.organization_id IS ?;
+
+-- name: read_deferred
+SELECT state, at, payload, token, operation_id FROM batch_deferred_starts WHERE deferred_id = ?;
+
+-- name: write_deferred
+INSERT OR REPLACE INTO batch_deferred_starts (deferred_id, state, at, payload, token, operation_id)
+VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: read_deferred_until
+-- Must give the earliest first: whoever claims a few gets the most urgent.
+SELECT deferred_id, state, at, payload, token, operation_id
+FROM batch_deferred_starts WHERE at <= ? ORDER BY at LIMIT ?;
+
+-- name: look_at_waiting
+-- Only looks.
+SELECT deferred_id FROM batch_deferred_starts WHERE state = ?;
