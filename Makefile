@@ -1,0 +1,119 @@
+# What one types in this repository. `make help` lists it.
+#
+# A machine needs Python 3.11 or later and make, nothing else: each target first makes a virtual
+# environment under .venv/, one per Python version, and fills it from the pins in requirements/.
+# Another Python: `make test PYTHON=python3.13`.
+
+PYTHON ?= python3
+
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The version names the environment: 3.11 and 3.13 live side by side.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv/$(VERSION)
+BIN := $(VENV)/bin
+
+# What is installed depends on these pins alone, never on what the caller's shell exports.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONNOUSERSITE := 1
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+
+# The pinned pyright: it neither asks for a newer one nor fetches another.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
+
+PIP := $(BIN)/python -m pip
+# Python that is checked: what is there of it.
+SOURCES := $(wildcard src tests typing_tests examples benchmarks)
+# The rules and their order are tested branch by branch; the adapters by their behaviour.
+CORE := src/batch_cancel/domain/*,src/batch_cancel/use_cases/*
+# A server or two for each worker, so more workers than this do not pay.
+PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4
+
+.PHONY: help
+help: ## List the targets
+	@echo 'make TARGET [PYTHON=python3.13]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+		while IFS='|' read -r target text; do printf '  %-8s %s\n' "$$target" "$$text"; done
+
+.PHONY: demo
+demo: $(VENV)/demo.stamp ## Cancel real jobs on the embedded store and show what changed
+	@$(BIN)/batch-cancel demo
+
+.PHONY: test
+test: export COVERAGE_FILE = $(VENV)/coverage
+test: $(VENV)/test.stamp ## Run every test against real Postgres and Valkey, started from wheels
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=
+	@$(BIN)/python -m coverage report --include='$(CORE)' --fail-under=100
+
+.PHONY: check
+check: $(VENV)/check.stamp ## Lint, formatting, types and layers
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/pyright --pythonpath $(BIN)/python $(SOURCES)
+	$(BIN)/lint-imports
+	@$(NO_HOSTS) || { echo 'requirements/ names a host: make pins writes none.' >&2; exit 1; }
+	@$(PIP) install -qq --dry-run --no-index --no-build-isolation --editable '.[check]' || { \
+		echo 'requirements/ lags behind pyproject.toml: make pins' >&2; exit 1; }
+
+.PHONY: format
+format: $(VENV)/check.stamp ## Format the code and apply the safe fixes of the linter
+	$(BIN)/ruff check --fix-only $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: install
+install: $(VENV)/check.stamp ## Only make the environment that the other targets use
+	@echo 'Ready: $(BIN)/python'
+
+.PHONY: clean
+clean: ## Remove the environments and all caches
+	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf build dist htmlcov .coverage .coverage.*
+	find src $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Pins: requirements/ -----------------------------------------------------------------------
+
+# Every file holds versions and hashes of the public index's files, for every platform and every
+# Python from 3.11 on; no URL and no host. The smaller sets are cut out of the largest one.
+COMPILE = $(VENV)/uv/bin/uv pip compile --no-config --quiet --upgrade --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+BUILD := requirements/build.in
+NO_HOSTS = ! grep -nE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' requirements/*
+
+.PHONY: pins
+pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements/
+	$(COMPILE) --extra check pyproject.toml $(BUILD) -o requirements/check.txt
+	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
+	$(COMPILE) --extra cli pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
+	echo pip | $(COMPILE) - -o requirements/pip.txt
+	@$(NO_HOSTS)
+
+$(VENV)/uv/bin/uv: $(VENV)/venv.stamp
+	$(PYTHON) -m venv --clear $(VENV)/uv
+	$(VENV)/uv/bin/python -m pip install --quiet uv
+
+# Environments: .venv/VERSION/ --------------------------------------------------------------
+
+# A stamp is written when its step is complete, so that an interrupted install is taken up again.
+# -qq: pip keeps silent about all but errors.
+$(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/venv.stamp
+	@echo 'Installing requirements/$*.txt into $(VENV) ...'
+	@$(PIP) install -qq --no-input --require-hashes --requirement requirements/$*.txt
+	@$(PIP) install -qq --no-input --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# Where the standard library's venv cannot bring pip along (Debian without python3-venv), the
+# system's own pip installs the pinned one into it.
+$(VENV)/venv.stamp: requirements/pip.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'batch_cancel needs Python 3.11 or later: make TARGET PYTHON=python3.11' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || { \
+		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install -qq --no-input \
+			--require-hashes --requirement requirements/pip.txt; } || { \
+		echo 'No pip for $(PYTHON): install ensurepip or pip (Debian: python3-venv).' >&2; exit 1; }
+	@touch $@
