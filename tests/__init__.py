@@ -1,0 +1,1 @@
+"""The tests of batch_cancel."""

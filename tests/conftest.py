@@ -1,0 +1,137 @@
+"""Fixtures for the real servers: started when first asked for, one each per worker process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests import servers
+from tests.pgbouncer import PgBouncer, find_pgbouncer, pgbouncer_version
+from tests.processes import ServerError
+from tests.servers import PostgresServer, Program, RedisCluster, RedisSentinel, RedisServer
+
+
+def pytest_report_header() -> list[str]:
+    """Name the servers that this run tests against."""
+    return [
+        f"postgres: {_described(servers.find_postgres, servers.POSTGRES_DSN)}",
+        f"redis: {_described(servers.find_redis, servers.REDIS_URL)}",
+        f"pgbouncer: {_pgbouncer()}",
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of PgBouncer where it is not installed: no wheel has it."""
+    if find_pgbouncer() is not None:
+        return
+    left_out = [item for item in items if "pgbouncer" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _described(find: Callable[[], Program], variable: str) -> str:
+    if os.environ.get(variable):
+        return f"the server named by {variable}"
+    try:
+        program = find()
+    except ServerError as error:
+        return f"MISSING, its tests will fail: {error}"
+    return f"{program.path.name} {program.version()} ({program.origin})"
+
+
+def _pgbouncer() -> str:
+    program = find_pgbouncer()
+    return pgbouncer_version(program) if program else "not installed, its tests are not run"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Lend the Postgres server that all tests share; whoever hurts it takes another fixture."""
+    with PostgresServer.find() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_schema(postgres_server: PostgresServer) -> Iterator[str]:
+    """Lend a connection string to a schema of the test's own."""
+    with postgres_server.schema() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """Lend a connection string to a database of the test's own."""
+    with postgres_server.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Lend the Redis server that all tests share; whoever hurts it takes another fixture."""
+    with RedisServer.find() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_prefix(redis_server: RedisServer) -> Iterator[str]:
+    """Lend a key prefix of the test's own."""
+    with redis_server.prefix() as prefix:
+        yield prefix
+
+
+@pytest.fixture
+def redis_database(redis_server: RedisServer) -> Iterator[str]:
+    """Lend the URL of an empty Redis database, a different one in each worker process."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    with redis_server.database(1 + int(worker.removeprefix("gw"))) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _postgres_to_break() -> Iterator[PostgresServer]:
+    with PostgresServer.own(fsync=True) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_to_break(_postgres_to_break: PostgresServer) -> Iterator[PostgresServer]:
+    """Lend a durable Postgres that the test may kill, stop and pause; it is healed afterwards."""
+    yield _postgres_to_break
+    _postgres_to_break.heal()
+
+
+@pytest.fixture(scope="session")
+def _redis_to_break() -> Iterator[RedisServer]:
+    with RedisServer.own(durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_to_break(_redis_to_break: RedisServer) -> Iterator[RedisServer]:
+    """Lend a durable Redis that the test may kill, stop and pause; healed, emptied afterwards."""
+    yield _redis_to_break
+    _redis_to_break.heal()
+    _redis_to_break.flush()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """Lend a Redis Cluster of three masters."""
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    """Lend a master and a replica under one sentinel; who fails over also calls rejoin."""
+    with RedisSentinel() as group:
+        yield group
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    """Lend a PgBouncer in transaction mode, in front of `postgres_server`."""
+    with PgBouncer(postgres_server) as bouncer:
+        yield bouncer
