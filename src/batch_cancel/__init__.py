@@ -1,4 +1,4 @@
-"""Cancel a batch-calling job for ever: no new call starts, nothing is lost, and it can be proved."""
+"""Cancel a batch-calling job for ever: no new call starts, nothing is lost, it can be proved."""
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import (

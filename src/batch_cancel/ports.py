@@ -51,6 +51,7 @@ class JobRepository(Protocol):
         Returns:
             the job; None if this organization has no such job, or the store could hold no such id.
         """
+        ...
 
     def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
         """Set the locked job's status to cancelled, and keep the record if records are kept."""
@@ -69,6 +70,7 @@ class AsyncJobRepository(Protocol):
         Returns:
             the job; None if this organization has no such job, or the store could hold no such id.
         """
+        ...
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
         """Set the locked job's status to cancelled, and keep the record if records are kept."""
@@ -87,6 +89,7 @@ class ContactRepository(Protocol):
         Returns:
             the number of contacts changed.
         """
+        ...
 
 
 class AsyncContactRepository(Protocol):
@@ -102,6 +105,7 @@ class AsyncContactRepository(Protocol):
         Returns:
             the number of contacts changed.
         """
+        ...
 
 
 class RemovalRepository(Protocol):
@@ -124,14 +128,17 @@ class Repositories(Protocol):
     @property
     def jobs(self) -> JobRepository:
         """The jobs."""
+        ...
 
     @property
     def contacts(self) -> ContactRepository:
         """The contacts."""
+        ...
 
     @property
     def removals(self) -> RemovalRepository | None:
         """The removals still owed; None declares that the store keeps no records."""
+        ...
 
 
 class AsyncRepositories(Protocol):
@@ -140,14 +147,17 @@ class AsyncRepositories(Protocol):
     @property
     def jobs(self) -> AsyncJobRepository:
         """The jobs."""
+        ...
 
     @property
     def contacts(self) -> AsyncContactRepository:
         """The contacts."""
+        ...
 
     @property
     def removals(self) -> AsyncRemovalRepository | None:
         """The removals still owed; None declares that the store keeps no records."""
+        ...
 
 
 class UnitOfWork(Protocol):
@@ -155,6 +165,7 @@ class UnitOfWork(Protocol):
 
     def begin(self) -> AbstractContextManager[Repositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
+        ...
 
 
 class AsyncUnitOfWork(Protocol):
@@ -162,6 +173,7 @@ class AsyncUnitOfWork(Protocol):
 
     def begin(self) -> AbstractAsyncContextManager[AsyncRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
+        ...
 
 
 class Scheduler(Protocol):
@@ -180,6 +192,7 @@ class Scheduler(Protocol):
         Raises:
             SchedulerUnavailable: no answer in time.
         """
+        ...
 
 
 class AsyncScheduler(Protocol):
@@ -198,3 +211,4 @@ class AsyncScheduler(Protocol):
         Raises:
             SchedulerUnavailable: no answer in time.
         """
+        ...

@@ -1,8 +1,8 @@
 """
 The contract's answers, as values: status, headers, body. No framework, no I/O.
 
-A body has the contract's fields, these names, these types and this order, and no others. Unexpected
-exceptions are presented like every other failure: nothing of them reaches the client.
+A body has the contract's fields, these names, these types and this order, and no others.
+Unexpected exceptions are presented like every other failure: nothing of them reaches the client.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import ChainMap
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -115,9 +115,7 @@ class _Seeds:
         row = self._committed.get(key)
         return None if row is None else _job(key, row)
 
-    def contacts(
-        self, job_id: str, organization_id: str | None = None
-    ) -> dict[str, str | None]:
+    def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
         """Give the status by contact id of a job, as last committed; empty if there is none."""
         row = self._committed.get(JobKey(job_id, organization_id))
         return {} if row is None else dict(row.contacts)
@@ -286,7 +284,7 @@ class MemoryStore(_Seeds):
         self._top: _Rows = self._committed
 
     @contextmanager
-    def begin(self) -> Iterator[MemoryRepositories]:
+    def begin(self) -> Generator[MemoryRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with self._turn:
             below = self._top
@@ -313,7 +311,7 @@ class AsyncMemoryStore(_Seeds):
         self._top: _Rows = self._committed
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncMemoryRepositories]:
+    async def begin(self) -> AsyncGenerator[AsyncMemoryRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         async with self._turn:
             below = self._top

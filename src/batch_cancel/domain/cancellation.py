@@ -11,6 +11,7 @@ Rule 4: a deferred start is removed only for a scheduled job that has one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import assert_never
 
@@ -32,7 +33,7 @@ from batch_cancel.domain.model import (
 )
 
 
-def _is_text_of(bytes_max: int) -> object:
+def _is_text_of(bytes_max: int) -> Callable[[object, attrs.Attribute[str], str], None]:
     def check(_: object, attribute: attrs.Attribute[str], value: str) -> None:
         if not is_storable(value, bytes_max):
             msg = f"{attribute.name} must be 1 to {bytes_max} bytes of UTF-8 without NUL"

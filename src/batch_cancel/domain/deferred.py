@@ -1,10 +1,10 @@
-"""
+r"""
 The life of a deferred start in a native store, as pure functions.
 
     (none) --schedule--> DUE --claim--> CLAIMED --ack--> FINISHED
-       |                  |  \\__cancel__  |  \\__cancel__
+       |                  |  \__cancel__  |  \__cancel__
        |               schedule         | claim, once     |
-       +--cancel--> BARRED       \\     its lease ended    |
+       +--cancel--> BARRED       \     its lease ended    |
                              CANCELLED             CANCELLED_LATE
 
 Rule 1: only a start that is due in the future or now, and was not handed out, can be taken back:
@@ -14,9 +14,9 @@ Rule 2: cancelling is for ever. What was cancelled is never scheduled and never 
 Rule 3: a start is handed out to one owner at a time; if he does not finish it within his lease, it
         is handed out again.
 
-Every function gives the next state, or None where nothing changes. The stores keep the states, each
-in its own way; a store that runs a script on its server repeats these rules there, and is tested
-against them.
+Every function gives the next state, or None where nothing changes. The stores keep the states,
+each in its own way; a store that runs a script on its server repeats these rules there, and is
+tested against them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 Why a cancellation was not carried out.
 
-Rule 1: every error says whether anything changed. All but `CancelFailed` and `StoreFailed` with the
-        outcome "unknown" mean: nothing.
+Rule 1: every error says whether anything changed. All but `CancelFailed` and `StoreFailed` with
+        the outcome "unknown" mean: nothing.
 Rule 2: `detail` is what a client of the API is told, in the contract's exact words. The message
         (`str(error)`) is for the operator: what happened, on which id, what to do.
 Rule 3: no message holds a secret, a connection string or a phone number. Ids are shown through
@@ -134,8 +134,8 @@ class CancelFailed(BatchCancelError):
     """
     The cancellation failed.
 
-    `outcome` is "unchanged" if nothing was changed, "unknown" if it may have been carried out: then
-    ask again with the same operation id.
+    `outcome` is "unchanged" if nothing was changed, "unknown" if it may have been carried out:
+    then ask again with the same operation id.
     """
 
     key: JobKey

@@ -1,16 +1,16 @@
 """
 Cancel a batch job: rows, commit, deferred start, in this order.
 
-The database comes first, in one transaction; its commit is the moment of cancellation. Only then is
-the scheduler asked to take the deferred start back, and whatever it answers, the job is cancelled.
-The other order loses jobs: killed between the two, a job would say "scheduled" with nothing left to
-start it.
+The database comes first, in one transaction; its commit is the moment of cancellation. Only then
+is the scheduler asked to take the deferred start back, and whatever it answers, the job is
+cancelled. The other order loses jobs: killed between the two, a job would say "scheduled" with
+nothing left to start it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 from uuid import uuid4
@@ -277,7 +277,9 @@ def _carry_out(request: CancelRequest, repositories: Repositories) -> Cancellati
     return Cancellation(record, replayed=False)
 
 
-async def _carry_out_async(request: CancelRequest, repositories: AsyncRepositories) -> Cancellation:
+async def _carry_out_async(
+    request: CancelRequest, repositories: AsyncRepositories
+) -> Cancellation:
     job = await repositories.jobs.lock(request.key)
     plan = plan_cancellation(request, job)
     if isinstance(plan, CancellationRecord):
@@ -324,7 +326,7 @@ class _Progress:
 
 
 @contextmanager
-def _faults_named(key: JobKey) -> Iterator[_Progress]:
+def _faults_named(key: JobKey) -> Generator[_Progress]:
     """Turn every fault of a store into `CancelFailed` for this job, with what is known of it."""
     progress = _Progress()
     try:

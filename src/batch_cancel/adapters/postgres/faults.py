@@ -2,13 +2,13 @@
 What goes wrong with Postgres, as the library's own errors: one table, by SQLSTATE.
 
 By SQLSTATE and not by class, because psycopg files the same kind of fault under several classes.
-The driver's own message is shown only for faults of the schema, where it names a table or a column;
-elsewhere it may hold hosts, users and values.
+The driver's own message is shown only for faults of the schema, where it names a table or a
+column; elsewhere it may hold hosts, users and values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -48,7 +48,7 @@ class Progress:
 
 
 @contextmanager
-def translated() -> Iterator[Progress]:
+def translated() -> Generator[Progress]:
     """Turn psycopg's errors into `StoreFailed`; everything else passes through."""
     progress = Progress()
     try:

@@ -7,7 +7,7 @@ between, and with a cursor of our own, so that the caller's row and cursor facto
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from collections.abc import Set as AbstractSet
 from contextlib import (
     AbstractAsyncContextManager,
@@ -16,7 +16,7 @@ from contextlib import (
     contextmanager,
 )
 from datetime import UTC, timedelta
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final
 
 import attrs
 import psycopg
@@ -25,7 +25,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.faults import translated
-from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for
+from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import (
     CancellationRecord,
@@ -65,7 +65,9 @@ def _folded(key: JobKey) -> tuple[str, str]:
 
 
 def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
-    operation_id, previous_status, contacts, actor, reason, cancelled_at, deferred_id, removal = row
+    operation_id, previous_status, contacts, actor, reason, cancelled_at, deferred_id, removal = (
+        row
+    )
     return CancellationRecord(
         operation_id=operation_id,
         key=key,
@@ -230,9 +232,9 @@ class PostgresUnitOfWork:
         self._budget = _budget(lock_timeout, statement_timeout)
 
     @contextmanager
-    def begin(self) -> Iterator[PostgresRepositories]:
+    def begin(self) -> Generator[PostgresRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
-        with translated() as progress:
+        with translated() as progress:  # noqa: SIM117  # Its async twin can't be one statement.
             with self._connect() as connection:
                 _check_idle(connection)
                 with connection.transaction():
@@ -272,7 +274,7 @@ class AsyncPostgresUnitOfWork:
         self._budget = _budget(lock_timeout, statement_timeout)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncPostgresRepositories]:
+    async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with translated() as progress:
             async with await _awaited(self._connect()) as connection:
@@ -290,7 +292,7 @@ class _Joined:
     schema: PostgresSchema
 
     @contextmanager
-    def begin(self) -> Iterator[PostgresRepositories]:
+    def begin(self) -> Generator[PostgresRepositories]:
         with translated():
             if _must_begin(self.connection):
                 psycopg.Cursor(self.connection).execute("SELECT 1", prepare=False)
@@ -304,7 +306,7 @@ class _AsyncJoined:
     schema: PostgresSchema
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncPostgresRepositories]:
+    async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
         with translated():
             if _must_begin(self.connection):
                 await psycopg.AsyncCursor(self.connection).execute("SELECT 1", prepare=False)
@@ -318,8 +320,9 @@ def joining(
     """
     Give a unit of work that is a savepoint in the caller's open transaction.
 
-    The caller's commit is the moment of cancellation, his rollback undoes it. Django and SQLAlchemy
-    begin their transactions lazily; that is taken care of. Timeouts stay the caller's own.
+    The caller's commit is the moment of cancellation, his rollback undoes it. Django and
+    SQLAlchemy begin their transactions lazily; that is taken care of. Timeouts stay the caller's
+    own.
 
     Arguments:
         connection: the caller's; it is neither committed nor closed.
@@ -337,8 +340,9 @@ def joining_async(
     """
     Give a unit of work that is a savepoint in the caller's open transaction.
 
-    The caller's commit is the moment of cancellation, his rollback undoes it. Django and SQLAlchemy
-    begin their transactions lazily; that is taken care of. Timeouts stay the caller's own.
+    The caller's commit is the moment of cancellation, his rollback undoes it. Django and
+    SQLAlchemy begin their transactions lazily; that is taken care of. Timeouts stay the caller's
+    own.
 
     Arguments:
         connection: the caller's; it is neither committed nor closed.
@@ -399,7 +403,7 @@ def _budget(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
         f"SET LOCAL {name} = {max(1, value // timedelta(milliseconds=1))}"
         for name, value in milliseconds.items()
     )
-    return sql.SQL(cast("LiteralString", statements))
+    return trusted(statements)
 
 
 async def _awaited(

@@ -20,7 +20,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS batch_jobs_of_no_organization
     ON batch_jobs (id) WHERE organization_id IS NULL;
 
 -- WITHOUT ROWID keeps the contacts of a job side by side, so that a cancel reads them in one
--- sweep. An index of the open contacts would make it slower: see benchmarks in the notes of
+-- sweep. An index of the open contacts would make it slower: the measurements are in
 -- `SqliteStore`.
 CREATE TABLE IF NOT EXISTS batch_contacts (
     job_number INTEGER NOT NULL REFERENCES batch_jobs (number),

@@ -1,0 +1,23 @@
+-- Guarantees: 1 if and only if this operation took the start back before it fired, the same at
+-- every repetition; whatever the answer, the id is not handed out afterwards, nor scheduled.
+local id, operation, retention = ARGV[1], ARGV[2], ARGV[3]
+
+local state = redis.call('HGET', job, id)
+local kind = state and string.sub(state, 1, 1)
+if kind and kind ~= 'D' and kind ~= 'R' then
+  return state == 'C' .. operation and 1 or 0
+end
+-- The tombstone comes first: a step that fails after it is done again by the repetition, or leaves
+-- an entry that `claim` passes over.
+redis.call('ZADD', old, now + retention, id)
+if kind == 'D' then
+  redis.call('HSET', job, id, 'C' .. operation)
+  redis.call('ZREM', due, id)
+  return 1
+elseif kind == 'R' then
+  redis.call('HSET', job, id, 'L' .. operation)
+  redis.call('ZREM', run, id)
+else
+  redis.call('HSET', job, id, 'B' .. operation)
+end
+return 0

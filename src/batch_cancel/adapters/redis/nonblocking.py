@@ -1,0 +1,128 @@
+"""
+The way of an asyncio client's commands to Redis, in time.
+
+An asyncio operation can be called off wherever it waits, so the client's own connections serve.
+One that was called off between a command and its answer is closed, never used again.
+
+The client's retries are left aside where that can be done: they wait longer than a budget lasts,
+and a command is sent again by the executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis import exceptions
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.client import NEVER_DECODE
+
+
+def line_to_async(
+    client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+) -> _ServerLine | _ClusterLine:
+    """
+    Give a line that keeps deadlines, to wherever the client leads.
+
+    Raises:
+        TypeError: a blocking client.
+    """
+    if isinstance(client, redis.asyncio.RedisCluster):
+        return _ClusterLine(client)
+    if isinstance(client, redis.Redis | redis.RedisCluster):
+        msg = f"an asyncio client is needed, got {type(client).__module__}.{type(client).__name__}"
+        raise TypeError(msg)
+    return _ServerLine(client)
+
+
+class _ServerLine:
+    """A line to one server, or to the master that sentinels name."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._pool: Any = client.connection_pool  # Half typed in redis-py.
+        self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)
+        # Until redis-py 5.3 a pool asked for the name of the command, and did nothing with it.
+        parameter = inspect.signature(self._pool.get_connection).parameters.get("command_name")
+        required = parameter is not None and parameter.default is parameter.empty
+        self._connection_arguments = ("EVALSHA",) if required else ()
+
+    async def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                connection = await self._pool.get_connection(*self._connection_arguments)
+                try:
+                    return await self._ask(connection, command)
+                finally:
+                    await self._pool.release(connection)
+        except TimeoutError:
+            self._pass_over_sentinel()
+            raise
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _ask(self, connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Whatever the command answers.
+        try:
+            await connection.send_command(*command)
+            return await connection.read_response(disable_decoding=True)
+        except exceptions.ReadOnlyError:
+            # A demoted master: a new connection may lead to the one that took its place.
+            await self._pool.disconnect(inuse_connections=False)
+            await connection.disconnect()
+            raise
+        except exceptions.ResponseError:
+            raise
+        except BaseException:
+            # The answer may still come; on this connection it would be taken for another's.
+            await connection.disconnect(nowait=True)
+            raise
+
+    def _pass_over_sentinel(self) -> None:
+        # redis-py asks the sentinels in order; if it is the first that hangs, no other is asked.
+        if self._asks_sentinels:
+            sentinels = self._pool.sentinel_manager.sentinels
+            sentinels.append(sentinels.pop(0))
+
+
+class _ClusterLine:
+    """
+    A line to whichever node of a cluster has the key.
+
+    The client follows redirections. A node that does not answer is passed over next time: the
+    others know who has taken its place, and the client learns it from them.
+    """
+
+    def __init__(self, client: redis.asyncio.RedisCluster) -> None:
+        self._cluster = client
+        self._detour: ClusterNode | None = None
+
+    async def send(self, command: Sequence[Any], key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+        options: dict[str, Any] = {NEVER_DECODE: True}
+        if self._detour is not None:
+            options["target_nodes"] = self._detour
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                answer = await self._cluster.execute_command(*command, **options)
+        except (TimeoutError, exceptions.ConnectionError, exceptions.TimeoutError):
+            self._detour = self._another(key)
+            raise
+        self._detour = None
+        return answer
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def _another(self, key: bytes) -> ClusterNode | None:
+        """Give the node after the one that was asked; every node has its turn."""
+        nodes = sorted(self._cluster.get_nodes(), key=lambda node: str(node.name))
+        if not nodes:  # The client has not reached the cluster yet.
+            return None
+        asked = self._detour or self._cluster.get_node_from_key(key.decode())
+        name = asked.name if asked else ""
+        return next((node for node in nodes if node.name > name), nodes[0])

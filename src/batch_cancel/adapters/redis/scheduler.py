@@ -1,0 +1,353 @@
+"""
+The native store: deferred starts in Redis, cancelled by one script.
+
+Four keys in each shard, under one hash tag so that a cluster keeps them together:
+
+    {bc:0}:due  sorted set  id -> when to fire         {bc:0}:job  hash        id -> state
+    {bc:0}:run  sorted set  id -> when a lease ends    {bc:0}:old  sorted set  id -> forget when
+
+The life of a start is that of `batch_cancel.domain.deferred`; the scripts repeat it, and are
+tested against it. The only way out of "due" is one script, so of a cancel and a claim exactly one
+wins.
+
+The server must not evict: `maxmemory-policy noeviction`. Its clock is the only one that counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Final
+from uuid import uuid4
+from zlib import crc32
+
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
+from batch_cancel.domain.deferred import Claimed, check_schedulable
+from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+from batch_cancel.ports import SchedulerUnavailable
+
+_BUDGET: Final = timedelta(milliseconds=250)
+_RETENTION: Final = timedelta(days=30)
+_PAGE_SIZE: Final = 1000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def _script(name: str) -> Script:
+    here = files("batch_cancel.adapters.redis")
+    return Script("\n".join(here.joinpath(f"{part}.lua").read_text() for part in ("common", name)))
+
+
+_SCHEDULE: Final = _script("schedule")
+_CANCEL: Final = _script("cancel")
+_CLAIM: Final = _script("claim")
+_ACK: Final = _script("ack")
+_WAITING: Final = _script("waiting")
+
+
+class _Layout:
+    """Where things are in Redis, and how they are written there."""
+
+    def __init__(
+        self, namespace: str, shards: int, budget: timedelta, retention: timedelta
+    ) -> None:
+        if "{" in namespace or "}" in namespace:
+            msg = f"a namespace must hold no braces, they mark the hash tag: {namespace!r}"
+            raise ValueError(msg)
+        if shards < 1:
+            msg = f"there must be a shard at least, got {shards!r}"
+            raise ValueError(msg)
+        self._shards = [
+            tuple(
+                f"{{{namespace}:{shard}}}:{key}".encode() for key in ("due", "job", "run", "old")
+            )
+            for shard in range(shards)
+        ]
+        if retention <= timedelta(0):
+            msg = f"the retention must be longer than nothing, got {retention!r}"
+            raise ValueError(msg)
+        self._retention = _number(_milliseconds(retention))
+        # A claim is asked again within the budget, and reaches the server a moment later.
+        self._patience = _number(_milliseconds(2 * budget))
+        self._first_shard = itertools.count()
+
+    def _keys(self, deferred_id: str) -> Sequence[bytes]:
+        return self._shards[crc32(_bytes(deferred_id)) % len(self._shards)]
+
+    def _claim_arguments(self, token: str, limit: int, lease: timedelta) -> Sequence[bytes]:
+        return _bytes(token), _number(limit), _number(_milliseconds(lease)), self._patience
+
+    def _in_turn(self) -> list[Sequence[bytes]]:
+        """Give the shards, each time from another one on, so that none has to wait for long."""
+        first = next(self._first_shard) % len(self._shards)
+        return [*self._shards[first:], *self._shards[:first]]
+
+
+class RedisScheduler(_Layout):
+    """
+    Deferred starts in Redis or Valkey.
+
+    Arguments:
+        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
+            Whoever made it closes it. Its timeouts and retries do not count here.
+        namespace: how our keys begin; no braces.
+        shards: over how many hash slots of a cluster to spread. Every process that uses the
+            namespace must say the same, for ever.
+        budget: how long one answer may take, retries included.
+        retention: how long it is remembered that a start was cancelled or finished. After that
+            its id is unknown again, so it must outlast every retry and every late `schedule`.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis | redis.RedisCluster,
+        *,
+        namespace: str = "bc",
+        shards: int = 1,
+        budget: timedelta = _BUDGET,
+        retention: timedelta = _RETENTION,
+    ) -> None:
+        super().__init__(namespace, shards, budget, retention)
+        self._executor = Executor(client, budget)
+
+    def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
+        """
+        Schedule a start, or move one that still waits.
+
+        Arguments:
+            deferred_id: its id.
+            at: when to fire, an aware datetime.
+            payload: what whoever claims it is given.
+
+        Returns:
+            False if the id was ever cancelled, handed out or finished: then nothing changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; it may be scheduled or not.
+            ValueError: an id that no store could keep, or a naive datetime.
+        """
+        check_schedulable(deferred_id, at)
+        arguments = (_bytes(deferred_id), _number((at - _EPOCH) // _MILLISECOND), payload)
+        return bool(self._executor.run(_SCHEDULE, self._keys(deferred_id), arguments))
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the deferred start back, for ever.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; ask again with the same operation.
+        """
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False  # It was never scheduled, and never can be.
+        arguments = (_bytes(deferred_id), _bytes(operation_id), self._retention)
+        return bool(self._executor.run(_CANCEL, self._keys(deferred_id), arguments))
+
+    def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        """
+        Take the starts that are due, each for the time of `lease`.
+
+        A start that is not acknowledged within its lease is handed out again.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+        """
+        claimed: list[Claimed] = []
+        for keys in self._in_turn():
+            if len(claimed) >= limit:
+                break
+            token = uuid4().hex
+            arguments = self._claim_arguments(token, limit - len(claimed), lease)
+            try:
+                answer = self._executor.run(_CLAIM, keys, arguments)
+            except SchedulerUnavailable:
+                if not claimed:
+                    raise
+                break  # What the other shards have handed out must not be lost.
+            claimed += _claimed(answer, token)
+        return claimed
+
+    def ack(self, deferred_id: str, token: str) -> bool:
+        """
+        Finish a start that was claimed; False if the lease is no longer the caller's.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; it may be finished or not.
+        """
+        arguments = (_bytes(deferred_id), _bytes(token), uuid4().bytes, self._retention)
+        return bool(self._executor.run(_ACK, self._keys(deferred_id), arguments))
+
+    def waiting(self) -> set[str]:
+        """
+        Give the ids of the deferred starts that wait to fire.
+
+        For inspection: it reads page by page, so what changes meanwhile may be in or not.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each page.
+        """
+        ids: set[str] = set()
+        for keys in self._shards:
+            cursor = b"0"
+            while True:
+                arguments = (cursor, _number(_PAGE_SIZE))
+                cursor, page = self._executor.run(_WAITING, keys, arguments)
+                ids.update(map(_text, page))
+                if cursor == b"0":
+                    break
+        return ids
+
+
+class AsyncRedisScheduler(_Layout):
+    """
+    Deferred starts in Redis or Valkey.
+
+    Arguments:
+        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
+            Whoever made it closes it. Its timeouts and retries do not count here.
+        namespace: how our keys begin; no braces.
+        shards: over how many hash slots of a cluster to spread. Every process that uses the
+            namespace must say the same, for ever.
+        budget: how long one answer may take, retries included.
+        retention: how long it is remembered that a start was cancelled or finished. After that
+            its id is unknown again, so it must outlast every retry and every late `schedule`.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        *,
+        namespace: str = "bc",
+        shards: int = 1,
+        budget: timedelta = _BUDGET,
+        retention: timedelta = _RETENTION,
+    ) -> None:
+        super().__init__(namespace, shards, budget, retention)
+        self._executor = AsyncExecutor(client, budget)
+
+    async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
+        """
+        Schedule a start, or move one that still waits.
+
+        Arguments:
+            deferred_id: its id.
+            at: when to fire, an aware datetime.
+            payload: what whoever claims it is given.
+
+        Returns:
+            False if the id was ever cancelled, handed out or finished: then nothing changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; it may be scheduled or not.
+            ValueError: an id that no store could keep, or a naive datetime.
+        """
+        check_schedulable(deferred_id, at)
+        arguments = (_bytes(deferred_id), _number((at - _EPOCH) // _MILLISECOND), payload)
+        return bool(await self._executor.run(_SCHEDULE, self._keys(deferred_id), arguments))
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the deferred start back, for ever.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; ask again with the same operation.
+        """
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False  # It was never scheduled, and never can be.
+        arguments = (_bytes(deferred_id), _bytes(operation_id), self._retention)
+        return bool(await self._executor.run(_CANCEL, self._keys(deferred_id), arguments))
+
+    async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        """
+        Take the starts that are due, each for the time of `lease`.
+
+        A start that is not acknowledged within its lease is handed out again.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+        """
+        claimed: list[Claimed] = []
+        for keys in self._in_turn():
+            if len(claimed) >= limit:
+                break
+            token = uuid4().hex
+            arguments = self._claim_arguments(token, limit - len(claimed), lease)
+            try:
+                answer = await self._executor.run(_CLAIM, keys, arguments)
+            except SchedulerUnavailable:
+                if not claimed:
+                    raise
+                break  # What the other shards have handed out must not be lost.
+            claimed += _claimed(answer, token)
+        return claimed
+
+    async def ack(self, deferred_id: str, token: str) -> bool:
+        """
+        Finish a start that was claimed; False if the lease is no longer the caller's.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; it may be finished or not.
+        """
+        arguments = (_bytes(deferred_id), _bytes(token), uuid4().bytes, self._retention)
+        return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
+
+    async def waiting(self) -> set[str]:
+        """
+        Give the ids of the deferred starts that wait to fire.
+
+        For inspection: it reads page by page, so what changes meanwhile may be in or not.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each page.
+        """
+        ids: set[str] = set()
+        for keys in self._shards:
+            cursor = b"0"
+            while True:
+                arguments = (cursor, _number(_PAGE_SIZE))
+                cursor, page = await self._executor.run(_WAITING, keys, arguments)
+                ids.update(map(_text, page))
+                if cursor == b"0":
+                    break
+        return ids
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogatepass")
+
+
+def _milliseconds(duration: timedelta) -> int:
+    # Rounded up: no promise is kept too short.
+    return -(-duration // _MILLISECOND)
+
+
+def _number(number: int) -> bytes:
+    return b"%d" % number
+
+
+def _claimed(answer: list[bytes], token: str) -> list[Claimed]:
+    pairs = zip(answer[::2], answer[1::2], strict=True)
+    return [Claimed(_text(deferred_id), payload, token) for deferred_id, payload in pairs]

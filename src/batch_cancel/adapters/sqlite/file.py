@@ -1,0 +1,331 @@
+"""
+One SQLite file: connections, transactions, and what SQLite's errors mean.
+
+Rule 1: every transaction has a connection of its own, opened for it and closed after it. Nothing
+        is shared between threads, and nothing survives a fork.
+Rule 2: a transaction takes the write lock before it reads. A transaction that reads first and
+        writes later acts on what it saw before it had the lock, or is refused by SQLite.
+Rule 3: an error of SQLite's leaves here as `StoreFailed`, with what is known about the commit.
+
+SQLite has no server and so no clock of its own: the store's clock is this machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from batch_cancel.domain.errors import Outcome, StoreFailed, shown
+
+Value = str | bytes | int | None
+"""What a column of ours may hold."""
+
+BUSY_TIMEOUT_SECONDS: Final = 5.0
+"""How long a transaction waits for its turn."""
+
+_BUSY_TIMEOUT_SECONDS_MAX: Final = 86_400.0
+
+_PRIMARY_CODE: Final = 0xFF
+"""The bits of SQLite's extended error code that hold the primary one."""
+
+_NOT_COMMITTED: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL}
+)
+"""
+The errors of a COMMIT after which nothing can be committed any more.
+
+After an I/O error the commit mark may be in the write-ahead log although its flush failed: a crash
+right then would bring the transaction back.
+"""
+
+_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""The errors that go away by themselves."""
+
+_MEANINGS: Final[Mapping[int | None, str]] = {
+    sqlite3.SQLITE_BUSY: "is locked by another transaction",
+    sqlite3.SQLITE_LOCKED: "is locked by another transaction",
+    sqlite3.SQLITE_FULL: "cannot grow: its disk is full",
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database",
+    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup",
+    sqlite3.SQLITE_READONLY: "is read-only: check its permissions, and those of its folder",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: its disk reports an error",
+}
+"""What an error means, to be read after the file's name."""
+
+
+def _text(name: str) -> str:
+    return (
+        resources.files("batch_cancel.adapters.sqlite").joinpath(name).read_text(encoding="utf-8")
+    )
+
+
+def _statements(text: str) -> Mapping[str, str]:
+    """Give the statements of a file by the names that its `-- name:` lines give them."""
+    named = (part.partition("\n") for part in text.split("-- name: ")[1:])
+    return {name.strip(): statement for name, _, statement in named}
+
+
+def _schema(text: str) -> Iterator[str]:
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+SQL: Final = _statements(_text("statements.sql"))
+_SCHEMA: Final = tuple(_schema(_text("schema.sql")))
+
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    """Give the store's clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def text_of(at: datetime) -> str:
+    """Give an aware datetime as the file keeps it: the order of the texts is the order in time."""
+    try:
+        utc = at.astimezone(UTC)
+    except OverflowError:  # At the calendar's ends, an instant may have no date in UTC.
+        utc = _LAST if at.year > 1 else _FIRST
+    return utc.isoformat(timespec="microseconds")
+
+
+def time_of(text: str) -> datetime:
+    """Read a time that `text_of` wrote."""
+    return datetime.fromisoformat(text)
+
+
+@attrs.frozen
+class Place:
+    """
+    Where a connection leads to, for the sentences about its errors.
+
+    Arguments:
+        name: how messages name it.
+        path: the file, if it is one that we opened.
+        busy_timeout_seconds: how long it waits for a lock, if that is known.
+    """
+
+    name: str
+    path: Path | None = None
+    busy_timeout_seconds: float | None = None
+
+    def fault(self, error: sqlite3.Error, outcome: Outcome = "unchanged") -> StoreFailed:
+        """Give the error of the port for one of SQLite's."""
+        code = _primary_code(error)
+        return StoreFailed(
+            f"{self.name} {self._meaning(code, error)}",
+            outcome,
+            retryable=code in _PASSING or outcome == "unknown",
+        )
+
+    def _meaning(self, code: int | None, error: sqlite3.Error) -> str:
+        if code == sqlite3.SQLITE_CANTOPEN:
+            return _why_it_cannot_be_opened(self.path)
+        if code in _PASSING and self.busy_timeout_seconds is not None:
+            return f"stayed locked by another transaction for {self.busy_timeout_seconds:g} s"
+        return _MEANINGS.get(code, f"is of no use here: SQLite says {shown(str(error))}")
+
+
+@attrs.frozen
+class Connection:
+    """A connection in use by one transaction; its errors are `StoreFailed`."""
+
+    raw: sqlite3.Connection
+    place: Place
+
+    def execute(self, statement: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
+        """Carry out one statement."""
+        with self.faults_named():
+            return self._cursor().execute(statement, parameters)
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Carry out one statement for each of many rows."""
+        with self.faults_named():
+            self._cursor().executemany(statement, rows)
+
+    def rows(self, statement: str, parameters: Sequence[Value] = ()) -> list[tuple[Value, ...]]:
+        """Give all rows of an answer."""
+        with self.faults_named():
+            return self._cursor().execute(statement, parameters).fetchall()
+
+    def row(self, statement: str, parameters: Sequence[Value] = ()) -> tuple[Value, ...] | None:
+        """Give the first row of an answer; None if it is empty."""
+        rows = self.rows(statement, parameters)
+        return rows[0] if rows else None
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        try:
+            self.raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            known = _primary_code(error) in _NOT_COMMITTED
+            raise self.place.fault(error, "unchanged" if known else "unknown") from error
+
+    def roll_back(self, statement: str = "ROLLBACK") -> None:
+        """Undo the transaction, if SQLite has not done so by itself."""
+        with suppress(sqlite3.Error):  # What cannot be undone here is undone by closing.
+            if self.raw.in_transaction:
+                self.raw.execute(statement)
+
+    @contextmanager
+    def faults_named(self) -> Generator[None]:
+        """Turn SQLite's errors into `StoreFailed`."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self.place.fault(error) from error
+
+    def _cursor(self) -> sqlite3.Cursor:
+        cursor = self.raw.cursor()
+        cursor.row_factory = None  # A caller's connection may have one of its own.
+        return cursor
+
+
+def _is_bounded(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value <= _BUSY_TIMEOUT_SECONDS_MAX:
+        msg = f"{attribute.name} must be between 0 and a day, got {value!r}"
+        raise ValueError(msg)
+
+
+@attrs.frozen
+class File:
+    """
+    A SQLite file that holds our tables.
+
+    Arguments:
+        path: where it is, absolute.
+        create: whether to make the file and its tables where they are missing.
+        busy_timeout_seconds: how long to wait for another transaction to end.
+    """
+
+    path: Path
+    create: bool
+    busy_timeout_seconds: float = attrs.field(validator=_is_bounded)
+
+    @classmethod
+    def at(
+        cls, path: str | os.PathLike[str], *, create: bool, busy_timeout_seconds: float
+    ) -> File:
+        """
+        Name a file; nothing is opened yet. A later change of the working folder does not matter.
+
+        Raises:
+            ValueError: a path that names no file, or a time that is negative or longer than a day.
+        """
+        text = os.fspath(path)
+        if not text or "\0" in text:
+            msg = "the path of a SQLite file must not be empty or hold a NUL"
+            raise ValueError(msg)
+        if text == ":memory:":
+            msg = "':memory:' would be empty in every transaction: use adapters.memory instead"
+            raise ValueError(msg)
+        return cls(Path(text).absolute(), create, busy_timeout_seconds)
+
+    @contextmanager
+    def transaction(self) -> Generator[Connection]:
+        """Open a transaction that holds the write lock: commit on a clean exit, else roll back."""
+        with self.looking() as connection, _transaction(connection):
+            yield connection
+
+    @contextmanager
+    def looking(self) -> Generator[Connection]:
+        """Open a connection that only looks, at what is committed."""
+        with closing(self._opened()) as raw:
+            connection = Connection(raw, self._place)
+            with connection.faults_named():
+                self._prepare(raw)
+            self._set_up(connection)
+            yield connection
+
+    @property
+    def _place(self) -> Place:
+        name = f"the SQLite file {shown(str(self.path))}"
+        return Place(name, self.path, self.busy_timeout_seconds)
+
+    def _opened(self) -> sqlite3.Connection:
+        mode = "rwc" if self.create else "rw"
+        try:
+            return sqlite3.connect(
+                f"{self.path.as_uri()}?mode={mode}",
+                uri=True,
+                timeout=self.busy_timeout_seconds,
+                isolation_level=None,  # BEGIN and COMMIT are ours, not guessed by the driver.
+                check_same_thread=False,  # Its owner may move from thread to thread.
+            )
+        except sqlite3.Error as error:
+            raise self._place.fault(error) from error
+
+    def _prepare(self, raw: sqlite3.Connection) -> None:
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute("PRAGMA synchronous = FULL")  # A commit that was answered survives a crash.
+        if self.create and raw.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            self._prefer_write_ahead_log(raw)
+
+    def _prefer_write_ahead_log(self, raw: sqlite3.Connection) -> None:
+        """
+        Let the readers and the writer of this file not wait for each other, if that is to be had.
+
+        Nothing depends on it, and SQLite may refuse, without waiting, while others use the file:
+        then the next transaction asks again.
+        """
+        raw.execute("PRAGMA busy_timeout = 0")
+        try:
+            raw.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) not in _PASSING:
+                raise
+        raw.execute(f"PRAGMA busy_timeout = {round(self.busy_timeout_seconds * 1000)}")
+
+    def _set_up(self, connection: Connection) -> None:
+        if connection.row(SQL["is_set_up"]) == (1,):
+            return
+        if not self.create:
+            reason = f"{self._place.name} holds no batch jobs: is it the right file?"
+            raise StoreFailed(reason)
+        with _transaction(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Generator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.roll_back()
+        raise
+    connection.commit()
+
+
+def _primary_code(error: sqlite3.Error) -> int | None:
+    code: int | None = getattr(error, "sqlite_errorcode", None)  # The driver's own have none.
+    return None if code is None else code & _PRIMARY_CODE
+
+
+def _why_it_cannot_be_opened(path: Path | None) -> str:
+    # Not pathlib's questions: they raise where a folder on the way may not be entered.
+    if path is None:
+        return "cannot be opened: check its permissions"
+    if os.path.isdir(path):  # noqa: PTH112
+        return "is a folder, not a file"
+    if os.path.lexists(path):
+        return "cannot be opened: check its permissions, and those of its folder"
+    if os.path.isdir(path.parent):  # noqa: PTH112
+        return "does not exist, or its folder may not be written"
+    return "does not exist, nor does its folder"

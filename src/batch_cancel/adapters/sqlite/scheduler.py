@@ -1,0 +1,186 @@
+"""
+Deferred starts in a SQLite file.
+
+What happens to a start is decided by `domain.deferred`; here it is read, and written back, within
+one transaction that holds the file's write lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+from batch_cancel.adapters.sqlite.file import (
+    BUSY_TIMEOUT_SECONDS,
+    SQL,
+    Connection,
+    File,
+    Value,
+    now,
+    text_of,
+    time_of,
+)
+from batch_cancel.domain import deferred
+from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
+from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+
+
+def _start(row: tuple[Value, ...]) -> Deferred:
+    state, at, payload, token, operation_id = row
+    return Deferred(
+        DeferredState(cast("str", state)),
+        None if at is None else time_of(cast("str", at)),
+        cast("bytes", payload),
+        cast("str | None", token),
+        cast("str | None", operation_id),
+    )
+
+
+def _read(deferred_id: str, connection: Connection) -> Deferred | None:
+    row = connection.row(SQL["read_deferred"], (deferred_id,))
+    return None if row is None else _start(row)
+
+
+def _write(deferred_id: str, start: Deferred | None, connection: Connection) -> bool:
+    if start is None:
+        return False
+    connection.execute(
+        SQL["write_deferred"],
+        (
+            deferred_id,
+            start.state.value,
+            None if start.at is None else text_of(start.at),
+            start.payload,
+            start.token,
+            start.operation_id,
+        ),
+    )
+    return True
+
+
+class SqliteScheduler:
+    """
+    Deferred starts in a SQLite file, which may be a store's.
+
+    Any number of threads and processes may share it; every step is one step for all of them.
+
+    Arguments:
+        path: the file.
+        create: whether to make the file and its tables where they are missing, on first use.
+        busy_timeout_seconds: how long to wait for one's turn.
+
+    Raises:
+        ValueError: a path that names no file, or a time that is negative or longer than a day.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+    ) -> None:
+        self._file = File.at(path, create=create, busy_timeout_seconds=busy_timeout_seconds)
+
+    def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
+        """
+        Schedule a start, or move one that still waits.
+
+        Arguments:
+            deferred_id: its id.
+            at: when to fire, an aware datetime.
+            payload: what whoever claims it is given.
+
+        Returns:
+            False if the id was ever cancelled, handed out or finished: then nothing changed.
+
+        Raises:
+            ValueError: an id that no store could keep, or a naive datetime.
+            SchedulerUnavailable: the file cannot be had in time, or not at all.
+        """
+        deferred.check_schedulable(deferred_id, at)
+        with self._step() as connection:
+            start = deferred.schedule(_read(deferred_id, connection), at, payload)
+            return _write(deferred_id, start, connection)
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the deferred start back, for ever.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+
+        Raises:
+            SchedulerUnavailable: the file cannot be had in time, or not at all.
+        """
+        if not is_storable(deferred_id, ID_BYTES_MAX):  # Then none of that id is ever scheduled.
+            return False
+        with self._step() as connection:
+            current = _read(deferred_id, connection)
+            cancelled = deferred.cancel(current, operation_id)
+            _write(deferred_id, cancelled, connection)
+            start = cancelled or current
+            return start is not None and deferred.was_removed_by(start, operation_id)
+
+    def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        """
+        Take the starts that are due, the earliest first, each for the time of `lease`.
+
+        A start that is not acknowledged within its lease is handed out again.
+
+        Raises:
+            SchedulerUnavailable: the file cannot be had in time, or not at all.
+        """
+        claimed: list[Claimed] = []
+        with self._step() as connection:
+            at = now()
+            rows = connection.rows(SQL["read_deferred_until"], (text_of(at), max(limit, 0)))
+            for deferred_id, *row in rows:
+                start, token = _start(tuple(row)), uuid4().hex
+                taken = deferred.claim(start, at, token, at + lease)
+                if _write(cast("str", deferred_id), taken, connection):
+                    claimed.append(Claimed(cast("str", deferred_id), start.payload, token))
+        return claimed
+
+    def ack(self, deferred_id: str, token: str) -> bool:
+        """
+        Finish a start that was claimed; False if the lease is no longer the caller's.
+
+        Raises:
+            SchedulerUnavailable: the file cannot be had in time, or not at all.
+        """
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False
+        with self._step() as connection:
+            start = deferred.acknowledge(_read(deferred_id, connection), token)
+            return _write(deferred_id, start, connection)
+
+    def waiting(self) -> set[str]:
+        """
+        Give the ids of the deferred starts that wait to fire.
+
+        Raises:
+            SchedulerUnavailable: the file cannot be had in time, or not at all.
+        """
+        with _unavailable(), self._file.looking() as connection:
+            rows = connection.rows(SQL["look_at_waiting"], (DeferredState.DUE.value,))
+            return {cast("str", deferred_id) for (deferred_id,) in rows}
+
+    @contextmanager
+    def _step(self) -> Generator[Connection]:
+        with _unavailable(), self._file.transaction() as connection:
+            yield connection
+
+
+@contextmanager
+def _unavailable() -> Generator[None]:
+    """Say of a store's fault what a scheduler says: that there is no answer."""
+    try:
+        yield
+    except StoreFailed as error:
+        raise SchedulerUnavailable(error.reason) from error

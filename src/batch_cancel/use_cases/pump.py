@@ -1,0 +1,152 @@
+"""
+Hand the deferred starts that are due to whatever runs them: a native store becomes a scheduler.
+
+The pump claims what is due, gives each start to a callable of yours, which typically enqueues an
+immediate task with your own broker, and acknowledges it once the callable has returned. One call
+is one round: there is no loop and no clock in here. Yours is two lines, with a `threading.Event`:
+
+    while not stopping.is_set():
+        pump(store, deliver) or stopping.wait(1.0)
+
+Delivery is at least once. What was not acknowledged within its lease (the callable raised, the
+process died, the store was out of reach) is handed out again, to any pump; so the callable must
+bear to be given the same start twice, as a compare-and-set from "scheduled" to "running" does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final, Protocol
+
+from batch_cancel.domain.deferred import Claimed
+from batch_cancel.domain.errors import shown
+
+_logger: Final = logging.getLogger("batch_cancel")
+
+_LEASE: Final = timedelta(seconds=30)
+
+Deliver = Callable[[Claimed], object]
+"""Takes a start over; when it returns, the start is in good hands."""
+
+AsyncDeliver = Callable[[Claimed], Awaitable[object]]
+"""Takes a start over; when it returns, the start is in good hands."""
+
+
+class DeferredStore(Protocol):
+    """What the pump needs of a native store."""
+
+    def claim(self, limit: int, lease: timedelta, /) -> list[Claimed]:
+        """
+        Take the starts that are due, each for the time of `lease`.
+
+        A start that is not acknowledged within its lease is handed out again.
+        """
+        ...
+
+    def ack(self, deferred_id: str, token: str, /) -> bool:
+        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        ...
+
+
+class AsyncDeferredStore(Protocol):
+    """What the pump needs of a native store."""
+
+    async def claim(self, limit: int, lease: timedelta, /) -> list[Claimed]:
+        """
+        Take the starts that are due, each for the time of `lease`.
+
+        A start that is not acknowledged within its lease is handed out again.
+        """
+        ...
+
+    async def ack(self, deferred_id: str, token: str, /) -> bool:
+        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        ...
+
+
+def pump(
+    store: DeferredStore, deliver: Deliver, *, limit: int = 100, lease: timedelta = _LEASE
+) -> int:
+    """
+    Deliver the starts that are due, one after the other, and acknowledge each.
+
+    A start whose delivery raises an exception is left for its lease to end, and does not stop the
+    others.
+
+    Arguments:
+        store: where the deferred starts wait.
+        deliver: takes one start over.
+        limit: how many to take at most.
+        lease: within which all of them must be delivered; what takes longer is handed out again.
+
+    Returns:
+        the number of starts delivered.
+
+    Raises:
+        SchedulerUnavailable: the store did not answer when asked what is due.
+    """
+    delivered = 0
+    for start in store.claim(limit, lease):
+        try:
+            deliver(start)
+        except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
+            _warn(start, "was not delivered", error)
+            continue
+        delivered += 1
+        try:
+            store.ack(start.deferred_id, start.token)
+        except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
+            _warn(start, "was delivered but not acknowledged", error)
+    return delivered
+
+
+async def pump_async(
+    store: AsyncDeferredStore,
+    deliver: AsyncDeliver,
+    *,
+    limit: int = 100,
+    lease: timedelta = _LEASE,
+) -> int:
+    """
+    Deliver the starts that are due, one after the other, and acknowledge each.
+
+    A start whose delivery raises an exception is left for its lease to end, and does not stop the
+    others.
+
+    Arguments:
+        store: where the deferred starts wait.
+        deliver: takes one start over.
+        limit: how many to take at most.
+        lease: within which all of them must be delivered; what takes longer is handed out again.
+
+    Returns:
+        the number of starts delivered.
+
+    Raises:
+        SchedulerUnavailable: the store did not answer when asked what is due.
+    """
+    delivered = 0
+    for start in await store.claim(limit, lease):
+        try:
+            await deliver(start)
+        except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
+            _warn(start, "was not delivered", error)
+            continue
+        delivered += 1
+        try:
+            await store.ack(start.deferred_id, start.token)
+        except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
+            _warn(start, "was delivered but not acknowledged", error)
+    return delivered
+
+
+def _warn(start: Claimed, what: str, error: Exception) -> None:
+    # The error's type alone: its message may hold what was in the payload.
+    _logger.warning(
+        "deferred start %s %s (%s); it is handed out again when its lease ends",
+        shown(start.deferred_id),
+        what,
+        type(error).__name__,
+    )

@@ -1,0 +1,26 @@
+"""The world that the tests of the contract run in: each of them in turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session", params=worlds.pairs(), ids="+".join)
+def open_world(request: pytest.FixtureRequest) -> Iterator[worlds.World]:
+    """Open a world once; whoever takes it clears it first."""
+    with worlds.opened(*request.param, request) as world:
+        yield world
+
+
+@pytest.fixture
+def world(open_world: worlds.World) -> worlds.World:
+    """Lend an empty world."""
+    open_world.clear()
+    return open_world

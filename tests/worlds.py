@@ -1,0 +1,449 @@
+"""
+Worlds: one store with one scheduler, seen through the same few verbs whatever they are.
+
+Tests are written once, blocking, and run in every world. A store or a scheduler of the asyncio kind
+is driven through one event loop of the world's own, so that its clients live as long as it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import sqlite3
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+import attrs
+import psycopg
+import redis
+import redis.asyncio
+
+from batch_cancel import (
+    CancelResult,
+    JobKey,
+    cancel_job,
+    cancel_job_async,
+    cancel_rows,
+    cancel_rows_async,
+    remove_deferred,
+    remove_deferred_async,
+)
+from batch_cancel.adapters.memory import (
+    AsyncMemoryScheduler,
+    AsyncMemoryStore,
+    MemoryScheduler,
+    MemoryStore,
+)
+from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
+from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pytest
+
+    from batch_cancel import Cancellation
+    from batch_cancel.domain.model import CancellationRecord
+
+LATER = timedelta(hours=1)
+
+STORES = ("memory", "memory-async", "sqlite", "postgres", "postgres-async")
+SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Name every world: a store, and a scheduler of its own kind."""
+    return [
+        (store, scheduler)
+        for store, scheduler in itertools.product(STORES, SCHEDULERS)
+        if not (store.endswith("-async") and scheduler == "sqlite")  # SQLite has no asyncio half.
+    ]
+
+
+@attrs.frozen
+class JobRow:
+    """
+    All that a store holds of a job, comparable as a whole.
+
+    Arguments:
+        status: as stored.
+        deferred_id: as stored.
+        touched_at: when the row was last changed; None where the store keeps no such time.
+        contacts: status and time of last change of each contact, by its label.
+    """
+
+    status: str | None
+    deferred_id: str | None
+    touched_at: object
+    contacts: Mapping[str, tuple[str | None, object]]
+
+    @property
+    def statuses(self) -> dict[str, str | None]:
+        """The contacts' statuses alone."""
+        return {label: status for label, (status, _) in self.contacts.items()}
+
+
+class Store(Protocol):
+    """A store under test."""
+
+    uow: Any
+
+    def clear(self) -> None:
+        """Forget everything."""
+
+    def add_job(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Mapping[str, str | None],
+        deferred_id: str | None,
+    ) -> None:
+        """Seed a job and its contacts."""
+
+    def set_status(self, key: JobKey, status: str) -> None:
+        """Set a job's status behind the library's back."""
+
+    def rows(self) -> dict[JobKey, JobRow]:
+        """Give all that is committed."""
+
+
+class MemoryTables:
+    """The memory store, blocking or asyncio."""
+
+    def __init__(self, kind: type[MemoryStore] | type[AsyncMemoryStore]) -> None:
+        self._kind = kind
+        self.clear()
+
+    def clear(self) -> None:
+        self._keys: list[JobKey] = []
+        self.uow = self._kind()
+
+    def add_job(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Mapping[str, str | None],
+        deferred_id: str | None,
+    ) -> None:
+        self._keys.append(key)
+        self.uow.add_job(key.batch_job_id, status, key.organization_id, deferred_id)
+        self.uow.add_contacts(key.batch_job_id, contacts, key.organization_id)
+
+    def set_status(self, key: JobKey, status: str) -> None:
+        # No plain method does this on purpose; a test may reach behind the counter.
+        rows = self.uow._committed
+        rows[key] = attrs.evolve(rows[key], status=status)
+
+    def rows(self) -> dict[JobKey, JobRow]:
+        return {key: self._row(key) for key in self._keys}
+
+    def _row(self, key: JobKey) -> JobRow:
+        job = self.uow.job(key.batch_job_id, key.organization_id)
+        contacts = self.uow.contacts(key.batch_job_id, key.organization_id)
+        assert job is not None
+        return JobRow(
+            job.status,
+            job.deferred_id,
+            None,
+            {label: (status, None) for label, status in contacts.items()},
+        )
+
+
+class SqliteTables(MemoryTables):
+    """The SQLite store, a new file after each `clear`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = itertools.count()
+        self.clear()
+
+    def clear(self) -> None:
+        self._keys = []
+        self._path = self._folder / f"jobs-{next(self._files)}.sqlite"
+        self.uow: Any = SqliteStore(self._path)
+
+
+    def set_status(self, key: JobKey, status: str) -> None:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            connection.execute("UPDATE batch_jobs SET status = ? WHERE id = ?", (status, key.batch_job_id))
+
+
+class PostgresTables:
+    """The reference tables in a schema of their own."""
+
+    def __init__(self, dsn: str, uow: PostgresUnitOfWork | AsyncPostgresUnitOfWork) -> None:
+        self.uow = uow
+        self.connection = psycopg.connect(dsn, autocommit=True)
+        create_reference_tables(self.connection)
+        # Adopters' tables may allow what ours does not.
+        self.connection.execute("ALTER TABLE batch_jobs ALTER status DROP NOT NULL")
+        self.connection.execute("ALTER TABLE batch_contacts ALTER status DROP NOT NULL")
+        self.connection.execute("ALTER TABLE batch_contacts ADD label text")
+
+    def clear(self) -> None:
+        self.connection.execute(
+            "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations"
+        )
+
+    def add_job(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Mapping[str, str | None],
+        deferred_id: str | None,
+    ) -> None:
+        self.connection.execute(
+            "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
+            "VALUES (%s, %s, %s, %s)",
+            [key.batch_job_id, key.organization_id, status, deferred_id],
+        )
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO batch_contacts (batch_job_id, label, status) VALUES (%s, %s, %s)",
+                [(key.batch_job_id, label, status) for label, status in contacts.items()],
+            )
+
+    def set_status(self, key: JobKey, status: str) -> None:
+        self.connection.execute(
+            "UPDATE batch_jobs SET status = %s WHERE id = %s", [status, key.batch_job_id]
+        )
+
+    def rows(self) -> dict[JobKey, JobRow]:
+        jobs = self.connection.execute(
+            "SELECT id, organization_id, status, scheduled_job_id, updated_at, xmin::text "
+            "FROM batch_jobs"
+        ).fetchall()
+        contacts = self.connection.execute(
+            "SELECT batch_job_id, label, status, updated_at, xmin::text, ctid::text "
+            "FROM batch_contacts"
+        ).fetchall()
+        return {
+            JobKey(job_id, organization_id): JobRow(
+                status,
+                deferred_id,
+                touched_at,
+                {label: (status, at) for owner, label, status, *at in contacts if owner == job_id},
+            )
+            for job_id, organization_id, status, deferred_id, *touched_at in jobs
+        }
+
+
+def create_reference_tables(connection: psycopg.Connection[Any]) -> None:
+    """Run what `batch-cancel schema --reference` prints."""
+    package = resources.files("batch_cancel.adapters.postgres")
+    for name in ("reference.sql", "schema.sql"):
+        connection.execute(package.joinpath(name).read_bytes())
+
+
+@attrs.define
+class World:
+    """
+    A store and a scheduler, and what may be done with them.
+
+    Arguments:
+        store: the store under test.
+        new_scheduler: gives an empty scheduler.
+        runner: the event loop of an asyncio world; None in a blocking one.
+    """
+
+    store: Store
+    new_scheduler: Callable[[], Any]
+    runner: asyncio.Runner | None
+    scheduler: Any = None
+
+    def clear(self) -> None:
+        """Start anew: no job, no deferred start."""
+        self.store.clear()
+        self.scheduler = self.new_scheduler()
+
+    def add_job(
+        self,
+        job_id: str,
+        status: str | None = "scheduled",
+        contacts: Mapping[str, str | None] | Sequence[str | None] = (),
+        *,
+        organization_id: str | None = None,
+        deferred_id: str | None = None,
+    ) -> None:
+        """Seed a job; contacts given without labels are labelled 0, 1, 2 ..."""
+        if not hasattr(contacts, "items"):
+            contacts = {str(number): status for number, status in enumerate(contacts)}
+        key = JobKey(job_id, organization_id)
+        self.store.add_job(key, status, contacts, deferred_id)
+
+    def schedule(self, deferred_id: str, at: datetime | None = None) -> None:
+        """Schedule a deferred start, due in an hour unless said."""
+        assert self._run(
+            self.scheduler.schedule, deferred_id, datetime.now(UTC) + LATER if at is None else at
+        )
+
+    def fire(self, deferred_id: str) -> None:
+        """Let a deferred start fire: it was due, and a worker takes it."""
+        self.schedule(deferred_id, datetime.now(UTC) - LATER)
+        assert [start.deferred_id for start in self._run(self.scheduler.claim, 1, LATER)] == [
+            deferred_id
+        ]
+
+    def waiting(self) -> set[str]:
+        """Give the deferred starts that wait."""
+        return set(self._run(self.scheduler.waiting))
+
+    def rows(self) -> dict[JobKey, JobRow]:
+        """Give all that the store has committed."""
+        return self.store.rows()
+
+    def row(self, job_id: str, organization_id: str | None = None) -> JobRow:
+        """Give one job as committed."""
+        return self.rows()[JobKey(job_id, organization_id)]
+
+    def revive(self, job_id: str) -> None:
+        """Set a job running again, as only a mistaken script would."""
+        self.store.set_status(JobKey(job_id), "running")
+
+    def record(self, job_id: str, organization_id: str | None = None) -> CancellationRecord | None:
+        """Give the record of the job's cancellation."""
+
+        def read() -> CancellationRecord | None:
+            with self.store.uow.begin() as repositories:
+                return repositories.jobs.lock(JobKey(job_id, organization_id)).cancellation
+
+        async def read_async() -> CancellationRecord | None:
+            async with self.store.uow.begin() as repositories:
+                return (await repositories.jobs.lock(JobKey(job_id, organization_id))).cancellation
+
+        return self._run(read_async if self.runner else read)
+
+    def cancel(self, job_id: str, *, scheduler: Any = None, **options: Any) -> CancelResult:
+        """Cancel, with the world's scheduler unless another is given."""
+        return self._run(
+            cancel_job_async if self.runner else cancel_job,
+            job_id,
+            uow=self.store.uow,
+            scheduler=scheduler or self.scheduler,
+            **options,
+        )
+
+    def cancel_rows(self, job_id: str, **options: Any) -> Cancellation:
+        """Do the database's half alone."""
+        return self._run(
+            cancel_rows_async if self.runner else cancel_rows,
+            job_id,
+            uow=self.store.uow,
+            **options,
+        )
+
+    def remove_deferred(self, cancellation: Cancellation, **options: Any) -> CancelResult:
+        """Do the scheduler's half alone."""
+        return self._run(
+            remove_deferred_async if self.runner else remove_deferred,
+            cancellation,
+            self.scheduler,
+            **options,
+        )
+
+    def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
+        """Give a scheduler of this world's kind whose `cancel` does what is given."""
+        return _AsyncScripted(behave) if self.runner else _Scripted(behave)
+
+    def _run(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        answer = call(*arguments, **options)
+        if self.runner and inspect.isawaitable(answer):
+            return self.runner.run(_awaited(answer))
+        return answer
+
+
+@attrs.frozen
+class _Scripted:
+    behave: Callable[[str, str], Any]
+
+    def cancel(self, deferred_id: str, operation_id: str) -> Any:
+        return self.behave(deferred_id, operation_id)
+
+
+@attrs.frozen
+class _AsyncScripted:
+    behave: Callable[[str, str], Any]
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> Any:
+        return self.behave(deferred_id, operation_id)
+
+
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
+
+
+@contextmanager
+def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Iterator[World]:
+    """Open the world of this name; `request` lends the servers it needs."""
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner()) if store.endswith("-async") else None
+        world = World(
+            _store(store, request, stack), _scheduler(scheduler, request, stack, runner), runner
+        )
+        world.clear()
+        yield world
+
+
+def _store(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store:
+    match name:
+        case "memory":
+            return MemoryTables(MemoryStore)
+        case "memory-async":
+            return MemoryTables(AsyncMemoryStore)
+        case "sqlite":
+            return SqliteTables(_folder(request))
+    dsn = stack.enter_context(request.getfixturevalue("postgres_server").schema())
+    uow = (
+        PostgresUnitOfWork(lambda: psycopg.connect(dsn))
+        if name == "postgres"
+        else AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(dsn))
+    )
+    tables = PostgresTables(dsn, uow)
+    stack.callback(tables.connection.close)
+    return tables
+
+
+def _scheduler(
+    name: str, request: pytest.FixtureRequest, stack: ExitStack, runner: asyncio.Runner | None
+) -> Callable[[], Any]:
+    number = itertools.count()
+    prefix = f"test-{uuid4().hex[:8]}"
+    match name:
+        case "memory":
+            return AsyncMemoryScheduler if runner else MemoryScheduler
+        case "sqlite":
+            folder = _folder(request)
+            return lambda: SqliteScheduler(folder / f"starts-{next(number)}.sqlite")
+        case "redis":
+            url, blocking, waiting = (
+                request.getfixturevalue("redis_server").url(),
+                redis.Redis,
+                redis.asyncio.Redis,
+            )
+        case _:
+            url, blocking, waiting = (
+                request.getfixturevalue("redis_cluster").url,
+                redis.RedisCluster,
+                redis.asyncio.RedisCluster,
+            )
+    if runner is None:
+        client = blocking.from_url(url)
+        stack.callback(client.close)
+        return lambda: RedisScheduler(client, namespace=f"{prefix}-{next(number)}")
+
+    async def connect() -> Any:
+        return waiting.from_url(url)
+
+    async_client = runner.run(connect())
+    stack.callback(lambda: runner.run(async_client.aclose()))
+    return lambda: AsyncRedisScheduler(async_client, namespace=f"{prefix}-{next(number)}")
+
+
+def _folder(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue("tmp_path_factory").mktemp("world")
