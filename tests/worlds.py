@@ -1,8 +1,8 @@
 """
 Worlds: one store with one scheduler, seen through the same few verbs whatever they are.
 
-Tests are written once, blocking, and run in every world. A store or a scheduler of the asyncio kind
-is driven through one event loop of the world's own, so that its clients live as long as it does.
+Tests are written once, blocking, and run in every world. A store or a scheduler of the asyncio
+kind is driven through one event loop of the world's own, so that its clients live as long as it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import asyncio
 import inspect
 import itertools
 import sqlite3
+from collections.abc import Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import uuid4
 
 import attrs
@@ -43,7 +44,7 @@ from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     import pytest
@@ -116,11 +117,12 @@ class Store(Protocol):
 class MemoryTables:
     """The memory store, blocking or asyncio."""
 
-    def __init__(self, kind: type[MemoryStore] | type[AsyncMemoryStore]) -> None:
+    def __init__(self, kind: type[MemoryStore | AsyncMemoryStore]) -> None:
         self._kind = kind
         self.clear()
 
     def clear(self) -> None:
+        """Forget everything."""
         self._keys: list[JobKey] = []
         self.uow = self._kind()
 
@@ -131,16 +133,19 @@ class MemoryTables:
         contacts: Mapping[str, str | None],
         deferred_id: str | None,
     ) -> None:
+        """Seed a job and its contacts."""
         self._keys.append(key)
         self.uow.add_job(key.batch_job_id, status, key.organization_id, deferred_id)
         self.uow.add_contacts(key.batch_job_id, contacts, key.organization_id)
 
     def set_status(self, key: JobKey, status: str) -> None:
+        """Set a job's status behind the library's back."""
         # No plain method does this on purpose; a test may reach behind the counter.
         rows = self.uow._committed
         rows[key] = attrs.evolve(rows[key], status=status)
 
     def rows(self) -> dict[JobKey, JobRow]:
+        """Give all that is committed."""
         return {key: self._row(key) for key in self._keys}
 
     def _row(self, key: JobKey) -> JobRow:
@@ -164,14 +169,17 @@ class SqliteTables(MemoryTables):
         self.clear()
 
     def clear(self) -> None:
+        """Forget everything."""
         self._keys = []
         self._path = self._folder / f"jobs-{next(self._files)}.sqlite"
         self.uow: Any = SqliteStore(self._path)
 
-
     def set_status(self, key: JobKey, status: str) -> None:
+        """Set a job's status behind the library's back."""
         with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-            connection.execute("UPDATE batch_jobs SET status = ? WHERE id = ?", (status, key.batch_job_id))
+            connection.execute(
+                "UPDATE batch_jobs SET status = ? WHERE id = ?", (status, key.batch_job_id)
+            )
 
 
 class PostgresTables:
@@ -187,6 +195,7 @@ class PostgresTables:
         self.connection.execute("ALTER TABLE batch_contacts ADD label text")
 
     def clear(self) -> None:
+        """Forget everything."""
         self.connection.execute(
             "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations"
         )
@@ -198,6 +207,7 @@ class PostgresTables:
         contacts: Mapping[str, str | None],
         deferred_id: str | None,
     ) -> None:
+        """Seed a job and its contacts."""
         self.connection.execute(
             "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
             "VALUES (%s, %s, %s, %s)",
@@ -210,11 +220,13 @@ class PostgresTables:
             )
 
     def set_status(self, key: JobKey, status: str) -> None:
+        """Set a job's status behind the library's back."""
         self.connection.execute(
             "UPDATE batch_jobs SET status = %s WHERE id = %s", [status, key.batch_job_id]
         )
 
     def rows(self) -> dict[JobKey, JobRow]:
+        """Give all that is committed."""
         jobs = self.connection.execute(
             "SELECT id, organization_id, status, scheduled_job_id, updated_at, xmin::text "
             "FROM batch_jobs"
@@ -272,10 +284,12 @@ class World:
         deferred_id: str | None = None,
     ) -> None:
         """Seed a job; contacts given without labels are labelled 0, 1, 2 ..."""
-        if not hasattr(contacts, "items"):
-            contacts = {str(number): status for number, status in enumerate(contacts)}
-        key = JobKey(job_id, organization_id)
-        self.store.add_job(key, status, contacts, deferred_id)
+        labelled = (
+            contacts
+            if isinstance(contacts, Mapping)
+            else {str(number): contact for number, contact in enumerate(contacts)}
+        )
+        self.store.add_job(JobKey(job_id, organization_id), status, labelled, deferred_id)
 
     def schedule(self, deferred_id: str, at: datetime | None = None) -> None:
         """Schedule a deferred start, due in an hour unless said."""
@@ -311,41 +325,46 @@ class World:
 
         def read() -> CancellationRecord | None:
             with self.store.uow.begin() as repositories:
-                return repositories.jobs.lock(JobKey(job_id, organization_id)).cancellation
+                job = repositories.jobs.lock(JobKey(job_id, organization_id))
+                return cast("CancellationRecord | None", job.cancellation)
 
         async def read_async() -> CancellationRecord | None:
             async with self.store.uow.begin() as repositories:
-                return (await repositories.jobs.lock(JobKey(job_id, organization_id))).cancellation
+                job = await repositories.jobs.lock(JobKey(job_id, organization_id))
+                return cast("CancellationRecord | None", job.cancellation)
 
-        return self._run(read_async if self.runner else read)
+        return cast("CancellationRecord | None", self._run(read_async if self.runner else read))
 
     def cancel(self, job_id: str, *, scheduler: Any = None, **options: Any) -> CancelResult:
         """Cancel, with the world's scheduler unless another is given."""
-        return self._run(
+        answer: CancelResult = self._run(
             cancel_job_async if self.runner else cancel_job,
             job_id,
             uow=self.store.uow,
             scheduler=scheduler or self.scheduler,
             **options,
         )
+        return answer
 
     def cancel_rows(self, job_id: str, **options: Any) -> Cancellation:
         """Do the database's half alone."""
-        return self._run(
+        answer: Cancellation = self._run(
             cancel_rows_async if self.runner else cancel_rows,
             job_id,
             uow=self.store.uow,
             **options,
         )
+        return answer
 
     def remove_deferred(self, cancellation: Cancellation, **options: Any) -> CancelResult:
         """Do the scheduler's half alone."""
-        return self._run(
+        answer: CancelResult = self._run(
             remove_deferred_async if self.runner else remove_deferred,
             cancellation,
             self.scheduler,
             **options,
         )
+        return answer
 
     def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
         """Give a scheduler of this world's kind whose `cancel` does what is given."""
@@ -391,13 +410,12 @@ def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Iterat
 
 
 def _store(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store:
-    match name:
-        case "memory":
-            return MemoryTables(MemoryStore)
-        case "memory-async":
-            return MemoryTables(AsyncMemoryStore)
-        case "sqlite":
-            return SqliteTables(_folder(request))
+    if name == "memory":
+        return MemoryTables(MemoryStore)
+    if name == "memory-async":
+        return MemoryTables(AsyncMemoryStore)
+    if name == "sqlite":
+        return SqliteTables(_folder(request))
     dsn = stack.enter_context(request.getfixturevalue("postgres_server").schema())
     uow = (
         PostgresUnitOfWork(lambda: psycopg.connect(dsn))
@@ -414,24 +432,12 @@ def _scheduler(
 ) -> Callable[[], Any]:
     number = itertools.count()
     prefix = f"test-{uuid4().hex[:8]}"
-    match name:
-        case "memory":
-            return AsyncMemoryScheduler if runner else MemoryScheduler
-        case "sqlite":
-            folder = _folder(request)
-            return lambda: SqliteScheduler(folder / f"starts-{next(number)}.sqlite")
-        case "redis":
-            url, blocking, waiting = (
-                request.getfixturevalue("redis_server").url(),
-                redis.Redis,
-                redis.asyncio.Redis,
-            )
-        case _:
-            url, blocking, waiting = (
-                request.getfixturevalue("redis_cluster").url,
-                redis.RedisCluster,
-                redis.asyncio.RedisCluster,
-            )
+    if name == "memory":
+        return AsyncMemoryScheduler if runner else MemoryScheduler
+    if name == "sqlite":
+        folder = _folder(request)
+        return lambda: SqliteScheduler(folder / f"starts-{next(number)}.sqlite")
+    url, blocking, waiting = _redis(name, request)
     if runner is None:
         client = blocking.from_url(url)
         stack.callback(client.close)
@@ -445,5 +451,13 @@ def _scheduler(
     return lambda: AsyncRedisScheduler(async_client, namespace=f"{prefix}-{next(number)}")
 
 
+def _redis(name: str, request: pytest.FixtureRequest) -> tuple[str, Any, Any]:
+    if name == "redis":
+        return request.getfixturevalue("redis_server").url(), redis.Redis, redis.asyncio.Redis
+    url = request.getfixturevalue("redis_cluster").url
+    return url, redis.RedisCluster, redis.asyncio.RedisCluster
+
+
 def _folder(request: pytest.FixtureRequest) -> Path:
-    return request.getfixturevalue("tmp_path_factory").mktemp("world")
+    folder: Path = request.getfixturevalue("tmp_path_factory").mktemp("world")
+    return folder

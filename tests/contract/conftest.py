@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session", params=worlds.pairs(), ids="+".join)
 def open_world(request: pytest.FixtureRequest) -> Iterator[worlds.World]:
     """Open a world once; whoever takes it clears it first."""
-    with worlds.opened(*request.param, request) as world:
+    store, scheduler = request.param
+    with worlds.opened(store, scheduler, request) as world:
         yield world
 
 

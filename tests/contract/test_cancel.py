@@ -286,7 +286,8 @@ def test_the_scheduler_is_asked_once_the_job_is_cancelled_for_all_to_see(world: 
     seen: list[Any] = []
 
     def look(deferred_id: str, operation_id: str) -> bool:
-        seen.append((deferred_id, operation_id, world.row("job").status, world.row("job").statuses))
+        job = world.row("job")
+        seen.append((deferred_id, operation_id, job.status, job.statuses))
         return True
 
     world.cancel("job", scheduler=world.scheduler_that(look), operation_id="op")
@@ -412,14 +413,16 @@ def test_two_steps_are_the_same_as_one(world: World) -> None:
 
 def test_the_record_says_who_why_when_and_how_much(world: World) -> None:
     """The audit is kept with the cancellation."""
-    world.add_job(
-        "job", "scheduled", CONTACTS, organization_id="org", deferred_id="start"
-    )
+    world.add_job("job", "scheduled", CONTACTS, organization_id="org", deferred_id="start")
     world.schedule("start")
     before = datetime.now(UTC) - timedelta(seconds=5)
 
     result = world.cancel(
-        "job", organization_id="org", operation_id="op", actor="ada@example.com", reason="wrong list"
+        "job",
+        organization_id="org",
+        operation_id="op",
+        actor="ada@example.com",
+        reason="wrong list",
     )
 
     record = world.record("job", "org")

@@ -1,0 +1,289 @@
+"""
+Cancelling within the caller's own transaction on Postgres: psycopg, SQLAlchemy and Django.
+
+The caller's commit is the moment of cancellation; his rollback undoes it, however lazily his
+framework began the transaction; and what goes wrong in the cancel leaves his transaction usable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import sqlalchemy
+import sqlalchemy.ext.asyncio
+import sqlalchemy.orm
+
+from batch_cancel import (
+    CancelFailed,
+    JobNotFound,
+    cancel_job,
+    cancel_rows,
+    cancel_rows_async,
+    remove_deferred,
+)
+from batch_cancel.adapters.memory import MemoryScheduler
+from batch_cancel.adapters.postgres import joining, joining_async
+from tests.worlds import create_reference_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import PostgresServer
+
+
+class Database:
+    """A database with one running job of two contacts."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.connection = psycopg.connect(dsn, autocommit=True)
+        create_reference_tables(self.connection)
+        self.connection.execute("CREATE TABLE notes (note text)")
+        self.connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')")
+        self.connection.execute(
+            "INSERT INTO batch_contacts (batch_job_id, status) "
+            "VALUES ('job', 'pending'), ('job', 'completed')"
+        )
+
+    def is_cancelled(self) -> bool:
+        """Tell whether job and open contact are cancelled; asserts that it is both or none."""
+        statuses = self.connection.execute(
+            "SELECT status FROM batch_jobs "
+            "UNION ALL (SELECT status FROM batch_contacts ORDER BY id)"
+        ).fetchall()
+        recorded = self.connection.execute("SELECT count(*) FROM batch_cancellations").fetchone()
+        if statuses == [("running",), ("pending",), ("completed",)]:
+            assert recorded == (0,)
+            return False
+        assert statuses == [("cancelled",), ("cancelled",), ("completed",)]
+        assert recorded == (1,)
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """What the callers wrote in their own table."""
+        return [note for (note,) in self.connection.execute("SELECT note FROM notes").fetchall()]
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """Lend a schema of the test's own."""
+    with postgres_server.schema() as dsn:
+        database = Database(dsn)
+        yield database
+        database.connection.close()
+
+
+class Undone(Exception):
+    """What a caller raises to roll back."""
+
+
+@pytest.mark.parametrize("writes_first", [True, False], ids=["after a write", "first statement"])
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_psycopg_block(database: Database, *, writes_first: bool, commits: bool) -> None:
+    """A `with connection:` block: its end decides."""
+    with suppress(Undone), psycopg.connect(database.dsn) as connection:
+        if writes_first:
+            connection.execute("INSERT INTO notes VALUES ('mine')")
+        cancellation = cancel_rows("job", uow=joining(connection))
+        assert cancellation.record.contacts_cancelled == 1
+        assert not database.is_cancelled()
+        if not commits:
+            raise Undone
+    assert database.is_cancelled() is commits
+    assert database.notes == (["mine"] if writes_first and commits else [])
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_psycopg_transaction(database: Database, *, autocommit: bool, commits: bool) -> None:
+    """A `connection.transaction()` block, whatever the connection does outside of it."""
+    with psycopg.connect(database.dsn, autocommit=autocommit) as connection:
+        with connection.transaction(force_rollback=not commits):
+            cancel_rows("job", uow=joining(connection))
+            assert not database.is_cancelled()
+        assert database.is_cancelled() is commits
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_psycopg_asyncio(database: Database, *, commits: bool) -> None:
+    """The same with an asyncio connection and the cancel as the first statement."""
+
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(database.dsn) as connection:
+            await cancel_rows_async("job", uow=joining_async(connection))
+            assert not database.is_cancelled()
+            await (connection.commit() if commits else connection.rollback())
+
+    asyncio.run(main())
+    assert database.is_cancelled() is commits
+
+
+def test_a_connection_that_commits_by_itself_is_refused(database: Database) -> None:
+    """There is no transaction to join: the caller could not undo the cancel."""
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        with pytest.raises(CancelFailed, match=r"open one, or use PostgresUnitOfWork") as failure:
+            cancel_rows("job", uow=joining(connection))
+        assert failure.value.outcome == "unchanged"
+    assert not database.is_cancelled()
+
+
+def test_a_refused_cancel_leaves_the_callers_transaction_usable(database: Database) -> None:
+    """The savepoint is rolled back, what the caller wrote stays."""
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("INSERT INTO notes VALUES ('mine')")
+        for job_id in ("missing", "x" * 5000, "\0"):
+            with pytest.raises(JobNotFound):
+                cancel_rows(job_id, uow=joining(connection))
+        connection.execute("INSERT INTO notes VALUES ('mine too')")
+    assert database.notes == ["mine", "mine too"]
+
+
+def test_a_failed_cancel_leaves_the_callers_transaction_usable(database: Database) -> None:
+    """A missing table fails the savepoint alone."""
+    database.connection.execute("ALTER TABLE batch_cancellations RENAME TO elsewhere")
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("INSERT INTO notes VALUES ('mine')")
+        with pytest.raises(CancelFailed, match="batch-cancel schema"):
+            cancel_rows("job", uow=joining(connection))
+    database.connection.execute("ALTER TABLE elsewhere RENAME TO batch_cancellations")
+    assert database.notes == ["mine"]
+    assert not database.is_cancelled()
+
+
+def test_a_transaction_that_has_failed_is_not_joined(database: Database) -> None:
+    """Nothing can be done in it; the error says so and the cancel did not happen."""
+    with psycopg.connect(database.dsn) as connection:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            connection.execute("SELECT * FROM nowhere")
+        with pytest.raises(CancelFailed) as failure:
+            cancel_rows("job", uow=joining(connection))
+        assert failure.value.outcome == "unchanged"
+        connection.rollback()
+    assert not database.is_cancelled()
+
+
+def test_the_scheduler_is_asked_after_the_callers_commit(database: Database) -> None:
+    """The two halves, with the commit between them."""
+    database.connection.execute(
+        "UPDATE batch_jobs SET status = 'scheduled', scheduled_job_id = 'start'"
+    )
+    scheduler = MemoryScheduler()
+    scheduler.schedule("start", datetime.now(UTC))
+    with psycopg.connect(database.dsn) as connection:
+        cancellation = cancel_rows("job", uow=joining(connection))
+        assert scheduler.waiting() == {"start"}
+    assert remove_deferred(cancellation, scheduler).redis_job_cancelled
+    assert scheduler.waiting() == set()
+
+
+def test_a_whole_cancel_within_a_transaction_of_the_callers(database: Database) -> None:
+    """`cancel_job` takes a joined unit of work too; the caller's commit still decides."""
+    with psycopg.connect(database.dsn) as connection:
+        result = cancel_job("job", uow=joining(connection), scheduler=MemoryScheduler())
+        assert result.contacts_cancelled == 1
+        connection.rollback()
+    assert not database.is_cancelled()
+
+
+def _engine(dsn: str) -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(dsn),
+        poolclass=sqlalchemy.NullPool,
+    )
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_sqlalchemy_core(database: Database, *, commits: bool) -> None:
+    """SQLAlchemy sends no BEGIN until the first statement, and that is ours."""
+    with _engine(database.dsn).connect() as connection:
+        transaction = connection.begin()
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        cancel_rows("job", uow=joining(driver))
+        assert not database.is_cancelled()
+        (transaction.commit if commits else transaction.rollback)()
+    assert database.is_cancelled() is commits
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_sqlalchemy_session(database: Database, *, commits: bool) -> None:
+    """The ORM's session, with a write of the caller's own after the cancel."""
+    with sqlalchemy.orm.Session(_engine(database.dsn)) as session:
+        driver: Any = session.connection().connection.driver_connection
+        cancel_rows("job", uow=joining(driver))
+        session.execute(sqlalchemy.text("INSERT INTO notes VALUES ('mine')"))
+        assert not database.is_cancelled()
+        (session.commit if commits else session.rollback)()
+    assert database.is_cancelled() is commits
+    assert database.notes == (["mine"] if commits else [])
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_sqlalchemy_asyncio(database: Database, *, commits: bool) -> None:
+    """The asyncio session."""
+
+    async def main() -> None:
+        engine = sqlalchemy.ext.asyncio.create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=lambda: psycopg.AsyncConnection.connect(database.dsn),
+            poolclass=sqlalchemy.NullPool,
+        )
+        async with sqlalchemy.ext.asyncio.AsyncSession(engine) as session:
+            raw = await (await session.connection()).get_raw_connection()
+            driver: Any = raw.driver_connection
+            await cancel_rows_async("job", uow=joining_async(driver))
+            assert not database.is_cancelled()
+            await (session.commit() if commits else session.rollback())
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert database.is_cancelled() is commits
+
+
+DJANGO = """
+import sys
+import django
+from django.conf import settings
+from django.db import connection, transaction
+from psycopg.conninfo import conninfo_to_dict
+from batch_cancel import cancel_rows
+from batch_cancel.adapters.postgres import joining
+
+dsn, commits = sys.argv[1], sys.argv[2] == "commit"
+options = conninfo_to_dict(dsn)
+settings.configure(DATABASES={"default": {
+    "ENGINE": "django.db.backends.postgresql",
+    "HOST": options.pop("host"), "PORT": options.pop("port"), "USER": options.pop("user"),
+    "NAME": options.pop("dbname"), "OPTIONS": options,
+}})
+django.setup()
+try:
+    with transaction.atomic():
+        connection.ensure_connection()
+        cancel_rows("job", uow=joining(connection.connection))
+        if not commits:
+            raise InterruptedError
+except InterruptedError:
+    pass
+connection.close()
+"""
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_django_atomic(database: Database, ending: str) -> None:
+    """`atomic()` begins lazily as well; in a process of its own, since Django is set up once."""
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", DJANGO, database.dsn, ending],
+        check=True,
+        timeout=60,
+    )
+    assert database.is_cancelled() is (ending == "commit")
