@@ -10,7 +10,8 @@ import pytest
 from tests import servers
 from tests.pgbouncer import PgBouncer, find_pgbouncer, pgbouncer_version
 from tests.processes import ServerError
-from tests.servers import PostgresServer, Program, RedisCluster, RedisSentinel, RedisServer
+from tests.redis_groups import RedisCluster, RedisSentinel
+from tests.servers import PostgresServer, Program, RedisServer
 
 
 def pytest_report_header() -> list[str]:

@@ -43,14 +43,12 @@ class ServerError(RuntimeError):
     """A server that the tests need cannot be had, or did not do what it was told."""
 
 
-def wait_until(
-    happened: Callable[[], bool], what: str, timeout: float = START_TIMEOUT_SECONDS
-) -> None:
-    """Poll until `happened` says True; raise ServerError after `timeout` seconds of False."""
-    deadline = time.monotonic() + timeout
+def wait_until(happened: Callable[[], bool], what: str) -> None:
+    """Poll until `happened` says True, or raise ServerError when that takes too long."""
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
     while not happened():
         if time.monotonic() > deadline:
-            message = f"waited {timeout:g} s in vain: {what}"
+            message = f"waited {WAIT_SECONDS_MAX:g} s in vain: {what}"
             raise ServerError(message)
         time.sleep(0.01)
 
@@ -59,8 +57,8 @@ def free_port() -> int:
     """
     Return a loopback port that nobody listens on.
 
-    It lies below the range that outgoing connections take theirs from: otherwise, while a server is
-    down between kill and restart, another connection may take its port, or a client that knocks
+    It lies below the range that outgoing connections take theirs from. Otherwise, while a server
+    is down between kill and restart, another connection may take its port, or a client that knocks
     there may even be connected to itself.
     """
     while True:
@@ -119,10 +117,11 @@ class ServerProcess:
     """
     One server of ours, which may be started, killed and started again.
 
-    command: what to run, in the foreground
-    folder: where it keeps its data; its output goes to `server.log` there
-    account: run as this account, None for our own
-    parting: the signal that ends it and its children at once, when nothing is worth keeping
+    Arguments:
+        command: what to run, in the foreground.
+        folder: where it keeps its data; its output goes to `server.log` there.
+        account: run as this account, None for our own.
+        parting: the signal that ends it and its children at once, when nothing is worth keeping.
     """
 
     def __init__(
@@ -133,7 +132,7 @@ class ServerProcess:
         parting: signal.Signals = signal.SIGKILL,
     ) -> None:
         self._command = [str(word) for word in command]
-        self._folder = folder
+        self.folder = folder
         self._account = account
         self._parting = parting
         self._process: subprocess.Popen[bytes] | None = None
@@ -173,7 +172,7 @@ class ServerProcess:
             # A process group of its own: Ctrl-C is for us, and we end the server in our own order.
             self._process = subprocess.Popen(
                 self._command,
-                cwd=self._folder,
+                cwd=self.folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -184,7 +183,7 @@ class ServerProcess:
                 extra_groups=account and [],
             )
         signal_name = self._parting.name.removeprefix("SIG")
-        arguments = [str(self._process.pid), str(self._folder), signal_name]
+        arguments = [str(self._process.pid), str(self.folder), signal_name]
         self._watcher = subprocess.Popen(
             ["/bin/sh", "-c", _LAST_WILL, "watcher", *arguments],
             cwd="/",
@@ -237,7 +236,7 @@ class ServerProcess:
 
     @property
     def _log_path(self) -> Path:
-        return self._folder / "server.log"
+        return self.folder / "server.log"
 
     def _forget(self) -> None:
         self._paused = []

@@ -16,7 +16,6 @@ No server is a failure, never a skip: a run without servers must not look green.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import os
 import pwd
@@ -73,7 +72,10 @@ def find_program(names: tuple[str, ...], variable: str, wheel: tuple[str, str]) 
     """
     Find the first of `names` in the folder named by `variable`, in a wheel, or on the system.
 
-    wheel: the package's name and the pattern of the folder inside it
+    Arguments:
+        names: of the program.
+        variable: the environment variable that may name the folder.
+        wheel: the package's name and the pattern of the folder inside it.
     """
     given = os.environ.get(variable)
     if given:
@@ -187,11 +189,13 @@ class PostgresServer(_Server):
         dsn: str,
         process: ServerProcess | None = None,
         programs: Path = Path(),
+        settings: Mapping[str, str] | None = None,
         cleanup: contextlib.ExitStack | None = None,
     ) -> None:
         self._dsn = dsn
         self._process = process
         self._programs = programs
+        self._settings = settings or {}
         self._cleanup = cleanup or contextlib.ExitStack()
         self._admin: psycopg.Connection[tuple[Any, ...]] | None = None
 
@@ -208,8 +212,9 @@ class PostgresServer(_Server):
         """
         Start a server of our own.
 
-        fsync: whether a commit reaches the disk; only benchmarks and crash tests need that
-        settings: more of postgresql.conf
+        Arguments:
+            fsync: whether a commit reaches the disk; only benchmarks and crash tests need that.
+            settings: more of postgresql.conf.
         """
         account = unprivileged()
         with contextlib.ExitStack() as cleanup:
@@ -246,7 +251,7 @@ class PostgresServer(_Server):
         # Our servers speak no TLS, and asking each time whether they do costs a round trip.
         plain = {"sslmode": "disable", "gssencmode": "disable"}
         dsn = make_conninfo(host=HOST, port=port, user="postgres", dbname="postgres", **plain)
-        server = cls(dsn, process, programs, cleanup.pop_all())
+        server = cls(dsn, process, programs, settings, cleanup.pop_all())
         try:
             server.start()
         except BaseException:
@@ -265,12 +270,14 @@ class PostgresServer(_Server):
 
     def query(self, query: LiteralString | sql.SQL | sql.Composed) -> Any:
         """Run one statement in autocommit; return the first column of the first row."""
-        if self._admin is None or self._admin.closed:
-            impatient = make_conninfo(
-                self._dsn, options="-clock_timeout=5s -cstatement_timeout=30s"
-            )
-            self._admin = psycopg.connect(impatient, autocommit=True)
-        cursor = self._admin.execute(query)
+        conn = self._connected()
+        try:
+            cursor = conn.execute(query)
+        except psycopg.OperationalError:
+            if not conn.closed:
+                raise
+            # A test has ended the connection that we keep.
+            cursor = self._connected().execute(query)
         row = cursor.fetchone() if cursor.description else None
         return row[0] if row else None
 
@@ -305,7 +312,7 @@ class PostgresServer(_Server):
             backup = self._programs / "pg_basebackup"
             options = ["-R", "-X", "stream", "-c", "fast", "--no-sync"]
             run_as(account, [backup, "-d", self._dsn, "-D", data, *options], data.parent)
-            return self._on(data, self._programs, account, {"fsync": "off"}, cleanup)
+            return self._on(data, self._programs, account, self._settings, cleanup)
 
     def promote(self) -> None:
         """Make a primary of this replica and wait until it takes writes."""
@@ -321,6 +328,15 @@ class PostgresServer(_Server):
         """Stop it at once but in good order, whoever is connected ("fast shutdown")."""
         self._disconnect()
         self.process.stop(signal.SIGINT)
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Return the connection that is kept for `query`: connecting takes longer than asking."""
+        if self._admin is None or self._admin.closed:
+            limits = "-clock_timeout=5s -cstatement_timeout=30s"
+            self._admin = psycopg.connect(
+                make_conninfo(self._dsn, options=limits), autocommit=True
+            )
+        return self._admin
 
     def _disconnect(self) -> None:
         if self._admin is not None:
@@ -384,9 +400,10 @@ class RedisServer(_Server):
         """
         Start a server of our own.
 
-        arguments: more of the command line
-        durable: whether what was answered survives `kill` and `start`
-        config: the text of a configuration file which the server may rewrite
+        Arguments:
+            arguments: more of the command line.
+            durable: whether what was answered survives `kill` and `start`.
+            config: the text of a configuration file which the server may rewrite.
         """
         port = free_port()
         command = [str(find_redis().path)]
@@ -467,125 +484,3 @@ class RedisServer(_Server):
             return bool(self.client.ping())
         except redis.RedisError:
             return False
-
-
-class RedisCluster:
-    """A Redis Cluster of three masters, without replicas."""
-
-    def __init__(self) -> None:
-        """Start the masters, deal out the slots, and wait until each says the cluster is up."""
-        with contextlib.ExitStack() as cleanup:
-            arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
-            self.masters = [
-                cleanup.enter_context(
-                    RedisServer.own(*arguments, "--cluster-port", str(free_port()))
-                )
-                for _ in range(3)
-            ]
-            first = self.masters[0]
-            bounds = [0, 5461, 10923, 16384]
-            for number, master in enumerate(self.masters):
-                master.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-                last = bounds[number + 1] - 1
-                master.command("CLUSTER", "ADDSLOTSRANGE", bounds[number], last)
-                bus = str(master.client.config_get("cluster-port")["cluster-port"])
-                first.command("CLUSTER", "MEET", HOST, master.port, bus)
-            for master in self.masters:
-                wait_until(functools.partial(_knows_all, master), "the cluster is up")
-            self._cleanup = cleanup.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
-
-    @property
-    def url(self) -> str:
-        """Return the URL of one master, from which a client learns the others."""
-        return self.masters[0].url()
-
-
-class RedisSentinel:
-    """A master, its replica, and the sentinels that watch over them."""
-
-    name = "main"
-
-    def __init__(self, sentinels: int = 1) -> None:
-        """Start all of them and wait until every sentinel knows all the others."""
-        with contextlib.ExitStack() as cleanup:
-            self.master = cleanup.enter_context(RedisServer.own())
-            follow = ["--replicaof", HOST, str(self.master.port)]
-            self.replica = cleanup.enter_context(RedisServer.own(*follow))
-            wait_until(self._replicating, "the replica follows")
-            config = (
-                f"sentinel monitor {self.name} {HOST} {self.master.port} {sentinels // 2 + 1}\n"
-                f"sentinel down-after-milliseconds {self.name} 500\n"
-                f"sentinel failover-timeout {self.name} 1000\n"
-            )
-            self.sentinels = [
-                cleanup.enter_context(RedisServer.own("--sentinel", config=config))
-                for _ in range(sentinels)
-            ]
-            # Sentinels look around once a second, or ten, and take for dead what they do not see.
-            # PING below 200 would be too fast: then their own replica reports count as outdated.
-            periods_ms = {"PING": 300, "ASK": 100, "INFO": 100, "PUBLISH": 200}
-            for sentinel in self.sentinels:
-                for name, period_ms in periods_ms.items():
-                    sentinel.command("SENTINEL", "DEBUG", f"{name}-PERIOD", period_ms)
-            wait_until(self._watched, "the sentinels know each other")
-            self._cleanup = cleanup.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Return host and port of each sentinel, as redis.sentinel.Sentinel wants them."""
-        return [(HOST, sentinel.port) for sentinel in self.sentinels]
-
-    def failover(self) -> None:
-        """Kill the master and wait until the replica is master in its place."""
-        self.master.kill()
-        wait_until(self._succeeded, "the replica was made master")
-        self.master, self.replica = self.replica, self.master
-
-    def rejoin(self) -> None:
-        """Start the server that `failover` killed and wait until it can be master again."""
-        self.replica.start()
-        # The sentinel would say so too, but only after some seconds.
-        self.replica.client.replicaof(HOST, self.master.port)
-        wait_until(self._replicating, "the old master follows the new one")
-        wait_until(self._watched, "the sentinels have noticed")
-
-    def _replicating(self) -> bool:
-        follower = self.replica.client.info("replication")
-        return (
-            follower.get("master_link_status") == "up"
-            and follower["master_port"] == self.master.port
-        )
-
-    def _watched(self) -> bool:
-        for sentinel in self.sentinels:
-            master = sentinel.command("SENTINEL MASTER", self.name)
-            replicas = sentinel.command("SENTINEL SLAVES", self.name)
-            known = [replica["flags"] for replica in replicas] == ["slave"]
-            if not known or master["num-other-sentinels"] != len(self.sentinels) - 1:
-                return False
-        return True
-
-    def _succeeded(self) -> bool:
-        # GET-MASTER-ADDR-BY-NAME names the new one earlier, but redis-py asks for MASTERS.
-        agreed = all(
-            sentinel.command("SENTINEL MASTER", self.name)["port"] == self.replica.port
-            for sentinel in self.sentinels
-        )
-        return agreed and self.replica.client.info("replication")["role"] == "master"
-
-
-def _knows_all(master: RedisServer) -> bool:
-    info = str(master.command("CLUSTER", "INFO")).split()
-    return "cluster_state:ok" in info and "cluster_known_nodes:3" in info

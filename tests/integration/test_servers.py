@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import psycopg
 import pytest
 import redis
 
 from tests.pgbouncer import PgBouncer
-from tests.processes import ServerError
-from tests.servers import PostgresServer, RedisCluster, RedisSentinel, RedisServer
+from tests.processes import ServerError, wait_until
+from tests.redis_groups import RedisCluster, RedisSentinel
+from tests.servers import PostgresServer, RedisServer
 
 
 def test_a_schema_is_the_tests_own(postgres_server: PostgresServer) -> None:
@@ -130,6 +136,34 @@ def test_a_sentinel_replaces_a_killed_master(redis_sentinel: RedisSentinel) -> N
         redis_sentinel.failover()
         assert client.get("key") == b"value"
     redis_sentinel.rejoin()
+
+
+DIE_WITHOUT_GOODBYE = """
+import os, signal
+from tests.servers import PostgresServer, RedisServer
+
+servers = [PostgresServer.own(), RedisServer.own()]
+for server in servers:
+    print(server.process.folder)
+servers[1].pause()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_outlives_a_run_that_was_killed() -> None:
+    """When the tests die by kill -9, their servers and folders go, even a paused one."""
+    died = subprocess.run(
+        [sys.executable, "-u", "-c", DIE_WITHOUT_GOODBYE],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    folders = [Path(line) for line in died.stdout.splitlines()]
+    assert len(folders) == 2
+    # The folder is removed last of all, after the server has ended.
+    wait_until(lambda: not any(folder.exists() for folder in folders), "the folders are gone")
 
 
 def test_a_server_given_by_the_environment_is_not_hurt() -> None:

@@ -1,0 +1,32 @@
+"""
+The command line: `batch-cancel`.
+
+What it needs beyond the library comes with the extra `cli`; without it, one sentence says so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+__all__ = ["main"]
+
+_USAGE_ERROR: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """
+    Run the command line and exit with its code.
+
+    Arguments:
+        arguments: what follows the program's name; None for this process's own.
+    """
+    try:
+        from batch_cancel.cli.commands import run  # noqa: PLC0415  # May not be installed.
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("batch_cancel"):
+            raise
+        sys.stderr.write("batch-cancel needs more: pip install 'batch_cancel[cli]'\n")
+        sys.exit(_USAGE_ERROR)
+    run(arguments)

@@ -1,0 +1,191 @@
+"""
+Stores and schedulers by URL.
+
+Rule 1: a URL may hold a password, so no part of it but a known scheme is ever shown.
+Rule 2: a URL that can't be right is refused before anything is done. A scheduler that can't be
+        reached is found out afterwards: it must not keep a job from being cancelled.
+Rule 3: a driver is imported only for a URL that asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from typing import Final
+
+import attrs
+
+from batch_cancel.domain.errors import SchedulerUnavailable
+from batch_cancel.ports import Scheduler, UnitOfWork
+
+STORES: Final = "sqlite:///relative.db, sqlite:////absolute.db or postgresql://..."
+SCHEDULERS: Final = "sqlite:///file.db, redis://..., rediss://... or redis+cluster://..."
+
+_STORE: Final = "--store"
+_SCHEDULER: Final = "--scheduler"
+
+_CONNECT_TIMEOUT_SECONDS: Final = 10
+"""A server behind a wall that swallows packets would be waited for much longer."""
+
+
+class UnusableUrl(Exception):
+    """A URL that names no store or no scheduler that there could be."""
+
+
+OpenScheduler = Callable[[], AbstractContextManager[Scheduler]]
+
+
+@attrs.define
+class WatchedScheduler:
+    """
+    A scheduler that is opened when it is asked, and whose fault is kept.
+
+    Arguments:
+        opened: opens it.
+        fault: why it gave no answer; None if it did, or was not asked.
+    """
+
+    opened: OpenScheduler
+    fault: str | None = None
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Take the deferred start back, for ever."""
+        try:
+            with self.opened() as scheduler:
+                return scheduler.cancel(deferred_id, operation_id)
+        except SchedulerUnavailable as error:
+            self.fault = error.reason
+            raise
+        except Exception as error:
+            self.fault = f"it raised {type(error).__name__}"
+            raise
+
+
+def store_at(url: str) -> UnitOfWork:
+    """
+    Give the store that a URL names.
+
+    Raises:
+        UnusableUrl: there could be no such store.
+    """
+    scheme, rest = _split(url, _STORE, STORES)
+    match scheme:
+        case "sqlite":
+            return _sqlite_store(_sqlite_path(rest, _STORE))
+        case "postgresql" | "postgres":
+            return _postgres_store(url)
+        case _:
+            raise _unknown(_STORE, STORES)
+
+
+def scheduler_at(url: str | None, store_url: str) -> WatchedScheduler:
+    """
+    Give the scheduler that a URL names; None names the file of a SQLite store.
+
+    Raises:
+        UnusableUrl: there could be no such scheduler.
+    """
+    if url is None:
+        if not store_url.startswith("sqlite:"):
+            msg = f"--scheduler is needed with this store: {SCHEDULERS}"
+            raise UnusableUrl(msg)
+        url = store_url
+    scheme, rest = _split(url, _SCHEDULER, SCHEDULERS)
+    match scheme:
+        case "sqlite":
+            return WatchedScheduler(_sqlite_scheduler(_sqlite_path(rest, _SCHEDULER)))
+        case "redis" | "rediss":
+            return WatchedScheduler(_redis_scheduler(url, is_cluster=False))
+        case "redis+cluster" | "rediss+cluster":
+            plain = f"{scheme.removesuffix('+cluster')}://{rest}"
+            return WatchedScheduler(_redis_scheduler(plain, is_cluster=True))
+        case _:
+            raise _unknown(_SCHEDULER, SCHEDULERS)
+
+
+def _split(url: str, option: str, known: str) -> tuple[str, str]:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise _unknown(option, known)
+    return scheme, rest
+
+
+def _unknown(option: str, known: str) -> UnusableUrl:
+    return UnusableUrl(f"{option} must be a URL: {known}")
+
+
+def _sqlite_path(rest: str, option: str) -> str:
+    if not rest.startswith("/"):
+        msg = (
+            f"{option} needs three slashes before a relative path, four before an absolute one: "
+            "sqlite:///relative.db, sqlite:////absolute.db"
+        )
+        raise UnusableUrl(msg)
+    return rest[1:]
+
+
+def _sqlite_store(path: str) -> UnitOfWork:
+    from batch_cancel.adapters.sqlite import SqliteStore  # noqa: PLC0415
+
+    try:
+        return SqliteStore(path, create=False)
+    except ValueError as error:
+        msg = f"--store: {error}"
+        raise UnusableUrl(msg) from error
+
+
+def _sqlite_scheduler(path: str) -> OpenScheduler:
+    from batch_cancel.adapters.sqlite import SqliteScheduler  # noqa: PLC0415
+
+    try:
+        scheduler = SqliteScheduler(path, create=False)
+    except ValueError as error:
+        msg = f"--scheduler: {error}"
+        raise UnusableUrl(msg) from error
+    return lambda: nullcontext(scheduler)
+
+
+def _postgres_store(url: str) -> UnitOfWork:
+    try:
+        import psycopg  # noqa: PLC0415
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+        from batch_cancel.adapters.postgres import PostgresUnitOfWork  # noqa: PLC0415
+    except ImportError as error:  # psycopg raises it too, where it finds no libpq.
+        msg = "a Postgres store needs more: pip install 'batch_cancel[postgres]'"
+        raise UnusableUrl(msg) from error
+    try:
+        given = conninfo_to_dict(url)
+    except (psycopg.Error, ValueError):  # Its message may hold what stands beside the password.
+        msg = "--store is no valid URL: percent-encode what is special in user and password"
+        raise UnusableUrl(msg) from None
+    seconds = given.get("connect_timeout") or _CONNECT_TIMEOUT_SECONDS
+    return PostgresUnitOfWork(lambda: psycopg.connect(url, connect_timeout=seconds))
+
+
+def _redis_scheduler(url: str, *, is_cluster: bool) -> OpenScheduler:
+    try:
+        import redis  # noqa: PLC0415
+        from redis.connection import (  # noqa: PLC0415
+            parse_url,  # pyright: ignore[reportUnknownVariableType]  # It has no types.
+        )
+
+        from batch_cancel.adapters.redis import RedisScheduler  # noqa: PLC0415
+    except ImportError as error:
+        msg = "a Redis scheduler needs more: pip install 'batch_cancel[redis]'"
+        raise UnusableUrl(msg) from error
+    try:
+        parse_url(url)
+    except ValueError:  # Its message may hold a part of the password.
+        msg = "--scheduler is no valid URL: percent-encode what is special in user and password"
+        raise UnusableUrl(msg) from None
+
+    @contextmanager
+    def opened() -> Generator[Scheduler]:
+        kind = redis.RedisCluster if is_cluster else redis.Redis
+        with closing(
+            kind.from_url(url)  # pyright: ignore[reportUnknownMemberType]  # Its options have none.
+        ) as client:
+            yield RedisScheduler(client)
+
+    return opened

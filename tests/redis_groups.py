@@ -1,0 +1,132 @@
+"""Redis servers in company, driven by redis-py alone: a cluster, and a pair under sentinels."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import Self
+
+from tests.processes import HOST, free_port, wait_until
+from tests.servers import RedisServer
+
+
+class RedisCluster:
+    """A Redis Cluster of three masters, without replicas."""
+
+    def __init__(self) -> None:
+        """Start the masters, deal out the slots, and wait until each says the cluster is up."""
+        with contextlib.ExitStack() as cleanup:
+            arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+            self.masters = [
+                cleanup.enter_context(
+                    RedisServer.own(*arguments, "--cluster-port", str(free_port()))
+                )
+                for _ in range(3)
+            ]
+            first = self.masters[0]
+            bounds = [0, 5461, 10923, 16384]
+            for number, master in enumerate(self.masters):
+                master.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                last = bounds[number + 1] - 1
+                master.command("CLUSTER", "ADDSLOTSRANGE", bounds[number], last)
+                bus = str(master.client.config_get("cluster-port")["cluster-port"])
+                first.command("CLUSTER", "MEET", HOST, master.port, bus)
+            for master in self.masters:
+                wait_until(functools.partial(_knows_all, master), "the cluster is up")
+            self._cleanup = cleanup.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    @property
+    def url(self) -> str:
+        """Return the URL of one master, from which a client learns the others."""
+        return self.masters[0].url()
+
+
+class RedisSentinel:
+    """A master, its replica, and the sentinels that watch over them."""
+
+    name = "main"
+
+    def __init__(self, sentinels: int = 1) -> None:
+        """Start all of them and wait until every sentinel knows all the others."""
+        with contextlib.ExitStack() as cleanup:
+            self.master = cleanup.enter_context(RedisServer.own())
+            follow = ["--replicaof", HOST, str(self.master.port)]
+            self.replica = cleanup.enter_context(RedisServer.own(*follow))
+            wait_until(self._replicating, "the replica follows")
+            config = (
+                f"sentinel monitor {self.name} {HOST} {self.master.port} {sentinels // 2 + 1}\n"
+                f"sentinel down-after-milliseconds {self.name} 500\n"
+                f"sentinel failover-timeout {self.name} 1000\n"
+            )
+            self.sentinels = [
+                cleanup.enter_context(RedisServer.own("--sentinel", config=config))
+                for _ in range(sentinels)
+            ]
+            # Sentinels look around once a second, or ten, and take for dead what they do not see.
+            # PING below 200 would be too fast: then their own replica reports count as outdated.
+            periods_ms = {"PING": 300, "ASK": 100, "INFO": 100, "PUBLISH": 200}
+            for sentinel in self.sentinels:
+                for name, period_ms in periods_ms.items():
+                    sentinel.command("SENTINEL", "DEBUG", f"{name}-PERIOD", period_ms)
+            wait_until(self._watched, "the sentinels know each other")
+            self._cleanup = cleanup.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return host and port of each sentinel, as redis.sentinel.Sentinel wants them."""
+        return [(HOST, sentinel.port) for sentinel in self.sentinels]
+
+    def failover(self) -> None:
+        """Kill the master and wait until the replica is master in its place."""
+        self.master.kill()
+        wait_until(self._succeeded, "the replica was made master")
+        self.master, self.replica = self.replica, self.master
+
+    def rejoin(self) -> None:
+        """Start the server that `failover` killed and wait until it can be master again."""
+        self.replica.start()
+        # The sentinel would say so too, but only after some seconds.
+        self.replica.client.replicaof(HOST, self.master.port)
+        wait_until(self._replicating, "the old master follows the new one")
+        wait_until(self._watched, "the sentinels have noticed")
+
+    def _replicating(self) -> bool:
+        follower = self.replica.client.info("replication")
+        return (
+            follower.get("master_link_status") == "up"
+            and follower["master_port"] == self.master.port
+        )
+
+    def _watched(self) -> bool:
+        for sentinel in self.sentinels:
+            master = sentinel.command("SENTINEL MASTER", self.name)
+            replicas = sentinel.command("SENTINEL SLAVES", self.name)
+            known = [replica["flags"] for replica in replicas] == ["slave"]
+            if not known or master["num-other-sentinels"] != len(self.sentinels) - 1:
+                return False
+        return True
+
+    def _succeeded(self) -> bool:
+        # GET-MASTER-ADDR-BY-NAME names the new one earlier, but redis-py asks for MASTERS.
+        agreed = all(
+            sentinel.command("SENTINEL MASTER", self.name)["port"] == self.replica.port
+            for sentinel in self.sentinels
+        )
+        return agreed and self.replica.client.info("replication")["role"] == "master"
+
+
+def _knows_all(master: RedisServer) -> bool:
+    info = str(master.command("CLUSTER", "INFO")).split()
+    return "cluster_state:ok" in info and "cluster_known_nodes:3" in info

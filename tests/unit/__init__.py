@@ -1,0 +1,1 @@
+"""The rules, and the parts one by one, without any server."""

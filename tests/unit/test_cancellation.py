@@ -1,0 +1,275 @@
+"""The decisions of a cancel, against a table written by hand from the contract."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from batch_cancel.domain.cancellation import (
+    Cancellation,
+    CancelPlan,
+    CancelRequest,
+    CancelResult,
+    conclude,
+    plan_cancellation,
+    removal_of,
+)
+from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
+from batch_cancel.domain.model import CancellationRecord, Job, JobKey, JobStatus, Removal
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = JobKey("batch_xyz789", "acme")
+REQUEST = CancelRequest(KEY, "op-1", actor="ann", reason="wrong list")
+
+
+def job(status: Any, *, deferred_id: str | None = "arq_job_abc123", **more: Any) -> Job:
+    """Give a job as read under its lock."""
+    return Job(KEY, status, deferred_id, NOON, **more)
+
+
+def record(operation_id: str = "op-1", removal: Removal = Removal.REMOVED) -> CancellationRecord:
+    """Give the record of an earlier cancellation."""
+    return CancellationRecord(
+        operation_id=operation_id,
+        key=KEY,
+        previous_status=JobStatus.SCHEDULED,
+        contacts_cancelled=58,
+        actor=None,
+        reason=None,
+        cancelled_at=NOON,
+        deferred_id="arq_job_abc123",
+        removal=removal,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "deferred_id", "removal"),
+    [
+        ("scheduled", "arq_job_abc123", "pending"),
+        ("scheduled", None, "absent"),
+        ("pending", "arq_job_abc123", "not_applicable"),
+        ("pending", None, "not_applicable"),
+        ("running", "arq_job_abc123", "not_applicable"),
+        ("running", None, "not_applicable"),
+    ],
+)
+def test_a_live_job_is_cancelled(status: str, deferred_id: str | None, removal: str) -> None:
+    """Its five kinds of open contacts with it; only a scheduled one has a start to take back."""
+    plan = plan_cancellation(REQUEST, job(status, deferred_id=deferred_id))
+    assert isinstance(plan, CancelPlan)
+    assert plan.previous_status == status
+    assert plan.removal == removal
+    assert sorted(plan.contact_statuses) == ["busy", "no_answer", "pending", "queued", "timeout"]
+
+
+def test_a_plan_carried_out_is_recorded_whole() -> None:
+    """Who, why, when, from which status, how many, and which start: as read under the lock."""
+    plan = plan_cancellation(REQUEST, job("scheduled"))
+    assert isinstance(plan, CancelPlan)
+    assert plan.record(58) == CancellationRecord(
+        operation_id="op-1",
+        key=JobKey("batch_xyz789", "acme"),
+        previous_status=JobStatus.SCHEDULED,
+        contacts_cancelled=58,
+        actor="ann",
+        reason="wrong list",
+        cancelled_at=NOON,
+        deferred_id="arq_job_abc123",
+        removal=Removal.PENDING,
+    )
+
+
+def test_the_record_names_the_job_as_the_store_spells_it() -> None:
+    """The request may have spelled a uuid in upper case."""
+    asked = CancelRequest(JobKey("ABC"), "op-1")
+    plan = plan_cancellation(asked, Job(JobKey("abc"), "running", None, NOON))
+    assert isinstance(plan, CancelPlan)
+    assert plan.record(0).key == JobKey("abc")
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_a_terminal_job_is_refused(status: str) -> None:
+    """With its own status in the contract's sentence."""
+    with pytest.raises(AlreadyTerminal) as refusal:
+        plan_cancellation(REQUEST, job(status))
+    assert refusal.value.detail == f"Cannot cancel job in '{status}' status"
+    assert refusal.value.status == status
+    assert refusal.value.cancellation is None
+
+
+def test_a_job_that_another_operation_cancelled_is_refused_with_its_record() -> None:
+    """The error then knows when it was cancelled, and how many contacts."""
+    with pytest.raises(AlreadyTerminal) as refusal:
+        plan_cancellation(REQUEST, job("cancelled", cancellation=record("op-2")))
+    assert refusal.value.cancellation == record("op-2")
+
+
+def test_the_operation_that_cancelled_the_job_is_given_its_record_again() -> None:
+    """A retry is never told "already cancelled"."""
+    found = plan_cancellation(REQUEST, job("cancelled", cancellation=record("op-1")))
+    assert found == record("op-1")
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_record_makes_no_replay_of_a_job_that_is_not_cancelled(status: str) -> None:
+    """Somebody changed the job since: its status counts, not its history."""
+    with pytest.raises(AlreadyTerminal) as refusal:
+        plan_cancellation(REQUEST, job(status, cancellation=record("op-1")))
+    assert refusal.value.status == status
+
+
+def test_a_job_brought_back_to_life_is_cancelled_again() -> None:
+    """Even by the operation that cancelled it before: a live job is never called cancelled."""
+    plan = plan_cancellation(REQUEST, job("running", cancellation=record("op-1")))
+    assert isinstance(plan, CancelPlan)
+
+
+def test_no_job_is_not_found() -> None:
+    """The error names what was asked for."""
+    with pytest.raises(JobNotFound) as error:
+        plan_cancellation(REQUEST, None)
+    assert error.value.key == KEY
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        "",
+        "paused",
+        "SCHEDULED",
+        "Scheduled",
+        "scheduled ",
+        " running",
+        "canceled",
+        3,
+        b"x",
+        [],
+    ],
+)
+def test_an_unknown_status_fails_closed(status: Any) -> None:
+    """It is never guessed at, not even when it looks like a known one."""
+    with pytest.raises(UnknownJobStatus) as error:
+        plan_cancellation(REQUEST, job(status))
+    assert error.value.status == status
+
+
+def test_the_same_question_gets_the_same_answer() -> None:
+    """A decision depends on its arguments alone."""
+    first = plan_cancellation(REQUEST, job("running"))
+    assert plan_cancellation(REQUEST, job("running")) == first
+
+
+@pytest.mark.parametrize(
+    ("answer", "removal"),
+    [
+        (True, "removed"),
+        (False, "absent"),
+        (None, "pending"),
+        (1, "pending"),
+        (0, "pending"),
+        (1.0, "pending"),
+        ("True", "pending"),
+        (b"yes", "pending"),
+        ([], "pending"),
+        (object(), "pending"),
+        (NotImplemented, "pending"),
+    ],
+)
+def test_only_true_and_false_are_answers_of_a_scheduler(answer: object, removal: str) -> None:
+    """1 may be the count of a script that removed something else: it confirms nothing."""
+    assert removal_of(answer) == removal
+
+
+@pytest.mark.parametrize(
+    ("removal", "is_cancelled"),
+    [
+        (Removal.REMOVED, True),
+        (Removal.ABSENT, False),
+        (Removal.PENDING, False),
+        (Removal.NOT_APPLICABLE, False),
+    ],
+)
+@pytest.mark.parametrize("replayed", [True, False])
+def test_an_answer_is_the_record_and_the_removal_as_known_now(
+    removal: Removal, *, is_cancelled: bool, replayed: bool
+) -> None:
+    """`redis_job_cancelled` means removed and confirmed, and nothing else."""
+    result = conclude(Cancellation(record(), replayed=replayed), removal)
+    assert result == CancelResult(
+        batch_job_id="batch_xyz789",
+        previous_status=JobStatus.SCHEDULED,
+        contacts_cancelled=58,
+        removal=removal,
+        operation_id="op-1",
+        cancelled_at=NOON,
+        replayed=replayed,
+    )
+    assert result.redis_job_cancelled is is_cancelled
+
+
+def result_from(status: JobStatus) -> CancelResult:
+    """Give the result of cancelling a job of this status."""
+    return CancelResult("job", status, 0, Removal.ABSENT, "op-1", NOON, replayed=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (JobStatus.SCHEDULED, "Scheduled job cancelled successfully"),
+        (JobStatus.PENDING, "Pending job cancelled successfully"),
+        (JobStatus.RUNNING, "Job was already running - cancelled remaining contacts"),
+    ],
+)
+def test_each_live_status_has_its_sentence(status: JobStatus, message: str) -> None:
+    """The contract's, byte for byte."""
+    assert result_from(status).message == message
+
+
+@pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED])
+def test_no_sentence_claims_that_a_terminal_job_was_cancelled(status: JobStatus) -> None:
+    """No such result is ever made; were it, it would not be dressed up."""
+    with pytest.raises(ValueError, match=f"no job is ever cancelled from {status}"):
+        _ = result_from(status).message
+
+
+@pytest.mark.parametrize("name", ["operation_id", "actor", "reason"])
+@pytest.mark.parametrize("text", ["", "a\0b", "\ud800"])
+def test_a_request_holds_only_what_every_store_can_hold(name: str, text: str) -> None:
+    """Found out before the first statement, and told by the argument's name."""
+    arguments: dict[str, Any] = {"operation_id": "op-1", name: text}
+    with pytest.raises(ValueError, match=f"^{name} must be 1 to"):
+        CancelRequest(KEY, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_max"), [("operation_id", 1024), ("actor", 4096), ("reason", 4096)]
+)
+@pytest.mark.parametrize("character", ["a", "\N{SNOWMAN}"])
+def test_a_request_is_bounded_in_bytes(name: str, bytes_max: int, character: str) -> None:
+    """The longest text passes, one character more does not, and the error says the bound."""
+    longest = character * (bytes_max // len(character.encode()))
+    arguments: dict[str, Any] = {"operation_id": "op-1", name: longest}
+    assert getattr(CancelRequest(KEY, **arguments), name) == longest
+    with pytest.raises(ValueError, match=str(bytes_max)) as error:
+        CancelRequest(KEY, **(arguments | {name: longest + character}))
+    assert len(str(error.value)) < 100
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("operation_id", None), ("operation_id", 7), ("actor", b"ann"), ("reason", ["why"])],
+)
+def test_a_request_holds_text(name: str, value: Any) -> None:
+    """Who and why may be None; an operation always has a name."""
+    arguments: dict[str, Any] = {"operation_id": "op-1", name: value}
+    with pytest.raises(TypeError):
+        CancelRequest(KEY, **arguments)
+
+
+def test_who_and_why_are_optional() -> None:
+    """A cancel without them is a cancel."""
+    request = CancelRequest(KEY, "op-1")
+    assert (request.actor, request.reason) == (None, None)

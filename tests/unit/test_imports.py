@@ -1,0 +1,120 @@
+"""What `import batch_cancel` brings along, and what it does not."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+import batch_cancel
+
+DRIVERS_AND_FRAMEWORKS = [
+    "aiohttp",
+    "arq",
+    "asyncio",
+    "asyncpg",
+    "celery",
+    "click",
+    "django",
+    "dramatiq",
+    "fastapi",
+    "flask",
+    "hypothesis",
+    "psycopg",
+    "psycopg_pool",
+    "pydantic",
+    "pytest",
+    "redis",
+    "rich",
+    "rq",
+    "sqlalchemy",
+    "sqlite3",
+    "starlette",
+    "typer",
+    "valkey",
+]
+
+
+def run(command: str) -> str:
+    """Run Python code in an interpreter of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+def loaded_by(module: str) -> set[str]:
+    """Give the top-level modules that a fresh interpreter has loaded after this import."""
+    printed = run(f"import {module}, sys; print(sorted({{m.split('.')[0] for m in sys.modules}}))")
+    names: list[str] = ast.literal_eval(printed)
+    return set(names)
+
+
+def test_the_package_comes_without_its_drivers() -> None:
+    """The command of issue 2, to the letter."""
+    command = (
+        "import batch_cancel, sys; "
+        "print([m for m in sys.modules if m.startswith(('psycopg','redis'))])"
+    )
+    assert run(command) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "module", ["batch_cancel", "batch_cancel.ports", "batch_cancel.presenter"]
+)
+def test_the_package_comes_without_any_framework(module: str) -> None:
+    """No driver, no framework, no event loop: attrs and the standard library."""
+    loaded = loaded_by(module)
+    assert "attr" in loaded
+    assert loaded.isdisjoint(DRIVERS_AND_FRAMEWORKS)
+
+
+@pytest.mark.parametrize(
+    ("module", "own"),
+    [
+        ("batch_cancel.adapters.memory", {"asyncio"}),
+        ("batch_cancel.adapters.sqlite", {"sqlite3"}),
+        ("batch_cancel.adapters.postgres", {"psycopg", "asyncio"}),
+        ("batch_cancel.adapters.redis", {"redis"}),
+    ],
+)
+def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) -> None:
+    """Whoever uses one need not install another's."""
+    loaded = loaded_by(module)
+    assert own <= loaded
+    drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3"}
+    assert loaded & drivers == own & drivers
+
+
+def test_these_names_are_public() -> None:
+    """Others write against them."""
+    assert batch_cancel.__all__ == sorted(
+        [
+            "cancel_job",
+            "cancel_job_async",
+            "cancel_rows",
+            "cancel_rows_async",
+            "remove_deferred",
+            "remove_deferred_async",
+            "JobStatus",
+            "ContactStatus",
+            "JobKey",
+            "CancelResult",
+            "Cancellation",
+            "Removal",
+            "BatchCancelError",
+            "JobNotFound",
+            "AlreadyTerminal",
+            "CancelFailed",
+            "UnknownJobStatus",
+        ]
+    )
+
+
+def test_every_public_name_is_there() -> None:
+    """And documented."""
+    for name in batch_cancel.__all__:
+        assert getattr(batch_cancel, name).__doc__

@@ -1,0 +1,392 @@
+"""
+The asyncio half of everything says the same as its blocking half.
+
+The I/O is written twice, side by side. Here each asyncio half is stripped of `async`, `await` and
+the names that go with them, on its syntax tree, and must then be its blocking half, docstrings
+included. What differs for a reason stands in two small tables below, with the reason.
+
+Comments and line breaks are not compared. A forgotten `await` leaves no trace once `await` is
+stripped; the type checkers find that one.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+
+import batch_cancel
+
+PACKAGE: Final = Path(batch_cancel.__file__).parent
+
+
+@attrs.frozen
+class Differs:
+    """
+    A difference that is meant.
+
+    Arguments:
+        stripped: how the stripped asyncio half says it, somewhere in its source.
+        blocking: how the blocking half says it.
+        reason: why they differ.
+    """
+
+    stripped: str
+    blocking: str
+    reason: str
+
+
+MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
+    ("adapters/memory.py", "AsyncMemoryScheduler"): (
+        Differs("-> Answer:", "-> bool:", "A test that only seeds need not await `schedule`,"),
+        Differs(
+            "return Answer(self._schedule(deferred_id, at, payload))",
+            "return self._schedule(deferred_id, at, payload)",
+            "so it answers with a bool",
+        ),
+        Differs("still waits; done at once, awaited or not.", "still waits.", "for both."),
+    ),
+    ("adapters/memory.py", "AsyncMemoryStore"): (
+        Differs("Tasks take turns.", "Threads take turns.", "Each is for one kind of caller."),
+    ),
+    ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"): (
+        Differs(
+            "psycopg.Connection.connect(dsn)",
+            "psycopg.connect(dsn)",
+            "psycopg has no asyncio twin of its module's `connect`,",
+        ),
+        Differs(
+            " | Awaitable[psycopg.Connection[Any]]",
+            "",
+            "and its asyncio `connect` gives a connection only when awaited.",
+        ),
+    ),
+}
+"""By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
+
+OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
+    ("adapters/memory.py", "_AsyncTurn"): (
+        "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
+    ),
+}
+"""Halves of one shape that work differently: only methods and parameters are compared."""
+
+ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
+    "adapters/redis/nonblocking.py": (
+        "adapters/redis/blocking.py",
+        "A task is called off from outside, a socket has timeouts: two ways to keep a deadline.",
+    ),
+}
+"""Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
+
+UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
+    ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
+}
+"""Coroutines that have no blocking half, and why."""
+
+RENAMED: Final = {
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "StopAsyncIteration": "StopIteration",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__aiter__": "__iter__",
+    "__anext__": "__next__",
+    "aclose": "close",
+    "aclosing": "closing",
+    "asynccontextmanager": "contextmanager",
+}
+"""Names that say asyncio in their own way; the others begin with Async or end in _async."""
+
+
+def stripped_name(name: str) -> str:
+    """Give the blocking half's name for `name`."""
+    if name in RENAMED:
+        return RENAMED[name]
+    return re.sub(r"(?<=\w)_async$", "", re.sub(r"^(_?)Async(?=[A-Z])", r"\1", name))
+
+
+def stripped_text(text: str) -> str:
+    """Give the blocking half's words for `text`, on one line."""
+    words = re.sub(r"\w+", lambda word: stripped_name(word.group()), text)
+    return " ".join(words.replace("redis.asyncio", "redis").split())
+
+
+class Stripped(ast.NodeTransformer):
+    """Takes everything out of a syntax tree that says asyncio."""
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        """`async def` is `def`."""
+        return self.visit(ast.FunctionDef(**dict(ast.iter_fields(node))))  # type: ignore[no-any-return]
+
+    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
+        """`async with` is `with`."""
+        return self.visit(ast.With(**dict(ast.iter_fields(node))))  # type: ignore[no-any-return]
+
+    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
+        """`async for` is `for`."""
+        return self.visit(ast.For(**dict(ast.iter_fields(node))))  # type: ignore[no-any-return]
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        """`await x` is `x`."""
+        return self.visit(node.value)  # type: ignore[no-any-return]
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """`_awaited(x)` is `x`."""
+        if isinstance(node.func, ast.Name) and node.func.id == "_awaited":
+            return self.visit(node.args[0])  # type: ignore[no-any-return]
+        return self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """`redis.asyncio` is `redis`."""
+        if isinstance(node.value, ast.Name) and (node.value.id, node.attr) == ("redis", "asyncio"):
+            return node.value
+        return self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Rename whatever has a name, and reword whatever is text."""
+        node = super().generic_visit(node)
+        for field in ("id", "attr", "arg", "name", "asname", "module"):
+            if isinstance(name := getattr(node, field, None), str):
+                setattr(node, field, stripped_name(name))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = stripped_text(node.value)
+        if isinstance(node, ast.comprehension):
+            node.is_async = 0
+        return node
+
+
+class OneLine(ast.NodeTransformer):
+    """Takes the line breaks out of texts: the longer names of a half may wrap them differently."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        """Reword texts alone."""
+        if isinstance(node.value, str):
+            node.value = " ".join(node.value.split())
+        return node
+
+
+Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+ASYNC: Final = (ast.AsyncFunctionDef, ast.AsyncWith, ast.AsyncFor, ast.Await)
+
+
+def definitions(source: str) -> dict[str, Named]:
+    """Give the functions and classes of a module by name."""
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, Named)}
+
+
+def halves(source: str) -> Iterator[Named]:
+    """Give what is asyncio in a module: by its name, or by what it does."""
+    for name, node in definitions(source).items():
+        if stripped_name(name) != name or any(isinstance(it, ASYNC) for it in ast.walk(node)):
+            yield node
+
+
+def source_of(node: ast.AST, transformer: ast.NodeTransformer) -> str:
+    """Give the source of a part of a tree, transformed; the tree stays as it is."""
+    copy = ast.parse(ast.unparse(node))
+    return ast.unparse(ast.fix_missing_locations(transformer.visit(copy)))
+
+
+def shape(source: str) -> list[str]:
+    """Give what a caller of some source can call: the public names and their parameters."""
+    return sorted(
+        f"{node.name}({', '.join(it.arg for it in every_parameter(node))})"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+        and (node.name.startswith("__") or not node.name.startswith("_"))
+    )
+
+
+def every_parameter(node: ast.FunctionDef) -> list[ast.arg]:
+    """Give a function's parameters in their order."""
+    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+
+
+def difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
+    """Tell how an asyncio half differs from its blocking half; nothing if it does not."""
+    if (module, node.name) in UNPAIRED:
+        return ""
+    is_elsewhere = module in ELSEWHERE
+    twin = others.get(stripped_name(node.name))
+    if stripped_name(node.name) == node.name and not is_elsewhere:
+        return f"{node.name} is asyncio, but its name does not say so"
+    if twin is None:
+        return f"{node.name} has no blocking half {stripped_name(node.name)}"
+    stripped, blocking = source_of(node, Stripped()), source_of(twin, OneLine())
+    if is_elsewhere or (module, node.name) in OTHERWISE_MADE:
+        return differing(shape(stripped), shape(blocking))
+    for meant in MEANT.get((module, node.name), ()):
+        if stripped.count(meant.stripped) != 1:
+            return f"{node.name}: outdated exception {meant.stripped!r}"
+        stripped = stripped.replace(meant.stripped, meant.blocking)
+    return differing(stripped.splitlines(), blocking.splitlines())
+
+
+def differing(stripped: list[str], blocking: list[str]) -> str:
+    """Give the lines that differ."""
+    lines = difflib.unified_diff(blocking, stripped, "blocking", "stripped", lineterm="", n=1)
+    return "\n".join(lines)
+
+
+def modules() -> dict[str, str]:
+    """Give the source of each module of the package by its path."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in paths}
+
+
+MODULES: Final = modules()
+HALVES: Final = [(module, node) for module, text in MODULES.items() for node in halves(text)]
+NAMES: Final = {(module, node.name) for module, node in HALVES}
+
+
+@pytest.mark.parametrize(("module", "node"), HALVES, ids=lambda it: getattr(it, "name", it))
+def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None:
+    """Stripped of async and await, one is the other, docstrings included."""
+    twin_module, _ = ELSEWHERE.get(module, (module, ""))
+    assert not difference(module, node, definitions(MODULES[twin_module]))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("ports.py", "AsyncJobRepository"),
+        ("ports.py", "AsyncContactRepository"),
+        ("ports.py", "AsyncRemovalRepository"),
+        ("ports.py", "AsyncRepositories"),
+        ("ports.py", "AsyncUnitOfWork"),
+        ("ports.py", "AsyncScheduler"),
+        ("use_cases/cancel.py", "cancel_job_async"),
+        ("use_cases/cancel.py", "cancel_rows_async"),
+        ("use_cases/cancel.py", "remove_deferred_async"),
+        ("adapters/memory.py", "AsyncMemoryStore"),
+        ("adapters/memory.py", "AsyncMemoryScheduler"),
+        ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),
+        ("adapters/postgres/unit_of_work.py", "_AsyncJoined"),
+        ("adapters/postgres/unit_of_work.py", "joining_async"),
+        ("adapters/redis/scheduler.py", "AsyncRedisScheduler"),
+    ],
+)
+def test_these_are_compared(module: str, name: str) -> None:
+    """The comparison sees what it is there for; it would also pass if it saw nothing."""
+    assert (module, name) in NAMES
+
+
+def test_no_exception_is_outdated() -> None:
+    """What the tables above name is still there."""
+    assert {*MEANT, *OTHERWISE_MADE, *UNPAIRED} <= NAMES
+    assert {*ELSEWHERE} <= {module for module, _ in NAMES}
+
+
+def test_the_package_offers_both_halves_of_every_function() -> None:
+    """Whoever can import one can import the other."""
+    functions = {name for name in batch_cancel.__all__ if name.islower()}
+    blocking = {name for name in functions if not name.endswith("_async")}
+    assert functions - blocking == {f"{name}_async" for name in blocking}
+
+
+# The comparison itself ---------------------------------------------------------------------------
+
+BLOCKING: Final = '''
+def cancel(job: Job, *, uow: UnitOfWork) -> Iterator[int]:
+    """Cancel it, see `X` and `f`."""
+    with uow.begin() as repositories:
+        first = repositories.lock(job)
+        return [x for x in first if x.close()] or do(job, first)
+
+class Store:
+    """A store."""
+
+    @contextmanager
+    def begin(self, a: int, b: int = 2) -> AbstractContextManager[redis.Redis]:
+        """Begin."""
+        for x in self:
+            yield x
+
+    def __enter__(self) -> None:
+        pass
+'''
+
+ASYNCIO: Final = '''
+async def cancel_async(job: Job, *, uow: AsyncUnitOfWork) -> AsyncIterator[int]:
+    """Cancel it, see `AsyncX`
+    and `f_async`."""
+    async with uow.begin() as repositories:
+        first = await repositories.lock(job)
+        return [x async for x in first if await x.aclose()] or await do_async(job, first)
+
+class AsyncStore:
+    """A store."""
+
+    @asynccontextmanager
+    async def begin(self, a: int, b: int = 2) -> AbstractAsyncContextManager[redis.asyncio.Redis]:
+        """Begin."""
+        async for x in self:
+            yield await _awaited(x)
+
+    async def __aenter__(self) -> None:
+        pass
+'''
+
+
+def differences(module: str, asyncio_source: str) -> str:
+    """Compare a changed asyncio half of the sample with its blocking half."""
+    everything = definitions(BLOCKING + asyncio_source)
+    found = [difference(module, node, everything) for node in halves(asyncio_source)]
+    return "\n".join(filter(None, found))
+
+
+def test_twins_are_equal() -> None:
+    """All that asyncio needs is stripped, and nothing is left."""
+    assert not differences("sample.py", ASYNCIO)
+
+
+@pytest.mark.parametrize(
+    ("written", "planted"),
+    [
+        ("b: int = 2", "b: int = 3"),
+        ("b: int = 2", "b: int"),
+        ("self, a: int, b: int = 2", "self, b: int = 2, a: int = 0"),
+        ("a: int, b", "a: str, b"),
+        ('"""Begin."""', '"""Start."""'),
+        ('"""A store."""', ""),
+        ("job: Job, *, uow", "job: Job, uow"),
+        ("uow: AsyncUnitOfWork", "uow: AsyncScheduler"),
+        ("(job, first)", "(first, job)"),
+        ("if await x.aclose()", "if not await x.aclose()"),
+        ("first = await repositories.lock(job)", "first = job"),
+        ("async with uow.begin() as repositories:", "if True:"),
+        ("async for x in self", "async for x in other"),
+        ("    @asynccontextmanager\n", ""),
+        ("cancel_async", "cancel_slowly_async"),
+        ("cancel_async", "cancel_in_a_task"),
+        ("AsyncStore", "StoreForTasks"),
+        ("AsyncStore", "AsyncShop"),
+        ("redis.asyncio.Redis", "redis.asyncio.RedisCluster"),
+        ("async def __aenter__", "async def __aexit__"),
+    ],
+)
+def test_a_planted_difference_is_caught(written: str, planted: str) -> None:
+    """Each one alone."""
+    assert ASYNCIO.count(written) == 1
+    assert differences("sample.py", ASYNCIO.replace(written, planted))
+
+
+def test_a_meant_difference_must_occur(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that no longer applies has to go."""
+    meant = {("sample.py", "AsyncStore"): (Differs("b: int=2", "b: int=2", "None."),)}
+    monkeypatch.setitem(globals(), "MEANT", meant)
+    assert not differences("sample.py", ASYNCIO)
+    assert "outdated" in differences("sample.py", ASYNCIO.replace("b: int = 2", "b: int = 3"))
+
+
+def test_halves_that_work_differently_have_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their bodies may differ, their methods and parameters may not."""
+    monkeypatch.setitem(globals(), "OTHERWISE_MADE", {("sample.py", "AsyncStore"): "A reason."})
+    assert not differences("sample.py", ASYNCIO.replace("async for x in self", "for x in other"))
+    assert differences("sample.py", ASYNCIO.replace("a: int, b", "z: int, b"))
