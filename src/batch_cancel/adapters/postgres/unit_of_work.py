@@ -26,7 +26,7 @@ from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.faults import translated
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -84,6 +84,7 @@ def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
 def _recorded(record: CancellationRecord) -> _Parameters:
     return {
         **_named(record.key),
+        "record_batch_job_id": record.key.batch_job_id,
         "record_organization_id": record.key.organization_id or "",
         "operation_id": record.operation_id,
         "previous_status": record.previous_status.value,
@@ -387,7 +388,8 @@ def _check_marked(job: Job, rows_changed: int) -> None:
     if rows_changed != 1:
         msg = (
             f"marking the locked job changed {rows_changed} rows instead of 1: a trigger or a "
-            f"policy is in the way, or {job.key.organization_id!r} has several jobs of this id"
+            f"policy is in the way, or organization {shown(job.key.organization_id)} has several "
+            "jobs of this id"
         )
         raise StoreFailed(msg)
 
