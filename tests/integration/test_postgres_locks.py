@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -50,42 +51,50 @@ def made(postgres_server: PostgresServer) -> Iterator[Tables]:
         yield made
 
 
+@attrs.frozen
 class Waiting:
-    """A cancel in a thread, which waits for the job's lock until its holder commits."""
+    """
+    A cancel in a thread, which waits for the job's lock.
 
-    def __init__(self, made: Tables, half: Half, dsn: str | None = None, **more: Any) -> None:
-        self.made = made
-        self.recorder = Recorder()
-        self.holder = psycopg.connect(made.dsn)
-        self.holder.execute(LOCK_JOB)
-        self._name = f"waiting {secrets.token_hex(6)}"
-        uow = half.uow(make_conninfo(dsn or made.dsn, application_name=self._name))
-        self._threads = ThreadPoolExecutor(1)
-        self._answer: Future[CancelResult] = self._threads.submit(
-            lambda: half.cancel(uow, "job", self.recorder, organization_id="acme", **more)
-        )
-        wait_until(self._is_waiting, "the cancel waits for the lock")
+    Arguments:
+        holder: the connection that holds the lock.
+        recorder: the scheduler of the cancel.
+        answer: lets the holder commit, and gives the cancel's answer.
+    """
 
-    def _is_waiting(self) -> bool:
-        if self._answer.done():
-            self._answer.result()
-            message = "the cancel did not wait for the lock"
-            raise AssertionError(message)
-        found = self.made.rows(
-            "SELECT FROM pg_stat_activity WHERE application_name = {} "
-            "AND wait_event_type = 'Lock'",
-            self._name,
-        )
-        return bool(found)
+    holder: psycopg.Connection[Any]
+    recorder: Recorder
+    answer: Callable[[], CancelResult]
 
-    def answer(self) -> CancelResult:
-        """Let the holder commit, and give the cancel's answer."""
-        try:
-            self.holder.commit()
-            return self._answer.result()
-        finally:
-            self.holder.close()
-            self._threads.shutdown()
+
+@contextmanager
+def waiting_cancel(
+    made: Tables, half: Half, dsn: str | None = None, **more: Any
+) -> Generator[Waiting]:
+    """Start a cancel of the job, and lend it once it waits for the job's lock."""
+    name = f"waiting {secrets.token_hex(6)}"
+    recorder = Recorder()
+    uow = half.uow(make_conninfo(dsn or made.dsn, application_name=name))
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(made.dsn) as holder:
+        holder.execute(LOCK_JOB)
+        future = threads.submit(half.cancel, uow, "job", recorder, organization_id="acme", **more)
+        wait_until(lambda: future.done() or waits_for_lock(made, name), "the cancel waits")
+        assert not future.done()
+
+        def answer() -> CancelResult:
+            holder.commit()
+            return future.result()
+
+        yield Waiting(holder, recorder, answer)
+
+
+def waits_for_lock(made: Tables, name: str) -> bool:
+    """Tell whether the application of this name waits for a lock."""
+    found = made.rows(
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = {} AND wait_event_type = 'Lock'",
+        name,
+    )
+    return bool(found)
 
 
 # After the wait ----------------------------------------------------------------------------------
@@ -94,13 +103,15 @@ class Waiting:
 @HALVES
 def test_the_moment_of_cancellation_is_after_the_wait(made: Tables, half: Half) -> None:
     """By the database's clock, in UTC; not when the transaction began."""
-    waiting = Waiting(made, half)
-    [[released_at]] = made.rows("SELECT clock_timestamp()")
-    result = waiting.answer()
-    [[now]] = made.rows("SELECT clock_timestamp()")
-    assert released_at < result.cancelled_at < now
-    assert result.cancelled_at.utcoffset() == timedelta(0)
-    assert made.rows("SELECT cancelled_at FROM batch_cancellations") == [(result.cancelled_at,)]
+    with waiting_cancel(made, half) as waiting:
+        [[released_at]] = made.rows("SELECT clock_timestamp()")
+        result = waiting.answer()
+        [[now]] = made.rows("SELECT clock_timestamp()")
+        assert released_at < result.cancelled_at < now
+        assert result.cancelled_at.utcoffset() == timedelta(0)
+        assert made.rows("SELECT cancelled_at FROM batch_cancellations") == [
+            (result.cancelled_at,)
+        ]
 
 
 @HALVES
@@ -110,13 +121,14 @@ def test_contacts_that_came_in_during_the_wait_are_cancelled(
 ) -> None:
     """Inserted or reopened: the wait for the lock must not keep an older view of them."""
     dsn = with_options(made.dsn, f"default_transaction_isolation={isolation}".replace(" ", r"\ "))
-    waiting = Waiting(made, half, dsn)
-    waiting.holder.execute(
-        "INSERT INTO batch_contacts (batch_job_id, status, label) VALUES ('job', 'queued', 'eve');"
-        "UPDATE batch_contacts SET status = 'busy' WHERE label = 'bob'"
-    )
-    assert waiting.answer().contacts_cancelled == 3
-    assert made.contacts("job") == {"ann": "cancelled", "bob": "cancelled", "eve": "cancelled"}
+    with waiting_cancel(made, half, dsn) as waiting:
+        waiting.holder.execute(
+            "INSERT INTO batch_contacts (batch_job_id, status, label) "
+            "VALUES ('job', 'queued', 'eve');"
+            "UPDATE batch_contacts SET status = 'busy' WHERE label = 'bob'"
+        )
+        assert waiting.answer().contacts_cancelled == 3
+        assert made.contacts("job") == {"ann": "cancelled", "bob": "cancelled", "eve": "cancelled"}
 
 
 @HALVES
@@ -126,20 +138,20 @@ def test_the_status_and_the_deferred_start_are_read_after_the_wait(
 ) -> None:
     """The job was rescheduled meanwhile: the start that it has now is taken back."""
     dsn = with_options(made.dsn, f"default_transaction_isolation={isolation}".replace(" ", r"\ "))
-    waiting = Waiting(made, half, dsn)
-    waiting.holder.execute("UPDATE batch_jobs SET scheduled_job_id = 'another start'")
-    assert waiting.answer().removal is Removal.REMOVED
-    assert waiting.recorder.asked == ["another start"]
+    with waiting_cancel(made, half, dsn) as waiting:
+        waiting.holder.execute("UPDATE batch_jobs SET scheduled_job_id = 'another start'")
+        assert waiting.answer().removal is Removal.REMOVED
+        assert waiting.recorder.asked == ["another start"]
 
 
 @HALVES
 def test_a_job_that_started_during_the_wait_was_running(made: Tables, half: Half) -> None:
     """The start won: no deferred start is asked for."""
-    waiting = Waiting(made, half)
-    waiting.holder.execute("UPDATE batch_jobs SET status = 'running'")
-    result = waiting.answer()
-    assert (result.previous_status, result.removal) == ("running", Removal.NOT_APPLICABLE)
-    assert waiting.recorder.asked == []
+    with waiting_cancel(made, half) as waiting:
+        waiting.holder.execute("UPDATE batch_jobs SET status = 'running'")
+        result = waiting.answer()
+        assert (result.previous_status, result.removal) == ("running", Removal.NOT_APPLICABLE)
+        assert waiting.recorder.asked == []
 
 
 @HALVES
@@ -156,41 +168,41 @@ def test_a_job_that_ended_during_the_wait_is_not_cancelled(
     made: Tables, half: Half, change: Any, error: type[Exception]
 ) -> None:
     """What it is after the wait counts, and its contacts are left alone."""
-    waiting = Waiting(made, half)
-    waiting.holder.execute(change)
-    with pytest.raises(error):
-        waiting.answer()
-    assert made.contacts("job") == {"ann": "pending", "bob": "completed"}
-    assert made.records() == []
+    with waiting_cancel(made, half) as waiting:
+        waiting.holder.execute(change)
+        with pytest.raises(error):
+            waiting.answer()
+        assert made.contacts("job") == {"ann": "pending", "bob": "completed"}
+        assert made.records() == []
 
 
 @HALVES
 def test_a_cancel_that_waited_for_a_cancel_is_told_so(made: Tables, half: Half) -> None:
     """With the record that the other left while this one was waiting."""
-    waiting = Waiting(made, half)
-    waiting.holder.execute(
-        "UPDATE batch_jobs SET status = 'cancelled';"
-        "INSERT INTO batch_cancellations (organization_id, batch_job_id, operation_id, "
-        "previous_status, contacts_cancelled, cancelled_at, removal) "
-        "VALUES ('acme', 'job', 'op-1', 'running', 7, now(), 'not_applicable')"
-    )
-    with pytest.raises(AlreadyTerminal) as refusal:
-        waiting.answer()
-    assert refusal.value.contacts_cancelled == 7
+    with waiting_cancel(made, half) as waiting:
+        waiting.holder.execute(
+            "UPDATE batch_jobs SET status = 'cancelled';"
+            "INSERT INTO batch_cancellations (organization_id, batch_job_id, operation_id, "
+            "previous_status, contacts_cancelled, cancelled_at, removal) "
+            "VALUES ('acme', 'job', 'op-1', 'running', 7, now(), 'not_applicable')"
+        )
+        with pytest.raises(AlreadyTerminal) as refusal:
+            waiting.answer()
+        assert refusal.value.contacts_cancelled == 7
 
 
 @HALVES
 def test_a_replay_that_waited_for_its_original_gets_its_answer(made: Tables, half: Half) -> None:
     """The same operation twice, overlapping: both are told the same."""
-    waiting = Waiting(made, half, operation_id="op-1")
-    waiting.holder.execute(
-        "UPDATE batch_jobs SET status = 'cancelled';"
-        "INSERT INTO batch_cancellations (organization_id, batch_job_id, operation_id, "
-        "previous_status, contacts_cancelled, cancelled_at, removal) "
-        "VALUES ('acme', 'job', 'op-1', 'running', 7, now(), 'not_applicable')"
-    )
-    result = waiting.answer()
-    assert (result.replayed, result.contacts_cancelled) == (True, 7)
+    with waiting_cancel(made, half, operation_id="op-1") as waiting:
+        waiting.holder.execute(
+            "UPDATE batch_jobs SET status = 'cancelled';"
+            "INSERT INTO batch_cancellations (organization_id, batch_job_id, operation_id, "
+            "previous_status, contacts_cancelled, cancelled_at, removal) "
+            "VALUES ('acme', 'job', 'op-1', 'running', 7, now(), 'not_applicable')"
+        )
+        result = waiting.answer()
+        assert (result.replayed, result.contacts_cancelled) == (True, 7)
 
 
 # Who is locked -----------------------------------------------------------------------------------
@@ -260,7 +272,8 @@ def test_a_lock_that_does_not_come_is_a_failure_that_may_pass(
     """Nothing was changed, and the holder is not disturbed."""
     with psycopg.connect(made.dsn) as holder:
         holder.execute(LOCK_JOB)
-        impatient = half.uow(made.dsn, **{timeout: timedelta(milliseconds=20)})
+        budget: dict[str, Any] = {timeout: timedelta(milliseconds=20)}
+        impatient = half.uow(made.dsn, **budget)
         with pytest.raises(CancelFailed) as failure:
             half.cancel(impatient, "job", organization_id="acme")
         assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
@@ -294,10 +307,8 @@ def test_a_deadlock_is_a_failure_that_may_pass(made: Tables, half: Half) -> None
         with ThreadPoolExecutor(2) as threads:
             uow = half.uow(dsn, lock_timeout=timedelta(minutes=1))
             answer = threads.submit(half.cancel, uow, "job", organization_id="acme")
-            waits = "SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted "
-            waits += "AND application_name = {}"
-            wait_until(lambda: bool(made.rows(waits, name)), "the cancel waits for the contact")
-            # Now the worker waits for the job, and whoever looks for a deadlock finds it.
+            wait_until(lambda: waits_for_lock(made, name), "the cancel waits for the contact")
+            # Now the worker waits for the job; the cancel, which looks sooner, finds the deadlock.
             locked = threads.submit(worker.execute, LOCK_JOB)
             error = answer.exception()
             assert isinstance(error, CancelFailed)
@@ -310,7 +321,6 @@ def test_a_deadlock_is_a_failure_that_may_pass(made: Tables, half: Half) -> None
 @HALVES
 def test_a_transaction_that_idles_for_too_long_is_ended(made: Tables, half: Half) -> None:
     """Whoever hangs between two statements does not hold the job's lock for ever."""
-    caught: list[StoreFailed] = []
 
     def hang(call: Callable[..., Any], repositories: Any) -> None:
         call(repositories.jobs.lock, JobKey("job", "acme"))
@@ -320,9 +330,8 @@ def test_a_transaction_that_idles_for_too_long_is_ended(made: Tables, half: Half
     uow = half.uow(made.dsn, statement_timeout=timedelta(milliseconds=50))
     with pytest.raises(StoreFailed) as failure:
         half.begun(uow, hang)
-    caught.append(failure.value)
-    assert (caught[0].outcome, caught[0].retryable) == ("unchanged", True)
-    assert "idle" in str(caught[0])
+    assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
+    assert "idle" in str(failure.value)
 
 
 def is_free(made: Tables) -> bool:

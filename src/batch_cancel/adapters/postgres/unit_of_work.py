@@ -230,7 +230,7 @@ class PostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._budget = _budget(lock_timeout, statement_timeout)
+        self._opening = _opening(lock_timeout, statement_timeout)
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
@@ -240,7 +240,7 @@ class PostgresUnitOfWork:
                 _check_idle(connection)
                 with connection.transaction():
                     cursor = psycopg.Cursor(connection)
-                    cursor.execute(self._budget, prepare=False)
+                    cursor.execute(self._opening, prepare=False)
                     yield PostgresRepositories(connection, self._schema)
                     progress.is_committing = True
 
@@ -272,7 +272,7 @@ class AsyncPostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._budget = _budget(lock_timeout, statement_timeout)
+        self._opening = _opening(lock_timeout, statement_timeout)
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
@@ -282,7 +282,7 @@ class AsyncPostgresUnitOfWork:
                 _check_idle(connection)
                 async with connection.transaction():
                     cursor = psycopg.AsyncCursor(connection)
-                    await cursor.execute(self._budget, prepare=False)
+                    await cursor.execute(self._opening, prepare=False)
                     yield AsyncPostgresRepositories(connection, self._schema)
                     progress.is_committing = True
 
@@ -394,18 +394,22 @@ def _check_marked(job: Job, rows_changed: int) -> None:
         raise StoreFailed(msg)
 
 
-def _budget(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+def _opening(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+    """Give the statements that each transaction of our own begins with."""
     milliseconds = {
         "lock_timeout": lock_timeout,
         "statement_timeout": statement_timeout,
         "idle_in_transaction_session_timeout": statement_timeout,
     }
-    # One string without parameters: one round trip.
-    statements = "; ".join(
+    # Whatever the connection's default: under a higher level the statements after the wait for the
+    # job's lock would see the contacts from before it, and leave those that came in meanwhile.
+    statements = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED"]
+    statements += (
         f"SET LOCAL {name} = {max(1, value // timedelta(milliseconds=1))}"
         for name, value in milliseconds.items()
     )
-    return trusted(statements)
+    # One string without parameters: one round trip.
+    return trusted("; ".join(statements))
 
 
 async def _awaited(
