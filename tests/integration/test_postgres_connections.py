@@ -115,6 +115,20 @@ def test_any_connection_can_be_joined(made: Tables, settings: dict[str, Any]) ->
     assert is_cancelled(made)
 
 
+@pytest.mark.parametrize("hostile", ["nope", "042", str(10**30), "%s", "\ud800"])
+def test_a_hostile_id_leaves_a_joined_transaction_as_it_was(
+    postgres_server: PostgresServer, hostile: str
+) -> None:
+    """Postgres choked on it within a savepoint: the caller goes on, and commits his own work."""
+    with postgres_server.schema() as dsn, tables(dsn, id_type="bigint") as made:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("INSERT INTO batch_jobs (id, status) VALUES (42, 'running')")
+            with pytest.raises(JobNotFound):
+                cancel_rows(hostile, uow=joining(connection))
+            cancel_rows("42", uow=joining(connection))
+        assert made.status("42") == "cancelled"
+
+
 @HALVES
 def test_a_connection_is_closed_after_use(made: Tables, half: Half) -> None:
     """After an answer as after a failure."""

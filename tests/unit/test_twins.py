@@ -194,12 +194,13 @@ def source_of(node: ast.AST, transformer: ast.NodeTransformer) -> str:
 
 
 def shape(source: str) -> list[str]:
-    """Give what a caller of some source can call: the public names and their parameters."""
+    """Give what a caller can call: the function, or the public methods, with parameters."""
+    [node] = ast.parse(source).body
+    methods = node.body if isinstance(node, ast.ClassDef) else [node]
     return sorted(
-        f"{node.name}({', '.join(it.arg for it in every_parameter(node))})"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef)
-        and (node.name.startswith("__") or not node.name.startswith("_"))
+        f"{it.name}({', '.join(parameter.arg for parameter in every_parameter(it))})"
+        for it in methods
+        if isinstance(it, ast.FunctionDef) and (it is node or not re.match("_[^_]", it.name))
     )
 
 
