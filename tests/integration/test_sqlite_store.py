@@ -226,7 +226,8 @@ def test_a_transaction_may_move_to_another_thread(path: Path) -> None:
 
 def test_threads_take_turns(path: Path) -> None:
     """Eight threads that cancel jobs of their own through one store all succeed."""
-    store, scheduler = SqliteStore(path), SqliteScheduler(path)
+    store = SqliteStore(path, busy_timeout_seconds=60)  # The machine may be busy otherwise.
+    scheduler = SqliteScheduler(path, busy_timeout_seconds=60)
     for number in range(40):
         store.add_job(f"{number}", "pending")
         store.add_contacts(f"{number}", {"1": "queued"})
