@@ -197,4 +197,3 @@ def test_cancelling_contacts_uses_the_partial_index(dsn: str) -> None:
         )
         assert "batch_contacts_open" in plan
         assert "Seq Scan" not in plan
-
