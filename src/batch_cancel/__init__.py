@@ -14,9 +14,9 @@ from batch_cancel.use_cases.cancel import (
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
-    remove_deferred,
-    remove_deferred_async,
 )
+from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
+from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
 
 __all__ = [
     "AlreadyTerminal",
@@ -34,6 +34,8 @@ __all__ = [
     "cancel_job_async",
     "cancel_rows",
     "cancel_rows_async",
+    "reconcile",
+    "reconcile_async",
     "remove_deferred",
     "remove_deferred_async",
 ]

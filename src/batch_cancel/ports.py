@@ -4,7 +4,7 @@ What the library needs from the outside world, as small Protocols that speak the
 An adapter need not import anything from here: fitting the shape is enough. Every port has an
 asyncio twin, `Async...`, with the same methods as coroutines.
 
-The minimum is `JobRepository`, `ContactRepository`, `Repositories` with `removals = None`, and
+The minimum is `JobRepository`, `ContactRepository`, `Repositories` with `outbox = None`, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
@@ -15,21 +15,24 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Protocol
+from datetime import timedelta
+from typing import Protocol, runtime_checkable
 
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey, Removal
+from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
 
 __all__ = [
     "AsyncContactRepository",
     "AsyncJobRepository",
-    "AsyncRemovalRepository",
+    "AsyncOutbox",
+    "AsyncRepeatableUnitOfWork",
     "AsyncRepositories",
     "AsyncScheduler",
     "AsyncUnitOfWork",
     "ContactRepository",
     "JobRepository",
-    "RemovalRepository",
+    "Outbox",
+    "RepeatableUnitOfWork",
     "Repositories",
     "Scheduler",
     "SchedulerUnavailable",
@@ -108,18 +111,60 @@ class AsyncContactRepository(Protocol):
         ...
 
 
-class RemovalRepository(Protocol):
-    """The removals of deferred starts that cancellations owe, within one transaction."""
+class Outbox(Protocol):
+    """What committed cancellations still owe to the world, within one transaction."""
 
-    def settle(self, record: CancellationRecord, removal: Removal, /) -> None:
-        """Note what became of the deferred start of the cancellation that left `record`."""
+    def settle(self, record: CancellationRecord, /) -> None:
+        """
+        Note what was done: the removal and the announcement as they are in `record`.
+
+        Only for the operation that left the record, and never backwards: a removal once settled
+        and an announcement once made stay so, whatever a late writer says.
+        """
+        ...
+
+    def take(
+        self, limit: int, lease: timedelta, /, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        """
+        Take cancellations that still owe something, the longest untouched first.
+
+        Nobody else is given what was taken, or committed, less than `lease` ago.
+
+        Arguments:
+            limit: how many at most.
+            lease: how long whoever cancelled or took it may still be at work on it.
+            announcements: whether an announcement owed counts, or a removal only.
+        """
+        ...
 
 
-class AsyncRemovalRepository(Protocol):
-    """The removals of deferred starts that cancellations owe, within one transaction."""
+class AsyncOutbox(Protocol):
+    """What committed cancellations still owe to the world, within one transaction."""
 
-    async def settle(self, record: CancellationRecord, removal: Removal, /) -> None:
-        """Note what became of the deferred start of the cancellation that left `record`."""
+    async def settle(self, record: CancellationRecord, /) -> None:
+        """
+        Note what was done: the removal and the announcement as they are in `record`.
+
+        Only for the operation that left the record, and never backwards: a removal once settled
+        and an announcement once made stay so, whatever a late writer says.
+        """
+        ...
+
+    async def take(
+        self, limit: int, lease: timedelta, /, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        """
+        Take cancellations that still owe something, the longest untouched first.
+
+        Nobody else is given what was taken, or committed, less than `lease` ago.
+
+        Arguments:
+            limit: how many at most.
+            lease: how long whoever cancelled or took it may still be at work on it.
+            announcements: whether an announcement owed counts, or a removal only.
+        """
+        ...
 
 
 class Repositories(Protocol):
@@ -136,8 +181,8 @@ class Repositories(Protocol):
         ...
 
     @property
-    def removals(self) -> RemovalRepository | None:
-        """The removals still owed; None declares that the store keeps no records."""
+    def outbox(self) -> Outbox | None:
+        """What cancellations still owe; None declares that the store keeps no records."""
         ...
 
 
@@ -155,8 +200,8 @@ class AsyncRepositories(Protocol):
         ...
 
     @property
-    def removals(self) -> AsyncRemovalRepository | None:
-        """The removals still owed; None declares that the store keeps no records."""
+    def outbox(self) -> AsyncOutbox | None:
+        """What cancellations still owe; None declares that the store keeps no records."""
         ...
 
 
@@ -173,6 +218,24 @@ class AsyncUnitOfWork(Protocol):
 
     def begin(self) -> AbstractAsyncContextManager[AsyncRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
+        ...
+
+
+@runtime_checkable
+class RepeatableUnitOfWork(Protocol):
+    """A unit of work whose transactions are its own, so that a failed one can be begun again."""
+
+    def pause(self, attempts: int, /) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        ...
+
+
+@runtime_checkable
+class AsyncRepeatableUnitOfWork(Protocol):
+    """A unit of work whose transactions are its own, so that a failed one can be begun again."""
+
+    async def pause(self, attempts: int, /) -> None:
+        """Wait a little before another attempt, longer the more were made."""
         ...
 
 

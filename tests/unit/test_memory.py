@@ -338,12 +338,14 @@ def test_a_removal_is_settled_on_its_own_record_only(store: Store) -> None:
 
     async def transaction() -> CancellationRecord:
         async with store.awaited() as repositories:
-            record = await cancelled(repositories)
+            record = attrs.evolve(await cancelled(repositories), removal=Removal.PENDING)
+            job = await repositories.jobs.lock(JobKey("job"))
+            await repositories.jobs.mark_cancelled(job, record)
             another = attrs.evolve(record, operation_id="op-2")
-            await repositories.removals.settle(another, Removal.ABSENT)
-            await repositories.removals.settle(record, Removal.REMOVED)
+            await repositories.outbox.settle(attrs.evolve(another, removal=Removal.ABSENT))
+            await repositories.outbox.settle(attrs.evolve(record, removal=Removal.REMOVED))
             # The second answer to one question changes nothing any more.
-            await repositories.removals.settle(record, Removal.ABSENT)
+            await repositories.outbox.settle(attrs.evolve(record, removal=Removal.ABSENT))
             return record
 
     record = asyncio.run(transaction())

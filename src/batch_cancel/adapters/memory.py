@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from types import MappingProxyType, TracebackType
 from typing import Final
 from uuid import uuid4
@@ -23,6 +24,7 @@ from uuid import uuid4
 import attrs
 
 from batch_cancel.domain import deferred
+from batch_cancel.domain.cancellation import owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import (
@@ -31,10 +33,12 @@ from batch_cancel.domain.model import (
     Job,
     JobKey,
     JobStatus,
-    Removal,
 )
 
 _NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
+
+
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @attrs.frozen
@@ -45,6 +49,8 @@ class _Row:
     deferred_id: str | None
     contacts: Mapping[str, str | None] = _NO_CONTACTS
     cancellation: CancellationRecord | None = None
+    taken_at: datetime = _LONG_AGO
+    """When somebody last set out to finish the cancellation."""
 
 
 _Rows = MutableMapping[JobKey, _Row]
@@ -52,6 +58,23 @@ _Rows = MutableMapping[JobKey, _Row]
 
 def _job(key: JobKey, row: _Row) -> Job:
     return Job(key, row.status, row.deferred_id, datetime.now(UTC), row.cancellation)
+
+
+def _take(
+    rows: _Rows, limit: int, lease: timedelta, *, announcements: bool
+) -> list[CancellationRecord]:
+    now = datetime.now(UTC)
+    owing = [
+        (row.taken_at, record)
+        for row in rows.values()
+        if (record := row.cancellation) is not None
+        and owes(record, announcements=announcements)
+        and row.taken_at <= now - lease
+    ]
+    taken = [record for _, record in sorted(owing, key=itemgetter(0))[:limit]]
+    for record in taken:
+        rows[record.key] = attrs.evolve(rows[record.key], taken_at=now)
+    return taken
 
 
 class _Seeds:
@@ -131,7 +154,10 @@ class _Jobs:
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         self.rows[job.key] = attrs.evolve(
-            self.rows[job.key], status=JobStatus.CANCELLED.value, cancellation=record
+            self.rows[job.key],
+            status=JobStatus.CANCELLED.value,
+            cancellation=record,
+            taken_at=record.cancelled_at,
         )
 
 
@@ -145,7 +171,10 @@ class _AsyncJobs:
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         self.rows[job.key] = attrs.evolve(
-            self.rows[job.key], status=JobStatus.CANCELLED.value, cancellation=record
+            self.rows[job.key],
+            status=JobStatus.CANCELLED.value,
+            cancellation=record,
+            taken_at=record.cancelled_at,
         )
 
 
@@ -180,27 +209,35 @@ class _AsyncContacts:
 
 
 @attrs.frozen
-class _Removals:
+class _Outbox:
     rows: _Rows
 
-    def settle(self, record: CancellationRecord, removal: Removal) -> None:
+    def settle(self, record: CancellationRecord) -> None:
         row = self.rows[record.key]
-        if row.cancellation == record:
-            self.rows[record.key] = attrs.evolve(
-                row, cancellation=attrs.evolve(record, removal=removal)
-            )
+        if row.cancellation is not None:
+            done = settled(row.cancellation, record)
+            self.rows[record.key] = attrs.evolve(row, cancellation=done)
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return _take(self.rows, limit, lease, announcements=announcements)
 
 
 @attrs.frozen
-class _AsyncRemovals:
+class _AsyncOutbox:
     rows: _Rows
 
-    async def settle(self, record: CancellationRecord, removal: Removal) -> None:
+    async def settle(self, record: CancellationRecord) -> None:
         row = self.rows[record.key]
-        if row.cancellation == record:
-            self.rows[record.key] = attrs.evolve(
-                row, cancellation=attrs.evolve(record, removal=removal)
-            )
+        if row.cancellation is not None:
+            done = settled(row.cancellation, record)
+            self.rows[record.key] = attrs.evolve(row, cancellation=done)
+
+    async def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return _take(self.rows, limit, lease, announcements=announcements)
 
 
 @attrs.frozen
@@ -209,7 +246,7 @@ class MemoryRepositories:
 
     jobs: _Jobs
     contacts: _Contacts
-    removals: _Removals
+    outbox: _Outbox
 
 
 @attrs.frozen
@@ -218,7 +255,7 @@ class AsyncMemoryRepositories:
 
     jobs: _AsyncJobs
     contacts: _AsyncContacts
-    removals: _AsyncRemovals
+    outbox: _AsyncOutbox
 
 
 class _Turn:
@@ -291,7 +328,7 @@ class MemoryStore(_Seeds):
             written: dict[JobKey, _Row] = {}
             self._top = draft = ChainMap(written, below)
             try:
-                yield MemoryRepositories(_Jobs(draft), _Contacts(draft), _Removals(draft))
+                yield MemoryRepositories(_Jobs(draft), _Contacts(draft), _Outbox(draft))
                 below.update(written)
             finally:
                 self._top = below
@@ -319,7 +356,7 @@ class AsyncMemoryStore(_Seeds):
             self._top = draft = ChainMap(written, below)
             try:
                 yield AsyncMemoryRepositories(
-                    _AsyncJobs(draft), _AsyncContacts(draft), _AsyncRemovals(draft)
+                    _AsyncJobs(draft), _AsyncContacts(draft), _AsyncOutbox(draft)
                 )
                 below.update(written)
             finally:

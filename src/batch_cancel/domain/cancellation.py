@@ -52,6 +52,7 @@ class CancelRequest:
         operation_id: names the wish; a retry carries the same one. At most 1024 bytes.
         actor: who asks. At most 4096 bytes.
         reason: why. At most 4096 bytes.
+        announce: whether somebody is to be told once it is done.
 
     Raises:
         TypeError: an argument that is no text.
@@ -66,6 +67,7 @@ class CancelRequest:
     reason: str | None = attrs.field(
         default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX))
     )
+    announce: bool = False
 
 
 @attrs.frozen
@@ -99,6 +101,7 @@ class CancelPlan:
             cancelled_at=self.job.locked_at,
             deferred_id=self.job.deferred_id,
             removal=self.removal,
+            is_announced=not self.request.announce,
         )
 
 
@@ -114,6 +117,11 @@ class Cancellation:
 
     record: CancellationRecord
     replayed: bool
+
+    @property
+    def announcement_owed(self) -> bool:
+        """Whether whoever finishes it is to tell of it; a retry of the operation is not."""
+        return not self.replayed and not self.record.is_announced
 
 
 @attrs.frozen
@@ -211,6 +219,26 @@ def removal_of(answer: object) -> Removal:
     if answer is False:
         return Removal.ABSENT
     return Removal.PENDING
+
+
+def settled(current: CancellationRecord, done: CancellationRecord) -> CancellationRecord:
+    """
+    Note in a record what was done since, never backwards.
+
+    Arguments:
+        current: the record as it is.
+        done: the same record as whoever worked on it last saw it; another operation's is ignored.
+    """
+    if done.operation_id != current.operation_id:
+        return current
+    removal = done.removal if current.removal is Removal.PENDING else current.removal
+    is_announced = current.is_announced or done.is_announced
+    return attrs.evolve(current, removal=removal, is_announced=is_announced)
+
+
+def owes(record: CancellationRecord, *, announcements: bool) -> bool:
+    """Tell whether a cancellation still owes a removal, or an announcement if those count."""
+    return record.removal is Removal.PENDING or (announcements and not record.is_announced)
 
 
 def conclude(cancellation: Cancellation, removal: Removal) -> CancelResult:

@@ -12,6 +12,7 @@ Rule 3: no message holds a secret, a connection string or a phone number. Ids ar
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Final, Literal
 
 import attrs
@@ -24,6 +25,22 @@ FAILED_DETAIL: Final = "Failed to cancel batch job"
 """What a client is told of every failure that is not his own; nothing else."""
 
 Outcome = Literal["unchanged", "unknown"]
+
+
+class Fault(StrEnum):
+    """What kind of trouble a store had, as far as it matters for what to do next."""
+
+    CONFLICT = "conflict"
+    """Another transaction was in the way; the same may succeed at once."""
+
+    INTERRUPTED = "interrupted"
+    """The connection broke; a new one may do."""
+
+    BUSY = "busy"
+    """The store can't take it now, or not in time; the caller may try later."""
+
+    REFUSED = "refused"
+    """The store will not do it until somebody repairs something."""
 
 
 def shown(text: object) -> str:
@@ -42,8 +59,10 @@ class BatchCancelError(Exception):
     http_status: ClassVar[int]
     """The HTTP status that says this."""
 
-    retryable: bool = False
-    """Whether the same call may succeed later without anybody repairing anything."""
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later without anybody repairing anything."""
+        return False
 
     @property
     def detail(self) -> str:
@@ -141,10 +160,15 @@ class CancelFailed(BatchCancelError):
     key: JobKey
     reason: str
     outcome: Outcome = "unchanged"
-    retryable: bool = False
+    fault: Fault = Fault.REFUSED
 
     code: ClassVar[str] = "cancel_failed"
     http_status: ClassVar[int] = 500
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later without anybody repairing anything."""
+        return self.fault is not Fault.REFUSED
 
     def __str__(self) -> str:
         state = {
@@ -165,10 +189,15 @@ class StoreFailed(BatchCancelError):
 
     reason: str
     outcome: Outcome = "unchanged"
-    retryable: bool = False
+    fault: Fault = Fault.REFUSED
 
     code: ClassVar[str] = "store_failed"
     http_status: ClassVar[int] = 500
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later without anybody repairing anything."""
+        return self.fault is not Fault.REFUSED
 
     def __str__(self) -> str:
         return self.reason
@@ -182,7 +211,11 @@ class SchedulerUnavailable(BatchCancelError):
 
     code: ClassVar[str] = "scheduler_unavailable"
     http_status: ClassVar[int] = 500
-    retryable: bool = attrs.field(default=True, init=False)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later without anybody repairing anything."""
+        return True
 
     def __str__(self) -> str:
         return self.reason

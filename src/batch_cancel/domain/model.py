@@ -151,6 +151,7 @@ class CancellationRecord:
         cancelled_at: when, by the store's clock, in UTC.
         deferred_id: the id of the job's deferred start, as read under the job's lock.
         removal: what became of that deferred start, as far as is known.
+        is_announced: False as long as somebody still has to be told of this cancellation.
     """
 
     operation_id: str
@@ -166,6 +167,7 @@ class CancellationRecord:
     )
     deferred_id: str | None
     removal: Removal
+    is_announced: bool = True
 
     @property
     def deferred_id_owed(self) -> str | None:

@@ -9,21 +9,18 @@ nothing left to start it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
 from uuid import uuid4
 
 import attrs
 
+from batch_cancel.domain.attempts import Attempts
 from batch_cancel.domain.cancellation import (
     Cancellation,
     CancelRequest,
     CancelResult,
-    conclude,
     plan_cancellation,
-    removal_of,
 )
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
@@ -32,19 +29,24 @@ from batch_cancel.domain.errors import (
     JobNotFound,
     Outcome,
     StoreFailed,
-    shown,
 )
-from batch_cancel.domain.model import CancellationRecord, JobKey, Removal
+from batch_cancel.domain.model import CancellationRecord, JobKey
 from batch_cancel.ports import (
+    AsyncRepeatableUnitOfWork,
     AsyncRepositories,
     AsyncScheduler,
     AsyncUnitOfWork,
+    RepeatableUnitOfWork,
     Repositories,
     Scheduler,
     UnitOfWork,
 )
-
-_logger: Final = logging.getLogger("batch_cancel")
+from batch_cancel.use_cases.removal import (
+    AsyncOnCancelled,
+    OnCancelled,
+    remove_deferred,
+    remove_deferred_async,
+)
 
 
 def cancel_job(
@@ -56,6 +58,7 @@ def cancel_job(
     operation_id: str | None = None,
     actor: str | None = None,
     reason: str | None = None,
+    on_cancelled: OnCancelled | None = None,
 ) -> CancelResult:
     """
     Cancel the job in a transaction of its own, then take back its deferred start.
@@ -69,6 +72,8 @@ def cancel_job(
             Generated when None. At most 1024 bytes.
         actor: who cancels, kept for the audit. At most 4096 bytes.
         reason: why, kept for the audit. At most 4096 bytes.
+        on_cancelled: is told of the cancellation after its commit, once for each operation: not of
+            a retry. If it fails, or this process dies before, reconcile tells it.
 
     Raises:
         JobNotFound: this organization has no such job.
@@ -78,14 +83,15 @@ def cancel_job(
         CancelFailed: the store failed; `.outcome` says whether anything changed.
         TypeError, ValueError: an argument that no store can hold.
     """
-    request = _request(batch_job_id, organization_id, operation_id, actor, reason)
+    key = JobKey(batch_job_id, organization_id)
+    request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
     try:
-        cancellation = _cancel_in_transaction(request, uow)
+        cancellation = _cancel(request, uow)
     except AlreadyTerminal as refusal:
         if refusal.cancellation is not None:
             remove_deferred(Cancellation(refusal.cancellation, replayed=True), scheduler, uow=uow)
         raise
-    return remove_deferred(cancellation, scheduler, uow=uow)
+    return remove_deferred(cancellation, scheduler, uow=uow, on_cancelled=on_cancelled)
 
 
 async def cancel_job_async(
@@ -97,6 +103,7 @@ async def cancel_job_async(
     operation_id: str | None = None,
     actor: str | None = None,
     reason: str | None = None,
+    on_cancelled: AsyncOnCancelled | None = None,
 ) -> CancelResult:
     """
     Cancel the job in a transaction of its own, then take back its deferred start.
@@ -110,6 +117,8 @@ async def cancel_job_async(
             Generated when None. At most 1024 bytes.
         actor: who cancels, kept for the audit. At most 4096 bytes.
         reason: why, kept for the audit. At most 4096 bytes.
+        on_cancelled: is told of the cancellation after its commit, once for each operation: not of
+            a retry. If it fails, or this process dies before, reconcile tells it.
 
     Raises:
         JobNotFound: this organization has no such job.
@@ -119,16 +128,17 @@ async def cancel_job_async(
         CancelFailed: the store failed; `.outcome` says whether anything changed.
         TypeError, ValueError: an argument that no store can hold.
     """
-    request = _request(batch_job_id, organization_id, operation_id, actor, reason)
+    key = JobKey(batch_job_id, organization_id)
+    request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
     try:
-        cancellation = await _cancel_in_transaction_async(request, uow)
+        cancellation = await _cancel_async(request, uow)
     except AlreadyTerminal as refusal:
         if refusal.cancellation is not None:
             await remove_deferred_async(
                 Cancellation(refusal.cancellation, replayed=True), scheduler, uow=uow
             )
         raise
-    return await remove_deferred_async(cancellation, scheduler, uow=uow)
+    return await remove_deferred_async(cancellation, scheduler, uow=uow, on_cancelled=on_cancelled)
 
 
 def cancel_rows(
@@ -139,6 +149,7 @@ def cancel_rows(
     operation_id: str | None = None,
     actor: str | None = None,
     reason: str | None = None,
+    announce: bool = False,
 ) -> Cancellation:
     """
     Cancel the job in the database only: the half that belongs in the caller's own transaction.
@@ -147,10 +158,12 @@ def cancel_rows(
     of cancellation, and his rollback undoes it. Give what this returns to `remove_deferred` after
     that commit, never before.
 
-    The arguments and the errors are those of `cancel_job`.
+    The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
+    told, by `remove_deferred` or by reconcile.
     """
-    request = _request(batch_job_id, organization_id, operation_id, actor, reason)
-    return _cancel_in_transaction(request, uow)
+    key = JobKey(batch_job_id, organization_id)
+    request = _request(key, operation_id, actor, reason, announce=announce)
+    return _cancel(request, uow)
 
 
 async def cancel_rows_async(
@@ -161,6 +174,7 @@ async def cancel_rows_async(
     operation_id: str | None = None,
     actor: str | None = None,
     reason: str | None = None,
+    announce: bool = False,
 ) -> Cancellation:
     """
     Cancel the job in the database only: the half that belongs in the caller's own transaction.
@@ -169,79 +183,52 @@ async def cancel_rows_async(
     of cancellation, and his rollback undoes it. Give what this returns to `remove_deferred` after
     that commit, never before.
 
-    The arguments and the errors are those of `cancel_job`.
+    The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
+    told, by `remove_deferred` or by reconcile.
     """
-    request = _request(batch_job_id, organization_id, operation_id, actor, reason)
-    return await _cancel_in_transaction_async(request, uow)
-
-
-def remove_deferred(
-    cancellation: Cancellation, scheduler: Scheduler, *, uow: UnitOfWork | None = None
-) -> CancelResult:
-    """
-    Take back the deferred start of a job whose cancellation is committed.
-
-    The job stays cancelled whatever the scheduler answers, so nothing that goes wrong here is
-    raised: the result then says PENDING, and the removal is finished later.
-
-    Arguments:
-        cancellation: what `cancel_rows` returned; its transaction must be committed.
-        scheduler: where the deferred starts wait.
-        uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
-    """
-    record = cancellation.record
-    deferred_id = record.deferred_id_owed
-    if deferred_id is None:
-        return conclude(cancellation, record.removal)
-    try:
-        removal = removal_of(scheduler.cancel(deferred_id, record.operation_id))
-    except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
-        _warn(record, "the scheduler did not confirm the removal", error)
-        removal = Removal.PENDING
-    if removal is not Removal.PENDING and uow is not None:
-        _settle(record, removal, uow)
-    return conclude(cancellation, removal)
-
-
-async def remove_deferred_async(
-    cancellation: Cancellation, scheduler: AsyncScheduler, *, uow: AsyncUnitOfWork | None = None
-) -> CancelResult:
-    """
-    Take back the deferred start of a job whose cancellation is committed.
-
-    The job stays cancelled whatever the scheduler answers, so nothing that goes wrong here is
-    raised: the result then says PENDING, and the removal is finished later.
-
-    Arguments:
-        cancellation: what `cancel_rows` returned; its transaction must be committed.
-        scheduler: where the deferred starts wait.
-        uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
-    """
-    record = cancellation.record
-    deferred_id = record.deferred_id_owed
-    if deferred_id is None:
-        return conclude(cancellation, record.removal)
-    try:
-        removal = removal_of(await scheduler.cancel(deferred_id, record.operation_id))
-    except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
-        _warn(record, "the scheduler did not confirm the removal", error)
-        removal = Removal.PENDING
-    if removal is not Removal.PENDING and uow is not None:
-        await _settle_async(record, removal, uow)
-    return conclude(cancellation, removal)
+    key = JobKey(batch_job_id, organization_id)
+    request = _request(key, operation_id, actor, reason, announce=announce)
+    return await _cancel_async(request, uow)
 
 
 def _request(
-    batch_job_id: str,
-    organization_id: str | None,
+    key: JobKey,
     operation_id: str | None,
     actor: str | None,
     reason: str | None,
+    *,
+    announce: bool,
 ) -> CancelRequest:
-    key = JobKey(batch_job_id, organization_id)
-    return CancelRequest(
-        key, uuid4().hex if operation_id is None else operation_id, actor=actor, reason=reason
-    )
+    name = uuid4().hex if operation_id is None else operation_id
+    return CancelRequest(key, name, actor=actor, reason=reason, announce=announce)
+
+
+def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
+    attempts = Attempts()
+    while True:
+        try:
+            return attempts.succeeded(_cancel_in_transaction(request, uow))
+        except AlreadyTerminal as refusal:
+            raise attempts.refused(refusal) from refusal.__cause__
+        except CancelFailed as failure:
+            if not isinstance(uow, RepeatableUnitOfWork):
+                raise
+            attempts = attempts.failed(failure)
+        uow.pause(attempts.made)
+
+
+async def _cancel_async(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
+    attempts = Attempts()
+    while True:
+        try:
+            return attempts.succeeded(await _cancel_in_transaction_async(request, uow))
+        except AlreadyTerminal as refusal:
+            raise attempts.refused(refusal) from refusal.__cause__
+        except CancelFailed as failure:
+            if not isinstance(uow, AsyncRepeatableUnitOfWork):
+                raise
+            attempts = attempts.failed(failure)
+        await uow.pause(attempts.made)
 
 
 def _cancel_in_transaction(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
@@ -290,36 +277,6 @@ async def _carry_out_async(
     return Cancellation(record, replayed=False)
 
 
-def _settle(record: CancellationRecord, removal: Removal, uow: UnitOfWork) -> None:
-    try:
-        with uow.begin() as repositories:
-            if repositories.removals is not None:
-                repositories.removals.settle(record, removal)
-    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        _warn(record, "the removal is done but could not be noted", error)
-
-
-async def _settle_async(
-    record: CancellationRecord, removal: Removal, uow: AsyncUnitOfWork
-) -> None:
-    try:
-        async with uow.begin() as repositories:
-            if repositories.removals is not None:
-                await repositories.removals.settle(record, removal)
-    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        _warn(record, "the removal is done but could not be noted", error)
-
-
-def _warn(record: CancellationRecord, what: str, error: Exception) -> None:
-    # The error's type alone: a driver's message may hold a host, a user or a password.
-    _logger.warning(
-        "batch job %s is cancelled, but %s (%s); reconcile will finish it",
-        shown(record.key.batch_job_id),
-        what,
-        type(error).__name__,
-    )
-
-
 @attrs.define
 class _Progress:
     outcome: Outcome = "unchanged"
@@ -332,7 +289,7 @@ def _faults_named(key: JobKey) -> Generator[_Progress]:
     try:
         yield progress
     except StoreFailed as error:
-        raise CancelFailed(key, error.reason, error.outcome, error.retryable) from error
+        raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
     except BatchCancelError:
         raise
     except Exception as error:

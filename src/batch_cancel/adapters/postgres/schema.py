@@ -122,7 +122,8 @@ class Queries:
         self.lock_job = self._statement("lock_job")
         self.read_cancellation = self._statement("read_cancellation")
         self.mark_cancelled = self._statement("mark_cancelled")
-        self.settle_removal = self._statement("settle_removal")
+        self.settle_cancellation = self._statement("settle_cancellation")
+        self.take_owing = self._statement("take_owing")
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:

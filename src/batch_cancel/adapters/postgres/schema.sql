@@ -14,9 +14,11 @@ CREATE TABLE IF NOT EXISTS batch_cancellations (
     deferred_id        text,
     removal            text        NOT NULL
         CHECK (removal IN ('removed', 'absent', 'pending', 'not_applicable')),
+    is_announced       boolean     NOT NULL,  -- false while an on_cancelled hook is still owed
+    taken_at           timestamptz NOT NULL,  -- when somebody last set out to finish what is owed
     PRIMARY KEY (organization_id, batch_job_id)
 );
 
--- Finding the removals that are still owed must not read the whole history.
-CREATE INDEX IF NOT EXISTS batch_cancellations_removal_pending
-    ON batch_cancellations (cancelled_at) WHERE removal = 'pending';
+-- Finding what is still owed must not read the whole history.
+CREATE INDEX IF NOT EXISTS batch_cancellations_owing
+    ON batch_cancellations (taken_at) WHERE removal = 'pending' OR NOT is_announced;

@@ -7,6 +7,9 @@ between, and with a cursor of our own, so that the caller's row and cursor facto
 
 from __future__ import annotations
 
+import asyncio
+import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from collections.abc import Set as AbstractSet
 from contextlib import (
@@ -65,9 +68,8 @@ def _folded(key: JobKey) -> tuple[str, str]:
 
 
 def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
-    operation_id, previous_status, contacts, actor, reason, cancelled_at, deferred_id, removal = (
-        row
-    )
+    operation_id, previous_status, contacts, actor, reason, cancelled_at, *rest = row
+    deferred_id, removal, is_announced = rest
     return CancellationRecord(
         operation_id=operation_id,
         key=key,
@@ -78,6 +80,7 @@ def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
         cancelled_at=cancelled_at.astimezone(UTC),
         deferred_id=deferred_id,
         removal=Removal(removal),
+        is_announced=is_announced,
     )
 
 
@@ -94,15 +97,13 @@ def _recorded(record: CancellationRecord) -> _Parameters:
         "cancelled_at": record.cancelled_at,
         "deferred_id": record.deferred_id,
         "removal": record.removal.value,
+        "is_announced": record.is_announced,
     }
 
 
-def _settled(record: CancellationRecord, removal: Removal) -> _Parameters:
-    return {
-        **_named_in_record(record.key),
-        "operation_id": record.operation_id,
-        "removal": removal.value,
-    }
+def _owing(row: _Row) -> CancellationRecord:
+    job_id, organization_id, *rest = row
+    return _cancellation(tuple(rest), JobKey(job_id, organization_id or None))
 
 
 @attrs.frozen
@@ -177,14 +178,28 @@ class _AsyncContacts(_AsyncStatements):
         return (await self.execute(statement, _named(key))).rowcount
 
 
-class _Removals(_Statements):
-    def settle(self, record: CancellationRecord, removal: Removal) -> None:
-        self.execute(self.queries.settle_removal, _settled(record, removal))
+class _Outbox(_Statements):
+    def settle(self, record: CancellationRecord) -> None:
+        self.execute(self.queries.settle_cancellation, _recorded(record))
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        cursor = self.execute(self.queries.take_owing, parameters)
+        return [_owing(row) for row in cursor.fetchall()]
 
 
-class _AsyncRemovals(_AsyncStatements):
-    async def settle(self, record: CancellationRecord, removal: Removal) -> None:
-        await self.execute(self.queries.settle_removal, _settled(record, removal))
+class _AsyncOutbox(_AsyncStatements):
+    async def settle(self, record: CancellationRecord) -> None:
+        await self.execute(self.queries.settle_cancellation, _recorded(record))
+
+    async def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        cursor = await self.execute(self.queries.take_owing, parameters)
+        return [_owing(row) for row in await cursor.fetchall()]
 
 
 class PostgresRepositories:
@@ -194,7 +209,7 @@ class PostgresRepositories:
         queries = queries_for(schema)
         self.jobs = _Jobs(connection, queries)
         self.contacts = _Contacts(connection, queries)
-        self.removals = _Removals(connection, queries)
+        self.outbox = _Outbox(connection, queries)
 
 
 class AsyncPostgresRepositories:
@@ -204,7 +219,7 @@ class AsyncPostgresRepositories:
         queries = queries_for(schema)
         self.jobs = _AsyncJobs(connection, queries)
         self.contacts = _AsyncContacts(connection, queries)
-        self.removals = _AsyncRemovals(connection, queries)
+        self.outbox = _AsyncOutbox(connection, queries)
 
 
 class PostgresUnitOfWork:
@@ -237,12 +252,18 @@ class PostgresUnitOfWork:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with translated() as progress:  # noqa: SIM117  # Its async twin can't be one statement.
             with self._connect() as connection:
+                progress.phase = "working"
                 _check_idle(connection)
                 with connection.transaction():
                     cursor = psycopg.Cursor(connection)
                     cursor.execute(self._opening, prepare=False)
                     yield PostgresRepositories(connection, self._schema)
-                    progress.is_committing = True
+                    progress.phase = "committing"
+                progress.phase = "committed"
+
+    def pause(self, attempts: int) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        time.sleep(_pause_seconds(attempts))
 
 
 class AsyncPostgresUnitOfWork:
@@ -279,12 +300,18 @@ class AsyncPostgresUnitOfWork:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with translated() as progress:
             async with await _awaited(self._connect()) as connection:
+                progress.phase = "working"
                 _check_idle(connection)
                 async with connection.transaction():
                     cursor = psycopg.AsyncCursor(connection)
                     await cursor.execute(self._opening, prepare=False)
                     yield AsyncPostgresRepositories(connection, self._schema)
-                    progress.is_committing = True
+                    progress.phase = "committing"
+                progress.phase = "committed"
+
+    async def pause(self, attempts: int) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        await asyncio.sleep(_pause_seconds(attempts))
 
 
 @attrs.frozen
@@ -294,7 +321,8 @@ class _Joined:
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
-        with translated():
+        with translated() as progress:
+            progress.phase = "working"
             if _must_begin(self.connection):
                 psycopg.Cursor(self.connection).execute("SELECT 1", prepare=False)
             with self.connection.transaction():
@@ -308,7 +336,8 @@ class _AsyncJoined:
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
-        with translated():
+        with translated() as progress:
+            progress.phase = "working"
             if _must_begin(self.connection):
                 await psycopg.AsyncCursor(self.connection).execute("SELECT 1", prepare=False)
             async with self.connection.transaction():
@@ -392,6 +421,13 @@ def _check_marked(job: Job, rows_changed: int) -> None:
             "jobs of this id"
         )
         raise StoreFailed(msg)
+
+
+def _pause_seconds(attempts: int) -> float:
+    # About 25, 50, 100 ... ms, each somewhere between its half and its whole: those who met once
+    # should not meet again. Six attempts outlast a server's restart, and take 0.8 s at most.
+    seconds: float = 0.025 * 2 ** (attempts - 1)
+    return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
 
 
 def _opening(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:

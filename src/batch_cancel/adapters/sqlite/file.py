@@ -23,7 +23,7 @@ from typing import Final
 
 import attrs
 
-from batch_cancel.domain.errors import Outcome, StoreFailed, shown
+from batch_cancel.domain.errors import Fault, Outcome, StoreFailed, shown
 
 Value = str | bytes | int | None
 """What a column of ours may hold."""
@@ -130,7 +130,7 @@ class Place:
         return StoreFailed(
             f"{self.name} {self._meaning(code, error)}",
             outcome,
-            retryable=code in _PASSING or outcome == "unknown",
+            Fault.BUSY if code in _PASSING or outcome == "unknown" else Fault.REFUSED,
         )
 
     def _meaning(self, code: int | None, error: sqlite3.Error) -> str:

@@ -43,10 +43,14 @@ CREATE TABLE IF NOT EXISTS batch_cancellations (
     cancelled_at TEXT NOT NULL,
     deferred_id TEXT,
     removal TEXT NOT NULL,
+    is_announced INTEGER NOT NULL,
+    taken_at TEXT NOT NULL,
     UNIQUE (organization_id, batch_job_id)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS batch_cancellations_of_no_organization
     ON batch_cancellations (batch_job_id) WHERE organization_id IS NULL;
+CREATE INDEX IF NOT EXISTS batch_cancellations_owing
+    ON batch_cancellations (taken_at) WHERE removal = 'pending' OR NOT is_announced;
 
 -- `at` is set while a start waits or is handed out, and only then: the index holds no others.
 CREATE TABLE IF NOT EXISTS batch_deferred_starts (

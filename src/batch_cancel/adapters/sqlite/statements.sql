@@ -22,7 +22,8 @@ SELECT
     cancellation.reason,
     cancellation.cancelled_at,
     cancellation.deferred_id,
-    cancellation.removal
+    cancellation.removal,
+    cancellation.is_announced
 FROM batch_jobs AS job
 LEFT JOIN batch_cancellations AS cancellation
     ON cancellation.batch_job_id = job.id AND cancellation.organization_id IS job.organization_id
@@ -36,8 +37,9 @@ UPDATE batch_jobs SET status = ?, updated_at = ? WHERE id = ? AND organization_i
 -- make a job impossible to cancel.
 INSERT OR REPLACE INTO batch_cancellations (
     batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled,
-    actor, reason, cancelled_at, deferred_id, removal
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    actor, reason, cancelled_at, deferred_id, removal,
+    is_announced, taken_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: cancel_contacts
 -- Must touch no row but those in the statuses that it is given; one mark for each of them is put
@@ -47,10 +49,25 @@ WHERE
     job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
     AND status IN (:statuses);
 
--- name: settle_removal
--- Must change the record only as it was read: another cancellation's stays.
-UPDATE batch_cancellations SET removal = ?
-WHERE batch_job_id = ? AND organization_id IS ? AND operation_id = ? AND removal = ?;
+-- name: settle_cancellation
+-- Only for the operation that owes it, and never backwards: what is settled stays as it is.
+UPDATE batch_cancellations
+SET
+    removal = CASE removal WHEN 'pending' THEN ? ELSE removal END,
+    is_announced = is_announced OR ?
+WHERE batch_job_id = ? AND organization_id IS ? AND operation_id = ?;
+
+-- name: read_owing
+-- Must give the longest untouched first, so that one that keeps failing does not starve the rest.
+SELECT
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM batch_cancellations
+WHERE (removal = 'pending' OR NOT is_announced) AND (removal = 'pending' OR ?) AND taken_at <= ?
+ORDER BY taken_at LIMIT ?;
+
+-- name: take_cancellation
+UPDATE batch_cancellations SET taken_at = ? WHERE batch_job_id = ? AND organization_id IS ?;
 
 -- name: add_job
 INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id, created_at, updated_at)

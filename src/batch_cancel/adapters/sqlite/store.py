@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final, cast
 
 import attrs
@@ -55,7 +56,7 @@ def _read_record(key: JobKey, row: Sequence[object]) -> CancellationRecord | Non
     operation_id, previous_status, contacts_cancelled, actor, reason, *rest = row
     if operation_id is None:
         return None
-    cancelled_at, deferred_id, removal = rest
+    cancelled_at, deferred_id, removal, is_announced = rest
     return CancellationRecord(
         operation_id=cast("str", operation_id),
         key=key,
@@ -66,6 +67,7 @@ def _read_record(key: JobKey, row: Sequence[object]) -> CancellationRecord | Non
         cancelled_at=time_of(cast("str", cancelled_at)),
         deferred_id=cast("str | None", deferred_id),
         removal=Removal(cast("str", removal)),
+        is_announced=bool(is_announced),
     )
 
 
@@ -101,6 +103,8 @@ class _Jobs:
                 text_of(record.cancelled_at),
                 record.deferred_id,
                 record.removal.value,
+                record.is_announced,
+                text_of(record.cancelled_at),
             ),
         )
 
@@ -125,20 +129,39 @@ class _Contacts:
 
 
 @attrs.frozen
-class _Removals:
+class _Outbox:
     connection: Connection
 
-    def settle(self, record: CancellationRecord, removal: Removal) -> None:
+    def settle(self, record: CancellationRecord) -> None:
         self.connection.execute(
-            SQL["settle_removal"],
+            SQL["settle_cancellation"],
             (
-                removal.value,
+                record.removal.value,
+                record.is_announced,
                 record.key.batch_job_id,
                 record.key.organization_id,
                 record.operation_id,
-                record.removal.value,
             ),
         )
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        at = now()
+        rows = self.connection.rows(SQL["read_owing"], (announcements, text_of(at - lease), limit))
+        for job_id, organization_id, *_ in rows:
+            self.connection.execute(
+                SQL["take_cancellation"], (text_of(at), job_id, organization_id)
+            )
+        return [
+            record
+            for job_id, organization_id, *row in rows
+            if (record := _read_record(_key(job_id, organization_id), row)) is not None
+        ]
+
+
+def _key(job_id: object, organization_id: object) -> JobKey:
+    return JobKey(cast("str", job_id), cast("str | None", organization_id))
 
 
 @attrs.frozen
@@ -147,11 +170,11 @@ class SqliteRepositories:
 
     jobs: _Jobs
     contacts: _Contacts
-    removals: _Removals
+    outbox: _Outbox
 
 
 def _repositories(connection: Connection) -> SqliteRepositories:
-    return SqliteRepositories(_Jobs(connection), _Contacts(connection), _Removals(connection))
+    return SqliteRepositories(_Jobs(connection), _Contacts(connection), _Outbox(connection))
 
 
 class SqliteStore:

@@ -1,0 +1,75 @@
+"""
+When to try a cancellation again, as pure rules.
+
+Rule 1: a conflict with another transaction is tried again three times, a broken connection once.
+        Everything else is the caller's to try again.
+Rule 2: when the answer to a commit was lost, the cancellation may have happened. The same
+        operation is then asked for again, which cannot cancel twice, until the store says which
+        it was.
+Rule 3: what may have happened is never reported as "nothing was changed", and is never refused as
+        "already cancelled".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from batch_cancel.domain.cancellation import Cancellation
+from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed, Fault
+from batch_cancel.domain.model import JobStatus
+
+ATTEMPTS_MAX: Final = {
+    Fault.CONFLICT: 4,
+    Fault.INTERRUPTED: 2,
+    Fault.BUSY: 1,
+    Fault.REFUSED: 1,
+}
+"""How many attempts in all a fault is worth."""
+
+ATTEMPTS_MAX_UNKNOWN: Final = 6
+"""How many attempts in all it is worth to learn what became of a commit."""
+
+
+@attrs.frozen
+class Attempts:
+    """
+    What the attempts at one cancellation have come to.
+
+    Arguments:
+        made: how many were made.
+        may_be_done: whether one of them may have been carried out, its answer lost.
+    """
+
+    made: int = 0
+    may_be_done: bool = False
+
+    def failed(self, failure: CancelFailed) -> Attempts:
+        """
+        Count a failed attempt.
+
+        Raises:
+            CancelFailed: another attempt is not worth it.
+        """
+        after = Attempts(self.made + 1, self.may_be_done or failure.outcome == "unknown")
+        attempts_max = ATTEMPTS_MAX[failure.fault]
+        if after.may_be_done and failure.retryable:
+            attempts_max = ATTEMPTS_MAX_UNKNOWN
+        if after.made < attempts_max:
+            return after
+        if after.may_be_done:
+            raise attrs.evolve(failure, outcome="unknown") from failure
+        raise failure
+
+    def succeeded(self, cancellation: Cancellation) -> Cancellation:
+        """Give the cancellation, which is no replay if an attempt of ours had carried it out."""
+        return attrs.evolve(cancellation, replayed=cancellation.replayed and not self.may_be_done)
+
+    def refused(self, refusal: AlreadyTerminal) -> BatchCancelError:
+        """Give the error for a job found ended, which may have been an attempt of ours."""
+        is_recorded = refusal.cancellation is not None
+        if not self.may_be_done or refusal.status is not JobStatus.CANCELLED or is_recorded:
+            return refusal
+        reason = "the job is cancelled, but the store keeps no record of who did it"
+        return CancelFailed(refusal.key, reason, "unknown", Fault.INTERRUPTED)

@@ -1,0 +1,115 @@
+"""
+Finish what cancellations left behind: removals that Redis did not confirm, hooks not yet told.
+
+A process can die after the commit and before the deferred start is taken back, or Redis can be
+down. The job is cancelled all the same and its stale alarm harmless; this clears it away. Run it
+from anywhere, at any time, as often as you like, beside live cancels and beside itself.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
+from batch_cancel.use_cases.removal import (
+    AsyncOnCancelled,
+    OnCancelled,
+    remove_deferred,
+    remove_deferred_async,
+)
+
+_LIMIT: Final = 1000
+_LEASE: Final = timedelta(seconds=30)
+
+
+def reconcile(
+    *,
+    uow: UnitOfWork,
+    scheduler: Scheduler,
+    on_cancelled: OnCancelled | None = None,
+    limit: int = _LIMIT,
+    lease: timedelta = _LEASE,
+) -> list[CancelResult]:
+    """
+    Finish the removals, and the announcements, that committed cancellations still owe.
+
+    Arguments:
+        uow: where the cancellation records are.
+        scheduler: where the deferred starts wait.
+        on_cancelled: is told of the cancellations that owe it; None leaves those alone. It is
+            told twice only if the process that told it died before it could note that.
+        limit: how many cancellations to take up at most.
+        lease: how long whoever cancelled, or another reconcile, may still be at work on one;
+            longer than any cancel takes.
+
+    Returns:
+        the cancellations that were taken up, each with what became of its deferred start; where
+        the removal is PENDING still, a later pass takes it up again.
+
+    Raises:
+        StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
+    """
+    owed = _take(uow, limit, lease, announcements=on_cancelled is not None)
+    return [
+        remove_deferred(
+            Cancellation(record, replayed=False), scheduler, uow=uow, on_cancelled=on_cancelled
+        )
+        for record in owed
+    ]
+
+
+async def reconcile_async(
+    *,
+    uow: AsyncUnitOfWork,
+    scheduler: AsyncScheduler,
+    on_cancelled: AsyncOnCancelled | None = None,
+    limit: int = _LIMIT,
+    lease: timedelta = _LEASE,
+) -> list[CancelResult]:
+    """
+    Finish the removals, and the announcements, that committed cancellations still owe.
+
+    Arguments:
+        uow: where the cancellation records are.
+        scheduler: where the deferred starts wait.
+        on_cancelled: is told of the cancellations that owe it; None leaves those alone. It is
+            told twice only if the process that told it died before it could note that.
+        limit: how many cancellations to take up at most.
+        lease: how long whoever cancelled, or another reconcile, may still be at work on one;
+            longer than any cancel takes.
+
+    Returns:
+        the cancellations that were taken up, each with what became of its deferred start; where
+        the removal is PENDING still, a later pass takes it up again.
+
+    Raises:
+        StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
+    """
+    owed = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
+    return [
+        await remove_deferred_async(
+            Cancellation(record, replayed=False), scheduler, uow=uow, on_cancelled=on_cancelled
+        )
+        for record in owed
+    ]
+
+
+def _take(
+    uow: UnitOfWork, limit: int, lease: timedelta, *, announcements: bool
+) -> list[CancellationRecord]:
+    with uow.begin() as repositories:
+        if repositories.outbox is None:
+            return []
+        return repositories.outbox.take(limit, lease, announcements=announcements)
+
+
+async def _take_async(
+    uow: AsyncUnitOfWork, limit: int, lease: timedelta, *, announcements: bool
+) -> list[CancellationRecord]:
+    async with uow.begin() as repositories:
+        if repositories.outbox is None:
+            return []
+        return await repositories.outbox.take(limit, lease, announcements=announcements)
