@@ -54,7 +54,7 @@ from batch_cancel.ports import (
     AsyncUnitOfWork,
     ContactRepository,
     JobRepository,
-    RemovalRepository,
+    Outbox,
     Repositories,
     Scheduler,
     UnitOfWork,
@@ -139,7 +139,7 @@ class Transaction:
 
     jobs = Jobs()
     contacts = Contacts()
-    removals = None
+    outbox = None
 
 
 class Store:
@@ -169,7 +169,7 @@ class GeneratingStore:
 
 adopters_jobs: JobRepository = Jobs()
 adopters_contacts: ContactRepository = Contacts()
-adopters_removals: RemovalRepository | None = Transaction.removals
+adopters_outbox: Outbox | None = Transaction.outbox
 adopters_transaction: Repositories = Transaction()
 adopters_store: UnitOfWork = Store()
 adopters_generating_store: UnitOfWork = GeneratingStore()
@@ -210,5 +210,5 @@ def any_is_not_needed(repositories: Repositories) -> None:
     """Name the types of what a port gives."""
     assert_type(repositories.jobs.lock(JobKey("job")), Job | None)
     assert_type(repositories.contacts.cancel(JobKey("job"), frozenset[ContactStatus]()), int)
-    anything: Any = repositories.removals
+    anything: Any = repositories.outbox
     assert anything is None
