@@ -374,9 +374,8 @@ class World:
         """Finish what cancellations owe, at once unless a lease is given."""
         answers: list[CancelResult] = self._run(
             reconcile_async if self.runner else reconcile,
-            uow=self.store.uow,
             scheduler=scheduler or self.scheduler,
-            **{"lease": timedelta(0), **options},
+            **{"uow": self.store.uow, "lease": timedelta(0), **options},
         )
         return answers
 

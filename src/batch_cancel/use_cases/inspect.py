@@ -40,8 +40,7 @@ def inspect(*, uow: UnitOfWork, scheduler: InspectableScheduler, limit: int = _L
         SchedulerUnavailable: the scheduler did not answer.
         TypeError: the scheduler cannot tell what waits.
     """
-    if not isinstance(scheduler, InspectableScheduler):
-        raise _not_inspectable(scheduler)
+    _check_can_tell(scheduler)
     inventory = _look(uow, limit)
     drift = inventory.drift(scheduler.waiting_among(inventory.deferred_ids), limit)
     return drift.confirmed_by(_look(uow, limit)) if drift.is_found else drift
@@ -64,8 +63,7 @@ async def inspect_async(
         SchedulerUnavailable: the scheduler did not answer.
         TypeError: the scheduler cannot tell what waits.
     """
-    if not isinstance(scheduler, AsyncInspectableScheduler):
-        raise _not_inspectable(scheduler)
+    _check_can_tell(scheduler)
     inventory = await _look_async(uow, limit)
     drift = inventory.drift(await scheduler.waiting_among(inventory.deferred_ids), limit)
     return drift.confirmed_by(await _look_async(uow, limit)) if drift.is_found else drift
@@ -88,5 +86,7 @@ async def _look_async(uow: AsyncUnitOfWork, limit: int) -> Inventory:
 _NO_INSPECTION: Final = "this store offers no inspection: its `repositories.inspection` is None"
 
 
-def _not_inspectable(scheduler: object) -> TypeError:
-    return TypeError(f"{type(scheduler).__name__} cannot tell what waits: it has no waiting_among")
+def _check_can_tell(scheduler: object) -> None:
+    if not isinstance(scheduler, InspectableScheduler):  # The asyncio one has the same method.
+        msg = f"{type(scheduler).__name__} cannot tell what waits: it has no waiting_among"
+        raise TypeError(msg)
