@@ -11,7 +11,7 @@ from batch_cancel.domain.drift import CancelledJob, DeferredStart
 from tests import worlds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from tests.worlds import World
 
@@ -161,7 +161,7 @@ class Meanwhile:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-def blocking(request: pytest.FixtureRequest) -> Iterator[World]:
+def blocking(request: pytest.FixtureRequest) -> Generator[World]:
     """Lend a world that may be used while it is being asked; an event loop could not be."""
     with worlds.opened(request.param, "memory", request) as world:
         yield world

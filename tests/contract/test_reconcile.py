@@ -20,7 +20,7 @@ from batch_cancel.presenter import present
 from tests.worlds import LATER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Generator
 
     from tests.worlds import World
 
@@ -254,7 +254,7 @@ def test_a_store_without_records_owes_nothing(world: World) -> None:
         """The least that a unit of work may be."""
 
         @contextmanager
-        def begin(self) -> Iterator[Any]:
+        def begin(self) -> Generator[Any]:
             with world.store.uow.begin() as repositories:
                 yield Least(repositories.jobs, repositories.contacts)
 
@@ -262,7 +262,7 @@ def test_a_store_without_records_owes_nothing(world: World) -> None:
         """The least that a unit of work may be."""
 
         @asynccontextmanager
-        async def begin(self) -> AsyncIterator[Any]:
+        async def begin(self) -> AsyncGenerator[Any]:
             async with world.store.uow.begin() as repositories:
                 yield Least(repositories.jobs, repositories.contacts)
 
