@@ -8,10 +8,9 @@ kind is driven through one event loop of the world's own, so that its clients li
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -25,11 +24,16 @@ import redis.asyncio
 
 from batch_cancel import (
     CancelResult,
+    Drift,
     JobKey,
     cancel_job,
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
+    inspect,
+    inspect_async,
+    reconcile,
+    reconcile_async,
     remove_deferred,
     remove_deferred_async,
 )
@@ -44,7 +48,7 @@ from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     import pytest
@@ -369,13 +373,38 @@ class World:
         )
         return answer
 
+    def reconcile(self, *, scheduler: Any = None, **options: Any) -> list[CancelResult]:
+        """Finish what cancellations owe, at once unless a lease is given."""
+        answers: list[CancelResult] = self._run(
+            reconcile_async if self.runner else reconcile,
+            scheduler=scheduler or self.scheduler,
+            **{"uow": self.store.uow, "lease": timedelta(0), **options},
+        )
+        return answers
+
+    def inspect(self, **options: Any) -> Drift:
+        """Compare the store with the scheduler."""
+        drift: Drift = self._run(
+            inspect_async if self.runner else inspect,
+            **{"uow": self.store.uow, "scheduler": self.scheduler, **options},
+        )
+        return drift
+
+    def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:
+        """Give an on_cancelled hook of this world's kind that does what is given."""
+
+        async def behave_async(result: CancelResult) -> Any:
+            return behave(result)
+
+        return behave_async if self.runner else behave
+
     def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
         """Give a scheduler of this world's kind whose `cancel` does what is given."""
         return _AsyncScripted(behave) if self.runner else _Scripted(behave)
 
     def _run(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         answer = call(*arguments, **options)
-        if self.runner and inspect.isawaitable(answer):
+        if self.runner and isinstance(answer, Awaitable):
             return self.runner.run(_awaited(answer))
         return answer
 

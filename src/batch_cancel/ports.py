@@ -4,7 +4,7 @@ What the library needs from the outside world, as small Protocols that speak the
 An adapter need not import anything from here: fitting the shape is enough. Every port has an
 asyncio twin, `Async...`, with the same methods as coroutines.
 
-The minimum is `JobRepository`, `ContactRepository`, `Repositories` with `outbox = None`, and
+The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
@@ -18,18 +18,25 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
+from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
 
 __all__ = [
+    "AsyncCheckable",
     "AsyncContactRepository",
+    "AsyncInspectableScheduler",
+    "AsyncInspectionRepository",
     "AsyncJobRepository",
     "AsyncOutbox",
     "AsyncRepeatableUnitOfWork",
     "AsyncRepositories",
     "AsyncScheduler",
     "AsyncUnitOfWork",
+    "Checkable",
     "ContactRepository",
+    "InspectableScheduler",
+    "InspectionRepository",
     "JobRepository",
     "Outbox",
     "RepeatableUnitOfWork",
@@ -167,6 +174,20 @@ class AsyncOutbox(Protocol):
         ...
 
 
+class InspectionRepository(Protocol):
+    """A look at what is committed, within one transaction; it locks and changes nothing."""
+
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
+        """
+        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+
+        Arguments:
+            limit: how many of each kind at most.
+            statuses: in which a contact of a cancelled job counts as open.
+        """
+        ...
+
+
 class Repositories(Protocol):
     """What one transaction can reach."""
 
@@ -183,6 +204,25 @@ class Repositories(Protocol):
     @property
     def outbox(self) -> Outbox | None:
         """What cancellations still owe; None declares that the store keeps no records."""
+        ...
+
+    @property
+    def inspection(self) -> InspectionRepository | None:
+        """A look at all of it; None declares that the store offers none."""
+        ...
+
+
+class AsyncInspectionRepository(Protocol):
+    """A look at what is committed, within one transaction; it locks and changes nothing."""
+
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
+        """
+        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+
+        Arguments:
+            limit: how many of each kind at most.
+            statuses: in which a contact of a cancelled job counts as open.
+        """
         ...
 
 
@@ -202,6 +242,11 @@ class AsyncRepositories(Protocol):
     @property
     def outbox(self) -> AsyncOutbox | None:
         """What cancellations still owe; None declares that the store keeps no records."""
+        ...
+
+    @property
+    def inspection(self) -> AsyncInspectionRepository | None:
+        """A look at all of it; None declares that the store offers none."""
         ...
 
 
@@ -274,4 +319,50 @@ class AsyncScheduler(Protocol):
         Raises:
             SchedulerUnavailable: no answer in time.
         """
+        ...
+
+
+@runtime_checkable
+class InspectableScheduler(Protocol):
+    """A scheduler that can tell what waits."""
+
+    def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncInspectableScheduler(Protocol):
+    """A scheduler that can tell what waits."""
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A store or a scheduler that can tell whether it is fit for the library."""
+
+    def check(self) -> list[str]:
+        """Name in sentences what is missing; an empty list says that it is fit."""
+        ...
+
+
+@runtime_checkable
+class AsyncCheckable(Protocol):
+    """A store or a scheduler that can tell whether it is fit for the library."""
+
+    async def check(self) -> list[str]:
+        """Name in sentences what is missing; an empty list says that it is fit."""
         ...

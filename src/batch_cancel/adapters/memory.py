@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType, TracebackType
 from typing import Final
 from uuid import uuid4
@@ -26,6 +26,7 @@ import attrs
 from batch_cancel.domain import deferred
 from batch_cancel.domain.cancellation import owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import (
     CancellationRecord,
@@ -33,6 +34,7 @@ from batch_cancel.domain.model import (
     Job,
     JobKey,
     JobStatus,
+    Removal,
 )
 
 _NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
@@ -75,6 +77,35 @@ def _take(
     for record in taken:
         rows[record.key] = attrs.evolve(rows[record.key], taken_at=now)
     return taken
+
+
+def _look(rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+    # Newer jobs come later, and none is moved.
+    listed = [(key, rows[key]) for key in rows]
+    records = [row.cancellation for _, row in listed if row.cancellation is not None]
+    pending = [record for record in records if record.removal is Removal.PENDING]
+    cancelled = [(key, row) for key, row in listed if row.status == JobStatus.CANCELLED]
+    return Inventory(
+        removals_pending=tuple(sorted(pending, key=attrgetter("cancelled_at"))[:limit]),
+        scheduled=tuple(
+            DeferredStart(key, row.deferred_id)
+            for key, row in listed
+            if row.status == JobStatus.SCHEDULED
+        )[:limit],
+        cancelled=tuple(
+            CancelledJob(
+                key,
+                row.deferred_id,
+                sum(status in statuses for status in row.contacts.values()),
+            )
+            for key, row in sorted(cancelled, key=_cancelled_at, reverse=True)[:limit]
+        ),
+    )
+
+
+def _cancelled_at(entry: tuple[JobKey, _Row]) -> datetime:
+    _, row = entry
+    return _LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
 class _Seeds:
@@ -241,12 +272,29 @@ class _AsyncOutbox:
 
 
 @attrs.frozen
+class _Inspection:
+    rows: _Rows
+
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        return _look(self.rows, limit, statuses)
+
+
+@attrs.frozen
+class _AsyncInspection:
+    rows: _Rows
+
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        return _look(self.rows, limit, statuses)
+
+
+@attrs.frozen
 class MemoryRepositories:
     """What one transaction of a memory store can reach."""
 
     jobs: _Jobs
     contacts: _Contacts
     outbox: _Outbox
+    inspection: _Inspection
 
 
 @attrs.frozen
@@ -256,6 +304,7 @@ class AsyncMemoryRepositories:
     jobs: _AsyncJobs
     contacts: _AsyncContacts
     outbox: _AsyncOutbox
+    inspection: _AsyncInspection
 
 
 class _Turn:
@@ -328,7 +377,9 @@ class MemoryStore(_Seeds):
             written: dict[JobKey, _Row] = {}
             self._top = draft = ChainMap(written, below)
             try:
-                yield MemoryRepositories(_Jobs(draft), _Contacts(draft), _Outbox(draft))
+                yield MemoryRepositories(
+                    _Jobs(draft), _Contacts(draft), _Outbox(draft), _Inspection(draft)
+                )
                 below.update(written)
             finally:
                 self._top = below
@@ -356,7 +407,10 @@ class AsyncMemoryStore(_Seeds):
             self._top = draft = ChainMap(written, below)
             try:
                 yield AsyncMemoryRepositories(
-                    _AsyncJobs(draft), _AsyncContacts(draft), _AsyncOutbox(draft)
+                    _AsyncJobs(draft),
+                    _AsyncContacts(draft),
+                    _AsyncOutbox(draft),
+                    _AsyncInspection(draft),
                 )
                 below.update(written)
             finally:
@@ -465,6 +519,10 @@ class MemoryScheduler(_DeferredStarts):
         """
         return self._cancel(deferred_id, operation_id)
 
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """Give those of the deferred starts that wait to fire."""
+        return self.waiting() & deferred_ids
+
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
         Take the starts that are due, each for the time of `lease`.
@@ -503,6 +561,10 @@ class AsyncMemoryScheduler(_DeferredStarts):
             True if this operation took it back before it fired; the same whenever it is repeated.
         """
         return self._cancel(deferred_id, operation_id)
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """Give those of the deferred starts that wait to fire."""
+        return self.waiting() & deferred_ids
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """

@@ -46,6 +46,19 @@ def remove_deferred(
         uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
     """
+    result = finish(cancellation, scheduler, uow, on_cancelled)
+    if not result.replayed:
+        log_done("was cancelled", result)
+    return result
+
+
+def finish(
+    cancellation: Cancellation,
+    scheduler: Scheduler,
+    uow: UnitOfWork | None,
+    on_cancelled: OnCancelled | None,
+) -> CancelResult:
+    """Do what a committed cancellation still owes, and note what was done."""
     record = cancellation.record
     removal = _removal(record, scheduler)
     result = conclude(cancellation, removal)
@@ -77,6 +90,19 @@ async def remove_deferred_async(
         uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
     """
+    result = await finish_async(cancellation, scheduler, uow, on_cancelled)
+    if not result.replayed:
+        log_done("was cancelled", result)
+    return result
+
+
+async def finish_async(
+    cancellation: Cancellation,
+    scheduler: AsyncScheduler,
+    uow: AsyncUnitOfWork | None,
+    on_cancelled: AsyncOnCancelled | None,
+) -> CancelResult:
+    """Do what a committed cancellation still owes, and note what was done."""
     record = cancellation.record
     removal = await _removal_async(record, scheduler)
     result = conclude(cancellation, removal)
@@ -158,4 +184,21 @@ def _warn(record: CancellationRecord, what: str, error: Exception) -> None:
         shown(record.key.batch_job_id),
         what,
         type(error).__name__,
+    )
+
+
+def log_done(what: str, result: CancelResult) -> None:
+    """Log what was done to a job: neither who did it nor why, for both may name a person."""
+    fields = {
+        "batch_job_id": shown(result.batch_job_id),
+        "previous_status": result.previous_status.value,
+        "contacts_cancelled": result.contacts_cancelled,
+        "removal": result.removal.value,
+        "operation_id": shown(result.operation_id),
+    }
+    _logger.info(
+        "batch job %(batch_job_id)s %(what)s: from %(previous_status)s, %(contacts_cancelled)d "
+        "contacts, removal %(removal)s, operation %(operation_id)s",
+        {"what": what, **fields},
+        extra=fields,
     )

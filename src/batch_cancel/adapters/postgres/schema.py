@@ -117,6 +117,8 @@ class Queries:
             "contact_status": _quoted(schema.contact_status),
             "touch_contact": _touch(schema.contact_updated_at),
             "cancellations": _quoted(schema.cancellations),
+            "oldest_first": _by_age(schema, "ASC"),
+            "newest_first": _by_age(schema, "DESC"),
         }
         self._names: Final = names
         self.lock_job = self._statement("lock_job")
@@ -128,8 +130,12 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Give the statement that cancels the contacts in these statuses, a frozen set."""
-        constants = sql.SQL(", ").join(sql.Literal(status.value) for status in sorted(statuses))
-        return self._statement("cancel_contacts", statuses=_fixed(constants))
+        return self._statement("cancel_contacts", statuses=_constants(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Give the statement that looks at all, contacts in these statuses being open ones."""
+        return self._statement("look", statuses=_constants(statuses))
 
     def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
         return _fixed(trusted(_templates()[name]).format(**self._names, **more))
@@ -168,6 +174,16 @@ def _quoted(name: Table | None, otherwise: str = "") -> sql.SQL:
     identifier = sql.Identifier(*([name] if isinstance(name, str) else name))
     # A percent sign in a name would read as a placeholder.
     return trusted(identifier.as_string(None).replace("%", "%%"))
+
+
+def _constants(statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+    return _fixed(sql.SQL(", ").join(sql.Literal(status.value) for status in sorted(statuses)))
+
+
+def _by_age(schema: PostgresSchema, direction: str) -> sql.SQL:
+    columns = filter(None, (schema.job_updated_at, schema.job_id))
+    ordered = (sql.SQL("{} {}").format(_quoted(it), trusted(direction)) for it in columns)
+    return _fixed(sql.SQL(", ").join(ordered))
 
 
 def _touch(column: str | None) -> sql.SQL:

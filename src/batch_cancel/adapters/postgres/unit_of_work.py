@@ -29,6 +29,7 @@ from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.faults import translated
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.model import (
     CancellationRecord,
@@ -104,6 +105,26 @@ def _recorded(record: CancellationRecord) -> _Parameters:
 def _owing(row: _Row) -> CancellationRecord:
     job_id, organization_id, *rest = row
     return _cancellation(tuple(rest), JobKey(job_id, organization_id or None))
+
+
+def _inventory(rows: list[_Row]) -> Inventory:
+    return Inventory(
+        removals_pending=tuple(
+            _owing((job_id, organization_id, *record))
+            for kind, job_id, organization_id, _, *record in rows
+            if kind == "removal"
+        ),
+        scheduled=tuple(
+            DeferredStart(JobKey(job_id, organization_id), deferred_id)
+            for kind, job_id, organization_id, *_, deferred_id, _, _ in rows
+            if kind == "scheduled"
+        ),
+        cancelled=tuple(
+            CancelledJob(JobKey(job_id, organization_id), deferred_id, contacts_open)
+            for kind, job_id, organization_id, contacts_open, *_, deferred_id, _, _ in rows
+            if kind == "cancelled"
+        ),
+    )
 
 
 @attrs.frozen
@@ -202,6 +223,13 @@ class _AsyncOutbox(_AsyncStatements):
         return [_owing(row) for row in await cursor.fetchall()]
 
 
+class _Inspection(_Statements):
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = self.execute(statement, {"limit": limit})
+        return _inventory(cursor.fetchall())
+
+
 class PostgresRepositories:
     """What one transaction on Postgres can reach."""
 
@@ -210,6 +238,14 @@ class PostgresRepositories:
         self.jobs = _Jobs(connection, queries)
         self.contacts = _Contacts(connection, queries)
         self.outbox = _Outbox(connection, queries)
+        self.inspection = _Inspection(connection, queries)
+
+
+class _AsyncInspection(_AsyncStatements):
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = await self.execute(statement, {"limit": limit})
+        return _inventory(await cursor.fetchall())
 
 
 class AsyncPostgresRepositories:
@@ -220,6 +256,7 @@ class AsyncPostgresRepositories:
         self.jobs = _AsyncJobs(connection, queries)
         self.contacts = _AsyncContacts(connection, queries)
         self.outbox = _AsyncOutbox(connection, queries)
+        self.inspection = _AsyncInspection(connection, queries)
 
 
 class PostgresUnitOfWork:
