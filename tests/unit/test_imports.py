@@ -110,6 +110,20 @@ def test_these_names_are_public() -> None:
             "AlreadyTerminal",
             "CancelFailed",
             "UnknownJobStatus",
+            "append_contacts",
+            "append_contacts_async",
+            "claim_contacts",
+            "claim_contacts_async",
+            "finish_job",
+            "finish_job_async",
+            "reconcile",
+            "reconcile_async",
+            "settle_contact",
+            "settle_contact_async",
+            "start_job",
+            "start_job_async",
+            "still_running",
+            "still_running_async",
         ]
     )
 
