@@ -140,6 +140,8 @@ class Transaction:
     jobs = Jobs()
     contacts = Contacts()
     outbox = None
+    inspection = None
+    work = None
 
 
 class Store:

@@ -10,7 +10,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from contextlib import (
     AbstractAsyncContextManager,
@@ -19,6 +27,7 @@ from contextlib import (
     contextmanager,
 )
 from datetime import UTC, timedelta
+from itertools import groupby
 from typing import Any, Final
 
 import attrs
@@ -30,7 +39,8 @@ from psycopg.rows import tuple_row
 from batch_cancel.adapters.postgres.faults import translated
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
-from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
+from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -132,7 +142,9 @@ class _Statements:
     connection: psycopg.Connection[Any]
     queries: Queries
 
-    def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.Cursor[_Row]:
+    def execute(
+        self, query: sql.SQL, parameters: _Parameters | list[object]
+    ) -> psycopg.Cursor[_Row]:
         cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
         return cursor.execute(query, parameters, prepare=False)
 
@@ -142,7 +154,9 @@ class _AsyncStatements:
     connection: psycopg.AsyncConnection[Any]
     queries: Queries
 
-    async def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.AsyncCursor[_Row]:
+    async def execute(
+        self, query: sql.SQL, parameters: _Parameters | list[object]
+    ) -> psycopg.AsyncCursor[_Row]:
         cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
         return await cursor.execute(query, parameters, prepare=False)
 
@@ -230,6 +244,149 @@ class _Inspection(_Statements):
         return _inventory(cursor.fetchall())
 
 
+_PARAMETERS_MAX: Final = 60_000
+"""The most values in one statement; the wire format counts them in 16 bits."""
+
+
+def _settled(key: JobKey, contact_id: str, settlement: Settlement) -> _Parameters:
+    return {**_named(key), "contact_id": contact_id, "retry_at": settlement.retry_at}
+
+
+def _inserts(
+    queries: Queries, key: JobKey, contacts: Sequence[Mapping[str, object]]
+) -> Iterator[tuple[sql.SQL, list[object]]]:
+    """Give as few statements as add these contacts, in their order, each with its values."""
+    for columns, group in groupby(contacts, key=tuple):
+        rows = list(group)
+        rows_max = _PARAMETERS_MAX // (1 + len(columns))
+        for start in range(0, len(rows), rows_max):
+            some = rows[start : start + rows_max]
+            values = [
+                value
+                for row in some
+                for value in (key.batch_job_id, *(row[column] for column in columns))
+            ]
+            yield queries.append_contacts(columns, len(some)), values
+
+
+@contextmanager
+def _unknown_ids(key: JobKey) -> Generator[None]:
+    """Take an id that no column can hold for that of a job that is not there."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise JobNotFound(key) from error
+    except psycopg.DataError as error:
+        # No uuid, no number: a value's fault. A fault with a place in the statement's text is that
+        # of a constant in it: a status that is missing from the adopter's enum.
+        if error.diag.statement_position is not None:
+            raise
+        raise JobNotFound(key) from error
+
+
+@contextmanager
+def _contacts_refused() -> Generator[None]:
+    """Say what kind of fault it is, and not the value: it may be a phone number."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:
+        reason = f"Postgres refused a contact to be added ({type(error).__name__})"
+        raise StoreFailed(reason) from error
+
+
+class _Work(_Statements):
+    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        with _unknown_ids(key):
+            cursor = self.execute(self.queries.start_job(frozenset(statuses)), _named(key))
+        return cursor.rowcount == 1
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        statement = self.queries.claim_contacts(frozenset(statuses))
+        with _unknown_ids(key):
+            cursor = self.execute(statement, {**_named(key), "limit": limit})
+        return [contact_id for (contact_id,) in cursor.fetchall()]
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        statement = self.queries.settle_contact(settlement.status)
+        with _unknown_ids(key):
+            cursor = self.execute(statement, _settled(key, contact_id, settlement))
+        return cursor.rowcount == 1
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        added = 0
+        for statement, values in _inserts(self.queries, job.key, contacts):
+            with _contacts_refused():
+                cursor = self.execute(statement, values)
+            added += cursor.rowcount
+        return added
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        lock, finish = self.queries.finish_job(frozenset(unfinished))
+        with _unknown_ids(key):
+            cursor = self.execute(lock, _named(key))
+        if not cursor.rowcount:
+            return False
+        cursor = self.execute(finish, _named(key))
+        return cursor.rowcount == 1
+
+    def status(self, key: JobKey) -> str | None:
+        with _unknown_ids(key):
+            cursor = self.execute(self.queries.read_status, _named(key))
+        row = cursor.fetchone()
+        return None if row is None else row[0]
+
+
+class _AsyncWork(_AsyncStatements):
+    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        with _unknown_ids(key):
+            cursor = await self.execute(self.queries.start_job(frozenset(statuses)), _named(key))
+        return cursor.rowcount == 1
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+    ) -> list[str]:
+        statement = self.queries.claim_contacts(frozenset(statuses))
+        with _unknown_ids(key):
+            cursor = await self.execute(statement, {**_named(key), "limit": limit})
+        return [contact_id for (contact_id,) in await cursor.fetchall()]
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        statement = self.queries.settle_contact(settlement.status)
+        with _unknown_ids(key):
+            cursor = await self.execute(statement, _settled(key, contact_id, settlement))
+        return cursor.rowcount == 1
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        added = 0
+        for statement, values in _inserts(self.queries, job.key, contacts):
+            with _contacts_refused():
+                cursor = await self.execute(statement, values)
+            added += cursor.rowcount
+        return added
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        lock, finish = self.queries.finish_job(frozenset(unfinished))
+        with _unknown_ids(key):
+            cursor = await self.execute(lock, _named(key))
+        if not cursor.rowcount:
+            return False
+        cursor = await self.execute(finish, _named(key))
+        return cursor.rowcount == 1
+
+    async def status(self, key: JobKey) -> str | None:
+        with _unknown_ids(key):
+            cursor = await self.execute(self.queries.read_status, _named(key))
+        row = await cursor.fetchone()
+        return None if row is None else row[0]
+
+
+class _AsyncInspection(_AsyncStatements):
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = await self.execute(statement, {"limit": limit})
+        return _inventory(await cursor.fetchall())
+
+
 class PostgresRepositories:
     """What one transaction on Postgres can reach."""
 
@@ -239,13 +396,7 @@ class PostgresRepositories:
         self.contacts = _Contacts(connection, queries)
         self.outbox = _Outbox(connection, queries)
         self.inspection = _Inspection(connection, queries)
-
-
-class _AsyncInspection(_AsyncStatements):
-    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
-        statement = self.queries.look(frozenset(statuses))
-        cursor = await self.execute(statement, {"limit": limit})
-        return _inventory(await cursor.fetchall())
+        self.work = _Work(connection, queries)
 
 
 class AsyncPostgresRepositories:
@@ -257,6 +408,7 @@ class AsyncPostgresRepositories:
         self.contacts = _AsyncContacts(connection, queries)
         self.outbox = _AsyncOutbox(connection, queries)
         self.inspection = _AsyncInspection(connection, queries)
+        self.work = _AsyncWork(connection, queries)
 
 
 class PostgresUnitOfWork:

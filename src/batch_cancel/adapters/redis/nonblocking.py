@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final
@@ -24,6 +23,8 @@ from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.client import NEVER_DECODE
+
+from batch_cancel.adapters.redis.versions import CONNECTION_ARGUMENTS
 
 _SECOND_BELL_SECONDS: Final = 0.05
 
@@ -51,15 +52,11 @@ class _ServerLine:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._pool: Any = client.connection_pool  # Half typed in redis-py.
         self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)
-        # Until redis-py 5.3 a pool asked for the name of the command, and did nothing with it.
-        parameter = inspect.signature(self._pool.get_connection).parameters.get("command_name")
-        required = parameter is not None and parameter.default is parameter.empty
-        self._connection_arguments = ("EVALSHA",) if required else ()
 
     async def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
         try:
             async with _until(deadline) as heed:
-                connection = await self._pool.get_connection(*self._connection_arguments)
+                connection = await self._pool.get_connection(*CONNECTION_ARGUMENTS)
                 try:
                     return await self._ask(connection, command, heed)
                 finally:
