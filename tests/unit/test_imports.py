@@ -100,8 +100,6 @@ def test_these_names_are_public() -> None:
             "Drift",
             "inspect",
             "inspect_async",
-            "reconcile",
-            "reconcile_async",
             "remove_deferred",
             "remove_deferred_async",
             "JobStatus",
