@@ -220,7 +220,11 @@ class _Outbox(_Statements):
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in cursor.fetchall()]
 
@@ -232,7 +236,11 @@ class _AsyncOutbox(_AsyncStatements):
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = await self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in await cursor.fetchall()]
 
