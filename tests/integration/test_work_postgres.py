@@ -36,7 +36,7 @@ from batch_cancel.domain.model import ContactStatus
 from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 WAIT_SECONDS = 20
 
