@@ -179,7 +179,8 @@ class FaultProxy:
 
     async def _pump(self, source: socket.socket, sink: socket.socket, way: _Way) -> None:
         while piece := await self._loop.sock_recv(source, _PIECE_BYTES):
-            await asyncio.sleep(way.delay_seconds)
+            if way.delay_seconds:
+                await asyncio.sleep(way.delay_seconds)
             await way.flows.wait()
             if way.bytes_left is not None and len(piece) > way.bytes_left:
                 allowed, way.bytes_left = way.bytes_left, None

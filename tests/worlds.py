@@ -44,7 +44,7 @@ from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
     from pathlib import Path
 
     import pytest
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from batch_cancel.domain.model import CancellationRecord
 
 LATER = timedelta(hours=1)
+PATIENCE = timedelta(seconds=10)
+"""A budget of Redis that a loaded machine keeps: these tests are of answers, not of delays."""
 
 STORES = ("memory", "memory-async", "sqlite", "postgres", "postgres-async")
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
@@ -112,6 +114,7 @@ class Store(Protocol):
 
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
+        ...
 
 
 class MemoryTables:
@@ -398,7 +401,7 @@ async def _awaited(answer: Awaitable[Any]) -> Any:
 
 
 @contextmanager
-def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Iterator[World]:
+def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Generator[World]:
     """Open the world of this name; `request` lends the servers it needs."""
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner()) if store.endswith("-async") else None
@@ -441,14 +444,18 @@ def _scheduler(
     if runner is None:
         client = blocking.from_url(url)
         stack.callback(client.close)
-        return lambda: RedisScheduler(client, namespace=f"{prefix}-{next(number)}")
+        return lambda: RedisScheduler(
+            client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+        )
 
     async def connect() -> Any:
         return waiting.from_url(url)
 
     async_client = runner.run(connect())
     stack.callback(lambda: runner.run(async_client.aclose()))
-    return lambda: AsyncRedisScheduler(async_client, namespace=f"{prefix}-{next(number)}")
+    return lambda: AsyncRedisScheduler(
+        async_client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+    )
 
 
 def _redis(name: str, request: pytest.FixtureRequest) -> tuple[str, Any, Any]:

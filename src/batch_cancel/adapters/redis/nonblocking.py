@@ -11,10 +11,11 @@ and a command is sent again by the executor.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Final
 
 import redis
 import redis.asyncio
@@ -22,6 +23,8 @@ from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.client import NEVER_DECODE
+
+_SECOND_BELL_SECONDS: Final = 0.05
 
 
 def line_to_async(
@@ -54,10 +57,10 @@ class _ServerLine:
 
     async def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with _until(deadline) as heed:
                 connection = await self._pool.get_connection(*self._connection_arguments)
                 try:
-                    return await self._ask(connection, command)
+                    return await self._ask(connection, command, heed)
                 finally:
                     await self._pool.release(connection)
         except TimeoutError:
@@ -67,9 +70,10 @@ class _ServerLine:
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _ask(self, connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    async def _ask(self, connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Whatever the command answers.
         try:
             await connection.send_command(*command)
+            heed()
             return await connection.read_response(disable_decoding=True)
         except exceptions.ReadOnlyError:
             # A demoted master: a new connection may lead to the one that took its place.
@@ -107,7 +111,7 @@ class _ClusterLine:
         if self._detour is not None:
             options["target_nodes"] = self._detour
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with _until(deadline):
                 answer = await self._cluster.execute_command(*command, **options)
         except (TimeoutError, exceptions.ConnectionError, exceptions.TimeoutError):
             self._detour = self._another(key)
@@ -126,3 +130,32 @@ class _ClusterLine:
         asked = self._detour or self._cluster.get_node_from_key(key.decode())
         name = asked.name if asked else ""
         return next((node for node in nodes if node.name > name), nodes[0])
+
+
+@contextlib.asynccontextmanager
+async def _until(deadline: float) -> AsyncGenerator[Callable[[], None]]:
+    """
+    End a block of code at the deadline, and whenever its task is called off.
+
+    Before Python 3.12 `asyncio.wait_for`, through which redis-py sends, swallows a cancellation
+    that arrives together with the result it waits for. So the bell rings a second time; and what
+    this lends, called between two steps, ends the task if it was called off without noticing.
+    """
+    task = asyncio.current_task()
+    requests = task.cancelling() if task else 0
+
+    def heed() -> None:
+        if task is not None and task.cancelling() > requests:
+            raise asyncio.CancelledError
+
+    seconds_left = deadline - time.monotonic()
+    try:
+        async with (
+            asyncio.timeout(seconds_left + _SECOND_BELL_SECONDS),
+            asyncio.timeout(seconds_left),
+        ):
+            yield heed
+    except Exception:
+        heed()
+        raise
+    heed()
