@@ -144,9 +144,9 @@ def test_of_cancel_and_claim_exactly_one_wins_between_tasks(
             scheduler = AsyncRedisScheduler(client, namespace=namespace, budget=PATIENT)
 
             async def cancel() -> None:
-                for each in ids:
-                    if await scheduler.cancel(each, f"cancel {each}"):
-                        taken_back.append(each)
+                taken_back.extend(
+                    [each for each in ids if await scheduler.cancel(each, f"cancel {each}")]
+                )
 
             async def claim() -> None:
                 while claimed := await scheduler.claim(1, HOUR):
@@ -210,9 +210,10 @@ def test_of_cancel_and_claim_exactly_one_wins_between_processes(
         for racer in racers:
             racer.kill()
             racer.communicate()
-    assert sorted(sum(won, [])) == sorted(ids)
-    assert won[0] + won[1]
-    assert won[2] + won[3]
+    taken_back, handed_out = won[0] + won[1], won[2] + won[3]
+    assert sorted(taken_back + handed_out) == sorted(ids)
+    assert taken_back
+    assert handed_out
 
 
 def _line(racer: subprocess.Popen[str]) -> str:

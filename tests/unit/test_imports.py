@@ -97,6 +97,8 @@ def test_these_names_are_public() -> None:
             "cancel_job_async",
             "cancel_rows",
             "cancel_rows_async",
+            "reconcile",
+            "reconcile_async",
             "remove_deferred",
             "remove_deferred_async",
             "JobStatus",

@@ -29,15 +29,16 @@ WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
 
 -- name: mark_cancelled
 -- The job and its record in one statement. A record that is there already belongs to a job that
--- somebody brought back to life; stopping it again matters more than that.
+-- somebody brought back to life; stopping it again matters more than that. The ids have parameters
+-- of their own in each half: in the record they are text, in your table what you made them.
 WITH record AS (
     INSERT INTO {cancellations} (
         organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor,
         reason, cancelled_at, deferred_id, removal, is_announced, taken_at
     ) VALUES (
-        %(record_organization_id)s, %(batch_job_id)s, %(operation_id)s, %(previous_status)s,
-        %(contacts_cancelled)s, %(actor)s, %(reason)s, %(cancelled_at)s, %(deferred_id)s,
-        %(removal)s, %(is_announced)s, %(cancelled_at)s
+        %(record_organization_id)s, %(record_batch_job_id)s, %(operation_id)s,
+        %(previous_status)s, %(contacts_cancelled)s, %(actor)s, %(reason)s, %(cancelled_at)s,
+        %(deferred_id)s, %(removal)s, %(is_announced)s, %(cancelled_at)s
     )
     ON CONFLICT (organization_id, batch_job_id) DO UPDATE SET
         operation_id = excluded.operation_id,

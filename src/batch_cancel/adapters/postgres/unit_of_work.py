@@ -29,7 +29,7 @@ from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.faults import translated
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -87,6 +87,7 @@ def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
 def _recorded(record: CancellationRecord) -> _Parameters:
     return {
         **_named(record.key),
+        "record_batch_job_id": record.key.batch_job_id,
         "record_organization_id": record.key.organization_id or "",
         "operation_id": record.operation_id,
         "previous_status": record.previous_status.value,
@@ -244,7 +245,7 @@ class PostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._budget = _budget(lock_timeout, statement_timeout)
+        self._opening = _opening(lock_timeout, statement_timeout)
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
@@ -255,7 +256,7 @@ class PostgresUnitOfWork:
                 _check_idle(connection)
                 with connection.transaction():
                     cursor = psycopg.Cursor(connection)
-                    cursor.execute(self._budget, prepare=False)
+                    cursor.execute(self._opening, prepare=False)
                     yield PostgresRepositories(connection, self._schema)
                     progress.phase = "committing"
                 progress.phase = "committed"
@@ -292,7 +293,7 @@ class AsyncPostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._budget = _budget(lock_timeout, statement_timeout)
+        self._opening = _opening(lock_timeout, statement_timeout)
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
@@ -303,7 +304,7 @@ class AsyncPostgresUnitOfWork:
                 _check_idle(connection)
                 async with connection.transaction():
                     cursor = psycopg.AsyncCursor(connection)
-                    await cursor.execute(self._budget, prepare=False)
+                    await cursor.execute(self._opening, prepare=False)
                     yield AsyncPostgresRepositories(connection, self._schema)
                     progress.phase = "committing"
                 progress.phase = "committed"
@@ -416,7 +417,8 @@ def _check_marked(job: Job, rows_changed: int) -> None:
     if rows_changed != 1:
         msg = (
             f"marking the locked job changed {rows_changed} rows instead of 1: a trigger or a "
-            f"policy is in the way, or {job.key.organization_id!r} has several jobs of this id"
+            f"policy is in the way, or organization {shown(job.key.organization_id)} has several "
+            "jobs of this id"
         )
         raise StoreFailed(msg)
 
@@ -428,18 +430,22 @@ def _pause_seconds(attempts: int) -> float:
     return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
 
 
-def _budget(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+def _opening(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+    """Give the statements that each transaction of our own begins with."""
     milliseconds = {
         "lock_timeout": lock_timeout,
         "statement_timeout": statement_timeout,
         "idle_in_transaction_session_timeout": statement_timeout,
     }
-    # One string without parameters: one round trip.
-    statements = "; ".join(
+    # Whatever the connection's default: under a higher level the statements after the wait for the
+    # job's lock would see the contacts from before it, and leave those that came in meanwhile.
+    statements = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED"]
+    statements += (
         f"SET LOCAL {name} = {max(1, value // timedelta(milliseconds=1))}"
         for name, value in milliseconds.items()
     )
-    return trusted(statements)
+    # One string without parameters: one round trip.
+    return trusted("; ".join(statements))
 
 
 async def _awaited(
