@@ -61,6 +61,8 @@ def phase_of(plan: Plan) -> Phase:
     """Tell how far the first transaction was when the fault struck."""
     assert plan.strike_at is not None
     assert plan.struck is not None
+    if plan.struck.port == "RepeatableUnitOfWork":  # Called between two attempts.
+        return Phase.BEFORE
     if any(point.is_exit for point in plan.calls[: plan.strike_at]):
         return Phase.AFTER
     return Phase.COMMIT if plan.struck.is_exit else Phase.BEFORE
@@ -134,7 +136,7 @@ def _of_a_store_s_fault(
     is_worth_it = fault in {"conflict", "interrupted"} or (
         outcome == "unknown" and fault != "refused"
     )
-    if not is_repeatable or not is_worth_it or point.member == "pause":
+    if not is_repeatable or not is_worth_it:
         return Expected(frozenset({f"failed {outcome} {fault}"}), is_done)
     if outcome == "unchanged":
         return Expected(frozenset({scenario.usually}), is_done=True)
