@@ -15,6 +15,7 @@ from tests.faults.verdicts import (
     NOTHING_CHANGED,
     answer_complaints,
     fault_complaints,
+    kept_note_from_being_taken,
     recovery_complaints,
     state_of,
 )
@@ -106,7 +107,13 @@ def run(case: Case, stage: Stage) -> list[str]:
         record,
         starts_waiting=stage.start_id in after.waiting,
     )
-    wrong += recovery_complaints(stage, case.scenario, plan, after, state, answer)
+    wrong += recovery_complaints(
+        stage,
+        case.scenario,
+        state,
+        answer,
+        may_tell_twice=kept_note_from_being_taken(plan, after),
+    )
     return wrong
 
 
