@@ -331,6 +331,7 @@ class Plan:
         kind: how it fails.
         besides: more faults, by the number of the call: what it takes to come that far.
         tap: is told of every call.
+        dawdles: whether every asyncio call waits once before it is made, and once after it.
     """
 
     def __init__(
@@ -340,6 +341,7 @@ class Plan:
         *,
         besides: Mapping[int, FaultKind] = NOTHING_BESIDES,
         tap: Tap | None = None,
+        dawdles: bool = False,
     ) -> None:
         self.calls: list[Point] = []
         self.strike_at = strike_at
@@ -350,6 +352,7 @@ class Plan:
         self.released = threading.Event()
         self.reached_async = asyncio.Event()
         self._tap = tap
+        self._dawdles = dawdles
 
     @property
     def struck(self) -> Point | None:
@@ -408,7 +411,9 @@ class Plan:
         kind, number = self._next(point)
         if kind is None:
             self._tell(number, Step.BEFORE)
+            await self._dawdle()
             answer = await do()
+            await self._dawdle()
             self._tell(number, Step.AFTER)
             return answer
         if kind.step is not Step.INSTEAD:
@@ -436,6 +441,10 @@ class Plan:
     def _tell(self, number: int, step: Step) -> None:
         if self._tap is not None:
             self._tap(number, step)
+
+    async def _dawdle(self) -> None:
+        if self._dawdles:
+            await asyncio.sleep(0)
 
     def _error(self, kind: FaultKind) -> BaseException:
         # Who waits in a thread can't be called off; his budget ends his patience.

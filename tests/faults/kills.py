@@ -36,7 +36,7 @@ from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from tests.faults.injection import Plan, Point, Step, faulty, faulty_hook, faulty_hook_async
 from tests.faults.stages import OURS, SCENARIOS, Lends, Scenario, Stage, Verb
-from tests.faults.tally import Tally
+from tests.faults.tally import Tally, is_in_sample
 from tests.faults.verdicts import (
     FULLY_CANCELLED,
     NOTHING_CHANGED,
@@ -258,7 +258,7 @@ def campaign(
     """Let a process die at every call, each so many times; or at every so many-th call only."""
     for scenario in DEADLY:
         for number, death in enumerate(list(deaths(stage, scenario))):
-            if number % every:
+            if not is_in_sample(number, every):
                 continue
             tally.seen[f"{GROUP} {stage.store}+{stage.scheduler} {scenario.name} {death}"] += 1
             for _ in range(repeats):

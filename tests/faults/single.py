@@ -9,7 +9,7 @@ import attrs
 from batch_cancel import JobKey
 from tests.faults.injection import FaultKind, Hang, Plan, Point, Step, kinds_at
 from tests.faults.stages import SCENARIOS, Scenario, Stage
-from tests.faults.tally import Tally
+from tests.faults.tally import Tally, is_in_sample
 from tests.faults.verdicts import (
     FULLY_CANCELLED,
     NOTHING_CHANGED,
@@ -162,7 +162,7 @@ def campaign(
         if only_roots is None or case.point.root in only_roots
     )
     for number, case in enumerate(list(chosen)):
-        if number % every:
+        if not is_in_sample(number, every):
             continue
         complaints = run(case, stage)
         what = f"{stage.store}+{stage.scheduler}: {case}"

@@ -21,6 +21,12 @@ ADAPTERS = (
 _WRONG_SHOWN_MAX = 40
 
 
+def is_in_sample(number: int, every: int) -> bool:
+    """Tell whether a case is in a sample of every so many-th, evenly strewn over all kinds."""
+    # Kinds come in turns, so that every tenth case might always be of the same kind.
+    return number * 2_654_435_761 % 2**32 < 2**32 // every
+
+
 class Tally:
     """Counts faults by group, kind and adapter, and keeps what was wrong."""
 
