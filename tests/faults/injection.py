@@ -261,9 +261,7 @@ def _store_failed(outcome: Outcome, fault: Fault) -> FaultKind:
 
 
 _OUTCOMES: Final[tuple[Outcome, ...]] = ("unchanged", "unknown")
-_STORE_FAILED: Final = [
-    _store_failed(outcome, fault) for outcome in _OUTCOMES for fault in Fault
-]
+_STORE_FAILED: Final = [_store_failed(outcome, fault) for outcome in _OUTCOMES for fault in Fault]
 _FOREIGN: Final = [
     FaultKind("driver's error", Step.BEFORE, Raise(lambda: DriverError("secret@host"))),
     FaultKind("connection reset", Step.BEFORE, Raise(lambda: ConnectionResetError(104, "reset"))),
@@ -478,7 +476,7 @@ class _Transaction:
             self._member.at(Shape.ENTER), self._enter, undo_after=self._roll_back
         )
 
-    def __exit__(self, *raised: Any) -> Any:
+    def __exit__(self, *raised: object) -> Any:
         if not self._entered:
             return None
         return self._plan.call(
@@ -511,7 +509,7 @@ class _AsyncTransaction:
             self._member.at(Shape.ENTER), self._enter, undo_after=self._roll_back
         )
 
-    async def __aexit__(self, *raised: Any) -> Any:
+    async def __aexit__(self, *raised: object) -> Any:
         if not self._entered:
             return None
         return await self._plan.call_async(

@@ -68,9 +68,7 @@ def phase_of(plan: Plan) -> Phase:
     return Phase.COMMIT if plan.struck.is_exit else Phase.BEFORE
 
 
-def expected(
-    scenario: Scenario, plan: Plan, *, is_repeatable: bool, is_async: bool
-) -> Expected:
+def expected(scenario: Scenario, plan: Plan, *, is_repeatable: bool, is_async: bool) -> Expected:
     """
     Tell what must come of the fault that the plan has struck with.
 
@@ -299,9 +297,7 @@ def fault_complaints(
     scenario: Scenario, plan: Plan, stage: Stage, answer: object, state: str
 ) -> list[str]:
     """Say what is wrong with the answer to this very fault."""
-    ours = expected(
-        scenario, plan, is_repeatable=stage.is_repeatable, is_async=stage.is_async
-    )
+    ours = expected(scenario, plan, is_repeatable=stage.is_repeatable, is_async=stage.is_async)
     wrong = _unless(
         described(answer) in ours.answers,
         f"answered {described(answer)!r} instead of {' or '.join(sorted(ours.answers))!r}",
@@ -313,8 +309,6 @@ def fault_complaints(
     )
     must_be = FULLY_CANCELLED if is_cancelled else NOTHING_CHANGED
     return wrong + _is(state, must_be, "left")
-
-
 
 
 def _unless(is_right: bool, complaint: str) -> list[str]:  # noqa: FBT001

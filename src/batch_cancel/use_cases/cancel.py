@@ -26,6 +26,7 @@ from batch_cancel.domain.errors import (
     AlreadyTerminal,
     BatchCancelError,
     CancelFailed,
+    Fault,
     JobNotFound,
     Outcome,
     StoreFailed,
@@ -306,4 +307,5 @@ def _faults_named(key: JobKey) -> Generator[_Progress]:
         raise
     except Exception as error:
         reason = f"the store raised {type(error).__name__}"
-        raise CancelFailed(key, reason, progress.outcome) from error
+        fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
+        raise CancelFailed(key, reason, progress.outcome, fault) from error

@@ -3,6 +3,16 @@ Transactions on Postgres, our own or the caller's, and the repositories within t
 
 Every statement is sent without a prepared name, so that a pooler in transaction mode can stand
 between, and with a cursor of our own, so that the caller's row and cursor factories don't matter.
+
+A transaction of our own brings its own terms, whatever the connection's defaults are:
+
+Rule 1: it is READ COMMITTED. A snapshot from before the wait for the job's lock would miss the
+        contacts that came in meanwhile.
+Rule 2: it is bounded in time, by the server's timeouts, and by a cut of the connection on a server
+        that answers nothing.
+Rule 3: a commit that was answered is on disk. That it survives the loss of that server is for its
+        configuration to say: with `synchronous_standby_names` a promoted replica knows of it, with
+        asynchronous replication it may not.
 """
 
 from __future__ import annotations
@@ -36,7 +46,8 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.faults import translated
+from batch_cancel.adapters.postgres.faults import lost, translated
+from batch_cancel.adapters.postgres.hangs import cut_after
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
@@ -426,10 +437,14 @@ class PostgresUnitOfWork:
     Arguments:
         connect: gives a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`, or the
             `connection` method of a psycopg_pool pool. It is closed, or given back, after each
-            transaction.
+            transaction. How long it takes is for it to bound: psycopg by `connect_timeout` (130 s
+            unless said), a pool by `timeout` (30 s). A pool without `check` hands out connections
+            that a restart of the server has broken, and cancels fail until they are used up.
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle.
+        statement_timeout: how long one statement may take, and the transaction may be idle. A
+            server that answers nothing at all is left after both timeouts together: its
+            connection is cut.
     """
 
     def __init__(
@@ -442,7 +457,8 @@ class PostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._opening = _opening(lock_timeout, statement_timeout)
+        self._terms = _terms(lock_timeout, statement_timeout)
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
@@ -451,12 +467,14 @@ class PostgresUnitOfWork:
             with self._connect() as connection:
                 progress.phase = "working"
                 _check_idle(connection)
-                with connection.transaction():
-                    cursor = psycopg.Cursor(connection)
-                    cursor.execute(self._opening, prepare=False)
-                    yield PostgresRepositories(connection, self._schema)
-                    progress.phase = "committing"
-                progress.phase = "committed"
+                with cut_after(self._patience_seconds, connection, progress.note_cut):
+                    with connection.transaction():
+                        cursor = psycopg.Cursor(connection)
+                        cursor.execute(self._terms, prepare=False)
+                        yield PostgresRepositories(connection, self._schema)
+                        progress.phase = "committing"
+                    _check_committed(connection)
+                    progress.phase = "committed"
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -470,10 +488,15 @@ class AsyncPostgresUnitOfWork:
     Arguments:
         connect: gives a new connection, or one from a pool:
             `lambda: psycopg.AsyncConnection.connect(dsn)`, or the `connection` method of a
-            psycopg_pool pool. It is closed, or given back, after each transaction.
+            psycopg_pool pool. It is closed, or given back, after each transaction. How long it
+            takes is for it to bound: psycopg by `connect_timeout` (130 s unless said), a pool by
+            `timeout` (30 s). A pool without `check` hands out connections that a restart of the
+            server has broken, and cancels fail until they are used up.
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle.
+        statement_timeout: how long one statement may take, and the transaction may be idle. A
+            server that answers nothing at all is left after both timeouts together: its
+            connection is cut.
     """
 
     def __init__(
@@ -490,7 +513,8 @@ class AsyncPostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._opening = _opening(lock_timeout, statement_timeout)
+        self._terms = _terms(lock_timeout, statement_timeout)
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
@@ -499,12 +523,14 @@ class AsyncPostgresUnitOfWork:
             async with await _awaited(self._connect()) as connection:
                 progress.phase = "working"
                 _check_idle(connection)
-                async with connection.transaction():
-                    cursor = psycopg.AsyncCursor(connection)
-                    await cursor.execute(self._opening, prepare=False)
-                    yield AsyncPostgresRepositories(connection, self._schema)
-                    progress.phase = "committing"
-                progress.phase = "committed"
+                with cut_after(self._patience_seconds, connection, progress.note_cut):
+                    async with connection.transaction():
+                        cursor = psycopg.AsyncCursor(connection)
+                        await cursor.execute(self._terms, prepare=False)
+                        yield AsyncPostgresRepositories(connection, self._schema)
+                        progress.phase = "committing"
+                    _check_committed(connection)
+                    progress.phase = "committed"
 
     async def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -520,8 +546,10 @@ class _Joined:
     def begin(self) -> Generator[PostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                psycopg.Cursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
+            cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(cursor.fetchone())
             with self.connection.transaction():
                 yield PostgresRepositories(self.connection, self.schema)
 
@@ -535,8 +563,10 @@ class _AsyncJoined:
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                await psycopg.AsyncCursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
+            await cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(await cursor.fetchone())
             async with self.connection.transaction():
                 yield AsyncPostgresRepositories(self.connection, self.schema)
 
@@ -555,8 +585,12 @@ def joining(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
+    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
+    cancelled.
+
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _Joined(connection, schema)
 
@@ -575,8 +609,12 @@ def joining_async(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
+    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
+    cancelled.
+
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _AsyncJoined(connection, schema)
 
@@ -585,29 +623,50 @@ _AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 
 def _check_idle(connection: _AnyConnection) -> None:
+    match connection.info.transaction_status:
+        case TransactionStatus.IDLE:
+            return
+        case TransactionStatus.UNKNOWN:
+            raise lost()
+        case _:
+            msg = (
+                "`connect` gave a connection that is in a transaction already: to cancel within "
+                "your own transaction use joining(connection)"
+            )
+            raise StoreFailed(msg)
+
+
+def _check_committed(connection: _AnyConnection) -> None:
+    # psycopg's `transaction` ends without a word, and without a COMMIT, on a connection that
+    # somebody has closed meanwhile.
     if connection.info.transaction_status != TransactionStatus.IDLE:
-        msg = (
-            "`connect` gave a connection that is in a transaction already: to cancel within your "
-            "own transaction use joining(connection)"
-        )
-        raise StoreFailed(msg)
+        msg = "the connection was closed before the commit was confirmed"
+        raise psycopg.OperationalError(msg)
 
 
-def _must_begin(connection: _AnyConnection) -> bool:
+def _check_transaction(connection: _AnyConnection) -> None:
     """
-    Tell whether the caller's transaction is still to be begun, by any statement.
+    Refuse a connection that is in no transaction, and will begin none with its next statement.
 
-    Were the savepoint the first statement, it would be a transaction of its own and commit.
+    That statement is ours: were the savepoint the first, it would be a transaction of its own.
     """
-    if connection.info.transaction_status != TransactionStatus.IDLE:
-        return False
-    if connection.autocommit:
+    if connection.info.transaction_status == TransactionStatus.IDLE and connection.autocommit:
         msg = (
             "joining() needs a connection with an open transaction, and this one commits by "
             "itself: open one, or use PostgresUnitOfWork"
         )
         raise StoreFailed(msg)
-    return True
+
+
+def _check_isolation(row: _Row | None) -> None:
+    """Refuse a transaction that would not see the contacts that came in during a wait."""
+    if row not in {("read committed",), ("read uncommitted",)}:
+        level = row[0] if row else None
+        msg = (
+            f"joining() needs a READ COMMITTED transaction, and this one is {shown(level)}: it "
+            "would leave contacts behind that came in while it waited for the job"
+        )
+        raise StoreFailed(msg)
 
 
 def _check_marked(job: Job, rows_changed: int) -> None:
@@ -627,22 +686,26 @@ def _pause_seconds(attempts: int) -> float:
     return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
 
 
-def _opening(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
-    """Give the statements that each transaction of our own begins with."""
+def _terms(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+    """Give what is said at the beginning of each transaction of ours, and holds in it alone."""
     milliseconds = {
         "lock_timeout": lock_timeout,
         "statement_timeout": statement_timeout,
         "idle_in_transaction_session_timeout": statement_timeout,
     }
-    # Whatever the connection's default: under a higher level the statements after the wait for the
-    # job's lock would see the contacts from before it, and leave those that came in meanwhile.
-    statements = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED"]
-    statements += (
+    timeouts = "; ".join(
         f"SET LOCAL {name} = {max(1, value // timedelta(milliseconds=1))}"
         for name, value in milliseconds.items()
     )
-    # One string without parameters: one round trip.
-    return trusted("; ".join(statements))
+    # All other values of synchronous_commit than off wait for this server's disk already.
+    durably = (
+        "SELECT set_config('synchronous_commit', 'on', true) "
+        "WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    # Read committed whatever the connection's default: under a higher level the statements after
+    # the wait for the job's lock would see the contacts from before it, and leave those that came
+    # in meanwhile. One string without parameters: one round trip.
+    return trusted(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {timeouts}; {durably}")
 
 
 async def _awaited(
