@@ -397,7 +397,7 @@ class Stress:
 
     def _seeded(self, number: int, kind: str) -> Round:
         job = f"job-{number}"
-        pending, dialing = {"scheduled": (6, 0), "running": (4, 10), "draining": (0, 3)}[kind]
+        pending, dialing = {"scheduled": (6, 0), "running": (4, 10), "draining": (0, 1)}[kind]
         rows = self._connection.execute(
             "WITH job AS (INSERT INTO batch_jobs (id, status) VALUES (%(job)s, %(status)s)) "
             "INSERT INTO batch_contacts (batch_job_id, status) SELECT %(job)s, "
@@ -460,6 +460,12 @@ class Stress:
             final = current.kind == "draining"
             outcome = lots.choice(FINAL if final else (*RETRYABLE, *FINAL))
             self._settle(steps, current.job, current.dialing[index], outcome)
+        if current.kind == "draining":  # The job is about done when somebody adds to it.
+            if lots.random() < 0.2:
+                self._saw(f"append: {steps.append(current.job)}")
+            else:
+                self._saw(f"finish: {steps.finish(current.job)}")
+            return
         match lots.randrange(5):
             case 0 | 1:
                 for contact in steps.claim(current.job, lots.randint(1, 2)):
@@ -474,8 +480,8 @@ class Stress:
 
     def _wait_a_little(self, current: Round, lots: random.Random) -> None:
         # The cancels arrive at any moment of a round, whatever the machine's pace; where a start
-        # is raced, they arrive early, with the starts.
-        part = 0.2 if current.kind == "scheduled" else 1
+        # or a finish is raced, they arrive early, with those.
+        part = {"scheduled": 0.2, "draining": 0.6, "running": 1}[current.kind]
         time.sleep(lots.uniform(0, part * self._pace_seconds))
 
     def _settle(self, steps: Steps, job: str, contact: str, outcome: str) -> None:
