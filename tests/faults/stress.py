@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import resources
-from typing import Any, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 import psycopg
@@ -47,11 +47,13 @@ from batch_cancel.domain.model import Job, JobKey
 from tests.servers import PostgresServer
 from tests.worlds import create_reference_tables
 
+_T = TypeVar("_T")
+
 WORKERS: Final = 16
 WAITING_WORKERS: Final = 4
 """How many of them wait for the cancel's answer, and then claim once more."""
 
-BATCH: Final = 50
+BATCH: Final = 25
 """So many rounds are prepared, and looked at, together."""
 
 SETTINGS: Final = {"track_commit_timestamp": "on", "max_connections": "100"}
@@ -109,6 +111,9 @@ def _lent(connection: psycopg.Connection[Any]) -> Generator[psycopg.Connection[A
 class Steps:
     """The steps as the library does them, over one connection."""
 
+    call_seconds: ClassVar[float] = 0
+    """How long a call takes at least."""
+
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.uow = PostgresUnitOfWork(lambda: _lent(connection))
@@ -149,6 +154,15 @@ class Steps:
         return str(status)
 
 
+def _repeated(step: Callable[[], _T]) -> _T:
+    """Do a step again when Postgres has ended it to solve a deadlock, as every worker should."""
+    while True:
+        try:
+            return step()
+        except psycopg.errors.DeadlockDetected:
+            continue
+
+
 class StartWithoutCompareAndSet(Steps):
     """Looks, then starts."""
 
@@ -165,14 +179,18 @@ class SettleWithoutLock(Steps):
 
     def settle(self, job: str, contact: str, outcome: str) -> str | None:
         """End a call."""
+        return _repeated(lambda: self._settle(job, contact, outcome))
+
+    def _settle(self, job: str, contact: str, outcome: str) -> str | None:
         with self.connection.transaction():
             if outcome in RETRYABLE and self._status(job) == "cancelled":
                 outcome = "cancelled"
-            self.connection.execute(
-                "UPDATE batch_contacts SET status = %s WHERE id = %s AND status = 'dialing'",
+            rows = self.connection.execute(
+                "UPDATE batch_contacts SET status = %s WHERE id = %s AND status = 'dialing' "
+                "RETURNING status",
                 [outcome, contact],
-            )
-        return outcome
+            ).fetchall()
+        return str(rows[0][0]) if rows else None
 
 
 class SettleBySubselect(Steps):
@@ -182,6 +200,9 @@ class SettleBySubselect(Steps):
         """End a call."""
         if outcome not in RETRYABLE:
             return super().settle(job, contact, outcome)
+        return _repeated(lambda: self._settle(job, contact, outcome))
+
+    def _settle(self, job: str, contact: str, outcome: str) -> str | None:
         rows = self.connection.execute(
             "UPDATE batch_contacts SET status = CASE "
             "(SELECT status FROM batch_jobs WHERE id = %s) WHEN 'cancelled' THEN 'cancelled' "
@@ -207,11 +228,8 @@ class CancelWithoutLock(Steps):
 
     def cancel(self, job: str) -> str:
         """Cancel the job; return the status that it was cancelled from, or had ended in."""
-        while True:
-            try:
-                return self._cancel(job)
-            except psycopg.errors.DeadlockDetected:
-                continue  # It happens: contacts first, the job second, is the wrong order.
+        # Contacts first, the job second, is the wrong order: it does meet deadlocks.
+        return _repeated(lambda: self._cancel(job))
 
     def _cancel(self, job: str) -> str:
         with self.connection.transaction():
@@ -243,6 +261,22 @@ class FinishInOneStatement(Steps):
             ).rowcount
             == 1
         )
+
+
+class Naive(StartWithoutCompareAndSet, SettleWithoutLock, AppendByPlainInsert):
+    """
+    Does everything wrong that a worker can do wrong, for the triggers to repair.
+
+    Its calls take longer than a cancel, as calls do. One that is claimed while the cancel is
+    changing the contacts, and has ended before it is done, meets the cancel in a deadlock: the
+    trigger can't lock the job before the contact. Postgres solves it, and both try again.
+    """
+
+    call_seconds = 0.05
+
+    def append(self, job: str) -> bool:
+        """Add a contact; False if the job was ended."""
+        return _repeated(lambda: super(Naive, self).append(job))
 
 
 PLANTS: Final[Mapping[str, type[Steps]]] = {
@@ -363,7 +397,7 @@ class Stress:
 
     def _seeded(self, number: int, kind: str) -> Round:
         job = f"job-{number}"
-        pending, dialing = {"scheduled": (6, 0), "running": (4, 10), "draining": (0, 3)}[kind]
+        pending, dialing = {"scheduled": (6, 0), "running": (4, 10), "draining": (0, 1)}[kind]
         rows = self._connection.execute(
             "WITH job AS (INSERT INTO batch_jobs (id, status) VALUES (%(job)s, %(status)s)) "
             "INSERT INTO batch_contacts (batch_job_id, status) SELECT %(job)s, "
@@ -426,10 +460,17 @@ class Stress:
             final = current.kind == "draining"
             outcome = lots.choice(FINAL if final else (*RETRYABLE, *FINAL))
             self._settle(steps, current.job, current.dialing[index], outcome)
+        if current.kind == "draining":  # The job is about done when somebody adds to it.
+            if lots.random() < 0.2:
+                self._saw(f"append: {steps.append(current.job)}")
+            else:
+                self._saw(f"finish: {steps.finish(current.job)}")
+            return
         match lots.randrange(5):
             case 0 | 1:
                 for contact in steps.claim(current.job, lots.randint(1, 2)):
                     self._saw("contact claimed")
+                    time.sleep(steps.call_seconds)
                     self._settle(steps, current.job, contact, lots.choice((*RETRYABLE, *FINAL)))
             case 2:
                 if current.kind != "draining" or lots.random() < 0.5:
@@ -439,8 +480,8 @@ class Stress:
 
     def _wait_a_little(self, current: Round, lots: random.Random) -> None:
         # The cancels arrive at any moment of a round, whatever the machine's pace; where a start
-        # is raced, they arrive early, with the starts.
-        part = 0.2 if current.kind == "scheduled" else 1
+        # or a finish is raced, they arrive early, with those.
+        part = {"scheduled": 0.2, "draining": 0.6, "running": 1}[current.kind]
         time.sleep(lots.uniform(0, part * self._pace_seconds))
 
     def _settle(self, steps: Steps, job: str, contact: str, outcome: str) -> None:
@@ -473,7 +514,7 @@ class Stress:
             self._found.seen[what] += 1
 
     def _deadlocks(self) -> int:
-        time.sleep(1.1)  # A backend tells its numbers once a second at most, or when it ends.
+        time.sleep(0.2)  # A backend tells its numbers when it ends, which may take a moment.
         self._connection.execute("SELECT pg_stat_clear_snapshot()")
         ((count,),) = self._connection.execute(
             "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
