@@ -485,8 +485,8 @@ def test_what_the_user_may_not_do_is_named(
         ),
         (
             "the user that connects may not UPDATE operation_id, previous_status, "
-            "contacts_cancelled, actor, reason, cancelled_at, deferred_id, removal, "
-            "is_announced, taken_at of batch_cancellations: GRANT UPDATE ON batch_cancellations to it"
+            "contacts_cancelled, actor, reason, cancelled_at, deferred_id, removal, is_announced, "
+            "taken_at of batch_cancellations: GRANT UPDATE ON batch_cancellations to it"
         ),
     ]
 
