@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import assert_type
 
 import psycopg
 import redis
@@ -50,9 +50,14 @@ from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.domain.model import CancellationRecord, Job
 from batch_cancel.ports import (
+    AsyncCheckable,
+    AsyncInspectableScheduler,
     AsyncScheduler,
     AsyncUnitOfWork,
+    Checkable,
     ContactRepository,
+    InspectableScheduler,
+    InspectionRepository,
     JobRepository,
     Outbox,
     Repositories,
@@ -87,6 +92,26 @@ postgres: UnitOfWork = PostgresUnitOfWork(
 async_postgres: AsyncUnitOfWork = AsyncPostgresUnitOfWork(
     lambda: psycopg.AsyncConnection.connect(DSN)
 )
+
+
+inspectable: list[InspectableScheduler] = [
+    MemoryScheduler(),
+    SqliteScheduler("jobs.db"),
+    RedisScheduler(redis.Redis()),
+]
+async_inspectable: list[AsyncInspectableScheduler] = [
+    AsyncMemoryScheduler(),
+    AsyncRedisScheduler(redis.asyncio.Redis()),
+]
+checkable: list[Checkable] = [
+    PostgresUnitOfWork(lambda: psycopg.connect(DSN)),
+    SqliteStore("jobs.db"),
+    RedisScheduler(redis.Redis()),
+]
+async_checkable: list[AsyncCheckable] = [
+    AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(DSN)),
+    AsyncRedisScheduler(redis.asyncio.Redis()),
+]
 
 
 def postgres_on_connections_of_any_kind(
@@ -172,6 +197,7 @@ class GeneratingStore:
 adopters_jobs: JobRepository = Jobs()
 adopters_contacts: ContactRepository = Contacts()
 adopters_outbox: Outbox | None = Transaction.outbox
+adopters_inspection: InspectionRepository | None = Transaction.inspection
 adopters_transaction: Repositories = Transaction()
 adopters_store: UnitOfWork = Store()
 adopters_generating_store: UnitOfWork = GeneratingStore()
@@ -212,5 +238,5 @@ def any_is_not_needed(repositories: Repositories) -> None:
     """Name the types of what a port gives."""
     assert_type(repositories.jobs.lock(JobKey("job")), Job | None)
     assert_type(repositories.contacts.cancel(JobKey("job"), frozenset[ContactStatus]()), int)
-    anything: Any = repositories.outbox
-    assert anything is None
+    assert_type(repositories.outbox, Outbox | None)
+    assert_type(repositories.inspection, InspectionRepository | None)
