@@ -60,9 +60,7 @@ class _Waits:
         error: BaseException | None = None
         for number in itertools.count():
             try:
-                awaited = (
-                    self._inner.send(None) if error is None else self._inner.throw(error)
-                )
+                awaited = self._inner.send(None) if error is None else self._inner.throw(error)
             except StopIteration as end:
                 return end.value
             if number == self._number:
@@ -71,7 +69,7 @@ class _Waits:
             error = None
             try:
                 yield awaited
-            except BaseException as thrown:
+            except BaseException as thrown:  # noqa: BLE001  # The coroutine is to see it.
                 error = thrown
         raise AssertionError
 
@@ -158,5 +156,7 @@ def campaign(
             if complaints is None:
                 break
             kind = f"{scenario.verb.value} called off {moment.value}"
-            what = f"{stage.store}+{stage.scheduler}: {scenario.name}, wait {number} {moment.value}"
+            what = (
+                f"{stage.store}+{stage.scheduler}: {scenario.name}, wait {number} {moment.value}"
+            )
             tally.add(GROUP, kind, stage.store, complaints, what)

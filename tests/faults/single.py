@@ -156,11 +156,7 @@ def campaign(
         every: run every so many-th case only; the kinds and the calls are mixed all the same.
         only_roots: run the cases of these root ports only, and what comes after their calls.
     """
-    chosen = (
-        case
-        for case in cases(stage)
-        if only_roots is None or case.point.root in only_roots
-    )
+    chosen = (case for case in cases(stage) if only_roots is None or case.point.root in only_roots)
     for number, case in enumerate(list(chosen)):
         if not is_in_sample(number, every):
             continue

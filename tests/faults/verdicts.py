@@ -68,9 +68,7 @@ def phase_of(plan: Plan) -> Phase:
     return Phase.COMMIT if plan.struck.is_exit else Phase.BEFORE
 
 
-def expected(
-    scenario: Scenario, plan: Plan, *, is_repeatable: bool, is_async: bool
-) -> Expected:
+def expected(scenario: Scenario, plan: Plan, *, is_repeatable: bool, is_async: bool) -> Expected:
     """
     Tell what must come of the fault that the plan has struck with.
 
@@ -95,7 +93,7 @@ def expected(
     if isinstance(kind.effect, Answer):
         answer = _of_garbage(scenario, point, kind)
         return Expected(frozenset({answer}), _cancels(answer))
-    return _of_a_store_s_fault(scenario, point, kind, is_done, is_repeatable=is_repeatable)
+    return _of_a_store_s_fault(scenario, point, kind, is_done=is_done, is_repeatable=is_repeatable)
 
 
 def _cancels(answer: str) -> bool:
@@ -125,7 +123,7 @@ def _of_garbage(scenario: Scenario, point: Point, kind: FaultKind) -> str:
 
 
 def _of_a_store_s_fault(
-    scenario: Scenario, point: Point, kind: FaultKind, is_done: bool, *, is_repeatable: bool
+    scenario: Scenario, point: Point, kind: FaultKind, *, is_done: bool, is_repeatable: bool
 ) -> Expected:
     error = None if isinstance(kind.effect, Hang | Answer) else kind.effect.make()
     if isinstance(error, StoreFailed):
@@ -299,9 +297,7 @@ def fault_complaints(
     scenario: Scenario, plan: Plan, stage: Stage, answer: object, state: str
 ) -> list[str]:
     """Say what is wrong with the answer to this very fault."""
-    ours = expected(
-        scenario, plan, is_repeatable=stage.is_repeatable, is_async=stage.is_async
-    )
+    ours = expected(scenario, plan, is_repeatable=stage.is_repeatable, is_async=stage.is_async)
     wrong = _unless(
         described(answer) in ours.answers,
         f"answered {described(answer)!r} instead of {' or '.join(sorted(ours.answers))!r}",
@@ -313,8 +309,6 @@ def fault_complaints(
     )
     must_be = FULLY_CANCELLED if is_cancelled else NOTHING_CHANGED
     return wrong + _is(state, must_be, "left")
-
-
 
 
 def _unless(is_right: bool, complaint: str) -> list[str]:  # noqa: FBT001
