@@ -324,10 +324,10 @@ class PostgresServer(_Server):
         replayed = sql.SQL("SELECT pg_last_wal_replay_lsn() >= {}::pg_lsn").format(written)
         wait_until(lambda: bool(self.query(replayed)), f"replica has replayed {written}")
 
-    def stop(self) -> None:
-        """Stop it at once but in good order, whoever is connected ("fast shutdown")."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it at once but in good order, whoever is connected ("fast"); SIGQUIT: in none."""
         self._disconnect()
-        self.process.stop(signal.SIGINT)
+        self.process.stop(how)
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Return the connection that is kept for `query`: connecting takes longer than asking."""
