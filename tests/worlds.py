@@ -8,10 +8,9 @@ kind is driven through one event loop of the world's own, so that its clients li
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -25,13 +24,30 @@ import redis.asyncio
 
 from batch_cancel import (
     CancelResult,
+    Drift,
     JobKey,
+    append_contacts,
+    append_contacts_async,
     cancel_job,
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
+    inspect,
+    inspect_async,
+    reconcile,
+    reconcile_async,
     remove_deferred,
     remove_deferred_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+    still_running,
+    still_running_async,
 )
 from batch_cancel.adapters.memory import (
     AsyncMemoryScheduler,
@@ -44,7 +60,7 @@ from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     import pytest
@@ -53,16 +69,18 @@ if TYPE_CHECKING:
     from batch_cancel.domain.model import CancellationRecord
 
 LATER = timedelta(hours=1)
+PATIENCE = timedelta(seconds=10)
+"""A budget of Redis that a loaded machine keeps: these tests are of answers, not of delays."""
 
 STORES = ("memory", "memory-async", "sqlite", "postgres", "postgres-async")
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
 
 
-def pairs() -> list[tuple[str, str]]:
-    """Name every world: a store, and a scheduler of its own kind."""
+def pairs(schedulers: Sequence[str] = SCHEDULERS) -> list[tuple[str, str]]:
+    """Name every world: a store, and a scheduler of its own kind, one of `schedulers`."""
     return [
         (store, scheduler)
-        for store, scheduler in itertools.product(STORES, SCHEDULERS)
+        for store, scheduler in itertools.product(STORES, schedulers)
         if not (store.endswith("-async") and scheduler == "sqlite")  # SQLite has no asyncio half.
     ]
 
@@ -112,6 +130,13 @@ class Store(Protocol):
 
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
+        ...
+
+    def contact_ids(self) -> Mapping[str, str]:
+        """Give the id of a contact for its label, where the store makes ids of its own."""
+
+    def columns(self, label: str) -> dict[str, object]:
+        """Give the values by column of a new contact."""
 
 
 class MemoryTables:
@@ -147,6 +172,14 @@ class MemoryTables:
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
         return {key: self._row(key) for key in self._keys}
+
+    def contact_ids(self) -> Mapping[str, str]:
+        """Give the id of a contact for its label, where the store makes ids of its own."""
+        return {}
+
+    def columns(self, label: str) -> dict[str, object]:
+        """Give the values by column of a new contact."""
+        return {"id": label}
 
     def _row(self, key: JobKey) -> JobRow:
         job = self.uow.job(key.batch_job_id, key.organization_id)
@@ -244,6 +277,15 @@ class PostgresTables:
             )
             for job_id, organization_id, status, deferred_id, *touched_at in jobs
         }
+
+    def contact_ids(self) -> Mapping[str, str]:
+        """Give the id of a contact for its label, where the store makes ids of its own."""
+        rows = self.connection.execute("SELECT label, id::text FROM batch_contacts")
+        return dict(rows.fetchall())
+
+    def columns(self, label: str) -> dict[str, object]:
+        """Give the values by column of a new contact."""
+        return {"label": label}
 
 
 def create_reference_tables(connection: psycopg.Connection[Any]) -> None:
@@ -366,13 +408,89 @@ class World:
         )
         return answer
 
+    def reconcile(self, *, scheduler: Any = None, **options: Any) -> list[CancelResult]:
+        """Finish what cancellations owe, at once unless a lease is given."""
+        answers: list[CancelResult] = self._run(
+            reconcile_async if self.runner else reconcile,
+            scheduler=scheduler or self.scheduler,
+            **{"uow": self.store.uow, "lease": timedelta(0), **options},
+        )
+        return answers
+
+    def inspect(self, **options: Any) -> Drift:
+        """Compare the store with the scheduler."""
+        drift: Drift = self._run(
+            inspect_async if self.runner else inspect,
+            **{"uow": self.store.uow, "scheduler": self.scheduler, **options},
+        )
+        return drift
+
+    def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:
+        """Give an on_cancelled hook of this world's kind that does what is given."""
+
+        async def behave_async(result: CancelResult) -> Any:
+            return behave(result)
+
+        return behave_async if self.runner else behave
+
+    def start(self, job_id: str, **options: Any) -> bool:
+        """Start a job, as a worker."""
+        answer: bool = self._work(start_job, start_job_async, job_id, **options)
+        return answer
+
+    def claim(self, job_id: str, limit: int = 100, **options: Any) -> list[str]:
+        """Claim contacts, as a worker; give their labels in the order of the alphabet."""
+        ids = self._work(claim_contacts, claim_contacts_async, job_id, limit=limit, **options)
+        labels = {contact_id: label for label, contact_id in self.store.contact_ids().items()}
+        return sorted(labels.get(contact_id, contact_id) for contact_id in ids)
+
+    def settle(self, job_id: str, label: str, outcome: str, **options: Any) -> str | None:
+        """End a call, as a worker."""
+        contact_id = self.store.contact_ids().get(label, label)
+        answer: str | None = self._work(
+            settle_contact, settle_contact_async, job_id, contact_id, outcome, **options
+        )
+        return answer
+
+    def append(
+        self, job_id: str, *labels: str, next_attempt_at: datetime | None = None, **options: Any
+    ) -> int:
+        """Add contacts to a job."""
+        contacts = [
+            {**self.store.columns(label), "next_attempt_at": next_attempt_at} for label in labels
+        ]
+        answer: int = self._work(
+            append_contacts, append_contacts_async, job_id, contacts, **options
+        )
+        return answer
+
+    def finish(self, job_id: str, **options: Any) -> bool:
+        """Complete a job, as a worker."""
+        answer: bool = self._work(finish_job, finish_job_async, job_id, **options)
+        return answer
+
+    def still_running(self, job_id: str, **options: Any) -> bool:
+        """Look once more before dialling, as a worker."""
+        answer: bool = self._work(still_running, still_running_async, job_id, **options)
+        return answer
+
+    def _work(
+        self,
+        call: Callable[..., Any],
+        call_async: Callable[..., Any],
+        *arguments: Any,
+        **more: Any,
+    ) -> Any:
+        chosen = call_async if self.runner else call
+        return self._run(chosen, *arguments, **{"uow": self.store.uow, **more})
+
     def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
         """Give a scheduler of this world's kind whose `cancel` does what is given."""
         return _AsyncScripted(behave) if self.runner else _Scripted(behave)
 
     def _run(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         answer = call(*arguments, **options)
-        if self.runner and inspect.isawaitable(answer):
+        if self.runner and isinstance(answer, Awaitable):
             return self.runner.run(_awaited(answer))
         return answer
 
@@ -398,7 +516,7 @@ async def _awaited(answer: Awaitable[Any]) -> Any:
 
 
 @contextmanager
-def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Iterator[World]:
+def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Generator[World]:
     """Open the world of this name; `request` lends the servers it needs."""
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner()) if store.endswith("-async") else None
@@ -441,14 +559,18 @@ def _scheduler(
     if runner is None:
         client = blocking.from_url(url)
         stack.callback(client.close)
-        return lambda: RedisScheduler(client, namespace=f"{prefix}-{next(number)}")
+        return lambda: RedisScheduler(
+            client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+        )
 
     async def connect() -> Any:
         return waiting.from_url(url)
 
     async_client = runner.run(connect())
     stack.callback(lambda: runner.run(async_client.aclose()))
-    return lambda: AsyncRedisScheduler(async_client, namespace=f"{prefix}-{next(number)}")
+    return lambda: AsyncRedisScheduler(
+        async_client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+    )
 
 
 def _redis(name: str, request: pytest.FixtureRequest) -> tuple[str, Any, Any]:

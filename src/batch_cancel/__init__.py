@@ -1,6 +1,7 @@
 """Cancel a batch-calling job for ever: no new call starts, nothing is lost, it can be proved."""
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.drift import Drift
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
     BatchCancelError,
@@ -15,8 +16,23 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows,
     cancel_rows_async,
 )
+from batch_cancel.use_cases.inspect import inspect, inspect_async
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
 from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
+from batch_cancel.use_cases.work import (
+    append_contacts,
+    append_contacts_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+    still_running,
+    still_running_async,
+)
 
 __all__ = [
     "AlreadyTerminal",
@@ -25,17 +41,32 @@ __all__ = [
     "CancelResult",
     "Cancellation",
     "ContactStatus",
+    "Drift",
     "JobKey",
     "JobNotFound",
     "JobStatus",
     "Removal",
     "UnknownJobStatus",
+    "append_contacts",
+    "append_contacts_async",
     "cancel_job",
     "cancel_job_async",
     "cancel_rows",
     "cancel_rows_async",
+    "claim_contacts",
+    "claim_contacts_async",
+    "finish_job",
+    "finish_job_async",
+    "inspect",
+    "inspect_async",
     "reconcile",
     "reconcile_async",
     "remove_deferred",
     "remove_deferred_async",
+    "settle_contact",
+    "settle_contact_async",
+    "start_job",
+    "start_job_async",
+    "still_running",
+    "still_running_async",
 ]

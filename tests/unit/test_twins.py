@@ -55,6 +55,9 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ("adapters/memory.py", "AsyncMemoryStore"): (
         Differs("Tasks take turns.", "Threads take turns.", "Each is for one kind of caller."),
     ),
+    ("use_cases/work.py", "_attempted_async"): (
+        Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
+    ),
     ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"): (
         Differs(
             "psycopg.Connection.connect(dsn)",
@@ -66,6 +69,7 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
             "",
             "and its asyncio `connect` gives a connection only when awaited.",
         ),
+        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
 }
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
@@ -86,6 +90,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 """Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
+    ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }
 """Coroutines that have no blocking half, and why."""
@@ -194,12 +199,13 @@ def source_of(node: ast.AST, transformer: ast.NodeTransformer) -> str:
 
 
 def shape(source: str) -> list[str]:
-    """Give what a caller of some source can call: the public names and their parameters."""
+    """Give what a caller can call: the function, or the public methods, with parameters."""
+    [node] = ast.parse(source).body
+    methods = node.body if isinstance(node, ast.ClassDef) else [node]
     return sorted(
-        f"{node.name}({', '.join(it.arg for it in every_parameter(node))})"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef)
-        and (node.name.startswith("__") or not node.name.startswith("_"))
+        f"{it.name}({', '.join(parameter.arg for parameter in every_parameter(it))})"
+        for it in methods
+        if isinstance(it, ast.FunctionDef) and (it is node or not re.match("_[^_]", it.name))
     )
 
 
@@ -257,13 +263,16 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
     [
         ("ports.py", "AsyncJobRepository"),
         ("ports.py", "AsyncContactRepository"),
-        ("ports.py", "AsyncRemovalRepository"),
+        ("ports.py", "AsyncOutbox"),
+        ("ports.py", "AsyncWorkRepository"),
         ("ports.py", "AsyncRepositories"),
         ("ports.py", "AsyncUnitOfWork"),
         ("ports.py", "AsyncScheduler"),
         ("use_cases/cancel.py", "cancel_job_async"),
         ("use_cases/cancel.py", "cancel_rows_async"),
-        ("use_cases/cancel.py", "remove_deferred_async"),
+        ("use_cases/removal.py", "remove_deferred_async"),
+        ("use_cases/work.py", "claim_contacts_async"),
+        ("use_cases/work.py", "settle_contact_async"),
         ("adapters/memory.py", "AsyncMemoryStore"),
         ("adapters/memory.py", "AsyncMemoryScheduler"),
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),

@@ -9,6 +9,8 @@ Rule 2: when the answer to a commit was lost, the cancellation may have happened
         more.
 Rule 3: what may have happened is never reported as "nothing was changed", and is never refused as
         "already cancelled".
+Rule 4: a worker's step is not an operation with a name: it is tried again only if it is known not
+        to have happened.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ from typing import Final
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation
-from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed, Fault
+from batch_cancel.domain.errors import (
+    AlreadyTerminal,
+    BatchCancelError,
+    CancelFailed,
+    Fault,
+    StoreFailed,
+)
 from batch_cancel.domain.model import JobStatus
 
 ATTEMPTS_MAX: Final = {
@@ -79,3 +87,14 @@ class Attempts:
             return refusal
         reason = "the job is cancelled, but the store keeps no record of who did it"
         return CancelFailed(refusal.key, reason, "unknown", Fault.INTERRUPTED)
+
+
+def may_step_again(failure: StoreFailed, made: int) -> bool:
+    """
+    Tell whether a worker's step that failed is worth another attempt.
+
+    Arguments:
+        failure: how the last attempt failed.
+        made: how many attempts were made.
+    """
+    return failure.outcome == "unchanged" and made < ATTEMPTS_MAX[failure.fault]

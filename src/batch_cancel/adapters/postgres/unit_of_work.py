@@ -20,7 +20,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from contextlib import (
     AbstractAsyncContextManager,
@@ -29,6 +37,7 @@ from contextlib import (
     contextmanager,
 )
 from datetime import UTC, timedelta
+from itertools import groupby
 from typing import Any, Final
 
 import attrs
@@ -37,10 +46,18 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
+from batch_cancel.adapters.postgres.checks import (
+    AsyncCatalog,
+    Catalog,
+    problems,
+    problems_async,
+)
 from batch_cancel.adapters.postgres.faults import lost, translated
 from batch_cancel.adapters.postgres.hangs import cut_after
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
+from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
+from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -98,6 +115,7 @@ def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
 def _recorded(record: CancellationRecord) -> _Parameters:
     return {
         **_named(record.key),
+        "record_batch_job_id": record.key.batch_job_id,
         "record_organization_id": record.key.organization_id or "",
         "operation_id": record.operation_id,
         "previous_status": record.previous_status.value,
@@ -116,12 +134,34 @@ def _owing(row: _Row) -> CancellationRecord:
     return _cancellation(tuple(rest), JobKey(job_id, organization_id or None))
 
 
+def _inventory(rows: list[_Row]) -> Inventory:
+    return Inventory(
+        removals_pending=tuple(
+            _owing((job_id, organization_id, *record))
+            for kind, job_id, organization_id, _, *record in rows
+            if kind == "removal"
+        ),
+        scheduled=tuple(
+            DeferredStart(JobKey(job_id, organization_id), deferred_id)
+            for kind, job_id, organization_id, *_, deferred_id, _, _ in rows
+            if kind == "scheduled"
+        ),
+        cancelled=tuple(
+            CancelledJob(JobKey(job_id, organization_id), deferred_id, contacts_open)
+            for kind, job_id, organization_id, contacts_open, *_, deferred_id, _, _ in rows
+            if kind == "cancelled"
+        ),
+    )
+
+
 @attrs.frozen
 class _Statements:
     connection: psycopg.Connection[Any]
     queries: Queries
 
-    def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.Cursor[_Row]:
+    def execute(
+        self, query: sql.SQL, parameters: _Parameters | list[object]
+    ) -> psycopg.Cursor[_Row]:
         cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
         return cursor.execute(query, parameters, prepare=False)
 
@@ -131,7 +171,9 @@ class _AsyncStatements:
     connection: psycopg.AsyncConnection[Any]
     queries: Queries
 
-    async def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.AsyncCursor[_Row]:
+    async def execute(
+        self, query: sql.SQL, parameters: _Parameters | list[object]
+    ) -> psycopg.AsyncCursor[_Row]:
         cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
         return await cursor.execute(query, parameters, prepare=False)
 
@@ -195,7 +237,11 @@ class _Outbox(_Statements):
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in cursor.fetchall()]
 
@@ -207,9 +253,163 @@ class _AsyncOutbox(_AsyncStatements):
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = await self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in await cursor.fetchall()]
+
+
+class _Inspection(_Statements):
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = self.execute(statement, {"limit": limit})
+        return _inventory(cursor.fetchall())
+
+
+_PARAMETERS_MAX: Final = 60_000
+"""The most values in one statement; the wire format counts them in 16 bits."""
+
+
+def _settled(key: JobKey, contact_id: str, settlement: Settlement) -> _Parameters:
+    return {**_named(key), "contact_id": contact_id, "retry_at": settlement.retry_at}
+
+
+def _inserts(
+    queries: Queries, key: JobKey, contacts: Sequence[Mapping[str, object]]
+) -> Iterator[tuple[sql.SQL, list[object]]]:
+    """Give as few statements as add these contacts, in their order, each with its values."""
+    for columns, group in groupby(contacts, key=tuple):
+        rows = list(group)
+        rows_max = _PARAMETERS_MAX // (1 + len(columns))
+        for start in range(0, len(rows), rows_max):
+            some = rows[start : start + rows_max]
+            values = [
+                value
+                for row in some
+                for value in (key.batch_job_id, *(row[column] for column in columns))
+            ]
+            yield queries.append_contacts(columns, len(some)), values
+
+
+@contextmanager
+def _unknown_ids(key: JobKey) -> Generator[None]:
+    """Take an id that no column can hold for that of a job that is not there."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise JobNotFound(key) from error
+    except psycopg.DataError as error:
+        # No uuid, no number: a value's fault. A fault with a place in the statement's text is that
+        # of a constant in it: a status that is missing from the adopter's enum.
+        if error.diag.statement_position is not None:
+            raise
+        raise JobNotFound(key) from error
+
+
+@contextmanager
+def _contacts_refused() -> Generator[None]:
+    """Say what kind of fault it is, and not the value: it may be a phone number."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:
+        reason = f"Postgres refused a contact to be added ({type(error).__name__})"
+        raise StoreFailed(reason) from error
+
+
+class _Work(_Statements):
+    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        with _unknown_ids(key):
+            cursor = self.execute(self.queries.start_job(frozenset(statuses)), _named(key))
+        return cursor.rowcount == 1
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        statement = self.queries.claim_contacts(frozenset(statuses))
+        with _unknown_ids(key):
+            cursor = self.execute(statement, {**_named(key), "limit": limit})
+        return [contact_id for (contact_id,) in cursor.fetchall()]
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        statement = self.queries.settle_contact(settlement.status)
+        with _unknown_ids(key):
+            cursor = self.execute(statement, _settled(key, contact_id, settlement))
+        return cursor.rowcount == 1
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        added = 0
+        for statement, values in _inserts(self.queries, job.key, contacts):
+            with _contacts_refused():
+                cursor = self.execute(statement, values)
+            added += cursor.rowcount
+        return added
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        lock, finish = self.queries.finish_job(frozenset(unfinished))
+        with _unknown_ids(key):
+            cursor = self.execute(lock, _named(key))
+        if not cursor.rowcount:
+            return False
+        cursor = self.execute(finish, _named(key))
+        return cursor.rowcount == 1
+
+    def status(self, key: JobKey) -> str | None:
+        with _unknown_ids(key):
+            cursor = self.execute(self.queries.read_status, _named(key))
+        row = cursor.fetchone()
+        return None if row is None else row[0]
+
+
+class _AsyncWork(_AsyncStatements):
+    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        with _unknown_ids(key):
+            cursor = await self.execute(self.queries.start_job(frozenset(statuses)), _named(key))
+        return cursor.rowcount == 1
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+    ) -> list[str]:
+        statement = self.queries.claim_contacts(frozenset(statuses))
+        with _unknown_ids(key):
+            cursor = await self.execute(statement, {**_named(key), "limit": limit})
+        return [contact_id for (contact_id,) in await cursor.fetchall()]
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        statement = self.queries.settle_contact(settlement.status)
+        with _unknown_ids(key):
+            cursor = await self.execute(statement, _settled(key, contact_id, settlement))
+        return cursor.rowcount == 1
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        added = 0
+        for statement, values in _inserts(self.queries, job.key, contacts):
+            with _contacts_refused():
+                cursor = await self.execute(statement, values)
+            added += cursor.rowcount
+        return added
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        lock, finish = self.queries.finish_job(frozenset(unfinished))
+        with _unknown_ids(key):
+            cursor = await self.execute(lock, _named(key))
+        if not cursor.rowcount:
+            return False
+        cursor = await self.execute(finish, _named(key))
+        return cursor.rowcount == 1
+
+    async def status(self, key: JobKey) -> str | None:
+        with _unknown_ids(key):
+            cursor = await self.execute(self.queries.read_status, _named(key))
+        row = await cursor.fetchone()
+        return None if row is None else row[0]
+
+
+class _AsyncInspection(_AsyncStatements):
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = await self.execute(statement, {"limit": limit})
+        return _inventory(await cursor.fetchall())
 
 
 class PostgresRepositories:
@@ -220,6 +420,8 @@ class PostgresRepositories:
         self.jobs = _Jobs(connection, queries)
         self.contacts = _Contacts(connection, queries)
         self.outbox = _Outbox(connection, queries)
+        self.inspection = _Inspection(connection, queries)
+        self.work = _Work(connection, queries)
 
 
 class AsyncPostgresRepositories:
@@ -230,6 +432,8 @@ class AsyncPostgresRepositories:
         self.jobs = _AsyncJobs(connection, queries)
         self.contacts = _AsyncContacts(connection, queries)
         self.outbox = _AsyncOutbox(connection, queries)
+        self.inspection = _AsyncInspection(connection, queries)
+        self.work = _AsyncWork(connection, queries)
 
 
 class PostgresUnitOfWork:
@@ -277,6 +481,19 @@ class PostgresUnitOfWork:
                         progress.phase = "committing"
                     _check_committed(connection)
                     progress.phase = "committed"
+
+    def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this database; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        try:
+            with self.begin() as repositories:
+                return problems(self._schema, Catalog(repositories.jobs.connection))
+        except StoreFailed as error:
+            return [error.reason]
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -334,6 +551,21 @@ class AsyncPostgresUnitOfWork:
                     _check_committed(connection)
                     progress.phase = "committed"
 
+    async def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this database; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        try:
+            async with self.begin() as repositories:
+                return await problems_async(
+                    self._schema, AsyncCatalog(repositories.jobs.connection)
+                )
+        except StoreFailed as error:
+            return [error.reason]
+
     async def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
         await asyncio.sleep(_pause_seconds(attempts))
@@ -348,8 +580,10 @@ class _Joined:
     def begin(self) -> Generator[PostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                psycopg.Cursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
+            cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(cursor.fetchone())
             with self.connection.transaction():
                 yield PostgresRepositories(self.connection, self.schema)
 
@@ -363,8 +597,10 @@ class _AsyncJoined:
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                await psycopg.AsyncCursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
+            await cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(await cursor.fetchone())
             async with self.connection.transaction():
                 yield AsyncPostgresRepositories(self.connection, self.schema)
 
@@ -387,7 +623,8 @@ def joining(
     cancelled.
 
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _Joined(connection, schema)
 
@@ -410,7 +647,8 @@ def joining_async(
     cancelled.
 
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _AsyncJoined(connection, schema)
 
@@ -440,28 +678,37 @@ def _check_committed(connection: _AnyConnection) -> None:
         raise psycopg.OperationalError(msg)
 
 
-def _must_begin(connection: _AnyConnection) -> bool:
+def _check_transaction(connection: _AnyConnection) -> None:
     """
-    Tell whether the caller's transaction is still to be begun, by any statement.
+    Refuse a connection that is in no transaction, and will begin none with its next statement.
 
-    Were the savepoint the first statement, it would be a transaction of its own and commit.
+    That statement is ours: were the savepoint the first, it would be a transaction of its own.
     """
-    if connection.info.transaction_status != TransactionStatus.IDLE:
-        return False
-    if connection.autocommit:
+    if connection.info.transaction_status == TransactionStatus.IDLE and connection.autocommit:
         msg = (
             "joining() needs a connection with an open transaction, and this one commits by "
             "itself: open one, or use PostgresUnitOfWork"
         )
         raise StoreFailed(msg)
-    return True
+
+
+def _check_isolation(row: _Row | None) -> None:
+    """Refuse a transaction that would not see the contacts that came in during a wait."""
+    if row not in {("read committed",), ("read uncommitted",)}:
+        level = row[0] if row else None
+        msg = (
+            f"joining() needs a READ COMMITTED transaction, and this one is {shown(level)}: it "
+            "would leave contacts behind that came in while it waited for the job"
+        )
+        raise StoreFailed(msg)
 
 
 def _check_marked(job: Job, rows_changed: int) -> None:
     if rows_changed != 1:
         msg = (
             f"marking the locked job changed {rows_changed} rows instead of 1: a trigger or a "
-            f"policy is in the way, or {job.key.organization_id!r} has several jobs of this id"
+            f"policy is in the way, or organization {shown(job.key.organization_id)} has several "
+            "jobs of this id"
         )
         raise StoreFailed(msg)
 
@@ -489,7 +736,9 @@ def _terms(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
         "SELECT set_config('synchronous_commit', 'on', true) "
         "WHERE current_setting('synchronous_commit') = 'off'"
     )
-    # One string without parameters: one round trip.
+    # Read committed whatever the connection's default: under a higher level the statements after
+    # the wait for the job's lock would see the contacts from before it, and leave those that came
+    # in meanwhile. One string without parameters: one round trip.
     return trusted(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {timeouts}; {durably}")
 
 

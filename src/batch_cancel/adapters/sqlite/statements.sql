@@ -5,6 +5,13 @@
 -- True once schema.sql was carried out; its last object counts, since it is one transaction.
 SELECT count(*) FROM sqlite_master WHERE name = 'batch_deferred_starts_by_time';
 
+-- name: look_at_columns
+-- Only looks.
+SELECT t.name, c.name
+FROM sqlite_master AS t
+JOIN pragma_table_info(t.name) AS c
+WHERE t.type = 'table';
+
 -- name: take_write_lock
 -- Must wait for the write lock and change nothing: a SELECT would take a read lock only, and
 -- then see what was committed before the wait.
@@ -49,6 +56,50 @@ WHERE
     job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
     AND status IN (:statuses);
 
+-- name: start_job
+-- Must set a job running in the statuses that it is given alone.
+UPDATE batch_jobs SET status = ?, updated_at = ?
+WHERE id = ? AND organization_id IS ? AND status IN (:statuses);
+
+-- name: read_due_contacts
+-- Must give contacts of a running job only, those without a time first. A contact is named by its
+-- job's number and its own id.
+SELECT contact.job_number, contact.id
+FROM batch_contacts AS contact
+JOIN batch_jobs AS job ON job.number = contact.job_number
+WHERE
+    job.id = ? AND job.organization_id IS ? AND job.status = ?
+    AND (contact.next_attempt_at IS NULL OR contact.next_attempt_at <= ?)
+    AND contact.status IN (:statuses)
+ORDER BY contact.next_attempt_at, contact.id LIMIT ?;
+
+-- name: mark_contact
+UPDATE batch_contacts SET status = ?, updated_at = ? WHERE job_number = ? AND id = ?;
+
+-- name: settle_contact
+-- Must leave alone a contact that has no live call.
+UPDATE batch_contacts SET status = ?, next_attempt_at = ?, updated_at = ?
+WHERE
+    job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
+    AND id = ? AND status = ?;
+
+-- name: append_contact
+-- Must fail where the job has a contact of this id: an ended one would be dialled again.
+INSERT INTO batch_contacts (job_number, id, status, next_attempt_at, updated_at)
+SELECT number, ?, ?, ?, ? FROM batch_jobs WHERE id = ? AND organization_id IS ?;
+
+-- name: finish_job
+-- Must not complete a job while a contact is in one of the statuses that it is given.
+UPDATE batch_jobs SET status = ?, updated_at = ?
+WHERE
+    id = ? AND organization_id IS ? AND status = ?
+    AND NOT EXISTS (
+        SELECT 1 FROM batch_contacts WHERE job_number = batch_jobs.number AND status IN (:statuses)
+    );
+
+-- name: read_status
+SELECT status FROM batch_jobs WHERE id = ? AND organization_id IS ?;
+
 -- name: settle_cancellation
 -- Only for the operation that owes it, and never backwards: what is settled stays as it is.
 UPDATE batch_cancellations
@@ -68,6 +119,31 @@ ORDER BY taken_at LIMIT ?;
 
 -- name: take_cancellation
 UPDATE batch_cancellations SET taken_at = ? WHERE batch_job_id = ? AND organization_id IS ?;
+
+-- name: look_at_removals
+-- The oldest first.
+SELECT
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM batch_cancellations WHERE removal = 'pending' ORDER BY cancelled_at LIMIT ?;
+
+-- name: look_at_scheduled
+-- The longest untouched first.
+SELECT id, organization_id, scheduled_job_id FROM batch_jobs
+WHERE status = ? ORDER BY updated_at, number LIMIT ?;
+
+-- name: look_at_cancelled
+-- The last changed first; only their contacts are read.
+SELECT
+    job.id,
+    job.organization_id,
+    job.scheduled_job_id,
+    (
+        SELECT count(*) FROM batch_contacts AS contact
+        WHERE contact.job_number = job.number AND contact.status IN (:statuses)
+    )
+FROM batch_jobs AS job
+WHERE job.status = ? ORDER BY job.updated_at DESC, job.number DESC LIMIT ?;
 
 -- name: add_job
 INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id, created_at, updated_at)
@@ -103,3 +179,8 @@ FROM batch_deferred_starts WHERE at <= ? ORDER BY at LIMIT ?;
 -- name: look_at_waiting
 -- Only looks.
 SELECT deferred_id FROM batch_deferred_starts WHERE state = ?;
+
+-- name: look_at_waiting_among
+-- Only looks; all that is asked for comes in one parameter, as JSON, however many there are.
+SELECT deferred_id FROM batch_deferred_starts
+WHERE deferred_id IN (SELECT value FROM json_each(?)) AND state = ?;
