@@ -309,14 +309,20 @@ class PostgresServer(_Server):
             self.heal()
             self.query(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def replica(self) -> PostgresServer:
-        """Start a streaming replica; close it before its primary, whose programs it runs."""
+    def replica(self, through: int | None = None) -> PostgresServer:
+        """
+        Start a streaming replica; close it before its primary, whose programs it runs.
+
+        Arguments:
+            through: the port of a proxy in front of this server; None for none.
+        """
+        source = self._dsn if through is None else make_conninfo(self._dsn, port=through)
         account = unprivileged()
         with contextlib.ExitStack() as cleanup:
             data = cleanup.enter_context(scratch_folder(account)) / "data"
             backup = self._programs / "pg_basebackup"
             options = ["-R", "-X", "stream", "-c", "fast", "--no-sync"]
-            run_as(account, [backup, "-d", self._dsn, "-D", data, *options], data.parent)
+            run_as(account, [backup, "-d", source, "-D", data, *options], data.parent)
             return self._on(data, self._programs, account, self._settings, cleanup)
 
     def promote(self) -> None:

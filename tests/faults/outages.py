@@ -476,16 +476,17 @@ def seed(dsn: str) -> None:
 
 
 @contextmanager
-def opened(server: PostgresServer, half: str, **options: Any) -> Generator[Theatre]:
-    """Open a theatre in a schema of its own; the server is healed afterwards."""
-    with server.schema() as dsn:
+def opened(server: PostgresServer, half: str, *, in_database: bool = False) -> Generator[Theatre]:
+    """Open a theatre in a schema, or a database, of its own; the server is healed afterwards."""
+    with server.database() if in_database else server.schema() as dsn:
         seed(dsn)
-        with _runner(half) as runner, ExitStack() as stack:
-            yield Theatre(server, dsn, runner, stack=stack, **options)
+        with runner(half) as loop, ExitStack() as stack:
+            yield Theatre(server, dsn, loop, stack=stack)
 
 
 @contextmanager
-def _runner(half: str) -> Generator[asyncio.Runner | None]:
+def runner(half: str) -> Generator[asyncio.Runner | None]:
+    """Lend an event loop to the asyncio half."""
     if half == "blocking":
         yield None
         return

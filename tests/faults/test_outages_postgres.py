@@ -9,19 +9,24 @@ that it is about.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
+import secrets
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import psycopg_pool
 import pytest
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from batch_cancel import AlreadyTerminal
@@ -38,7 +43,10 @@ from tests.faults.outages import (
     Step,
     Theatre,
     opened,
+    runner,
+    seed,
 )
+from tests.pgbouncer import PgBouncer
 from tests.processes import wait_until
 from tests.servers import PostgresServer
 
@@ -186,6 +194,144 @@ def test_a_connection_closed_behind_our_back_does_not_pass_for_committed(
     result = theatre.cancel()
     assert len(connections) == 3
     theatre.check(result)
+
+
+def test_a_commit_that_was_answered_survives_kill_9_of_a_server_that_need_not_wait(
+    burning: Theatre,
+) -> None:
+    """I6: `synchronous_commit = off` is for others; what we answered is on disk."""
+    server = burning.server
+    server.query("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    server.query("SELECT pg_reload_conf()")
+    good = burning.dsn
+    burning.dsn = make_conninfo(good, options=_options(burning, "synchronous_commit=off"))
+    result = burning.cancel()
+    server.kill()
+    server.start()
+    server.query("ALTER SYSTEM RESET wal_writer_delay")
+    server.query("SELECT pg_reload_conf()")
+    burning.check(result)
+
+
+# Failover ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Pair:
+    """A primary, its replica, and the line between them."""
+
+    primary: PostgresServer
+    replica: PostgresServer
+    line: FaultProxy
+
+    def synchronous(self) -> None:
+        """Let each commit wait for the replica."""
+        self.primary.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.primary.query("SELECT pg_reload_conf()")
+        state = sql.SQL("SELECT sync_state FROM pg_stat_replication")
+        wait_until(lambda: self.primary.query(state) == "sync", "the replica is synchronous")
+
+    def fail_over(self) -> None:
+        """Let the primary die with what the replica has not heard of, and the replica succeed."""
+        self.line.stall(TO_CLIENT)
+        self.primary.kill()
+        self.line.refuse()
+        self.replica.promote()
+
+    def theatre(self, stack: ExitStack, half: str) -> Theatre:
+        """Open a theatre on the primary; its connections go to the replica after the failover."""
+        name = f"theatre_{secrets.token_hex(4)}"
+        self.primary.query(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        dsn = make_conninfo(self.primary.dsn(), options=f"-csearch_path={name}")
+        seed(dsn)
+        return Theatre(self.primary, dsn, stack.enter_context(runner(half)))
+
+    def move(self, theatre: Theatre) -> None:
+        """Let the theatre's connections go to the replica."""
+        port = psycopg.conninfo.conninfo_to_dict(self.replica.dsn())["port"]
+        theatre.dsn = make_conninfo(theatre.dsn, port=port)
+        theatre.server = self.replica
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Lend a primary and a replica that streams from it."""
+    with PostgresServer.own(fsync=True) as primary:
+        port = int(str(psycopg.conninfo.conninfo_to_dict(primary.dsn())["port"]))
+        with FaultProxy(port) as line, primary.replica(line.port) as replica:
+            yield Pair(primary, replica, line)
+
+
+def test_a_failover_to_a_synchronous_replica_leaves_all_or_nothing(pair: Pair) -> None:
+    """
+    Row "server shutdown", I6: the primary dies for good with cancels at every step.
+
+    With `synchronous_standby_names` no cancel that was answered is forgotten, and those in
+    progress are carried out on the new primary, whether or not the old one had committed.
+    """
+    over = threading.Event()
+    with ExitStack() as stack:
+        answered = [pair.theatre(stack, half) for half in HALVES]
+        stopped = {
+            (step, half): pair.theatre(stack, half)
+            for step in (Step.BEGIN, Step.LOCKED, Step.CONTACTS, Step.MARKED)
+            for half in HALVES
+        }
+        waiting = [pair.theatre(stack, half) for half in HALVES]
+        pair.synchronous()
+        results = [theatre.cancel() for theatre in answered]
+        at_step = threading.Semaphore(0)
+
+        def move(theatre: Theatre) -> None:
+            assert over.wait(60)
+            pair.move(theatre)
+
+        def wait() -> None:
+            at_step.release()
+            assert over.wait(60)
+
+        for (step, _), theatre in stopped.items():
+            theatre.at(step, wait)
+        for theatre in waiting:
+            theatre.at(Step.MARKED, at_step.release)
+        for theatre in (*stopped.values(), *waiting):
+            theatre.before_retry = functools.partial(move, theatre)
+        pool = stack.enter_context(ThreadPoolExecutor(len(stopped) + len(waiting)))
+        # From now on the primary commits, and nobody else hears of it.
+        pair.line.stall(TO_CLIENT)
+        playing = [pool.submit(theatre.cancel) for theatre in (*stopped.values(), *waiting)]
+        for _ in playing:
+            assert at_step.acquire(timeout=60)
+        commits = sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        wait_until(lambda: pair.primary.query(commits) == 2, "two commits wait for the replica")
+        pair.fail_over()
+        over.set()
+        for theatre, future in zip((*stopped.values(), *waiting), playing, strict=True):
+            theatre.check(future.result())
+        for theatre, result in zip(answered, results, strict=True):
+            pair.move(theatre)
+            theatre.check(result)
+
+
+def test_a_failover_to_an_asynchronous_replica_may_forget_an_answered_cancel(pair: Pair) -> None:
+    """
+    What asynchronous replication gives, and no more: all or nothing, but a 200 may be forgotten.
+
+    The job is then scheduled as before, without its deferred start: only the same operation, asked
+    again, or a rescheduling brings it to an end.
+    """
+    with ExitStack() as stack:
+        theatres = [pair.theatre(stack, half) for half in HALVES]
+        pair.replica.wait_for(pair.primary)
+        pair.line.stall(TO_CLIENT)
+        for theatre in theatres:
+            theatre.check(theatre.cancel())
+        pair.fail_over()
+        for theatre in theatres:
+            pair.move(theatre)
+            assert theatre.state() == UNCHANGED
+            assert theatre.waiting() == set()
+            theatre.finish()
 
 
 # Pools -------------------------------------------------------------------------------------------
@@ -503,7 +649,7 @@ def test_idle_in_transaction_25p03_is_a_failure_that_changed_nothing(
         ("25P04", Fault.LATE),
         ("25006", Fault.BUSY),
         ("53300", Fault.BUSY),
-        ("53100", Fault.BUSY),
+        ("53100", Fault.REFUSED),
         ("53200", Fault.BUSY),
         ("23505", Fault.REFUSED),
         ("42501", Fault.REFUSED),
@@ -611,6 +757,51 @@ def test_settings_that_psycopg_can_not_read_are_not_worth_a_retry(theatre: Theat
     assert "hunter2" not in str(failure)
     theatre.dsn = good
     theatre.finish()
+
+
+# PgBouncer ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pgbouncer_in_a_hurry(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    """Lend a PgBouncer that has one connection, and does not wait for it long."""
+    with PgBouncer(postgres_server, 1, "query_wait_timeout = 1\n") as bouncer:
+        yield bouncer
+
+
+@contextmanager
+def _behind(bouncer: PgBouncer, server: PostgresServer, half: str) -> Iterator[Theatre]:
+    with opened(server, half, in_database=True) as theatre:
+        settings: dict[str, Any] = {"application_name": "cancel", "prepare_threshold": None}
+        kind = psycopg.AsyncConnection if theatre.runner else psycopg.Connection
+        theatre.connect = lambda: kind.connect(bouncer.dsn(theatre.dsn), **settings)
+        yield theatre
+
+
+@pytest.mark.parametrize("step", [Step.LOCKED, Step.MARKED, Step.COMMIT_UNDONE])
+def test_server_shutdown_57p01_behind_pgbouncer_is_retried(
+    pgbouncer_in_a_hurry: PgBouncer, postgres_server: PostgresServer, half: str, step: Step
+) -> None:
+    """Row "57P01 retried once": PgBouncer tells of it in its own words, with one SQLSTATE."""
+    with _behind(pgbouncer_in_a_hurry, postgres_server, half) as theatre:
+        theatre.at(step, theatre.terminate)
+        theatre.check(theatre.cancel())
+        assert theatre.connections == 4
+
+
+def test_pool_timeout_of_pgbouncer_is_a_failure_that_changed_nothing(
+    pgbouncer_in_a_hurry: PgBouncer, postgres_server: PostgresServer, half: str
+) -> None:
+    """Row "pool timeout": PgBouncer has no connection for us, and says so after a second."""
+    with _behind(pgbouncer_in_a_hurry, postgres_server, half) as theatre:
+        with psycopg.connect(pgbouncer_in_a_hurry.dsn(theatre.dsn)) as other:
+            other.execute("SELECT 1")
+            failure = theatre.fail()
+        assert (failure.outcome, failure.fault) == ("unchanged", Fault.LATE)
+        assert "query_wait_timeout" in str(failure)
+        assert theatre.connections == 1
+        assert theatre.state() == UNCHANGED
+        theatre.finish()
 
 
 # A server that hangs -----------------------------------------------------------------------------
