@@ -619,9 +619,6 @@ def joining(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
-    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
-    cancelled.
-
     Raises:
         StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
             its transaction is REPEATABLE READ or SERIALIZABLE.
@@ -642,9 +639,6 @@ def joining_async(
     Arguments:
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
-
-    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
-    cancelled.
 
     Raises:
         StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
