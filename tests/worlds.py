@@ -26,16 +26,28 @@ from batch_cancel import (
     CancelResult,
     Drift,
     JobKey,
+    append_contacts,
+    append_contacts_async,
     cancel_job,
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
     inspect,
     inspect_async,
     reconcile,
     reconcile_async,
     remove_deferred,
     remove_deferred_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+    still_running,
+    still_running_async,
 )
 from batch_cancel.adapters.memory import (
     AsyncMemoryScheduler,
@@ -64,11 +76,11 @@ STORES = ("memory", "memory-async", "sqlite", "postgres", "postgres-async")
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
 
 
-def pairs() -> list[tuple[str, str]]:
-    """Name every world: a store, and a scheduler of its own kind."""
+def pairs(schedulers: Sequence[str] = SCHEDULERS) -> list[tuple[str, str]]:
+    """Name every world: a store, and a scheduler of its own kind, one of `schedulers`."""
     return [
         (store, scheduler)
-        for store, scheduler in itertools.product(STORES, SCHEDULERS)
+        for store, scheduler in itertools.product(STORES, schedulers)
         if not (store.endswith("-async") and scheduler == "sqlite")  # SQLite has no asyncio half.
     ]
 
@@ -120,6 +132,12 @@ class Store(Protocol):
         """Give all that is committed."""
         ...
 
+    def contact_ids(self) -> Mapping[str, str]:
+        """Give the id of a contact for its label, where the store makes ids of its own."""
+
+    def columns(self, label: str) -> dict[str, object]:
+        """Give the values by column of a new contact."""
+
 
 class MemoryTables:
     """The memory store, blocking or asyncio."""
@@ -154,6 +172,14 @@ class MemoryTables:
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
         return {key: self._row(key) for key in self._keys}
+
+    def contact_ids(self) -> Mapping[str, str]:
+        """Give the id of a contact for its label, where the store makes ids of its own."""
+        return {}
+
+    def columns(self, label: str) -> dict[str, object]:
+        """Give the values by column of a new contact."""
+        return {"id": label}
 
     def _row(self, key: JobKey) -> JobRow:
         job = self.uow.job(key.batch_job_id, key.organization_id)
@@ -251,6 +277,15 @@ class PostgresTables:
             )
             for job_id, organization_id, status, deferred_id, *touched_at in jobs
         }
+
+    def contact_ids(self) -> Mapping[str, str]:
+        """Give the id of a contact for its label, where the store makes ids of its own."""
+        rows = self.connection.execute("SELECT label, id::text FROM batch_contacts")
+        return dict(rows.fetchall())
+
+    def columns(self, label: str) -> dict[str, object]:
+        """Give the values by column of a new contact."""
+        return {"label": label}
 
 
 def create_reference_tables(connection: psycopg.Connection[Any]) -> None:
@@ -397,6 +432,57 @@ class World:
             return behave(result)
 
         return behave_async if self.runner else behave
+
+    def start(self, job_id: str, **options: Any) -> bool:
+        """Start a job, as a worker."""
+        answer: bool = self._work(start_job, start_job_async, job_id, **options)
+        return answer
+
+    def claim(self, job_id: str, limit: int = 100, **options: Any) -> list[str]:
+        """Claim contacts, as a worker; give their labels in the order of the alphabet."""
+        ids = self._work(claim_contacts, claim_contacts_async, job_id, limit=limit, **options)
+        labels = {contact_id: label for label, contact_id in self.store.contact_ids().items()}
+        return sorted(labels.get(contact_id, contact_id) for contact_id in ids)
+
+    def settle(self, job_id: str, label: str, outcome: str, **options: Any) -> str | None:
+        """End a call, as a worker."""
+        contact_id = self.store.contact_ids().get(label, label)
+        answer: str | None = self._work(
+            settle_contact, settle_contact_async, job_id, contact_id, outcome, **options
+        )
+        return answer
+
+    def append(
+        self, job_id: str, *labels: str, next_attempt_at: datetime | None = None, **options: Any
+    ) -> int:
+        """Add contacts to a job."""
+        contacts = [
+            {**self.store.columns(label), "next_attempt_at": next_attempt_at} for label in labels
+        ]
+        answer: int = self._work(
+            append_contacts, append_contacts_async, job_id, contacts, **options
+        )
+        return answer
+
+    def finish(self, job_id: str, **options: Any) -> bool:
+        """Complete a job, as a worker."""
+        answer: bool = self._work(finish_job, finish_job_async, job_id, **options)
+        return answer
+
+    def still_running(self, job_id: str, **options: Any) -> bool:
+        """Look once more before dialling, as a worker."""
+        answer: bool = self._work(still_running, still_running_async, job_id, **options)
+        return answer
+
+    def _work(
+        self,
+        call: Callable[..., Any],
+        call_async: Callable[..., Any],
+        *arguments: Any,
+        **more: Any,
+    ) -> Any:
+        chosen = call_async if self.runner else call
+        return self._run(chosen, *arguments, **{"uow": self.store.uow, **more})
 
     def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
         """Give a scheduler of this world's kind whose `cancel` does what is given."""

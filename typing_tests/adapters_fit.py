@@ -166,6 +166,7 @@ class Transaction:
     contacts = Contacts()
     outbox = None
     inspection = None
+    work = None
 
 
 class Store:

@@ -122,7 +122,7 @@ class ForgetfulTransaction:
     """It has no contacts."""
 
     jobs = JobsByText()
-    removals = None
+    outbox = None
 
 
 class ForgetfulStore:

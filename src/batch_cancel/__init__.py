@@ -19,6 +19,20 @@ from batch_cancel.use_cases.cancel import (
 from batch_cancel.use_cases.inspect import inspect, inspect_async
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
 from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
+from batch_cancel.use_cases.work import (
+    append_contacts,
+    append_contacts_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+    still_running,
+    still_running_async,
+)
 
 __all__ = [
     "AlreadyTerminal",
@@ -33,14 +47,26 @@ __all__ = [
     "JobStatus",
     "Removal",
     "UnknownJobStatus",
+    "append_contacts",
+    "append_contacts_async",
     "cancel_job",
     "cancel_job_async",
     "cancel_rows",
     "cancel_rows_async",
+    "claim_contacts",
+    "claim_contacts_async",
+    "finish_job",
+    "finish_job_async",
     "inspect",
     "inspect_async",
     "reconcile",
     "reconcile_async",
     "remove_deferred",
     "remove_deferred_async",
+    "settle_contact",
+    "settle_contact_async",
+    "start_job",
+    "start_job_async",
+    "still_running",
+    "still_running_async",
 ]

@@ -6,6 +6,7 @@ asyncio twin, `Async...`, with the same methods as coroutines.
 
 The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
+One that offers no `work` leaves the workers' steps to the adopter.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
 exception is treated as a fault that nobody understood.
@@ -13,6 +14,7 @@ exception is treated as a fault that nobody understood.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
@@ -20,7 +22,14 @@ from typing import Protocol, runtime_checkable
 
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
+from batch_cancel.domain.guards import Settlement
+from batch_cancel.domain.model import (
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+)
 
 __all__ = [
     "AsyncCheckable",
@@ -33,6 +42,7 @@ __all__ = [
     "AsyncRepositories",
     "AsyncScheduler",
     "AsyncUnitOfWork",
+    "AsyncWorkRepository",
     "Checkable",
     "ContactRepository",
     "InspectableScheduler",
@@ -45,6 +55,7 @@ __all__ = [
     "SchedulerUnavailable",
     "StoreFailed",
     "UnitOfWork",
+    "WorkRepository",
 ]
 
 
@@ -188,6 +199,150 @@ class InspectionRepository(Protocol):
         ...
 
 
+class WorkRepository(Protocol):
+    """
+    What workers do to a job and its contacts, within one transaction.
+
+    Each step looks and writes in one: what it looked at can't have changed when it writes. A key
+    or an id that the store could hold no row of is `JobNotFound`.
+    """
+
+    def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
+        """
+        Set the job to running if its status is in `statuses`.
+
+        Returns:
+            whether it was, and is running now.
+        """
+        ...
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int, /) -> list[str]:
+        """
+        Set to dialing up to `limit` contacts of a running job that are due and in `statuses`.
+
+        Those without a time come first, then the longest due. Contacts that another transaction
+        has in hand are passed over, and the job is not locked. A contact that a cancel has changed
+        since the statement began is not taken.
+
+        Returns:
+            the ids of the contacts; empty if the job is not running.
+        """
+        ...
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
+        """
+        Write how the contact of a live call goes on: only if its status is dialing.
+
+        Returns:
+            whether it was written.
+        """
+        ...
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
+        """
+        Add contacts, given as values by column, to the locked job; their status is pending.
+
+        Returns:
+            how many were added.
+        """
+        ...
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus], /) -> bool:
+        """
+        Set a running job to completed if none of its contacts has a status in `unfinished`.
+
+        Whoever adds a contact while he holds the job's lock is waited for, and his contact seen.
+
+        Returns:
+            whether it is completed now, by this.
+        """
+        ...
+
+    def status(self, key: JobKey, /) -> str | None:
+        """Read the job's status, without a lock; None if there is no such job."""
+        ...
+
+
+class AsyncWorkRepository(Protocol):
+    """
+    What workers do to a job and its contacts, within one transaction.
+
+    Each step looks and writes in one: what it looked at can't have changed when it writes. A key
+    or an id that the store could hold no row of is `JobNotFound`.
+    """
+
+    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
+        """
+        Set the job to running if its status is in `statuses`.
+
+        Returns:
+            whether it was, and is running now.
+        """
+        ...
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int, /
+    ) -> list[str]:
+        """
+        Set to dialing up to `limit` contacts of a running job that are due and in `statuses`.
+
+        Those without a time come first, then the longest due. Contacts that another transaction
+        has in hand are passed over, and the job is not locked. A contact that a cancel has changed
+        since the statement began is not taken.
+
+        Returns:
+            the ids of the contacts; empty if the job is not running.
+        """
+        ...
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
+        """
+        Write how the contact of a live call goes on: only if its status is dialing.
+
+        Returns:
+            whether it was written.
+        """
+        ...
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
+        """
+        Add contacts, given as values by column, to the locked job; their status is pending.
+
+        Returns:
+            how many were added.
+        """
+        ...
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus], /) -> bool:
+        """
+        Set a running job to completed if none of its contacts has a status in `unfinished`.
+
+        Whoever adds a contact while he holds the job's lock is waited for, and his contact seen.
+
+        Returns:
+            whether it is completed now, by this.
+        """
+        ...
+
+    async def status(self, key: JobKey, /) -> str | None:
+        """Read the job's status, without a lock; None if there is no such job."""
+        ...
+
+
+class AsyncInspectionRepository(Protocol):
+    """A look at what is committed, within one transaction; it locks and changes nothing."""
+
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
+        """
+        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+
+        Arguments:
+            limit: how many of each kind at most.
+            statuses: in which a contact of a cancelled job counts as open.
+        """
+        ...
+
+
 class Repositories(Protocol):
     """What one transaction can reach."""
 
@@ -211,18 +366,9 @@ class Repositories(Protocol):
         """A look at all of it; None declares that the store offers none."""
         ...
 
-
-class AsyncInspectionRepository(Protocol):
-    """A look at what is committed, within one transaction; it locks and changes nothing."""
-
-    async def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
-        """
-        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
-
-        Arguments:
-            limit: how many of each kind at most.
-            statuses: in which a contact of a cancelled job counts as open.
-        """
+    @property
+    def work(self) -> WorkRepository | None:
+        """The workers' steps; None declares that the store does not offer them."""
         ...
 
 
@@ -247,6 +393,11 @@ class AsyncRepositories(Protocol):
     @property
     def inspection(self) -> AsyncInspectionRepository | None:
         """A look at all of it; None declares that the store offers none."""
+        ...
+
+    @property
+    def work(self) -> AsyncWorkRepository | None:
+        """The workers' steps; None declares that the store does not offer them."""
         ...
 
 

@@ -440,6 +440,19 @@ def test_the_tables_that_we_need_are_printed(
     assert found == [("batch_cancellations",)]
 
 
+def test_the_guards_are_printed(run: Callable[..., Done], postgres_schema: str) -> None:
+    """With them a cancelled job stays cancelled, whoever writes; they may be sent again."""
+    ddl = run("schema", "--reference", "--guards")
+    assert (ddl.code, ddl.err) == (0, "")
+    with psycopg.connect(postgres_schema, autocommit=True) as connection:
+        for _ in range(2):
+            connection.execute(ddl.out.encode())
+        connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('j', 'cancelled')")
+        connection.execute("UPDATE batch_jobs SET status = 'running'")
+        assert connection.execute("SELECT status FROM batch_jobs").fetchall() == [("cancelled",)]
+    assert "TRIGGER" not in run("schema", "--reference").out
+
+
 def test_missing_tables_are_named(
     run: Callable[..., Done], postgres_schema: str, redis_database: str
 ) -> None:

@@ -31,6 +31,9 @@ HOUR = timedelta(hours=1)
 PATIENT = timedelta(seconds=30)
 SHORT = timedelta(milliseconds=100)
 
+# The asyncio cluster of redis-py drops nodes that it has replaced without closing them.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def _future() -> datetime:
     return datetime.now(UTC) + HOUR
@@ -301,10 +304,6 @@ def test_a_slot_half_moved_is_found_on_either_side(
     assert scheduler.call("waiting") == set()
 
 
-@pytest.mark.filterwarnings(
-    # redis-py's asyncio cluster drops nodes that it has replaced without closing them.
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 def test_cancels_are_right_while_their_slot_moves(
     clustered: _Clustered, namespace: str, move: _Move
 ) -> None:
@@ -354,3 +353,21 @@ def test_a_node_that_hangs_is_no_answer_and_holds_up_no_other(
     assert set(answers.values()) == {True, None}
     patient = clustered.make(namespace, shards=12)
     assert [patient.call("cancel", each, "operation") for each in ids] == [True] * 60
+
+
+def test_a_node_that_hangs_after_it_gave_its_slot_away_is_passed_over(
+    clustered: _Clustered, namespace: str, move: _Move
+) -> None:
+    """It costs one answer; then another node is asked, which knows where the slot is now."""
+    scheduler = clustered.make(namespace, timedelta(milliseconds=300))
+    assert scheduler.call("schedule", "a", _future()) is True
+    move.all_of_it()
+    gone = move.target
+    gone.pause()
+    try:
+        with pytest.raises(SchedulerUnavailable):
+            scheduler.call("cancel", "a", "operation")
+        assert scheduler.call("cancel", "a", "operation") is True
+        assert scheduler.call("cancel", "a", "operation") is True
+    finally:
+        gone.resume()

@@ -1,110 +1,207 @@
-"""What a worker may still do, against tables written by hand from the contract."""
+"""What a worker may still do: every rule as a table, written by hand from the contract."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from itertools import product
+
 import pytest
 
-from batch_cancel import ContactStatus, JobStatus
-from batch_cancel.domain import guards
+from batch_cancel import AlreadyTerminal, ContactStatus, JobKey, JobNotFound, JobStatus
+from batch_cancel.domain.attempts import may_step_again
+from batch_cancel.domain.errors import Fault, StoreFailed, UnknownJobStatus
+from batch_cancel.domain.guards import (
+    CLAIMABLE_CONTACTS,
+    RETRYABLE_OUTCOMES,
+    STARTABLE_JOBS,
+    UNFINISHED_CONTACTS,
+    CallEnd,
+    Settlement,
+    check_limit,
+    is_running,
+    live_job,
+)
+from batch_cancel.domain.model import Job
 
-JOBS = ["scheduled", "pending", "running", "completed", "failed", "cancelled"]
-
-
-def test_only_a_job_that_waits_is_started() -> None:
-    """A cancelled one least of all: its deferred start may fire all the same."""
-    startable = {str(status) for status in JobStatus if status in guards.STARTABLE_JOBS}
-    assert startable == {"scheduled", "pending"}
-
-
-def test_only_open_contacts_are_dialled() -> None:
-    """The five that a cancel takes away."""
-    assert sorted(guards.CLAIMABLE_CONTACTS) == [
-        "busy",
-        "no_answer",
-        "pending",
-        "queued",
-        "timeout",
-    ]
+KEY = JobKey("j", "acme")
+LATER = datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
 
 
-def test_a_job_is_not_finished_while_a_contact_is_open_or_on_the_phone() -> None:
-    """The five, and dialing."""
-    assert sorted(guards.UNFINISHED_CONTACTS) == [
-        "busy",
-        "dialing",
-        "no_answer",
-        "pending",
-        "queued",
-        "timeout",
-    ]
+def job(status: str | None) -> Job:
+    """Give a job of this status."""
+    return Job(KEY, status, None, datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def test_a_job_is_started_from_these() -> None:
+    """A pending job as well: nothing else has to start it."""
+    assert {"scheduled", "pending"} == STARTABLE_JOBS
+
+
+def test_these_contacts_are_dialled() -> None:
+    """Those that a cancel takes away, no more and no less."""
+    assert {"pending", "queued", "no_answer", "busy", "timeout"} == CLAIMABLE_CONTACTS
+
+
+def test_a_job_with_one_of_these_is_not_finished() -> None:
+    """A live call may have to be retried."""
+    expected = {"pending", "queued", "no_answer", "busy", "timeout", "dialing"}
+    assert expected == UNFINISHED_CONTACTS
+
+
+def test_calls_that_end_like_this_are_retried() -> None:
+    """Nobody has called a pending contact, so no call ends as pending."""
+    assert {"queued", "no_answer", "busy", "timeout"} == RETRYABLE_OUTCOMES
+
+
+# Settle: outcome, whether the job matters, what is written if it runs, what if it is cancelled.
+ENDS = [
+    ("queued", True, "queued", "cancelled"),
+    ("no_answer", True, "no_answer", "cancelled"),
+    ("busy", True, "busy", "cancelled"),
+    ("timeout", True, "timeout", "cancelled"),
+    ("completed", False, "completed", "completed"),
+    ("failed", False, "failed", "failed"),
+    ("blocked", False, "blocked", "blocked"),
+    ("invalid_number", False, "invalid_number", "invalid_number"),
+    ("carrier_error", False, "carrier_error", "carrier_error"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "depends_on_job", "running", "cancelled"), ENDS)
+def test_how_a_call_ends(
+    outcome: str, depends_on_job: object, running: str, cancelled: str
+) -> None:
+    """A call that would be retried under a cancelled job is cancelled; all else is kept."""
+    end = CallEnd(ContactStatus(outcome))
+    assert end.depends_on_job is depends_on_job
+    assert end.settlement(job("running")).status == running
+    assert end.settlement(job("cancelled")).status == cancelled
 
 
 @pytest.mark.parametrize(
-    ("outcome", "settled"),
+    ("outcome", "status"),
+    list(
+        product(
+            ["no_answer", "failed"], ["scheduled", "pending", "completed", "failed", "x", None]
+        )
+    ),
+)
+def test_only_a_cancellation_changes_how_a_call_ended(outcome: str, status: str | None) -> None:
+    """What else may have become of the job is not this rule's."""
+    assert CallEnd(ContactStatus(outcome)).settlement(job(status)).status == outcome
+
+
+def test_an_end_that_does_not_depend_on_the_job_is_decided_without_it() -> None:
+    """Nobody has to read it."""
+    assert CallEnd(ContactStatus.FAILED).settlement(None).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "expected"),
     [
-        ("queued", "cancelled"),
-        ("no_answer", "cancelled"),
-        ("busy", "cancelled"),
-        ("timeout", "cancelled"),
-        ("completed", "completed"),
-        ("failed", "failed"),
-        ("blocked", "blocked"),
-        ("invalid_number", "invalid_number"),
-        ("carrier_error", "carrier_error"),
+        ("busy", "running", LATER),
+        ("busy", "cancelled", None),
+        ("completed", "running", None),
+        ("failed", "cancelled", None),
     ],
 )
-def test_a_live_call_of_a_cancelled_job_is_not_retried(outcome: str, settled: str) -> None:
-    """It keeps how it ended, unless it would be dialled again."""
-    assert guards.settled_status("cancelled", ContactStatus(outcome)) == settled
+def test_only_who_is_called_again_has_a_time_for_it(
+    outcome: str, status: str, expected: datetime | None
+) -> None:
+    """A time would be misleading everywhere else."""
+    settlement = CallEnd(ContactStatus(outcome), LATER).settlement(job(status))
+    assert settlement == Settlement(settlement.status, expected)
 
 
-@pytest.mark.parametrize("job", [*JOBS[:5], None, "paused", "CANCELLED", ""])
-def test_a_live_call_of_any_other_job_keeps_how_it_ended(job: str | None) -> None:
-    """Whether it is retried is not for a cancel to say."""
-    for outcome in ("queued", "no_answer", "busy", "timeout", "completed", "failed"):
-        assert guards.settled_status(job, ContactStatus(outcome)) == outcome
+@pytest.mark.parametrize("outcome", ["pending", "dialing", "cancelled", "voicemail", ""])
+def test_no_call_ends_like_this(outcome: str) -> None:
+    """Pending and dialing come before an end, cancelled is not a worker's to say."""
+    with pytest.raises(ValueError, match=outcome or "not a valid"):
+        CallEnd(outcome)
+
+
+def test_a_text_will_do_as_an_outcome() -> None:
+    """It comes from a webhook, more often than not."""
+    assert CallEnd("busy").outcome is ContactStatus.BUSY
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    """Every database would take it for another time."""
+    with pytest.raises(ValueError, match="aware"):
+        CallEnd(ContactStatus.BUSY, datetime(2031, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("status", ["scheduled", "pending", "running"])
+def test_a_live_job_gets_new_contacts(status: str) -> None:
+    """Whether it was started or not."""
+    assert live_job(KEY, job(status)) == job(status)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_an_ended_job_gets_no_contacts(status: str) -> None:
+    """The refusal says how it ended."""
+    with pytest.raises(AlreadyTerminal) as refused:
+        live_job(KEY, job(status))
+    assert (refused.value.key, refused.value.status) == (KEY, JobStatus(status))
+
+
+@pytest.mark.parametrize("status", ["paused", "", "RUNNING", None])
+def test_an_unknown_job_gets_no_contacts(status: str | None) -> None:
+    """What is not known is never guessed at."""
+    with pytest.raises(UnknownJobStatus):
+        live_job(KEY, job(status))
+
+
+def test_no_job_gets_no_contacts() -> None:
+    """It is told by the name that it was asked for."""
+    with pytest.raises(JobNotFound) as refused:
+        live_job(KEY, None)
+    assert refused.value.key == KEY
 
 
 @pytest.mark.parametrize(
-    ("job", "may"),
+    ("status", "expected"),
     [
-        ("scheduled", True),
-        ("pending", True),
+        ("scheduled", False),
+        ("pending", False),
         ("running", True),
         ("completed", False),
         ("failed", False),
         ("cancelled", False),
-        (None, False),
         ("paused", False),
-        ("RUNNING", False),
+        (None, False),
     ],
 )
-def test_only_a_live_job_gets_new_contacts(job: str | None, *, may: bool) -> None:
-    """What is unknown fails closed."""
-    assert guards.may_append(job) is may
+def test_only_a_running_job_is_called(status: str | None, expected: object) -> None:
+    """The last look before a phone rings."""
+    assert is_running(status) is expected
 
 
-@pytest.mark.parametrize("outcome", ["pending", "dialing", "cancelled"])
-def test_a_call_does_not_end_like_this(outcome: str) -> None:
-    """A contact that was never called, is being called, or was taken away."""
-    with pytest.raises(ValueError, match=f"a call does not end as '{outcome}'"):
-        guards.check_outcome(ContactStatus(outcome))
+@pytest.mark.parametrize("limit", [0, 1, 1_000_000])
+def test_a_claim_of_a_number_that_makes_sense(limit: int) -> None:
+    """None at all is one: all lines are busy."""
+    check_limit(limit)
+
+
+@pytest.mark.parametrize("limit", [-1, 1_000_001])
+def test_a_claim_of_a_number_that_makes_no_sense(limit: int) -> None:
+    """It would be an error of the store, or none."""
+    with pytest.raises(ValueError, match="limit"):
+        check_limit(limit)
 
 
 @pytest.mark.parametrize(
-    "outcome",
+    ("fault", "outcome", "attempts"),
     [
-        "queued",
-        "no_answer",
-        "busy",
-        "timeout",
-        "completed",
-        "failed",
-        "blocked",
-        "invalid_number",
-        "carrier_error",
+        (Fault.CONFLICT, "unchanged", 4),
+        (Fault.INTERRUPTED, "unchanged", 2),
+        (Fault.INTERRUPTED, "unknown", 1),
+        (Fault.BUSY, "unchanged", 1),
+        (Fault.REFUSED, "unchanged", 1),
     ],
 )
-def test_a_call_ends_like_this(outcome: str) -> None:
-    """All else is an end."""
-    guards.check_outcome(ContactStatus(outcome))
+def test_how_often_a_step_is_tried(fault: Fault, outcome: str, attempts: int) -> None:
+    """Again only if it certainly did not happen, and may succeed at once."""
+    failure = StoreFailed("", outcome, fault)  # type: ignore[arg-type]
+    worth = [may_step_again(failure, made) for made in range(1, 6)]
+    assert worth.index(False) + 1 == attempts

@@ -531,6 +531,23 @@ def test_a_task_of_a_transactions_own_waits_like_any_other(visited: AsyncMemoryS
     asyncio.run(run())
 
 
+def test_a_savepoint_needs_no_turn_while_others_wait(visited: AsyncMemoryStore) -> None:
+    """Whoever is inside stays inside: a task that knocks does not take his place."""
+
+    async def run() -> None:
+        visitor = Visitor(visited)
+        visitor.leave.set()
+        async with visited.begin():
+            task = asyncio.create_task(visitor.visit())
+            await settled()
+            async with asyncio.timeout(10), visited.begin():
+                assert not visitor.is_inside
+        await task
+        assert visitor.is_inside
+
+    asyncio.run(run())
+
+
 def test_a_store_outlives_its_event_loop(visited: AsyncMemoryStore) -> None:
     """Also when its last loop ended while tasks were waiting."""
     visited.add_job("job", "running")

@@ -55,6 +55,9 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ("adapters/memory.py", "AsyncMemoryStore"): (
         Differs("Tasks take turns.", "Threads take turns.", "Each is for one kind of caller."),
     ),
+    ("use_cases/work.py", "_attempted_async"): (
+        Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
+    ),
     ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"): (
         Differs(
             "psycopg.Connection.connect(dsn)",
@@ -264,12 +267,15 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("ports.py", "AsyncJobRepository"),
         ("ports.py", "AsyncContactRepository"),
         ("ports.py", "AsyncOutbox"),
+        ("ports.py", "AsyncWorkRepository"),
         ("ports.py", "AsyncRepositories"),
         ("ports.py", "AsyncUnitOfWork"),
         ("ports.py", "AsyncScheduler"),
         ("use_cases/cancel.py", "cancel_job_async"),
         ("use_cases/cancel.py", "cancel_rows_async"),
         ("use_cases/removal.py", "remove_deferred_async"),
+        ("use_cases/work.py", "claim_contacts_async"),
+        ("use_cases/work.py", "settle_contact_async"),
         ("adapters/memory.py", "AsyncMemoryStore"),
         ("adapters/memory.py", "AsyncMemoryScheduler"),
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),

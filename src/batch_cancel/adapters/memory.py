@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import ChainMap
-from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,18 +27,21 @@ from batch_cancel.domain import deferred
 from batch_cancel.domain.cancellation import owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
-from batch_cancel.domain.errors import shown
+from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
+    ID_BYTES_MAX,
     CancellationRecord,
     ContactStatus,
     Job,
     JobKey,
     JobStatus,
     Removal,
+    is_storable,
 )
 
 _NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
-
+_NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -50,6 +53,8 @@ class _Row:
     status: str | None
     deferred_id: str | None
     contacts: Mapping[str, str | None] = _NO_CONTACTS
+    next_attempts: Mapping[str, datetime] = _NO_TIMES
+    """When a contact may be dialled, by its id; one that has no time is due at once."""
     cancellation: CancellationRecord | None = None
     taken_at: datetime = _LONG_AGO
     """When somebody last set out to finish the cancellation."""
@@ -106,6 +111,85 @@ def _look(rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus]) -> Inve
 def _cancelled_at(entry: tuple[JobKey, _Row]) -> datetime:
     _, row = entry
     return _LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
+
+
+def _start(rows: _Rows, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    row = rows.get(key)
+    if row is None or row.status not in statuses:
+        return False
+    rows[key] = attrs.evolve(row, status=JobStatus.RUNNING.value)
+    return True
+
+
+def _claim(
+    rows: _Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+) -> list[str]:
+    row = rows.get(key)
+    if row is None or row.status != JobStatus.RUNNING:
+        return []
+    now = datetime.now(UTC)
+    due = sorted(
+        (at, contact_id)
+        for contact_id, status in row.contacts.items()
+        if status in statuses and (at := row.next_attempts.get(contact_id, _LONG_AGO)) <= now
+    )
+    claimed = [contact_id for _, contact_id in due[:limit]]
+    dialing = dict.fromkeys(claimed, ContactStatus.DIALING.value)
+    rows[key] = attrs.evolve(row, contacts={**row.contacts, **dialing})
+    return claimed
+
+
+def _settle(rows: _Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+    row = rows.get(key)
+    if row is None or row.contacts.get(contact_id) != ContactStatus.DIALING:
+        return False
+    next_attempts = {**row.next_attempts, contact_id: settlement.retry_at or _LONG_AGO}
+    contacts = {**row.contacts, contact_id: settlement.status.value}
+    rows[key] = attrs.evolve(row, contacts=contacts, next_attempts=next_attempts)
+    return True
+
+
+_NO_ID: Final = "a contact's id must be a text that no other contact of the job has"
+
+
+def _id_of(contact: Mapping[str, object]) -> str:
+    contact_id = contact.get("id", uuid4().hex)
+    if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
+        raise StoreFailed(_NO_ID)
+    return contact_id
+
+
+def _due_at(contact: Mapping[str, object]) -> datetime:
+    at = contact.get("next_attempt_at")
+    if at is None:
+        return _LONG_AGO
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        reason = "a contact's next_attempt_at must be an aware datetime"
+        raise StoreFailed(reason)
+    return at
+
+
+def _append(rows: _Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+    row = rows[job.key]
+    statuses, next_attempts = dict(row.contacts), dict(row.next_attempts)
+    for contact in contacts:
+        contact_id = _id_of(contact)
+        if contact_id in statuses:
+            raise StoreFailed(_NO_ID)
+        statuses[contact_id] = ContactStatus.PENDING.value
+        next_attempts[contact_id] = _due_at(contact)
+    rows[job.key] = attrs.evolve(row, contacts=statuses, next_attempts=next_attempts)
+    return len(contacts)
+
+
+def _finish(rows: _Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+    row = rows.get(key)
+    if row is None or row.status != JobStatus.RUNNING:
+        return False
+    if any(status in unfinished for status in row.contacts.values()):
+        return False
+    rows[key] = attrs.evolve(row, status=JobStatus.COMPLETED.value)
+    return True
 
 
 class _Seeds:
@@ -288,6 +372,56 @@ class _AsyncInspection:
 
 
 @attrs.frozen
+class _Work:
+    rows: _Rows
+
+    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        return _start(self.rows, key, statuses)
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        return _claim(self.rows, key, statuses, limit)
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        return _settle(self.rows, key, contact_id, settlement)
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        return _append(self.rows, job, contacts)
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        return _finish(self.rows, key, unfinished)
+
+    def status(self, key: JobKey) -> str | None:
+        row = self.rows.get(key)
+        return None if row is None else row.status
+
+
+@attrs.frozen
+class _AsyncWork:
+    rows: _Rows
+
+    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        return _start(self.rows, key, statuses)
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+    ) -> list[str]:
+        return _claim(self.rows, key, statuses, limit)
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        return _settle(self.rows, key, contact_id, settlement)
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        return _append(self.rows, job, contacts)
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        return _finish(self.rows, key, unfinished)
+
+    async def status(self, key: JobKey) -> str | None:
+        row = self.rows.get(key)
+        return None if row is None else row.status
+
+
+@attrs.frozen
 class MemoryRepositories:
     """What one transaction of a memory store can reach."""
 
@@ -295,6 +429,7 @@ class MemoryRepositories:
     contacts: _Contacts
     outbox: _Outbox
     inspection: _Inspection
+    work: _Work
 
 
 @attrs.frozen
@@ -305,6 +440,7 @@ class AsyncMemoryRepositories:
     contacts: _AsyncContacts
     outbox: _AsyncOutbox
     inspection: _AsyncInspection
+    work: _AsyncWork
 
 
 class _Turn:
@@ -378,7 +514,11 @@ class MemoryStore(_Seeds):
             self._top = draft = ChainMap(written, below)
             try:
                 yield MemoryRepositories(
-                    _Jobs(draft), _Contacts(draft), _Outbox(draft), _Inspection(draft)
+                    _Jobs(draft),
+                    _Contacts(draft),
+                    _Outbox(draft),
+                    _Inspection(draft),
+                    _Work(draft),
                 )
                 below.update(written)
             finally:
@@ -411,6 +551,7 @@ class AsyncMemoryStore(_Seeds):
                     _AsyncContacts(draft),
                     _AsyncOutbox(draft),
                     _AsyncInspection(draft),
+                    _AsyncWork(draft),
                 )
                 below.update(written)
             finally:

@@ -283,10 +283,18 @@ def schema(
     reference: Annotated[
         bool, typer.Option("--reference", help="Add example tables of jobs and contacts.")
     ] = False,
+    guards: Annotated[
+        bool,
+        typer.Option(
+            "--guards", help="Add triggers that repair writers who ignore a cancellation."
+        ),
+    ] = False,
 ) -> None:
     """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
     folder = resources.files("batch_cancel.adapters").joinpath("postgres")
-    names = ["schema.sql", "reference.sql"] if reference else ["schema.sql"]
+    names = ["schema.sql"]
+    names += ["reference.sql"] if reference else []
+    names += ["guards.sql"] if guards else []
     output.answer("\n".join(folder.joinpath(name).read_text("utf-8") for name in names))
 
 

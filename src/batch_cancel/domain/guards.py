@@ -14,9 +14,19 @@ Rule 5: finish: only a running job is completed, and only when no contact is ope
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final, assert_never
 
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+import attrs
+
+from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
+from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+)
 
 STARTABLE_JOBS: Final = frozenset({JobStatus.SCHEDULED, JobStatus.PENDING})
 """The jobs that a worker may start."""
@@ -37,18 +47,84 @@ RETRYABLE_OUTCOMES: Final = frozenset(
 )
 """The ends of a call after which the contact would be dialled again."""
 
+CLAIM_LIMIT_MAX: Final = 1_000_000
+"""The most contacts that one claim may ask for: as many as a job has."""
 
-def check_outcome(outcome: ContactStatus) -> None:
+
+def check_limit(limit: int) -> None:
     """
-    Refuse what is no end of a call.
+    Refuse to claim a number of contacts that makes no sense.
 
     Raises:
-        ValueError: `outcome` is pending, dialing or cancelled.
+        ValueError: `limit` is negative, or more than a job has.
     """
+    if not 0 <= limit <= CLAIM_LIMIT_MAX:
+        msg = f"limit must be 0 to {CLAIM_LIMIT_MAX}, got {limit!r}"
+        raise ValueError(msg)
+
+
+@attrs.frozen
+class Settlement:
+    """
+    How the contact of a live call goes on.
+
+    Arguments:
+        status: its status from now on.
+        retry_at: when it may be dialled again, an aware datetime; None for at once, or for never
+            where its status is final.
+    """
+
+    status: ContactStatus
+    retry_at: datetime | None
+
+
+@attrs.frozen
+class CallEnd:
+    """
+    How a live call ended.
+
+    Arguments:
+        outcome: what became of it; no text but a status is one.
+        retry_at: when its contact may be dialled again, an aware datetime; None for at once.
+
+    Raises:
+        ValueError: no call ends like this, or a time without a zone.
+    """
+
+    outcome: ContactStatus = attrs.field(converter=ContactStatus)
+    retry_at: datetime | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not _ends_a_call(self.outcome):
+            msg = f"a call does not end as {self.outcome.value!r}"
+            raise ValueError(msg)
+        if self.retry_at is not None and self.retry_at.utcoffset() is None:
+            msg = f"retry_at must be an aware datetime, got {self.retry_at!r}"
+            raise ValueError(msg)
+
+    @property
+    def depends_on_job(self) -> bool:
+        """Whether the job's status matters, which must then be read under its lock."""
+        return self.outcome in RETRYABLE_OUTCOMES
+
+    def settlement(self, job: Job | None) -> Settlement:
+        """
+        Decide how the contact goes on.
+
+        Arguments:
+            job: the job as read under its lock; None if it does not matter.
+        """
+        if not self.depends_on_job:
+            return Settlement(self.outcome, None)
+        if job is not None and job.status == JobStatus.CANCELLED:
+            return Settlement(ContactStatus.CANCELLED, None)
+        return Settlement(self.outcome, self.retry_at)
+
+
+def _ends_a_call(outcome: ContactStatus) -> bool:
     match outcome:
         case ContactStatus.PENDING | ContactStatus.DIALING | ContactStatus.CANCELLED:
-            msg = f"a call does not end as {outcome.value!r}"
-            raise ValueError(msg)
+            return False
         case (
             ContactStatus.QUEUED
             | ContactStatus.NO_ANSWER
@@ -60,24 +136,35 @@ def check_outcome(outcome: ContactStatus) -> None:
             | ContactStatus.INVALID_NUMBER
             | ContactStatus.CARRIER_ERROR
         ):
-            return
+            return True
         case _:
             assert_never(outcome)
 
 
-def settled_status(job_status: str | None, outcome: ContactStatus) -> ContactStatus:
+def live_job(key: JobKey, job: Job | None) -> Job:
     """
-    Decide how a live call's contact ends.
+    Give the job if it may get new contacts.
 
     Arguments:
-        job_status: the job's status as read under its lock; None if there is no such job.
-        outcome: how the call ended.
+        key: the name that it was asked for by.
+        job: the job as read under its lock; None if there is none.
+
+    Raises:
+        JobNotFound: there is no such job.
+        AlreadyTerminal: the job has ended.
+        UnknownJobStatus: the job's status is not one of the six.
     """
-    if job_status == JobStatus.CANCELLED and outcome in RETRYABLE_OUTCOMES:
-        return ContactStatus.CANCELLED
-    return outcome
+    if job is None:
+        raise JobNotFound(key)
+    match job.status:
+        case JobStatus.SCHEDULED | JobStatus.PENDING | JobStatus.RUNNING:
+            return job
+        case JobStatus.COMPLETED | JobStatus.FAILED | JobStatus.CANCELLED:
+            raise AlreadyTerminal(job.key, JobStatus(job.status), job.cancellation)
+        case _:
+            raise UnknownJobStatus(job.key, job.status)
 
 
-def may_append(job_status: str | None) -> bool:
-    """Tell whether a job of this status, read under its lock, may get new contacts."""
-    return job_status in {JobStatus.SCHEDULED, JobStatus.PENDING, JobStatus.RUNNING}
+def is_running(job_status: str | None) -> bool:
+    """Tell whether calls of a job of this status may still be started; None if there is none."""
+    return job_status == JobStatus.RUNNING

@@ -120,10 +120,13 @@ def _removal(record: CancellationRecord, scheduler: Scheduler) -> Removal:
     if deferred_id is None:
         return record.removal
     try:
-        return removal_of(scheduler.cancel(deferred_id, record.operation_id))
+        answer: object = scheduler.cancel(deferred_id, record.operation_id)
     except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
-        _warn(record, "the scheduler did not confirm the removal of its deferred start", error)
-        return Removal.PENDING
+        answer = error
+    removal = removal_of(answer)
+    if removal is Removal.PENDING:
+        _warn(record, "the scheduler did not confirm the removal of its deferred start", answer)
+    return removal
 
 
 async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
@@ -131,10 +134,13 @@ async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) 
     if deferred_id is None:
         return record.removal
     try:
-        return removal_of(await scheduler.cancel(deferred_id, record.operation_id))
+        answer: object = await scheduler.cancel(deferred_id, record.operation_id)
     except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
-        _warn(record, "the scheduler did not confirm the removal of its deferred start", error)
-        return Removal.PENDING
+        answer = error
+    removal = removal_of(answer)
+    if removal is Removal.PENDING:
+        _warn(record, "the scheduler did not confirm the removal of its deferred start", answer)
+    return removal
 
 
 def _announced(
@@ -177,13 +183,13 @@ async def _settle_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> Non
         _warn(record, "what was done after the commit could not be noted", error)
 
 
-def _warn(record: CancellationRecord, what: str, error: Exception) -> None:
-    # The error's type alone: a driver's message may hold a host, a user or a password.
+def _warn(record: CancellationRecord, what: str, culprit: object) -> None:
+    # Its type alone: a driver's message may hold a host, a user or a password.
     _logger.warning(
         "batch job %s is cancelled, but %s (%s); reconcile will finish it",
         shown(record.key.batch_job_id),
         what,
-        type(error).__name__,
+        type(culprit).__name__,
     )
 
 

@@ -123,3 +123,127 @@ SELECT 'cancelled', cancelled.id::text, cancelled.organization_id, (
            WHERE contact.{contact_job_id} = cancelled.id AND contact.{contact_status} IN ({statuses})
        ), NULL, NULL, NULL, NULL, NULL, NULL, cancelled.deferred_id, NULL, NULL
 FROM cancelled
+
+-- name: start_job
+-- Compare and set: whoever waited for a cancel sees the status that it left.
+UPDATE {jobs}
+SET {job_status} = 'running'{touch_job}
+WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  AND {job_status} IN ({statuses})
+
+-- name: claim_contacts
+-- Does not lock the job, so that no number of workers keeps a cancel waiting. It may read the job
+-- from before a cancel, but no contact: a row that a cancel has in hand is passed over, and a row
+-- that it has changed meanwhile is looked at again and fails the test of its status. Two ranges of
+-- the index, because one that held both would read every contact that is not due yet; the outer
+-- limit tells the planner how few they are.
+WITH fresh AS (
+    SELECT {contact_id} AS id
+    FROM {contacts}
+    WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
+      AND {next_attempt_at} IS NULL
+      AND EXISTS ({running_job})
+    ORDER BY {next_attempt_at}, {contact_id}
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED
+), due AS (
+    SELECT {contact_id} AS id
+    FROM {contacts}
+    WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
+      AND {next_attempt_at} <= statement_timestamp()
+      AND EXISTS ({running_job})
+    ORDER BY {next_attempt_at}, {contact_id}
+    LIMIT %(limit)s - (SELECT count(*) FROM fresh)
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE {contacts} AS contact
+SET {contact_status} = 'dialing'{touch_contact}
+FROM (SELECT id FROM fresh UNION ALL SELECT id FROM due LIMIT %(limit)s) AS claimed
+WHERE contact.{contact_id} = claimed.id
+RETURNING contact.{contact_id}::text
+
+-- name: claim_contacts_without_times
+-- The same where contacts have no time of their next attempt. The order is no order, see
+-- nothing_left; by id, the planner might walk the primary key of all jobs' contacts.
+WITH fresh AS (
+    SELECT {contact_id} AS id
+    FROM {contacts}
+    WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
+      AND {contact_status} IN ({statuses})
+      AND EXISTS ({running_job})
+    ORDER BY {contact_job_id}
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE {contacts} AS contact
+SET {contact_status} = 'dialing'{touch_contact}
+FROM fresh
+WHERE contact.{contact_id} = fresh.id
+RETURNING contact.{contact_id}::text
+
+-- name: running_job
+-- A part of the claims.
+SELECT FROM {jobs}
+WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  AND {job_status} = 'running'
+
+-- name: settle_contact
+-- Only a contact with a live call: one that somebody else has settled or taken back stays so.
+UPDATE {contacts}
+SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
+WHERE {contact_id} = %(contact_id)s AND {contact_job_id} = %(batch_job_id)s
+  AND {contact_status} = 'dialing'
+  AND EXISTS (
+    SELECT FROM {jobs}
+    WHERE {job_id} = %(batch_job_id)s
+      AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  )
+
+-- name: lock_finished_job
+-- Locks the job if nothing seems left to do, and else nothing, however often workers ask. The wait
+-- for the lock may be for somebody who adds a contact: finish_job looks again, in a statement of its
+-- own, because this one would go on with what it saw before the wait.
+SELECT FROM {jobs}
+WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  AND {job_status} = 'running'
+  AND {nothing_left}
+FOR NO KEY UPDATE
+
+-- name: finish_job
+-- Under the lock, where nobody adds contacts.
+UPDATE {jobs}
+SET {job_status} = 'completed'{touch_job}
+WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  AND {job_status} = 'running'
+  AND {nothing_left}
+
+-- name: nothing_left
+-- A part of the two above. A range of one job, in its order: for a plain EXISTS the planner would
+-- read the whole table, because it believes that one of many is soon found, and none is there. Only
+-- an index on the job gives this order.
+(
+    SELECT true
+    FROM {contacts}
+    WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
+      AND {contact_status} IN ({waiting})
+    ORDER BY {contact_job_id}
+    LIMIT 1
+) IS NULL
+AND (
+    SELECT true
+    FROM {contacts}
+    WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
+      AND {contact_status} IN ({calling})
+    ORDER BY {contact_job_id}
+    LIMIT 1
+) IS NULL
+
+-- name: read_status
+-- One row by its key, without a lock.
+SELECT {job_status}::text
+FROM {jobs}
+WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+
+-- name: append_contacts
+-- Under the job's lock. Columns and values are the caller's, except for the job and the status.
+INSERT INTO {contacts} ({columns}) VALUES {rows}

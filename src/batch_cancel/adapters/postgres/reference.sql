@@ -21,3 +21,8 @@ CREATE TABLE IF NOT EXISTS batch_contacts (
 CREATE INDEX IF NOT EXISTS batch_contacts_open
     ON batch_contacts (batch_job_id, next_attempt_at, id)
     WHERE status IN ('pending', 'queued', 'no_answer', 'busy', 'timeout');
+
+-- Whether a job has live calls, which it must not have when it is completed. As many entries as
+-- there are calls; only finish_job needs it.
+CREATE INDEX IF NOT EXISTS batch_contacts_dialing
+    ON batch_contacts (batch_job_id) WHERE status = 'dialing';

@@ -7,7 +7,7 @@ Identifiers reach a statement only through psycopg.sql, so that any name is safe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
 from importlib import resources
@@ -16,9 +16,12 @@ from typing import Any, Final, cast
 import attrs
 from psycopg import sql
 
-from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import ContactStatus, JobStatus
 
 Table = str | tuple[str, str]
+
+_PENDING: Final = f"'{ContactStatus.PENDING.value}'"
 
 
 def _is_identifier(text: object) -> bool:
@@ -79,8 +82,11 @@ class PostgresSchema:
             column: then the job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
         contacts: the table of contacts.
-        contact_job_id: the job of a contact.
+        contact_id: the id of a contact; a key by itself.
+        contact_job_id: its job.
         contact_status: its status.
+        contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
+            column: then every contact is due.
         contact_updated_at: set when a contact is changed; None if there is no such column.
         cancellations: our own table, as `batch-cancel schema` prints it.
 
@@ -95,8 +101,10 @@ class PostgresSchema:
     job_deferred_id: str | None = _optional_column("scheduled_job_id")
     job_updated_at: str | None = _optional_column("updated_at")
     contacts: Table = attrs.field(default="batch_contacts", validator=_check_table)
+    contact_id: str = _column("id")
     contact_job_id: str = _column("batch_job_id")
     contact_status: str = _column("status")
+    contact_next_attempt_at: str | None = _optional_column("next_attempt_at")
     contact_updated_at: str | None = _optional_column("updated_at")
     cancellations: Table = attrs.field(default="batch_cancellations", validator=_check_table)
 
@@ -113,19 +121,24 @@ class Queries:
             "deferred_id": _quoted(schema.job_deferred_id or schema.job_id),
             "touch_job": _touch(schema.job_updated_at),
             "contacts": _quoted(schema.contacts),
+            "contact_id": _quoted(schema.contact_id),
             "contact_job_id": _quoted(schema.contact_job_id),
             "contact_status": _quoted(schema.contact_status),
+            "next_attempt_at": _quoted(schema.contact_next_attempt_at),
+            "settle_next_attempt_at": _set_next_attempt(schema.contact_next_attempt_at),
             "touch_contact": _touch(schema.contact_updated_at),
             "cancellations": _quoted(schema.cancellations),
             "oldest_first": _by_age(schema, "ASC"),
             "newest_first": _by_age(schema, "DESC"),
         }
+        self._schema: Final = schema
         self._names: Final = names
         self.lock_job = self._statement("lock_job")
         self.read_cancellation = self._statement("read_cancellation")
         self.mark_cancelled = self._statement("mark_cancelled")
         self.settle_cancellation = self._statement("settle_cancellation")
         self.take_owing = self._statement("take_owing")
+        self.read_status = self._statement("read_status")
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
@@ -136,6 +149,57 @@ class Queries:
     def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Give the statement that looks at all, contacts in these statuses being open ones."""
         return self._statement("look", statuses=_constants(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def start_job(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
+        """Give the statement that starts a job in these statuses, a frozen set."""
+        return self._statement("start_job", statuses=_constants(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Give the statement that claims contacts in these statuses, a frozen set."""
+        has_times = self._schema.contact_next_attempt_at is not None
+        return self._statement(
+            "claim_contacts" if has_times else "claim_contacts_without_times",
+            statuses=_constants(statuses),
+            running_job=self._statement("running_job"),
+        )
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def settle_contact(self, status: ContactStatus) -> sql.SQL:
+        """Give the statement that settles a live call's contact with this status."""
+        return self._statement("settle_contact", status=_constants({status}))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def finish_job(self, unfinished: AbstractSet[ContactStatus]) -> tuple[sql.SQL, sql.SQL]:
+        """Give the statements that lock and finish a job without contacts in these statuses."""
+        nothing_left = self._statement(
+            "nothing_left",
+            waiting=_constants(unfinished - {ContactStatus.DIALING}),
+            calling=_constants(unfinished & {ContactStatus.DIALING}),
+        )
+        return (
+            self._statement("lock_finished_job", nothing_left=nothing_left),
+            self._statement("finish_job", nothing_left=nothing_left),
+        )
+
+    def append_contacts(self, columns: Sequence[str], rows: int) -> sql.SQL:
+        """
+        Give the statement that adds contacts: the job, pending, and values for these columns.
+
+        Raises:
+            StoreFailed: a column that is no name, or that is not the caller's to set.
+        """
+        own = (self._schema.contact_job_id, self._schema.contact_status)
+        if not all(map(_is_identifier, columns)) or not set(own).isdisjoint(columns):
+            reason = f"a contact is given as values by column, without {own[0]!r} and {own[1]!r}"
+            raise StoreFailed(reason)
+        row = trusted(f"({', '.join(['%s', _PENDING, *['%s'] * len(columns)])})")
+        return self._statement(
+            "append_contacts",
+            columns=_fixed(sql.SQL(", ").join(map(_quoted, (*own, *columns)))),
+            rows=_fixed(sql.SQL(", ").join([row] * rows)),
+        )
 
     def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
         template = statements("queries.sql")[name]
@@ -174,14 +238,23 @@ def _quoted(name: Table | None, otherwise: str = "") -> sql.SQL:
     return trusted(identifier.as_string(None).replace("%", "%%"))
 
 
-def _constants(statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-    return _fixed(sql.SQL(", ").join(sql.Literal(status.value) for status in sorted(statuses)))
-
-
 def _by_age(schema: PostgresSchema, direction: str) -> sql.SQL:
     columns = filter(None, (schema.job_updated_at, schema.job_id))
     ordered = (sql.SQL("{} {}").format(_quoted(it), trusted(direction)) for it in columns)
     return _fixed(sql.SQL(", ").join(ordered))
+
+
+def _constants(statuses: AbstractSet[str]) -> sql.SQL:
+    """Give the statuses as constants, so that a partial index on them serves."""
+    if not statuses:
+        return sql.SQL("NULL")  # No status is IN (NULL).
+    return _fixed(sql.SQL(", ").join(sql.Literal(str(status)) for status in sorted(statuses)))
+
+
+def _set_next_attempt(column: str | None) -> sql.SQL:
+    if column is None:
+        return sql.SQL("")
+    return _fixed(sql.SQL(", {} = %(retry_at)s").format(_quoted(column)))
 
 
 def _touch(column: str | None) -> sql.SQL:

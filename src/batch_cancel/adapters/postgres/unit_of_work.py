@@ -3,6 +3,16 @@ Transactions on Postgres, our own or the caller's, and the repositories within t
 
 Every statement is sent without a prepared name, so that a pooler in transaction mode can stand
 between, and with a cursor of our own, so that the caller's row and cursor factories don't matter.
+
+A transaction of our own brings its own terms, whatever the connection's defaults are:
+
+Rule 1: it is READ COMMITTED. A snapshot from before the wait for the job's lock would miss the
+        contacts that came in meanwhile.
+Rule 2: it is bounded in time, by the server's timeouts, and by a cut of the connection on a server
+        that answers nothing.
+Rule 3: a commit that was answered is on disk. That it survives the loss of that server is for its
+        configuration to say: with `synchronous_standby_names` a promoted replica knows of it, with
+        asynchronous replication it may not.
 """
 
 from __future__ import annotations
@@ -10,7 +20,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from contextlib import (
     AbstractAsyncContextManager,
@@ -19,6 +37,7 @@ from contextlib import (
     contextmanager,
 )
 from datetime import UTC, timedelta
+from itertools import groupby
 from typing import Any, Final
 
 import attrs
@@ -33,10 +52,12 @@ from batch_cancel.adapters.postgres.checks import (
     problems,
     problems_async,
 )
-from batch_cancel.adapters.postgres.faults import translated
+from batch_cancel.adapters.postgres.faults import lost, translated
+from batch_cancel.adapters.postgres.hangs import cut_after
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
-from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
+from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -138,7 +159,9 @@ class _Statements:
     connection: psycopg.Connection[Any]
     queries: Queries
 
-    def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.Cursor[_Row]:
+    def execute(
+        self, query: sql.SQL, parameters: _Parameters | list[object]
+    ) -> psycopg.Cursor[_Row]:
         cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
         return cursor.execute(query, parameters, prepare=False)
 
@@ -148,7 +171,9 @@ class _AsyncStatements:
     connection: psycopg.AsyncConnection[Any]
     queries: Queries
 
-    async def execute(self, query: sql.SQL, parameters: _Parameters) -> psycopg.AsyncCursor[_Row]:
+    async def execute(
+        self, query: sql.SQL, parameters: _Parameters | list[object]
+    ) -> psycopg.AsyncCursor[_Row]:
         cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
         return await cursor.execute(query, parameters, prepare=False)
 
@@ -212,7 +237,11 @@ class _Outbox(_Statements):
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in cursor.fetchall()]
 
@@ -224,7 +253,11 @@ class _AsyncOutbox(_AsyncStatements):
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = await self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in await cursor.fetchall()]
 
@@ -236,6 +269,149 @@ class _Inspection(_Statements):
         return _inventory(cursor.fetchall())
 
 
+_PARAMETERS_MAX: Final = 60_000
+"""The most values in one statement; the wire format counts them in 16 bits."""
+
+
+def _settled(key: JobKey, contact_id: str, settlement: Settlement) -> _Parameters:
+    return {**_named(key), "contact_id": contact_id, "retry_at": settlement.retry_at}
+
+
+def _inserts(
+    queries: Queries, key: JobKey, contacts: Sequence[Mapping[str, object]]
+) -> Iterator[tuple[sql.SQL, list[object]]]:
+    """Give as few statements as add these contacts, in their order, each with its values."""
+    for columns, group in groupby(contacts, key=tuple):
+        rows = list(group)
+        rows_max = _PARAMETERS_MAX // (1 + len(columns))
+        for start in range(0, len(rows), rows_max):
+            some = rows[start : start + rows_max]
+            values = [
+                value
+                for row in some
+                for value in (key.batch_job_id, *(row[column] for column in columns))
+            ]
+            yield queries.append_contacts(columns, len(some)), values
+
+
+@contextmanager
+def _unknown_ids(key: JobKey) -> Generator[None]:
+    """Take an id that no column can hold for that of a job that is not there."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise JobNotFound(key) from error
+    except psycopg.DataError as error:
+        # No uuid, no number: a value's fault. A fault with a place in the statement's text is that
+        # of a constant in it: a status that is missing from the adopter's enum.
+        if error.diag.statement_position is not None:
+            raise
+        raise JobNotFound(key) from error
+
+
+@contextmanager
+def _contacts_refused() -> Generator[None]:
+    """Say what kind of fault it is, and not the value: it may be a phone number."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:
+        reason = f"Postgres refused a contact to be added ({type(error).__name__})"
+        raise StoreFailed(reason) from error
+
+
+class _Work(_Statements):
+    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        with _unknown_ids(key):
+            cursor = self.execute(self.queries.start_job(frozenset(statuses)), _named(key))
+        return cursor.rowcount == 1
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        statement = self.queries.claim_contacts(frozenset(statuses))
+        with _unknown_ids(key):
+            cursor = self.execute(statement, {**_named(key), "limit": limit})
+        return [contact_id for (contact_id,) in cursor.fetchall()]
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        statement = self.queries.settle_contact(settlement.status)
+        with _unknown_ids(key):
+            cursor = self.execute(statement, _settled(key, contact_id, settlement))
+        return cursor.rowcount == 1
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        added = 0
+        for statement, values in _inserts(self.queries, job.key, contacts):
+            with _contacts_refused():
+                cursor = self.execute(statement, values)
+            added += cursor.rowcount
+        return added
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        lock, finish = self.queries.finish_job(frozenset(unfinished))
+        with _unknown_ids(key):
+            cursor = self.execute(lock, _named(key))
+        if not cursor.rowcount:
+            return False
+        cursor = self.execute(finish, _named(key))
+        return cursor.rowcount == 1
+
+    def status(self, key: JobKey) -> str | None:
+        with _unknown_ids(key):
+            cursor = self.execute(self.queries.read_status, _named(key))
+        row = cursor.fetchone()
+        return None if row is None else row[0]
+
+
+class _AsyncWork(_AsyncStatements):
+    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        with _unknown_ids(key):
+            cursor = await self.execute(self.queries.start_job(frozenset(statuses)), _named(key))
+        return cursor.rowcount == 1
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+    ) -> list[str]:
+        statement = self.queries.claim_contacts(frozenset(statuses))
+        with _unknown_ids(key):
+            cursor = await self.execute(statement, {**_named(key), "limit": limit})
+        return [contact_id for (contact_id,) in await cursor.fetchall()]
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        statement = self.queries.settle_contact(settlement.status)
+        with _unknown_ids(key):
+            cursor = await self.execute(statement, _settled(key, contact_id, settlement))
+        return cursor.rowcount == 1
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        added = 0
+        for statement, values in _inserts(self.queries, job.key, contacts):
+            with _contacts_refused():
+                cursor = await self.execute(statement, values)
+            added += cursor.rowcount
+        return added
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        lock, finish = self.queries.finish_job(frozenset(unfinished))
+        with _unknown_ids(key):
+            cursor = await self.execute(lock, _named(key))
+        if not cursor.rowcount:
+            return False
+        cursor = await self.execute(finish, _named(key))
+        return cursor.rowcount == 1
+
+    async def status(self, key: JobKey) -> str | None:
+        with _unknown_ids(key):
+            cursor = await self.execute(self.queries.read_status, _named(key))
+        row = await cursor.fetchone()
+        return None if row is None else row[0]
+
+
+class _AsyncInspection(_AsyncStatements):
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = await self.execute(statement, {"limit": limit})
+        return _inventory(await cursor.fetchall())
+
+
 class PostgresRepositories:
     """What one transaction on Postgres can reach."""
 
@@ -245,13 +421,7 @@ class PostgresRepositories:
         self.contacts = _Contacts(connection, queries)
         self.outbox = _Outbox(connection, queries)
         self.inspection = _Inspection(connection, queries)
-
-
-class _AsyncInspection(_AsyncStatements):
-    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
-        statement = self.queries.look(frozenset(statuses))
-        cursor = await self.execute(statement, {"limit": limit})
-        return _inventory(await cursor.fetchall())
+        self.work = _Work(connection, queries)
 
 
 class AsyncPostgresRepositories:
@@ -263,6 +433,7 @@ class AsyncPostgresRepositories:
         self.contacts = _AsyncContacts(connection, queries)
         self.outbox = _AsyncOutbox(connection, queries)
         self.inspection = _AsyncInspection(connection, queries)
+        self.work = _AsyncWork(connection, queries)
 
 
 class PostgresUnitOfWork:
@@ -272,10 +443,14 @@ class PostgresUnitOfWork:
     Arguments:
         connect: gives a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`, or the
             `connection` method of a psycopg_pool pool. It is closed, or given back, after each
-            transaction.
+            transaction. How long it takes is for it to bound: psycopg by `connect_timeout` (130 s
+            unless said), a pool by `timeout` (30 s). A pool without `check` hands out connections
+            that a restart of the server has broken, and cancels fail until they are used up.
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle.
+        statement_timeout: how long one statement may take, and the transaction may be idle. A
+            server that answers nothing at all is left after both timeouts together: its
+            connection is cut.
     """
 
     def __init__(
@@ -288,7 +463,8 @@ class PostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._opening = _opening(lock_timeout, statement_timeout)
+        self._terms = _terms(lock_timeout, statement_timeout)
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
@@ -297,12 +473,14 @@ class PostgresUnitOfWork:
             with self._connect() as connection:
                 progress.phase = "working"
                 _check_idle(connection)
-                with connection.transaction():
-                    cursor = psycopg.Cursor(connection)
-                    cursor.execute(self._opening, prepare=False)
-                    yield PostgresRepositories(connection, self._schema)
-                    progress.phase = "committing"
-                progress.phase = "committed"
+                with cut_after(self._patience_seconds, connection, progress.note_cut):
+                    with connection.transaction():
+                        cursor = psycopg.Cursor(connection)
+                        cursor.execute(self._terms, prepare=False)
+                        yield PostgresRepositories(connection, self._schema)
+                        progress.phase = "committing"
+                    _check_committed(connection)
+                    progress.phase = "committed"
 
     def check(self) -> list[str]:
         """
@@ -329,10 +507,15 @@ class AsyncPostgresUnitOfWork:
     Arguments:
         connect: gives a new connection, or one from a pool:
             `lambda: psycopg.AsyncConnection.connect(dsn)`, or the `connection` method of a
-            psycopg_pool pool. It is closed, or given back, after each transaction.
+            psycopg_pool pool. It is closed, or given back, after each transaction. How long it
+            takes is for it to bound: psycopg by `connect_timeout` (130 s unless said), a pool by
+            `timeout` (30 s). A pool without `check` hands out connections that a restart of the
+            server has broken, and cancels fail until they are used up.
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle.
+        statement_timeout: how long one statement may take, and the transaction may be idle. A
+            server that answers nothing at all is left after both timeouts together: its
+            connection is cut.
     """
 
     def __init__(
@@ -349,7 +532,8 @@ class AsyncPostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._opening = _opening(lock_timeout, statement_timeout)
+        self._terms = _terms(lock_timeout, statement_timeout)
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
@@ -358,12 +542,14 @@ class AsyncPostgresUnitOfWork:
             async with await _awaited(self._connect()) as connection:
                 progress.phase = "working"
                 _check_idle(connection)
-                async with connection.transaction():
-                    cursor = psycopg.AsyncCursor(connection)
-                    await cursor.execute(self._opening, prepare=False)
-                    yield AsyncPostgresRepositories(connection, self._schema)
-                    progress.phase = "committing"
-                progress.phase = "committed"
+                with cut_after(self._patience_seconds, connection, progress.note_cut):
+                    async with connection.transaction():
+                        cursor = psycopg.AsyncCursor(connection)
+                        await cursor.execute(self._terms, prepare=False)
+                        yield AsyncPostgresRepositories(connection, self._schema)
+                        progress.phase = "committing"
+                    _check_committed(connection)
+                    progress.phase = "committed"
 
     async def check(self) -> list[str]:
         """
@@ -394,8 +580,10 @@ class _Joined:
     def begin(self) -> Generator[PostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                psycopg.Cursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
+            cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(cursor.fetchone())
             with self.connection.transaction():
                 yield PostgresRepositories(self.connection, self.schema)
 
@@ -409,8 +597,10 @@ class _AsyncJoined:
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                await psycopg.AsyncCursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
+            await cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(await cursor.fetchone())
             async with self.connection.transaction():
                 yield AsyncPostgresRepositories(self.connection, self.schema)
 
@@ -429,8 +619,12 @@ def joining(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
+    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
+    cancelled.
+
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _Joined(connection, schema)
 
@@ -449,8 +643,12 @@ def joining_async(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
+    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
+    cancelled.
+
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _AsyncJoined(connection, schema)
 
@@ -459,29 +657,50 @@ _AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 
 def _check_idle(connection: _AnyConnection) -> None:
+    match connection.info.transaction_status:
+        case TransactionStatus.IDLE:
+            return
+        case TransactionStatus.UNKNOWN:
+            raise lost()
+        case _:
+            msg = (
+                "`connect` gave a connection that is in a transaction already: to cancel within "
+                "your own transaction use joining(connection)"
+            )
+            raise StoreFailed(msg)
+
+
+def _check_committed(connection: _AnyConnection) -> None:
+    # psycopg's `transaction` ends without a word, and without a COMMIT, on a connection that
+    # somebody has closed meanwhile.
     if connection.info.transaction_status != TransactionStatus.IDLE:
-        msg = (
-            "`connect` gave a connection that is in a transaction already: to cancel within your "
-            "own transaction use joining(connection)"
-        )
-        raise StoreFailed(msg)
+        msg = "the connection was closed before the commit was confirmed"
+        raise psycopg.OperationalError(msg)
 
 
-def _must_begin(connection: _AnyConnection) -> bool:
+def _check_transaction(connection: _AnyConnection) -> None:
     """
-    Tell whether the caller's transaction is still to be begun, by any statement.
+    Refuse a connection that is in no transaction, and will begin none with its next statement.
 
-    Were the savepoint the first statement, it would be a transaction of its own and commit.
+    That statement is ours: were the savepoint the first, it would be a transaction of its own.
     """
-    if connection.info.transaction_status != TransactionStatus.IDLE:
-        return False
-    if connection.autocommit:
+    if connection.info.transaction_status == TransactionStatus.IDLE and connection.autocommit:
         msg = (
             "joining() needs a connection with an open transaction, and this one commits by "
             "itself: open one, or use PostgresUnitOfWork"
         )
         raise StoreFailed(msg)
-    return True
+
+
+def _check_isolation(row: _Row | None) -> None:
+    """Refuse a transaction that would not see the contacts that came in during a wait."""
+    if row not in {("read committed",), ("read uncommitted",)}:
+        level = row[0] if row else None
+        msg = (
+            f"joining() needs a READ COMMITTED transaction, and this one is {shown(level)}: it "
+            "would leave contacts behind that came in while it waited for the job"
+        )
+        raise StoreFailed(msg)
 
 
 def _check_marked(job: Job, rows_changed: int) -> None:
@@ -501,22 +720,26 @@ def _pause_seconds(attempts: int) -> float:
     return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
 
 
-def _opening(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
-    """Give the statements that each transaction of our own begins with."""
+def _terms(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+    """Give what is said at the beginning of each transaction of ours, and holds in it alone."""
     milliseconds = {
         "lock_timeout": lock_timeout,
         "statement_timeout": statement_timeout,
         "idle_in_transaction_session_timeout": statement_timeout,
     }
-    # Whatever the connection's default: under a higher level the statements after the wait for the
-    # job's lock would see the contacts from before it, and leave those that came in meanwhile.
-    statements = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED"]
-    statements += (
+    timeouts = "; ".join(
         f"SET LOCAL {name} = {max(1, value // timedelta(milliseconds=1))}"
         for name, value in milliseconds.items()
     )
-    # One string without parameters: one round trip.
-    return trusted("; ".join(statements))
+    # All other values of synchronous_commit than off wait for this server's disk already.
+    durably = (
+        "SELECT set_config('synchronous_commit', 'on', true) "
+        "WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    # Read committed whatever the connection's default: under a higher level the statements after
+    # the wait for the job's lock would see the contacts from before it, and leave those that came
+    # in meanwhile. One string without parameters: one round trip.
+    return trusted(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {timeouts}; {durably}")
 
 
 async def _awaited(

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final
 
+import attrs
 import redis
 import redis.asyncio
 from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.client import NEVER_DECODE
+
+from batch_cancel.adapters.redis.versions import CONNECTION_ARGUMENTS
 
 _SECOND_BELL_SECONDS: Final = 0.05
 
@@ -50,15 +52,11 @@ class _ServerLine:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._pool: Any = client.connection_pool  # Half typed in redis-py.
         self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)
-        # Until redis-py 5.3 a pool asked for the name of the command, and did nothing with it.
-        parameter = inspect.signature(self._pool.get_connection).parameters.get("command_name")
-        required = parameter is not None and parameter.default is parameter.empty
-        self._connection_arguments = ("EVALSHA",) if required else ()
 
     async def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
         try:
             async with _until(deadline) as heed:
-                connection = await self._pool.get_connection(*self._connection_arguments)
+                connection = await self._pool.get_connection(*CONNECTION_ARGUMENTS)
                 try:
                     return await self._ask(connection, command, heed)
                 finally:
@@ -94,6 +92,20 @@ class _ServerLine:
             sentinels.append(sentinels.pop(0))
 
 
+@attrs.frozen
+class _Detour:
+    """
+    Whom to ask for a slot while the client still takes a node that hangs for its owner.
+
+    Arguments:
+        owner: the name of that node.
+        instead: another one; it serves the slot by now, or says who does.
+    """
+
+    owner: str
+    instead: ClusterNode
+
+
 class _ClusterLine:
     """
     A line to whichever node of a cluster has the key.
@@ -104,32 +116,40 @@ class _ClusterLine:
 
     def __init__(self, client: redis.asyncio.RedisCluster) -> None:
         self._cluster = client
-        self._detour: ClusterNode | None = None
+        self._detours: dict[int, _Detour] = {}
 
     async def send(self, command: Sequence[Any], key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+        slot = self._cluster.keyslot(key)
+        detour = self._detours.get(slot)
         options: dict[str, Any] = {NEVER_DECODE: True}
-        if self._detour is not None:
-            options["target_nodes"] = self._detour
+        if detour is not None:
+            options["target_nodes"] = detour.instead
         try:
             async with _until(deadline):
                 answer = await self._cluster.execute_command(*command, **options)
         except (TimeoutError, exceptions.ConnectionError, exceptions.TimeoutError):
-            self._detour = self._another(key)
+            self._pass_over(key, slot, detour)
             raise
-        self._detour = None
+        if detour is not None and self._owner(key) != detour.owner:
+            self._detours.pop(slot, None)  # The client has learned better.
         return answer
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def _another(self, key: bytes) -> ClusterNode | None:
-        """Give the node after the one that was asked; every node has its turn."""
+    def _owner(self, key: bytes) -> str:
+        node = self._cluster.get_node_from_key(key.decode())
+        return str(node.name) if node else ""
+
+    def _pass_over(self, key: bytes, slot: int, detour: _Detour | None) -> None:
+        """Ask the node after the one that was asked; every node has its turn."""
         nodes = sorted(self._cluster.get_nodes(), key=lambda node: str(node.name))
         if not nodes:  # The client has not reached the cluster yet.
-            return None
-        asked = self._detour or self._cluster.get_node_from_key(key.decode())
-        name = asked.name if asked else ""
-        return next((node for node in nodes if node.name > name), nodes[0])
+            return
+        owner = self._owner(key)
+        asked = detour.instead.name if detour else owner
+        after = next((node for node in nodes if node.name > asked), nodes[0])
+        self._detours[slot] = _Detour(owner, after)
 
 
 @contextlib.asynccontextmanager

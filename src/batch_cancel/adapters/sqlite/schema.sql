@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS batch_contacts (
     job_number INTEGER NOT NULL REFERENCES batch_jobs (number),
     id TEXT NOT NULL,
     status TEXT,
+    next_attempt_at TEXT,
     updated_at TEXT NOT NULL,
     PRIMARY KEY (job_number, id)
 ) WITHOUT ROWID;

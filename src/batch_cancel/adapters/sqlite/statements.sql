@@ -56,6 +56,50 @@ WHERE
     job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
     AND status IN (:statuses);
 
+-- name: start_job
+-- Must set a job running in the statuses that it is given alone.
+UPDATE batch_jobs SET status = ?, updated_at = ?
+WHERE id = ? AND organization_id IS ? AND status IN (:statuses);
+
+-- name: read_due_contacts
+-- Must give contacts of a running job only, those without a time first. A contact is named by its
+-- job's number and its own id.
+SELECT contact.job_number, contact.id
+FROM batch_contacts AS contact
+JOIN batch_jobs AS job ON job.number = contact.job_number
+WHERE
+    job.id = ? AND job.organization_id IS ? AND job.status = ?
+    AND (contact.next_attempt_at IS NULL OR contact.next_attempt_at <= ?)
+    AND contact.status IN (:statuses)
+ORDER BY contact.next_attempt_at, contact.id LIMIT ?;
+
+-- name: mark_contact
+UPDATE batch_contacts SET status = ?, updated_at = ? WHERE job_number = ? AND id = ?;
+
+-- name: settle_contact
+-- Must leave alone a contact that has no live call.
+UPDATE batch_contacts SET status = ?, next_attempt_at = ?, updated_at = ?
+WHERE
+    job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
+    AND id = ? AND status = ?;
+
+-- name: append_contact
+-- Must fail where the job has a contact of this id: an ended one would be dialled again.
+INSERT INTO batch_contacts (job_number, id, status, next_attempt_at, updated_at)
+SELECT number, ?, ?, ?, ? FROM batch_jobs WHERE id = ? AND organization_id IS ?;
+
+-- name: finish_job
+-- Must not complete a job while a contact is in one of the statuses that it is given.
+UPDATE batch_jobs SET status = ?, updated_at = ?
+WHERE
+    id = ? AND organization_id IS ? AND status = ?
+    AND NOT EXISTS (
+        SELECT 1 FROM batch_contacts WHERE job_number = batch_jobs.number AND status IN (:statuses)
+    );
+
+-- name: read_status
+SELECT status FROM batch_jobs WHERE id = ? AND organization_id IS ?;
+
 -- name: settle_cancellation
 -- Only for the operation that owes it, and never backwards: what is settled stays as it is.
 UPDATE batch_cancellations

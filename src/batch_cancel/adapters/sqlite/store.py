@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, cast
+from uuid import uuid4
 
 import attrs
 
@@ -24,13 +25,16 @@ from batch_cancel.adapters.sqlite.file import (
 )
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
+    ID_BYTES_MAX,
     CancellationRecord,
     ContactStatus,
     Job,
     JobKey,
     JobStatus,
     Removal,
+    is_storable,
 )
 
 _MARKS: Final = ":statuses"
@@ -115,18 +119,120 @@ class _Contacts:
     connection: Connection
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        marks = ", ".join("?" * len(statuses))
         changed = self.connection.execute(
-            SQL["cancel_contacts"].replace(_MARKS, marks),
+            _of(statuses, "cancel_contacts"),
             (
                 ContactStatus.CANCELLED.value,
                 text_of(now()),
                 key.batch_job_id,
                 key.organization_id,
-                *sorted(status.value for status in statuses),
+                *sorted(statuses),
             ),
         )
         return changed.rowcount
+
+
+def _of(statuses: AbstractSet[str], name: str) -> str:
+    return SQL[name].replace(_MARKS, ", ".join("?" * len(statuses)))
+
+
+@attrs.frozen
+class _Work:
+    connection: Connection
+
+    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        changed = self.connection.execute(
+            _of(statuses, "start_job"),
+            (
+                JobStatus.RUNNING.value,
+                text_of(now()),
+                key.batch_job_id,
+                key.organization_id,
+                *sorted(statuses),
+            ),
+        )
+        return changed.rowcount == 1
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        at = text_of(now())
+        due = self.connection.rows(
+            _of(statuses, "read_due_contacts"),
+            (
+                key.batch_job_id,
+                key.organization_id,
+                JobStatus.RUNNING.value,
+                at,
+                *sorted(statuses),
+                limit,
+            ),
+        )
+        self.connection.execute_many(
+            SQL["mark_contact"], ((ContactStatus.DIALING.value, at, *contact) for contact in due)
+        )
+        return [cast("str", contact_id) for _, contact_id in due]
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        changed = self.connection.execute(
+            SQL["settle_contact"],
+            (
+                settlement.status.value,
+                None if settlement.retry_at is None else text_of(settlement.retry_at),
+                text_of(now()),
+                key.batch_job_id,
+                key.organization_id,
+                contact_id,
+                ContactStatus.DIALING.value,
+            ),
+        )
+        return changed.rowcount == 1
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        at = text_of(now())
+        named = (job.key.batch_job_id, job.key.organization_id)
+        self.connection.execute_many(
+            SQL["append_contact"],
+            (
+                (_id_of(contact), ContactStatus.PENDING.value, _due_at(contact), at, *named)
+                for contact in contacts
+            ),
+        )
+        return len(contacts)
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        changed = self.connection.execute(
+            _of(unfinished, "finish_job"),
+            (
+                JobStatus.COMPLETED.value,
+                text_of(now()),
+                key.batch_job_id,
+                key.organization_id,
+                JobStatus.RUNNING.value,
+                *sorted(unfinished),
+            ),
+        )
+        return changed.rowcount == 1
+
+    def status(self, key: JobKey) -> str | None:
+        row = self.connection.row(SQL["read_status"], (key.batch_job_id, key.organization_id))
+        return None if row is None else cast("str | None", row[0])
+
+
+def _id_of(contact: Mapping[str, object]) -> str:
+    contact_id = contact.get("id", uuid4().hex)
+    if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
+        reason = "a contact's id must be a text that no other contact of the job has"
+        raise StoreFailed(reason)
+    return contact_id
+
+
+def _due_at(contact: Mapping[str, object]) -> str | None:
+    at = contact.get("next_attempt_at")
+    if at is None:
+        return None
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        reason = "a contact's next_attempt_at must be an aware datetime"
+        raise StoreFailed(reason)
+    return text_of(at)
 
 
 @attrs.frozen
@@ -208,11 +314,16 @@ class SqliteRepositories:
     contacts: _Contacts
     outbox: _Outbox
     inspection: _Inspection
+    work: _Work
 
 
 def _repositories(connection: Connection) -> SqliteRepositories:
     return SqliteRepositories(
-        _Jobs(connection), _Contacts(connection), _Outbox(connection), _Inspection(connection)
+        _Jobs(connection),
+        _Contacts(connection),
+        _Outbox(connection),
+        _Inspection(connection),
+        _Work(connection),
     )
 
 

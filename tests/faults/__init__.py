@@ -1,0 +1,1 @@
+"""Faults, everywhere: what is left behind is always one of two, and every answer is right."""
