@@ -323,7 +323,7 @@ def test_statuses_that_are_enums_need_their_labels(
     dsn: str, execute: Callable[[str], object]
 ) -> None:
     """Those that our statements name, no others."""
-    execute("DROP INDEX batch_contacts_open")
+    execute("DROP INDEX batch_contacts_open, batch_contacts_dialing")
     execute("CREATE INDEX ON batch_contacts (batch_job_id)")
     execute("CREATE TYPE job AS ENUM ('pending', 'running', 'completed', 'failed')")
     execute("CREATE TYPE contact AS ENUM ('pending', 'queued', 'no_answer', 'busy', 'completed')")

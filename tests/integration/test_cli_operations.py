@@ -66,7 +66,8 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
             main(arguments)
         code = ended.value.code or 0
         assert isinstance(code, int)
-        done = Done(code, *capfd.readouterr())
+        told = capfd.readouterr()
+        done = Done(code, told.out, told.err)
         assert "Traceback" not in done.err
         assert "hunter2" not in done.out + done.err
         return done
