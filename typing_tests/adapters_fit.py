@@ -23,6 +23,7 @@ from batch_cancel import (
     Cancellation,
     CancelResult,
     ContactStatus,
+    Drift,
     JobKey,
     JobStatus,
     Removal,
@@ -30,6 +31,7 @@ from batch_cancel import (
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
+    inspect,
     remove_deferred,
     remove_deferred_async,
 )
@@ -39,6 +41,7 @@ from batch_cancel.adapters.memory import (
     MemoryScheduler,
     MemoryStore,
 )
+from batch_cancel.adapters.otel import Telemetry
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
     PostgresSchema,
@@ -224,6 +227,17 @@ def what_comes_out() -> None:
     assert_type(cancellation, Cancellation)
     assert_type(remove_deferred(cancellation, Clock()), CancelResult)
     assert_type(remove_deferred(cancellation, Clock(), uow=Store()), CancelResult)
+
+
+def what_comes_out_of_telemetry(uow: PostgresUnitOfWork, scheduler: RedisScheduler) -> None:
+    """Name the types of what is watched: they are what they were."""
+    telemetry = Telemetry()
+    assert_type(telemetry.uow(uow), PostgresUnitOfWork)
+    assert_type(telemetry.scheduler(scheduler), RedisScheduler)
+    cancel = telemetry.counted(cancel_job)
+    assert_type(cancel("job", uow=uow, scheduler=scheduler, actor="ada"), CancelResult)
+    assert_type(inspect(uow=uow, scheduler=scheduler), Drift)
+    assert_type(uow.check(), list[str])
 
 
 async def what_comes_out_of_asyncio(uow: AsyncUnitOfWork, scheduler: AsyncScheduler) -> None:

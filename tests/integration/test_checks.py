@@ -91,7 +91,7 @@ def test_the_reference_tables_are_fit(dsn: str) -> None:
     assert catalog(dsn) == before
 
 
-BREAKS = {
+MISSING = {
     "no jobs": (
         ["DROP TABLE batch_jobs CASCADE"],
         ["table batch_jobs is missing: map its name with PostgresSchema(jobs=...)"],
@@ -109,6 +109,9 @@ BREAKS = {
             )
         ],
     ),
+}
+
+BREAKS = {
     "no job id": (
         ["ALTER TABLE batch_jobs RENAME id TO uid"],
         ["column id is missing from batch_jobs: map its name with PostgresSchema(job_id=...)"],
@@ -266,6 +269,17 @@ BREAKS = {
         ],
     ),
 }
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_table_is_named(postgres_database: str, name: str) -> None:
+    """In a database where no other schema has one of its name."""
+    statements, sentences = MISSING[name]
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        create_reference_tables(connection)
+        for statement in statements:
+            connection.execute(statement.encode())
+    assert checked(postgres_database) == sentences
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -669,7 +683,9 @@ def test_what_waits_is_left_alone(redis_server: RedisServer, redis_prefix: str) 
     client.zadd(f"{{{redis_prefix}:0}}:due", {"a": 1})
     client.hset(f"{{{redis_prefix}:0}}:job", "a", "D")
     before = [client.dump(key) for key in keys]
+    writes = client.info("persistence")["rdb_changes_since_last_save"]
     assert redis_checked(redis_server.url(), namespace=redis_prefix) == []
+    assert client.info("persistence")["rdb_changes_since_last_save"] == writes
     assert [client.dump(key) for key in keys] == before
     client.delete(*keys)
 

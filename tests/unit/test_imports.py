@@ -22,6 +22,7 @@ DRIVERS_AND_FRAMEWORKS = [
     "fastapi",
     "flask",
     "hypothesis",
+    "opentelemetry",
     "psycopg",
     "psycopg_pool",
     "pydantic",
@@ -79,6 +80,7 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.sqlite", {"sqlite3"}),
         ("batch_cancel.adapters.postgres", {"psycopg", "asyncio"}),
         ("batch_cancel.adapters.redis", {"redis"}),
+        ("batch_cancel.adapters.otel", {"opentelemetry"}),
     ],
 )
 def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) -> None:
