@@ -130,7 +130,7 @@ def _of_a_store_s_fault(
         outcome, fault = error.outcome, error.fault.value
     else:  # Nobody knows this error; at a commit nobody knows what it has left.
         commits = point.is_exit and scenario.usually.startswith("200")
-        outcome, fault = "unknown" if commits else "unchanged", "refused"
+        outcome, fault = ("unknown", "interrupted") if commits else ("unchanged", "refused")
     is_worth_it = fault in {"conflict", "interrupted"} or (
         outcome == "unknown" and fault != "refused"
     )
