@@ -49,6 +49,10 @@ test: $(VENV)/test.stamp ## Run every test against real Postgres and Valkey, sta
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=
 	@$(BIN)/python -m coverage report --include='$(CORE)' --fail-under=100
 
+.PHONY: faults
+faults: $(VENV)/test.stamp ## Inject faults everywhere and count the wrong answers
+	@$(BIN)/python -m tests.faults
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
