@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import attrs
@@ -60,12 +61,14 @@ class Line:
         stage: the stage.
         proxy: where it is cut.
         opening: how many bytes go either way before the first statement.
+        scheduler_with: gives the scheduler with another budget, if the line leads to Redis.
     """
 
     name: str
     stage: Stage
     proxy: FaultProxy
     opening: dict[Direction, int]
+    scheduler_with: Callable[[timedelta], Any] | None = None
 
 
 @attrs.frozen
@@ -132,27 +135,26 @@ def _line_to_redis(
     server = lender.getfixturevalue("redis_server")
     proxy = stack.enter_context(FaultProxy(server.port))
     namespace = stack.enter_context(server.prefix())
-    options: dict[str, Any] = {"namespace": namespace, "budget": PATIENCE}
     client: Any
-    scheduler: Callable[[], Any]
     if runner is None:
         client = redis.Redis(port=proxy.port)
         stack.callback(client.close)
 
-        def scheduler() -> Any:
-            return RedisScheduler(client, **options)  # With a connection of its own.
+        def scheduler_with(budget: timedelta) -> Any:  # It has connections of its own.
+            return RedisScheduler(client, namespace=namespace, budget=budget)
     else:
         client = redis.asyncio.Redis(port=proxy.port)
         stack.callback(lambda: runner.run(client.aclose()))
 
-        def scheduler() -> Any:
+        def scheduler_with(budget: timedelta) -> Any:
             runner.run(client.connection_pool.disconnect())
-            return AsyncRedisScheduler(client, **options)
+            return AsyncRedisScheduler(client, namespace=namespace, budget=budget)
 
-    world = World(MemoryTables(AsyncMemoryStore if runner else MemoryStore), scheduler, runner)
+    tables = MemoryTables(AsyncMemoryStore if runner else MemoryStore)
+    world = World(tables, lambda: scheduler_with(PATIENCE), runner)
     world.clear()
     store = "memory-async" if runner else "memory"
-    return Line(name, Stage(store, name, world), proxy, {})
+    return Line(name, Stage(store, name, world), proxy, {}, scheduler_with)
 
 
 def cuts(line: Line, count: int) -> Iterator[Cut]:

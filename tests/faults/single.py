@@ -23,6 +23,8 @@ from tests.worlds import JobRow
 
 GROUP = "single faults"
 
+WITH_A_START = tuple(scenario for scenario in SCENARIOS if scenario.has_start)
+
 
 @attrs.frozen
 class Case:
@@ -53,7 +55,7 @@ def cases(stage: Stage, scenarios: Sequence[Scenario] = SCENARIOS) -> Iterator[C
         for number, point in enumerate(_calls(stage, scenario)):
             for kind in kinds_at(point):
                 yield Case(scenario, number, point, kind)
-    if stage.is_repeatable:
+    if stage.is_repeatable and SCENARIOS[0] in scenarios:
         yield from _between_attempts(stage)
 
 
@@ -154,10 +156,12 @@ def campaign(
         stage: where.
         tally: counts them.
         every: run every so many-th case only; the kinds and the calls are mixed all the same.
-        only_roots: run the cases of these root ports only, and what comes after their calls.
+        only_roots: run the cases of these root ports only, where there is a deferred start.
     """
-    chosen = (case for case in cases(stage) if only_roots is None or case.point.root in only_roots)
-    for number, case in enumerate(list(chosen)):
+    chosen = list(cases(stage) if only_roots is None else cases(stage, WITH_A_START))
+    if only_roots is not None:
+        chosen = [case for case in chosen if case.point.root in only_roots]
+    for number, case in enumerate(chosen):
         if not is_in_sample(number, every):
             continue
         complaints = run(case, stage)

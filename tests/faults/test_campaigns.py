@@ -28,9 +28,7 @@ def test_single_faults_of_a_store(store: str, request: pytest.FixtureRequest) ->
     assert tally.seen["hang"]
 
 
-@pytest.mark.parametrize(
-    ("store", "scheduler"), [pair for pair in pairs() if pair[1] != "memory"], ids="+".join
-)
+@pytest.mark.parametrize(("store", "scheduler"), [pair for pair in pairs() if pair[1] != "memory"])
 def test_single_faults_of_a_scheduler(
     store: str, scheduler: str, request: pytest.FixtureRequest
 ) -> None:

@@ -172,8 +172,11 @@ def state_of(scenario: Scenario, before: Look, now: Look, key: JobKey) -> str:
     if "neighbour's start" not in now.waiting:
         return "another job's start was removed (I16)"
     row, row_before = now.rows.get(key), before.rows.get(key)
+    if row == row_before and scenario.cancelled_by is None:
+        lost = before.waiting - now.waiting
+        return f"nothing will start the job: lost {set(lost)} (I8)" if lost else NOTHING_CHANGED
     if row == row_before:
-        return NOTHING_CHANGED if scenario.cancelled_by is None else FULLY_CANCELLED
+        return FULLY_CANCELLED
     if row is None or row_before is None or scenario.operation_id is None:
         return f"a job that may not be cancelled was changed: {row} (I2)"
     return _state_of_a_cancelled_job(row, row_before)

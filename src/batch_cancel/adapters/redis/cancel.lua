@@ -7,16 +7,16 @@ local kind = state and string.sub(state, 1, 1)
 if kind and kind ~= 'D' and kind ~= 'R' then
   return state == 'C' .. operation and 1 or 0
 end
--- The tombstone comes first: a step that fails after it is done again by the repetition, or leaves
--- an entry that `claim` passes over.
+-- The state comes last: whatever fails before it is done again by the repetition, which would
+-- otherwise find the start cancelled and leave the rest.
 redis.call('ZADD', old, now + retention, id)
 if kind == 'D' then
-  redis.call('HSET', job, id, 'C' .. operation)
   redis.call('ZREM', due, id)
+  redis.call('HSET', job, id, 'C' .. operation)
   return 1
 elseif kind == 'R' then
-  redis.call('HSET', job, id, 'L' .. operation)
   redis.call('ZREM', run, id)
+  redis.call('HSET', job, id, 'L' .. operation)
 else
   redis.call('HSET', job, id, 'B' .. operation)
 end
