@@ -109,7 +109,8 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/venv.stamp
 # Where the standard library's venv cannot bring pip along (Debian without python3-venv), the
 # system's own pip installs the pinned one into it.
 $(VENV)/venv.stamp: requirements/pip.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	@test -n '$(VERSION)' || { echo "'$(PYTHON)' does not run: make TARGET PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'batch_cancel needs Python 3.11 or later: make TARGET PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || { \
 		$(PYTHON) -m venv --clear --without-pip $(VENV) && \

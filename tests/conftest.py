@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
+import redis
 
 from tests import servers
-from tests.pgbouncer import PgBouncer, find_pgbouncer, pgbouncer_version
+from tests.pgbouncer import PgBouncer, find_pgbouncer
 from tests.processes import ServerError
 from tests.redis_groups import RedisCluster, RedisSentinel
-from tests.servers import PostgresServer, Program, RedisServer
+from tests.servers import PostgresServer, Program, RedisServer, find_postgres, find_redis
 
 
 def pytest_report_header() -> list[str]:
     """Name the servers that this run tests against."""
     return [
-        f"postgres: {_described(servers.find_postgres, servers.POSTGRES_DSN)}",
-        f"redis: {_described(servers.find_redis, servers.REDIS_URL)}",
-        f"pgbouncer: {_pgbouncer()}",
+        f"postgres: {_given(PostgresServer, servers.POSTGRES_DSN) or _described(find_postgres)}",
+        f"redis: {_given(RedisServer, servers.REDIS_URL) or _described(find_redis)}",
+        f"pgbouncer: {_described(find_pgbouncer)}",
     ]
 
 
@@ -32,19 +34,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
-def _described(find: Callable[[], Program], variable: str) -> str:
-    if os.environ.get(variable):
-        return f"the server named by {variable}"
+def _given(kind: type[PostgresServer | RedisServer], variable: str) -> str | None:
+    if not os.environ.get(variable):
+        return None
+    try:
+        with kind.find() as server:
+            return f"{server.version} ({variable})"
+    except (psycopg.Error, redis.RedisError) as error:
+        return f"MISSING, its tests will fail: {variable}: {error}"
+
+
+def _described(find: Callable[[], Program | None]) -> str:
     try:
         program = find()
+        if program is None:
+            return "not installed, its tests are not run"
+        return f"{program.path.name} {program.version()} ({program.origin})"
     except ServerError as error:
         return f"MISSING, its tests will fail: {error}"
-    return f"{program.path.name} {program.version()} ({program.origin})"
-
-
-def _pgbouncer() -> str:
-    program = find_pgbouncer()
-    return pgbouncer_version(program) if program else "not installed, its tests are not run"
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,14 @@ It stands for the network, so it knows nothing of what passes through it:
     proxy.stall(TO_CLIENT)           nothing arrives any more; connections stay open
     proxy.cut_after(0, TO_CLIENT)    the request arrives, then the connection dies: no answer
     proxy.cut_after(9, TO_SERVER)    the connection dies in the middle of a request
+    proxy.cut_before(b"COMMIT")      the request with these bytes never arrives
+    proxy.cut_answer_to(b"COMMIT")   it arrives, and its answer does not
     proxy.reset()                    every connection dies now
     proxy.refuse()                   and no new one is taken
     proxy.heal()                     all is well again, for connections that still live
 
-`cuts` counts the connections that `cut_after` has ended, so that a test can tell whether the thing
-that it is about has happened.
+`cuts` counts the connections that were cut, so that a test can tell whether the thing that it is
+about has happened; `passed` counts the bytes that went either way.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import contextlib
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Self
@@ -55,6 +58,8 @@ class _Way:
         self.flows.set()
         self.delay_seconds = 0.0
         self.bytes_left: int | None = None
+        self.watched: bytes | None = None
+        self.cuts_answer = False
 
 
 class FaultProxy:
@@ -67,6 +72,7 @@ class FaultProxy:
     def __init__(self, port: int, host: str = HOST) -> None:
         self.port = free_port()
         self.cuts = 0
+        self.passed: Counter[Direction] = Counter()
         self._target = (host, port)
         self._ways = {direction: _Way() for direction in Direction}
         self._connections: set[asyncio.Task[None]] = set()
@@ -109,6 +115,14 @@ class FaultProxy:
 
         self._run(cut_after)
 
+    def cut_before(self, request: bytes) -> None:
+        """Reset the next connection on which these bytes are sent, once, before they arrive."""
+        self._run(lambda: self._watch(request, cuts_answer=False))
+
+    def cut_answer_to(self, request: bytes) -> None:
+        """Let the next request with these bytes arrive, once, and reset instead of answering."""
+        self._run(lambda: self._watch(request, cuts_answer=True))
+
     def reset(self) -> None:
         """Reset every open connection (RST, at both ends)."""
         self._run(self._reset)
@@ -145,6 +159,10 @@ class FaultProxy:
 
     # What follows runs on the proxy's thread.
 
+    async def _watch(self, request: bytes, *, cuts_answer: bool) -> None:
+        way = self._ways[TO_SERVER]
+        way.watched, way.cuts_answer = request, cuts_answer
+
     async def _listen(self) -> None:
         if self._acceptor is None:
             listener = socket.create_server((HOST, self.port))
@@ -172,26 +190,38 @@ class FaultProxy:
             with contextlib.suppress(OSError, ExceptionGroup):
                 await self._loop.sock_connect(server, self._target)
                 async with asyncio.TaskGroup() as ways:
-                    ways.create_task(self._pump(client, server, self._ways[TO_SERVER]))
-                    ways.create_task(self._pump(server, client, self._ways[TO_CLIENT]))
+                    ways.create_task(self._pump(client, server, TO_SERVER))
+                    ways.create_task(self._pump(server, client, TO_CLIENT))
                 for end in (client, server):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_IN_ORDER)
 
-    async def _pump(self, source: socket.socket, sink: socket.socket, way: _Way) -> None:
+    async def _pump(
+        self, source: socket.socket, sink: socket.socket, direction: Direction
+    ) -> None:
+        way = self._ways[direction]
         while piece := await self._loop.sock_recv(source, _PIECE_BYTES):
-            await asyncio.sleep(way.delay_seconds)
+            if way.delay_seconds:
+                await asyncio.sleep(way.delay_seconds)
             await way.flows.wait()
+            if way.watched is not None and way.watched in piece:
+                way.watched = None
+                cut = self._ways[TO_CLIENT] if way.cuts_answer else way
+                cut.bytes_left = 0
             if way.bytes_left is not None and len(piece) > way.bytes_left:
                 allowed, way.bytes_left = way.bytes_left, None
-                await self._loop.sock_sendall(sink, piece[:allowed])
+                await self._send(piece[:allowed], sink, direction)
                 self.cuts += 1
                 raise ConnectionAbortedError
             if way.bytes_left is not None:
                 way.bytes_left -= len(piece)
-            await self._loop.sock_sendall(sink, piece)
+            await self._send(piece, sink, direction)
         await way.flows.wait()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+    async def _send(self, piece: bytes, sink: socket.socket, direction: Direction) -> None:
+        self.passed[direction] += len(piece)  # First: who has the bytes may look at once.
+        await self._loop.sock_sendall(sink, piece)
 
 
 async def _end(*tasks: asyncio.Task[None] | None) -> None:

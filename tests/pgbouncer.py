@@ -8,9 +8,9 @@ says so; where it has one, they run like all others.
 from __future__ import annotations
 
 import contextlib
-import re
+import os
 import shutil
-import subprocess
+from pathlib import Path
 from typing import Self
 
 import psycopg
@@ -25,7 +25,7 @@ from tests.processes import (
     unprivileged,
     wait_until,
 )
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, Program
 
 _TARGET = ("host", "port", "user", "password")
 _CONFIG = """
@@ -43,16 +43,11 @@ ignore_startup_parameters = extra_float_digits
 """
 
 
-def find_pgbouncer() -> str | None:
-    """Return the path of the system's PgBouncer, None if there is none."""
-    return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-
-
-def pgbouncer_version(program: str) -> str:
-    """Ask the program for its version."""
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    numbers = re.search(r"\d+(\.\d+)+", told.stdout)
-    return numbers.group() if numbers else told.stdout.strip()
+def find_pgbouncer() -> Program | None:
+    """Find the system's PgBouncer; None if there is none."""
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    found = shutil.which("pgbouncer", path=search)
+    return Program(Path(found), "system") if found else None
 
 
 class PgBouncer:
@@ -76,7 +71,7 @@ class PgBouncer:
                 target=make_conninfo("", **known), host=HOST, port=self._port, pool_size=pool_size
             )
             config.write_text(text)
-            self._process = ServerProcess([program, config], folder, account)
+            self._process = ServerProcess([program.path, config], folder, account)
             cleanup.callback(self._process.stop)
             self._process.spawn()
             wait_until(self._serves, "PgBouncer serves")
@@ -102,7 +97,7 @@ class PgBouncer:
             message = f"PgBouncer did not start:\n{self._process.log()}"
             raise ServerError(message)
         try:
-            psycopg.connect(self.dsn(self._server.dsn()), connect_timeout=2).close()
+            psycopg.connect(self.dsn(self._server.dsn("postgres")), connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True

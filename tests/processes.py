@@ -20,11 +20,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
-WAIT_SECONDS_MAX = 30.0
+WAIT_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
 
 # Where another account can go even if TMPDIR is one that it cannot.
@@ -80,7 +80,7 @@ def open_to_all(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def scratch_folder(account: pwd.struct_passwd | None = None) -> Iterator[Path]:
+def scratch_folder(account: pwd.struct_passwd | None = None) -> Generator[Path]:
     """Lend an empty folder that belongs to `account`, and that it can reach."""
     usual = Path(tempfile.gettempdir())
     parent = usual if account is None or open_to_all(usual) else _OPEN_TO_ALL

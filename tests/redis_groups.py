@@ -9,6 +9,17 @@ from typing import Self
 from tests.processes import HOST, free_port, wait_until
 from tests.servers import RedisServer
 
+# Sentinels look around once a second, or every ten, and take for dead what they have not seen.
+_SENTINEL_TIMES = {
+    # Below 200, their own reports on replicas, one a second, would count as outdated.
+    "PING-PERIOD": 300,
+    "INFO-PERIOD": 100,
+    "ASK-PERIOD": 100,
+    "PUBLISH-PERIOD": 200,
+    # On a busy machine they would distrust their own clock, and do nothing for half a minute.
+    "TILT-TRIGGER": 20_000,
+}
+
 
 class RedisCluster:
     """A Redis Cluster of three masters, without replicas."""
@@ -61,19 +72,16 @@ class RedisSentinel:
             wait_until(self._replicating, "the replica follows")
             config = (
                 f"sentinel monitor {self.name} {HOST} {self.master.port} {sentinels // 2 + 1}\n"
-                f"sentinel down-after-milliseconds {self.name} 500\n"
+                f"sentinel down-after-milliseconds {self.name} 1000\n"
                 f"sentinel failover-timeout {self.name} 1000\n"
             )
             self.sentinels = [
                 cleanup.enter_context(RedisServer.own("--sentinel", config=config))
                 for _ in range(sentinels)
             ]
-            # Sentinels look around once a second, or ten, and take for dead what they do not see.
-            # PING below 200 would be too fast: then their own replica reports count as outdated.
-            periods_ms = {"PING": 300, "ASK": 100, "INFO": 100, "PUBLISH": 200}
             for sentinel in self.sentinels:
-                for name, period_ms in periods_ms.items():
-                    sentinel.command("SENTINEL", "DEBUG", f"{name}-PERIOD", period_ms)
+                for name, milliseconds in _SENTINEL_TIMES.items():
+                    sentinel.command("SENTINEL", "DEBUG", name, milliseconds)
             wait_until(self._watched, "the sentinels know each other")
             self._cleanup = cleanup.pop_all()
 

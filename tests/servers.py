@@ -24,7 +24,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString, Self
@@ -63,9 +63,14 @@ class Program:
 
     def version(self) -> str:
         """Ask the program for its version, without starting a server."""
-        told = subprocess.run([self.path, "--version"], capture_output=True, text=True, check=True)
-        numbers = re.search(r"\d+(\.\d+)+", told.stdout)
-        return numbers.group() if numbers else told.stdout.strip()
+        try:
+            command = [str(self.path), "--version"]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError) as error:
+            message = f"{self.path} does not run: {error}"
+            raise ServerError(message) from error
+        numbers = re.search(r"\d+(\.\d+)+", told)
+        return numbers.group() if numbers else told.strip()
 
 
 def find_program(names: tuple[str, ...], variable: str, wheel: tuple[str, str]) -> Program:
@@ -282,7 +287,7 @@ class PostgresServer(_Server):
         return row[0] if row else None
 
     @contextlib.contextmanager
-    def schema(self) -> Iterator[str]:
+    def schema(self) -> Generator[str]:
         """Lend a fresh schema: a connection string whose search_path is that schema alone."""
         name = f"test_{secrets.token_hex(6)}"
         self.query(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
@@ -294,7 +299,7 @@ class PostgresServer(_Server):
             self.query(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self) -> Generator[str]:
         """Lend a fresh database: for what a schema cannot isolate, and behind PgBouncer."""
         name = f"test_{secrets.token_hex(6)}"
         self.query(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -429,7 +434,9 @@ class RedisServer(_Server):
 
     def url(self, database: int | None = None) -> str:
         """Return the server's URL, for another database if one is numbered."""
-        return self._url if database is None else re.sub(r"(/\d+)?/?$", f"/{database}", self._url)
+        if database is None:
+            return self._url
+        return re.sub(r"(/\d+)?/?$", f"/{database}", self._url, count=1)
 
     @property
     def port(self) -> int:
@@ -451,7 +458,7 @@ class RedisServer(_Server):
         self.client.flushall()
 
     @contextlib.contextmanager
-    def prefix(self) -> Iterator[str]:
+    def prefix(self) -> Generator[str]:
         """Lend a fresh key prefix; keys that begin with it are deleted afterwards."""
         prefix = f"test-{secrets.token_hex(6)}:"
         try:
@@ -462,7 +469,7 @@ class RedisServer(_Server):
                 self.client.delete(*keys)
 
     @contextlib.contextmanager
-    def database(self, number: int = 1) -> Iterator[str]:
+    def database(self, number: int = 1) -> Generator[str]:
         """Lend the URL of an empty database: for libraries whose keys have no prefix."""
         url = self.url(number)
         with contextlib.closing(redis.Redis.from_url(url)) as client:

@@ -8,10 +8,9 @@ kind is driven through one event loop of the world's own, so that its clients li
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -25,6 +24,7 @@ import redis.asyncio
 
 from batch_cancel import (
     CancelResult,
+    Drift,
     JobKey,
     append_contacts,
     append_contacts_async,
@@ -36,6 +36,10 @@ from batch_cancel import (
     claim_contacts_async,
     finish_job,
     finish_job_async,
+    inspect,
+    inspect_async,
+    reconcile,
+    reconcile_async,
     remove_deferred,
     remove_deferred_async,
     settle_contact,
@@ -56,7 +60,7 @@ from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     import pytest
@@ -65,6 +69,8 @@ if TYPE_CHECKING:
     from batch_cancel.domain.model import CancellationRecord
 
 LATER = timedelta(hours=1)
+PATIENCE = timedelta(seconds=10)
+"""A budget of Redis that a loaded machine keeps: these tests are of answers, not of delays."""
 
 STORES = ("memory", "memory-async", "sqlite", "postgres", "postgres-async")
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
@@ -124,12 +130,15 @@ class Store(Protocol):
 
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
+        ...
 
     def contact_ids(self) -> Mapping[str, str]:
         """Give the id of a contact for its label, where the store makes ids of its own."""
+        ...
 
     def columns(self, label: str) -> dict[str, object]:
         """Give the values by column of a new contact."""
+        ...
 
 
 class MemoryTables:
@@ -408,7 +417,9 @@ class World:
 
     def claim(self, job_id: str, limit: int = 100, **options: Any) -> list[str]:
         """Claim contacts, as a worker; give their labels in the order of the alphabet."""
-        ids = self._work(claim_contacts, claim_contacts_async, job_id, limit=limit, **options)
+        ids: list[str] = self._work(
+            claim_contacts, claim_contacts_async, job_id, limit=limit, **options
+        )
         labels = {contact_id: label for label, contact_id in self.store.contact_ids().items()}
         return sorted(labels.get(contact_id, contact_id) for contact_id in ids)
 
@@ -452,13 +463,38 @@ class World:
         chosen = call_async if self.runner else call
         return self._run(chosen, *arguments, **{"uow": self.store.uow, **more})
 
+    def reconcile(self, *, scheduler: Any = None, **options: Any) -> list[CancelResult]:
+        """Finish what cancellations owe, at once unless a lease is given."""
+        answers: list[CancelResult] = self._run(
+            reconcile_async if self.runner else reconcile,
+            scheduler=scheduler or self.scheduler,
+            **{"uow": self.store.uow, "lease": timedelta(0), **options},
+        )
+        return answers
+
+    def inspect(self, **options: Any) -> Drift:
+        """Compare the store with the scheduler."""
+        drift: Drift = self._run(
+            inspect_async if self.runner else inspect,
+            **{"uow": self.store.uow, "scheduler": self.scheduler, **options},
+        )
+        return drift
+
+    def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:
+        """Give an on_cancelled hook of this world's kind that does what is given."""
+
+        async def behave_async(result: CancelResult) -> Any:
+            return behave(result)
+
+        return behave_async if self.runner else behave
+
     def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
         """Give a scheduler of this world's kind whose `cancel` does what is given."""
         return _AsyncScripted(behave) if self.runner else _Scripted(behave)
 
     def _run(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         answer = call(*arguments, **options)
-        if self.runner and inspect.isawaitable(answer):
+        if self.runner and isinstance(answer, Awaitable):
             return self.runner.run(_awaited(answer))
         return answer
 
@@ -484,7 +520,7 @@ async def _awaited(answer: Awaitable[Any]) -> Any:
 
 
 @contextmanager
-def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Iterator[World]:
+def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Generator[World]:
     """Open the world of this name; `request` lends the servers it needs."""
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner()) if store.endswith("-async") else None
@@ -527,14 +563,18 @@ def _scheduler(
     if runner is None:
         client = blocking.from_url(url)
         stack.callback(client.close)
-        return lambda: RedisScheduler(client, namespace=f"{prefix}-{next(number)}")
+        return lambda: RedisScheduler(
+            client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+        )
 
     async def connect() -> Any:
         return waiting.from_url(url)
 
     async_client = runner.run(connect())
     stack.callback(lambda: runner.run(async_client.aclose()))
-    return lambda: AsyncRedisScheduler(async_client, namespace=f"{prefix}-{next(number)}")
+    return lambda: AsyncRedisScheduler(
+        async_client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+    )
 
 
 def _redis(name: str, request: pytest.FixtureRequest) -> tuple[str, Any, Any]:

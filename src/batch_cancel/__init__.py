@@ -1,6 +1,7 @@
 """Cancel a batch-calling job for ever: no new call starts, nothing is lost, it can be proved."""
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.drift import Drift
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
     BatchCancelError,
@@ -15,6 +16,7 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows,
     cancel_rows_async,
 )
+from batch_cancel.use_cases.inspect import inspect, inspect_async
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
 from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
 from batch_cancel.use_cases.work import (
@@ -39,6 +41,7 @@ __all__ = [
     "CancelResult",
     "Cancellation",
     "ContactStatus",
+    "Drift",
     "JobKey",
     "JobNotFound",
     "JobStatus",
@@ -54,6 +57,8 @@ __all__ = [
     "claim_contacts_async",
     "finish_job",
     "finish_job_async",
+    "inspect",
+    "inspect_async",
     "reconcile",
     "reconcile_async",
     "remove_deferred",

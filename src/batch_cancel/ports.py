@@ -4,9 +4,9 @@ What the library needs from the outside world, as small Protocols that speak the
 An adapter need not import anything from here: fitting the shape is enough. Every port has an
 asyncio twin, `Async...`, with the same methods as coroutines.
 
-The minimum is `JobRepository`, `ContactRepository`, `Repositories` with `outbox = None` and
-`work = None`, and `UnitOfWork`. A store that keeps no cancellation records loses replay and
-reconcile, never safety; one that offers no `work` leaves the workers' steps to the adopter.
+The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
+`UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
+One that offers no `work` leaves the workers' steps to the adopter.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
 exception is treated as a fault that nobody understood.
@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
+from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -31,7 +32,10 @@ from batch_cancel.domain.model import (
 )
 
 __all__ = [
+    "AsyncCheckable",
     "AsyncContactRepository",
+    "AsyncInspectableScheduler",
+    "AsyncInspectionRepository",
     "AsyncJobRepository",
     "AsyncOutbox",
     "AsyncRepeatableUnitOfWork",
@@ -39,7 +43,10 @@ __all__ = [
     "AsyncScheduler",
     "AsyncUnitOfWork",
     "AsyncWorkRepository",
+    "Checkable",
     "ContactRepository",
+    "InspectableScheduler",
+    "InspectionRepository",
     "JobRepository",
     "Outbox",
     "RepeatableUnitOfWork",
@@ -178,6 +185,20 @@ class AsyncOutbox(Protocol):
         ...
 
 
+class InspectionRepository(Protocol):
+    """A look at what is committed, within one transaction; it locks and changes nothing."""
+
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
+        """
+        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+
+        Arguments:
+            limit: how many of each kind at most.
+            statuses: in which a contact of a cancelled job counts as open.
+        """
+        ...
+
+
 class WorkRepository(Protocol):
     """
     What workers do to a job and its contacts, within one transaction.
@@ -308,6 +329,20 @@ class AsyncWorkRepository(Protocol):
         ...
 
 
+class AsyncInspectionRepository(Protocol):
+    """A look at what is committed, within one transaction; it locks and changes nothing."""
+
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
+        """
+        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+
+        Arguments:
+            limit: how many of each kind at most.
+            statuses: in which a contact of a cancelled job counts as open.
+        """
+        ...
+
+
 class Repositories(Protocol):
     """What one transaction can reach."""
 
@@ -324,6 +359,11 @@ class Repositories(Protocol):
     @property
     def outbox(self) -> Outbox | None:
         """What cancellations still owe; None declares that the store keeps no records."""
+        ...
+
+    @property
+    def inspection(self) -> InspectionRepository | None:
+        """A look at all of it; None declares that the store offers none."""
         ...
 
     @property
@@ -348,6 +388,11 @@ class AsyncRepositories(Protocol):
     @property
     def outbox(self) -> AsyncOutbox | None:
         """What cancellations still owe; None declares that the store keeps no records."""
+        ...
+
+    @property
+    def inspection(self) -> AsyncInspectionRepository | None:
+        """A look at all of it; None declares that the store offers none."""
         ...
 
     @property
@@ -425,4 +470,50 @@ class AsyncScheduler(Protocol):
         Raises:
             SchedulerUnavailable: no answer in time.
         """
+        ...
+
+
+@runtime_checkable
+class InspectableScheduler(Protocol):
+    """A scheduler that can tell what waits."""
+
+    def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncInspectableScheduler(Protocol):
+    """A scheduler that can tell what waits."""
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A store or a scheduler that can tell whether it is fit for the library."""
+
+    def check(self) -> list[str]:
+        """Name in sentences what is missing; an empty list says that it is fit."""
+        ...
+
+
+@runtime_checkable
+class AsyncCheckable(Protocol):
+    """A store or a scheduler that can tell whether it is fit for the library."""
+
+    async def check(self) -> list[str]:
+        """Name in sentences what is missing; an empty list says that it is fit."""
         ...

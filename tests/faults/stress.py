@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import resources
 from typing import Any, ClassVar, Final, TypeVar
@@ -104,7 +104,7 @@ CHECKS: Final[Mapping[str, str]] = {
 
 
 @contextmanager
-def _lent(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+def _lent(connection: psycopg.Connection[Any]) -> Generator[psycopg.Connection[Any]]:
     yield connection
 
 
@@ -551,6 +551,7 @@ class _TimedRepositories:
     jobs: _TimedJobs
     contacts: Any
     outbox: Any
+    inspection: Any
     work: Any
 
 
@@ -560,10 +561,10 @@ class _TimedUnitOfWork:
     waits: list[float] = attrs.field(factory=list)
 
     @contextmanager
-    def begin(self) -> Iterator[_TimedRepositories]:
+    def begin(self) -> Generator[_TimedRepositories]:
         with self.uow.begin() as it:
             yield _TimedRepositories(
-                _TimedJobs(it.jobs, self.waits), it.contacts, it.outbox, it.work
+                _TimedJobs(it.jobs, self.waits), it.contacts, it.outbox, it.inspection, it.work
             )
 
 
@@ -619,7 +620,7 @@ def lock_waits(dsn: str, cancels: int, workers: int) -> list[float]:
 
 
 @contextmanager
-def own_schema(*, fsync: bool = False) -> Iterator[str]:
+def own_schema(*, fsync: bool = False) -> Generator[str]:
     """Lend a schema on a server of our own."""
     with ExitStack() as stack:
         server = stack.enter_context(PostgresServer.own(fsync=fsync, settings=SETTINGS))

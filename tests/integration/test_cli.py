@@ -1,4 +1,4 @@
-"""The command line against real stores and schedulers: answers, exit codes, and plain sentences."""
+"""The command line against real stores and schedulers: answers, exit codes, plain sentences."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.servers import RedisCluster, RedisServer
+    from tests.redis_groups import RedisCluster
+    from tests.servers import RedisServer
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from batch_cancel.cli import main; main()"]
 FAILED = {"detail": "Failed to cancel batch job"}
@@ -74,7 +76,8 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
             main(arguments)
         code = ended.value.code or 0
         assert isinstance(code, int)
-        return Done(code, *capfd.readouterr())
+        told = capfd.readouterr()
+        return Done(code, told.out, told.err)
 
     return run
 
@@ -122,8 +125,10 @@ def test_a_scheduled_job_is_cancelled(run: Callable[..., Done], file: Path, stor
     done = run("cancel", "scheduled", "--store", store)
     assert done == (
         0,
-        '{"success": true, "message": "Scheduled job cancelled successfully", '
-        '"batchJobId": "scheduled", "redisJobCancelled": true, "contactsCancelled": 2}\n',
+        (
+            '{"success": true, "message": "Scheduled job cancelled successfully", '
+            '"batchJobId": "scheduled", "redisJobCancelled": true, "contactsCancelled": 2}\n'
+        ),
         "",
     )
     assert status(file, "scheduled") == "cancelled"
@@ -363,8 +368,8 @@ def test_an_answer_that_cannot_be_written_is_said(file: Path, store: str) -> Non
             check=False,
         )
     assert done.returncode == 0
-    assert done.stderr == b"batch-cancel: the answer could not be written: " + (
-        b"No space left on device\n"
+    assert done.stderr == (
+        b"batch-cancel: the answer could not be written: No space left on device\n"
     )
     assert status(file, "running") == "cancelled"
 
@@ -510,7 +515,7 @@ def test_a_start_in_a_redis_cluster(
     run: Callable[..., Done], store: str, redis_cluster: RedisCluster
 ) -> None:
     """It is found by way of any of its nodes."""
-    with redis_cluster.client() as client:
+    with closing(redis.RedisCluster.from_url(redis_cluster.url)) as client:
         RedisScheduler(client).schedule("start", datetime.now(UTC) + timedelta(days=1))
         url = redis_cluster.url.replace("redis://", "redis+cluster://")
 
@@ -619,8 +624,9 @@ def test_a_demo_without_a_place_to_write_is_one_sentence(
     tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says what is missing."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    done = run("demo")
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        done = run("demo")
     assert (done.code, done.out) == (5, "")
     assert done.sentence.startswith("the demo needs a temporary folder that it can write to")
 

@@ -78,6 +78,7 @@ def test_reset_ends_the_connections_that_are_open(proxy: FaultProxy, client: red
     with client.pubsub() as waiting:
         waiting.subscribe("channel")
         assert waiting.get_message(timeout=0.5) is not None
+        assert waiting.connection is not None
         proxy.reset()
         with pytest.raises(redis.ConnectionError):
             waiting.connection.read_response()

@@ -135,6 +135,19 @@ def test_a_connection_that_commits_by_itself_is_refused(database: Database) -> N
     assert not database.is_cancelled()
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE_READ", "SERIALIZABLE"])
+def test_a_transaction_that_would_leave_contacts_behind_is_refused(
+    database: Database, level: str
+) -> None:
+    """Above READ COMMITTED, contacts that came in during the wait for the job are not seen."""
+    with psycopg.connect(database.dsn) as connection:
+        connection.isolation_level = psycopg.IsolationLevel[level]
+        with pytest.raises(CancelFailed, match="READ COMMITTED") as failure:
+            cancel_rows("job", uow=joining(connection))
+        assert failure.value.outcome == "unchanged"
+    assert not database.is_cancelled()
+
+
 def test_a_refused_cancel_leaves_the_callers_transaction_usable(database: Database) -> None:
     """The savepoint is rolled back, what the caller wrote stays."""
     with psycopg.connect(database.dsn) as connection:

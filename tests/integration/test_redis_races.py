@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import subprocess
 import sys
@@ -41,10 +42,10 @@ def _scheduler(server: RedisServer, namespace: str) -> RedisScheduler:
     return RedisScheduler(client, namespace=namespace, budget=PATIENT)
 
 
-def _schedule(scheduler: RedisScheduler, starts: int) -> list[str]:
+def _schedule(scheduler: RedisScheduler, starts: int, name: str = "job") -> list[str]:
     """Schedule starts that are due, and give their ids in the order in which they are claimed."""
     first = datetime.now(UTC) - HOUR
-    ids = [f"job-{number}" for number in range(starts)]
+    ids = [f"{name}-{number}" for number in range(starts)]
     for number, deferred_id in enumerate(ids):
         assert scheduler.schedule(deferred_id, first + number * timedelta(milliseconds=1))
     return ids
@@ -75,7 +76,7 @@ def test_of_cancel_and_claim_exactly_one_wins_between_threads(
 ) -> None:
     """2,000 starts, two threads that cancel and two that claim: each start has one fate."""
     scheduler = _scheduler(redis_server, namespace)
-    ids = _schedule(scheduler, 2_000)
+    everything: list[str] = []
     taken_back: list[str] = []
     handed_out: list[str] = []
 
@@ -86,15 +87,23 @@ def test_of_cancel_and_claim_exactly_one_wins_between_threads(
         while claimed := scheduler.claim(1, HOUR):
             handed_out.extend(start.deferred_id for start in claimed)
 
-    _at_once(lambda: cancel(ids[::2]), lambda: cancel(ids[1::2]), claim, claim)
-    assert sorted(taken_back + handed_out) == sorted(ids)
+    for heat in range(40):  # Many short ones: all are at it only until the first has ended.
+        # One cancels after the claims, the other comes to meet them.
+        ids = _schedule(scheduler, 50, f"job-{heat}")
+        everything += ids
+        _at_once(
+            functools.partial(cancel, ids[::2]),
+            functools.partial(cancel, ids[::-2]),
+            claim,
+            claim,
+        )
+    assert sorted(taken_back + handed_out) == sorted(everything)
     # Both have won now and then, or nothing was raced.
     assert taken_back
     assert handed_out
     # And each answer is what it was.
-    assert [each for each in ids if scheduler.cancel(each, f"cancel {each}")] == [
-        each for each in ids if each in set(taken_back)
-    ]
+    again = [each for each in everything if scheduler.cancel(each, f"cancel {each}")]
+    assert sorted(again) == sorted(taken_back)
 
 
 def test_of_many_cancels_of_one_start_one_takes_it_back(
@@ -143,16 +152,16 @@ def test_of_cancel_and_claim_exactly_one_wins_between_tasks(
         async with redis.asyncio.Redis.from_url(redis_server.url()) as client:
             scheduler = AsyncRedisScheduler(client, namespace=namespace, budget=PATIENT)
 
-            async def cancel() -> None:
-                for each in ids:
-                    if await scheduler.cancel(each, f"cancel {each}"):
-                        taken_back.append(each)
+            async def cancel(mine: list[str]) -> None:
+                taken_back.extend(
+                    [each for each in mine if await scheduler.cancel(each, f"cancel {each}")]
+                )
 
             async def claim() -> None:
                 while claimed := await scheduler.claim(1, HOUR):
                     handed_out.extend(start.deferred_id for start in claimed)
 
-            await asyncio.gather(cancel(), claim())
+            await asyncio.gather(cancel(ids[::2]), cancel(ids[::-2]), claim())
         return taken_back, handed_out
 
     taken_back, handed_out = asyncio.run(race())
@@ -189,7 +198,8 @@ def test_of_cancel_and_claim_exactly_one_wins_between_processes(
 ) -> None:
     """Two processes that cancel and two that claim: each start has one fate."""
     ids = _schedule(_scheduler(redis_server, namespace), 600)
-    parts = [("cancel", ids[::2]), ("cancel", ids[1::2]), ("claim", []), ("claim", [])]
+    # One follows the claims, the other comes to meet them.
+    parts = [("cancel", ids[::2]), ("cancel", ids[::-2]), ("claim", []), ("claim", [])]
     racers: list[subprocess.Popen[str]] = []
     try:
         for part, mine in parts:
@@ -210,9 +220,10 @@ def test_of_cancel_and_claim_exactly_one_wins_between_processes(
         for racer in racers:
             racer.kill()
             racer.communicate()
-    assert sorted(sum(won, [])) == sorted(ids)
-    assert won[0] + won[1]
-    assert won[2] + won[3]
+    taken_back, handed_out = won[0] + won[1], won[2] + won[3]
+    assert sorted(taken_back + handed_out) == sorted(ids)
+    assert taken_back
+    assert handed_out
 
 
 def _line(racer: subprocess.Popen[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.pgbouncer import PgBouncer
 from tests.processes import ServerError, wait_until
@@ -71,7 +72,7 @@ def test_a_replica_follows_and_can_be_promoted(postgres_to_break: PostgresServer
     """What the primary commits is on the replica, which takes writes once promoted."""
     primary = postgres_to_break
     with primary.database() as dsn, primary.replica() as replica:
-        name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+        name = conninfo_to_dict(dsn)["dbname"]
         with psycopg.connect(dsn) as conn:
             conn.execute("CREATE TABLE numbers (n int)")
         replica.wait_for(primary)

@@ -24,7 +24,8 @@ from batch_cancel import AlreadyTerminal, ContactStatus, JobKey, cancel_job
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 
 path, name = sys.argv[1:]
-store, scheduler = SqliteStore(path), SqliteScheduler(path)
+patience = {"busy_timeout_seconds": 60}  # The machine may be busy with other tests.
+store, scheduler = SqliteStore(path, **patience), SqliteScheduler(path, **patience)
 def wait_for_the_others():
     print("ready", flush=True)
     sys.stdin.readline()

@@ -36,7 +36,7 @@ from batch_cancel.domain.model import ContactStatus
 from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 WAIT_SECONDS = 20
 
@@ -87,14 +87,14 @@ class Database:
         return [status for (status,) in rows]
 
     @contextmanager
-    def cancelling(self) -> Iterator[None]:
+    def cancelling(self) -> Generator[None]:
         """Do a cancel, and commit it at the end of the block."""
         with psycopg.connect(self.dsn) as connection:
             cancel_rows("j", uow=joining(connection))
             yield
 
     @contextmanager
-    def writing(self, *statements: str) -> Iterator[psycopg.Connection[Any]]:
+    def writing(self, *statements: str) -> Generator[psycopg.Connection[Any]]:
         """Send a writer's statements, and commit them at the end of the block."""
         with psycopg.connect(self.dsn) as connection:
             for statement in statements:

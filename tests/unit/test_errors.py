@@ -14,6 +14,7 @@ from batch_cancel.domain.errors import (
     AlreadyTerminal,
     BatchCancelError,
     CancelFailed,
+    Fault,
     JobNotFound,
     SchedulerUnavailable,
     StoreFailed,
@@ -103,7 +104,7 @@ EVERY: list[tuple[BatchCancelError, str, int, str, bool, str]] = [
         "batch job 'batch_xyz789': the disk is full; nothing was changed",
     ),
     (
-        CancelFailed(KEY, "the line went dead", "unknown", retryable=True),
+        CancelFailed(KEY, "the line went dead", "unknown", Fault.INTERRUPTED),
         "cancel_failed",
         500,
         FAILED,
@@ -122,7 +123,7 @@ EVERY: list[tuple[BatchCancelError, str, int, str, bool, str]] = [
         "the disk is full",
     ),
     (
-        StoreFailed("locked", "unchanged", retryable=True),
+        StoreFailed("locked", "unchanged", Fault.BUSY),
         "store_failed",
         500,
         FAILED,

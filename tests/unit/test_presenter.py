@@ -10,6 +10,7 @@ from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
     CancelFailed,
+    Fault,
     JobNotFound,
     SchedulerUnavailable,
     StoreFailed,
@@ -129,7 +130,7 @@ def test_any_id_is_valid_json() -> None:
         (UnknownJobStatus(KEY, "paused"), 500, b'{"detail": "Failed to cancel batch job"}'),
         (CancelFailed(KEY, "no disk"), 500, b'{"detail": "Failed to cancel batch job"}'),
         (
-            CancelFailed(KEY, "lost", "unknown", retryable=True),
+            CancelFailed(KEY, "lost", "unknown", Fault.INTERRUPTED),
             500,
             b'{"detail": "Failed to cancel batch job"}',
         ),

@@ -69,6 +69,7 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
             "",
             "and its asyncio `connect` gives a connection only when awaited.",
         ),
+        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
 }
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
@@ -89,6 +90,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 """Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
+    ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }
 """Coroutines that have no blocking half, and why."""
@@ -197,12 +199,13 @@ def source_of(node: ast.AST, transformer: ast.NodeTransformer) -> str:
 
 
 def shape(source: str) -> list[str]:
-    """Give what a caller of some source can call: the public names and their parameters."""
+    """Give what a caller can call: the function, or the public methods, with parameters."""
+    [node] = ast.parse(source).body
+    methods = node.body if isinstance(node, ast.ClassDef) else [node]
     return sorted(
-        f"{node.name}({', '.join(it.arg for it in every_parameter(node))})"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef)
-        and (node.name.startswith("__") or not node.name.startswith("_"))
+        f"{it.name}({', '.join(parameter.arg for parameter in every_parameter(it))})"
+        for it in methods
+        if isinstance(it, ast.FunctionDef) and (it is node or not re.match("_[^_]", it.name))
     )
 
 

@@ -36,6 +36,7 @@ from batch_cancel import (
     remove_deferred,
     remove_deferred_async,
 )
+from batch_cancel.domain.errors import Fault
 from batch_cancel.domain.model import CancellationRecord, Job
 from batch_cancel.ports import SchedulerUnavailable, StoreFailed
 
@@ -83,14 +84,14 @@ class Script:
 
 @attrs.frozen
 class Repositories:
-    """One transaction, all of it; without records where `removals` is None."""
+    """One transaction, all of it; without records where `outbox` is None."""
 
     script: Script
     keeps_records: bool = True
 
     @property
-    def removals(self) -> Repositories | None:
-        """The removals."""
+    def outbox(self) -> Repositories | None:
+        """What is still owed."""
         return self if self.keeps_records else None
 
     @property
@@ -103,9 +104,9 @@ class Repositories:
         """The contacts."""
         return Contacts(self.script)
 
-    def settle(self, record: CancellationRecord, removal: Removal) -> None:
-        """Note a removal."""
-        self.script.call("settle", record, removal)
+    def settle(self, record: CancellationRecord) -> None:
+        """Note what was done."""
+        self.script.call("settle", record)
 
 
 @attrs.frozen
@@ -304,7 +305,7 @@ def test_a_scheduled_job_is_cancelled_in_this_order(half: Half) -> None:
     written = attrs.evolve(record(), contacts_cancelled=58, actor="ann", reason="why")
     assert script.given("mark_cancelled") == (job(), written)
     assert script.given("scheduler") == ("arq_job_abc123", "op-1")
-    assert script.given("settle") == (written, Removal.REMOVED)
+    assert script.given("settle") == (attrs.evolve(written, removal=Removal.REMOVED),)
     assert result == CancelResult(
         batch_job_id="job",
         previous_status=JobStatus.SCHEDULED,
@@ -336,7 +337,7 @@ def test_a_start_that_was_gone_is_noted_as_absent(half: Half) -> None:
     script = Script(job(), removed=False)
     assert cancel(half, script).removal is Removal.ABSENT
     assert script.calls == ALL
-    assert script.given("settle")[1] is Removal.ABSENT
+    assert script.given("settle")[0].removal is Removal.ABSENT
 
 
 def test_the_rows_alone_ask_no_scheduler(half: Half) -> None:
@@ -383,7 +384,7 @@ def test_every_operation_without_a_name_gets_one_of_its_own(half: Half) -> None:
 
 
 def test_a_store_without_records_is_enough(half: Half) -> None:
-    """`removals = None` says so: no replay, no reconcile, the same cancellation."""
+    """`outbox = None` says so: no replay, no reconcile, the same cancellation."""
     script = Script(job())
     store = Store(script, Repositories(script, keeps_records=False))
     result = half.cancel_job("job", uow=store, scheduler=Clock(script))
@@ -462,7 +463,7 @@ def test_a_refusal_first_drives_the_removal_that_is_still_owed(half: Half) -> No
         cancel(half, script, operation_id="op-2")
     assert script.calls == ["begin", "lock", "rollback", "scheduler", "begin", "settle", "commit"]
     assert script.given("scheduler") == ("arq_job_abc123", "op-1")
-    assert script.given("settle") == (record(), Removal.REMOVED)
+    assert script.given("settle") == (attrs.evolve(record(), removal=Removal.REMOVED),)
     assert refusal.value.contacts_cancelled == 7
     assert refusal.value.cancelled_at == NOON
 
@@ -548,7 +549,7 @@ def test_no_fault_of_the_scheduler_fails_the_cancel(
     assert (result.removal, result.contacts_cancelled) == (Removal.PENDING, 58)
     assert not result.redis_job_cancelled
     assert script.calls == [*ROWS, "scheduler"]
-    [entry] = caplog.records
+    [entry] = [it for it in caplog.records if it.levelno > logging.INFO]
     assert (entry.name, entry.levelname) == ("batch_cancel", "WARNING")
     assert "'job' is cancelled" in entry.getMessage()
     assert "hunter2" not in caplog.text
@@ -604,14 +605,22 @@ def after_fault(call: int) -> list[str]:
     return [*calls, "rollback"] if 1 < call < 5 else calls
 
 
+KINDS = [
+    (Fault.CONFLICT, True),
+    (Fault.INTERRUPTED, True),
+    (Fault.BUSY, True),
+    (Fault.REFUSED, False),
+]
+
+
 @pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("outcome", ["unchanged", "unknown"])
-@pytest.mark.parametrize("retryable", [True, False])
+@pytest.mark.parametrize(("kind", "retryable"), KINDS)
 def test_a_fault_that_the_store_understood_keeps_its_words(
-    half: Half, call: int, outcome: Any, *, retryable: bool
+    half: Half, call: int, outcome: Any, kind: Fault, *, retryable: bool
 ) -> None:
     """What it says of outcome and retry is what the caller is told, for this job."""
-    fault = StoreFailed("the disk is full", outcome, retryable)
+    fault = StoreFailed("the disk is full", outcome, kind)
     script = Script(job(), faults={call: fault})
     with pytest.raises(CancelFailed) as failure:
         cancel(half, script, organization_id="acme")

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping, 
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType, TracebackType
 from typing import Final
 from uuid import uuid4
@@ -26,6 +26,7 @@ import attrs
 from batch_cancel.domain import deferred
 from batch_cancel.domain.cancellation import owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -35,6 +36,7 @@ from batch_cancel.domain.model import (
     Job,
     JobKey,
     JobStatus,
+    Removal,
     is_storable,
 )
 
@@ -80,6 +82,35 @@ def _take(
     for record in taken:
         rows[record.key] = attrs.evolve(rows[record.key], taken_at=now)
     return taken
+
+
+def _look(rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+    # Newer jobs come later, and none is moved.
+    listed = [(key, rows[key]) for key in rows]
+    records = [row.cancellation for _, row in listed if row.cancellation is not None]
+    pending = [record for record in records if record.removal is Removal.PENDING]
+    cancelled = [(key, row) for key, row in listed if row.status == JobStatus.CANCELLED]
+    return Inventory(
+        removals_pending=tuple(sorted(pending, key=attrgetter("cancelled_at"))[:limit]),
+        scheduled=tuple(
+            DeferredStart(key, row.deferred_id)
+            for key, row in listed
+            if row.status == JobStatus.SCHEDULED
+        )[:limit],
+        cancelled=tuple(
+            CancelledJob(
+                key,
+                row.deferred_id,
+                sum(status in statuses for status in row.contacts.values()),
+            )
+            for key, row in sorted(cancelled, key=_cancelled_at, reverse=True)[:limit]
+        ),
+    )
+
+
+def _cancelled_at(entry: tuple[JobKey, _Row]) -> datetime:
+    _, row = entry
+    return _LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
 def _start(rows: _Rows, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
@@ -325,6 +356,22 @@ class _AsyncOutbox:
 
 
 @attrs.frozen
+class _Inspection:
+    rows: _Rows
+
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        return _look(self.rows, limit, statuses)
+
+
+@attrs.frozen
+class _AsyncInspection:
+    rows: _Rows
+
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        return _look(self.rows, limit, statuses)
+
+
+@attrs.frozen
 class _Work:
     rows: _Rows
 
@@ -381,6 +428,7 @@ class MemoryRepositories:
     jobs: _Jobs
     contacts: _Contacts
     outbox: _Outbox
+    inspection: _Inspection
     work: _Work
 
 
@@ -391,6 +439,7 @@ class AsyncMemoryRepositories:
     jobs: _AsyncJobs
     contacts: _AsyncContacts
     outbox: _AsyncOutbox
+    inspection: _AsyncInspection
     work: _AsyncWork
 
 
@@ -465,7 +514,11 @@ class MemoryStore(_Seeds):
             self._top = draft = ChainMap(written, below)
             try:
                 yield MemoryRepositories(
-                    _Jobs(draft), _Contacts(draft), _Outbox(draft), _Work(draft)
+                    _Jobs(draft),
+                    _Contacts(draft),
+                    _Outbox(draft),
+                    _Inspection(draft),
+                    _Work(draft),
                 )
                 below.update(written)
             finally:
@@ -497,6 +550,7 @@ class AsyncMemoryStore(_Seeds):
                     _AsyncJobs(draft),
                     _AsyncContacts(draft),
                     _AsyncOutbox(draft),
+                    _AsyncInspection(draft),
                     _AsyncWork(draft),
                 )
                 below.update(written)
@@ -606,6 +660,10 @@ class MemoryScheduler(_DeferredStarts):
         """
         return self._cancel(deferred_id, operation_id)
 
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """Give those of the deferred starts that wait to fire."""
+        return self.waiting() & deferred_ids
+
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
         Take the starts that are due, each for the time of `lease`.
@@ -644,6 +702,10 @@ class AsyncMemoryScheduler(_DeferredStarts):
             True if this operation took it back before it fired; the same whenever it is repeated.
         """
         return self._cancel(deferred_id, operation_id)
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """Give those of the deferred starts that wait to fire."""
+        return self.waiting() & deferred_ids
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """

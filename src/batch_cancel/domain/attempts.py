@@ -5,7 +5,8 @@ Rule 1: a conflict with another transaction is tried again three times, a broken
         Everything else is the caller's to try again.
 Rule 2: when the answer to a commit was lost, the cancellation may have happened. The same
         operation is then asked for again, which cannot cancel twice, until the store says which
-        it was.
+        it was. But time is bounded: a store that does not answer in time is waited for twice, not
+        more.
 Rule 3: what may have happened is never reported as "nothing was changed", and is never refused as
         "already cancelled".
 Rule 4: a worker's step is not an operation with a name: it is tried again only if it is known not
@@ -32,12 +33,19 @@ ATTEMPTS_MAX: Final = {
     Fault.CONFLICT: 4,
     Fault.INTERRUPTED: 2,
     Fault.BUSY: 1,
+    Fault.LATE: 1,
     Fault.REFUSED: 1,
 }
 """How many attempts in all a fault is worth."""
 
-ATTEMPTS_MAX_UNKNOWN: Final = 6
-"""How many attempts in all it is worth to learn what became of a commit."""
+ATTEMPTS_MAX_UNKNOWN: Final = {
+    Fault.CONFLICT: 6,
+    Fault.INTERRUPTED: 6,
+    Fault.BUSY: 6,
+    Fault.LATE: 2,
+    Fault.REFUSED: 1,
+}
+"""How many attempts in all it is worth, after such a fault, to learn what became of a commit."""
 
 
 @attrs.frozen
@@ -61,10 +69,8 @@ class Attempts:
             CancelFailed: another attempt is not worth it.
         """
         after = Attempts(self.made + 1, self.may_be_done or failure.outcome == "unknown")
-        attempts_max = ATTEMPTS_MAX[failure.fault]
-        if after.may_be_done and failure.retryable:
-            attempts_max = ATTEMPTS_MAX_UNKNOWN
-        if after.made < attempts_max:
+        attempts_max = ATTEMPTS_MAX_UNKNOWN if after.may_be_done else ATTEMPTS_MAX
+        if after.made < attempts_max[failure.fault]:
             return after
         if after.may_be_done:
             raise attrs.evolve(failure, outcome="unknown") from failure

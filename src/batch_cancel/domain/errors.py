@@ -37,7 +37,10 @@ class Fault(StrEnum):
     """The connection broke; a new one may do."""
 
     BUSY = "busy"
-    """The store can't take it now, or not in time; the caller may try later."""
+    """The store can't take it now, and says so at once; the caller may try later."""
+
+    LATE = "late"
+    """The store did not do it in time, and would take as long again; the caller may try later."""
 
     REFUSED = "refused"
     """The store will not do it until somebody repairs something."""

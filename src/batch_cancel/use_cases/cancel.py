@@ -26,6 +26,7 @@ from batch_cancel.domain.errors import (
     AlreadyTerminal,
     BatchCancelError,
     CancelFailed,
+    Fault,
     JobNotFound,
     Outcome,
     StoreFailed,
@@ -207,6 +208,7 @@ def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
     attempts = Attempts()
     while True:
         try:
+            _pause(request.key, attempts, uow)
             return attempts.succeeded(_cancel_in_transaction(request, uow))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
@@ -214,13 +216,13 @@ def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
             if not isinstance(uow, RepeatableUnitOfWork):
                 raise
             attempts = attempts.failed(failure)
-        uow.pause(attempts.made)
 
 
 async def _cancel_async(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
     attempts = Attempts()
     while True:
         try:
+            await _pause_async(request.key, attempts, uow)
             return attempts.succeeded(await _cancel_in_transaction_async(request, uow))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
@@ -228,7 +230,18 @@ async def _cancel_async(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancell
             if not isinstance(uow, AsyncRepeatableUnitOfWork):
                 raise
             attempts = attempts.failed(failure)
-        await uow.pause(attempts.made)
+
+
+def _pause(key: JobKey, attempts: Attempts, uow: UnitOfWork) -> None:
+    if attempts.made and isinstance(uow, RepeatableUnitOfWork):
+        with _faults_named(key):
+            uow.pause(attempts.made)
+
+
+async def _pause_async(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
+    if attempts.made and isinstance(uow, AsyncRepeatableUnitOfWork):
+        with _faults_named(key):
+            await uow.pause(attempts.made)
 
 
 def _cancel_in_transaction(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
@@ -294,4 +307,5 @@ def _faults_named(key: JobKey) -> Generator[_Progress]:
         raise
     except Exception as error:
         reason = f"the store raised {type(error).__name__}"
-        raise CancelFailed(key, reason, progress.outcome) from error
+        fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
+        raise CancelFailed(key, reason, progress.outcome, fault) from error

@@ -17,8 +17,9 @@ from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitO
 from batch_cancel.use_cases.removal import (
     AsyncOnCancelled,
     OnCancelled,
-    remove_deferred,
-    remove_deferred_async,
+    finish,
+    finish_async,
+    log_done,
 )
 
 _LIMIT: Final = 1000
@@ -53,12 +54,7 @@ def reconcile(
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
     """
     owed = _take(uow, limit, lease, announcements=on_cancelled is not None)
-    return [
-        remove_deferred(
-            Cancellation(record, replayed=False), scheduler, uow=uow, on_cancelled=on_cancelled
-        )
-        for record in owed
-    ]
+    return [_finished(record, scheduler, uow, on_cancelled) for record in owed]
 
 
 async def reconcile_async(
@@ -89,12 +85,29 @@ async def reconcile_async(
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
     """
     owed = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
-    return [
-        await remove_deferred_async(
-            Cancellation(record, replayed=False), scheduler, uow=uow, on_cancelled=on_cancelled
-        )
-        for record in owed
-    ]
+    return [await _finished_async(record, scheduler, uow, on_cancelled) for record in owed]
+
+
+def _finished(
+    record: CancellationRecord,
+    scheduler: Scheduler,
+    uow: UnitOfWork,
+    on_cancelled: OnCancelled | None,
+) -> CancelResult:
+    result = finish(Cancellation(record, replayed=False), scheduler, uow, on_cancelled)
+    log_done("was cancelled before, and reconcile took it up", result)
+    return result
+
+
+async def _finished_async(
+    record: CancellationRecord,
+    scheduler: AsyncScheduler,
+    uow: AsyncUnitOfWork,
+    on_cancelled: AsyncOnCancelled | None,
+) -> CancelResult:
+    result = await finish_async(Cancellation(record, replayed=False), scheduler, uow, on_cancelled)
+    log_done("was cancelled before, and reconcile took it up", result)
+    return result
 
 
 def _take(

@@ -46,6 +46,19 @@ def remove_deferred(
         uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
     """
+    result = finish(cancellation, scheduler, uow, on_cancelled)
+    if not result.replayed:
+        log_done("was cancelled", result)
+    return result
+
+
+def finish(
+    cancellation: Cancellation,
+    scheduler: Scheduler,
+    uow: UnitOfWork | None,
+    on_cancelled: OnCancelled | None,
+) -> CancelResult:
+    """Do what a committed cancellation still owes, and note what was done."""
     record = cancellation.record
     removal = _removal(record, scheduler)
     result = conclude(cancellation, removal)
@@ -77,6 +90,19 @@ async def remove_deferred_async(
         uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
     """
+    result = await finish_async(cancellation, scheduler, uow, on_cancelled)
+    if not result.replayed:
+        log_done("was cancelled", result)
+    return result
+
+
+async def finish_async(
+    cancellation: Cancellation,
+    scheduler: AsyncScheduler,
+    uow: AsyncUnitOfWork | None,
+    on_cancelled: AsyncOnCancelled | None,
+) -> CancelResult:
+    """Do what a committed cancellation still owes, and note what was done."""
     record = cancellation.record
     removal = await _removal_async(record, scheduler)
     result = conclude(cancellation, removal)
@@ -94,10 +120,13 @@ def _removal(record: CancellationRecord, scheduler: Scheduler) -> Removal:
     if deferred_id is None:
         return record.removal
     try:
-        return removal_of(scheduler.cancel(deferred_id, record.operation_id))
+        answer: object = scheduler.cancel(deferred_id, record.operation_id)
     except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
-        _warn(record, "the scheduler did not confirm the removal of its deferred start", error)
-        return Removal.PENDING
+        answer = error
+    removal = removal_of(answer)
+    if removal is Removal.PENDING:
+        _warn(record, "the scheduler did not confirm the removal of its deferred start", answer)
+    return removal
 
 
 async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
@@ -105,10 +134,13 @@ async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) 
     if deferred_id is None:
         return record.removal
     try:
-        return removal_of(await scheduler.cancel(deferred_id, record.operation_id))
+        answer: object = await scheduler.cancel(deferred_id, record.operation_id)
     except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
-        _warn(record, "the scheduler did not confirm the removal of its deferred start", error)
-        return Removal.PENDING
+        answer = error
+    removal = removal_of(answer)
+    if removal is Removal.PENDING:
+        _warn(record, "the scheduler did not confirm the removal of its deferred start", answer)
+    return removal
 
 
 def _announced(
@@ -151,11 +183,28 @@ async def _settle_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> Non
         _warn(record, "what was done after the commit could not be noted", error)
 
 
-def _warn(record: CancellationRecord, what: str, error: Exception) -> None:
-    # The error's type alone: a driver's message may hold a host, a user or a password.
+def _warn(record: CancellationRecord, what: str, culprit: object) -> None:
+    # Its type alone: a driver's message may hold a host, a user or a password.
     _logger.warning(
         "batch job %s is cancelled, but %s (%s); reconcile will finish it",
         shown(record.key.batch_job_id),
         what,
-        type(error).__name__,
+        type(culprit).__name__,
+    )
+
+
+def log_done(what: str, result: CancelResult) -> None:
+    """Log what was done to a job: neither who did it nor why, for both may name a person."""
+    fields = {
+        "batch_job_id": shown(result.batch_job_id),
+        "previous_status": result.previous_status.value,
+        "contacts_cancelled": result.contacts_cancelled,
+        "removal": result.removal.value,
+        "operation_id": shown(result.operation_id),
+    }
+    _logger.info(
+        "batch job %(batch_job_id)s %(what)s: from %(previous_status)s, %(contacts_cancelled)d "
+        "contacts, removal %(removal)s, operation %(operation_id)s",
+        {"what": what, **fields},
+        extra=fields,
     )

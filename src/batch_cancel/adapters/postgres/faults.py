@@ -4,10 +4,15 @@ What goes wrong with Postgres, as the library's own errors: one table, by SQLSTA
 By SQLSTATE and not by class, because psycopg files the same kind of fault under several classes.
 The driver's own message is shown only for faults of the schema, where it names a table or a
 column; elsewhere it may hold hosts, users and values.
+
+What is left behind depends on when. An error that Postgres reports and survives has undone the
+transaction, at COMMIT as anywhere. Once COMMIT is on its way, a connection that ends for whatever
+reason leaves it open what became of it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -17,21 +22,30 @@ import psycopg
 
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 
+_logger: Final = logging.getLogger("batch_cancel")
+
 _PASSING: Final = {
     "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
     "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
-    "55P03": (Fault.BUSY, "another transaction holds the job and does not end (lock timeout)"),
-    "57014": (Fault.BUSY, "Postgres took too long (statement timeout)"),
-    "25P03": (Fault.BUSY, "the transaction was idle for too long, so Postgres ended it"),
+    "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
+    "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
+    "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
+    "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
     "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
     "53300": (Fault.BUSY, "Postgres has no connection left"),
 }
 _UNREACHABLE: Final = (
-    "Postgres can't be reached: check that it runs, and that address, database, user and password "
-    "are right"
+    "Postgres can't be reached: check that it runs and has connections left, and that address, "
+    "database, user and password are right"
 )
+_UNREADABLE: Final = "psycopg can't read the settings that `connect` gives it"
+_NOT_CONNECTED: Final = "Postgres did not take the connection in time (connect_timeout)"
+_POOL: Final = "the pool gave no connection"
+_POOLER: Final = "the pooler gave no connection in time (query_wait_timeout)"
 _LOST: Final = "the connection to Postgres broke"
+_CUT: Final = "Postgres gave no answer in time, so the connection was cut"
 _UNKNOWN: Final = "the connection to Postgres broke before it confirmed the commit"
+_EXHAUSTED: Final = "Postgres has run out of disk, memory or another resource"
 _SCHEMA: Final = {
     "3F000": "create the schema or map its name with PostgresSchema(...)",
     "42P01": "run `batch-cancel schema`, or map your names with PostgresSchema(...)",
@@ -46,34 +60,60 @@ Phase = Literal["connecting", "working", "committing", "committed"]
 
 @attrs.define
 class Progress:
-    """How far a transaction got, for whoever has to say what a fault has left."""
+    """
+    How far a transaction got, for whoever has to say what a fault has left.
+
+    Arguments:
+        phase: what it is at.
+        is_cut: whether we have cut its connection, since no answer came.
+    """
 
     phase: Phase = "connecting"
+    is_cut: bool = False
+
+    def note_cut(self) -> None:
+        """Note that its connection was cut."""
+        self.is_cut = True
 
 
 @contextmanager
 def translated() -> Generator[Progress]:
-    """Turn psycopg's errors into `StoreFailed`; everything else passes through."""
+    """
+    Turn psycopg's errors into `StoreFailed`; everything else passes through.
+
+    After the commit no exception passes: giving back the connection failed, the commit stands.
+    """
     progress = Progress()
     try:
         yield progress
-    except psycopg.Error as error:
+    except Exception as error:
         if progress.phase == "committed":
-            return  # Giving back the connection failed; the cancellation stands.
-        raise _store_failed(error, progress.phase) from error
+            # The error's type alone: a driver's message may hold a host, a user or a password.
+            _logger.warning(
+                "committed, but the connection was not given back (%s)", type(error).__name__
+            )
+            return
+        if isinstance(error, psycopg.Error):
+            raise _store_failed(error, progress) from error
+        raise
 
 
-def _store_failed(error: psycopg.Error, phase: Phase) -> StoreFailed:
+def lost() -> StoreFailed:
+    """Give the error for a connection that is found broken before anything was sent on it."""
+    return StoreFailed(_LOST, fault=Fault.INTERRUPTED)
+
+
+def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
     state = error.sqlstate
     if state in _PASSING:
         fault, reason = _PASSING[state]
         return StoreFailed(reason, fault=fault)
+    if progress.phase == "connecting" and state is None:
+        return _not_connected(error)
     if _is_lost(error):
-        if phase == "connecting":
-            return StoreFailed(_UNREACHABLE, fault=Fault.BUSY)
-        # The answer to a COMMIT may be lost on its way back: then nobody here knows.
-        outcome: Outcome = "unknown" if phase == "committing" else "unchanged"
-        return StoreFailed(_UNKNOWN if outcome == "unknown" else _LOST, outcome, Fault.INTERRUPTED)
+        return _broken(error, progress)
+    if state is not None and state.startswith("53"):
+        return StoreFailed(f"{_EXHAUSTED} (SQLSTATE {state})", fault=Fault.BUSY)
     if state in _SCHEMA:
         what = (error.diag.message_primary or type(error).__name__).splitlines()[0]
         return StoreFailed(f"{what}: {_SCHEMA[state]}")
@@ -81,8 +121,31 @@ def _store_failed(error: psycopg.Error, phase: Phase) -> StoreFailed:
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    """Tell whether the connection was refused, cut, or closed by a server that shuts down."""
+    """Tell whether the connection was cut, or ended by the server."""
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError)
-    return state.startswith(("08", "57P"))
+    # Class 08 is what poolers say, 57P what a server says that shuts down.
+    is_end = error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
+    return is_end or state.startswith(("08", "57P"))
+
+
+def _not_connected(error: psycopg.Error) -> StoreFailed:
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        return StoreFailed(_NOT_CONNECTED, fault=Fault.LATE)
+    if type(error).__module__.startswith("psycopg_pool"):  # It need not be installed.
+        return StoreFailed(f"{_POOL} ({type(error).__name__})", fault=Fault.LATE)
+    if not isinstance(error, psycopg.OperationalError):
+        return StoreFailed(_UNREADABLE)
+    return StoreFailed(_UNREACHABLE, fault=Fault.BUSY)
+
+
+def _broken(error: psycopg.Error, progress: Progress) -> StoreFailed:
+    # The answer to a COMMIT may be lost on its way back: then nobody here knows.
+    outcome: Outcome = "unknown" if progress.phase == "committing" else "unchanged"
+    if progress.is_cut:
+        return StoreFailed(_CUT, outcome, Fault.LATE)
+    # PgBouncer has one SQLSTATE for everything.
+    if outcome == "unchanged" and (error.diag.message_primary or "") == "query_wait_timeout":
+        return StoreFailed(_POOLER, fault=Fault.LATE)
+    return StoreFailed(_UNKNOWN if outcome == "unknown" else _LOST, outcome, Fault.INTERRUPTED)

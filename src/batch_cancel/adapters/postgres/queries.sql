@@ -29,15 +29,16 @@ WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
 
 -- name: mark_cancelled
 -- The job and its record in one statement. A record that is there already belongs to a job that
--- somebody brought back to life; stopping it again matters more than that.
+-- somebody brought back to life; stopping it again matters more than that. The ids have parameters
+-- of their own in each half: in the record they are text, in your table what you made them.
 WITH record AS (
     INSERT INTO {cancellations} (
         organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor,
         reason, cancelled_at, deferred_id, removal, is_announced, taken_at
     ) VALUES (
-        %(record_organization_id)s, %(batch_job_id)s, %(operation_id)s, %(previous_status)s,
-        %(contacts_cancelled)s, %(actor)s, %(reason)s, %(cancelled_at)s, %(deferred_id)s,
-        %(removal)s, %(is_announced)s, %(cancelled_at)s
+        %(record_organization_id)s, %(record_batch_job_id)s, %(operation_id)s,
+        %(previous_status)s, %(contacts_cancelled)s, %(actor)s, %(reason)s, %(cancelled_at)s,
+        %(deferred_id)s, %(removal)s, %(is_announced)s, %(cancelled_at)s
     )
     ON CONFLICT (organization_id, batch_job_id) DO UPDATE SET
         operation_id = excluded.operation_id,
@@ -83,6 +84,45 @@ WHERE taken.organization_id = owing.organization_id AND taken.batch_job_id = owi
 RETURNING taken.batch_job_id, taken.organization_id, taken.operation_id, taken.previous_status,
           taken.contacts_cancelled, taken.actor, taken.reason, taken.cancelled_at,
           taken.deferred_id, taken.removal, taken.is_announced
+
+-- name: look
+-- One statement, so that all of it is of one moment. It locks no row. The limit bounds what is read
+-- of the contacts as well: those of the cancelled jobs in the answer alone.
+WITH removals AS (
+    SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
+           reason, cancelled_at, deferred_id, removal, is_announced
+    FROM {cancellations}
+    WHERE removal = 'pending'
+    ORDER BY cancelled_at
+    LIMIT %(limit)s
+), scheduled AS (
+    SELECT {job_id}::text AS job_id, {organization_id}::text AS organization_id,
+           {deferred_id}::text AS deferred_id
+    FROM {jobs}
+    WHERE {job_status} = 'scheduled'
+    ORDER BY {oldest_first}
+    LIMIT %(limit)s
+), cancelled AS (
+    SELECT {job_id} AS id, {organization_id}::text AS organization_id,
+           {deferred_id}::text AS deferred_id
+    FROM {jobs}
+    WHERE {job_status} = 'cancelled'
+    ORDER BY {newest_first}
+    LIMIT %(limit)s
+)
+SELECT 'removal', batch_job_id, organization_id, 0::bigint, operation_id, previous_status,
+       contacts_cancelled, actor, reason, cancelled_at, deferred_id, removal, is_announced
+FROM removals
+UNION ALL
+SELECT 'scheduled', job_id, organization_id, 0, NULL, NULL, NULL, NULL, NULL, NULL, deferred_id,
+       NULL, NULL
+FROM scheduled
+UNION ALL
+SELECT 'cancelled', cancelled.id::text, cancelled.organization_id, (
+           SELECT count(*) FROM {contacts} AS contact
+           WHERE contact.{contact_job_id} = cancelled.id AND contact.{contact_status} IN ({statuses})
+       ), NULL, NULL, NULL, NULL, NULL, NULL, cancelled.deferred_id, NULL, NULL
+FROM cancelled
 
 -- name: start_job
 -- Compare and set: whoever waited for a cancel sees the status that it left.

@@ -128,6 +128,8 @@ class Queries:
             "settle_next_attempt_at": _set_next_attempt(schema.contact_next_attempt_at),
             "touch_contact": _touch(schema.contact_updated_at),
             "cancellations": _quoted(schema.cancellations),
+            "oldest_first": _by_age(schema, "ASC"),
+            "newest_first": _by_age(schema, "DESC"),
         }
         self._schema: Final = schema
         self._names: Final = names
@@ -142,6 +144,11 @@ class Queries:
     def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Give the statement that cancels the contacts in these statuses, a frozen set."""
         return self._statement("cancel_contacts", statuses=_constants(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Give the statement that looks at all, contacts in these statuses being open ones."""
+        return self._statement("look", statuses=_constants(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def start_job(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
@@ -231,6 +238,12 @@ def _quoted(name: Table | None, otherwise: str = "") -> sql.SQL:
     identifier = sql.Identifier(*([name] if isinstance(name, str) else name))
     # A percent sign in a name would read as a placeholder.
     return trusted(identifier.as_string(None).replace("%", "%%"))
+
+
+def _by_age(schema: PostgresSchema, direction: str) -> sql.SQL:
+    columns = filter(None, (schema.job_updated_at, schema.job_id))
+    ordered = (sql.SQL("{} {}").format(_quoted(it), trusted(direction)) for it in columns)
+    return _fixed(sql.SQL(", ").join(ordered))
 
 
 def _constants(statuses: AbstractSet[str]) -> sql.SQL:

@@ -3,6 +3,16 @@ Transactions on Postgres, our own or the caller's, and the repositories within t
 
 Every statement is sent without a prepared name, so that a pooler in transaction mode can stand
 between, and with a cursor of our own, so that the caller's row and cursor factories don't matter.
+
+A transaction of our own brings its own terms, whatever the connection's defaults are:
+
+Rule 1: it is READ COMMITTED. A snapshot from before the wait for the job's lock would miss the
+        contacts that came in meanwhile.
+Rule 2: it is bounded in time, by the server's timeouts, and by a cut of the connection on a server
+        that answers nothing.
+Rule 3: a commit that was answered is on disk. That it survives the loss of that server is for its
+        configuration to say: with `synchronous_standby_names` a promoted replica knows of it, with
+        asynchronous replication it may not.
 """
 
 from __future__ import annotations
@@ -36,9 +46,11 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.faults import translated
+from batch_cancel.adapters.postgres.faults import lost, translated
+from batch_cancel.adapters.postgres.hangs import cut_after
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
-from batch_cancel.domain.errors import JobNotFound, StoreFailed
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
+from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CancellationRecord,
@@ -97,6 +109,7 @@ def _cancellation(row: _Row, key: JobKey) -> CancellationRecord:
 def _recorded(record: CancellationRecord) -> _Parameters:
     return {
         **_named(record.key),
+        "record_batch_job_id": record.key.batch_job_id,
         "record_organization_id": record.key.organization_id or "",
         "operation_id": record.operation_id,
         "previous_status": record.previous_status.value,
@@ -113,6 +126,26 @@ def _recorded(record: CancellationRecord) -> _Parameters:
 def _owing(row: _Row) -> CancellationRecord:
     job_id, organization_id, *rest = row
     return _cancellation(tuple(rest), JobKey(job_id, organization_id or None))
+
+
+def _inventory(rows: list[_Row]) -> Inventory:
+    return Inventory(
+        removals_pending=tuple(
+            _owing((job_id, organization_id, *record))
+            for kind, job_id, organization_id, _, *record in rows
+            if kind == "removal"
+        ),
+        scheduled=tuple(
+            DeferredStart(JobKey(job_id, organization_id), deferred_id)
+            for kind, job_id, organization_id, *_, deferred_id, _, _ in rows
+            if kind == "scheduled"
+        ),
+        cancelled=tuple(
+            CancelledJob(JobKey(job_id, organization_id), deferred_id, contacts_open)
+            for kind, job_id, organization_id, contacts_open, *_, deferred_id, _, _ in rows
+            if kind == "cancelled"
+        ),
+    )
 
 
 @attrs.frozen
@@ -198,7 +231,11 @@ class _Outbox(_Statements):
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in cursor.fetchall()]
 
@@ -210,9 +247,20 @@ class _AsyncOutbox(_AsyncStatements):
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
-        parameters = {"limit": limit, "lease": lease, "announcements": announcements}
+        parameters: _Parameters = {
+            "limit": limit,
+            "lease": lease,
+            "announcements": announcements,
+        }
         cursor = await self.execute(self.queries.take_owing, parameters)
         return [_owing(row) for row in await cursor.fetchall()]
+
+
+class _Inspection(_Statements):
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = self.execute(statement, {"limit": limit})
+        return _inventory(cursor.fetchall())
 
 
 _PARAMETERS_MAX: Final = 60_000
@@ -351,6 +399,13 @@ class _AsyncWork(_AsyncStatements):
         return None if row is None else row[0]
 
 
+class _AsyncInspection(_AsyncStatements):
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        statement = self.queries.look(frozenset(statuses))
+        cursor = await self.execute(statement, {"limit": limit})
+        return _inventory(await cursor.fetchall())
+
+
 class PostgresRepositories:
     """What one transaction on Postgres can reach."""
 
@@ -359,6 +414,7 @@ class PostgresRepositories:
         self.jobs = _Jobs(connection, queries)
         self.contacts = _Contacts(connection, queries)
         self.outbox = _Outbox(connection, queries)
+        self.inspection = _Inspection(connection, queries)
         self.work = _Work(connection, queries)
 
 
@@ -370,6 +426,7 @@ class AsyncPostgresRepositories:
         self.jobs = _AsyncJobs(connection, queries)
         self.contacts = _AsyncContacts(connection, queries)
         self.outbox = _AsyncOutbox(connection, queries)
+        self.inspection = _AsyncInspection(connection, queries)
         self.work = _AsyncWork(connection, queries)
 
 
@@ -380,10 +437,14 @@ class PostgresUnitOfWork:
     Arguments:
         connect: gives a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`, or the
             `connection` method of a psycopg_pool pool. It is closed, or given back, after each
-            transaction.
+            transaction. How long it takes is for it to bound: psycopg by `connect_timeout` (130 s
+            unless said), a pool by `timeout` (30 s). A pool without `check` hands out connections
+            that a restart of the server has broken, and cancels fail until they are used up.
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle.
+        statement_timeout: how long one statement may take, and the transaction may be idle. A
+            server that answers nothing at all is left after both timeouts together: its
+            connection is cut.
     """
 
     def __init__(
@@ -396,7 +457,8 @@ class PostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._budget = _budget(lock_timeout, statement_timeout)
+        self._terms = _terms(lock_timeout, statement_timeout)
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
@@ -405,12 +467,14 @@ class PostgresUnitOfWork:
             with self._connect() as connection:
                 progress.phase = "working"
                 _check_idle(connection)
-                with connection.transaction():
-                    cursor = psycopg.Cursor(connection)
-                    cursor.execute(self._budget, prepare=False)
-                    yield PostgresRepositories(connection, self._schema)
-                    progress.phase = "committing"
-                progress.phase = "committed"
+                with cut_after(self._patience_seconds, connection, progress.note_cut):
+                    with connection.transaction():
+                        cursor = psycopg.Cursor(connection)
+                        cursor.execute(self._terms, prepare=False)
+                        yield PostgresRepositories(connection, self._schema)
+                        progress.phase = "committing"
+                    _check_committed(connection)
+                    progress.phase = "committed"
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -424,10 +488,15 @@ class AsyncPostgresUnitOfWork:
     Arguments:
         connect: gives a new connection, or one from a pool:
             `lambda: psycopg.AsyncConnection.connect(dsn)`, or the `connection` method of a
-            psycopg_pool pool. It is closed, or given back, after each transaction.
+            psycopg_pool pool. It is closed, or given back, after each transaction. How long it
+            takes is for it to bound: psycopg by `connect_timeout` (130 s unless said), a pool by
+            `timeout` (30 s). A pool without `check` hands out connections that a restart of the
+            server has broken, and cancels fail until they are used up.
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle.
+        statement_timeout: how long one statement may take, and the transaction may be idle. A
+            server that answers nothing at all is left after both timeouts together: its
+            connection is cut.
     """
 
     def __init__(
@@ -444,7 +513,8 @@ class AsyncPostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
-        self._budget = _budget(lock_timeout, statement_timeout)
+        self._terms = _terms(lock_timeout, statement_timeout)
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
@@ -453,12 +523,14 @@ class AsyncPostgresUnitOfWork:
             async with await _awaited(self._connect()) as connection:
                 progress.phase = "working"
                 _check_idle(connection)
-                async with connection.transaction():
-                    cursor = psycopg.AsyncCursor(connection)
-                    await cursor.execute(self._budget, prepare=False)
-                    yield AsyncPostgresRepositories(connection, self._schema)
-                    progress.phase = "committing"
-                progress.phase = "committed"
+                with cut_after(self._patience_seconds, connection, progress.note_cut):
+                    async with connection.transaction():
+                        cursor = psycopg.AsyncCursor(connection)
+                        await cursor.execute(self._terms, prepare=False)
+                        yield AsyncPostgresRepositories(connection, self._schema)
+                        progress.phase = "committing"
+                    _check_committed(connection)
+                    progress.phase = "committed"
 
     async def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -474,8 +546,10 @@ class _Joined:
     def begin(self) -> Generator[PostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                psycopg.Cursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
+            cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(cursor.fetchone())
             with self.connection.transaction():
                 yield PostgresRepositories(self.connection, self.schema)
 
@@ -489,8 +563,10 @@ class _AsyncJoined:
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
         with translated() as progress:
             progress.phase = "working"
-            if _must_begin(self.connection):
-                await psycopg.AsyncCursor(self.connection).execute("SELECT 1", prepare=False)
+            _check_transaction(self.connection)
+            cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
+            await cursor.execute("SHOW transaction_isolation", prepare=False)
+            _check_isolation(await cursor.fetchone())
             async with self.connection.transaction():
                 yield AsyncPostgresRepositories(self.connection, self.schema)
 
@@ -509,8 +585,12 @@ def joining(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
+    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
+    cancelled.
+
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _Joined(connection, schema)
 
@@ -529,8 +609,12 @@ def joining_async(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
+    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
+    cancelled.
+
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction.
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
+            its transaction is REPEATABLE READ or SERIALIZABLE.
     """
     return _AsyncJoined(connection, schema)
 
@@ -539,36 +623,58 @@ _AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 
 def _check_idle(connection: _AnyConnection) -> None:
+    match connection.info.transaction_status:
+        case TransactionStatus.IDLE:
+            return
+        case TransactionStatus.UNKNOWN:
+            raise lost()
+        case _:
+            msg = (
+                "`connect` gave a connection that is in a transaction already: to cancel within "
+                "your own transaction use joining(connection)"
+            )
+            raise StoreFailed(msg)
+
+
+def _check_committed(connection: _AnyConnection) -> None:
+    # psycopg's `transaction` ends without a word, and without a COMMIT, on a connection that
+    # somebody has closed meanwhile.
     if connection.info.transaction_status != TransactionStatus.IDLE:
-        msg = (
-            "`connect` gave a connection that is in a transaction already: to cancel within your "
-            "own transaction use joining(connection)"
-        )
-        raise StoreFailed(msg)
+        msg = "the connection was closed before the commit was confirmed"
+        raise psycopg.OperationalError(msg)
 
 
-def _must_begin(connection: _AnyConnection) -> bool:
+def _check_transaction(connection: _AnyConnection) -> None:
     """
-    Tell whether the caller's transaction is still to be begun, by any statement.
+    Refuse a connection that is in no transaction, and will begin none with its next statement.
 
-    Were the savepoint the first statement, it would be a transaction of its own and commit.
+    That statement is ours: were the savepoint the first, it would be a transaction of its own.
     """
-    if connection.info.transaction_status != TransactionStatus.IDLE:
-        return False
-    if connection.autocommit:
+    if connection.info.transaction_status == TransactionStatus.IDLE and connection.autocommit:
         msg = (
             "joining() needs a connection with an open transaction, and this one commits by "
             "itself: open one, or use PostgresUnitOfWork"
         )
         raise StoreFailed(msg)
-    return True
+
+
+def _check_isolation(row: _Row | None) -> None:
+    """Refuse a transaction that would not see the contacts that came in during a wait."""
+    if row not in {("read committed",), ("read uncommitted",)}:
+        level = row[0] if row else None
+        msg = (
+            f"joining() needs a READ COMMITTED transaction, and this one is {shown(level)}: it "
+            "would leave contacts behind that came in while it waited for the job"
+        )
+        raise StoreFailed(msg)
 
 
 def _check_marked(job: Job, rows_changed: int) -> None:
     if rows_changed != 1:
         msg = (
             f"marking the locked job changed {rows_changed} rows instead of 1: a trigger or a "
-            f"policy is in the way, or {job.key.organization_id!r} has several jobs of this id"
+            f"policy is in the way, or organization {shown(job.key.organization_id)} has several "
+            "jobs of this id"
         )
         raise StoreFailed(msg)
 
@@ -580,18 +686,26 @@ def _pause_seconds(attempts: int) -> float:
     return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
 
 
-def _budget(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+def _terms(lock_timeout: timedelta, statement_timeout: timedelta) -> sql.SQL:
+    """Give what is said at the beginning of each transaction of ours, and holds in it alone."""
     milliseconds = {
         "lock_timeout": lock_timeout,
         "statement_timeout": statement_timeout,
         "idle_in_transaction_session_timeout": statement_timeout,
     }
-    # One string without parameters: one round trip.
-    statements = "; ".join(
+    timeouts = "; ".join(
         f"SET LOCAL {name} = {max(1, value // timedelta(milliseconds=1))}"
         for name, value in milliseconds.items()
     )
-    return trusted(statements)
+    # All other values of synchronous_commit than off wait for this server's disk already.
+    durably = (
+        "SELECT set_config('synchronous_commit', 'on', true) "
+        "WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    # Read committed whatever the connection's default: under a higher level the statements after
+    # the wait for the job's lock would see the contacts from before it, and leave those that came
+    # in meanwhile. One string without parameters: one round trip.
+    return trusted(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {timeouts}; {durably}")
 
 
 async def _awaited(

@@ -30,6 +30,8 @@ from redis.connection import ConnectionPool
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from batch_cancel.adapters.redis.versions import CONNECTION_ARGUMENTS, NO_MAINTENANCE_NOTICES
+
 _SHORTEST_WAIT_SECONDS: Final = 0.001
 """A socket takes no wait of nothing, it would become a non-blocking one."""
 
@@ -45,18 +47,11 @@ _OTHERWISE: Final = (
     "connection_pool",  # A sentinel's; the new pool names itself.
     "event_dispatcher",
     "himport_registry",
-    "maint",  # Notices of maintenance, which would loosen the timeouts.
+    "maint",
     "orig_",
     "oss_cluster_maint",
 )
 """How the names of settings begin that belong to the client's own pool alone."""
-
-_NO_MAINTENANCE_NOTICES: Final[dict[str, Any]] = {}
-
-with contextlib.suppress(ImportError):  # Before redis-py 6.4 there are none.
-    from redis.maint_notifications import MaintNotificationsConfig
-
-    _NO_MAINTENANCE_NOTICES["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 
 def line_to(client: redis.Redis | redis.RedisCluster) -> _ServerLine | _ClusterLine:
@@ -78,11 +73,11 @@ class _ServerLine:
     """A line to one server, or to the master that sentinels name."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client = _hurried_client(client)
+        self._pool = _hurried_pool(client)
 
     def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
         with _until(deadline):
-            return _ask(self._client, command)
+            return _ask(self._pool, command)
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -98,7 +93,7 @@ class _ClusterLine:
 
     def __init__(self, client: redis.RedisCluster) -> None:
         self._cluster: Any = client  # Half typed in redis-py.
-        self._clients: dict[_Address, redis.Redis] = {}
+        self._pools: dict[_Address, ConnectionPool] = {}
         self._owners: dict[int, _Address] = {}
 
     def send(self, command: Sequence[Any], key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
@@ -118,7 +113,7 @@ class _ClusterLine:
         asking = False
         for _ in range(_REDIRECTIONS_MAX):
             try:
-                return _ask(self._client(address), command, asking=asking)
+                return _ask(self._pool(address), command, asking=asking)
             except exceptions.MovedError as error:
                 address = self._owners[slot] = self._named_by(error, address)
                 asking = False
@@ -138,33 +133,41 @@ class _ClusterLine:
         addresses = sorted(map(self._address, self._cluster.get_nodes()))
         return next((other for other in addresses if other > address), addresses[0])
 
-    def _client(self, address: _Address) -> redis.Redis:
-        client = self._clients.get(address)
-        if client is None:
+    def _pool(self, address: _Address) -> ConnectionPool:
+        pool = self._pools.get(address)
+        if pool is None:
             # All nodes have the same settings, but for the address.
             any_node = self._cluster.get_redis_connection(self._cluster.get_nodes()[0])
             host, port = address
-            client = _hurried_client(any_node, host=host, port=port)
-            self._clients[address] = client
-        return client
+            pool = self._pools[address] = _hurried_pool(any_node, host=host, port=port)
+        return pool
 
     @staticmethod
     def _address(node: Any) -> _Address:  # noqa: ANN401  # redis-py names no type for it.
         return node.host, node.port
 
 
-def _ask(client: Any, command: Sequence[Any], *, asking: bool = False) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+def _ask(pool: Any, command: Sequence[Any], *, asking: bool = False) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+    connection = pool.get_connection(*CONNECTION_ARGUMENTS)
     try:
-        if asking:
-            # The permission to ask holds for the next command on the same connection.
-            with client.pipeline(transaction=False) as pipeline:
-                pipeline.execute_command("ASKING").execute_command(*command)
-                return pipeline.execute()[-1]
-        return client.execute_command(*command)
+        if asking:  # The permission holds for the next command on the same connection.
+            connection.send_command("ASKING")
+            connection.read_response()
+        connection.send_command(*command)
+        return connection.read_response(disable_decoding=True)
     except exceptions.ReadOnlyError:
         # A demoted master: a new connection may lead to the one that took its place.
-        client.connection_pool.disconnect(inuse_connections=False)
+        pool.disconnect(inuse_connections=False)
+        connection.disconnect()
         raise
+    except exceptions.ResponseError:
+        raise
+    except BaseException:
+        # The answer may still come; on this connection it would be taken for another's.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
 
 
 # Connections that keep a deadline ----------------------------------------------------------------
@@ -252,18 +255,16 @@ def _hurried_class(connection_class: type, share: float) -> type:
     )
 
 
-def _hurried_client(client: redis.Redis, **settings: Any) -> redis.Redis:  # noqa: ANN401  # Any setting.
+def _hurried_pool(client: redis.Redis, **settings: Any) -> ConnectionPool:  # noqa: ANN401  # Any setting.
     pool: Any = client.connection_pool  # Half typed in redis-py.
     if not isinstance(client.connection_pool, SentinelConnectionPool):
-        return redis.Redis(connection_pool=ConnectionPool(**_hurried_settings(pool) | settings))
-    return redis.Redis(
-        connection_pool=SentinelConnectionPool(
-            pool.service_name,
-            _hurried_sentinel(pool.sentinel_manager),
-            is_master=pool.is_master,
-            check_connection=pool.check_connection,
-            **_hurried_settings(pool),
-        )
+        return ConnectionPool(**_hurried_settings(pool) | settings)
+    return SentinelConnectionPool(
+        pool.service_name,
+        _hurried_sentinel(pool.sentinel_manager),
+        is_master=pool.is_master,
+        check_connection=pool.check_connection,
+        **_hurried_settings(pool),
     )
 
 
@@ -286,7 +287,7 @@ def _hurried_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa:
     }
     return (
         settings
-        | _NO_MAINTENANCE_NOTICES
+        | NO_MAINTENANCE_NOTICES
         | {
             "connection_class": _hurried_class(pool.connection_class, share),
             "max_connections": pool.max_connections,

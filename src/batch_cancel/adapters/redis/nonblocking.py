@@ -11,17 +11,22 @@ and a command is sent again by the executor.
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Final
 
+import attrs
 import redis
 import redis.asyncio
 from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.client import NEVER_DECODE
+
+from batch_cancel.adapters.redis.versions import CONNECTION_ARGUMENTS
+
+_SECOND_BELL_SECONDS: Final = 0.05
 
 
 def line_to_async(
@@ -47,17 +52,13 @@ class _ServerLine:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._pool: Any = client.connection_pool  # Half typed in redis-py.
         self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)
-        # Until redis-py 5.3 a pool asked for the name of the command, and did nothing with it.
-        parameter = inspect.signature(self._pool.get_connection).parameters.get("command_name")
-        required = parameter is not None and parameter.default is parameter.empty
-        self._connection_arguments = ("EVALSHA",) if required else ()
 
     async def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                connection = await self._pool.get_connection(*self._connection_arguments)
+            async with _until(deadline) as heed:
+                connection = await self._pool.get_connection(*CONNECTION_ARGUMENTS)
                 try:
-                    return await self._ask(connection, command)
+                    return await self._ask(connection, command, heed)
                 finally:
                     await self._pool.release(connection)
         except TimeoutError:
@@ -67,9 +68,10 @@ class _ServerLine:
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _ask(self, connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    async def _ask(self, connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Whatever the command answers.
         try:
             await connection.send_command(*command)
+            heed()
             return await connection.read_response(disable_decoding=True)
         except exceptions.ReadOnlyError:
             # A demoted master: a new connection may lead to the one that took its place.
@@ -90,6 +92,20 @@ class _ServerLine:
             sentinels.append(sentinels.pop(0))
 
 
+@attrs.frozen
+class _Detour:
+    """
+    Whom to ask for a slot while the client still takes a node that hangs for its owner.
+
+    Arguments:
+        owner: the name of that node.
+        instead: another one; it serves the slot by now, or says who does.
+    """
+
+    owner: str
+    instead: ClusterNode
+
+
 class _ClusterLine:
     """
     A line to whichever node of a cluster has the key.
@@ -100,29 +116,66 @@ class _ClusterLine:
 
     def __init__(self, client: redis.asyncio.RedisCluster) -> None:
         self._cluster = client
-        self._detour: ClusterNode | None = None
+        self._detours: dict[int, _Detour] = {}
 
     async def send(self, command: Sequence[Any], key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+        slot = self._cluster.keyslot(key)
+        detour = self._detours.get(slot)
         options: dict[str, Any] = {NEVER_DECODE: True}
-        if self._detour is not None:
-            options["target_nodes"] = self._detour
+        if detour is not None:
+            options["target_nodes"] = detour.instead
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with _until(deadline):
                 answer = await self._cluster.execute_command(*command, **options)
         except (TimeoutError, exceptions.ConnectionError, exceptions.TimeoutError):
-            self._detour = self._another(key)
+            self._pass_over(key, slot, detour)
             raise
-        self._detour = None
+        if detour is not None and self._owner(key) != detour.owner:
+            self._detours.pop(slot, None)  # The client has learned better.
         return answer
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def _another(self, key: bytes) -> ClusterNode | None:
-        """Give the node after the one that was asked; every node has its turn."""
+    def _owner(self, key: bytes) -> str:
+        node = self._cluster.get_node_from_key(key.decode())
+        return str(node.name) if node else ""
+
+    def _pass_over(self, key: bytes, slot: int, detour: _Detour | None) -> None:
+        """Ask the node after the one that was asked; every node has its turn."""
         nodes = sorted(self._cluster.get_nodes(), key=lambda node: str(node.name))
         if not nodes:  # The client has not reached the cluster yet.
-            return None
-        asked = self._detour or self._cluster.get_node_from_key(key.decode())
-        name = asked.name if asked else ""
-        return next((node for node in nodes if node.name > name), nodes[0])
+            return
+        owner = self._owner(key)
+        asked = detour.instead.name if detour else owner
+        after = next((node for node in nodes if node.name > asked), nodes[0])
+        self._detours[slot] = _Detour(owner, after)
+
+
+@contextlib.asynccontextmanager
+async def _until(deadline: float) -> AsyncGenerator[Callable[[], None]]:
+    """
+    End a block of code at the deadline, and whenever its task is called off.
+
+    Before Python 3.12 `asyncio.wait_for`, through which redis-py sends, swallows a cancellation
+    that arrives together with the result it waits for. So the bell rings a second time; and what
+    this lends, called between two steps, ends the task if it was called off without noticing.
+    """
+    task = asyncio.current_task()
+    requests = task.cancelling() if task else 0
+
+    def heed() -> None:
+        if task is not None and task.cancelling() > requests:
+            raise asyncio.CancelledError
+
+    seconds_left = deadline - time.monotonic()
+    try:
+        async with (
+            asyncio.timeout(seconds_left + _SECOND_BELL_SECONDS),
+            asyncio.timeout(seconds_left),
+        ):
+            yield heed
+    except Exception:
+        heed()
+        raise
+    heed()

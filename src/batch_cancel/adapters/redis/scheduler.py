@@ -16,7 +16,8 @@ The server must not evict: `maxmemory-policy noeviction`. Its clock is the only 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Final
@@ -39,16 +40,21 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-def _script(name: str) -> Script:
+def _script(*names: str) -> Script:
     here = files("batch_cancel.adapters.redis")
-    return Script("\n".join(here.joinpath(f"{part}.lua").read_text() for part in ("common", name)))
+    return Script("\n".join(here.joinpath(f"{name}.lua").read_text() for name in names))
 
 
-_SCHEDULE: Final = _script("schedule")
-_CANCEL: Final = _script("cancel")
-_CLAIM: Final = _script("claim")
-_ACK: Final = _script("ack")
-_WAITING: Final = _script("waiting")
+_SCHEDULE: Final = _script("common", "schedule")
+_CANCEL: Final = _script("common", "cancel")
+_CLAIM: Final = _script("common", "claim")
+_ACK: Final = _script("common", "ack")
+_WAITING: Final = _script("common", "waiting")
+_WAITING_AMONG: Final = _script("waiting_among")
+
+
+_Page = tuple[Sequence[bytes], Sequence[bytes]]
+"""The keys of a shard, and ids that are found there."""
 
 
 class _Layout:
@@ -82,6 +88,15 @@ class _Layout:
 
     def _claim_arguments(self, token: str, limit: int, lease: timedelta) -> Sequence[bytes]:
         return _bytes(token), _number(limit), _number(_milliseconds(lease)), self._patience
+
+    def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
+        """Give the ids by the keys that they are found under, so many at a time."""
+        by_keys: dict[Sequence[bytes], list[bytes]] = {}
+        for deferred_id in sorted(deferred_ids):
+            by_keys.setdefault(self._keys(deferred_id), []).append(_bytes(deferred_id))
+        for keys, ids in by_keys.items():
+            for first in range(0, len(ids), _PAGE_SIZE):
+                yield keys, ids[first : first + _PAGE_SIZE]
 
     def _in_turn(self) -> list[Sequence[bytes]]:
         """Give the shards, each time from another one on, so that none has to wait for long."""
@@ -209,6 +224,18 @@ class RedisScheduler(_Layout):
                     break
         return ids
 
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
+        """
+        ids: set[str] = set()
+        for keys, page in self._pages(deferred_ids):
+            ids.update(map(_text, self._executor.run(_WAITING_AMONG, keys, page)))
+        return ids
+
 
 class AsyncRedisScheduler(_Layout):
     """
@@ -328,6 +355,18 @@ class AsyncRedisScheduler(_Layout):
                 ids.update(map(_text, page))
                 if cursor == b"0":
                     break
+        return ids
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
+        """
+        ids: set[str] = set()
+        for keys, page in self._pages(deferred_ids):
+            ids.update(map(_text, await self._executor.run(_WAITING_AMONG, keys, page)))
         return ids
 
 

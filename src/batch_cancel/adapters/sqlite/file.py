@@ -254,7 +254,7 @@ class File:
 
     @property
     def _place(self) -> Place:
-        name = f"the SQLite file {shown(str(self.path))}"
+        name = f"the SQLite file {str(self.path)!r}"  # Not cut: what counts is at its end.
         return Place(name, self.path, self.busy_timeout_seconds)
 
     def _opened(self) -> sqlite3.Connection:

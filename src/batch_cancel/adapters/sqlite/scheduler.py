@@ -7,8 +7,10 @@ one transaction that holds the file's write lock.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import cast
@@ -169,6 +171,18 @@ class SqliteScheduler:
         """
         with _unavailable(), self._file.looking() as connection:
             rows = connection.rows(SQL["look_at_waiting"], (DeferredState.DUE.value,))
+            return {cast("str", deferred_id) for (deferred_id,) in rows}
+
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire.
+
+        Raises:
+            SchedulerUnavailable: the file cannot be had in time, or not at all.
+        """
+        listed = json.dumps(sorted(it for it in deferred_ids if is_storable(it, ID_BYTES_MAX)))
+        with _unavailable(), self._file.looking() as connection:
+            rows = connection.rows(SQL["look_at_waiting_among"], (listed, DeferredState.DUE.value))
             return {cast("str", deferred_id) for (deferred_id,) in rows}
 
     @contextmanager

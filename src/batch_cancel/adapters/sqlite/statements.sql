@@ -113,6 +113,31 @@ ORDER BY taken_at LIMIT ?;
 -- name: take_cancellation
 UPDATE batch_cancellations SET taken_at = ? WHERE batch_job_id = ? AND organization_id IS ?;
 
+-- name: look_at_removals
+-- The oldest first.
+SELECT
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM batch_cancellations WHERE removal = 'pending' ORDER BY cancelled_at LIMIT ?;
+
+-- name: look_at_scheduled
+-- The longest untouched first.
+SELECT id, organization_id, scheduled_job_id FROM batch_jobs
+WHERE status = ? ORDER BY updated_at, number LIMIT ?;
+
+-- name: look_at_cancelled
+-- The last changed first; only their contacts are read.
+SELECT
+    job.id,
+    job.organization_id,
+    job.scheduled_job_id,
+    (
+        SELECT count(*) FROM batch_contacts AS contact
+        WHERE contact.job_number = job.number AND contact.status IN (:statuses)
+    )
+FROM batch_jobs AS job
+WHERE job.status = ? ORDER BY job.updated_at DESC, job.number DESC LIMIT ?;
+
 -- name: add_job
 INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id, created_at, updated_at)
 VALUES (?, ?, ?, ?, ?, ?);
@@ -147,3 +172,8 @@ FROM batch_deferred_starts WHERE at <= ? ORDER BY at LIMIT ?;
 -- name: look_at_waiting
 -- Only looks.
 SELECT deferred_id FROM batch_deferred_starts WHERE state = ?;
+
+-- name: look_at_waiting_among
+-- Only looks; all that is asked for comes in one parameter, as JSON, however many there are.
+SELECT deferred_id FROM batch_deferred_starts
+WHERE deferred_id IN (SELECT value FROM json_each(?)) AND state = ?;

@@ -23,6 +23,7 @@ from batch_cancel.adapters.sqlite.file import (
     text_of,
     time_of,
 )
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -271,18 +272,58 @@ def _key(job_id: object, organization_id: object) -> JobKey:
 
 
 @attrs.frozen
+class _Inspection:
+    connection: Connection
+
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        marks = ", ".join("?" * len(statuses))
+        removals = self.connection.rows(SQL["look_at_removals"], (limit,))
+        scheduled = self.connection.rows(
+            SQL["look_at_scheduled"], (JobStatus.SCHEDULED.value, limit)
+        )
+        cancelled = self.connection.rows(
+            SQL["look_at_cancelled"].replace(_MARKS, marks),
+            (*sorted(status.value for status in statuses), JobStatus.CANCELLED.value, limit),
+        )
+        return Inventory(
+            removals_pending=tuple(
+                record
+                for job_id, organization_id, *row in removals
+                if (record := _read_record(_key(job_id, organization_id), row)) is not None
+            ),
+            scheduled=tuple(
+                DeferredStart(_key(job_id, organization_id), cast("str | None", deferred_id))
+                for job_id, organization_id, deferred_id in scheduled
+            ),
+            cancelled=tuple(
+                CancelledJob(
+                    _key(job_id, organization_id),
+                    cast("str | None", deferred_id),
+                    cast("int", contacts_open),
+                )
+                for job_id, organization_id, deferred_id, contacts_open in cancelled
+            ),
+        )
+
+
+@attrs.frozen
 class SqliteRepositories:
     """What one transaction of a SQLite file can reach."""
 
     jobs: _Jobs
     contacts: _Contacts
     outbox: _Outbox
+    inspection: _Inspection
     work: _Work
 
 
 def _repositories(connection: Connection) -> SqliteRepositories:
     return SqliteRepositories(
-        _Jobs(connection), _Contacts(connection), _Outbox(connection), _Work(connection)
+        _Jobs(connection),
+        _Contacts(connection),
+        _Outbox(connection),
+        _Inspection(connection),
+        _Work(connection),
     )
 
 

@@ -1,0 +1,144 @@
+"""
+How far the database and the scheduler have drifted apart, as pure functions.
+
+Rule 1: a cancelled job has no deferred start that waits, no contact that would be called, and owes
+        no removal. A scheduled job has a deferred start that waits.
+Rule 2: the two stores cannot be read at one moment. What changed while they were read is no drift:
+        a second look at the database must find the same.
+Rule 3: what was not looked at is not called clean: a look that met its limit says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+import attrs
+
+from batch_cancel.domain.model import CancellationRecord, JobKey
+
+
+@attrs.frozen
+class DeferredStart:
+    """
+    A job and the deferred start that it names.
+
+    Arguments:
+        key: the job.
+        deferred_id: the id of its deferred start; None if it names none.
+    """
+
+    key: JobKey
+    deferred_id: str | None
+
+
+@attrs.frozen
+class CancelledJob:
+    """
+    A cancelled job, as far as it could still be started or called.
+
+    Arguments:
+        key: the job.
+        deferred_id: the id of its deferred start; None if it names none.
+        contacts_open: how many of its contacts are in a status that a cancel takes away.
+    """
+
+    key: JobKey
+    deferred_id: str | None
+    contacts_open: int
+
+
+@attrs.frozen
+class Inventory:
+    """
+    What a store says at one moment, at most `limit` of each kind.
+
+    Arguments:
+        removals_pending: the cancellations that owe a removal, the oldest first.
+        scheduled: the jobs that wait for their start, the longest untouched first.
+        cancelled: the cancelled jobs, the last changed first.
+    """
+
+    removals_pending: tuple[CancellationRecord, ...] = ()
+    scheduled: tuple[DeferredStart, ...] = ()
+    cancelled: tuple[CancelledJob, ...] = ()
+
+    @property
+    def deferred_ids(self) -> frozenset[str]:
+        """The deferred starts that the scheduler has to be asked about."""
+        named = (*self._starts_of_cancelled, *self.scheduled)
+        return frozenset(it.deferred_id for it in named if it.deferred_id is not None)
+
+    @property
+    def _starts_of_cancelled(self) -> dict[DeferredStart, None]:
+        """The starts of cancelled jobs; a job may name another one than its record does."""
+        owed = (DeferredStart(it.key, it.deferred_id) for it in self.removals_pending)
+        named = (DeferredStart(it.key, it.deferred_id) for it in self.cancelled)
+        return dict.fromkeys((*owed, *named))
+
+    def drift(self, waiting: AbstractSet[str], limit: int) -> Drift:
+        """
+        Tell how far this is from what the scheduler says.
+
+        Arguments:
+            waiting: those of `deferred_ids` that wait to fire.
+            limit: how many of each kind were asked for.
+        """
+        return Drift(
+            removals_pending=self.removals_pending,
+            starts_waiting=tuple(
+                it for it in self._starts_of_cancelled if it.deferred_id in waiting
+            ),
+            starts_missing=tuple(it for it in self.scheduled if it.deferred_id not in waiting),
+            contacts_open=tuple(it for it in self.cancelled if it.contacts_open),
+            is_partial=max(map(len, (self.removals_pending, self.scheduled, self.cancelled)))
+            >= limit,
+        )
+
+
+@attrs.frozen
+class Drift:
+    """
+    How far the database and the scheduler have drifted apart.
+
+    Arguments:
+        removals_pending: the cancellations that owe a removal; reconcile finishes them.
+        starts_waiting: deferred starts of cancelled jobs that still wait to fire; harmless as
+            long as the workers ask before they start a job.
+        starts_missing: scheduled jobs whose deferred start does not wait, or that name none:
+            nothing will start them.
+        contacts_open: cancelled jobs that have contacts which would be called.
+        is_partial: whether a limit was met, so that there may be more that was not looked at.
+    """
+
+    removals_pending: tuple[CancellationRecord, ...] = ()
+    starts_waiting: tuple[DeferredStart, ...] = ()
+    starts_missing: tuple[DeferredStart, ...] = ()
+    contacts_open: tuple[CancelledJob, ...] = ()
+    is_partial: bool = False
+
+    @property
+    def is_found(self) -> bool:
+        """Whether there is any."""
+        return any(
+            (self.removals_pending, self.starts_waiting, self.starts_missing, self.contacts_open)
+        )
+
+    def confirmed_by(self, later: Inventory) -> Drift:
+        """
+        Leave out what a later look at the store finds settled.
+
+        A cancel, a start or a reconcile that was at work between two looks is no drift.
+        """
+        owing = {(it.key, it.operation_id) for it in later.removals_pending}
+        still_owed = [it for it in self.removals_pending if (it.key, it.operation_id) in owing]
+        settled = {it.key for it in self.removals_pending} - {it.key for it in still_owed}
+        contacts_open = {it.key: it for it in later.cancelled}
+        looked_again = (contacts_open.get(it.key, it) for it in self.contacts_open)
+        scheduled = set(later.scheduled)
+        return attrs.evolve(
+            self,
+            removals_pending=tuple(still_owed),
+            starts_waiting=tuple(it for it in self.starts_waiting if it.key not in settled),
+            starts_missing=tuple(it for it in self.starts_missing if it in scheduled),
+            contacts_open=tuple(it for it in looked_again if it.contacts_open),
+        )

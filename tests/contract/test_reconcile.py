@@ -1,0 +1,399 @@
+"""
+What cancellations left behind, and how reconcile finishes it, in every world.
+
+A cancellation that its process did not live to finish is `cancel_rows` alone: committed, its
+removal and its announcement owed.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from batch_cancel import AlreadyTerminal, CancelResult, Drift, JobKey, Removal
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.presenter import present
+from tests.worlds import LATER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from tests.worlds import World
+
+
+def unfinished(world: World, *job_ids: str, **options: Any) -> None:
+    """Cancel jobs whose deferred starts wait, as processes that then die."""
+    for job_id in job_ids:
+        world.add_job(
+            job_id,
+            "scheduled",
+            ["pending"],
+            deferred_id=f"start of {job_id}",
+            organization_id=options.get("organization_id"),
+        )
+        world.schedule(f"start of {job_id}")
+        world.cancel_rows(job_id, operation_id=f"op of {job_id}", **options)
+
+
+def removal(world: World, job_id: str, organization_id: str | None = None) -> Removal:
+    """Give what the job's record says of its deferred start."""
+    record = world.record(job_id, organization_id)
+    assert record is not None
+    return record.removal
+
+
+def down(*_: Any) -> Any:
+    """Answer as a scheduler does that cannot be reached."""
+    raise ConnectionError
+
+
+# Removals ----------------------------------------------------------------------------------------
+
+
+def test_a_removal_still_owed_is_finished(world: World) -> None:
+    """By the same operation, so that the answer is that of the cancellation itself."""
+    unfinished(world, "job")
+    cancelled_at = world.record("job")
+
+    [result] = world.reconcile()
+
+    assert cancelled_at is not None
+    assert result == CancelResult(
+        batch_job_id="job",
+        previous_status=result.previous_status,
+        contacts_cancelled=1,
+        removal=Removal.REMOVED,
+        operation_id="op of job",
+        cancelled_at=cancelled_at.cancelled_at,
+        replayed=False,
+    )
+    assert removal(world, "job") is Removal.REMOVED
+    assert world.waiting() == set()
+    assert world.inspect() == Drift()
+
+
+def test_a_second_pass_finds_nothing(world: World) -> None:
+    """It is idempotent, and changes no row that it does not have to."""
+    unfinished(world, "job")
+    world.reconcile()
+    before, record = world.rows(), world.record("job")
+    assert world.reconcile() == []
+    assert (world.rows(), world.record("job")) == (before, record)
+
+
+def test_nothing_owed_is_nothing_done(world: World) -> None:
+    """A cancel that finished by itself, a job without a start, live and ended jobs."""
+    world.add_job("done", "scheduled", deferred_id="start")
+    world.schedule("start")
+    world.cancel("done")
+    for status in ("pending", "running"):
+        world.add_job(status, status)
+        world.cancel(status)
+    world.add_job("live", "scheduled", deferred_id="other")
+    world.schedule("other")
+    world.add_job("ended", "completed")
+
+    assert world.reconcile() == []
+
+    assert world.waiting() == {"other"}
+
+
+def test_a_start_that_fired_before_reconcile_came_is_absent(world: World) -> None:
+    """Nobody claims to have removed it; the start guard refuses the job."""
+    world.add_job("job", "scheduled", deferred_id="start")
+    world.cancel_rows("job")
+    world.fire("start")
+    [result] = world.reconcile()
+    assert result.removal is Removal.ABSENT
+    assert removal(world, "job") is Removal.ABSENT
+    assert world.reconcile() == []
+
+
+def test_a_removal_done_but_not_noted_is_still_told_as_done(world: World) -> None:
+    """Its process died after the scheduler's answer; the same operation is told the same."""
+    unfinished(world, "job")
+    cancellation = world.cancel_rows("job", operation_id="op of job")
+    assert world.remove_deferred(cancellation).removal is Removal.REMOVED
+
+    [result] = world.reconcile()
+
+    assert result.removal is Removal.REMOVED
+    assert removal(world, "job") is Removal.REMOVED
+
+
+def test_every_organization_is_served(world: World) -> None:
+    """It is the operator's, not a customer's."""
+    unfinished(world, "a")
+    unfinished(world, "b", organization_id="one")
+    unfinished(world, "c", organization_id="two")
+
+    assert {it.batch_job_id for it in world.reconcile()} == {"a", "b", "c"}
+
+    found = [removal(world, "a"), removal(world, "b", "one"), removal(world, "c", "two")]
+    assert found == [Removal.REMOVED] * 3
+    assert world.waiting() == set()
+
+
+def test_a_long_lease_takes_nothing(world: World) -> None:
+    """Whoever cancelled a moment ago may still be at it."""
+    unfinished(world, "job")
+    assert world.reconcile(lease=LATER) == []
+    assert removal(world, "job") is Removal.PENDING
+    assert len(world.reconcile(lease=timedelta(0))) == 1
+
+
+def test_the_lease_is_thirty_seconds_unless_said(world: World) -> None:
+    """Longer than a cancel takes."""
+    unfinished(world, "job")
+    assert world.reconcile(lease=timedelta(seconds=30)) == []
+
+
+def test_what_another_reconcile_took_is_left_to_it(world: World) -> None:
+    """Until its lease ends."""
+    unfinished(world, "job")
+    world.reconcile(scheduler=world.scheduler_that(down))
+    assert world.reconcile(lease=LATER) == []
+    assert len(world.reconcile()) == 1
+
+
+def test_no_more_is_taken_than_the_limit(world: World) -> None:
+    """The rest is left for the next pass."""
+    unfinished(world, *"abcde")
+    assert len(world.reconcile(limit=2)) == 2
+    assert len(world.waiting()) == 3
+    assert len(world.reconcile(limit=2)) == 2
+    assert len(world.reconcile(limit=2)) == 1
+    assert world.reconcile(limit=2) == []
+    assert world.waiting() == set()
+
+
+def test_the_longest_untouched_comes_first(world: World) -> None:
+    """So one that keeps failing is at the end of the line, and starves no other."""
+    unfinished(world, "a", "b", "c")
+    broken = world.scheduler_that(down)
+
+    turns = [world.reconcile(limit=1, scheduler=broken) for _ in range(4)]
+
+    assert [it.batch_job_id for [it] in turns] == ["a", "b", "c", "a"]
+    assert {it.removal for [it] in turns} == {Removal.PENDING}
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_finished(world: World) -> None:
+    """It stays owed, and is told as such."""
+    unfinished(world, "a", "b", "c")
+    fails_for_b = world.scheduler_that(lambda start, _: down() if start.endswith("b") else True)
+
+    results = world.reconcile(scheduler=fails_for_b)
+
+    assert {it.batch_job_id: it.removal for it in results} == {
+        "a": Removal.REMOVED,
+        "b": Removal.PENDING,
+        "c": Removal.REMOVED,
+    }
+    assert [removal(world, it) for it in "abc"] == [
+        Removal.REMOVED,
+        Removal.PENDING,
+        Removal.REMOVED,
+    ]
+    assert [it.batch_job_id for it in world.reconcile()] == ["b"]
+
+
+def test_a_scheduler_that_is_still_down_leaves_everything_owed(world: World) -> None:
+    """Nothing is raised, and the next pass finishes it."""
+    unfinished(world, "a", "b")
+    results = world.reconcile(scheduler=world.scheduler_that(down))
+    assert [it.removal for it in results] == [Removal.PENDING, Removal.PENDING]
+    assert removal(world, "a") is removal(world, "b") is Removal.PENDING
+    assert {it.removal for it in world.reconcile()} == {Removal.REMOVED}
+
+
+def test_a_garbled_answer_settles_nothing(world: World) -> None:
+    """Only True and False are answers."""
+    unfinished(world, "job")
+    for answer in (None, 1, "true"):
+        [result] = world.reconcile(scheduler=world.scheduler_that(lambda *_, it=answer: it))
+        assert result.removal is Removal.PENDING
+    assert removal(world, "job") is Removal.PENDING
+
+
+def test_a_late_answer_does_not_undo_what_is_settled(world: World) -> None:
+    """Whoever was slow finds it done, and leaves it so."""
+    unfinished(world, "job")
+    slow = world.cancel_rows("job", operation_id="op of job")
+    world.reconcile()
+    late = world.remove_deferred(slow, uow=world.store.uow)
+    assert late.removal is Removal.REMOVED
+    assert removal(world, "job") is Removal.REMOVED
+
+
+def test_a_job_cancelled_anew_owes_what_its_new_record_says(world: World) -> None:
+    """It came back to life in between; the old operation's late word does not count."""
+    world.add_job("job", "scheduled", deferred_id="start")
+    world.schedule("start")
+    old = world.cancel_rows("job", operation_id="old")
+    world.revive("job")
+    world.cancel("job", operation_id="new")
+
+    assert world.remove_deferred(old, uow=world.store.uow).removal is Removal.REMOVED
+
+    record = world.record("job")
+    assert record is not None
+    assert (record.operation_id, record.removal) == ("new", Removal.NOT_APPLICABLE)
+    assert world.reconcile() == []
+
+
+def test_a_store_without_records_owes_nothing(world: World) -> None:
+    """It declares so, and is believed."""
+    unfinished(world, "job")
+
+    class Bare:
+        """The least that a unit of work may be."""
+
+        @contextmanager
+        def begin(self) -> Generator[Any]:
+            with world.store.uow.begin() as repositories:
+                yield Least(repositories.jobs, repositories.contacts)
+
+    class AsyncBare:
+        """The least that a unit of work may be."""
+
+        @asynccontextmanager
+        async def begin(self) -> AsyncGenerator[Any]:
+            async with world.store.uow.begin() as repositories:
+                yield Least(repositories.jobs, repositories.contacts)
+
+    bare = AsyncBare() if world.runner else Bare()
+
+    assert world.reconcile(uow=bare) == []
+    with pytest.raises(StoreFailed, match="offers no inspection"):
+        world.inspect(uow=bare)
+
+
+@attrs.frozen
+class Least:
+    """The repositories that there must be."""
+
+    jobs: Any
+    contacts: Any
+    outbox: None = None
+    inspection: None = None
+
+
+# Announcements -----------------------------------------------------------------------------------
+
+
+def test_the_hook_is_told_once_for_each_operation(world: World) -> None:
+    """After the commit, with the answer; not of a retry, a refusal, or a pass of reconcile."""
+    told: list[CancelResult] = []
+    hook = world.hook_that(told.append)
+    world.add_job("job", "scheduled", ["pending"], deferred_id="start")
+    world.schedule("start")
+
+    result = world.cancel("job", operation_id="op", on_cancelled=hook)
+
+    assert told == [result]
+    assert result.removal is Removal.REMOVED
+    assert world.cancel("job", operation_id="op", on_cancelled=hook).replayed
+    with pytest.raises(AlreadyTerminal):
+        world.cancel("job", operation_id="other", on_cancelled=hook)
+    assert world.reconcile(on_cancelled=hook) == []
+    assert told == [result]
+
+
+@pytest.mark.parametrize("status", ["scheduled", "pending", "running"])
+def test_a_hook_that_nobody_lived_to_tell_is_told_by_reconcile(world: World, status: str) -> None:
+    """Once; whether or not there was a deferred start."""
+    told: list[CancelResult] = []
+    hook = world.hook_that(told.append)
+    world.add_job("job", status, ["pending", "busy"], organization_id="org")
+    world.cancel_rows("job", organization_id="org", operation_id="op", announce=True)
+
+    results = world.reconcile(on_cancelled=hook)
+
+    assert told == results
+    assert [(it.batch_job_id, it.contacts_cancelled, it.operation_id) for it in told] == [
+        ("job", 2, "op")
+    ]
+    assert not told[0].replayed
+    assert world.reconcile(on_cancelled=hook) == []
+
+
+def test_a_hook_that_raises_does_not_fail_the_cancellation(world: World) -> None:
+    """200 all the same, and reconcile tells it again until it is told."""
+    heard: list[CancelResult] = []
+
+    def fail(result: CancelResult) -> None:
+        heard.append(result)
+        raise RuntimeError
+
+    world.add_job("job", "scheduled", ["pending"], deferred_id="start")
+    world.schedule("start")
+
+    result = world.cancel("job", on_cancelled=world.hook_that(fail))
+
+    assert present(result).status == 200
+    assert result.redis_job_cancelled
+    assert removal(world, "job") is Removal.REMOVED
+    assert world.reconcile(on_cancelled=world.hook_that(fail)) == [result]
+    told: list[CancelResult] = []
+    assert world.reconcile(on_cancelled=world.hook_that(told.append)) == [result]
+    assert told == [result]
+    assert heard == [result, result]
+    assert world.reconcile(on_cancelled=world.hook_that(told.append)) == []
+
+
+def test_reconcile_without_a_hook_leaves_announcements_for_one_with_it(world: World) -> None:
+    """The removal is finished, the telling is still owed."""
+    unfinished(world, "job", announce=True)
+    assert [it.removal for it in world.reconcile()] == [Removal.REMOVED]
+    assert world.reconcile() == []
+    told: list[CancelResult] = []
+    world.reconcile(on_cancelled=world.hook_that(told.append))
+    assert [it.removal for it in told] == [Removal.REMOVED]
+
+
+def test_a_cancellation_that_announces_nothing_is_not_told(world: World) -> None:
+    """Who cancelled without a hook wanted none."""
+    unfinished(world, "job")
+    told: list[CancelResult] = []
+    world.reconcile(on_cancelled=world.hook_that(told.append))
+    assert told == []
+
+
+def test_the_hook_is_told_though_the_removal_is_still_owed(world: World) -> None:
+    """The job is cancelled; nobody waits for Redis to hear of it, and nobody hears it twice."""
+    told: list[CancelResult] = []
+    hook = world.hook_that(told.append)
+    world.add_job("job", "scheduled", deferred_id="start")
+    world.schedule("start")
+    world.cancel("job", scheduler=world.scheduler_that(down), on_cancelled=hook)
+    assert [it.removal for it in told] == [Removal.PENDING]
+
+    assert [it.removal for it in world.reconcile(on_cancelled=hook)] == [Removal.REMOVED]
+
+    assert len(told) == 1
+    assert world.waiting() == set()
+
+
+def test_a_job_that_could_not_be_cancelled_is_not_announced(world: World) -> None:
+    """No such job, or one that has ended."""
+    told: list[CancelResult] = []
+    hook = world.hook_that(told.append)
+    world.add_job("ended", "completed")
+    for job_id in ("ended", "missing"):
+        with pytest.raises(Exception, match=r"already completed|there is no"):
+            world.cancel(job_id, on_cancelled=hook)
+    assert world.reconcile(on_cancelled=hook) == []
+    assert told == []
+
+
+def test_the_key_of_a_finished_job_is_unharmed(world: World) -> None:
+    """Reconcile touches the record alone: neither the job's row nor its contacts."""
+    unfinished(world, "job")
+    before = world.rows()[JobKey("job")]
+    world.reconcile()
+    assert world.rows()[JobKey("job")] == before

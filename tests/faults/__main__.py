@@ -1,0 +1,112 @@
+"""
+Inject every fault everywhere, print the table, and fail if anything came out wrong.
+
+    python -m tests.faults             the full form: what `make faults` runs
+    python -m tests.faults --every 20  a twentieth of it
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from contextlib import ExitStack
+
+from tests.faults import called_off, kills, lines, single
+from tests.faults.stages import Lender, Lends, open_stage
+from tests.faults.tally import Tally
+from tests.worlds import STORES, pairs
+
+SINGLE_FAULTS_MIN = 5_000
+CUT_LINES_MIN = 2_000
+KILL_POINTS_MIN = 25
+
+_CUTS_PER_LINE = {"postgres": 500, "postgres-async": 500, "redis": 400, "redis-async": 400}
+_AFTER_THE_STORE = frozenset({"Scheduler", "OnCancelled"})
+
+
+def main() -> int:
+    """Run everything, and give the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="run every so many-th case only")
+    every: int = parser.parse_args().every
+    # What it warns of is what is done to it here.
+    logging.getLogger().addHandler(logging.NullHandler())
+    begun = time.monotonic()
+    tally = Tally()
+    with ExitStack() as stack:
+        run(Lender(stack), tally, every)
+    print(tally.table())
+    print()
+    short = shortcomings(tally) if every == 1 else []
+    for line in [*tally.complaints, *short]:
+        print(line)
+    minutes, seconds = divmod(round(time.monotonic() - begun), 60)
+    wrong = len(tally.complaints)
+    print(f"{tally.total()} faults, {wrong} wrong, in {minutes} min {seconds} s")
+    return 1 if wrong or short else 0
+
+
+def run(lender: Lends, tally: Tally, every: int) -> None:
+    """Run every campaign."""
+    for store, scheduler in pairs():
+        _say(f"single faults: {store} + {scheduler}")
+        with open_stage(store, scheduler, lender) as stage:
+            # A store behaves the same whatever the scheduler is: once is enough.
+            roots = None if scheduler == "memory" else _AFTER_THE_STORE
+            single.campaign(stage, tally, every=every, only_roots=roots)
+    for name in lines.LINES:
+        _say(f"cut lines: {name}")
+        with lines.open_line(name, lender) as line:
+            lines.campaign(line, tally, max(20, _CUTS_PER_LINE[name] // every))
+    for store, scheduler in kills.PLACES:
+        _say(f"kill -9: {store} + {scheduler}")
+        with kills.open_place(store, scheduler, lender) as (place, stage):
+            kills.campaign(place, stage, tally, every=every)
+    for store, scheduler in pairs():
+        if store.endswith("-async"):
+            _say(f"tasks called off: {store} + {scheduler}")
+            with open_stage(store, scheduler, lender) as stage:
+                called_off.campaign(stage, tally, every=every)
+    _say("tasks called off: postgres-async, on new connections")
+    with lines.open_line("postgres-async", lender) as line:
+        called_off.campaign(line.stage, tally, every=every)
+
+
+def shortcomings(tally: Tally) -> list[str]:
+    """Say what a full run must have done, and this one has not."""
+    kill_points = sum(name.startswith(kills.GROUP) for name in tally.seen)
+    short = [
+        f"only {done} {what}, not {least}"
+        for what, done, least in (
+            ("single faults", tally.total(single.GROUP), SINGLE_FAULTS_MIN),
+            ("cut lines", tally.total(lines.GROUP), CUT_LINES_MIN),
+            ("kill points", kill_points, KILL_POINTS_MIN),
+        )
+        if done < least
+    ]
+    return short + [f"never seen: {what}" for what in SOMETIMES if not tally.seen[what]]
+
+
+SOMETIMES = (
+    "COMMIT lost, then nothing changed",
+    "COMMIT's answer lost, then fully cancelled",
+    "line cut to server, then nothing changed",
+    "line cut to client, then fully cancelled",
+    *(
+        f"{called_off.GROUP}: {store}, cancel, {state}"
+        for store in STORES
+        if store.endswith("-async")
+        for state in ("nothing changed", "fully cancelled")
+    ),
+)
+"""What must be seen in a full run; "X, then Y" is the state when the cancel was tried again."""
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

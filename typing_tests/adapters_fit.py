@@ -1,0 +1,216 @@
+"""
+Every adapter fits its port, by its shape alone: checked by mypy and pyright, never run.
+
+Nothing here inherits from a port; an assignment to a variable of the port's type is the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, assert_type
+
+import psycopg
+import redis
+import redis.asyncio
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from batch_cancel import (
+    Cancellation,
+    CancelResult,
+    ContactStatus,
+    JobKey,
+    JobStatus,
+    Removal,
+    cancel_job,
+    cancel_job_async,
+    cancel_rows,
+    cancel_rows_async,
+    remove_deferred,
+    remove_deferred_async,
+)
+from batch_cancel.adapters.memory import (
+    AsyncMemoryScheduler,
+    AsyncMemoryStore,
+    MemoryScheduler,
+    MemoryStore,
+)
+from batch_cancel.adapters.postgres import (
+    AsyncPostgresUnitOfWork,
+    PostgresSchema,
+    PostgresUnitOfWork,
+    joining,
+    joining_async,
+)
+from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from batch_cancel.domain.model import CancellationRecord, Job
+from batch_cancel.ports import (
+    AsyncScheduler,
+    AsyncUnitOfWork,
+    ContactRepository,
+    JobRepository,
+    Outbox,
+    Repositories,
+    Scheduler,
+    UnitOfWork,
+)
+
+DSN = "host=localhost"
+
+
+# Ours --------------------------------------------------------------------------------------------
+
+memory_store: UnitOfWork = MemoryStore()
+async_memory_store: AsyncUnitOfWork = AsyncMemoryStore()
+memory_scheduler: Scheduler = MemoryScheduler()
+async_memory_scheduler: AsyncScheduler = AsyncMemoryScheduler()
+
+sqlite_store: UnitOfWork = SqliteStore("jobs.db")
+sqlite_store_by_path: UnitOfWork = SqliteStore(Path("jobs.db"))
+sqlite_scheduler: Scheduler = SqliteScheduler("jobs.db")
+
+redis_scheduler: Scheduler = RedisScheduler(redis.Redis())
+redis_cluster_scheduler: Scheduler = RedisScheduler(redis.RedisCluster(host="localhost"))
+async_redis_scheduler: AsyncScheduler = AsyncRedisScheduler(redis.asyncio.Redis())
+async_redis_cluster_scheduler: AsyncScheduler = AsyncRedisScheduler(
+    redis.asyncio.RedisCluster(host="localhost")
+)
+
+postgres: UnitOfWork = PostgresUnitOfWork(
+    lambda: psycopg.connect(DSN), PostgresSchema(), lock_timeout=timedelta(seconds=1)
+)
+async_postgres: AsyncUnitOfWork = AsyncPostgresUnitOfWork(
+    lambda: psycopg.AsyncConnection.connect(DSN)
+)
+
+
+def postgres_on_connections_of_any_kind(
+    pool: ConnectionPool[psycopg.Connection[DictRow]],
+    async_pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]],
+    connection: psycopg.Connection[DictRow],
+    async_connection: psycopg.AsyncConnection[DictRow],
+) -> None:
+    """Use pools, factories of rows, connections of the caller's own."""
+    units_of_work: list[UnitOfWork] = [
+        PostgresUnitOfWork(pool.connection),
+        PostgresUnitOfWork(lambda: psycopg.Connection[DictRow].connect(DSN, row_factory=dict_row)),
+        PostgresUnitOfWork(lambda: nullcontext(connection)),
+        joining(connection),
+        joining(connection, PostgresSchema(jobs=("my schema", "Jobs"), job_updated_at=None)),
+    ]
+    async_units_of_work: list[AsyncUnitOfWork] = [
+        AsyncPostgresUnitOfWork(async_pool.connection),
+        AsyncPostgresUnitOfWork(lambda: nullcontext(async_connection)),
+        joining_async(async_connection),
+    ]
+    assert units_of_work
+    assert async_units_of_work
+
+
+# An adopter's: the minimum -----------------------------------------------------------------------
+
+
+class Jobs:
+    """An adopter's jobs, with names of parameters of his own."""
+
+    def lock(self, job_key: JobKey) -> Job | None:
+        """Find a job."""
+        return Job(job_key, "running", None, datetime.now(UTC))
+
+    def mark_cancelled(self, locked: Job, what: CancellationRecord) -> None:
+        """Mark it."""
+
+
+class Contacts:
+    """An adopter's contacts."""
+
+    def cancel(self, job_key: JobKey, which: AbstractSet[ContactStatus]) -> int:
+        """Cancel them."""
+        return 0
+
+
+class Transaction:
+    """An adopter's transaction, which keeps no records."""
+
+    jobs = Jobs()
+    contacts = Contacts()
+    outbox = None
+    inspection = None
+    work = None
+
+
+class Store:
+    """An adopter's store."""
+
+    def begin(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction."""
+        return nullcontext(Transaction())
+
+
+class Clock:
+    """An adopter's scheduler."""
+
+    def cancel(self, start: str, operation: str) -> bool:
+        """Take a start back."""
+        return True
+
+
+class GeneratingStore:
+    """An adopter's store whose transaction is a generator."""
+
+    @contextmanager
+    def begin(self) -> Generator[Transaction]:
+        """Open a transaction."""
+        yield Transaction()
+
+
+adopters_jobs: JobRepository = Jobs()
+adopters_contacts: ContactRepository = Contacts()
+adopters_outbox: Outbox | None = Transaction.outbox
+adopters_transaction: Repositories = Transaction()
+adopters_store: UnitOfWork = Store()
+adopters_generating_store: UnitOfWork = GeneratingStore()
+adopters_clock: Scheduler = Clock()
+
+
+# What comes out ----------------------------------------------------------------------------------
+
+
+def what_comes_out() -> None:
+    """Name the types of the answers."""
+    result = cancel_job("job", uow=Store(), scheduler=Clock(), actor=None, reason="why")
+    assert_type(result, CancelResult)
+    assert_type(result.batch_job_id, str)
+    assert_type(result.previous_status, JobStatus)
+    assert_type(result.contacts_cancelled, int)
+    assert_type(result.removal, Removal)
+    assert_type(result.redis_job_cancelled, bool)
+    assert_type(result.operation_id, str)
+    assert_type(result.cancelled_at, datetime)
+    assert_type(result.message, str)
+    assert_type(result.replayed, bool)
+    cancellation = cancel_rows("job", uow=Store())
+    assert_type(cancellation, Cancellation)
+    assert_type(remove_deferred(cancellation, Clock()), CancelResult)
+    assert_type(remove_deferred(cancellation, Clock(), uow=Store()), CancelResult)
+
+
+async def what_comes_out_of_asyncio(uow: AsyncUnitOfWork, scheduler: AsyncScheduler) -> None:
+    """Name the types of the asyncio answers."""
+    assert_type(await cancel_job_async("job", uow=uow, scheduler=scheduler), CancelResult)
+    cancellation = await cancel_rows_async("job", uow=uow)
+    assert_type(cancellation, Cancellation)
+    assert_type(await remove_deferred_async(cancellation, scheduler, uow=uow), CancelResult)
+
+
+def any_is_not_needed(repositories: Repositories) -> None:
+    """Name the types of what a port gives."""
+    assert_type(repositories.jobs.lock(JobKey("job")), Job | None)
+    assert_type(repositories.contacts.cancel(JobKey("job"), frozenset[ContactStatus]()), int)
+    anything: Any = repositories.outbox
+    assert anything is None
