@@ -1,0 +1,193 @@
+"""When a worker's step is tried again, and what a store must offer; blocking and asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from batch_cancel import (
+    append_contacts,
+    append_contacts_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+    still_running,
+    still_running_async,
+)
+from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryStore
+from batch_cancel.domain.errors import Fault, StoreFailed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+CONFLICT = StoreFailed("in the way", fault=Fault.CONFLICT)
+INTERRUPTED = StoreFailed("broke", fault=Fault.INTERRUPTED)
+LOST = StoreFailed("broke", "unknown", Fault.INTERRUPTED)
+BUSY = StoreFailed("busy", fault=Fault.BUSY)
+
+
+def store_of(kind: type[Any]) -> Any:
+    """Give a store with a running job `j`: a contact that waits, one on the phone."""
+    store = kind()
+    store.add_job("j", "running")
+    store.add_contacts("j", {"a": "pending", "b": "dialing"})
+    store.add_job("due", "scheduled")
+    store.add_job("done", "running")
+    return store
+
+
+@attrs.define
+class Flaky:
+    """A store whose first transactions fail as they end; one without `work` if told so."""
+
+    store: Any
+    failures: list[StoreFailed]
+    offers: bool = True
+    paused: list[int] = attrs.field(factory=list)
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction."""
+        with self.store.begin() as it:
+            yield it if self.offers else attrs.evolve(it, work=None)
+            if self.failures:
+                raise self.failures.pop(0)
+
+    def pause(self, attempts: int) -> None:
+        """Note the pause."""
+        self.paused.append(attempts)
+
+
+@attrs.define
+class AsyncFlaky:
+    """A store whose first transactions fail as they end; one without `work` if told so."""
+
+    store: Any
+    failures: list[StoreFailed]
+    offers: bool = True
+    paused: list[int] = attrs.field(factory=list)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[Any]:
+        """Open a transaction."""
+        async with self.store.begin() as it:
+            yield it if self.offers else attrs.evolve(it, work=None)
+            if self.failures:
+                raise self.failures.pop(0)
+
+    async def pause(self, attempts: int) -> None:
+        """Note the pause."""
+        self.paused.append(attempts)
+
+
+STEPS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], Any]] = {
+    "start": (start_job, start_job_async, ("due",), True),
+    "claim": (claim_contacts, claim_contacts_async, ("j",), ["a"]),
+    "settle": (settle_contact, settle_contact_async, ("j", "b", "busy"), "busy"),
+    "append": (append_contacts, append_contacts_async, ("j", [{"id": "c"}]), 1),
+    "finish": (finish_job, finish_job_async, ("done",), True),
+    "look": (still_running, still_running_async, ("j",), True),
+}
+"""The step's halves, what it is called with, and its answer."""
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def is_async(request: pytest.FixtureRequest) -> bool:
+    """Tell which half is on."""
+    return bool(request.param == "asyncio")
+
+
+def take(step: str, uow: Any) -> Any:
+    """Take a step on a flaky store."""
+    blocking, nonblocking, arguments, _ = STEPS[step]
+    more = {"limit": 9} if step == "claim" else {}
+    if isinstance(uow, Flaky):
+        return blocking(*arguments, uow=uow, **more)
+    return asyncio.run(nonblocking(*arguments, uow=uow, **more))
+
+
+def flaky(is_async: object, *failures: StoreFailed, offers: bool = True) -> Any:
+    """Give a flaky store of one kind or the other."""
+    if is_async:
+        return AsyncFlaky(store_of(AsyncMemoryStore), list(failures), offers)
+    return Flaky(store_of(MemoryStore), list(failures), offers)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("failures", "paused"),
+    [
+        ([], []),
+        ([CONFLICT], [1]),
+        ([CONFLICT, CONFLICT, CONFLICT], [1, 2, 3]),
+        ([INTERRUPTED], [1]),
+    ],
+    ids=lambda it: str(len(it)),
+)
+def test_a_step_that_did_not_happen_is_taken_again(
+    step: str, failures: list[StoreFailed], paused: list[int], is_async: object
+) -> None:
+    """Its answer is that of the one attempt that succeeded."""
+    uow = flaky(is_async, *failures)
+    assert take(step, uow) == STEPS[step][3]
+    assert uow.paused == paused
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("failures", "pauses"),
+    [
+        ([CONFLICT] * 4, 3),
+        ([INTERRUPTED] * 2, 1),
+        ([LOST], 0),
+        ([CONFLICT, LOST], 1),
+        ([BUSY], 0),
+    ],
+)
+def test_a_step_is_given_up(
+    step: str, failures: list[StoreFailed], pauses: int, is_async: object
+) -> None:
+    """What may have happened is never done again: it would be done twice, or told as not done."""
+    uow = flaky(is_async, *failures)
+    with pytest.raises(StoreFailed) as given_up:
+        take(step, uow)
+    assert given_up.value is failures[-1]
+    assert len(uow.paused) == pauses
+    assert not uow.failures
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_within_the_callers_transaction_nothing_is_repeated(step: str) -> None:
+    """What else he did in it would be lost; a store that can't pause says so by its shape."""
+
+    @attrs.define
+    class Joined:
+        store: Any
+
+        @contextmanager
+        def begin(self) -> Generator[Any]:
+            with self.store.begin() as it:
+                yield it
+                raise CONFLICT
+
+    blocking, _, arguments, _ = STEPS[step]
+    more = {"limit": 9} if step == "claim" else {}
+    with pytest.raises(StoreFailed, match="in the way"):
+        blocking(*arguments, uow=Joined(store_of(MemoryStore)), **more)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_store_that_does_not_offer_the_steps_says_so(step: str, is_async: object) -> None:
+    """It may still cancel; what is missing is named."""
+    with pytest.raises(StoreFailed, match="`work` is None") as refused:
+        take(step, flaky(is_async, offers=False))
+    assert refused.value.fault is Fault.REFUSED
