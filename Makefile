@@ -49,6 +49,14 @@ test: $(VENV)/test.stamp ## Run every test against real Postgres and Valkey, sta
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=
 	@$(BIN)/python -m coverage report --include='$(CORE)' --fail-under=100
 
+.PHONY: faults
+faults: $(VENV)/test.stamp ## Inject faults at every call, cut lines, kill processes; count wrong answers
+	@$(BIN)/python -W error -m tests.faults
+
+.PHONY: stress
+stress: $(VENV)/test.stamp ## Let sixteen workers race 10,000 cancels on Postgres; count broken promises
+	@$(BIN)/python -m tests.faults.stress --rounds 10000
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the tests of PgBouncer where it is not installed: no wheel has it."""
     if find_pgbouncer() is not None:
         return
-    left_out = [item for item in items if "pgbouncer" in getattr(item, "fixturenames", ())]
+    left_out = [item for item in items if _needs_pgbouncer(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
@@ -42,6 +42,10 @@ def _given(kind: type[PostgresServer | RedisServer], variable: str) -> str | Non
             return f"{server.version} ({variable})"
     except (psycopg.Error, redis.RedisError) as error:
         return f"MISSING, its tests will fail: {variable}: {error}"
+
+
+def _needs_pgbouncer(item: pytest.Item) -> bool:
+    return any(name.startswith("pgbouncer") for name in getattr(item, "fixturenames", ()))
 
 
 def _described(find: Callable[[], Program | None]) -> str:

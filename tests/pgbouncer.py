@@ -53,8 +53,15 @@ def find_pgbouncer() -> Program | None:
 class PgBouncer:
     """One PgBouncer; connections to it share few server connections, a transaction at a time."""
 
-    def __init__(self, server: PostgresServer, pool_size: int = 2) -> None:
-        """Start in front of `server`, with at most `pool_size` connections to each database."""
+    def __init__(self, server: PostgresServer, pool_size: int = 2, settings: str = "") -> None:
+        """
+        Start in front of a server.
+
+        Arguments:
+            server: the server.
+            pool_size: how many connections to have to each database at most.
+            settings: more lines of pgbouncer.ini.
+        """
         program = find_pgbouncer()
         if program is None:
             message = "no pgbouncer on this system"
@@ -70,7 +77,7 @@ class PgBouncer:
             text = _CONFIG.format(
                 target=make_conninfo("", **known), host=HOST, port=self._port, pool_size=pool_size
             )
-            config.write_text(text)
+            config.write_text(text + settings)
             self._process = ServerProcess([program.path, config], folder, account)
             cleanup.callback(self._process.stop)
             self._process.spawn()

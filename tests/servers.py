@@ -309,14 +309,20 @@ class PostgresServer(_Server):
             self.heal()
             self.query(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def replica(self) -> PostgresServer:
-        """Start a streaming replica; close it before its primary, whose programs it runs."""
+    def replica(self, through: int | None = None) -> PostgresServer:
+        """
+        Start a streaming replica; close it before its primary, whose programs it runs.
+
+        Arguments:
+            through: the port of a proxy in front of this server; None for none.
+        """
+        source = self._dsn if through is None else make_conninfo(self._dsn, port=through)
         account = unprivileged()
         with contextlib.ExitStack() as cleanup:
             data = cleanup.enter_context(scratch_folder(account)) / "data"
             backup = self._programs / "pg_basebackup"
             options = ["-R", "-X", "stream", "-c", "fast", "--no-sync"]
-            run_as(account, [backup, "-d", self._dsn, "-D", data, *options], data.parent)
+            run_as(account, [backup, "-d", source, "-D", data, *options], data.parent)
             return self._on(data, self._programs, account, self._settings, cleanup)
 
     def promote(self) -> None:
@@ -329,10 +335,10 @@ class PostgresServer(_Server):
         replayed = sql.SQL("SELECT pg_last_wal_replay_lsn() >= {}::pg_lsn").format(written)
         wait_until(lambda: bool(self.query(replayed)), f"replica has replayed {written}")
 
-    def stop(self) -> None:
-        """Stop it at once but in good order, whoever is connected ("fast shutdown")."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it at once but in good order, whoever is connected ("fast"); SIGQUIT: in none."""
         self._disconnect()
-        self.process.stop(signal.SIGINT)
+        self.process.stop(how)
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Return the connection that is kept for `query`: connecting takes longer than asking."""

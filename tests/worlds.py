@@ -134,11 +134,9 @@ class Store(Protocol):
 
     def contact_ids(self) -> Mapping[str, str]:
         """Give the id of a contact for its label, where the store makes ids of its own."""
-        ...
 
     def columns(self, label: str) -> dict[str, object]:
         """Give the values by column of a new contact."""
-        ...
 
 
 class MemoryTables:
@@ -410,6 +408,31 @@ class World:
         )
         return answer
 
+    def reconcile(self, *, scheduler: Any = None, **options: Any) -> list[CancelResult]:
+        """Finish what cancellations owe, at once unless a lease is given."""
+        answers: list[CancelResult] = self._run(
+            reconcile_async if self.runner else reconcile,
+            scheduler=scheduler or self.scheduler,
+            **{"uow": self.store.uow, "lease": timedelta(0), **options},
+        )
+        return answers
+
+    def inspect(self, **options: Any) -> Drift:
+        """Compare the store with the scheduler."""
+        drift: Drift = self._run(
+            inspect_async if self.runner else inspect,
+            **{"uow": self.store.uow, "scheduler": self.scheduler, **options},
+        )
+        return drift
+
+    def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:
+        """Give an on_cancelled hook of this world's kind that does what is given."""
+
+        async def behave_async(result: CancelResult) -> Any:
+            return behave(result)
+
+        return behave_async if self.runner else behave
+
     def start(self, job_id: str, **options: Any) -> bool:
         """Start a job, as a worker."""
         answer: bool = self._work(start_job, start_job_async, job_id, **options)
@@ -417,9 +440,7 @@ class World:
 
     def claim(self, job_id: str, limit: int = 100, **options: Any) -> list[str]:
         """Claim contacts, as a worker; give their labels in the order of the alphabet."""
-        ids: list[str] = self._work(
-            claim_contacts, claim_contacts_async, job_id, limit=limit, **options
-        )
+        ids = self._work(claim_contacts, claim_contacts_async, job_id, limit=limit, **options)
         labels = {contact_id: label for label, contact_id in self.store.contact_ids().items()}
         return sorted(labels.get(contact_id, contact_id) for contact_id in ids)
 
@@ -462,31 +483,6 @@ class World:
     ) -> Any:
         chosen = call_async if self.runner else call
         return self._run(chosen, *arguments, **{"uow": self.store.uow, **more})
-
-    def reconcile(self, *, scheduler: Any = None, **options: Any) -> list[CancelResult]:
-        """Finish what cancellations owe, at once unless a lease is given."""
-        answers: list[CancelResult] = self._run(
-            reconcile_async if self.runner else reconcile,
-            scheduler=scheduler or self.scheduler,
-            **{"uow": self.store.uow, "lease": timedelta(0), **options},
-        )
-        return answers
-
-    def inspect(self, **options: Any) -> Drift:
-        """Compare the store with the scheduler."""
-        drift: Drift = self._run(
-            inspect_async if self.runner else inspect,
-            **{"uow": self.store.uow, "scheduler": self.scheduler, **options},
-        )
-        return drift
-
-    def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:
-        """Give an on_cancelled hook of this world's kind that does what is given."""
-
-        async def behave_async(result: CancelResult) -> Any:
-            return behave(result)
-
-        return behave_async if self.runner else behave
 
     def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
         """Give a scheduler of this world's kind whose `cancel` does what is given."""

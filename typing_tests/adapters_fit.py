@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import assert_type
 
 import psycopg
 import redis
@@ -23,6 +23,7 @@ from batch_cancel import (
     Cancellation,
     CancelResult,
     ContactStatus,
+    Drift,
     JobKey,
     JobStatus,
     Removal,
@@ -36,6 +37,7 @@ from batch_cancel import (
     claim_contacts_async,
     finish_job,
     finish_job_async,
+    inspect,
     remove_deferred,
     remove_deferred_async,
     settle_contact,
@@ -53,6 +55,7 @@ from batch_cancel.adapters.memory import (
     MemoryScheduler,
     MemoryStore,
 )
+from batch_cancel.adapters.otel import Telemetry
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
     PostgresSchema,
@@ -69,10 +72,15 @@ from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.adapters.sqlite.store import SqliteRepositories
 from batch_cancel.domain.model import CancellationRecord, Job
 from batch_cancel.ports import (
+    AsyncCheckable,
+    AsyncInspectableScheduler,
     AsyncScheduler,
     AsyncUnitOfWork,
     AsyncWorkRepository,
+    Checkable,
     ContactRepository,
+    InspectableScheduler,
+    InspectionRepository,
     JobRepository,
     Outbox,
     Repositories,
@@ -108,6 +116,26 @@ postgres: UnitOfWork = PostgresUnitOfWork(
 async_postgres: AsyncUnitOfWork = AsyncPostgresUnitOfWork(
     lambda: psycopg.AsyncConnection.connect(DSN)
 )
+
+
+inspectable: list[InspectableScheduler] = [
+    MemoryScheduler(),
+    SqliteScheduler("jobs.db"),
+    RedisScheduler(redis.Redis()),
+]
+async_inspectable: list[AsyncInspectableScheduler] = [
+    AsyncMemoryScheduler(),
+    AsyncRedisScheduler(redis.asyncio.Redis()),
+]
+checkable: list[Checkable] = [
+    PostgresUnitOfWork(lambda: psycopg.connect(DSN)),
+    SqliteStore("jobs.db"),
+    RedisScheduler(redis.Redis()),
+]
+async_checkable: list[AsyncCheckable] = [
+    AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(DSN)),
+    AsyncRedisScheduler(redis.asyncio.Redis()),
+]
 
 
 def postgres_on_connections_of_any_kind(
@@ -234,6 +262,7 @@ class GeneratingStore:
 adopters_jobs: JobRepository = Jobs()
 adopters_contacts: ContactRepository = Contacts()
 adopters_outbox: Outbox | None = Transaction.outbox
+adopters_inspection: InspectionRepository | None = Transaction.inspection
 adopters_transaction: Repositories = Transaction()
 adopters_store: UnitOfWork = Store()
 adopters_generating_store: UnitOfWork = GeneratingStore()
@@ -262,6 +291,17 @@ def what_comes_out() -> None:
     assert_type(remove_deferred(cancellation, Clock(), uow=Store()), CancelResult)
 
 
+def what_comes_out_of_telemetry(uow: PostgresUnitOfWork, scheduler: RedisScheduler) -> None:
+    """Name the types of what is watched: they are what they were."""
+    telemetry = Telemetry()
+    assert_type(telemetry.uow(uow), PostgresUnitOfWork)
+    assert_type(telemetry.scheduler(scheduler), RedisScheduler)
+    cancel = telemetry.counted(cancel_job)
+    assert_type(cancel("job", uow=uow, scheduler=scheduler, actor="ada"), CancelResult)
+    assert_type(inspect(uow=uow, scheduler=scheduler), Drift)
+    assert_type(uow.check(), list[str])
+
+
 async def what_comes_out_of_asyncio(uow: AsyncUnitOfWork, scheduler: AsyncScheduler) -> None:
     """Name the types of the asyncio answers."""
     assert_type(await cancel_job_async("job", uow=uow, scheduler=scheduler), CancelResult)
@@ -274,5 +314,5 @@ def any_is_not_needed(repositories: Repositories) -> None:
     """Name the types of what a port gives."""
     assert_type(repositories.jobs.lock(JobKey("job")), Job | None)
     assert_type(repositories.contacts.cancel(JobKey("job"), frozenset[ContactStatus]()), int)
-    anything: Any = repositories.outbox
-    assert anything is None
+    assert_type(repositories.outbox, Outbox | None)
+    assert_type(repositories.inspection, InspectionRepository | None)

@@ -37,14 +37,12 @@ def main() -> int:
     tally = Tally()
     with ExitStack() as stack:
         run(Lender(stack), tally, every)
-    print(tally.table())
-    print()
     short = shortcomings(tally) if every == 1 else []
-    for line in [*tally.complaints, *short]:
-        print(line)
     minutes, seconds = divmod(round(time.monotonic() - begun), 60)
     wrong = len(tally.complaints)
-    print(f"{tally.total()} faults, {wrong} wrong, in {minutes} min {seconds} s")
+    last = f"{tally.total()} faults, {wrong} wrong, in {minutes} min {seconds} s"
+    lines_told = [tally.table(), "", *tally.complaints, *short, last]
+    sys.stdout.write("\n".join([*lines_told, ""]))
     return 1 if wrong or short else 0
 
 
@@ -105,7 +103,8 @@ SOMETIMES = (
 
 
 def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{what}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class _Waits:
             error = None
             try:
                 yield awaited
-            except BaseException as thrown:
+            except BaseException as thrown:  # noqa: BLE001  # The coroutine is to see it.
                 error = thrown
         raise AssertionError
 

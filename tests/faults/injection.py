@@ -409,9 +409,9 @@ class Plan:
         kind, number = self._next(point)
         if kind is None:
             self._tell(number, Step.BEFORE)
-            await self._dawdle()
+            await self._dawdle(undo_before)
             answer = await do()
-            await self._dawdle()
+            await self._dawdle(undo_after)
             self._tell(number, Step.AFTER)
             return answer
         if kind.step is not Step.INSTEAD:
@@ -440,9 +440,15 @@ class Plan:
         if self._tap is not None:
             self._tap(number, step)
 
-    async def _dawdle(self) -> None:
-        if self._dawdles:
+    async def _dawdle(self, undo: Callable[[BaseException], Awaitable[object]] | None) -> None:
+        if not self._dawdles:
+            return
+        try:
             await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            if undo is not None:
+                await undo(error)
+            raise
 
     def _error(self, kind: FaultKind) -> BaseException:
         # Who waits in a thread can't be called off; his budget ends his patience.
@@ -459,7 +465,8 @@ class Plan:
                 await asyncio.Event().wait()
         except asyncio.CancelledError as error:
             return error
-        raise AssertionError("nobody called off a call that hangs")
+        msg = "nobody called off a call that hangs"
+        raise AssertionError(msg)
 
 
 class _Transaction:
@@ -479,10 +486,11 @@ class _Transaction:
     def __exit__(self, *raised: object) -> Any:
         if not self._entered:
             return None
+        cause = raised[1] if isinstance(raised[1], BaseException) else None
         return self._plan.call(
             self._member.at(Shape.EXIT),
             lambda: self._manager.__exit__(*raised),
-            undo_before=lambda error: self._roll_back(raised[1] or error),
+            undo_before=lambda error: self._roll_back(error if cause is None else cause),
         )
 
     def _enter(self) -> Any:
@@ -512,10 +520,11 @@ class _AsyncTransaction:
     async def __aexit__(self, *raised: object) -> Any:
         if not self._entered:
             return None
+        cause = raised[1] if isinstance(raised[1], BaseException) else None
         return await self._plan.call_async(
             self._member.at(Shape.EXIT),
             lambda: self._manager.__aexit__(*raised),
-            undo_before=lambda error: self._roll_back(raised[1] or error),
+            undo_before=lambda error: self._roll_back(error if cause is None else cause),
         )
 
     async def _enter(self) -> Any:

@@ -44,7 +44,7 @@ from batch_cancel.ports import (
     UnitOfWork,
 )
 from tests import worlds
-from tests.faults.injection import Hang, Plan, faulty, faulty_hook, faulty_hook_async
+from tests.faults.injection import DriverError, Hang, Plan, faulty, faulty_hook, faulty_hook_async
 from tests.processes import scratch_folder
 from tests.redis_groups import RedisCluster
 from tests.servers import PostgresServer, RedisServer
@@ -159,7 +159,7 @@ MESSAGES: Final = {
 }
 
 
-def described(answer: object) -> str:
+def described(answer: object) -> str:  # noqa: PLR0911  # One for each sort of answer.
     """Give an answer, or an error, as a few words that can be compared."""
     match answer:
         case CancelResult():
@@ -351,13 +351,13 @@ class Stage:
 
     def _cancel_and_die(self, operation_id: str) -> None:
         def silent(*_: object) -> bool:
-            raise SchedulerUnavailable("injected")
+            raise SchedulerUnavailable(OURS)
 
         def broken(_: object) -> None:
-            raise RuntimeError("injected")
+            raise DriverError
 
         async def broken_async(_: object) -> None:
-            raise RuntimeError("injected")
+            raise DriverError
 
         self.world.cancel(
             self.job_id,
@@ -446,6 +446,7 @@ def open_stage(store: str, scheduler: str, lender: Lends) -> Generator[Stage]:
         is_async = store.endswith("-async")
         runner = stack.enter_context(asyncio.Runner()) if is_async else None
         pool = None
+        tables: worlds.Store
         if store.startswith("postgres"):
             tables, pool = _pooled(lender, stack, runner)
         else:

@@ -93,7 +93,7 @@ def expected(scenario: Scenario, plan: Plan, *, is_repeatable: bool, is_async: b
     if isinstance(kind.effect, Answer):
         answer = _of_garbage(scenario, point, kind)
         return Expected(frozenset({answer}), _cancels(answer))
-    return _of_a_store_s_fault(scenario, point, kind, is_done, is_repeatable=is_repeatable)
+    return _of_a_store_s_fault(scenario, point, kind, is_done=is_done, is_repeatable=is_repeatable)
 
 
 def _cancels(answer: str) -> bool:
@@ -123,7 +123,7 @@ def _of_garbage(scenario: Scenario, point: Point, kind: FaultKind) -> str:
 
 
 def _of_a_store_s_fault(
-    scenario: Scenario, point: Point, kind: FaultKind, is_done: bool, *, is_repeatable: bool
+    scenario: Scenario, point: Point, kind: FaultKind, *, is_done: bool, is_repeatable: bool
 ) -> Expected:
     error = None if isinstance(kind.effect, Hang | Answer) else kind.effect.make()
     if isinstance(error, StoreFailed):

@@ -99,7 +99,7 @@ def raise_on(made: Tables, when: str, state: str, table: str = "batch_jobs") -> 
         ("57P03", True, "unknown"),  # starting up
         ("08006", True, "unknown"),  # connection failure
         ("23514", False, "unchanged"),  # check constraint
-        ("53100", False, "unchanged"),  # disk full
+        ("53100", True, "unchanged"),  # disk full: it may be emptied
         ("XX000", False, "unchanged"),  # internal error
         ("P0001", False, "unchanged"),  # somebody's trigger
     ],

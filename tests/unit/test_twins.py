@@ -91,6 +91,9 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
+    ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
+    ("adapters/otel.py", "_Spans"): "The same.",
+    ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }
 """Coroutines that have no blocking half, and why."""

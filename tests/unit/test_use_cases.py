@@ -203,6 +203,19 @@ class AwaitableStore:
             yield Awaitable(repositories)
 
 
+class AwaitablePatientStore(AwaitableStore):
+    """The asyncio twin of a store that can be begun again."""
+
+    async def pause(self, attempts: int) -> None:
+        """Hand on the wait."""
+        self.store.pause(attempts)
+
+
+def awaitable_store(store: Any) -> AwaitableStore:
+    """Give the asyncio twin of a store, of its own capabilities."""
+    return (AwaitablePatientStore if hasattr(store, "pause") else AwaitableStore)(store)
+
+
 # Halves ------------------------------------------------------------------------------------------
 
 
@@ -230,7 +243,7 @@ def finished(coroutine: Coroutine[None, None, Any]) -> Any:
 
 def in_asyncio(function: Callable[..., Any], *arguments: Any, **ports: Any) -> Any:
     """Call an asyncio half with the twins of these ports."""
-    twins = {"uow": AwaitableStore, "scheduler": Awaitable}
+    twins = {"uow": awaitable_store, "scheduler": Awaitable}
     given = [Awaitable(it) if isinstance(it, Clock) else it for it in arguments]
     named = {
         name: twins[name](it) if name in twins and it is not None else it
@@ -257,7 +270,8 @@ def half(request: pytest.FixtureRequest) -> Half:
 
 def cancel(half: Half, script: Script, batch_job_id: str = "job", **more: Any) -> CancelResult:
     """Cancel the job of a script."""
-    return half.cancel_job(batch_job_id, uow=Store(script), scheduler=Clock(script), **more)
+    ports: dict[str, Any] = {"uow": Store(script), "scheduler": Clock(script)}
+    return half.cancel_job(batch_job_id, **(ports | more))
 
 
 def job(status: Any = "scheduled", **more: Any) -> Job:
@@ -549,9 +563,10 @@ def test_no_fault_of_the_scheduler_fails_the_cancel(
     assert (result.removal, result.contacts_cancelled) == (Removal.PENDING, 58)
     assert not result.redis_job_cancelled
     assert script.calls == [*ROWS, "scheduler"]
-    [entry] = [it for it in caplog.records if it.levelno > logging.INFO]
+    entry, done = caplog.records
     assert (entry.name, entry.levelname) == ("batch_cancel", "WARNING")
     assert "'job' is cancelled" in entry.getMessage()
+    assert (done.name, done.levelname) == ("batch_cancel", "INFO")
     assert "hunter2" not in caplog.text
     assert "10.0.0.7" not in caplog.text
 
@@ -594,6 +609,49 @@ def test_a_warning_shows_a_hostile_id_on_one_line(
     [entry] = caplog.records
     assert "\n" not in entry.getMessage()
     assert len(entry.getMessage()) < 300
+
+
+# More than one attempt ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class PatientStore(Store):
+    """A unit of work that can be begun again."""
+
+    def pause(self, attempts: int) -> None:
+        """Note the wait."""
+        self.script.call("pause", attempts)
+
+
+def test_a_lost_answer_is_asked_for_again_and_is_no_replay(half: Half) -> None:
+    """The commit had been carried out: this call did it, whatever the second attempt reads."""
+    fault = StoreFailed("the line went dead", "unknown", Fault.INTERRUPTED)
+    script = Script(job(), faults={5: fault})
+    done = attrs.evolve(record(), removal=Removal.NOT_APPLICABLE)
+
+    class Carried(PatientStore):
+        def pause(self, attempts: int) -> None:
+            super().pause(attempts)
+            self.script.job = job("cancelled", cancellation=done)
+
+    result = cancel(half, script, uow=Carried(script), operation_id="op-1")
+    assert script.calls == [*ROWS, "pause", "begin", "lock", "commit"]
+    assert (result.replayed, result.contacts_cancelled) == (False, 7)
+
+
+def test_what_may_have_been_ours_is_never_refused_as_ended(half: Half) -> None:
+    """A store without records can't say who cancelled the job: so it is not known."""
+    fault = StoreFailed("the line went dead", "unknown", Fault.INTERRUPTED)
+    script = Script(job(), faults={5: fault})
+
+    class Forgetful(PatientStore):
+        def pause(self, attempts: int) -> None:
+            super().pause(attempts)
+            self.script.job = job("cancelled")
+
+    with pytest.raises(CancelFailed) as failure:
+        cancel(half, script, uow=Forgetful(script), operation_id="op-1")
+    assert (failure.value.outcome, failure.value.retryable) == ("unknown", True)
 
 
 # The store fails ---------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from importlib import metadata, resources
 from typing import Annotated, Final, NoReturn
 from uuid import uuid4
@@ -18,14 +20,41 @@ from batch_cancel import (
     Removal,
     cancel_job,
 )
-from batch_cancel.cli import output, urls
+from batch_cancel import inspect as inspected
+from batch_cancel import reconcile as reconciled
+from batch_cancel.cli import output, reports, urls
 from batch_cancel.cli.demo import play
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS
+from batch_cancel.ports import UnitOfWork
 from batch_cancel.presenter import Response, present, present_error
 
+FOUND_AMISS: Final = 1
 USAGE_ERROR: Final = 2
 NOT_FOUND: Final = 3
 ALREADY_TERMINAL: Final = 4
 FAILED: Final = 5
+STILL_PENDING: Final = 6
+
+_Store = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        envvar="BATCH_CANCEL_STORE",
+        help=f"Where the jobs are ({urls.STORES}). A SQLite file must exist.",
+    ),
+]
+_Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="BATCH_CANCEL_SCHEDULER",
+        help=f"Where the deferred starts wait ({urls.SCHEDULERS}). "
+        "May be left out with a SQLite store: then it is the same file.",
+    ),
+]
+_Json = Annotated[
+    bool, typer.Option("--json", help="Answer with one JSON object instead of sentences.")
+]
 
 _app: Final = typer.Typer(
     name="batch-cancel",
@@ -73,23 +102,8 @@ def _program(
 def cancel(
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job to cancel.")],
     *,
-    store: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            envvar="BATCH_CANCEL_STORE",
-            help=f"Where the jobs are ({urls.STORES}). A SQLite file must exist.",
-        ),
-    ],
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="BATCH_CANCEL_SCHEDULER",
-            help=f"Where the deferred starts wait ({urls.SCHEDULERS}). "
-            "May be left out with a SQLite store: then it is the same file.",
-        ),
-    ] = None,
+    store: _Store,
+    scheduler: _Scheduler = None,
     organization: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Whose job it is; left out for a job of none."),
@@ -153,6 +167,117 @@ def cancel(
 
 
 @_app.command()
+def reconcile(
+    *,
+    store: _Store,
+    scheduler: _Scheduler = None,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many cancellations to take up at most.")
+    ] = 1000,
+    lease: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=86_400,
+            metavar="SECONDS",
+            help="How long whoever cancelled, or another reconcile, may still be at it; "
+            "0 takes up everything at once.",
+        ),
+    ] = 30,
+    as_json: _Json = False,
+) -> None:
+    """
+    Finish the removals of deferred starts that cancellations still owe.
+
+    Run it from anywhere, as often as you like, beside live cancels and beside itself. It tells no
+    on_cancelled hook: that is for a program of yours that calls reconcile(on_cancelled=...).
+
+    \b
+    Exit codes:
+      0  nothing is left owed
+      2  the command line is wrong; nothing was done
+      5  failed; stderr says why
+      6  something is still owed; run it again
+    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
+    with _faults_told():
+        uow = urls.store_at(store)
+        starts = urls.scheduler_at(scheduler, store)
+        results = reconciled(
+            uow=uow, scheduler=starts, limit=limit, lease=timedelta(seconds=lease)
+        )
+        report = reports.Reconciled(results, _removals_owed(uow, limit), limit)
+    output.answer(report.json() if as_json else report.text())
+    if starts.fault is not None:
+        output.complain(f"the scheduler did not confirm every removal ({starts.fault})")
+    if report.is_pending:
+        output.complain(report.advice(lease))
+        raise typer.Exit(STILL_PENDING)
+
+
+@_app.command()
+def inspect(
+    *,
+    store: _Store,
+    scheduler: _Scheduler = None,
+    limit: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many pending removals, scheduled jobs and cancelled jobs to look at.",
+        ),
+    ] = 1000,
+    as_json: _Json = False,
+) -> None:
+    """
+    Tell where database and scheduler have drifted apart; nothing is changed.
+
+    It names removals still owed, deferred starts of cancelled jobs that still wait, scheduled
+    jobs that nothing will start, and open contacts of cancelled jobs. What is just under way may
+    be among them: run it again, drift stays.
+
+    \b
+    Exit codes:
+      0  no drift
+      1  drift was found
+      2  the command line is wrong
+      5  failed; stderr says why
+    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
+    with _faults_told():
+        uow = urls.store_at(store)
+        starts = urls.scheduler_at(scheduler, store)
+        report = reports.Inspected(inspected(uow=uow, scheduler=starts, limit=limit))
+    output.answer(report.json() if as_json else report.text())
+    if report.drift.is_partial:
+        output.complain(f"no more than {limit} of each kind were looked at: see --limit")
+    if report.drift.is_found:
+        raise typer.Exit(FOUND_AMISS)
+
+
+@_app.command()
+def check(*, store: _Store, scheduler: _Scheduler = None, as_json: _Json = False) -> None:
+    """
+    Tell whether store and scheduler are fit for the library; nothing is changed.
+
+    It looks for tables, columns, indexes, permissions, statuses, versions and settings, under the
+    names that PostgresSchema() has. With other names, ask PostgresUnitOfWork(...).check().
+
+    \b
+    Exit codes:
+      0  both are fit
+      1  something is missing; stdout says what
+      2  the command line is wrong
+    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
+    with _faults_told():
+        uow = urls.store_at(store)
+        starts = urls.scheduler_at(scheduler, store)
+        report = reports.Checked(uow.check(), starts.check())
+    output.answer(report.json() if as_json else report.text())
+    if not report.is_fit:
+        raise typer.Exit(FOUND_AMISS)
+
+
+@_app.command()
 def schema(
     *,
     reference: Annotated[
@@ -180,6 +305,31 @@ def demo() -> None:
         play()
     except (OSError, BatchCancelError) as error:
         output.complain(f"the demo needs a temporary folder that it can write to: {error}")
+        raise typer.Exit(FAILED) from error
+
+
+def _removals_owed(uow: UnitOfWork, limit: int) -> int:
+    """Count the removals still owed, up to a limit."""
+    with uow.begin() as repositories:
+        if repositories.inspection is None:
+            return 0
+        return len(repositories.inspection.look(limit, CANCELLABLE_CONTACTS).removals_pending)
+
+
+@contextmanager
+def _faults_told() -> Generator[None]:
+    """Tell of whatever goes wrong in one sentence, and exit with its code."""
+    try:
+        yield
+    except urls.UnusableUrl as error:
+        output.complain(str(error))
+        raise typer.Exit(USAGE_ERROR) from error
+    except BatchCancelError as error:
+        output.complain(str(error))
+        raise typer.Exit(FAILED) from error
+    except Exception as error:
+        # Its type alone: a driver's message may hold a host, a user or a password.
+        output.complain(f"it failed, and nobody foresaw how ({type(error).__name__})")
         raise typer.Exit(FAILED) from error
 
 

@@ -10,13 +10,14 @@ Rule 3: a driver is imported only for a URL that asks for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import attrs
 
 from batch_cancel.domain.errors import SchedulerUnavailable
-from batch_cancel.ports import Scheduler, UnitOfWork
+from batch_cancel.ports import Checkable, InspectableScheduler, Scheduler, UnitOfWork
 
 STORES: Final = "sqlite:///relative.db, sqlite:////absolute.db or postgresql://..."
 SCHEDULERS: Final = "sqlite:///file.db, redis://..., rediss://... or redis+cluster://..."
@@ -32,7 +33,17 @@ class UnusableUrl(Exception):
     """A URL that names no store or no scheduler that there could be."""
 
 
-OpenScheduler = Callable[[], AbstractContextManager[Scheduler]]
+class Store(UnitOfWork, Checkable, Protocol):
+    """A store, with all that a command may want of it."""
+
+
+class FullScheduler(Scheduler, InspectableScheduler, Checkable, Protocol):
+    """A scheduler, with all that a command may want of it."""
+
+
+OpenScheduler = Callable[[], AbstractContextManager[FullScheduler]]
+
+_T = TypeVar("_T")
 
 
 @attrs.define
@@ -42,26 +53,48 @@ class WatchedScheduler:
 
     Arguments:
         opened: opens it.
+        faults_max: after so many faults in a row it is not asked any more.
         fault: why it gave no answer; None if it did, or was not asked.
     """
 
     opened: OpenScheduler
+    faults_max: int = 3
     fault: str | None = None
+    _faults: int = 0
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """Take the deferred start back, for ever."""
+        return self._ask(lambda scheduler: scheduler.cancel(deferred_id, operation_id))
+
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """Give those of the deferred starts that wait to fire."""
+        return self._ask(lambda scheduler: scheduler.waiting_among(deferred_ids))
+
+    def check(self) -> list[str]:
+        """Name in sentences what is missing."""
+        try:
+            return self._ask(lambda scheduler: scheduler.check())
+        except Exception:  # noqa: BLE001  # Its fault is the sentence.
+            return [f"the scheduler did not answer ({self.fault})"]
+
+    def _ask(self, question: Callable[[FullScheduler], _T]) -> _T:
+        if self.fault is not None and self._faults >= self.faults_max:
+            raise SchedulerUnavailable(self.fault)
+        self._faults += 1
         try:
             with self.opened() as scheduler:
-                return scheduler.cancel(deferred_id, operation_id)
+                answer = question(scheduler)
         except SchedulerUnavailable as error:
             self.fault = error.reason
             raise
         except Exception as error:
             self.fault = f"it raised {type(error).__name__}"
             raise
+        self._faults = 0
+        return answer
 
 
-def store_at(url: str) -> UnitOfWork:
+def store_at(url: str) -> Store:
     """
     Give the store that a URL names.
 
@@ -124,7 +157,7 @@ def _sqlite_path(rest: str, option: str) -> str:
     return rest[1:]
 
 
-def _sqlite_store(path: str) -> UnitOfWork:
+def _sqlite_store(path: str) -> Store:
     from batch_cancel.adapters.sqlite import SqliteStore  # noqa: PLC0415
 
     try:
@@ -145,7 +178,7 @@ def _sqlite_scheduler(path: str) -> OpenScheduler:
     return lambda: nullcontext(scheduler)
 
 
-def _postgres_store(url: str) -> UnitOfWork:
+def _postgres_store(url: str) -> Store:
     try:
         import psycopg  # noqa: PLC0415
         from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
@@ -181,7 +214,7 @@ def _redis_scheduler(url: str, *, is_cluster: bool) -> OpenScheduler:
         raise UnusableUrl(msg) from None
 
     @contextmanager
-    def opened() -> Generator[Scheduler]:
+    def opened() -> Generator[FullScheduler]:
         kind = redis.RedisCluster if is_cluster else redis.Redis
         with closing(
             kind.from_url(url)  # pyright: ignore[reportUnknownMemberType]  # Its options have none.

@@ -32,6 +32,7 @@ _PASSING: Final = {
     "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
     "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
     "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
+    "53200": (Fault.BUSY, "Postgres has no memory left"),
     "53300": (Fault.BUSY, "Postgres has no connection left"),
 }
 _UNREACHABLE: Final = (
@@ -45,7 +46,6 @@ _POOLER: Final = "the pooler gave no connection in time (query_wait_timeout)"
 _LOST: Final = "the connection to Postgres broke"
 _CUT: Final = "Postgres gave no answer in time, so the connection was cut"
 _UNKNOWN: Final = "the connection to Postgres broke before it confirmed the commit"
-_EXHAUSTED: Final = "Postgres has run out of disk, memory or another resource"
 _SCHEMA: Final = {
     "3F000": "create the schema or map its name with PostgresSchema(...)",
     "42P01": "run `batch-cancel schema`, or map your names with PostgresSchema(...)",
@@ -105,15 +105,13 @@ def lost() -> StoreFailed:
 
 def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
     state = error.sqlstate
-    if state in _PASSING:
+    if state in _PASSING and error.diag.severity_nonlocalized != "PANIC":
         fault, reason = _PASSING[state]
         return StoreFailed(reason, fault=fault)
     if progress.phase == "connecting" and state is None:
         return _not_connected(error)
     if _is_lost(error):
         return _broken(error, progress)
-    if state is not None and state.startswith("53"):
-        return StoreFailed(f"{_EXHAUSTED} (SQLSTATE {state})", fault=Fault.BUSY)
     if state in _SCHEMA:
         what = (error.diag.message_primary or type(error).__name__).splitlines()[0]
         return StoreFailed(f"{what}: {_SCHEMA[state]}")
@@ -124,7 +122,8 @@ def _is_lost(error: psycopg.Error) -> bool:
     """Tell whether the connection was cut, or ended by the server."""
     state = error.sqlstate
     if state is None:
-        return isinstance(error, psycopg.OperationalError)
+        # An InternalError, where two answers came at once: an error's and the end's.
+        return isinstance(error, psycopg.OperationalError | psycopg.InternalError)
     # Class 08 is what poolers say, 57P what a server says that shuts down.
     is_end = error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
     return is_end or state.startswith(("08", "57P"))

@@ -202,7 +202,8 @@ class Queries:
         )
 
     def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
-        return _fixed(trusted(_templates()[name]).format(**self._names, **more))
+        template = statements("queries.sql")[name]
+        return _fixed(trusted(template).format(**self._names, **more))
 
 
 @cache
@@ -212,15 +213,12 @@ def queries_for(schema: PostgresSchema) -> Queries:
 
 
 @cache
-def _templates() -> Mapping[str, str]:
-    text = (
-        resources.files("batch_cancel.adapters.postgres")
-        .joinpath("queries.sql")
-        .read_text("utf-8")
-    )
+def statements(file: str) -> Mapping[str, str]:
+    """Give the statements of a file of ours by the names that its `-- name:` lines give them."""
+    text = resources.files("batch_cancel.adapters.postgres").joinpath(file).read_text("utf-8")
     _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
-    statements = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
-    return dict(zip(parts[::2], statements, strict=True))
+    bare = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
+    return dict(zip(parts[::2], bare, strict=True))
 
 
 def trusted(text: str) -> sql.SQL:

@@ -46,6 +46,12 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
+from batch_cancel.adapters.postgres.checks import (
+    AsyncCatalog,
+    Catalog,
+    problems,
+    problems_async,
+)
 from batch_cancel.adapters.postgres.faults import lost, translated
 from batch_cancel.adapters.postgres.hangs import cut_after
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
@@ -476,6 +482,19 @@ class PostgresUnitOfWork:
                     _check_committed(connection)
                     progress.phase = "committed"
 
+    def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this database; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        try:
+            with self.begin() as repositories:
+                return problems(self._schema, Catalog(repositories.jobs.connection))
+        except StoreFailed as error:
+            return [error.reason]
+
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
         time.sleep(_pause_seconds(attempts))
@@ -532,6 +551,21 @@ class AsyncPostgresUnitOfWork:
                     _check_committed(connection)
                     progress.phase = "committed"
 
+    async def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this database; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        try:
+            async with self.begin() as repositories:
+                return await problems_async(
+                    self._schema, AsyncCatalog(repositories.jobs.connection)
+                )
+        except StoreFailed as error:
+            return [error.reason]
+
     async def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
         await asyncio.sleep(_pause_seconds(attempts))
@@ -585,9 +619,6 @@ def joining(
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
-    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
-    cancelled.
-
     Raises:
         StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or
             its transaction is REPEATABLE READ or SERIALIZABLE.
@@ -608,9 +639,6 @@ def joining_async(
     Arguments:
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
-
-    In a transaction that is not READ COMMITTED, contacts that came in after its snapshot are not
-    cancelled.
 
     Raises:
         StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, or

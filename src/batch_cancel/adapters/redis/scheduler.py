@@ -27,6 +27,7 @@ from zlib import crc32
 import redis
 import redis.asyncio
 
+from batch_cancel.adapters.redis.checks import problems
 from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
 from batch_cancel.domain.deferred import Claimed, check_schedulable
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
@@ -51,6 +52,7 @@ _CLAIM: Final = _script("common", "claim")
 _ACK: Final = _script("common", "ack")
 _WAITING: Final = _script("common", "waiting")
 _WAITING_AMONG: Final = _script("waiting_among")
+_CHECK: Final = _script("check")
 
 
 _Page = tuple[Sequence[bytes], Sequence[bytes]]
@@ -236,6 +238,22 @@ class RedisScheduler(_Layout):
             ids.update(map(_text, self._executor.run(_WAITING_AMONG, keys, page)))
         return ids
 
+    def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        found: dict[str, None] = {}
+        for keys in self._shards:
+            try:
+                told, refused = self._executor.run(_CHECK, keys, ())
+            except SchedulerUnavailable as error:
+                found[error.reason] = None
+                break
+            found |= dict.fromkeys(problems(_text(told), [_text(it) for it in refused]))
+        return list(found)
+
 
 class AsyncRedisScheduler(_Layout):
     """
@@ -368,6 +386,22 @@ class AsyncRedisScheduler(_Layout):
         for keys, page in self._pages(deferred_ids):
             ids.update(map(_text, await self._executor.run(_WAITING_AMONG, keys, page)))
         return ids
+
+    async def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        found: dict[str, None] = {}
+        for keys in self._shards:
+            try:
+                told, refused = await self._executor.run(_CHECK, keys, ())
+            except SchedulerUnavailable as error:
+                found[error.reason] = None
+                break
+            found |= dict.fromkeys(problems(_text(told), [_text(it) for it in refused]))
+        return list(found)
 
 
 def _bytes(text: str) -> bytes:

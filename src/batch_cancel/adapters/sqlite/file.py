@@ -17,6 +17,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -81,6 +82,8 @@ def _schema(text: str) -> Iterator[str]:
             yield statement
             statement = ""
 
+
+_NO_PLACE: Final = "does not exist, nor may it be made: check its folder"
 
 SQL: Final = _statements(_text("statements.sql"))
 _SCHEMA: Final = tuple(_schema(_text("schema.sql")))
@@ -252,13 +255,43 @@ class File:
             self._set_up(connection)
             yield connection
 
+    def check(self) -> list[str]:
+        """Name in sentences what keeps this file from being used; nothing is made or changed."""
+        if self.create and not os.path.lexists(self.path):
+            return [] if _may_write(self.path.parent) else [f"{self._place.name} {_NO_PLACE}"]
+        if os.path.isdir(self.path):  # noqa: PTH112
+            return [f"{self._place.name} {_why_it_cannot_be_opened(self.path)}"]
+        try:
+            with closing(self._opened("ro")) as raw:
+                found = list(self._missing_columns(Connection(raw, self._place)))
+        except StoreFailed as error:
+            return [error.reason]
+        if not (_may_write(self.path) and _may_write(self.path.parent)):
+            found.append(f"{self._place.name} {_MEANINGS[sqlite3.SQLITE_READONLY]}")
+        return found
+
+    def _missing_columns(self, connection: Connection) -> Iterator[str]:
+        there = _columns(connection)
+        if self.create and connection.row(SQL["is_set_up"]) != (1,) and not _ours(there):
+            return  # They are made on first use.
+        for table, columns in _wanted_columns().items():
+            if table not in there:
+                yield f"{self._place.name} has no table {table}: is it the right file?"
+                continue
+            for column in sorted(columns - there[table]):
+                yield (
+                    f"{self._place.name} has no column {column} in {table}: another version of "
+                    "batch_cancel made it"
+                )
+
     @property
     def _place(self) -> Place:
         name = f"the SQLite file {str(self.path)!r}"  # Not cut: what counts is at its end.
         return Place(name, self.path, self.busy_timeout_seconds)
 
-    def _opened(self) -> sqlite3.Connection:
-        mode = "rwc" if self.create else "rw"
+    def _opened(self, mode: str | None = None) -> sqlite3.Connection:
+        if mode is None:
+            mode = "rwc" if self.create else "rw"
         try:
             return sqlite3.connect(
                 f"{self.path.as_uri()}?mode={mode}",
@@ -311,6 +344,32 @@ def _transaction(connection: Connection) -> Generator[None]:
         connection.roll_back()
         raise
     connection.commit()
+
+
+def _columns(connection: Connection) -> dict[str, set[str]]:
+    columns: dict[str, set[str]] = {}
+    for table, column in connection.rows(SQL["look_at_columns"]):
+        columns.setdefault(str(table), set()).add(str(column))
+    return columns
+
+
+@cache
+def _wanted_columns() -> dict[str, set[str]]:
+    """Give the columns of our tables, from the schema itself."""
+    with closing(sqlite3.connect(":memory:")) as raw:
+        for statement in _SCHEMA:
+            raw.execute(statement)
+        return _columns(Connection(raw, Place("a database in memory")))
+
+
+def _ours(tables: Mapping[str, object]) -> bool:
+    return not tables.keys().isdisjoint(_wanted_columns())
+
+
+def _may_write(path: Path) -> bool:
+    # As whom we act, which may be another than who started us.
+    effective = os.access in os.supports_effective_ids
+    return os.access(path, os.W_OK, effective_ids=effective)
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:

@@ -185,6 +185,14 @@ class SqliteScheduler:
             rows = connection.rows(SQL["look_at_waiting_among"], (listed, DeferredState.DUE.value))
             return {cast("str", deferred_id) for (deferred_id,) in rows}
 
+    def check(self) -> list[str]:
+        """
+        Name in sentences what keeps the file from being used; nothing is made or changed.
+
+        An empty list says that it is fit, or will be made on first use.
+        """
+        return self._file.check()
+
     @contextmanager
     def _step(self) -> Generator[Connection]:
         with _unavailable(), self._file.transaction() as connection:

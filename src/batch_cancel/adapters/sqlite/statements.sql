@@ -5,6 +5,13 @@
 -- True once schema.sql was carried out; its last object counts, since it is one transaction.
 SELECT count(*) FROM sqlite_master WHERE name = 'batch_deferred_starts_by_time';
 
+-- name: look_at_columns
+-- Only looks.
+SELECT t.name, c.name
+FROM sqlite_master AS t
+JOIN pragma_table_info(t.name) AS c
+WHERE t.type = 'table';
+
 -- name: take_write_lock
 -- Must wait for the write lock and change nothing: a SELECT would take a read lock only, and
 -- then see what was committed before the wait.

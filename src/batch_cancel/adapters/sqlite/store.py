@@ -363,6 +363,14 @@ class SqliteStore:
         with self._file.transaction() as connection:
             yield _repositories(connection)
 
+    def check(self) -> list[str]:
+        """
+        Name in sentences what keeps the file from being used; nothing is made or changed.
+
+        An empty list says that it is fit, or will be made on first use.
+        """
+        return self._file.check()
+
     def add_job(
         self,
         id: str,  # noqa: A002  # The reference table's name for it.

@@ -1,0 +1,69 @@
+-- What `check` asks, by name. Everything is read from Postgres's catalogs, which anybody may read,
+-- and nothing is changed. No name of the adopter's is part of a statement: they are parameters.
+
+-- name: server
+SELECT pg_catalog.current_setting('server_version_num')::int,
+       pg_catalog.current_setting('transaction_read_only') = 'on'
+
+-- name: tables
+-- The tables that are wanted: which one a statement would find, and where else one of that name is.
+SELECT wanted.field, found.oid::bigint, found.nspname, found.relkind::text, found.may_enter, (
+           SELECT array_agg(n.nspname::text ORDER BY n.nspname)
+           FROM pg_catalog.pg_class AS c
+           JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+           WHERE c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'f')
+       )
+FROM unnest(%(fields)s::text[], %(schemas)s::text[], %(names)s::text[])
+     AS wanted (field, schema, name)
+LEFT JOIN LATERAL (
+    SELECT c.oid, n.nspname::text AS nspname, c.relkind,
+           pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_enter
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'f')
+      AND CASE WHEN wanted.schema IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
+               ELSE n.nspname = wanted.schema END
+) AS found ON true
+
+-- name: columns
+-- What may be done with each column, and its type, or what a domain is made of; an enum's labels.
+SELECT a.attrelid::bigint, a.attname::text,
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE'),
+       pg_catalog.format_type(base.type, NULL), (
+           SELECT array_agg(e.enumlabel::text)
+           FROM pg_catalog.pg_enum AS e
+           WHERE e.enumtypid = base.type
+       )
+FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+CROSS JOIN LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS type) AS base
+WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+
+-- name: indexes
+-- The indexes that are in use, their columns in order, and the condition of a partial one.
+SELECT i.indrelid::bigint, i.indisunique, pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
+           SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.place)
+           FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+           LEFT JOIN pg_catalog.pg_attribute AS a
+                  ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+           WHERE k.place <= i.indnkeyatts
+       )
+FROM pg_catalog.pg_index AS i
+WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[]) AND i.indisvalid
+
+-- name: constraints
+-- The check constraints on one column alone.
+SELECT c.conrelid::bigint, c.conname::text, a.attname::text,
+       pg_catalog.pg_get_expr(c.conbin, c.conrelid)
+FROM pg_catalog.pg_constraint AS c
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+WHERE c.conrelid = ANY (%(tables)s::bigint[]::oid[]) AND c.contype = 'c'
+  AND pg_catalog.cardinality(c.conkey) = 1
+
+-- name: condition
+-- Whether a condition on one column, as the catalog spells it, holds for all of some statuses.
+-- Postgres itself decides, by its own rules for the column's own type.
+SELECT bool_and(({condition}) IS NOT FALSE), bool_and(({condition}) IS TRUE)
+FROM (SELECT unnest(%(statuses)s::text[])::{type} AS {column}) AS statuses

@@ -1,0 +1,192 @@
+"""What the operator's commands have to tell, in sentences or as one JSON object; no I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+import attrs
+
+from batch_cancel import CancelResult, Drift, JobKey, Removal
+from batch_cancel.domain.drift import CancelledJob, DeferredStart
+from batch_cancel.domain.errors import shown
+
+
+@attrs.frozen
+class Reconciled:
+    """
+    What a pass of reconcile did.
+
+    Arguments:
+        results: of the cancellations that were taken up.
+        removals_owed: how many removals are owed after it, up to `limit`.
+        limit: how many were counted at most.
+    """
+
+    results: Sequence[CancelResult]
+    removals_owed: int
+    limit: int
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether anything is still owed."""
+        return self.removals_owed > 0
+
+    def json(self) -> str:
+        """Tell it as one JSON object."""
+        done = [
+            {
+                "batchJobId": it.batch_job_id,
+                "operationId": it.operation_id,
+                "cancelledAt": it.cancelled_at.isoformat(),
+                "removal": it.removal.value,
+            }
+            for it in self.results
+        ]
+        return _json({"reconciled": done, "removalsPending": self.removals_owed})
+
+    def text(self) -> str:
+        """Tell it in sentences."""
+        return _text([*map(_finished, self.results), self._rest()])
+
+    def advice(self, lease_seconds: float) -> str:
+        """Tell what to do about what is still owed."""
+        if len(self.results) < self.limit and lease_seconds:
+            return (
+                f"what was cancelled or taken up less than {lease_seconds:g} s ago is left to "
+                "whoever did that: run it again later, or with --lease 0"
+            )
+        return "run it again"
+
+    def _rest(self) -> str:
+        if not self.is_pending:
+            return "nothing is left owed"
+        at_least = "at least " if self.removals_owed >= self.limit else ""
+        return f"{at_least}{_number(self.removals_owed, 'removal')} still owed"
+
+
+def _finished(result: CancelResult) -> str:
+    job = f"batch job {shown(result.batch_job_id)}"
+    match result.removal:
+        case Removal.REMOVED:
+            return f"{job}: its deferred start was taken back"
+        case Removal.ABSENT | Removal.NOT_APPLICABLE:
+            return f"{job}: there was no deferred start left to take back"
+        case Removal.PENDING:
+            return f"{job}: its deferred start could not be taken back yet"
+        case _:
+            assert_never(result.removal)
+
+
+@attrs.frozen
+class Inspected:
+    """What inspect found."""
+
+    drift: Drift
+
+    def json(self) -> str:
+        """Tell it as one JSON object."""
+        drift = self.drift
+        return _json(
+            {
+                "drift": drift.is_found,
+                "partial": drift.is_partial,
+                "removalsPending": [
+                    {
+                        **_named(it.key),
+                        "deferredId": it.deferred_id,
+                        "operationId": it.operation_id,
+                        "cancelledAt": it.cancelled_at.isoformat(),
+                    }
+                    for it in drift.removals_pending
+                ],
+                "startsWaiting": [_start(it) for it in drift.starts_waiting],
+                "startsMissing": [_start(it) for it in drift.starts_missing],
+                "contactsOpen": [
+                    {**_named(it.key), "contacts": it.contacts_open} for it in drift.contacts_open
+                ],
+            }
+        )
+
+    def text(self) -> str:
+        """Tell it in sentences."""
+        sentences = list(self._sentences())
+        return _text(sentences or ["no drift: database and scheduler agree"])
+
+    def _sentences(self) -> Iterator[str]:
+        for record in self.drift.removals_pending:
+            yield (
+                f"{_job(record.key)} was cancelled at {record.cancelled_at.isoformat()}, and the "
+                f"removal of its deferred start {shown(record.deferred_id)} is still owed"
+            )
+        for start in self.drift.starts_waiting:
+            yield (
+                f"{_job(start.key)} is cancelled, but its deferred start "
+                f"{shown(start.deferred_id)} still waits"
+            )
+        for start in self.drift.starts_missing:
+            yield f"{_job(start.key)} is scheduled, but {_why_missing(start)}"
+        for job in self.drift.contacts_open:
+            yield f"{_job(job.key)} is cancelled, but {_contacts(job)} still open"
+
+
+def _why_missing(start: DeferredStart) -> str:
+    if start.deferred_id is None:
+        return "names no deferred start: nothing will start it"
+    return f"its deferred start {shown(start.deferred_id)} does not wait: nothing will start it"
+
+
+def _contacts(job: CancelledJob) -> str:
+    return _number(job.contacts_open, "contact")
+
+
+@attrs.frozen
+class Checked:
+    """What is missing, if anything is."""
+
+    store: Sequence[str]
+    scheduler: Sequence[str]
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether nothing is."""
+        return not (self.store or self.scheduler)
+
+    def json(self) -> str:
+        """Tell it as one JSON object."""
+        problems = {"store": list(self.store), "scheduler": list(self.scheduler)}
+        return _json({"fit": self.is_fit, **problems})
+
+    def text(self) -> str:
+        """Tell it in sentences."""
+        # A file that is store and scheduler at once has the same to say twice.
+        found = dict.fromkeys((*self.store, *self.scheduler))
+        return _text(list(found) or ["store and scheduler are fit"])
+
+
+def _named(key: JobKey) -> dict[str, str | None]:
+    return {"batchJobId": key.batch_job_id, "organizationId": key.organization_id}
+
+
+def _start(start: DeferredStart) -> dict[str, str | None]:
+    return {**_named(start.key), "deferredId": start.deferred_id}
+
+
+def _job(key: JobKey) -> str:
+    job = f"batch job {shown(key.batch_job_id)}"
+    if key.organization_id is None:
+        return job
+    return f"{job} of organization {shown(key.organization_id)}"
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"
+
+
+def _json(body: object) -> str:
+    return f"{json.dumps(body)}\n"
+
+
+def _text(sentences: Sequence[str]) -> str:
+    return "".join(f"{sentence}\n" for sentence in sentences)
