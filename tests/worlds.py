@@ -134,9 +134,11 @@ class Store(Protocol):
 
     def contact_ids(self) -> Mapping[str, str]:
         """Give the id of a contact for its label, where the store makes ids of its own."""
+        ...
 
     def columns(self, label: str) -> dict[str, object]:
         """Give the values by column of a new contact."""
+        ...
 
 
 class MemoryTables:
@@ -440,7 +442,9 @@ class World:
 
     def claim(self, job_id: str, limit: int = 100, **options: Any) -> list[str]:
         """Claim contacts, as a worker; give their labels in the order of the alphabet."""
-        ids = self._work(claim_contacts, claim_contacts_async, job_id, limit=limit, **options)
+        ids: list[str] = self._work(
+            claim_contacts, claim_contacts_async, job_id, limit=limit, **options
+        )
         labels = {contact_id: label for label, contact_id in self.store.contact_ids().items()}
         return sorted(labels.get(contact_id, contact_id) for contact_id in ids)
 

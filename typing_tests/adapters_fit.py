@@ -27,17 +27,31 @@ from batch_cancel import (
     JobKey,
     JobStatus,
     Removal,
+    append_contacts,
+    append_contacts_async,
     cancel_job,
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
     inspect,
     remove_deferred,
     remove_deferred_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+    still_running,
+    still_running_async,
 )
 from batch_cancel.adapters.memory import (
+    AsyncMemoryRepositories,
     AsyncMemoryScheduler,
     AsyncMemoryStore,
+    MemoryRepositories,
     MemoryScheduler,
     MemoryStore,
 )
@@ -49,14 +63,20 @@ from batch_cancel.adapters.postgres import (
     joining,
     joining_async,
 )
+from batch_cancel.adapters.postgres.unit_of_work import (
+    AsyncPostgresRepositories,
+    PostgresRepositories,
+)
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from batch_cancel.adapters.sqlite.store import SqliteRepositories
 from batch_cancel.domain.model import CancellationRecord, Job
 from batch_cancel.ports import (
     AsyncCheckable,
     AsyncInspectableScheduler,
     AsyncScheduler,
     AsyncUnitOfWork,
+    AsyncWorkRepository,
     Checkable,
     ContactRepository,
     InspectableScheduler,
@@ -66,6 +86,7 @@ from batch_cancel.ports import (
     Repositories,
     Scheduler,
     UnitOfWork,
+    WorkRepository,
 )
 
 DSN = "host=localhost"
@@ -138,6 +159,47 @@ def postgres_on_connections_of_any_kind(
     ]
     assert units_of_work
     assert async_units_of_work
+
+
+def workers_steps(store: UnitOfWork) -> None:
+    """Give the answers that a worker goes by."""
+    assert_type(start_job("j", uow=store), bool)
+    assert_type(claim_contacts("j", uow=store, limit=10), list[str])
+    assert_type(
+        settle_contact("j", "c", ContactStatus.BUSY, uow=store, retry_at=datetime.now(UTC)),
+        ContactStatus | None,
+    )
+    contacts: list[dict[str, object]] = [{"phone": "+1"}]
+    assert_type(append_contacts("j", contacts, uow=store), int)
+    assert_type(append_contacts("j", ({"phone": "+1"}, {"name": None}), uow=store), int)
+    assert_type(finish_job("j", uow=store), bool)
+    assert_type(still_running("j", uow=store, organization_id=None), bool)
+
+
+async def workers_steps_async(store: AsyncUnitOfWork) -> None:
+    """Give the answers that a worker goes by."""
+    assert_type(await start_job_async("j", uow=store), bool)
+    assert_type(await claim_contacts_async("j", uow=store, limit=10), list[str])
+    assert_type(
+        await settle_contact_async("j", "c", ContactStatus.BUSY, uow=store), ContactStatus | None
+    )
+    assert_type(await append_contacts_async("j", [{"phone": "+1"}], uow=store), int)
+    assert_type(await finish_job_async("j", uow=store), bool)
+    assert_type(await still_running_async("j", uow=store), bool)
+
+
+def workers_steps_are_offered(
+    memory: MemoryRepositories,
+    sqlite: SqliteRepositories,
+    postgres: PostgresRepositories,
+    memory_async: AsyncMemoryRepositories,
+    postgres_async: AsyncPostgresRepositories,
+) -> None:
+    """Fit the port in every store of ours."""
+    blocking: list[WorkRepository] = [memory.work, sqlite.work, postgres.work]
+    nonblocking: list[AsyncWorkRepository] = [memory_async.work, postgres_async.work]
+    assert blocking
+    assert nonblocking
 
 
 # An adopter's: the minimum -----------------------------------------------------------------------

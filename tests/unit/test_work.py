@@ -1,4 +1,4 @@
-"""The workers' steps on a store that fails: what is tried again, and what is not offered."""
+"""When a worker's step is tried again, and what a store must offer; blocking and asyncio."""
 
 from __future__ import annotations
 
@@ -9,115 +9,185 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from batch_cancel import start_job, start_job_async
+from batch_cancel import (
+    append_contacts,
+    append_contacts_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+    still_running,
+    still_running_async,
+)
 from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryStore
 from batch_cancel.domain.errors import Fault, StoreFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+CONFLICT = StoreFailed("in the way", fault=Fault.CONFLICT)
+INTERRUPTED = StoreFailed("broke", fault=Fault.INTERRUPTED)
+LOST = StoreFailed("broke", "unknown", Fault.INTERRUPTED)
+BUSY = StoreFailed("busy", fault=Fault.BUSY)
+
+
+def store_of(kind: type[Any]) -> Any:
+    """Give a store with a running job `j`: a contact that waits, one on the phone."""
+    store = kind()
+    store.add_job("j", "running")
+    store.add_contacts("j", {"a": "pending", "b": "dialing"})
+    store.add_job("due", "scheduled")
+    store.add_job("done", "running")
+    return store
 
 
 @attrs.define
-class Failing:
-    """A store whose first transactions fail as said."""
+class Flaky:
+    """A store whose first transactions fail as they end; one without `work` if told so."""
 
     store: Any
-    faults: list[StoreFailed]
-    pauses: list[int] = attrs.field(factory=list[int])
+    failures: list[StoreFailed]
+    offers: bool = True
+    paused: list[int] = attrs.field(factory=list)
 
     @contextmanager
     def begin(self) -> Generator[Any]:
-        """Fail, or lend the store."""
-        if self.faults:
-            raise self.faults.pop(0)
-        with self.store.begin() as repositories:
-            yield repositories
+        """Open a transaction."""
+        with self.store.begin() as it:
+            yield it if self.offers else attrs.evolve(it, work=None)
+            if self.failures:
+                raise self.failures.pop(0)
 
     def pause(self, attempts: int) -> None:
-        """Note the wait."""
-        self.pauses.append(attempts)
+        """Note the pause."""
+        self.paused.append(attempts)
 
 
 @attrs.define
-class AsyncFailing:
-    """A store whose first transactions fail as said."""
+class AsyncFlaky:
+    """A store whose first transactions fail as they end; one without `work` if told so."""
 
     store: Any
-    faults: list[StoreFailed]
-    pauses: list[int] = attrs.field(factory=list[int])
+    failures: list[StoreFailed]
+    offers: bool = True
+    paused: list[int] = attrs.field(factory=list)
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[Any]:
-        """Fail, or lend the store."""
-        if self.faults:
-            raise self.faults.pop(0)
-        async with self.store.begin() as repositories:
-            yield repositories
+        """Open a transaction."""
+        async with self.store.begin() as it:
+            yield it if self.offers else attrs.evolve(it, work=None)
+            if self.failures:
+                raise self.failures.pop(0)
 
     async def pause(self, attempts: int) -> None:
-        """Note the wait."""
-        self.pauses.append(attempts)
+        """Note the pause."""
+        self.paused.append(attempts)
 
 
-def start(kind: str, faults: list[StoreFailed]) -> tuple[bool, list[int]]:
-    """Start a scheduled job on a store that fails like this; give the answer and the waits."""
-    if kind == "blocking":
-        store = MemoryStore()
-        store.add_job("job")
-        failing = Failing(store, faults)
-        return start_job("job", uow=failing), failing.pauses
-    async_store = AsyncMemoryStore()
-    async_store.add_job("job")
-    async_failing = AsyncFailing(async_store, faults)
-    return asyncio.run(start_job_async("job", uow=async_failing)), async_failing.pauses
+STEPS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], Any]] = {
+    "start": (start_job, start_job_async, ("due",), True),
+    "claim": (claim_contacts, claim_contacts_async, ("j",), ["a"]),
+    "settle": (settle_contact, settle_contact_async, ("j", "b", "busy"), "busy"),
+    "append": (append_contacts, append_contacts_async, ("j", [{"id": "c"}]), 1),
+    "finish": (finish_job, finish_job_async, ("done",), True),
+    "look": (still_running, still_running_async, ("j",), True),
+}
+"""The step's halves, what it is called with, and its answer."""
 
 
-KINDS = pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+@pytest.fixture(params=["blocking", "asyncio"])
+def is_async(request: pytest.FixtureRequest) -> bool:
+    """Tell which half is on."""
+    return bool(request.param == "asyncio")
 
 
-@KINDS
-def test_a_conflict_is_tried_again(kind: str) -> None:
-    """It certainly did not happen."""
-    conflict = StoreFailed("deadlock", "unchanged", Fault.CONFLICT)
-    assert start(kind, [conflict, conflict]) == (True, [1, 2])
+def take(step: str, uow: Any) -> Any:
+    """Take a step on a flaky store."""
+    blocking, nonblocking, arguments, _ = STEPS[step]
+    more = {"limit": 9} if step == "claim" else {}
+    if isinstance(uow, Flaky):
+        return blocking(*arguments, uow=uow, **more)
+    return asyncio.run(nonblocking(*arguments, uow=uow, **more))
 
 
-@KINDS
+def flaky(is_async: object, *failures: StoreFailed, offers: bool = True) -> Any:
+    """Give a flaky store of one kind or the other."""
+    if is_async:
+        return AsyncFlaky(store_of(AsyncMemoryStore), list(failures), offers)
+    return Flaky(store_of(MemoryStore), list(failures), offers)
+
+
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(
-    "fault",
+    ("failures", "paused"),
     [
-        StoreFailed("lost", "unknown", Fault.INTERRUPTED),
-        StoreFailed("locked", "unchanged", Fault.BUSY),
-        StoreFailed("no such table"),
+        ([], []),
+        ([CONFLICT], [1]),
+        ([CONFLICT, CONFLICT, CONFLICT], [1, 2, 3]),
+        ([INTERRUPTED], [1]),
     ],
-    ids=["unknown", "busy", "refused"],
+    ids=lambda it: str(len(it)),
 )
-def test_what_may_have_happened_or_will_not_help_is_the_callers(
-    kind: str, fault: StoreFailed
+def test_a_step_that_did_not_happen_is_taken_again(
+    step: str, failures: list[StoreFailed], paused: list[int], is_async: object
 ) -> None:
-    """Repeated, a step that happened would answer False."""
-    with pytest.raises(StoreFailed) as failure:
-        start(kind, [fault])
-    assert failure.value is fault
+    """Its answer is that of the one attempt that succeeded."""
+    uow = flaky(is_async, *failures)
+    assert take(step, uow) == STEPS[step][3]
+    assert uow.paused == paused
 
 
-class Nothing:
-    """A transaction of a store that leaves the workers' steps to the adopter."""
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("failures", "pauses"),
+    [
+        ([CONFLICT] * 4, 3),
+        ([INTERRUPTED] * 2, 1),
+        ([LOST], 0),
+        ([CONFLICT, LOST], 1),
+        ([BUSY], 0),
+    ],
+)
+def test_a_step_is_given_up(
+    step: str, failures: list[StoreFailed], pauses: int, is_async: object
+) -> None:
+    """What may have happened is never done again: it would be done twice, or told as not done."""
+    uow = flaky(is_async, *failures)
+    with pytest.raises(StoreFailed) as given_up:
+        take(step, uow)
+    assert given_up.value is failures[-1]
+    assert len(uow.paused) == pauses
+    assert not uow.failures
 
-    work = None
+
+@pytest.mark.parametrize("step", STEPS)
+def test_within_the_callers_transaction_nothing_is_repeated(step: str) -> None:
+    """What else he did in it would be lost; a store that can't pause says so by its shape."""
+
+    @attrs.define
+    class Joined:
+        store: Any
+
+        @contextmanager
+        def begin(self) -> Generator[Any]:
+            with self.store.begin() as it:
+                yield it
+                raise CONFLICT
+
+    blocking, _, arguments, _ = STEPS[step]
+    more = {"limit": 9} if step == "claim" else {}
+    with pytest.raises(StoreFailed, match="in the way"):
+        blocking(*arguments, uow=Joined(store_of(MemoryStore)), **more)
 
 
-class Bare:
-    """A store that leaves the workers' steps to the adopter."""
-
-    @contextmanager
-    def begin(self) -> Generator[Nothing]:
-        """Lend nothing."""
-        yield Nothing()
-
-
-def test_a_store_may_not_offer_the_steps() -> None:
-    """One sentence says so."""
-    store: Any = Bare()
-    with pytest.raises(StoreFailed, match="its `work` is None"):
-        start_job("job", uow=store)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_store_that_does_not_offer_the_steps_says_so(step: str, is_async: object) -> None:
+    """It may still cancel; what is missing is named."""
+    with pytest.raises(StoreFailed, match="`work` is None") as refused:
+        take(step, flaky(is_async, offers=False))
+    assert refused.value.fault is Fault.REFUSED
