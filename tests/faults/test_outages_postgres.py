@@ -16,7 +16,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ import psycopg
 import psycopg_pool
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from batch_cancel import AlreadyTerminal
 from batch_cancel.domain.errors import Fault
@@ -248,7 +248,7 @@ class Pair:
 
     def move(self, theatre: Theatre) -> None:
         """Let the theatre's connections go to the replica."""
-        port = psycopg.conninfo.conninfo_to_dict(self.replica.dsn())["port"]
+        port = conninfo_to_dict(self.replica.dsn())["port"]
         theatre.dsn = make_conninfo(theatre.dsn, port=port)
         theatre.server = self.replica
 
@@ -257,7 +257,7 @@ class Pair:
 def pair() -> Iterator[Pair]:
     """Lend a primary and a replica that streams from it."""
     with PostgresServer.own(fsync=True) as primary:
-        port = int(str(psycopg.conninfo.conninfo_to_dict(primary.dsn())["port"]))
+        port = int(str(conninfo_to_dict(primary.dsn())["port"]))
         with FaultProxy(port) as line, primary.replica(line.port) as replica:
             yield Pair(primary, replica, line)
 
@@ -338,7 +338,7 @@ def test_a_failover_to_an_asynchronous_replica_may_forget_an_answered_cancel(pai
 
 
 @contextmanager
-def _pooled(theatre: Theatre, **more: Any) -> Iterator[Any]:
+def _pooled(theatre: Theatre, **more: Any) -> Generator[Any]:
     """Let the theatre's connections come from a pool, and lend the pool."""
     settings = {"application_name": "cancel", "connect_timeout": 2}
     options: dict[str, Any] = {"kwargs": settings, "open": False, "timeout": 10} | more
@@ -571,7 +571,7 @@ def test_a_default_isolation_level_strands_no_contact(theatre: Theatre, isolatio
 
 
 def _options(theatre: Theatre, setting: str) -> str:
-    return f"{psycopg.conninfo.conninfo_to_dict(theatre.dsn)['options']} -c{setting}"
+    return f"{conninfo_to_dict(theatre.dsn)['options']} -c{setting}"
 
 
 # Budgets -----------------------------------------------------------------------------------------
@@ -770,7 +770,7 @@ def pgbouncer_in_a_hurry(postgres_server: PostgresServer) -> Iterator[PgBouncer]
 
 
 @contextmanager
-def _behind(bouncer: PgBouncer, server: PostgresServer, half: str) -> Iterator[Theatre]:
+def _behind(bouncer: PgBouncer, server: PostgresServer, half: str) -> Generator[Theatre]:
     with opened(server, half, in_database=True) as theatre:
         settings: dict[str, Any] = {"application_name": "cancel", "prepare_threshold": None}
         kind = psycopg.AsyncConnection if theatre.runner else psycopg.Connection
@@ -882,7 +882,7 @@ def test_a_server_frozen_after_the_commit_raises_nothing(burning: Theatre) -> No
 @pytest.mark.parametrize("step", [Step.LOCKED, Step.MARKED])
 def test_a_network_that_swallows_packets_is_left_in_time(theatre: Theatre, step: Step) -> None:
     """I18: the server does its part, its answers do not arrive; then the line is well again."""
-    port = int(str(psycopg.conninfo.conninfo_to_dict(theatre.dsn)["port"]))
+    port = int(str(conninfo_to_dict(theatre.dsn)["port"]))
     good = theatre.dsn
     with FaultProxy(port) as proxy:
         theatre.connect = lambda: (
