@@ -91,6 +91,7 @@ class Step(Enum):
     COMMIT_UNDONE = "in COMMIT, not yet committed"
     COMMIT_DONE = "in COMMIT, committed, not answered"
     COMMITTED = "committed and answered, nothing noted"
+    NOTED = "the removal noted, not yet committed"
 
 
 BEFORE_COMMIT: Final = (Step.BEGIN, Step.LOCKED, Step.CONTACTS)
@@ -115,9 +116,9 @@ class Cue:
     times: int = 1
     played: int = 0
 
-    def reached(self, step: Step) -> None:
+    def reached(self, step: Step | None) -> None:
         """Act if this is the step."""
-        if step is not self.step:
+        if step is None or step is not self.step:
             return
         if self.skip:
             self.skip -= 1
@@ -414,13 +415,15 @@ class _Repositories:
         spy = _AsyncSpy if theatre.runner else _Spy
         self.jobs = spy(theatre, repositories.jobs)
         self.contacts = spy(theatre, repositories.contacts)
-        self.outbox = repositories.outbox
+        self.outbox = spy(theatre, repositories.outbox)
 
 
 _AFTER: Final = {
     "lock": Step.LOCKED,
     "cancel": Step.CONTACTS,
     "mark_cancelled": Step.MARKED,
+    "settle": Step.NOTED,
+    "take": None,
 }
 
 
@@ -430,8 +433,8 @@ class _Spy:
     repository: Any
 
     def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> Any:
-            answer = getattr(self.repository, name)(*arguments)
+        def call(*arguments: Any, **options: Any) -> Any:
+            answer = getattr(self.repository, name)(*arguments, **options)
             self.theatre.cue.reached(_AFTER[name])
             return answer
 
@@ -444,8 +447,8 @@ class _AsyncSpy:
     repository: Any
 
     def __getattr__(self, name: str) -> Any:
-        async def call(*arguments: Any) -> Any:
-            answer = await getattr(self.repository, name)(*arguments)
+        async def call(*arguments: Any, **options: Any) -> Any:
+            answer = await getattr(self.repository, name)(*arguments, **options)
             self.theatre.cue.reached(_AFTER[name])
             return answer
 
