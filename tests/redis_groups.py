@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Self
 
 from tests.processes import HOST, free_port, wait_until
@@ -56,6 +57,64 @@ class RedisCluster:
     def url(self) -> str:
         """Return the URL of one master, from which a client learns the others."""
         return self.masters[0].url()
+
+
+class MovingSlot:
+    """The slot of a namespace on its way from one master to another."""
+
+    def __init__(self, cluster: RedisCluster, namespace: str) -> None:
+        """Find the slot, and a master to move it to."""
+        key = f"{{{namespace}:0}}:due"
+        self._slot = cluster.masters[0].command("CLUSTER", "KEYSLOT", key)
+        self._masters = cluster.masters
+        owners = [master for master in cluster.masters if self._owns(master)]
+        [self.source] = owners
+        self.target = next(master for master in cluster.masters if master is not self.source)
+
+    def _owns(self, master: RedisServer) -> bool:
+        mine = str(master.command("CLUSTER", "MYID"))
+        ranges = master.command("CLUSTER", "SLOTS")
+        return any(
+            first <= self._slot <= last and owner[2] == mine for first, last, owner in ranges
+        )
+
+    def begin(self) -> None:
+        """Tell both that the slot is on the move."""
+        source = self.source.command("CLUSTER", "MYID")
+        target = self.target.command("CLUSTER", "MYID")
+        self.target.command("CLUSTER", "SETSLOT", self._slot, "IMPORTING", source)
+        self.source.command("CLUSTER", "SETSLOT", self._slot, "MIGRATING", target)
+
+    def carry(self) -> None:
+        """Carry over every key of the slot."""
+        while keys := self.source.command("CLUSTER", "GETKEYSINSLOT", self._slot, 100):
+            port = self.target.port
+            self.source.command("MIGRATE", HOST, port, "", 0, 5000, "KEYS", *keys)
+
+    def end(self) -> None:
+        """Tell everybody where the slot is now."""
+        target = self.target.command("CLUSTER", "MYID")
+        for master in (self.target, self.source, *self._masters):
+            master.command("CLUSTER", "SETSLOT", self._slot, "NODE", target)
+        self.source, self.target = self.target, self.source
+        # Moved again before all have heard of it, a slot may go astray, and its keys with it.
+        wait_until(self._agreed, "all nodes have the same view of the cluster")
+
+    def _agreed(self) -> bool:
+        return len({frozenset(self._view(master)) for master in self._masters}) == 1
+
+    @staticmethod
+    def _view(master: RedisServer) -> Iterator[tuple[str, ...]]:
+        """Give id, epoch and slots of each node, as this one sees them."""
+        for line in str(master.command("CLUSTER", "NODES")).splitlines():
+            words = line.split()
+            yield (words[0], words[6], *(word for word in words[8:] if word[0] != "["))
+
+    def all_of_it(self) -> None:
+        """Move the slot; it can be moved back in the same way."""
+        self.begin()
+        self.carry()
+        self.end()
 
 
 class RedisSentinel:

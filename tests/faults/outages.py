@@ -11,6 +11,7 @@ hand, from the contract.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 import threading
@@ -19,16 +20,21 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from pathlib import Path
+from statistics import median
 from typing import Any, Final, LiteralString
 
 import attrs
 import psycopg
 import pytest
+import redis
+import redis.asyncio
 from psycopg import sql
 
 from batch_cancel import (
     CancelFailed,
     CancelResult,
+    Removal,
     cancel_job,
     cancel_job_async,
     reconcile,
@@ -36,12 +42,17 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
-from tests.processes import ServerError, wait_until
-from tests.servers import PostgresServer
+from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from tests.fault_proxy import FaultProxy
+from tests.processes import HOST, ServerError, wait_until
+from tests.servers import PostgresServer, RedisServer
 from tests.worlds import create_reference_tables
 
 FULL: Final = os.environ.get("BATCH_CANCEL_OUTAGES") == "full"
 """Whether to play every outage at every step, or a selection in which each has its turn."""
+
+REDIS_OUTAGES: Final = ("refused", "paused", "black hole")
+"""The ways in which a Redis that is away can be silent."""
 
 HALVES: Final = ("blocking", "asyncio")
 OPERATION: Final = "our operation"
@@ -80,6 +91,7 @@ class Step(Enum):
     COMMIT_UNDONE = "in COMMIT, not yet committed"
     COMMIT_DONE = "in COMMIT, committed, not answered"
     COMMITTED = "committed and answered, nothing noted"
+    NOTED = "the removal noted, not yet committed"
 
 
 BEFORE_COMMIT: Final = (Step.BEGIN, Step.LOCKED, Step.CONTACTS)
@@ -104,9 +116,9 @@ class Cue:
     times: int = 1
     played: int = 0
 
-    def reached(self, step: Step) -> None:
+    def reached(self, step: Step | None) -> None:
         """Act if this is the step."""
-        if step is not self.step:
+        if step is None or step is not self.step:
             return
         if self.skip:
             self.skip -= 1
@@ -138,7 +150,7 @@ class Theatre:
     connections: int = 0
     seconds: float = 0.0
     scheduler: Any = None
-    _stack: ExitStack = attrs.field(factory=ExitStack)
+    stack: ExitStack = attrs.field(factory=ExitStack)
     _threads: list[threading.Thread] = attrs.field(factory=list)
     _errors: list[BaseException] = attrs.field(factory=list)
 
@@ -305,7 +317,7 @@ class Theatre:
         )
         keeper = psycopg.connect(self.dsn, autocommit=True)
         keeper.execute("SELECT pg_advisory_lock(1)")
-        self._stack.callback(keeper.close)
+        self.stack.callback(keeper.close)
         return keeper.close
 
     def _lose_standby(self) -> Action:
@@ -318,7 +330,7 @@ class Theatre:
             # From the next start or reload on nobody waits; until then we don't either.
             self.server.query("SET synchronous_commit = local")
             self.server.query("ALTER SYSTEM RESET synchronous_standby_names")
-            self._stack.callback(self._reload)
+            self.stack.callback(self._reload)
         return self._reload
 
     def _reload(self) -> None:
@@ -403,13 +415,15 @@ class _Repositories:
         spy = _AsyncSpy if theatre.runner else _Spy
         self.jobs = spy(theatre, repositories.jobs)
         self.contacts = spy(theatre, repositories.contacts)
-        self.outbox = repositories.outbox
+        self.outbox = spy(theatre, repositories.outbox)
 
 
 _AFTER: Final = {
     "lock": Step.LOCKED,
     "cancel": Step.CONTACTS,
     "mark_cancelled": Step.MARKED,
+    "settle": Step.NOTED,
+    "take": None,
 }
 
 
@@ -419,8 +433,8 @@ class _Spy:
     repository: Any
 
     def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> Any:
-            answer = getattr(self.repository, name)(*arguments)
+        def call(*arguments: Any, **options: Any) -> Any:
+            answer = getattr(self.repository, name)(*arguments, **options)
             self.theatre.cue.reached(_AFTER[name])
             return answer
 
@@ -433,8 +447,8 @@ class _AsyncSpy:
     repository: Any
 
     def __getattr__(self, name: str) -> Any:
-        async def call(*arguments: Any) -> Any:
-            answer = await getattr(self.repository, name)(*arguments)
+        async def call(*arguments: Any, **options: Any) -> Any:
+            answer = await getattr(self.repository, name)(*arguments, **options)
             self.theatre.cue.reached(_AFTER[name])
             return answer
 
@@ -494,12 +508,80 @@ def runner(half: str) -> Generator[asyncio.Runner | None]:
         yield runner
 
 
+def latencies(
+    postgres: PostgresServer, redis_server: RedisServer, half: str, outage: str, *, rounds: int
+) -> list[float]:
+    """Give the seconds that each of so many cancels took while Redis was away."""
+    jobs = [f"job-{number}" for number in range(rounds)]
+    with opened(postgres, half) as theatre, FaultProxy(redis_server.port) as proxy:
+        with psycopg.connect(theatre.dsn) as connection, connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO batch_jobs (id, status, scheduled_job_id) "
+                "VALUES (%s, 'scheduled', 'start')",
+                [[job] for job in jobs],
+            )
+        # Refused by the system itself, not by the proxy.
+        url = redis_server.url() if outage == "refused" else f"redis://{HOST}:{proxy.port}"
+        begin, end = {
+            "refused": (redis_server.kill, redis_server.start),
+            "paused": (redis_server.pause, redis_server.resume),
+            "black hole": (proxy.stall, proxy.heal),
+        }[outage]
+        try:
+            if theatre.runner is None:
+                return _latencies(theatre.dsn, url, jobs, begin)
+            return theatre.runner.run(_latencies_async(theatre.dsn, url, jobs, begin))
+        finally:
+            end()
+
+
+def _latencies(dsn: str, url: str, jobs: list[str], begin: Action) -> list[float]:
+    uow = PostgresUnitOfWork(lambda: psycopg.connect(dsn))
+    seconds: list[float] = []
+    with redis.Redis.from_url(url) as client:
+        scheduler = RedisScheduler(client, namespace="latencies")
+        scheduler.cancel("warm", "up")
+        begin()
+        for job in jobs:
+            began = time.perf_counter()
+            result = cancel_job(job, uow=uow, scheduler=scheduler)
+            seconds.append(time.perf_counter() - began)
+            assert result.removal is Removal.PENDING
+    return seconds
+
+
+async def _latencies_async(dsn: str, url: str, jobs: list[str], begin: Action) -> list[float]:
+    uow = AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(dsn))
+    seconds: list[float] = []
+    async with redis.asyncio.Redis.from_url(url) as client:
+        scheduler = AsyncRedisScheduler(client, namespace="latencies")
+        await scheduler.cancel("warm", "up")
+        begin()
+        for job in jobs:
+            began = time.perf_counter()
+            result = await cancel_job_async(job, uow=uow, scheduler=scheduler)
+            seconds.append(time.perf_counter() - began)
+            assert result.removal is Removal.PENDING
+    return seconds
+
+
+def _print_latencies(rounds: int) -> None:
+    with PostgresServer.own(fsync=True) as postgres, RedisServer.own(durable=True) as server:
+        for outage, half in itertools.product(REDIS_OUTAGES, HALVES):
+            seconds = latencies(postgres, server, half, outage, rounds=rounds)
+            p50, most = 1000 * median(seconds), 1000 * max(seconds)
+            told = f"Redis {outage}, {half}: p50 {p50:.0f} ms, max {most:.0f} ms of {rounds}"
+            sys.stdout.write(f"{told}\n")
+
+
 def main() -> int:
-    """Play every outage at every step, and print how long answers took."""
+    """Play every outage at every step, then print how long a cancel takes without Redis."""
     os.environ["BATCH_CANCEL_OUTAGES"] = "full"
-    here = os.path.dirname(__file__)  # noqa: PTH120  # As pytest takes it.
-    files = [f"{here}/test_outages_{name}.py" for name in ("postgres", "redis")]
-    return pytest.main(["-p", "no:cacheprovider", "-s", *files, *sys.argv[1:]])
+    here = Path(__file__).parent
+    files = [str(here / f"test_outages_{name}.py") for name in ("postgres", "redis")]
+    code = pytest.main(["-p", "no:cacheprovider", "-q", *files, *sys.argv[1:]])
+    _print_latencies(30)
+    return code
 
 
 if __name__ == "__main__":

@@ -19,14 +19,12 @@ import redis.sentinel
 
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.ports import SchedulerUnavailable
-from tests.fault_proxy import FaultProxy
-from tests.processes import wait_until
+from tests.redis_groups import MovingSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
 
     from tests.redis_groups import RedisCluster, RedisSentinel
-    from tests.servers import RedisServer
 
 HOUR = timedelta(hours=1)
 PATIENT = timedelta(seconds=30)
@@ -165,67 +163,10 @@ def test_a_sentinel_that_hangs_is_passed_over_by_the_next_operation_of_asyncio(
 # Cluster -----------------------------------------------------------------------------------------
 
 
-class _Move:
-    """The slot of a namespace on its way from one master to another."""
-
-    def __init__(self, cluster: RedisCluster, namespace: str) -> None:
-        key = f"{{{namespace}:0}}:due"
-        self._slot = cluster.masters[0].command("CLUSTER", "KEYSLOT", key)
-        self._masters = cluster.masters
-        owners = [master for master in cluster.masters if self._owns(master)]
-        [self.source] = owners
-        self.target = next(master for master in cluster.masters if master is not self.source)
-
-    def _owns(self, master: RedisServer) -> bool:
-        mine = str(master.command("CLUSTER", "MYID"))
-        ranges = master.command("CLUSTER", "SLOTS")
-        return any(
-            first <= self._slot <= last and owner[2] == mine for first, last, owner in ranges
-        )
-
-    def begin(self) -> None:
-        """Tell both that the slot is on the move."""
-        source = self.source.command("CLUSTER", "MYID")
-        target = self.target.command("CLUSTER", "MYID")
-        self.target.command("CLUSTER", "SETSLOT", self._slot, "IMPORTING", source)
-        self.source.command("CLUSTER", "SETSLOT", self._slot, "MIGRATING", target)
-
-    def carry(self) -> None:
-        """Carry over every key of the slot."""
-        while keys := self.source.command("CLUSTER", "GETKEYSINSLOT", self._slot, 100):
-            port = self.target.port
-            self.source.command("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
-
-    def end(self) -> None:
-        """Tell everybody where the slot is now."""
-        target = self.target.command("CLUSTER", "MYID")
-        for master in (self.target, self.source, *self._masters):
-            master.command("CLUSTER", "SETSLOT", self._slot, "NODE", target)
-        self.source, self.target = self.target, self.source
-        # Moved again before all have heard of it, a slot may go astray, and its keys with it.
-        wait_until(self._agreed, "all nodes have the same view of the cluster")
-
-    def _agreed(self) -> bool:
-        return len({frozenset(self._view(master)) for master in self._masters}) == 1
-
-    @staticmethod
-    def _view(master: RedisServer) -> Iterator[tuple[str, ...]]:
-        """Give id, epoch and slots of each node, as this one sees them."""
-        for line in str(master.command("CLUSTER", "NODES")).splitlines():
-            words = line.split()
-            yield (words[0], words[6], *(word for word in words[8:] if word[0] != "["))
-
-    def all_of_it(self) -> None:
-        """Move the slot; it can be moved back in the same way."""
-        self.begin()
-        self.carry()
-        self.end()
-
-
 @pytest.fixture
-def move(redis_cluster: RedisCluster, namespace: str) -> Iterator[_Move]:
+def move(redis_cluster: RedisCluster, namespace: str) -> Iterator[MovingSlot]:
     """Lend the slot of the namespace to be moved; it is moved back and emptied afterwards."""
-    move = _Move(redis_cluster, namespace)
+    move = MovingSlot(redis_cluster, namespace)
     home = move.source
     yield move
     if move.source is not home:
@@ -285,7 +226,7 @@ def clustered(request: pytest.FixtureRequest, redis_cluster: RedisCluster) -> It
 
 
 def test_a_slot_half_moved_is_found_on_either_side(
-    clustered: _Clustered, namespace: str, move: _Move
+    clustered: _Clustered, namespace: str, move: MovingSlot
 ) -> None:
     """With all its keys carried over but not yet announced, and once it is announced."""
     scheduler = clustered.make(namespace)
@@ -307,7 +248,7 @@ def test_a_slot_half_moved_is_found_on_either_side(
 
 
 def test_cancels_are_right_while_their_slot_moves(
-    clustered: _Clustered, namespace: str, move: _Move
+    clustered: _Clustered, namespace: str, move: MovingSlot
 ) -> None:
     """To and fro twenty times under a stream of cancels: each is answered True once."""
     scheduler = clustered.make(namespace)
@@ -358,7 +299,7 @@ def test_a_node_that_hangs_is_no_answer_and_holds_up_no_other(
 
 
 def test_a_node_that_hangs_after_it_gave_its_slot_away_is_passed_over(
-    clustered: _Clustered, namespace: str, move: _Move
+    clustered: _Clustered, namespace: str, move: MovingSlot
 ) -> None:
     """It costs one answer; then another node is asked, which knows where the slot is now."""
     scheduler = clustered.make(namespace, timedelta(milliseconds=300))

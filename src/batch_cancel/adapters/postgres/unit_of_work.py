@@ -70,6 +70,9 @@ from batch_cancel.domain.model import (
 _Row = tuple[Any, ...]
 _Parameters = dict[str, object]
 
+_BROKEN_MAX: Final = 100
+"""How many broken connections in turn are passed over; a restart breaks all that a pool has."""
+
 _DEFAULT_SCHEMA: Final = PostgresSchema()
 
 
@@ -444,8 +447,7 @@ class PostgresUnitOfWork:
         connect: gives a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`, or the
             `connection` method of a psycopg_pool pool. It is closed, or given back, after each
             transaction. How long it takes is for it to bound: psycopg by `connect_timeout` (130 s
-            unless said), a pool by `timeout` (30 s). A pool without `check` hands out connections
-            that a restart of the server has broken, and cancels fail until they are used up.
+            unless said), a pool by `timeout` (30 s).
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
         statement_timeout: how long one statement may take, and the transaction may be idle. A
@@ -470,7 +472,7 @@ class PostgresUnitOfWork:
     def begin(self) -> Generator[PostgresRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with translated() as progress:  # noqa: SIM117  # Its async twin can't be one statement.
-            with self._connect() as connection:
+            with self._connected() as connection:
                 progress.phase = "working"
                 _check_idle(connection)
                 with cut_after(self._patience_seconds, connection, progress.note_cut):
@@ -495,6 +497,16 @@ class PostgresUnitOfWork:
         except StoreFailed as error:
             return [error.reason]
 
+    @contextmanager
+    def _connected(self) -> Generator[psycopg.Connection[Any]]:
+        """Connect, and pass over what a pool has kept although the server has closed it."""
+        for _ in range(_BROKEN_MAX):
+            with self._connect() as connection:
+                if not _is_broken(connection):
+                    yield connection
+                    return
+        raise lost()
+
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
         time.sleep(_pause_seconds(attempts))
@@ -509,8 +521,7 @@ class AsyncPostgresUnitOfWork:
             `lambda: psycopg.AsyncConnection.connect(dsn)`, or the `connection` method of a
             psycopg_pool pool. It is closed, or given back, after each transaction. How long it
             takes is for it to bound: psycopg by `connect_timeout` (130 s unless said), a pool by
-            `timeout` (30 s). A pool without `check` hands out connections that a restart of the
-            server has broken, and cancels fail until they are used up.
+            `timeout` (30 s).
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
         statement_timeout: how long one statement may take, and the transaction may be idle. A
@@ -539,7 +550,7 @@ class AsyncPostgresUnitOfWork:
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with translated() as progress:
-            async with await _awaited(self._connect()) as connection:
+            async with self._connected() as connection:
                 progress.phase = "working"
                 _check_idle(connection)
                 with cut_after(self._patience_seconds, connection, progress.note_cut):
@@ -565,6 +576,16 @@ class AsyncPostgresUnitOfWork:
                 )
         except StoreFailed as error:
             return [error.reason]
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
+        """Connect, and pass over what a pool has kept although the server has closed it."""
+        for _ in range(_BROKEN_MAX):
+            async with await _awaited(self._connect()) as connection:
+                if not _is_broken(connection):
+                    yield connection
+                    return
+        raise lost()
 
     async def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -648,6 +669,16 @@ def joining_async(
 
 
 _AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+
+
+def _is_broken(connection: _AnyConnection) -> bool:
+    """Tell, without asking the server, whether it has closed the connection meanwhile."""
+    try:
+        for _ in ("its last words", "the end"):
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def _check_idle(connection: _AnyConnection) -> None:
