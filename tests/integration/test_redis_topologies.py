@@ -19,6 +19,7 @@ import redis.sentinel
 
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.ports import SchedulerUnavailable
+from tests.fault_proxy import FaultProxy
 from tests.redis_groups import MovingSlot
 
 if TYPE_CHECKING:
