@@ -1,0 +1,1 @@
+"""The proof: what was explored, and what was planted and found."""
