@@ -56,6 +56,7 @@ _SCHEMA: Final = {
     "42501": "grant SELECT and UPDATE on jobs and contacts, and INSERT, SELECT and UPDATE on "
     "batch_cancellations",
     "22P02": "a status is missing from your enum",
+    "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum",
 }
 
 Phase = Literal["connecting", "working", "committing", "committed"]
