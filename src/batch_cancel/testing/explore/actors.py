@@ -92,7 +92,7 @@ def start(name: str = "start", *, suffers: str = "k", is_supervised: bool = Fals
     return Actor(name, _fire, None, _fire if is_supervised else None, suffers)
 
 
-def claim(name: str = "claim", limit: int = 1, *, suffers: str = "") -> Actor:
+def claim(name: str = "claim", limit: int = 1, *, suffers: str = "k") -> Actor:
     """Give a worker that takes contacts to dial."""
     return Actor(
         name,
@@ -104,7 +104,7 @@ def claim(name: str = "claim", limit: int = 1, *, suffers: str = "") -> Actor:
 
 
 def settle(
-    outcome: str = "no_answer", contact_id: str = "c0", name: str = "settle", *, suffers: str = ""
+    outcome: str = "no_answer", contact_id: str = "c0", name: str = "settle", *, suffers: str = "k"
 ) -> Actor:
     """Give a worker whose call ends."""
     return Actor(
@@ -120,7 +120,7 @@ def settle(
     )
 
 
-def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "") -> Actor:
+def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "k") -> Actor:
     """Give a worker that takes a contact, asks once more whether to dial, and settles its call."""
 
     async def run(ports: Ports) -> object:
@@ -156,12 +156,12 @@ async def _append(ports: Ports) -> object:
         return refusal
 
 
-def append(name: str = "append", *, suffers: str = "") -> Actor:
+def append(name: str = "append", *, suffers: str = "k") -> Actor:
     """Give somebody who adds a contact."""
     return Actor(name, _append, suffers=suffers)
 
 
-def finish(name: str = "finish", *, suffers: str = "") -> Actor:
+def finish(name: str = "finish", *, suffers: str = "k") -> Actor:
     """Give a worker that completes the job if nothing is left to do."""
     return Actor(
         name,

@@ -252,10 +252,16 @@ def _i6(it: Moment) -> str | None:
     return None
 
 
-@_invariant("I7", "at rest, after one reconcile pass, a cancelled job has no deferred start", "rest")
+@_invariant(
+    "I7",
+    "at rest, after one reconcile pass, a job that was cancelled while it was scheduled has no "
+    "deferred start; of a running job none is taken back, and what still waits is refused when it "
+    "fires",
+    "rest",
+)
 def _i7(it: Moment) -> str | None:
     job, record = it.rows[_JOB], it.rows[RECORD]
-    if job[0] != "cancelled":
+    if job[0] != "cancelled" or (record and record[1] != "scheduled"):
         return None
     for deferred_id in {job[1], record[3] if record else None} - {None}:
         state = dict(it.starts).get(deferred_id)

@@ -61,7 +61,6 @@ _SMALL: Final = (
         it.start(is_supervised=True),
         status="scheduled",
         faults="k",
-        one_by_one=True,
     ),
     _scenario(
         "two",
@@ -139,6 +138,7 @@ _SMALL: Final = (
         it.cancel("stranger", "op-2", key=_STRANGER),
         status="failed",
         contacts=("pending", "failed"),
+        faults="k",
         one_by_one=True,
     ),
 )
@@ -180,7 +180,7 @@ _LARGE: Final = (
         "workers",
         "a cancel among workers that claim, settle and finish",
         it.cancel(suffers="kl"),
-        it.claim(limit=2),
+        it.claim(limit=3),
         it.settle(contact_id="c1"),
         it.finish(),
         contacts=("pending", "dialing", "no_answer"),
@@ -194,6 +194,7 @@ _LARGE: Final = (
         it.call("completed", "call-2"),
         it.finish(),
         contacts=("pending", "timeout"),
+        faults="k",
     ),
     _scenario(
         "append-faults",
@@ -240,9 +241,17 @@ _LARGE: Final = (
     _scheduled(
         "conflicts",
         "the store reports conflicts, more than a cancel bears",
+        it.cancel(suffers="c"),
+        it.start(),
+        contacts=(),
+        faults="cccc",
+    ),
+    _scheduled(
+        "conflict-lost",
+        "an answer is lost, and then the store reports a conflict",
         it.cancel(suffers="cl"),
         it.start(),
-        faults="ccccl",
+        faults="cl",
     ),
     _scheduled(
         "hang",
@@ -266,7 +275,8 @@ _LARGE: Final = (
         it.cancel(suffers="k"),
         it.cancel("other", "op-2", suffers=""),
         it.start(suffers=""),
-        it.claim(),
+        it.claim(suffers=""),
+        it.reconcile(suffers=""),
         faults="k",
     ),
 )
