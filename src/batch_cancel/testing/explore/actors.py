@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed
 from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
 from batch_cancel.testing.explore.fakes import KEY, LATER, Ports, place_of
@@ -27,7 +28,11 @@ from batch_cancel.use_cases.work import (
 )
 
 
-def cancelling(operation: str, key: JobKey = KEY) -> Program:
+async def _hear(_: CancelResult) -> None:
+    """Be told of a cancellation."""
+
+
+def cancelling(operation: str, key: JobKey = KEY, *, is_announced: bool = False) -> Program:
     """Cancel the job."""
     return lambda ports: cancel_job_async(
         key.batch_job_id,
@@ -35,6 +40,7 @@ def cancelling(operation: str, key: JobKey = KEY) -> Program:
         uow=ports.uow,
         scheduler=ports.scheduler,
         operation_id=operation,
+        on_cancelled=_hear if is_announced else None,
     )
 
 
@@ -59,6 +65,7 @@ def cancel(
     key: JobKey = KEY,
     suffers: str = "klhoc",
     is_stubborn: bool = False,
+    is_announced: bool = False,
 ) -> Actor:
     """
     Give a cancel.
@@ -70,8 +77,9 @@ def cancel(
         suffers: which faults may befall it.
         is_stubborn: whether its client asks again with the same operation id, after a failure and
             after its own process was killed.
+        is_announced: whether a hook is told of it.
     """
-    program = cancelling(operation, key)
+    program = cancelling(operation, key, is_announced=is_announced)
     if is_stubborn:
         program = insisting(program)
     return Actor(name, program, operation, program if is_stubborn else None, suffers)
