@@ -112,6 +112,15 @@ RENAMED: Final = {
 """Names that say asyncio in their own way; the others begin with Async or end in _async."""
 
 
+ASYNCIO_ONLY: Final[Mapping[str, str]] = {
+    "testing/explore/": (
+        "A coroutine can be stopped between any two steps, a thread can't; what it explores are "
+        "the asyncio halves, and that the others are the same is held here."
+    ),
+}
+"""Folders of which there is one half, and why."""
+
+
 def stripped_name(name: str) -> str:
     """Give the blocking half's name for `name`."""
     if name in RENAMED:
@@ -246,7 +255,12 @@ def differing(stripped: list[str], blocking: list[str]) -> str:
 def modules() -> dict[str, str]:
     """Give the source of each module of the package by its path."""
     paths = sorted(PACKAGE.rglob("*.py"))
-    return {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in paths}
+    names = {path.relative_to(PACKAGE).as_posix(): path for path in paths}
+    return {
+        name: path.read_text("utf-8")
+        for name, path in names.items()
+        if not name.startswith(tuple(ASYNCIO_ONLY))
+    }
 
 
 MODULES: Final = modules()
