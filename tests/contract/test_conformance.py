@@ -2,356 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import uuid4
-
-import psycopg
-import pytest
-import redis
-import redis.asyncio
-
-from batch_cancel import JobKey
-from batch_cancel.adapters import postgres, sqlite
-from batch_cancel.adapters.memory import (
-    AsyncMemoryScheduler,
-    AsyncMemoryStore,
-    MemoryScheduler,
-    MemoryStore,
-)
-from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
-from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
-from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.testing.adapter import JobRow, SchedulerAdapter, StoreAdapter
 from batch_cancel.testing.conformance import SchedulerConformance, StoreConformance
-from tests.worlds import PATIENCE, create_reference_tables
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
-
-    from tests.servers import PostgresServer, RedisServer
-
-HOUR = timedelta(hours=1)
-
-# Stores ------------------------------------------------------------------------------------------
+from tests import conformers
 
 
-class MemoryTables(StoreAdapter):
-    """The memory store."""
-
-    row_locks = False  # One transaction runs at a time.
-    kind: ClassVar[Any] = MemoryStore
-
-    def fresh(self) -> None:
-        """Forget everything."""
-        self.store = self.kind()
-        self.keys: list[JobKey] = []
-
-    def uow(self) -> Any:
-        """Give the store itself: it shares nothing between transactions."""
-        return self.store
-
-    def seed(
-        self,
-        key: JobKey,
-        status: str | None,
-        contacts: Sequence[str | None],
-        deferred_id: str | None,
-    ) -> list[str]:
-        """Put in a job."""
-        self.keys.append(key)
-        ids = [f"{number:03}" for number in range(len(contacts))]
-        self.store.add_job(key.batch_job_id, status, key.organization_id, deferred_id)
-        self.store.add_contacts(
-            key.batch_job_id, dict(zip(ids, contacts, strict=True)), key.organization_id
-        )
-        return ids
-
-    def dump(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
-        return {key: self._row(key) for key in self.keys}
-
-    def _row(self, key: JobKey) -> JobRow:
-        job = self.store.job(key.batch_job_id, key.organization_id)
-        contacts = self.store.contacts(key.batch_job_id, key.organization_id)
-        return JobRow(job.status, job.deferred_id, {it: (contacts[it],) for it in contacts})
-
-    @contextmanager
-    def joined(self) -> Generator[Any]:
-        """Open a transaction; what begins within it is a savepoint."""
-        with self.store.begin():
-            yield self.store
-
-
-class TestMemory(MemoryTables, StoreConformance):
+class TestMemory(conformers.MemoryTables, StoreConformance):
     """The memory store keeps the promises."""
 
 
-class TestAsyncMemory(MemoryTables, StoreConformance):
+class TestAsyncMemory(conformers.AsyncMemoryTables, StoreConformance):
     """So does its twin."""
 
-    is_async = True
-    kind = AsyncMemoryStore
 
-    @asynccontextmanager
-    async def joined(self) -> AsyncGenerator[Any]:
-        """Open a transaction; what begins within it is a savepoint."""
-        async with self.store.begin():
-            yield self.store
-
-
-class TestSqlite(MemoryTables, StoreConformance):
+class TestSqlite(conformers.SqliteTables, StoreConformance):
     """The SQLite store keeps the promises."""
 
-    @pytest.fixture(autouse=True)
-    def _folder(self, tmp_path: Path) -> None:
-        self.paths = (tmp_path / f"{number}.sqlite" for number in itertools.count())
 
-    def fresh(self) -> None:
-        """Make another file."""
-        self.path = next(self.paths)
-        self.keys = []
-
-    @property
-    def store(self) -> Any:
-        """The store, opened anew each time."""
-        return SqliteStore(self.path)
-
-    uow = store.fget  # type: ignore[assignment]
-
-    @contextmanager
-    def joined(self) -> Generator[Any]:
-        """Open a transaction of the caller's."""
-        import sqlite3
-
-        connection = sqlite3.connect(self.path)
-        try:
-            with connection:
-                yield sqlite.joining(connection)
-        finally:
-            connection.close()
-
-
-class PostgresTables(StoreAdapter):
-    """The reference tables in a schema of the class's own."""
-
-    dsn: str
-    look: psycopg.Connection[Any]
-
-    @pytest.fixture(autouse=True)
-    def _tables(self, tables: tuple[str, psycopg.Connection[Any]]) -> None:
-        self.dsn, self.look = tables
-        self.opened: list[psycopg.Connection[Any] | psycopg.AsyncConnection[Any]] = []
-
-    def fresh(self) -> None:
-        """Forget everything."""
-        self.look.execute(
-            "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations"
-        )
-
-    def uow(self) -> Any:
-        """Give a unit of work with connections of its own."""
-        return PostgresUnitOfWork(self._connect)
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(self.dsn)
-        self.opened.append(connection)
-        return connection
-
-    def connections(self) -> int:
-        """Count those that are not closed."""
-        return sum(not connection.closed for connection in self.opened)
-
-    def seed(
-        self,
-        key: JobKey,
-        status: str | None,
-        contacts: Sequence[str | None],
-        deferred_id: str | None,
-    ) -> list[str]:
-        """Put in a job."""
-        self.look.execute(
-            "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
-            "VALUES (%s, %s, %s, %s)",
-            [key.batch_job_id, key.organization_id, status, deferred_id],
-        )
-        rows = self.look.execute(
-            "INSERT INTO batch_contacts (batch_job_id, status) "
-            "SELECT %s, status FROM unnest(%s::text[]) WITH ORDINALITY AS given (status, number) "
-            "ORDER BY number RETURNING id::text",
-            [key.batch_job_id, list(contacts)],
-        )
-        return [contact_id for (contact_id,) in rows]
-
-    def new_contact(self) -> Mapping[str, object]:
-        """Name a column at least."""
-        return {"next_attempt_at": None}
-
-    def dump(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed, down to the rows' own addresses."""
-        contacts: dict[str, dict[str, Sequence[object]]] = {}
-        for job_id, contact_id, *row in self.look.execute(
-            "SELECT batch_job_id, id::text, status, next_attempt_at, updated_at, xmin::text, "
-            "ctid::text FROM batch_contacts"
-        ):
-            contacts.setdefault(job_id, {})[contact_id] = row
-        jobs = self.look.execute(
-            "SELECT id, organization_id, status, scheduled_job_id, updated_at, xmin::text "
-            "FROM batch_jobs"
-        )
-        return {
-            JobKey(job_id, organization_id): JobRow(
-                status, deferred_id, contacts.get(job_id, {}), rest
-            )
-            for job_id, organization_id, status, deferred_id, *rest in jobs
-        }
-
-    @contextmanager
-    def joined(self) -> Generator[Any]:
-        """Open a transaction of the caller's."""
-        with psycopg.connect(self.dsn) as connection:
-            yield postgres.joining(connection)
-
-
-@pytest.fixture(scope="class")
-def tables(postgres_server: PostgresServer) -> Iterator[tuple[str, psycopg.Connection[Any]]]:
-    """Lend a schema with the reference tables, which hold what adopters' tables may."""
-    with postgres_server.schema() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-        create_reference_tables(connection)
-        connection.execute("ALTER TABLE batch_jobs ALTER status DROP NOT NULL")
-        connection.execute("ALTER TABLE batch_contacts ALTER status DROP NOT NULL")
-        yield dsn, connection
-
-
-class TestPostgres(PostgresTables, StoreConformance):
+class TestPostgres(conformers.PostgresTables, StoreConformance):
     """The Postgres unit of work keeps the promises."""
 
 
-class TestAsyncPostgres(PostgresTables, StoreConformance):
+class TestAsyncPostgres(conformers.AsyncPostgresTables, StoreConformance):
     """So does its twin."""
 
-    is_async = True
 
-    def uow(self) -> Any:
-        """Give a unit of work with connections of its own."""
-        return AsyncPostgresUnitOfWork(self._connect_async)
-
-    async def _connect_async(self) -> psycopg.AsyncConnection[Any]:
-        connection = await psycopg.AsyncConnection.connect(self.dsn)
-        self.opened.append(connection)
-        return connection
-
-    @asynccontextmanager
-    async def joined(self) -> AsyncGenerator[Any]:
-        """Open a transaction of the caller's."""
-        async with await psycopg.AsyncConnection.connect(self.dsn) as connection:
-            yield postgres.joining_async(connection)
-
-
-# Schedulers --------------------------------------------------------------------------------------
-
-
-class NativeStarts(SchedulerAdapter):
-    """A scheduler that has `schedule`, `waiting` and `claim` of its own."""
-
-    def schedule(self, scheduler: Any, deferred_id: str) -> Any:
-        """Schedule a start for an hour from now."""
-        return scheduler.schedule(deferred_id, datetime.now(UTC) + HOUR)
-
-    def waiting(self, scheduler: Any) -> Any:
-        """Give what waits."""
-        return scheduler.waiting()
-
-    def fire(self, scheduler: Any) -> Any:
-        """Move what waits to the past, and claim it."""
-        for deferred_id in scheduler.waiting():
-            scheduler.schedule(deferred_id, datetime.now(UTC) - HOUR)
-        return {start.deferred_id for start in scheduler.claim(1000, HOUR)}
-
-
-class TestMemoryScheduler(NativeStarts, SchedulerConformance):
+class TestMemoryScheduler(conformers.MemoryStarts, SchedulerConformance):
     """The memory scheduler keeps the promises."""
 
-    def scheduler(self) -> Any:
-        """Give an empty one."""
-        return MemoryScheduler()
+
+class TestAsyncMemoryScheduler(conformers.AsyncMemoryStarts, SchedulerConformance):
+    """So does its twin."""
 
 
-class TestSqliteScheduler(NativeStarts, SchedulerConformance):
+class TestSqliteScheduler(conformers.SqliteStarts, SchedulerConformance):
     """The SQLite scheduler keeps the promises."""
 
-    @pytest.fixture(autouse=True)
-    def _folder(self, tmp_path: Path) -> None:
-        self.path = tmp_path
 
-    def scheduler(self) -> Any:
-        """Give one in a new file."""
-        return SqliteScheduler(self.path / f"{uuid4().hex}.sqlite")
-
-
-class RedisStarts(NativeStarts):
-    """The server that all tests share."""
-
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_server: RedisServer, redis_prefix: str) -> None:
-        self.url, self.prefix = redis_server.url(), redis_prefix
-
-
-class TestRedisScheduler(RedisStarts, SchedulerConformance):
+class TestRedisScheduler(conformers.RedisStarts, SchedulerConformance):
     """The Redis scheduler keeps the promises."""
 
-    def scheduler(self) -> Any:
-        """Give one in a namespace of its own."""
-        self.client = redis.Redis.from_url(self.url)
-        return RedisScheduler(self.client, namespace=self.prefix, budget=PATIENCE)
 
-    def close(self) -> None:
-        """Close the client."""
-        self.client.close()
+class TestAsyncRedisScheduler(conformers.AsyncRedisStarts, SchedulerConformance):
+    """So does its twin."""
 
 
-class AsyncStarts(NativeStarts):
-    """A scheduler of the asyncio kind."""
-
-    is_async = True
-
-    async def fire(self, scheduler: Any) -> Any:
-        """Move what waits to the past, and claim it."""
-        waiting = scheduler.waiting()
-        for deferred_id in await waiting if asyncio.iscoroutine(waiting) else waiting:
-            await scheduler.schedule(deferred_id, datetime.now(UTC) - HOUR)
-        return {start.deferred_id for start in await scheduler.claim(1000, HOUR)}
-
-
-class TestAsyncMemoryScheduler(AsyncStarts, SchedulerConformance):
-    """The memory scheduler's twin keeps the promises."""
-
-    def scheduler(self) -> Any:
-        """Give an empty one."""
-        return AsyncMemoryScheduler()
-
-
-class TestAsyncRedisScheduler(AsyncStarts, RedisStarts, SchedulerConformance):
-    """The Redis scheduler's twin keeps the promises."""
-
-    def scheduler(self) -> Any:
-        """Give one in a namespace of its own."""
-        self.client = redis.asyncio.Redis.from_url(self.url)
-        return AsyncRedisScheduler(self.client, namespace=self.prefix, budget=PATIENCE)
-
-    async def close(self) -> None:
-        """Close the client."""
-        await self.client.aclose()
-
-
-class TestStoreAndScheduler(MemoryTables, NativeStarts, StoreConformance, SchedulerConformance):
+class TestStoreAndScheduler(
+    conformers.MemoryTables,
+    conformers.MemoryStarts,
+    StoreConformance,
+    SchedulerConformance,
+):
     """Both halves in one class: the store's tests use its scheduler."""
-
-    def scheduler(self) -> Any:
-        """Give an empty one."""
-        return MemoryScheduler()

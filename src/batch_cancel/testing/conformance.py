@@ -32,7 +32,14 @@ from batch_cancel.domain.model import (
     Removal,
 )
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
-from batch_cancel.testing.adapter import JobRow, Maybe, SchedulerAdapter, StoreAdapter
+from batch_cancel.testing.adapter import (
+    AnyScheduler,
+    IdKind,
+    JobRow,
+    Maybe,
+    SchedulerAdapter,
+    StoreAdapter,
+)
 from batch_cancel.testing.hooked import AsyncHooked, Hook, Hooked
 from batch_cancel.testing.machine import CancelMachine
 from batch_cancel.testing.promises import PromiseBroken, promise
@@ -53,6 +60,8 @@ from batch_cancel.testing.world import (
     unreachable,
 )
 from batch_cancel.use_cases.cancel import cancel_rows, cancel_rows_async
+
+__all__ = ["IdKind", "JobRow", "SchedulerConformance", "StoreConformance"]
 
 LATER: Final = timedelta(hours=1)
 
@@ -254,7 +263,10 @@ class StoreConformance(StoreAdapter):
         world.add_job("job", "scheduled", ["pending"])
         world.add_job("running", "running", ["pending"], deferred_id="start")
         if world.row().deferred_id is None:
-            expect(world.cancelled().removal, Removal.ABSENT, "The removal without a start:")
+            asked: list[str] = []
+            answer = world.cancel(scheduler=world.scheduler_that(_noting(asked)))
+            expect(succeeded(answer).removal, Removal.ABSENT, "The removal without a start:")
+            expect(asked, [], "What the scheduler was asked for:")
         expect(
             world.cancelled("running").removal,
             Removal.NOT_APPLICABLE,
@@ -782,7 +794,7 @@ class StoreConformance(StoreAdapter):
     )
     def test_i16_an_id_is_just_its_bytes(self, world: World, hostile: str) -> None:
         """The job of that name is cancelled, its neighbours are not."""
-        neighbours = ["job", f"{hostile}!", f" {hostile}"[:1024], hostile.swapcase() + "x"]
+        neighbours = ["job", f"{hostile}!", f" {hostile}"]
         for label in dict.fromkeys(neighbours):
             world.add_job(label, "running", ["pending"])
         world.add_job(hostile, "running", ["pending"])
@@ -1086,6 +1098,14 @@ def _nothing(_point: str) -> None:
     """Let everything pass."""
 
 
+def _noting(asked: list[str]) -> Callable[[str, str], bool]:
+    def note(deferred_id: str, _operation_id: str) -> bool:
+        asked.append(deferred_id)
+        return False
+
+    return note
+
+
 def _failing(at: str) -> Hook:
     def fail(point: str) -> None:
         if point == at:
@@ -1115,7 +1135,7 @@ class Timetable(Stage):
     def __init__(self, adapter: SchedulerAdapter) -> None:
         super().__init__(is_async=adapter.is_async)
         self._adapter = adapter
-        self.scheduler = self.run(adapter.scheduler)
+        self.scheduler = cast("AnyScheduler", self.run(adapter.scheduler))
 
     def close(self) -> None:
         """Let go of everything."""
@@ -1194,7 +1214,7 @@ class SchedulerConformance(SchedulerAdapter):
         cause="a second removal finds nothing and says False: remember the operation that "
         "removed it.",
     )
-    def test_i12_the_same_operation_again_gets_the_same_answer(self, timetable: Timetable) -> None:
+    def test_i12_the_same_removal_again_gets_the_same_answer(self, timetable: Timetable) -> None:
         """Whatever was lost on the way."""
         timetable.schedule("mine")
         answers = [timetable.cancel("mine", "op") for _ in range(3)]
@@ -1222,7 +1242,7 @@ class SchedulerConformance(SchedulerAdapter):
 
     @pytest.mark.parametrize("hostile", HOSTILE_IDS, ids=range(len(HOSTILE_IDS)))
     @promise("I16", cause="an id is used as a pattern, or as a part of a key that is split again.")
-    def test_i16_an_id_is_just_its_bytes(self, timetable: Timetable, hostile: str) -> None:
+    def test_i16_a_deferred_id_is_just_its_bytes(self, timetable: Timetable, hostile: str) -> None:
         """The start's and the operation's."""
         timetable.schedule(hostile, "theirs", f"{hostile[:1000]}!")
         expect(timetable.cancel(hostile, hostile), True, "The answer:")

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 import attrs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.testing.stage import expect
@@ -33,7 +33,6 @@ _OPERATIONS: Final = ("op-1", "op-2", "op-3")
 class _Model:
     status: str
     contacts: list[str]
-    has_start: bool
     start_waits: bool
     operation_id: str | None = None
     contacts_cancelled: int = 0
@@ -46,7 +45,7 @@ class CancelMachine(RuleBasedStateMachine):
     world: ClassVar[World]
 
     STANDARD: ClassVar = settings(
-        max_examples=25,
+        max_examples=20,
         stateful_step_count=12,
         deadline=None,
         database=None,
@@ -62,9 +61,8 @@ class CancelMachine(RuleBasedStateMachine):
         """Give the machine for a store."""
         return type(cls.__name__, (cls,), {"world": world})
 
-    @initialize()
-    def begin(self) -> None:
-        """Start with an empty store."""
+    def __init__(self) -> None:
+        super().__init__()
         self.world.clear()
         self.models: dict[str, _Model] = {}
 
@@ -72,20 +70,15 @@ class CancelMachine(RuleBasedStateMachine):
     def add_job(self, seed: JobSeed) -> str:
         """Add a job, its deferred start waiting if it is scheduled."""
         label = f"job-{len(self.models)}"
-        has_start = seed.is_scheduled
         self.world.add_job(
             label,
             seed.status,
             seed.contacts,
-            deferred_id=f"start of {label}" if has_start else None,
+            deferred_id=f"start of {label}" if seed.is_scheduled else None,
         )
-        if has_start:
+        if seed.is_scheduled:
             self.world.schedule(label)
-        else:
-            has_start = self.world.row(label).deferred_id is not None
-        self.models[label] = _Model(
-            seed.status, list(seed.contacts), has_start, start_waits=seed.is_scheduled
-        )
+        self.models[label] = _Model(seed.status, list(seed.contacts), seed.is_scheduled)
         return label
 
     @rule(label=labels, operation_id=st.sampled_from(_OPERATIONS))
@@ -111,10 +104,8 @@ class CancelMachine(RuleBasedStateMachine):
         """Claim contacts: any that are open will do."""
         if "claim" not in self.world.adapter.guards:
             return
-        model, ids = self.models[label], self._contact_ids(label)
-        open_ids = {
-            it for it, status in zip(ids, model.contacts, strict=True) if status in OPEN_CONTACTS
-        }
+        model, ids = self.models[label], self.world.contact_ids[label]
+        open_ids = self._claimable(label)
         claimed = self.world.claim(label, limit)
         due = min(limit, len(open_ids)) if model.status == "running" else 0
         expect(len(claimed), due, f"Contacts of {label!r} given out:")
@@ -125,7 +116,7 @@ class CancelMachine(RuleBasedStateMachine):
     @rule(label=labels, number=st.integers(0, 5), outcome=call_ends())
     def settle(self, label: str, number: int, outcome: str) -> None:
         """End a call, if it is one."""
-        model, ids = self.models[label], self._contact_ids(label)
+        model, ids = self.models[label], self.world.contact_ids[label]
         if "settle" not in self.world.adapter.guards or number >= len(ids):
             return
         self.world.settle(ids[number], outcome, label)
@@ -143,6 +134,10 @@ class CancelMachine(RuleBasedStateMachine):
         expect(self.world.append(label), is_live, f"Whether a contact was added to {label!r}:")
         if is_live:
             model.contacts.append("pending")
+            known = self.world.contact_ids[label]
+            new = [it for it in self.world.row(label).contacts if it not in known]
+            expect(len(new), 1, f"New contacts of {label!r}:")
+            self.world.contact_ids[label] = [*known, *new]
 
     @rule(label=labels)
     def finish(self, label: str) -> None:
@@ -159,25 +154,19 @@ class CancelMachine(RuleBasedStateMachine):
     @invariant()
     def the_store_is_as_the_contract_says(self) -> None:
         """Compare every row."""
-        for label, model in getattr(self, "models", {}).items():
-            expect(self.world.row(label).status, model.status, f"The status of {label!r}:")
-            ids = self._contact_ids(label)
-            contacts = self.world.row(label).contacts
-            seen = [contacts[it][0] for it in ids]
+        rows = self.world.rows()
+        waiting: set[str | None] = set()
+        for label, model in self.models.items():
+            row = rows[self.world.key(label)]
+            seen = [row.contacts[it][0] for it in self.world.contact_ids[label]]
+            expect(row.status, model.status, f"The status of {label!r}:")
             expect(seen, model.contacts, f"The contacts of {label!r}:")
-        waiting = {
-            label for label, model in getattr(self, "models", {}).items() if model.start_waits
-        }
-        seen_waiting = {f"{it}" for it in self.world.waiting()}
-        due = {str(self.world.row(label).deferred_id) for label in waiting}
-        expect(seen_waiting, due, "The deferred starts that wait:")
+            waiting |= {row.deferred_id} if model.start_waits else set()
+        expect(self.world.waiting(), waiting, "The deferred starts that wait:")
 
-    def _contact_ids(self, label: str) -> list[str]:
-        """Give the ids of a job's contacts, those that were added last."""
-        known = list(self.world.contact_ids[label])
-        known += [it for it in self.world.row(label).contacts if it not in known]
-        self.world.contact_ids[label] = known
-        return known
+    def _claimable(self, label: str) -> set[str]:
+        contacts = zip(self.world.contact_ids[label], self.models[label].contacts, strict=True)
+        return {contact_id for contact_id, status in contacts if status in OPEN_CONTACTS}
 
     def _cancelled(self, model: _Model, operation_id: str) -> tuple[object, ...]:
         if model.status in ENDED_JOBS:

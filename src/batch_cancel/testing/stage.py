@@ -42,7 +42,7 @@ class _Loop:
     def submit(self, call: Callable[[], Maybe[_T]]) -> Future[_T]:
         async def answered() -> _T:
             answer = call()
-            return await answer if isawaitable(answer) else cast("_T", answer)
+            return await answer if isawaitable(answer) else answer
 
         return asyncio.run_coroutine_threadsafe(answered(), self._loop)
 

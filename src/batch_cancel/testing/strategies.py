@@ -30,6 +30,8 @@ HOSTILE_IDS: Final = (
     "*",
     "{}",
     "{bc:0}:due",
+    " job ",
+    "JOB",
     "'; DROP TABLE batch_jobs; --",
     '"',
     "../../etc/passwd",

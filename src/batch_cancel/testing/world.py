@@ -113,7 +113,7 @@ class World(Stage):
         self._starts = Starts()
         self.scheduler = self.scheduler_that(self._starts.cancel)
         if isinstance(self.adapter, SchedulerAdapter):
-            self.scheduler = self.run(self.adapter.scheduler)
+            self.scheduler = cast("AnyScheduler", self.run(self.adapter.scheduler))
 
     def close(self) -> None:
         """Let go of everything."""
@@ -123,14 +123,14 @@ class World(Stage):
     def missing(self, need: str) -> str | None:
         """Tell which declaration says that the adapter has no such thing; None if it has it."""
         it = self.adapter
-        has = {
+        has: dict[str, bool] = {
             "records": it.records,
             "organizations": bool(it.organizations),
             "row_locks": it.row_locks,
             "text_ids": it.ids is IdKind.TEXT,
             "strange_statuses": bool(it.strange_statuses),
-            **{guard: guard in it.guards for guard in ALL_GUARDS},
         }
+        has.update({guard: guard in it.guards for guard in ALL_GUARDS})
         return None if has[need] else f"{type(it).__name__} offers no {need.replace('_', ' ')}"
 
     # The store's rows --------------------------------------------------------------------------
@@ -254,17 +254,16 @@ class World(Stage):
         hook: Hook | None = None,
     ) -> Answer:
         """Cancel a job by its label, or by any name; give the error instead of raising it."""
-        return self.run(
-            self._cancel(
-                self.key(label) if key is None else key,
-                f"cancel {shown(label) if key is None else key}",
-                operation_id=operation_id,
-                actor=actor,
-                reason=reason,
-                scheduler=scheduler,
-                hook=hook,
-            )
+        cancel = self._cancel(
+            self.key(label) if key is None else key,
+            f"cancel {shown(label) if key is None else key}",
+            operation_id=operation_id,
+            actor=actor,
+            reason=reason,
+            scheduler=scheduler,
+            hook=hook,
         )
+        return cast("Answer", self.run(cancel))
 
     def cancelling(
         self,
@@ -481,30 +480,30 @@ class World(Stage):
         return answer
 
 
-def said(answer: Answer) -> str:
-    """Give an answer in a line."""
+def said(answer: object) -> str:
+    """Give the answer of a cancel in a line."""
     if isinstance(answer, CancelResult):
         replayed = ", replayed" if answer.replayed else ""
         return f"200, {answer.contacts_cancelled} contacts, removal {answer.removal}{replayed}"
-    return f"{answer.http_status} {answer.code}: {answer}"
+    if isinstance(answer, BatchCancelError):
+        return f"{answer.http_status} {answer.code}: {answer}"
+    return repr(answer)
 
 
-def succeeded(answer: Answer) -> CancelResult:
+def succeeded(answer: object) -> CancelResult:
     """Give the result of a cancel that had to succeed."""
     if isinstance(answer, CancelResult):
         return answer
     msg = f"the cancel had to succeed, but gave {said(answer)}"
-    raise PromiseBroken(msg) from answer
+    raise PromiseBroken(msg)
 
 
-def refused(answer: Answer, code: str) -> BatchCancelError:
+def refused(answer: object, code: str) -> BatchCancelError:
     """Give the error of a cancel that had to be refused."""
-    expect(
-        answer.code if isinstance(answer, BatchCancelError) else said(answer),
-        code,
-        f"the cancel had to be refused; it gave {said(answer)}",
-    )
-    return cast("BatchCancelError", answer)
+    if isinstance(answer, BatchCancelError) and answer.code == code:
+        return answer
+    msg = f"the cancel had to be refused as {code}, but gave {said(answer)}"
+    raise PromiseBroken(msg)
 
 
 def changed(before: Mapping[JobKey, JobRow], after: Mapping[JobKey, JobRow]) -> list[str]:
