@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,7 +34,7 @@ from tests.worlds import PATIENCE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import PostgresServer, RedisServer
+    from tests.servers import RedisServer
 
 HOUR = timedelta(hours=1)
 
@@ -150,7 +150,11 @@ class PostgresTables(StoreAdapter):
 
     @pytest.fixture(autouse=True)
     def _tables(self, tables_of_class: tuple[str, psycopg.Connection[Any]]) -> None:
-        self.dsn, self.look = tables_of_class
+        self.lend(*tables_of_class)
+
+    def lend(self, dsn: str, look: psycopg.Connection[Any]) -> None:
+        """Take the tables, and a connection to look into them."""
+        self.dsn, self.look = dsn, look
         self.opened: list[psycopg.Connection[Any] | psycopg.AsyncConnection[Any]] = []
 
     def fresh(self) -> None:

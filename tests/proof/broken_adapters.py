@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
 
@@ -21,14 +22,15 @@ from batch_cancel.adapters import memory
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.domain.guards import Settlement
-from batch_cancel.domain.model import ContactStatus, JobKey, Removal
-from batch_cancel.testing.adapter import StoreAdapter
+from batch_cancel.domain.model import ContactStatus, JobKey
 from batch_cancel.testing.conformance import SchedulerConformance, StoreConformance
 from examples import own_adapter, own_adapter_test
 from tests import conformers
 
 REJECTED_BY: Final[dict[str, str]] = {}
 """By the class of the broken adapter's tests, the test that must fail."""
+
+SECOND: Final = timedelta(seconds=1)
 
 ENDED: Final = {"completed", "failed", "blocked", "invalid_number", "carrier_error", "cancelled"}
 
@@ -105,11 +107,8 @@ class FindsTheRecordByOperationAlone(memory._Jobs):
         job = super().lock(key)
         records = [row.cancellation for row in self.rows.values() if row.cancellation]
         return (
-            job
-            and records
-            and attrs.evolve(job, status="cancelled", cancellation=records[0])
-            or job
-        )
+            job and records and attrs.evolve(job, status="cancelled", cancellation=records[0])
+        ) or job
 
 
 class TakesNoneForAWildcard(memory._Jobs):
@@ -339,10 +338,6 @@ _in_memory("test_i2_a_running_job_without_work_alone_is_finished", work=Finishes
 _in_memory("test_i2_a_running_job_without_work_alone_is_finished", work=FinishesBlindly)
 
 
-class Transactions(MemoryStore):
-    """A memory store whose transactions have a bug."""
-
-
 class CommitsOnException(MemoryStore):
     @contextmanager
     def begin(self) -> Generator[Any]:
@@ -438,7 +433,7 @@ _plant(
 )
 
 
-# Settling and appending with SQL of one's own, and what only a file shows -------------------------
+# In a file --------------------------------------------------------------------------------------
 
 
 class OnFile(own_adapter_test.TestOwnStore):
@@ -542,7 +537,7 @@ class OnPostgres(conformers.PostgresTables):
 
     def uow(self) -> Any:
         """Give a unit of work with the bug."""
-        uow = RewrittenUnitOfWork(self._connect)
+        uow = RewrittenUnitOfWork(self._connect, lock_timeout=SECOND)
         uow.swaps = self.swaps
         return uow
 

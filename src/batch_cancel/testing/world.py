@@ -24,7 +24,6 @@ from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitO
 from batch_cancel.testing.adapter import (
     ALL_GUARDS,
     AnyScheduler,
-    AnyUnitOfWork,
     IdKind,
     JobRow,
     Maybe,
@@ -41,7 +40,6 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows_async,
 )
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
-from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
 
 Answer = CancelResult | BatchCancelError
 """What a cancel came to: its result, or the error that it raised."""
@@ -311,42 +309,24 @@ class World(Stage):
         return wait
 
     def cancel_rows(
-        self, label: str, operation_id: str, uow: AnyUnitOfWork | None = None
+        self, label: str, operation_id: str, *, key: JobKey | None = None
     ) -> Cancellation:
         """Cancel in the database alone, as a process that then dies."""
-        key = self.key(label)
+        name = self.key(label) if key is None else key
         self.note(f"cancel_rows {shown(label)}, operation {operation_id!r}")
         return self.run(
             self.either(
                 lambda: cancel_rows(
-                    key.batch_job_id,
-                    organization_id=key.organization_id,
-                    uow=cast("UnitOfWork", uow or self.adapter.uow()),
+                    name.batch_job_id,
+                    organization_id=name.organization_id,
+                    uow=cast("UnitOfWork", self.adapter.uow()),
                     operation_id=operation_id,
                 ),
                 lambda: cancel_rows_async(
-                    key.batch_job_id,
-                    organization_id=key.organization_id,
-                    uow=cast("AsyncUnitOfWork", uow or self.adapter.uow()),
-                    operation_id=operation_id,
-                ),
-            )
-        )
-
-    def remove_deferred(self, cancellation: Cancellation) -> CancelResult:
-        """Do what follows the commit."""
-        self.note(f"remove_deferred, operation {cancellation.record.operation_id!r}")
-        return self.run(
-            self.either(
-                lambda: remove_deferred(
-                    cancellation,
-                    cast("Scheduler", self.scheduler),
-                    uow=cast("UnitOfWork", self.adapter.uow()),
-                ),
-                lambda: remove_deferred_async(
-                    cancellation,
-                    cast("AsyncScheduler", self.scheduler),
+                    name.batch_job_id,
+                    organization_id=name.organization_id,
                     uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    operation_id=operation_id,
                 ),
             )
         )
@@ -455,11 +435,11 @@ class World(Stage):
 
     def settle(
         self, contact_id: str, outcome: str, label: str = "job", *, key: JobKey | None = None
-    ) -> None:
+    ) -> object:
         """End a call, as a worker."""
         name = self.key(label) if key is None else key
         self.note(f"settle contact {contact_id!r} of {shown(label)} as {outcome!r}")
-        self.run(lambda: self.adapter.settle(name, contact_id, ContactStatus(outcome)))
+        return self.run(lambda: self.adapter.settle(name, contact_id, ContactStatus(outcome)))
 
     def append(self, label: str = "job", *, key: JobKey | None = None) -> bool:
         """Add a contact; tell whether it was not refused."""
