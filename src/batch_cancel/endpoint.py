@@ -8,7 +8,7 @@ same with `respond`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -39,12 +39,6 @@ Authenticate = Callable[[str], Principal | None]
 
 AsyncAuthenticate = Callable[[str], Awaitable[Principal | None]]
 """Gives the principal that an API key belongs to; None if it is nobody's."""
-
-Read = Callable[[int], bytes]
-"""Reads the body, and stops after that many bytes."""
-
-AsyncRead = Callable[[int], Awaitable[bytes]]
-"""Reads the body, and stops after that many bytes."""
 
 
 class Cancel(Protocol):
@@ -104,30 +98,30 @@ class Endpoint:
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
 
-    def respond(self, request: Request, read: Read) -> Response | Page:
+    def respond(self, request: Request, body: Iterable[bytes]) -> Response | Page:
         """
         Answer a request, whatever it is; nothing is raised.
 
         Arguments:
             request: the request.
-            read: reads its body, up to a number of bytes; asked only if the body is wanted.
+            body: its body in pieces, as they arrive; no more of them are asked for than needed.
         """
         try:
             path = path_below(self.prefix, request)
             page = page_at(path, request.method, request.base + self.prefix, self.retry_after)
             if page is not None:
                 return page
-            return self._cancelled(job_asked(path, request.method), request, read)
+            return self._cancelled(job_asked(path, request.method), request, body)
         except Refused as refused:
             return refused.response
         except Exception as error:  # noqa: BLE001  # Each of them has an answer.
             return failed(error, self.retry_after)
 
-    def _cancelled(self, batch_job_id: str, request: Request, read: Read) -> Response:
+    def _cancelled(self, batch_job_id: str, request: Request, body: Iterable[bytes]) -> Response:
         principal = admitted(self.authenticate(key_of(request)))
         bytes_declared(request)
         operation_id = operation_id_of(request)
-        reason = reason_in(read(BODY_BYTES_MAX + 1), request)
+        reason = reason_in(_gathered(body), request)
         result = self.cancel(
             batch_job_id,
             organization_id=principal.organization_id,
@@ -155,30 +149,32 @@ class AsyncEndpoint:
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
 
-    async def respond(self, request: Request, read: AsyncRead) -> Response | Page:
+    async def respond(self, request: Request, body: AsyncIterable[bytes]) -> Response | Page:
         """
         Answer a request, whatever it is; nothing is raised.
 
         Arguments:
             request: the request.
-            read: reads its body, up to a number of bytes; asked only if the body is wanted.
+            body: its body in pieces, as they arrive; no more of them are asked for than needed.
         """
         try:
             path = path_below(self.prefix, request)
             page = page_at(path, request.method, request.base + self.prefix, self.retry_after)
             if page is not None:
                 return page
-            return await self._cancelled(job_asked(path, request.method), request, read)
+            return await self._cancelled(job_asked(path, request.method), request, body)
         except Refused as refused:
             return refused.response
         except Exception as error:  # noqa: BLE001  # Each of them has an answer.
             return failed(error, self.retry_after)
 
-    async def _cancelled(self, batch_job_id: str, request: Request, read: AsyncRead) -> Response:
+    async def _cancelled(
+        self, batch_job_id: str, request: Request, body: AsyncIterable[bytes]
+    ) -> Response:
         principal = admitted(await self.authenticate(key_of(request)))
         bytes_declared(request)
         operation_id = operation_id_of(request)
-        reason = reason_in(await read(BODY_BYTES_MAX + 1), request)
+        reason = reason_in(await _gathered_async(body), request)
         result = await self.cancel(
             batch_job_id,
             organization_id=principal.organization_id,
@@ -187,6 +183,26 @@ class AsyncEndpoint:
             reason=reason,
         )
         return present(result)
+
+
+def _gathered(body: Iterable[bytes]) -> bytes:
+    """Put a body together, up to the piece with which it is too large."""
+    whole = b""
+    for piece in body:
+        whole += piece
+        if len(whole) > BODY_BYTES_MAX:
+            break
+    return whole
+
+
+async def _gathered_async(body: AsyncIterable[bytes]) -> bytes:
+    """Put a body together, up to the piece with which it is too large."""
+    whole = b""
+    async for piece in body:
+        whole += piece
+        if len(whole) > BODY_BYTES_MAX:
+            break
+    return whole
 
 
 def failed(error: Exception, retry_after: timedelta | None) -> Response:

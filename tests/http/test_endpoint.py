@@ -46,7 +46,7 @@ def test_a_second_cancel_is_the_contracts_400(site: Site) -> None:
     site.ask(Asked())
     told = site.ask(Asked())
     assert told.status == 400
-    assert told.content == b"{\"detail\": \"Cannot cancel job in 'cancelled' status\"}"
+    assert told.content == b'{"detail": "Cannot cancel job in \'cancelled\' status"}'
 
 
 def test_an_idempotency_key_names_the_operation(site: Site) -> None:
@@ -88,7 +88,7 @@ def test_an_ended_job_is_the_contracts_400(site: Site, status: str) -> None:
     site.add_job(status=status)
     told = site.ask(Asked())
     assert told.status == 400
-    assert told.content == f"{{\"detail\": \"Cannot cancel job in '{status}' status\"}}".encode()
+    assert told.content == f'{{"detail": "Cannot cancel job in \'{status}\' status"}}'.encode()
 
 
 @pytest.mark.parametrize("status", ["paused", None])
@@ -252,7 +252,7 @@ def test_a_prefix_that_could_not_match_is_refused(site: Site, prefix: str) -> No
         site.restart(prefix=prefix)
 
 
-# The body -----------------------------------------------------------------------------------------
+# The body ----------------------------------------------------------------------------------------
 
 
 def test_a_reason_is_kept(site: Site) -> None:
@@ -390,7 +390,7 @@ def test_a_wsgi_server_that_cannot_end_a_body_is_not_waited_for() -> None:
     assert ask_wsgi(site.app, Asked(), ends=False).status == 200
 
 
-# Failures -----------------------------------------------------------------------------------------
+# Failures ----------------------------------------------------------------------------------------
 
 
 def failing(site: Site, error: Exception) -> Any:
@@ -457,7 +457,7 @@ def test_may_cancel_must_be_true(site: Site) -> None:
     assert site.ask(Asked()).status == 403
 
 
-# Keys ---------------------------------------------------------------------------------------------
+# Keys --------------------------------------------------------------------------------------------
 
 
 def test_keys_are_kept_as_digests() -> None:

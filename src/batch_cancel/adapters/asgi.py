@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, MutableMapping
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ import attrs
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import CancelFailed, Fault
 from batch_cancel.domain.model import JobKey
-from batch_cancel.endpoint import AsyncCancel, AsyncEndpoint, AsyncRead, failed
+from batch_cancel.endpoint import AsyncCancel, AsyncEndpoint, failed
 from batch_cancel.presenter import Response
 from batch_cancel.presenter.keys import Principal
 from batch_cancel.presenter.openapi import Page
@@ -37,7 +37,7 @@ class AsgiApp:
 
     Arguments:
         cancel: `functools.partial(cancel_job_async, uow=..., scheduler=...)`. With blocking ports:
-            `functools.partial(asyncio.to_thread, cancel_job, uow=..., scheduler=...)`.
+            `partial(asyncio.to_thread, partial(cancel_job, uow=..., scheduler=...))`.
         authenticate: gives the principal that an API key belongs to, awaited or at once; None if
             it is nobody's.
         prefix: where the endpoint begins, below whatever the application is mounted at.
@@ -62,7 +62,7 @@ class AsgiApp:
         self._tasks: set[asyncio.Task[Response | Page]] = set()
         self._endpoint = AsyncEndpoint(cancel, self._principal, prefix, retry_after)
 
-    async def respond(self, request: Request, read: AsyncRead) -> Response | Page:
+    async def respond(self, request: Request, body: AsyncIterable[bytes]) -> Response | Page:
         """Answer a request of a framework that mounts no ASGI application, such as aiohttp."""
         begun: list[JobKey] = []
 
@@ -85,7 +85,7 @@ class AsgiApp:
             )
 
         endpoint = attrs.evolve(self._endpoint, cancel=cancel)
-        task = asyncio.create_task(endpoint.respond(request, read))
+        task = asyncio.create_task(endpoint.respond(request, body))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
@@ -113,7 +113,7 @@ class AsgiApp:
                 await send({"type": "websocket.close"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self.respond(_request(scope), lambda limit: _read(receive, limit))
+        response = await self.respond(_request(scope), _body(receive))
         content = response.content
         headers = {**response.headers, "content-length": str(len(content))}
         raw = [
@@ -155,13 +155,11 @@ def _request(scope: Scope) -> Request:
     )
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
-    body = b""
-    while len(body) < limit:
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    is_over = False
+    while not is_over:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(Refusal.BAD_BODY)  # Nobody reads this; but nothing is cancelled, either.
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    return body
+        yield message.get("body", b"")
+        is_over = not message.get("more_body", False)

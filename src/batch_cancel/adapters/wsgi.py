@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from batch_cancel.endpoint import Authenticate, Cancel, Endpoint, Read
+from batch_cancel.endpoint import Authenticate, Cancel, Endpoint
 from batch_cancel.presenter import Response
 from batch_cancel.presenter.openapi import Page
-from batch_cancel.presenter.requests import Refusal, Refused, Request, bytes_declared, text_of
+from batch_cancel.presenter.requests import (
+    BODY_BYTES_MAX,
+    Refusal,
+    Refused,
+    Request,
+    bytes_declared,
+    text_of,
+)
 
 
 class WsgiApp:
@@ -45,9 +52,9 @@ class WsgiApp:
             raise TypeError(msg)
         self._endpoint = Endpoint(cancel, authenticate, prefix, retry_after)
 
-    def respond(self, request: Request, read: Read) -> Response | Page:
+    def respond(self, request: Request, body: Iterable[bytes]) -> Response | Page:
         """Answer a request of a framework that mounts no WSGI application, such as Django."""
-        return self._endpoint.respond(request, read)
+        return self._endpoint.respond(request, body)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., object]
@@ -59,7 +66,7 @@ class WsgiApp:
             _headers(environ),
             _text(environ.get("SCRIPT_NAME", "")),
         )
-        response = self.respond(request, lambda limit: _read(environ, request, limit))
+        response = self.respond(request, _body(environ, request))
         content = response.content
         status = HTTPStatus(response.status)
         start_response(
@@ -85,7 +92,7 @@ def _headers(environ: dict[str, Any]) -> dict[str, str]:
     return headers
 
 
-def _read(environ: dict[str, Any], request: Request, limit: int) -> bytes:
+def _body(environ: dict[str, Any], request: Request) -> Iterator[bytes]:
     """
     Read the body, never beyond its end: some servers would wait there for ever.
 
@@ -94,8 +101,8 @@ def _read(environ: dict[str, Any], request: Request, limit: int) -> bytes:
     """
     length = bytes_declared(request)
     if environ.get("wsgi.input_terminated"):
-        length = limit
+        length = BODY_BYTES_MAX + 1
     elif "transfer-encoding" in request.headers:
         raise Refused(Refusal.NO_LENGTH)
-    body: bytes = environ["wsgi.input"].read(length) if length else b""
-    return body
+    if length:
+        yield environ["wsgi.input"].read(length)

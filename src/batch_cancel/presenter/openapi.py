@@ -210,7 +210,7 @@ def _failure(fault: Fault, retry_after: timedelta | None) -> Response:
 
 def _cancelled() -> _Json:
     bodies = [response.body for _, response in _results()]
-    properties = {name: {"type": _type(value)} for name, value in bodies[0].items()}
+    properties: _Json = {name: {"type": _type(value)} for name, value in bodies[0].items()}
     properties["message"]["enum"] = [body["message"] for body in bodies]
     properties["contactsCancelled"]["minimum"] = 0
     properties["redisJobCancelled"]["description"] = (
