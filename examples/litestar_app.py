@@ -28,6 +28,8 @@ def make_app(
 
     @asgi("/v1", is_mount=True, copy_scope=True)
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
-        await endpoint(scope, receive, send)  # type: ignore[arg-type]
+        # Litestar cuts /v1 off, and ends every path with a slash.
+        path = scope["path"].removesuffix("/")
+        await endpoint({**scope, "path": path, "root_path": "/v1"}, receive, send)  # type: ignore[arg-type]
 
     return Litestar([health, mounted])

@@ -13,8 +13,6 @@ from batch_cancel.presenter import Response
 from batch_cancel.presenter.openapi import Page
 from batch_cancel.presenter.requests import (
     BODY_BYTES_MAX,
-    Refusal,
-    Refused,
     Request,
     bytes_declared,
     text_of,
@@ -93,16 +91,8 @@ def _headers(environ: dict[str, Any]) -> dict[str, str]:
 
 
 def _body(environ: dict[str, Any], request: Request) -> Iterator[bytes]:
-    """
-    Read the body, never beyond its end: some servers would wait there for ever.
-
-    Raises:
-        Refused: where its end is, only the server knows, and does not say.
-    """
-    length = bytes_declared(request)
-    if environ.get("wsgi.input_terminated"):
-        length = BODY_BYTES_MAX + 1
-    elif "transfer-encoding" in request.headers:
-        raise Refused(Refusal.NO_LENGTH)
+    """Read the body, never beyond its end: some servers would wait there for ever."""
+    is_ended = environ.get("wsgi.input_terminated")
+    length = BODY_BYTES_MAX + 1 if is_ended else bytes_declared(request)
     if length:
         yield environ["wsgi.input"].read(length)

@@ -49,7 +49,7 @@ class Refusal(Enum):
     NO_LENGTH = (
         411,
         "Content-Length required",
-        "A body of unknown length, which can't be read here.",
+        "A body in chunks was empty, or the server can't read such bodies.",
     )
     TOO_LARGE = 413, f"Body over {BODY_BYTES_MAX} bytes", "The body is too large."
     NO_JSON = 415, "The body must be application/json", "The body is of another type."
@@ -230,6 +230,8 @@ def reason_in(body: bytes, request: Request) -> str | None:
     if len(body) < (bytes_declared(request) or 0):
         raise Refused(Refusal.BAD_BODY)
     if not body:
+        if "transfer-encoding" in request.headers:  # Some servers and frameworks drop such a body.
+            raise Refused(Refusal.NO_LENGTH)
         return None
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" or "content-encoding" in request.headers:
