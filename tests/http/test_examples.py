@@ -152,7 +152,7 @@ def test_an_example_behind_a_real_server(name: str, postgres_schema: str) -> Non
         assert foreign.status_code == missing.status_code == 404
         assert foreign.content == missing.content == b'{"detail": "Batch job not found"}'
         assert _lasting(foreign) == _lasting(missing)
-        chunked = {"headers": A | JSON, "content": iter([b'{"rea', b'son": "x"}'])}
+        chunked: dict[str, Any] = {"headers": A | JSON, "content": iter([b'{"rea', b'son": "x"}'])}
         if name == "django_view":  # Django drops such a body under WSGI.
             assert client.post(JOB, **chunked).status_code == 411
             chunked["content"] = b'{"reason": "x"}'
