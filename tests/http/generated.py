@@ -13,6 +13,7 @@ Rule 4: a foreign job and a missing one give the same answer, byte for byte, hea
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from typing import Any, Final
@@ -97,10 +98,10 @@ _reasons: Final = st.fixed_dictionaries({}, optional={"reason": st.text(max_size
 _bodies: Final = st.one_of(
     st.just(b""),
     st.binary(max_size=40),
-    _reasons.map(lambda reason: __import__("json").dumps(reason).encode()),
+    _reasons.map(lambda reason: json.dumps(reason).encode()),
     st.sampled_from([b"[" * 32_768, b"x" * 32_769, b'{"reason": null}', b"{}"]),
 )
-REQUESTS: Final = st.builds(
+_hostile: Final = st.builds(
     Asked,
     _methods,
     _paths,
@@ -108,6 +109,19 @@ REQUESTS: Final = st.builds(
     st.lists(_bodies, max_size=2),
     st.booleans(),
 )
+_decent: Final = st.builds(
+    Asked,
+    st.just("POST"),
+    st.sampled_from(WRITTEN).map("/batch/jobs/{}/cancel".format),
+    st.builds(
+        lambda key, operation_id: [key, JSON, ("Idempotency-Key", operation_id)],
+        st.sampled_from([KEY_A, KEY_B]),
+        st.from_regex(r"[!-+\--~]{1,40}", fullmatch=True),
+    ),
+    _reasons.map(lambda reason: [json.dumps(reason).encode()]),
+    st.booleans(),
+)
+REQUESTS: Final = st.one_of(_hostile, _hostile, _decent)
 
 
 def check_pair(asked: Asked, tally: Counter[str]) -> None:
@@ -156,17 +170,20 @@ def check_foreign(asked: Asked, tally: Counter[str]) -> None:
         assert site.state() == before
 
 
-def generate(requests: int, tally: Counter[str]) -> None:
-    """Ask at least so many generated requests in all."""
-    run = settings(
-        max_examples=max(1, requests // 6),
+def _settings(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
     )
 
-    @run
+
+def generate(requests: int, tally: Counter[str]) -> None:
+    """Ask at least so many generated requests in all."""
+
+    @_settings(requests // 6)  # Each example is asked six times.
     @given(REQUESTS)
     def ask(asked: Asked) -> None:
         check_pair(asked, tally)
@@ -203,9 +220,13 @@ class Watched:
     """An application that is held to the rules at each of its answers."""
 
     def __init__(self, kind: str, tally: Counter[str]) -> None:
-        self._site = seeded(kind)
         self._tally = tally
         self._kind = kind
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, with no job cancelled."""
+        self._site = seeded(self._kind)
 
     def asgi(self) -> Any:
         """Give the ASGI application."""
@@ -229,7 +250,7 @@ class Watched:
             before = self._site.state()
 
             def watched(status: str, headers: Any) -> Any:
-                self._note(int(status.split()[0]), before)
+                self._note(int(status.split(maxsplit=1)[0]), before)
                 return start_response(status, headers)
 
             return self._site.app(environ, watched)
@@ -254,20 +275,20 @@ def schemathesis_cases(kind: str, examples: int, tally: Counter[str]) -> None:
         schema = schemathesis.openapi.from_wsgi("/openapi.json", watched.wsgi(), config=config)
     operation = schema[PATH]["POST"]
     for mode in GenerationMode:
-        cases = operation.as_strategy(mode)
+        _ask_cases(operation.as_strategy(mode), mode, examples, watched)
 
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate],
-        )
-        @given(cases)
-        def ask(case: Any) -> None:
-            case.call_and_validate(headers={"Authorization": "Bearer key-a"})
 
-        ask()
+def _ask_cases(cases: Any, mode: GenerationMode, examples: int, watched: Watched) -> None:
+    @_settings(examples)
+    @given(cases)
+    def ask(case: Any) -> None:
+        if mode is GenerationMode.POSITIVE and case.path_parameters["batch_job_id"] < "M":
+            # Of a job that is there: what was cancelled before is there again.
+            case.path_parameters["batch_job_id"] = "mine"
+            watched.restart()
+        case.call_and_validate(headers={"Authorization": "Bearer key-a"})
+
+    ask()
 
 
 def main() -> None:
