@@ -61,7 +61,7 @@ class Cancel(Protocol):
 class AsyncCancel(Protocol):
     """Cancels: `cancel_job_async`, its ports given by `functools.partial`."""
 
-    def __call__(
+    async def __call__(
         self,
         batch_job_id: str,
         /,
@@ -70,7 +70,7 @@ class AsyncCancel(Protocol):
         operation_id: str | None,
         actor: str | None,
         reason: str | None,
-    ) -> Awaitable[CancelResult]:
+    ) -> CancelResult:
         """Cancel the job."""
         ...
 

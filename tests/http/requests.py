@@ -20,6 +20,7 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.adapters.wsgi import WsgiApp
+from batch_cancel.domain.model import JobKey
 from batch_cancel.presenter.keys import ApiKeys, Principal
 
 AUTHENTICATE = ApiKeys(
@@ -174,7 +175,7 @@ class Site:
         """Send a request."""
         return (ask_asgi if self.kind == "asgi" else ask_wsgi)(self.app, asked)
 
-    def state(self) -> object:
+    def state(self) -> dict[JobKey, Any]:
         """Give all that is committed, comparable as a whole; rows are frozen values."""
         return dict(self.store._committed)
 
