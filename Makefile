@@ -57,6 +57,18 @@ faults: $(VENV)/test.stamp ## Inject faults at every call, cut lines, kill proce
 stress: $(VENV)/test.stamp ## Let sixteen workers race 10,000 cancels on Postgres; count broken promises
 	@$(BIN)/python -m tests.faults.stress --rounds 10000
 
+.PHONY: http
+http: $(VENV)/test.stamp ## Send 20,000 generated requests to the endpoint; count broken rules
+	@$(BIN)/python -m tests.http.generated --requests 20000
+
+.PHONY: browser
+browser: $(VENV)/test.stamp ## Look at the endpoint's documentation with Chromium
+	@$(BIN)/python -m pytest -n0 tests/http/browser.py
+
+.PHONY: serve
+serve: $(VENV)/demo.stamp ## Serve the endpoint over a few jobs, to try it
+	@$(BIN)/batch-cancel serve
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
@@ -96,7 +108,7 @@ NO_HOSTS = ! grep -nE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' re
 pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements/
 	$(COMPILE) --extra check pyproject.toml $(BUILD) -o requirements/check.txt
 	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
-	$(COMPILE) --extra cli pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
+	$(COMPILE) --extra serve pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
 	@$(NO_HOSTS)
 

@@ -91,6 +91,8 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
+    ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
+    ("adapters/asgi.py", "_body"): "The same.",
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
     ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
@@ -296,6 +298,8 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("adapters/postgres/unit_of_work.py", "_AsyncJoined"),
         ("adapters/postgres/unit_of_work.py", "joining_async"),
         ("adapters/redis/scheduler.py", "AsyncRedisScheduler"),
+        ("endpoint.py", "AsyncEndpoint"),
+        ("endpoint.py", "_gathered_async"),
     ],
 )
 def test_these_are_compared(module: str, name: str) -> None:
