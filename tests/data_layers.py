@@ -178,7 +178,12 @@ class SqliteLayer:
     def contact_ids(self) -> Mapping[str, str]:
         """Give the id of a contact for its label, where the store makes ids of its own."""
         with self._engine.connect() as connection:
-            found = connection.execute(sa.select(CONTACTS.c.label, CONTACTS.c.id))
+            found = connection.execute(
+                # Of two jobs' contacts of one label, the last touched is meant.
+                sa.select(CONTACTS.c.label, CONTACTS.c.id).order_by(
+                    CONTACTS.c.updated_at.is_not(None), CONTACTS.c.updated_at
+                )
+            )
             return {label: str(number) for label, number in found}
 
     def columns(self, label: str) -> dict[str, object]:
