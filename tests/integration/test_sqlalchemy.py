@@ -83,7 +83,7 @@ class Database:
             ("scheduled", ["completed", "pending"], 0),
             ("cancelled", ["cancelled", "completed"], 1),
         )
-        return job == "cancelled"
+        return bool(job == "cancelled")
 
 
 @pytest.fixture(params=[SQLITE, POSTGRES])
@@ -325,4 +325,4 @@ def test_a_column_that_is_not_there_is_told_at_once() -> None:
     with pytest.raises(ValueError, match="job_status: batch_jobs has no column 'state'"):
         attrs.evolve(TABLES, job_status="state")
     with pytest.raises(TypeError, match="a Table or a mapped class is needed, got 'jobs'"):
-        attrs.evolve(TABLES, jobs="jobs")
+        attrs.evolve(TABLES, jobs="jobs")  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ import attrs
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 
 from batch_cancel.domain.cancellation import Cancellation
-from batch_cancel.domain.errors import Fault, StoreFailed
+from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 from batch_cancel.ports import Repositories, Scheduler, UnitOfWork
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
 
@@ -63,7 +63,7 @@ class DjangoUnitOfWork:
         except Error as error:
             # Django's own, of its BEGIN and COMMIT. Its text may hold a host, a user or a value.
             reason = f"Django's connection failed ({type(error).__name__})"
-            outcome = "unknown" if is_committing else "unchanged"
+            outcome: Outcome = "unknown" if is_committing else "unchanged"
             raise StoreFailed(reason, outcome, Fault.INTERRUPTED) from error
 
 

@@ -33,6 +33,7 @@ from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -269,7 +270,7 @@ def _moment(column: sa.Column[Any], at: datetime | None) -> datetime | None:
 
 @attrs.frozen
 class _Statements:
-    connection: sa.Connection
+    connection: Connection
     tables: SqlAlchemyTables
 
     def now(self) -> datetime:
@@ -415,7 +416,8 @@ class _Inspection(_Statements):
             .order_by(*(column.desc() for column in age))
             .limit(limit)
         )
-        rows: Any = self.connection.execute(cancelled)
+        waiting: Any = self.connection.execute(scheduled)
+        stopped: Any = self.connection.execute(cancelled)
         return Inventory(
             removals_pending=tuple(
                 _record(row, JobKey(row.batch_job_id, row.organization_id or None))
@@ -423,13 +425,13 @@ class _Inspection(_Statements):
             ),
             scheduled=tuple(
                 DeferredStart(JobKey(str(job_id), _text(organization_id)), _text(deferred_id))
-                for job_id, organization_id, deferred_id in self.connection.execute(scheduled)
+                for job_id, organization_id, deferred_id in waiting
             ),
             cancelled=tuple(
                 CancelledJob(
                     JobKey(str(job_id), _text(organization_id)), _text(deferred_id), number
                 )
-                for job_id, organization_id, deferred_id, number in rows
+                for job_id, organization_id, deferred_id, number in stopped
             ),
         )
 
@@ -505,7 +507,7 @@ class _Work(_Statements):
         for contact in contacts:
             try:
                 self.connection.execute(sa.insert(tables.contacts).values({**contact, **own}))
-            except (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.StatementError) as error:
+            except (exc.DataError, exc.IntegrityError, exc.StatementError) as error:
                 # What kind of fault, and not the value: it may be a phone number.
                 reason = f"the database refused a contact to be added ({type(error).__name__})"
                 raise StoreFailed(reason) from error
@@ -570,7 +572,7 @@ def _record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # By 
 class SqlAlchemyRepositories:
     """What one transaction can reach."""
 
-    def __init__(self, connection: sa.Connection, tables: SqlAlchemyTables) -> None:
+    def __init__(self, connection: Connection, tables: SqlAlchemyTables) -> None:
         self.jobs = _Jobs(connection, tables)
         self.contacts = _Contacts(connection, tables)
         self.outbox = _Outbox(connection, tables)
@@ -579,7 +581,7 @@ class SqlAlchemyRepositories:
 
 
 @attrs.frozen
-class _AsyncStatements:
+class _Bridged:
     connection: AsyncConnection
     tables: SqlAlchemyTables
 
@@ -590,13 +592,13 @@ class _AsyncStatements:
         *arguments: _P.args,
         **more: _P.kwargs,
     ) -> _R:
-        """Run a method of the blocking half over the engine's bridge to its asyncio driver."""
+        """Run a method of the blocking half over the engine's bridge to its driver."""
         return await self.connection.run_sync(
             lambda connection: method(kind(connection, self.tables), *arguments, **more)
         )
 
 
-class _AsyncJobs(_AsyncStatements):
+class _AsyncJobs(_Bridged):
     async def lock(self, key: JobKey) -> Job | None:
         return await self._run(_Jobs.lock, _Jobs, key)
 
@@ -604,12 +606,12 @@ class _AsyncJobs(_AsyncStatements):
         await self._run(_Jobs.mark_cancelled, _Jobs, job, record)
 
 
-class _AsyncContacts(_AsyncStatements):
+class _AsyncContacts(_Bridged):
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
         return await self._run(_Contacts.cancel, _Contacts, key, statuses)
 
 
-class _AsyncOutbox(_AsyncStatements):
+class _AsyncOutbox(_Bridged):
     async def settle(self, record: CancellationRecord) -> None:
         await self._run(_Outbox.settle, _Outbox, record)
 
@@ -619,12 +621,12 @@ class _AsyncOutbox(_AsyncStatements):
         return await self._run(_Outbox.take, _Outbox, limit, lease, announcements=announcements)
 
 
-class _AsyncInspection(_AsyncStatements):
+class _AsyncInspection(_Bridged):
     async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
         return await self._run(_Inspection.look, _Inspection, limit, statuses)
 
 
-class _AsyncWork(_AsyncStatements):
+class _AsyncWork(_Bridged):
     async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
         return await self._run(_Work.start, _Work, key, statuses)
 
@@ -665,9 +667,9 @@ class SqlAlchemyUnitOfWork:
     Transactions of our own, each on a connection of an engine.
 
     Arguments:
-        engine: for Postgres with psycopg, or for SQLite. How long its pool and its driver wait,
-            for a connection and on a server that answers nothing, is for it to say; so is how long
-            SQLite waits for its lock.
+        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
+            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
+            lock.
         tables: yours.
         lock_timeout: how long Postgres waits for the job's row.
         statement_timeout: how long one statement may take there, and the transaction may be idle.
@@ -675,7 +677,7 @@ class SqlAlchemyUnitOfWork:
 
     def __init__(
         self,
-        engine: sa.Engine,
+        engine: Engine,
         tables: SqlAlchemyTables,
         *,
         lock_timeout: timedelta = timedelta(seconds=5),
@@ -688,12 +690,13 @@ class SqlAlchemyUnitOfWork:
     @contextmanager
     def begin(self) -> Generator[SqlAlchemyRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
-        with _translated() as progress, self._engine.connect() as connection:
-            with connection.begin():
-                self._terms.say(connection, self._tables)
-                yield SqlAlchemyRepositories(connection, self._tables)
-                progress.is_committing = True
-            progress.is_committing = False
+        with _translated() as progress:  # noqa: SIM117  # Its async twin can't be one statement.
+            with self._engine.connect() as connection:
+                with connection.begin():
+                    self._terms.say(connection, self._tables)
+                    yield SqlAlchemyRepositories(connection, self._tables)
+                    progress.is_committing = True
+                progress.is_committing = False
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -705,9 +708,9 @@ class AsyncSqlAlchemyUnitOfWork:
     Transactions of our own, each on a connection of an engine.
 
     Arguments:
-        engine: for Postgres with asyncpg or psycopg, or for SQLite with aiosqlite. How long its
-            pool and its driver wait, for a connection and on a server that answers nothing, is for
-            it to say; so is how long SQLite waits for its lock.
+        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
+            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
+            lock.
         tables: yours.
         lock_timeout: how long Postgres waits for the job's row.
         statement_timeout: how long one statement may take there, and the transaction may be idle.
@@ -743,7 +746,7 @@ class AsyncSqlAlchemyUnitOfWork:
 
 @attrs.frozen
 class _Joined:
-    caller: sa.Connection | Session
+    caller: Connection | Session
     tables: SqlAlchemyTables
 
     @contextmanager
@@ -775,7 +778,7 @@ class _AsyncJoined:
                 yield AsyncSqlAlchemyRepositories(caller, self.tables)
 
 
-def joining(caller: sa.Connection | Session, tables: SqlAlchemyTables) -> _Joined:
+def joining(caller: Connection | Session, tables: SqlAlchemyTables) -> _Joined:
     """
     Give a unit of work that is a savepoint in the caller's transaction.
 
@@ -815,7 +818,7 @@ def joining_async(
     return _AsyncJoined(caller, tables)
 
 
-def _open(connection: sa.Connection, tables: SqlAlchemyTables) -> None:
+def _open(connection: Connection, tables: SqlAlchemyTables) -> None:
     """Let the transaction begin in earnest: drivers put it off until a statement that writes."""
     if connection.dialect.name == "sqlite":
         _take_write_lock(connection, tables)
@@ -831,7 +834,7 @@ def _open(connection: sa.Connection, tables: SqlAlchemyTables) -> None:
         raise StoreFailed(msg)
 
 
-def _take_write_lock(connection: sa.Connection, tables: SqlAlchemyTables) -> None:
+def _take_write_lock(connection: Connection, tables: SqlAlchemyTables) -> None:
     # Waits for the lock and changes nothing: a SELECT would see what was there before the wait.
     connection.execute(sa.delete(tables.jobs).where(sa.false()))
 
@@ -843,7 +846,7 @@ class _Terms:
     lock_timeout: timedelta
     statement_timeout: timedelta
 
-    def say(self, connection: sa.Connection, tables: SqlAlchemyTables) -> None:
+    def say(self, connection: Connection, tables: SqlAlchemyTables) -> None:
         if connection.dialect.name == "sqlite":
             _take_write_lock(connection, tables)
             return
@@ -901,25 +904,23 @@ def _translated() -> Generator[_Progress]:
     progress = _Progress()
     try:
         yield progress
-    except sa.exc.TimeoutError as error:
+    except exc.TimeoutError as error:
         reason = "the pool gave no connection in time"
         raise StoreFailed(reason, fault=Fault.LATE) from error
-    except sa.exc.DBAPIError as error:
+    except exc.DBAPIError as error:
         raise _store_failed(error, progress) from error
     except OSError as error:  # asyncpg's own, where nobody listens.
         outcome: Outcome = "unknown" if progress.is_committing else "unchanged"
         raise StoreFailed(_LOST, outcome, Fault.INTERRUPTED) from error
 
 
-def _store_failed(error: sa.exc.DBAPIError, progress: _Progress) -> StoreFailed:
+def _store_failed(error: exc.DBAPIError, progress: _Progress) -> StoreFailed:
     cause = error.orig
     name: str | None = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
     if name is not None and name in _MEANINGS:
         fault, reason = _MEANINGS[name]
         return StoreFailed(reason, fault=fault)
-    if error.connection_invalidated or (
-        name is None and isinstance(error, sa.exc.OperationalError)
-    ):
+    if error.connection_invalidated or (name is None and isinstance(error, exc.OperationalError)):
         # The answer to a COMMIT may be lost on its way back: then nobody here knows.
         if progress.is_committing:
             return StoreFailed(
