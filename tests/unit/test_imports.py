@@ -90,6 +90,8 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.otel", {"opentelemetry"}),
         ("batch_cancel.adapters.asgi", {"asyncio"}),
         ("batch_cancel.adapters.wsgi", set()),
+        ("batch_cancel.adapters.sqlalchemy", {"sqlalchemy", "asyncio"}),
+        ("batch_cancel.adapters.django", {"django"}),
     ],
 )
 def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) -> None:

@@ -71,6 +71,21 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
+    ("adapters/sqlalchemy.py", "AsyncSqlAlchemyUnitOfWork"): (
+        Differs(
+            "connection.run_sync(self._terms.say, self._tables)",
+            "self._terms.say(connection, self._tables)",
+            "The blocking half does the work, over the engine's bridge.",
+        ),
+        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
+    ),
+    ("adapters/sqlalchemy.py", "_AsyncJoined"): (
+        Differs(
+            "caller.run_sync(_open, self.tables)",
+            "_open(caller, self.tables)",
+            "The blocking half does the work, over the engine's bridge.",
+        ),
+    ),
 }
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
 
@@ -78,6 +93,11 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/memory.py", "_AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
+    **{
+        ("adapters/sqlalchemy.py", name): "It runs the blocking half, over the engine's bridge."
+        for name in ("_AsyncJobs", "_AsyncContacts", "_AsyncOutbox", "_AsyncInspection")
+    },
+    ("adapters/sqlalchemy.py", "_AsyncWork"): "The same.",
 }
 """Halves of one shape that work differently: only methods and parameters are compared."""
 
@@ -96,6 +116,7 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
     ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
+    ("adapters/sqlalchemy.py", "_Bridged"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }
 """Coroutines that have no blocking half, and why."""
