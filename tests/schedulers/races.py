@@ -90,12 +90,10 @@ def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
 
 def replies_dropped(rig: Rig, times: int, name: str) -> int:
     """Drop the first reply to each of so many cancels; count those answered right all the same."""
-    make = rig.library.scheduler
-    assert make is not None
     right = 0
     with lines(rig) as (proxy, client):
-        scheduler = make(client)
-        scheduler.cancel("to load the script", "operation")
+        scheduler = rig.library.scheduler(client)
+        scheduler.cancel("warm-up", "operation")
         for number in range(times):
             deferred_id = f"{name}-{number}"
             rig.schedule(deferred_id, time.time() + 3600)

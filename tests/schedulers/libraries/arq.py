@@ -53,4 +53,4 @@ def work(places: Mapping[str, str]) -> None:
 
     settings = RedisSettings.from_dsn(places["redis"])
     asyncio.set_event_loop(asyncio.new_event_loop())
-    Worker([func(start_job, name="start_job")], redis_settings=settings, poll_delay=0.01, allow_abort_jobs=True).run()
+    Worker([func(start_job, name="start_job")], redis_settings=settings, poll_delay=0.01, allow_abort_jobs=bool(places.get("allow abort"))).run()
