@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler
 from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
@@ -53,5 +54,12 @@ LIBRARIES: Final = {
         lambda client: SaqScheduler(client, budget=PATIENCE),
         lambda client: AsyncSaqScheduler(client, budget=PATIENCE),
         races=1000,
+    ),
+    "huey": Library(
+        "huey",
+        lambda client: HueyScheduler(client, budget=PATIENCE),
+        lambda client: AsyncHueyScheduler(client, budget=PATIENCE),
+        races=1000,
+        lead_seconds=0.05,
     ),
 }

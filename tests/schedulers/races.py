@@ -1,8 +1,8 @@
 """
 Race cancels against the workers' pick-up, and count the wrong answers.
 
-Each cancel is aimed: a little later after one that won, a little earlier after one that lost, so that
-about half of them win and all come close to the moment that matters.
+Each cancel is aimed: later after one that won, earlier after one that lost, by ever smaller steps, so
+that about half of them win and all come close to the moment that matters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import redis
 from tests.fault_proxy import FaultProxy
 from tests.schedulers.rig import Rig
 
-_STEP_SECONDS = 0.0005
+_FIRST_STEP_SECONDS = 0.02
+_LAST_STEP_SECONDS = 0.0005
 _JITTER_SECONDS = 0.001
 _LONG_SECONDS = 5.0
 
@@ -62,7 +63,7 @@ class Tally:
 def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
     """Race so many cancels, one after another, against the workers of the rig."""
     answers: dict[str, bool] = {}
-    offset = rig.library.lead_seconds
+    offset, step, before = rig.library.lead_seconds, _FIRST_STEP_SECONDS, True
     for number in range(races):
         deferred_id = f"{name}-{number}"
         due = time.time() + rig.library.lead_seconds
@@ -73,8 +74,9 @@ def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
         while (seconds := aim - time.monotonic()) > 0:
             time.sleep(seconds)
         answer = answers[deferred_id] = bool(cancel(deferred_id))
-        offset += _STEP_SECONDS if answer else -_STEP_SECONDS
-        offset = max(offset, 0.0)
+        if answer is not before:
+            before, step = answer, max(step / 2, _LAST_STEP_SECONDS)
+        offset = max(offset + (step if answer else -step), 0.0)
         if not answer:
             _wait_a_while(lambda it=deferred_id: rig.ran(it) > 0)  # type: ignore[misc]
     rig.settle(name)
