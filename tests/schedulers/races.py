@@ -96,9 +96,11 @@ def replies_dropped(rig: Rig, times: int, name: str) -> int:
     with lines(rig) as (proxy, client):
         scheduler = rig.library.scheduler(client)
         scheduler.cancel("warm-up", "operation")
-        for number in range(times):
-            deferred_id = f"{name}-{number}"
+        starts = [f"{name}-{number}" for number in range(times)]
+        for deferred_id in starts:
             rig.schedule(deferred_id, time.time() + 3600)
+        rig.settle(name)
+        for deferred_id in starts:
             cuts = proxy.cuts
             proxy.cut_answer_to(b"EVALSHA")
             right += scheduler.cancel(deferred_id, "operation") is True and proxy.cuts == cuts + 1

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
@@ -38,8 +38,7 @@ class Client:
 
     def schedule(self, deferred_id: str, at: float) -> bool:
         """Schedule a task."""
-        # Naive and local, as Huey takes it.
-        due = datetime.fromtimestamp(at)  # noqa: DTZ006
+        due = datetime.fromtimestamp(at, UTC)  # Of a naive time Huey keeps whole seconds only.
         self._task.schedule(args=(self._places, deferred_id), eta=due, id=deferred_id)
         return True
 
