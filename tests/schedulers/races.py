@@ -22,6 +22,7 @@ from tests.schedulers.rig import Rig
 _FIRST_STEP_SECONDS = 0.02
 _LAST_STEP_SECONDS = 0.0005
 _JITTER_SECONDS = 0.001
+_LATEST_SECONDS = 0.2  # For what says True of whatever it is asked.
 _LONG_SECONDS = 5.0
 
 Cancel = Callable[[str], Any]
@@ -76,7 +77,8 @@ def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
         answer = answers[deferred_id] = bool(cancel(deferred_id))
         if answer is not before:
             before, step = answer, max(step / 2, _LAST_STEP_SECONDS)
-        offset = max(offset + (step if answer else -step), 0.0)
+        latest = rig.library.lead_seconds + _LATEST_SECONDS
+        offset = min(max(offset + (step if answer else -step), 0.0), latest)
         if not answer:
             _wait_a_while(lambda it=deferred_id: rig.ran(it) > 0)  # type: ignore[misc]
     rig.settle(name)

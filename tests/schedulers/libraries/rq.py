@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 import redis
 from rq import Queue, Worker
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.registry import ScheduledJobRegistry
 from rq.scheduler import RQScheduler
@@ -55,12 +54,12 @@ class Client:
         return True
 
     def cancel(self, deferred_id: str) -> bool:
-        """Cancel it: RQ answers by an error or by none."""
-        try:
-            Job.fetch(deferred_id, connection=self._connection).cancel()
-        except (NoSuchJobError, InvalidJobOperation):
-            return False
-        return True
+        """Remove it from what is scheduled: RQ says whether it was; rq-scheduler can be asked."""
+        if self._by_elder:
+            was_there = deferred_id in self._elder
+            self._elder.cancel(deferred_id)
+            return was_there
+        return bool(ScheduledJobRegistry(queue=self._queue).remove(deferred_id))
 
     def private_names(self) -> dict[str, str]:
         """Give the keys of a job "ID"."""
