@@ -57,6 +57,10 @@ faults: $(VENV)/test.stamp ## Inject faults at every call, cut lines, kill proce
 stress: $(VENV)/test.stamp ## Let sixteen workers race 10,000 cancels on Postgres; count broken promises
 	@$(BIN)/python -m tests.faults.stress --rounds 10000
 
+.PHONY: proof
+proof: $(VENV)/proof.stamp ## Explore every interleaving, plant every bug; count what was found
+	@$(BIN)/python -m tests.proof
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
@@ -96,6 +100,7 @@ NO_HOSTS = ! grep -nE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' re
 pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements/
 	$(COMPILE) --extra check pyproject.toml $(BUILD) -o requirements/check.txt
 	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
+	$(COMPILE) --extra proof pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/proof.txt
 	$(COMPILE) --extra cli pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
 	@$(NO_HOSTS)
