@@ -27,8 +27,7 @@ def text(rows: Sequence[Row]) -> str:
     """Give the page."""
     summary = [(row.what, row.seen, row.wanted, _verdict(row)) for row in rows]
     planted = [
-        (f"`{patch.file}`", patch.why, f"`{patch.test.partition('::')[2]}`")
-        for patch in patches()
+        (f"`{patch.file}`", patch.why, f"`{patch.test.partition('::')[2]}`") for patch in patches()
     ]
     survivors = [
         (f"`{mutant}`", f"`{change}`", entry.why)

@@ -121,9 +121,11 @@ def complaint(patch: Patch) -> str:
 
 
 def _is_of_a_test(told: str) -> bool:
-    """Say whether a test failed; a test that could not begin, or SQL that is none, finds nothing."""
+    """Say whether a test failed; one that could not begin, or SQL that is none, finds nothing."""
     errors = "SyntaxError|UndefinedColumn|ProgrammingError|compiling script"
-    return " failed" in told.splitlines()[-1] and not re.search(rf"^E .*({errors})", told, re.M)
+    return " failed" in told.splitlines()[-1] and not re.search(
+        rf"^E .*({errors})", told, re.MULTILINE
+    )
 
 
 def unpatched(every: Sequence[Patch]) -> list[str]:
@@ -137,7 +139,7 @@ def unpatched(every: Sequence[Patch]) -> list[str]:
     return complaints
 
 
-def rows(*, processes: int = 2) -> list[Row]:
+def rows(*, processes: int = 1) -> list[Row]:
     """Plant every bug, and give the row of the table."""
     every = patches()
     with servers(), ThreadPoolExecutor(processes) as pool:

@@ -32,8 +32,13 @@ def failure(fault: Fault, outcome: Any = "unchanged") -> CancelFailed:
 
 @pytest.mark.parametrize(
     ("fault", "attempts"),
-    [(Fault.CONFLICT, 4), (Fault.INTERRUPTED, 2), (Fault.BUSY, 1), (Fault.LATE, 1)]
-    + [(Fault.REFUSED, 1)],
+    [
+        (Fault.CONFLICT, 4),
+        (Fault.INTERRUPTED, 2),
+        (Fault.BUSY, 1),
+        (Fault.LATE, 1),
+        (Fault.REFUSED, 1),
+    ],
 )
 def test_a_fault_that_changed_nothing_is_worth_so_many_attempts(
     fault: Fault, attempts: int
@@ -50,8 +55,13 @@ def test_a_fault_that_changed_nothing_is_worth_so_many_attempts(
 
 @pytest.mark.parametrize(
     ("fault", "attempts"),
-    [(Fault.CONFLICT, 6), (Fault.INTERRUPTED, 6), (Fault.BUSY, 6), (Fault.LATE, 2)]
-    + [(Fault.REFUSED, 1)],
+    [
+        (Fault.CONFLICT, 6),
+        (Fault.INTERRUPTED, 6),
+        (Fault.BUSY, 6),
+        (Fault.LATE, 2),
+        (Fault.REFUSED, 1),
+    ],
 )
 def test_after_a_lost_answer_more_attempts_are_worth_it(fault: Fault, attempts: int) -> None:
     """Only an answer tells what became of the commit."""
