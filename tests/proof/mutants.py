@@ -209,7 +209,7 @@ def complaints(survived: Iterable[str], known: Iterable[Survivors]) -> list[str]
     ]
 
 
-def rows(*, processes: int = 1, parts: Iterable[Part] = PARTS) -> list[Row]:
+def rows(*, processes: int = 2, parts: Iterable[Part] = PARTS) -> list[Row]:
     """Try the mutants, and give the rows of the table."""
     known = {name for entry in explained() for name in entry.mutants}
     found: list[Row] = []

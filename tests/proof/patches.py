@@ -139,7 +139,7 @@ def unpatched(every: Sequence[Patch]) -> list[str]:
     return complaints
 
 
-def rows(*, processes: int = 1) -> list[Row]:
+def rows(*, processes: int = 2) -> list[Row]:
     """Plant every bug, and give the row of the table."""
     every = patches()
     with servers(), ThreadPoolExecutor(processes) as pool:
