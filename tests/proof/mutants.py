@@ -78,7 +78,7 @@ CONTRACT = tuple(
 CORE = tuple(
     f"unit/test_{name}.py"
     for name in (
-        *("attempts", "cancellation", "deferred", "errors", "guards"),
+        *("attempts", "cancellation", "deferred", "drift", "errors", "guards"),
         *("memory", "model", "presenter", "use_cases", "work"),
     )
 )

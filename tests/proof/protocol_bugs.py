@@ -267,10 +267,7 @@ class _AllContacts(Contacts):
 
 
 _plant(
-    "cancels every contact",
-    "I3",
-    _cancel(contacts=_AllContacts),
-    contacts=("pending", "completed"),
+    "cancels every contact", "I3", _cancel(contacts=_AllContacts), contacts=("pending", "completed")
 )
 
 
@@ -285,9 +282,7 @@ class _NoSecondLook(Contacts):
         return len(found)
 
 
-_plant(
-    "cancels contacts by the ids it read", "I15", _cancel(contacts=_NoSecondLook), actors.claim()
-)
+_plant("cancels contacts by the ids it read", "I15", _cancel(contacts=_NoSecondLook), actors.claim())
 
 
 class _OnlyPending(Contacts):
@@ -612,7 +607,9 @@ _plant(
 async def _acknowledges_first(ports: Ports) -> object:
     for start in await ports.scheduler.claim(1, timedelta()):
         await ports.scheduler.ack(start.deferred_id, start.token)
-        await start_job_async(KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow)
+        await start_job_async(
+            KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow
+        )
     return None
 
 
@@ -787,8 +784,6 @@ _plant(
     status="scheduled",
     reconcile=_reconcile_by_a_name_of_its_own,
 )
-
-
 async def _hear(_: CancelResult) -> None:
     """Be told of a cancellation."""
 
