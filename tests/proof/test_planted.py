@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.proof import page
-from tests.proof.mutants import Survivors, complaints, explained
+from tests.proof.mutants import Survivors, complaints, explained, is_of_a_cast
 from tests.proof.patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
 
@@ -97,6 +97,21 @@ def test_survivors_and_explanations_must_be_the_same() -> None:
         "explained twice: a",
         "explained twice: b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_none"),
+    [
+        ('- x = cast("str", row) + x = cast(None, row)', True),
+        ('- x = f(cast("str | None", a), 1) + x = f(cast("XXstr | NoneXX", a), 1)', True),
+        ('- x = cast("str", row) + x = cast("str", None)', False),
+        ('- x = cast("str", row) + x = None', False),
+        ("- x = a + b + x = a - b", False),
+    ],
+)
+def test_a_change_of_a_cast_is_none(change: str, *, is_none: bool) -> None:
+    """Unless the value changes."""
+    assert is_of_a_cast(change) is is_none
 
 
 def test_each_survivor_is_explained_once() -> None:
