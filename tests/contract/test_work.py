@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_cancel import AlreadyTerminal, JobNotFound, UnknownJobStatus, append_contacts
+from batch_cancel import AlreadyTerminal, JobKey, JobNotFound, UnknownJobStatus, append_contacts
 from batch_cancel.adapters.memory import MemoryStore
 from batch_cancel.adapters.sqlite import SqliteStore
 from batch_cancel.domain.errors import StoreFailed
@@ -267,8 +267,9 @@ def test_a_job_in_a_status_that_nobody_knows_gets_no_contacts(
 ) -> None:
     """It fails closed."""
     world.add_job("j", status)
-    with pytest.raises(UnknownJobStatus):
+    with pytest.raises(UnknownJobStatus) as refused:
         world.append("j", "a")
+    assert (refused.value.key, refused.value.status) == (JobKey("j"), status)
     assert world.row("j").contacts == {}
 
 
@@ -297,9 +298,13 @@ def test_a_store_without_columns_refuses_a_contact(
     """Not by half."""
     store_without_columns.add_job("j", "running")
     store_without_columns.add_contacts("j", {"a": "failed"})
-    with pytest.raises(StoreFailed):
+    with pytest.raises(StoreFailed) as refused:
         append_contacts("j", [{"id": "b"}, contact], uow=store_without_columns)
     assert store_without_columns.contacts("j") == {"a": "failed"}
+    assert refused.value.reason in {
+        "a contact's id must be a text that no other contact of the job has",
+        "a contact's next_attempt_at must be an aware datetime",
+    }
 
 
 def test_a_store_without_columns_makes_ids(store_without_columns: Any) -> None:
@@ -365,8 +370,9 @@ def test_there_is_nothing_to_do_for_a_job_that_is_not_there(
     assert world.settle(job_id, "a", "failed") is None
     assert world.finish(job_id) is False
     assert world.still_running(job_id) is False
-    with pytest.raises(JobNotFound):
+    with pytest.raises(JobNotFound) as missing:
         world.append(job_id, "c")
+    assert missing.value.key == JobKey(job_id)
     assert world.rows() == before
 
 
