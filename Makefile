@@ -78,6 +78,10 @@ schedulers: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Race
 	@BATCH_CANCEL_TEST_LIBRARIES=all $(BIN)/python -m pytest -n0 -q tests/schedulers
 	@$(BIN)/python -m tests.schedulers
 
+.PHONY: proof
+proof: $(VENV)/proof.stamp ## Explore every interleaving, plant every bug; count what was found
+	@$(BIN)/python -m tests.proof
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
@@ -118,6 +122,7 @@ pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements
 	$(COMPILE) --extra check pyproject.toml $(BUILD) -o requirements/check.txt
 	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
 	$(COMPILE) --extra serve pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
+	$(COMPILE) --extra proof pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/proof.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
 	for library in $(LIBRARIES); do \
 		$(COMPILE) requirements/schedulers/$$library.in \

@@ -286,6 +286,28 @@ def test_a_job_cancelled_anew_owes_what_its_new_record_says(world: World) -> Non
     assert world.reconcile() == []
 
 
+def test_a_late_answer_of_another_kind_does_not_either(world: World) -> None:
+    """A removal that is known to have happened is not turned into one that did not."""
+    unfinished(world, "job")
+    slow = world.cancel_rows("job", operation_id="op of job")
+    world.reconcile()
+    world.scheduler = world.scheduler_that(lambda *_: False)
+    assert world.remove_deferred(slow, uow=world.store.uow).removal is Removal.ABSENT
+    assert removal(world, "job") is Removal.REMOVED
+
+
+def test_an_operation_settles_what_it_owes_alone(world: World) -> None:
+    """The job came back to life and was cancelled anew, which owes a removal of its own."""
+    unfinished(world, "job")
+    old = world.cancel_rows("job", operation_id="op of job")
+    world.store.set_status(JobKey("job"), "scheduled")
+    world.cancel_rows("job", operation_id="new")
+
+    assert world.remove_deferred(old, uow=world.store.uow).removal is Removal.REMOVED
+
+    assert removal(world, "job") is Removal.PENDING
+
+
 def test_a_store_without_records_owes_nothing(world: World) -> None:
     """It declares so, and is believed."""
     unfinished(world, "job")
@@ -362,7 +384,9 @@ def test_a_hook_that_nobody_lived_to_tell_is_told_by_reconcile(world: World, sta
     assert world.reconcile(on_cancelled=hook) == []
 
 
-def test_a_hook_that_raises_does_not_fail_the_cancellation(world: World) -> None:
+def test_a_hook_that_raises_does_not_fail_the_cancellation(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """200 all the same, and reconcile tells it again until it is told."""
     heard: list[CancelResult] = []
 
@@ -375,6 +399,11 @@ def test_a_hook_that_raises_does_not_fail_the_cancellation(world: World) -> None
 
     result = world.cancel("job", on_cancelled=world.hook_that(fail))
 
+    [entry] = caplog.records
+    assert entry.getMessage() == (
+        "batch job 'job' is cancelled, but the on_cancelled hook failed (RuntimeError); "
+        "reconcile will finish it"
+    )
     assert present(result).status == 200
     assert result.redis_job_cancelled
     assert removal(world, "job") is Removal.REMOVED

@@ -727,3 +727,38 @@ def test_an_answer_is_a_bool_or_can_be_awaited(*, value: bool) -> None:
 
     assert bool(Answer(value)) is value
     assert asyncio.run(awaited()) is value
+
+
+# What is looked at first -------------------------------------------------------------------------
+
+
+def test_of_the_cancelled_jobs_the_last_one_is_looked_at_first() -> None:
+    """A limit keeps those that are likeliest to be in disorder."""
+    store = MemoryStore()
+    for name in ("a", "b", "c"):
+        store.add_job(name, "pending")
+    for name in ("b", "c", "a"):
+        cancel_job(name, uow=store, scheduler=MemoryScheduler())
+    with store.begin() as repositories:
+        looked = repositories.inspection.look(2, frozenset())
+    assert [it.key.batch_job_id for it in looked.cancelled] == ["a", "c"]
+
+
+def test_a_turn_within_a_turn_does_not_end_the_outer_one() -> None:
+    """Whoever waits goes on waiting until the outer transaction is over."""
+
+    async def play() -> None:
+        store = AsyncMemoryStore()
+        store.add_job("job", "pending")
+        cancelling = cancel_job_async("job", uow=store, scheduler=AsyncMemoryScheduler())
+        async with store.begin():
+            for _ in range(2):
+                async with store.begin():
+                    pass
+            task = asyncio.create_task(cancelling)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not task.done()
+        assert (await task).batch_job_id == "job"
+
+    asyncio.run(play())
