@@ -154,6 +154,25 @@ def test_a_taken_key_is_an_error_and_no_answer(adapter: Any, client: redis.Redis
         scheduler.cancel("a", "operation")
 
 
+def test_nothing_is_taken_back_whose_answer_cannot_be_kept(
+    client: redis.Redis, redis_database: str
+) -> None:
+    """A repetition would not find the start any more, and would say that there was none."""
+    user = "may-not-remember"
+    client.acl_setuser(user, enabled=True, nopass=True, keys="*", commands=["+@all", "-hset"])
+    client.zadd("arq:queue", {"a": 1})
+    try:
+        with (
+            redis.Redis.from_url(redis_database, username=user, password="any") as limited,
+            pytest.raises(SchedulerUnavailable),
+        ):
+            ArqScheduler(limited, budget=PATIENCE).cancel("a", "operation")
+    finally:
+        client.acl_deluser(user)
+    assert client.zscore("arq:queue", "a") == 1
+    assert ArqScheduler(client, budget=PATIENCE).cancel("a", "operation") is True
+
+
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_a_plain_client_of_a_cluster_gets_no_answer(
     adapter: Any, redis_cluster: RedisCluster

@@ -35,7 +35,7 @@ def test_a_rescheduled_campaign_is_cancelled_and_never_starts(rig: Rig) -> None:
     """Scheduled by arq's client, cancelled by an app whose redis-py arq could not be beside."""
     assert int(redis.__version__.split(".")[0]) >= 6
     scheduler = ArqScheduler(rig.redis, budget=PATIENCE)
-    due = time.time() + 2
+    due = time.time() + 3
     rig.schedule("arq_job_first", due)
     # Rescheduled, as upstream does it: a new deferred job, whose id the row then holds.
     assert scheduler.cancel("arq_job_first", "reschedule") is True
