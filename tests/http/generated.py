@@ -175,7 +175,7 @@ def _settings(examples: int) -> settings:
         max_examples=examples,
         deadline=None,
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
     )
 
