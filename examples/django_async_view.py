@@ -23,7 +23,7 @@ def make_view(
     endpoint = AsgiApp(cancel, authenticate, prefix="/v1")
 
     async def view(asked: HttpRequest) -> HttpResponse:
-        request = Request(asked.method, asked.path_info, asked.headers)
+        request = Request(asked.META["REQUEST_METHOD"], asked.path_info, asked.headers)  # pyright: ignore[reportArgumentType]
         response = await endpoint.respond(request, _body(asked))
         return HttpResponse(response.content, status=response.status, headers=response.headers)
 

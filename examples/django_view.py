@@ -23,9 +23,9 @@ def make_view(
     endpoint = WsgiApp(cancel, authenticate, prefix="/v1")
 
     def view(asked: HttpRequest) -> HttpResponse:
-        request = Request(asked.method, asked.path_info, asked.headers)
+        request = Request(asked.META["REQUEST_METHOD"], asked.path_info, asked.headers)  # pyright: ignore[reportArgumentType]
         response = endpoint.respond(request, iter(partial(asked.read, 65_536), b""))
         return HttpResponse(response.content, status=response.status, headers=response.headers)
 
-    exempt: Callable[[HttpRequest], HttpResponse] = csrf_exempt(view)
+    exempt: Callable[[HttpRequest], HttpResponse] = csrf_exempt(view)  # pyright: ignore[reportAssignmentType]
     return exempt

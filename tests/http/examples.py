@@ -158,7 +158,8 @@ def _django_client(_: Any, __: ExitStack) -> Ask:
     from django.test import Client
 
     def ask(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        told = Client().generic(method, path, body, **_typed(headers))
+        client: Any = Client()
+        told = client.generic(method, path, body, **_typed(headers))
         return Answer.of(told.status_code, told.headers, told.content)
 
     return ask
@@ -168,7 +169,8 @@ def _django_async_client(_: Any, __: ExitStack) -> Ask:
     from django.test import AsyncClient
 
     async def ask(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        told = await AsyncClient().generic(method, path, body, **_typed(headers))
+        client: Any = AsyncClient()
+        told = await client.generic(method, path, body, **_typed(headers))
         return Answer.of(told.status_code, told.headers, told.content)
 
     return lambda *asked: asyncio.run(ask(*asked))

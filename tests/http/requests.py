@@ -157,14 +157,13 @@ class Site:
 
     def restart(self, **options: Any) -> None:
         """Begin anew, with other options of the application."""
-        if self.kind == "asgi":
-            self.store, self.scheduler = AsyncMemoryStore(), AsyncMemoryScheduler()
-            cancel = partial(cancel_job_async, uow=self.store, scheduler=self.scheduler)
-            self.app = AsgiApp(**{"cancel": cancel, "authenticate": AUTHENTICATE, **options})
-        else:
-            self.store, self.scheduler = MemoryStore(), MemoryScheduler()
-            sync = partial(cancel_job, uow=self.store, scheduler=self.scheduler)
-            self.app = WsgiApp(**{"cancel": sync, "authenticate": AUTHENTICATE, **options})
+        is_async = self.kind == "asgi"
+        self.store = AsyncMemoryStore() if is_async else MemoryStore()
+        self.scheduler = AsyncMemoryScheduler() if is_async else MemoryScheduler()
+        call: Any = cancel_job_async if is_async else cancel_job
+        app: Any = AsgiApp if is_async else WsgiApp
+        cancel = partial(call, uow=self.store, scheduler=self.scheduler)
+        self.app = app(**{"cancel": cancel, "authenticate": AUTHENTICATE, **options})
 
     def add_job(self, job_id: str = "batch_xyz789", status: str | None = "running") -> None:
         """Seed a job of organization a with three contacts, two of which wait."""

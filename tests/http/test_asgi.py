@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -20,12 +20,19 @@ from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.presenter.requests import Request
 from tests.http.examples import serving
 from tests.http.requests import AUTHENTICATE, Asked, Site, Told, ask_asgi_async
-from tests.processes import HOST, wait_until
+from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
 from tests.worlds import create_reference_tables
+
+T = TypeVar("T")
 
 SHORT = timedelta(milliseconds=50)
 FOR_EVER = timedelta(hours=1)
 FAILED = b'{"detail": "Failed to cancel batch job"}'
+
+
+def run(scenario: Coroutine[Any, Any, T]) -> T:
+    """Play a scenario; one that a bug brings to a halt fails."""
+    return asyncio.run(asyncio.wait_for(scenario, WAIT_SECONDS_MAX))
 
 
 class Held:
@@ -66,7 +73,7 @@ def test_a_budget_ends_the_wait_but_not_the_cancel(caplog: pytest.LogCaptureFixt
         await held.ended.wait()
         return told, site
 
-    told, site = asyncio.run(scenario())
+    told, site = run(scenario())
     assert (told.status, told.content) == (503, FAILED)
     assert ("retry-after", "3") in told.headers
     assert "it may have been cancelled" in caplog.text
@@ -81,7 +88,7 @@ def test_without_the_option_a_budget_ends_in_the_contracts_500() -> None:
         held = Held(site_of_a_job())
         return await ask_asgi_async(AsgiApp(held, AUTHENTICATE, budget=SHORT), Asked())
 
-    told = asyncio.run(scenario())
+    told = run(scenario())
     assert (told.status, told.content) == (500, FAILED)
 
 
@@ -111,9 +118,9 @@ def test_a_body_that_does_not_come_is_a_408() -> None:
         )
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return told, asked, site
+        return told, list(asked), site
 
-    told, asked, site = asyncio.run(scenario())
+    told, asked, site = run(scenario())
     assert told.status == 408
     assert asked == ["called off"]
     assert site.record() is None
@@ -127,7 +134,7 @@ def test_an_authenticate_that_never_answers_is_left() -> None:
         cancel = partial(cancel_job_async, uow=site.store, scheduler=site.scheduler)
         return await ask_asgi_async(AsgiApp(cancel, _never, budget=SHORT), Asked())
 
-    assert asyncio.run(scenario()).status == 408
+    assert run(scenario()).status == 408
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -169,7 +176,7 @@ def test_a_request_called_off_does_not_stop_a_cancel() -> None:
         await held.ended.wait()
         return site
 
-    site = asyncio.run(scenario())
+    site = run(scenario())
     assert site.store.job("batch_xyz789", "a").status == "cancelled"
 
 
@@ -196,7 +203,7 @@ def test_a_client_that_leaves_before_its_body_is_whole_cancels_nothing() -> None
         await site.app(scope, receive, send)
         return site
 
-    assert asyncio.run(scenario()).record() is None
+    assert run(scenario()).record() is None
 
 
 def test_a_client_of_a_real_server_leaves_in_the_middle(postgres_schema: str) -> None:
@@ -263,7 +270,7 @@ def test_a_server_that_goes_waits_for_cancels_that_have_begun() -> None:
         assert held.ended.is_set()
         return told
 
-    told = asyncio.run(scenario())
+    told = run(scenario())
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
@@ -279,4 +286,4 @@ def test_a_websocket_is_closed() -> None:
         await Site("asgi").app({"type": "websocket", "path": "/"}, _never, send)
         return told
 
-    assert asyncio.run(scenario()) == [{"type": "websocket.close"}]
+    assert run(scenario()) == [{"type": "websocket.close"}]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 
 from batch_cancel import JobKey, cancel_job, cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
+from batch_cancel.adapters.memory import MemoryScheduler
+from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.adapters.wsgi import WsgiApp
 from tests import worlds
 from tests.http.requests import AUTHENTICATE, KEY_A, KEY_B, Asked, Told, ask_asgi_async, ask_wsgi
-from tests.worlds import PostgresTables, World
+from tests.worlds import PostgresTables, World, create_reference_tables
 
 
 @pytest.fixture(params=worlds.STORES)
@@ -61,3 +65,22 @@ def test_its_owner_can(world: World) -> None:
     assert ask(world, "job", KEY_A).status == 200
     assert world.rows()[JobKey("job", "a")].status == "cancelled"
     assert world.waiting() == set()
+
+
+def test_a_blocked_cancel_is_bounded_by_its_store(postgres_schema: str) -> None:
+    """Under WSGI too: it is told to ask again, and the job is as it was."""
+    uow = PostgresUnitOfWork(
+        lambda: psycopg.connect(postgres_schema), lock_timeout=timedelta(milliseconds=20)
+    )
+    cancel = partial(cancel_job, uow=uow, scheduler=MemoryScheduler())
+    app = WsgiApp(cancel, AUTHENTICATE, retry_after=timedelta(seconds=1))
+    with psycopg.connect(postgres_schema, autocommit=True) as connection:
+        create_reference_tables(connection)
+        connection.execute(
+            "INSERT INTO batch_jobs (id, organization_id, status) VALUES ('j', 'a', 'running')"
+        )
+        with connection.transaction():
+            connection.execute("SELECT FROM batch_jobs FOR UPDATE")
+            told = ask_wsgi(app, Asked(path="/batch/jobs/j/cancel"))
+        assert (told.status, dict(told.headers)["retry-after"]) == (503, "1")
+        assert connection.execute("SELECT status FROM batch_jobs").fetchone() == ("running",)

@@ -220,7 +220,13 @@ def _cancelled() -> _Json:
 
 
 def _type(value: object) -> str:
-    return {bool: "boolean", int: "integer", str: "string"}[type(value)]
+    match value:
+        case bool():  # Before int, which it is, too.
+            return "boolean"
+        case int():
+            return "integer"
+        case _:
+            return "string"
 
 
 def _object(properties: _Json, *, required: list[str]) -> _Json:

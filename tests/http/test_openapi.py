@@ -1,0 +1,94 @@
+"""What the OpenAPI document says of the endpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from batch_cancel.presenter.openapi import openapi
+from tests.http.requests import Asked, Site
+
+PATH = "/batch/jobs/{batch_job_id}/cancel"
+
+
+def answers(document: Any) -> Any:
+    """Give the documented answers by their status."""
+    return document["paths"][PATH]["post"]["responses"]
+
+
+def bodies(answer: Any) -> list[Any]:
+    """Give the examples of an answer."""
+    return [it["value"] for it in answer["content"]["application/json"]["examples"].values()]
+
+
+def test_the_contracts_examples_are_in_it() -> None:
+    """Word for word, in the contract's order of fields."""
+    told = answers(openapi())
+    scheduled, *others = bodies(told["200"])
+    assert json.dumps(scheduled) == (
+        '{"success": true, "message": "Scheduled job cancelled successfully", '
+        '"batchJobId": "batch_xyz789", "redisJobCancelled": true, "contactsCancelled": 100}'
+    )
+    assert [it["message"] for it in others] == [
+        "Pending job cancelled successfully",
+        "Job was already running - cancelled remaining contacts",
+    ]
+    assert [it["redisJobCancelled"] for it in others] == [False, False]
+    assert bodies(told["400"]) == [
+        {"detail": f"Cannot cancel job in '{status}' status"}
+        for status in ("completed", "failed", "cancelled")
+    ]
+    assert {"detail": "Batch job not found"} in bodies(told["404"])
+    assert bodies(told["500"]) == [{"detail": "Failed to cancel batch job"}]
+
+
+def test_times_to_wait_are_documented_where_they_are_given() -> None:
+    """With `retry_after` there are a 429 and a 503, and both say when to ask again."""
+    assert {"429", "503"}.isdisjoint(answers(openapi()))
+    told = answers(openapi("", timedelta(seconds=5)))
+    assert [status for status in told if "Retry-After" in told[status].get("headers", {})] == [
+        "429",
+        "503",
+    ]
+
+
+def test_headers_are_documented() -> None:
+    """Those that a client can act on."""
+    told = answers(openapi())
+    assert list(told["401"]["headers"]) == ["WWW-Authenticate"]
+    assert list(told["405"]["headers"]) == ["Allow"]
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """Within the document."""
+    document = openapi()
+    for reference in re.findall(r'"\$ref": "([^"]*)"', json.dumps(document)):
+        place: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+def test_a_page_is_got_without_a_key(site: Site, path: str) -> None:
+    """HEAD has its headers and no body; other methods are told the right ones."""
+    got = site.ask(Asked("GET", path, []))
+    assert got.status == 200
+    assert dict(got.headers)["content-length"] == str(len(got.content))
+    head = site.ask(Asked("HEAD", path, []))
+    assert (head.status, head.headers, head.content) == (200, got.headers, b"")
+    for method in ("POST", "OPTIONS"):
+        told = site.ask(Asked(method, path, []))
+        assert told.status == 405
+        assert dict(told.headers)["allow"] == "GET, HEAD"
+
+
+def test_the_page_lets_nothing_in_from_elsewhere(site: Site) -> None:
+    """Neither by what it says nor by what a mount's name might smuggle in."""
+    told = site.ask(Asked("GET", "/docs", [], base="/<script>alert(1)</script>"))
+    assert "default-src 'none'" in dict(told.headers)["content-security-policy"]
+    assert b"<script" not in told.content
+    assert not re.search(rb"(src|href)=.https?:|url\(|@import", told.content)
