@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import psycopg
@@ -45,6 +45,12 @@ class Site:
     uow: DjangoUnitOfWork
     outside: psycopg.Connection[tuple[object, ...]]
     scheduler: MemoryScheduler
+
+    def atomic(self) -> Any:
+        """Open a block."""
+        from django.db import transaction
+
+        return transaction.atomic(using=self.uow.using)
 
     def statuses(self) -> list[object]:
         """Give the committed statuses of job and contacts."""
@@ -84,13 +90,11 @@ def test_the_end_of_the_outermost_block_decides(
     site: Site, *, is_nested: bool, commits: bool
 ) -> None:
     """The deferred start is taken back after the commit, and never without one."""
-    from django.db import transaction
-
     from batch_cancel.adapters.django import remove_deferred_on_commit
 
     told: list[CancelResult] = []
-    with suppress(Undone), transaction.atomic(using=site.uow.using):
-        with transaction.atomic(using=site.uow.using) if is_nested else nullcontext():
+    with suppress(Undone), site.atomic():
+        with site.atomic() if is_nested else nullcontext():
             cancellation = cancel_rows(
                 "job", uow=site.uow, organization_id="a", operation_id="op", announce=True
             )
@@ -113,12 +117,10 @@ def test_the_end_of_the_outermost_block_decides(
 
 def test_an_inner_block_that_fails_undoes_its_cancel_alone(site: Site) -> None:
     """And what it would have done on the commit; the outer block commits."""
-    from django.db import transaction
-
     from batch_cancel.adapters.django import remove_deferred_on_commit
 
-    with transaction.atomic(using=site.uow.using):
-        with suppress(Undone), transaction.atomic(using=site.uow.using):
+    with site.atomic():
+        with suppress(Undone), site.atomic():
             cancellation = cancel_rows("job", uow=site.uow, organization_id="a")
             remove_deferred_on_commit(cancellation, site.scheduler, uow=site.uow)
             raise Undone
