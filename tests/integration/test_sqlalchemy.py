@@ -285,9 +285,9 @@ def test_a_connection_that_breaks_is_told_as_such(database: Database) -> None:
     """Over psycopg and over asyncpg; the next attempt is not harmed."""
     uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
     with pytest.raises(StoreFailed) as failure, uow.begin() as repositories:  # noqa: PT012
-        job = repositories.jobs.lock(JobKey("job", "a"))
+        assert repositories.jobs.lock(JobKey("job", "a"))
         terminate(database.place)
-        repositories.contacts.cancel(job.key, {ContactStatus.PENDING})
+        repositories.contacts.cancel(JobKey("job", "a"), {ContactStatus.PENDING})
     check_interrupted(failure.value)
 
     async def main() -> None:
@@ -295,9 +295,9 @@ def test_a_connection_that_breaks_is_told_as_such(database: Database) -> None:
         uow = AsyncSqlAlchemyUnitOfWork(engine, TABLES)
         with pytest.raises(StoreFailed) as failure:  # noqa: PT012
             async with uow.begin() as repositories:
-                job = await repositories.jobs.lock(JobKey("job", "a"))
+                assert await repositories.jobs.lock(JobKey("job", "a"))
                 terminate(database.place)
-                await repositories.contacts.cancel(job.key, {ContactStatus.PENDING})
+                await repositories.contacts.cancel(JobKey("job", "a"), {ContactStatus.PENDING})
         check_interrupted(failure.value)
         cancellation = await cancel_rows_async("job", uow=uow, organization_id="a")
         assert cancellation.record.contacts_cancelled == 1
