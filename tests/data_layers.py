@@ -92,7 +92,7 @@ def postgres_engine_async(dsn: str, **options: Any) -> AsyncEngine:
     )
 
 
-def postgres_uow(dsn: str, *, is_async: bool) -> SqlAlchemyUnitOfWork | AsyncSqlAlchemyUnitOfWork:
+def postgres_uow(dsn: str, *, is_async: bool) -> Any:
     """Give a unit of work over psycopg, or over asyncpg."""
     if is_async:
         return AsyncSqlAlchemyUnitOfWork(postgres_engine_async(dsn), TABLES)
@@ -219,7 +219,8 @@ def django_uow(dsn: str) -> Generator[DjangoUnitOfWork]:
 
     options = conninfo_to_dict(dsn)
     alias = f"django_{uuid4().hex}"
-    connections.settings[alias] = connections.configure_settings(
+    known: Any = connections.settings
+    known[alias] = connections.configure_settings(
         {
             "default": {},
             alias: {
@@ -238,4 +239,4 @@ def django_uow(dsn: str) -> Generator[DjangoUnitOfWork]:
     finally:
         connections[alias].close()
         del connections[alias]
-        del connections.settings[alias]
+        del known[alias]

@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from batch_cancel import (
     CancelFailed,
+    ContactStatus,
     JobKey,
     JobNotFound,
     cancel_job,
@@ -32,12 +33,14 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.sqlalchemy import (
+    AsyncSqlAlchemyUnitOfWork,
     SqlAlchemyTables,
     SqlAlchemyUnitOfWork,
     cancellations_table,
     joining,
     joining_async,
 )
+from batch_cancel.domain.errors import Fault, StoreFailed
 from tests import data_layers
 from tests.data_layers import CONTACTS, JOBS, TABLES
 from tests.worlds import create_reference_tables
@@ -260,6 +263,60 @@ def test_contacts_that_come_in_while_a_cancel_waits_are_cancelled(database: Data
         )
     thread.join()
     assert answers == [2]
+
+
+def terminate(dsn: str) -> None:
+    """End every other connection that is at work on these tables, as a failover does."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks "
+            "WHERE relation = 'batch_jobs'::regclass AND pid <> pg_backend_pid()"
+        )
+
+
+def check_interrupted(failure: StoreFailed) -> None:
+    """Find that the transaction is gone, a new one may do, and nothing is told of the old one."""
+    assert (failure.outcome, failure.fault) == ("unchanged", Fault.INTERRUPTED)
+    assert "127.0.0.1" not in str(failure)
+
+
+@pytest.mark.parametrize("database", [POSTGRES], indirect=True)
+def test_a_connection_that_breaks_is_told_as_such(database: Database) -> None:
+    """Over psycopg and over asyncpg; the next attempt is not harmed."""
+    uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
+    with pytest.raises(StoreFailed) as failure, uow.begin() as repositories:  # noqa: PT012
+        assert repositories.jobs.lock(JobKey("job", "a"))
+        terminate(database.place)
+        repositories.contacts.cancel(JobKey("job", "a"), {ContactStatus.PENDING})
+    check_interrupted(failure.value)
+
+    async def main() -> None:
+        engine = database.asyncio_engine()
+        uow = AsyncSqlAlchemyUnitOfWork(engine, TABLES)
+        with pytest.raises(StoreFailed) as failure:  # noqa: PT012
+            async with uow.begin() as repositories:
+                assert await repositories.jobs.lock(JobKey("job", "a"))
+                terminate(database.place)
+                await repositories.contacts.cancel(JobKey("job", "a"), {ContactStatus.PENDING})
+        check_interrupted(failure.value)
+        cancellation = await cancel_rows_async("job", uow=uow, organization_id="a")
+        assert cancellation.record.contacts_cancelled == 1
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert database.is_cancelled()
+
+
+@pytest.mark.parametrize("database", [POSTGRES], indirect=True)
+def test_a_server_out_of_reach_is_told_as_such(database: Database) -> None:
+    """Nobody listens; psycopg and asyncpg say so in their own ways."""
+    nowhere = "host=127.0.0.1 port=1 user=ann dbname=app connect_timeout=5"
+    with pytest.raises(CancelFailed) as failure:
+        cancel_rows("job", uow=data_layers.postgres_uow(nowhere, is_async=False))
+    assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
+    with pytest.raises(CancelFailed) as failure:
+        asyncio.run(cancel_rows_async("job", uow=data_layers.postgres_uow(nowhere, is_async=True)))
+    assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
 
 
 class Base(DeclarativeBase):

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import attrs
-from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django import db  # pyright: ignore[reportMissingTypeStubs]
 
 from batch_cancel.domain.cancellation import Cancellation
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
@@ -27,6 +27,8 @@ from batch_cancel.ports import Repositories, Scheduler, UnitOfWork
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
 
 __all__ = ["DjangoUnitOfWork", "remove_deferred_on_commit"]
+
+_django: Any = db  # It brings no types along.
 
 
 @attrs.frozen
@@ -45,22 +47,22 @@ class DjangoUnitOfWork:
     """
 
     joining: Callable[[Any], UnitOfWork]
-    using: str = DEFAULT_DB_ALIAS
+    using: str = db.DEFAULT_DB_ALIAS
 
     @contextmanager
     def begin(self) -> Generator[Repositories]:
         """Open a transaction or a savepoint: keep it on a clean exit, undo it on any exception."""
-        connection = connections[self.using]
+        connection = _django.connections[self.using]
         is_committing = False
         try:
             # Where the caller's is open, the savepoint of `joining` is all that is needed.
             is_open = connection.in_atomic_block
-            with nullcontext() if is_open else transaction.atomic(using=self.using):
+            with nullcontext() if is_open else _django.transaction.atomic(using=self.using):
                 connection.ensure_connection()
                 with self.joining(connection.connection).begin() as repositories:
                     yield repositories
                 is_committing = not is_open
-        except Error as error:
+        except db.Error as error:
             # Django's own, of its BEGIN and COMMIT. Its text may hold a host, a user or a value.
             reason = f"Django's connection failed ({type(error).__name__})"
             outcome: Outcome = "unknown" if is_committing else "unchanged"
@@ -88,4 +90,4 @@ def remove_deferred_on_commit(
             `announce=True`.
     """
     remove = partial(remove_deferred, cancellation, scheduler, uow=uow, on_cancelled=on_cancelled)
-    transaction.on_commit(remove, using=uow.using, robust=True)
+    _django.transaction.on_commit(remove, using=uow.using, robust=True)

@@ -28,7 +28,7 @@ from collections.abc import (
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import attrs
@@ -125,11 +125,11 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
 
 def _table(given: sa.Table | type[Any]) -> sa.Table:
     """Take a table, or the table of a mapped class."""
-    table = given if isinstance(given, sa.Table) else getattr(given, "__table__", None)
+    table: Any = given if isinstance(given, sa.Table) else getattr(given, "__table__", None)
     if not isinstance(table, sa.Table):
         msg = f"a Table or a mapped class is needed, got {given!r}"
         raise TypeError(msg)
-    return table
+    return cast("sa.Table", table)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -278,6 +278,37 @@ def check(*, store: _Store, scheduler: _Scheduler = None, as_json: _Json = False
 
 
 @_app.command()
+def doctor(
+    *,
+    store: _Store,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="Where your PostgresSchema is, if your names are not the reference ones.",
+        ),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """
+    Examine a store: what fits, what is missing, what is slow, what only workers need.
+
+    It reads the database's catalogs; nothing is changed.
+
+    \b
+    Exit codes:
+      0  a cancel misses nothing
+      1  something is missing or slow; stdout says what
+      2  the command line is wrong
+    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
+    with _faults_told():
+        report = reports.Doctored(urls.examined(store, schema))
+    output.answer(report.json() if as_json else report.text())
+    if not report.is_fit:
+        raise typer.Exit(FOUND_AMISS)
+
+
+@_app.command()
 def schema(
     *,
     reference: Annotated[

@@ -11,6 +11,7 @@ import attrs
 from batch_cancel import CancelResult, Drift, JobKey, Removal
 from batch_cancel.domain.drift import CancelledJob, DeferredStart
 from batch_cancel.domain.errors import shown
+from batch_cancel.domain.fitness import Diagnosis
 
 
 @attrs.frozen
@@ -163,6 +164,40 @@ class Checked:
         # A file that is store and scheduler at once has the same to say twice.
         found = dict.fromkeys((*self.store, *self.scheduler))
         return _text(list(found) or ["store and scheduler are fit"])
+
+
+@attrs.frozen
+class Doctored:
+    """What the doctor found."""
+
+    diagnosis: Diagnosis
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether a cancel misses nothing."""
+        return not self.diagnosis.problems
+
+    def json(self) -> str:
+        """Tell it as one JSON object."""
+        found = attrs.asdict(self.diagnosis)
+        return _json({"fit": self.is_fit, **found})
+
+    def text(self) -> str:
+        """Tell it in sentences."""
+        found = self.diagnosis
+        headed = (
+            ("Fits:", found.fits),
+            ("Missing:", found.missing),
+            ("Slow:", found.slow),
+            ("Missing to workers only:", found.workers),
+        )
+        lines = [
+            line
+            for heading, sentences in headed
+            if sentences
+            for line in (heading, *(f"  {sentence}" for sentence in sentences))
+        ]
+        return _text(lines)
 
 
 def _named(key: JobKey) -> dict[str, str | None]:

@@ -9,6 +9,8 @@ Rule 3: a driver is imported only for a URL that asks for it.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -17,6 +19,7 @@ from typing import Final, Protocol, TypeVar
 import attrs
 
 from batch_cancel.domain.errors import SchedulerUnavailable
+from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.ports import Checkable, InspectableScheduler, Scheduler, UnitOfWork
 
 STORES: Final = "sqlite:///relative.db, sqlite:////absolute.db or postgresql://..."
@@ -84,6 +87,26 @@ class WatchedScheduler:
         except Exception as error:
             self.fault = f"it raised {type(error).__name__}"
             raise
+
+
+def examined(url: str, schema: str | None) -> Diagnosis:
+    """
+    Examine the store that a URL names.
+
+    Arguments:
+        url: where it is.
+        schema: where a PostgresSchema is found, as `module:name`; None for the names of our own.
+
+    Raises:
+        UnusableUrl: there could be no such store, or no such schema.
+    """
+    if url.startswith(("postgresql:", "postgres:")):
+        return _postgres_store(url, schema).examine()
+    if schema is not None:
+        msg = "--schema is for a Postgres store"
+        raise UnusableUrl(msg)
+    problems = store_at(url).check()
+    return Diagnosis(missing=tuple(problems)) if problems else Diagnosis(fits=("the file is fit",))
 
 
 def store_at(url: str) -> Store:
@@ -170,12 +193,19 @@ def _sqlite_scheduler(path: str) -> OpenScheduler:
     return lambda: nullcontext(scheduler)
 
 
-def _postgres_store(url: str) -> Store:
+class _ExaminableStore(Store, Protocol):
+    def examine(self) -> Diagnosis: ...
+
+
+def _postgres_store(url: str, schema: str | None = None) -> _ExaminableStore:
     try:
         import psycopg  # noqa: PLC0415
         from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
-        from batch_cancel.adapters.postgres import PostgresUnitOfWork  # noqa: PLC0415
+        from batch_cancel.adapters.postgres import (  # noqa: PLC0415
+            PostgresSchema,
+            PostgresUnitOfWork,
+        )
     except ImportError as error:  # psycopg raises it too, where it finds no libpq.
         msg = "a Postgres store needs more: pip install 'batch_cancel[postgres]'"
         raise UnusableUrl(msg) from error
@@ -185,7 +215,25 @@ def _postgres_store(url: str) -> Store:
         msg = "--store is no valid URL: percent-encode what is special in user and password"
         raise UnusableUrl(msg) from None
     seconds = given.get("connect_timeout") or _CONNECT_TIMEOUT_SECONDS
-    return PostgresUnitOfWork(lambda: psycopg.connect(url, connect_timeout=seconds))
+    names = PostgresSchema() if schema is None else _loaded(schema)
+    if not isinstance(names, PostgresSchema):
+        msg = "--schema must name a PostgresSchema"
+        raise UnusableUrl(msg)
+    return PostgresUnitOfWork(lambda: psycopg.connect(url, connect_timeout=seconds), names)
+
+
+def _loaded(path: str) -> object:
+    """Import what `module:name` names, from the working folder too."""
+    module, _, name = path.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found: object = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"--schema must be module:name, and this can't be imported: {error}"
+        raise UnusableUrl(msg) from error
+    finally:
+        sys.path.remove("")
+    return found
 
 
 def _redis_scheduler(url: str, *, is_cluster: bool) -> OpenScheduler:

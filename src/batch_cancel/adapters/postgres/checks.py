@@ -3,14 +3,16 @@ Whether a database is fit for the library: what it is asked, and what its answer
 
 Rule 1: nothing is changed: the transaction is a read-only one, and reads the catalogs alone.
 Rule 2: every sentence says what is missing and how to mend it.
-Rule 3: what a cancel does not need is not asked for.
+Rule 3: what a cancel does not need is not asked for; what the workers' steps need besides is told
+        apart from it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, Literal
 
 import attrs
 import psycopg
@@ -18,6 +20,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Table, statements, trusted
+from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _VERSION_MIN: Final = 15
@@ -27,6 +30,12 @@ _JOB_STATUSES: Final = (JobStatus.SCHEDULED, JobStatus.RUNNING, JobStatus.CANCEL
 
 _CONTACT_STATUSES: Final = (*sorted(CANCELLABLE_CONTACTS), ContactStatus.CANCELLED)
 """What the statements say of a contact's status."""
+
+_WORKERS_JOB_STATUSES: Final = (JobStatus.PENDING, JobStatus.COMPLETED)
+_WORKERS_CONTACT_STATUSES: Final = (
+    *(ContactStatus.DIALING, ContactStatus.COMPLETED, ContactStatus.FAILED),
+)
+"""What the statements of the workers' steps say besides."""
 
 _RECORD: Final = (
     *("organization_id", "batch_job_id", "operation_id", "previous_status"),
@@ -44,6 +53,7 @@ _FIELDS: Final = ("jobs", "contacts", "cancellations")
 _SELECT: Final = frozenset({"SELECT"})
 _CHANGE: Final = frozenset({"SELECT", "UPDATE"})
 _TOUCH: Final = frozenset({"UPDATE"})
+_ADD: Final = frozenset({"INSERT"})
 _KEEP: Final = frozenset({"SELECT", "INSERT", "UPDATE"})
 
 _STATEMENTS: Final = statements("checks.sql")
@@ -52,7 +62,7 @@ Rows = list[tuple[Any, ...]]
 
 
 @attrs.frozen
-class _Found:
+class _Table:
     """A table that was looked for."""
 
     oid: int | None
@@ -104,26 +114,21 @@ class _Condition:
 
     Arguments:
         text: as the catalog spells it.
-        column: the column that it is on.
-        type: that column's type, as the catalog spells it.
+        columns: what a row holds in the columns that it may be on, as SQL; `given.status` is a
+            status.
         statuses: all of which it must hold for.
         unknown_will_do: whether NULL is as good as true, as it is in a check constraint.
     """
 
     text: str
-    column: str
-    type: str
+    columns: sql.Composable
     statuses: Sequence[str]
-    unknown_will_do: bool
+    unknown_will_do: bool = False
 
     @property
     def question(self) -> sql.SQL:
         """The statement that asks."""
-        parts = {
-            "condition": self.text,
-            "column": sql.Identifier(self.column).as_string(None),
-            "type": self.type,
-        }
+        parts = {"condition": self.text, "columns": self.columns.as_string(None)}
         # A percent sign would read as a placeholder.
         escaped = {name: trusted(text.replace("%", "%%")) for name, text in parts.items()}
         composed = trusted(_STATEMENTS["condition"]).format(**escaped)
@@ -136,10 +141,22 @@ class _Condition:
 
 @attrs.frozen
 class _Doubt:
-    """A sentence that is true unless one of some conditions holds."""
+    """
+    A sentence that is true unless one of some conditions holds.
 
+    Arguments:
+        kind: what the sentence is about.
+        sentence: what is wrong then.
+        unless: the conditions.
+        fits: what is well otherwise.
+        is_dispelled: whether the catalogs alone tell that it is well.
+    """
+
+    kind: Literal["missing", "slow", "workers"]
     sentence: str
     unless: Sequence[_Condition] = ()
+    fits: str | None = None
+    is_dispelled: bool = False
 
 
 @attrs.frozen
@@ -200,8 +217,8 @@ class AsyncCatalog:
             return False
 
 
-def problems(schema: PostgresSchema, catalog: Catalog) -> list[str]:
-    """Name in sentences what is missing."""
+def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
+    """Say in sentences what fits, what is missing and what is slow."""
     server = catalog.rows("server")
     catalog.only_read()
     tables = _tables(catalog.rows("tables", **_wanted_tables(schema)))
@@ -213,16 +230,15 @@ def problems(schema: PostgresSchema, catalog: Catalog) -> list[str]:
         _indexes(catalog.rows("indexes", tables=oids)),
         catalog.rows("constraints", tables=oids),
     )
-    found = [*_server_problems(server), *database.problems()]
+    found = _Found.of(server, database)
     for doubt in database.doubts():
         answers = [catalog.holds(condition) for condition in doubt.unless]
-        if not any(answers):
-            found.append(doubt.sentence)
-    return list(dict.fromkeys(found))
+        found.note(doubt, is_well=doubt.is_dispelled or any(answers))
+    return found.diagnosis()
 
 
-async def problems_async(schema: PostgresSchema, catalog: AsyncCatalog) -> list[str]:
-    """Name in sentences what is missing."""
+async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagnosis:
+    """Say in sentences what fits, what is missing and what is slow."""
     server = await catalog.rows("server")
     await catalog.only_read()
     tables = _tables(await catalog.rows("tables", **_wanted_tables(schema)))
@@ -234,12 +250,11 @@ async def problems_async(schema: PostgresSchema, catalog: AsyncCatalog) -> list[
         _indexes(await catalog.rows("indexes", tables=oids)),
         await catalog.rows("constraints", tables=oids),
     )
-    found = [*_server_problems(server), *database.problems()]
+    found = _Found.of(server, database)
     for doubt in database.doubts():
         answers = [await catalog.holds(condition) for condition in doubt.unless]
-        if not any(answers):
-            found.append(doubt.sentence)
-    return list(dict.fromkeys(found))
+        found.note(doubt, is_well=doubt.is_dispelled or any(answers))
+    return found.diagnosis()
 
 
 def _server_problems(rows: Rows) -> Iterator[str]:
@@ -263,8 +278,8 @@ def _wanted_tables(schema: PostgresSchema) -> Mapping[str, list[str | None]]:
     }
 
 
-def _tables(rows: Rows) -> Mapping[str, _Found]:
-    return {field: _Found(*rest) for field, *rest in rows}
+def _tables(rows: Rows) -> Mapping[str, _Table]:
+    return {field: _Table(*rest) for field, *rest in rows}
 
 
 def _columns(rows: Rows) -> Mapping[int, Mapping[str, _Column]]:
@@ -289,64 +304,94 @@ class _Database:
     """All that the catalogs tell of a database, and the schema that it should have."""
 
     schema: PostgresSchema
-    tables: Mapping[str, _Found]
+    tables: Mapping[str, _Table]
     columns: Mapping[int, Mapping[str, _Column]]
     indexes: Mapping[int, Sequence[_Index]]
     constraints: Rows
 
-    def problems(self) -> Iterator[str]:
-        """Name what is missing for certain."""
-        for field in _FIELDS:
-            table = self.tables[field]
-            if table.oid is None:
-                yield _table_missing(field, self._name(field), table.elsewhere or ())
-                continue
-            if not table.may_enter:
-                shown = _shown(table.namespace or "")
-                yield (
-                    f"the user that connects may not use the schema {shown}: GRANT USAGE ON "
-                    f"SCHEMA {shown} to it"
-                )
-            yield from self._missing_columns(field)
-            yield from self._missing_privileges(field)
-        yield from self._missing_labels()
-        yield from self._missing_indexes()
+    def missing(self, field: str) -> Iterator[str]:
+        """Name what a table lacks for certain."""
+        table = self.tables[field]
+        if table.oid is None:
+            yield _table_missing(field, self._name(field), table.elsewhere or ())
+            return
+        if not table.may_enter:
+            shown = _shown(table.namespace or "")
+            yield (
+                f"the user that connects may not use the schema {shown}: GRANT USAGE ON "
+                f"SCHEMA {shown} to it"
+            )
+        wanted = list(_wanted(self.schema, field))
+        yield from self._missing_columns(field, wanted)
+        yield from self._missing_privileges(field, wanted)
+
+    def missing_labels(self) -> Iterator[str]:
+        """Name the statuses that an enum lacks."""
+        yield from self._missing_labels(_JOB_STATUSES, _CONTACT_STATUSES)
+
+    def missing_to_workers(self) -> Iterator[str]:
+        """Name what only the workers' steps lack for certain."""
+        if self.tables["contacts"].oid is not None:
+            wanted = list(_wanted_by_workers(self.schema))
+            yield from self._missing_columns("contacts", wanted)
+            yield from self._missing_privileges("contacts", wanted)
+        yield from self._missing_labels(_WORKERS_JOB_STATUSES, _WORKERS_CONTACT_STATUSES)
+
+    def fits(self, field: str) -> str:
+        """Say that a table lacks nothing."""
+        return f"{self._name(field)} has all that a cancel needs"
 
     def doubts(self) -> Iterator[_Doubt]:
-        """Give what only Postgres can tell, because a condition on a status decides it."""
-        for field, column, statuses in self._statuses():
+        """Give what is a question of indexes, or only Postgres can tell."""
+        for field, column, statuses in self._statuses(_JOB_STATUSES, _CONTACT_STATUSES):
             for oid, name, on, text in self.constraints:
                 if (oid, on) == (self.tables[field].oid, column):
-                    allowed = self._condition(field, column, text, statuses[-1:], or_null=True)
+                    cancelled = statuses[-1]
+                    rows = self._rows(field, column)
                     yield _Doubt(
+                        "missing",
                         f"the check constraint {_shown(name)} of {self._name(field)} does not "
-                        f"allow {_shown(column)} to be 'cancelled': let it",
-                        [allowed],
+                        f"allow {_shown(column)} to be {_literal(cancelled)}: let it",
+                        [_Condition(text, rows, [cancelled], unknown_will_do=True)],
                     )
-        yield from self._index_of_the_cancel()
+        yield from self._index_of_the_job()
+        yield from self._indexes_of_ours()
+        contacts = self._name("contacts")
+        yield from self._index_of_contacts(
+            "slow",
+            sorted(CANCELLABLE_CONTACTS),
+            f"no index serves the cancel, so each one reads all of {contacts}",
+            "an index finds the contacts that a cancel changes",
+        )
+        yield from self._index_of_contacts(
+            "workers",
+            [ContactStatus.DIALING],
+            f"no index finds live calls, so each finish_job reads all of {contacts}",
+            None,
+        )
 
-    def _missing_columns(self, field: str) -> Iterator[str]:
-        for wanted in _wanted(self.schema, field):
-            if wanted.column in self._columns_of(field):
+    def _missing_columns(self, field: str, wanted: Sequence[_Wanted]) -> Iterator[str]:
+        for it in wanted:
+            if it.column in self._columns_of(field):
                 continue
-            missing = f"column {_shown(wanted.column)} is missing from {self._name(field)}"
+            missing = f"column {_shown(it.column)} is missing from {self._name(field)}"
             if field == "cancellations":
                 yield (
                     f"{missing}, which another version has made: add it as `batch-cancel schema` "
                     "prints it"
                 )
             else:
-                otherwise = ", or None if there is none" if wanted.is_optional else ""
-                yield f"{missing}: map its name with PostgresSchema({wanted.argument}=...)" + (
+                otherwise = ", or None if there is none" if it.is_optional else ""
+                yield f"{missing}: map its name with PostgresSchema({it.argument}=...)" + (
                     otherwise
                 )
 
-    def _missing_privileges(self, field: str) -> Iterator[str]:
+    def _missing_privileges(self, field: str, wanted: Sequence[_Wanted]) -> Iterator[str]:
         columns = self._columns_of(field)
         for privilege in ("SELECT", "INSERT", "UPDATE"):
             lacking = [
                 _shown(it.column)
-                for it in _wanted(self.schema, field)
+                for it in wanted
                 if it.column in columns
                 and privilege in it.privileges - columns[it.column].privileges
             ]
@@ -357,8 +402,10 @@ class _Database:
                     f"GRANT {privilege} ON {table} to it"
                 )
 
-    def _missing_labels(self) -> Iterator[str]:
-        for field, name, statuses in self._statuses():
+    def _missing_labels(
+        self, jobs: Sequence[JobStatus], contacts: Sequence[ContactStatus]
+    ) -> Iterator[str]:
+        for field, name, statuses in self._statuses(jobs, contacts):
             column = self._columns_of(field)[name]
             if column.labels is not None and column.is_domain:
                 table, shown = self._name(field), _shown(name)
@@ -371,67 +418,102 @@ class _Database:
                 if column.labels is not None and status not in column.labels:
                     yield (
                         f"column {_shown(name)} of {self._name(field)} is an enum without "
-                        f"'{status}': ALTER TYPE {column.type} ADD VALUE '{status}'"
+                        f"{_literal(status)}: ALTER TYPE {column.type} ADD VALUE "
+                        f"{_literal(status)}"
                     )
 
-    def _missing_indexes(self) -> Iterator[str]:
-        jobs, _, ours = map(self._name, _FIELDS)
-        job_id = self.schema.job_id
-        is_there = self.tables["jobs"].has_indexes and job_id in self._columns_of("jobs")
-        if is_there and not self._has_index("jobs", job_id):
-            yield (
-                f"no index finds a job, so each cancel reads all of {jobs}: "
-                f"CREATE INDEX ON {jobs} ({_shown(job_id)})"
-            )
+    def _index_of_the_job(self) -> Iterator[_Doubt]:
+        jobs, job_id = self._name("jobs"), self.schema.job_id
+        if not self.tables["jobs"].has_indexes or job_id not in self._columns_of("jobs"):
+            return
+        rows = self._rows("jobs")
+        yield _Doubt(
+            "slow",
+            f"no index finds a job, so each cancel reads all of {jobs}: "
+            f"CREATE INDEX ON {jobs} ({_shown(job_id)})",
+            [_Condition(text, rows, [""]) for text in self._predicates("jobs", job_id)],
+            f"an index finds a job by its {_shown(job_id)}",
+            is_dispelled=self._has_index("jobs", job_id),
+        )
+
+    def _indexes_of_ours(self) -> Iterator[_Doubt]:
+        ours = self._name("cancellations")
         if not self.tables["cancellations"].has_indexes:
             return
         indexes = self._indexes_of("cancellations")
-        if not any(
-            it.is_unique and it.predicate is None and frozenset(it.columns) == _RECORD_KEY
-            for it in indexes
-        ):
-            yield (
-                f"{ours} has no primary key (organization_id, batch_job_id), without which no "
-                "cancel can keep its record: add it as `batch-cancel schema` prints it"
-            )
-        if not any(it.columns[0] == _RECORD_BY_AGE for it in indexes):
-            yield (
-                f"no index finds what is still owed, so each reconcile reads all of {ours}: make "
-                "batch_cancellations_owing as `batch-cancel schema` prints it"
-            )
+        yield _Doubt(
+            "missing",
+            f"{ours} has no primary key (organization_id, batch_job_id), without which no cancel "
+            "can keep its record: add it as `batch-cancel schema` prints it",
+            is_dispelled=any(
+                it.is_unique and it.predicate is None and frozenset(it.columns) == _RECORD_KEY
+                for it in indexes
+            ),
+        )
+        yield _Doubt(
+            "slow",
+            f"no index finds what is still owed, so each reconcile reads all of {ours}: make "
+            "batch_cancellations_owing as `batch-cancel schema` prints it",
+            fits="an index finds what is still owed",
+            is_dispelled=any(it.columns[0] == _RECORD_BY_AGE for it in indexes),
+        )
 
-    def _index_of_the_cancel(self) -> Iterator[_Doubt]:
+    def _index_of_contacts(
+        self,
+        kind: Literal["slow", "workers"],
+        statuses: Sequence[ContactStatus],
+        sentence: str,
+        fits: str | None,
+    ) -> Iterator[_Doubt]:
         job_id, status = self.schema.contact_job_id, self.schema.contact_status
         columns = self._columns_of("contacts")
         if not self.tables["contacts"].has_indexes or not {job_id, status} <= columns.keys():
             return
-        if self._has_index("contacts", job_id):
-            return
-        statuses = [it.value for it in sorted(CANCELLABLE_CONTACTS)]
-        table, listed = self._name("contacts"), ", ".join(f"'{it}'" for it in statuses)
+        spelled = [self.schema.contact_statuses[it] for it in statuses]
+        listed = ", ".join(map(_literal, spelled))
+        rows = self._rows("contacts", status)
         yield _Doubt(
-            f"no index serves the cancel, so each one reads all of {table}: CREATE INDEX ON "
-            f"{table} ({_shown(job_id)}) WHERE {_shown(status)} IN ({listed})",
-            [
-                self._condition("contacts", status, it.predicate, statuses, or_null=False)
-                for it in self._indexes_of("contacts")
-                if it.predicate is not None and it.columns[0] == job_id
-            ],
+            kind,
+            f"{sentence}: CREATE INDEX ON {self._name('contacts')} ({_shown(job_id)}) WHERE "
+            f"{_shown(status)} IN ({listed})",
+            [_Condition(text, rows, spelled) for text in self._predicates("contacts", job_id)],
+            fits,
+            is_dispelled=self._has_index("contacts", job_id),
         )
 
-    def _condition(
-        self, field: str, column: str, text: str, statuses: Sequence[str], *, or_null: bool
-    ) -> _Condition:
-        return _Condition(text, column, self._columns_of(field)[column].type, statuses, or_null)
+    def _rows(self, field: str, status: str | None = None) -> sql.Composable:
+        """Give what a row that counts holds, as far as it is known."""
+        columns = self._columns_of(field)
+        where = self.schema.job_where if field == "jobs" else self.schema.contact_where
+        known: dict[str, sql.Composable] = {
+            column: sql.Literal(constant) for column, constant in where.items()
+        }
+        if status is not None:
+            known[status] = sql.SQL("given.status")
+        typed = (
+            sql.SQL("{}::{} AS {}").format(it, trusted(columns[name].type), sql.Identifier(name))
+            for name, it in known.items()
+            if name in columns
+        )
+        return sql.SQL(", ").join(typed)
 
-    def _statuses(self) -> Iterator[tuple[str, str, Sequence[str]]]:
-        """Give the status columns that are there, and what our statements say of them."""
-        for field, column, statuses in (
-            ("jobs", self.schema.job_status, _JOB_STATUSES),
-            ("contacts", self.schema.contact_status, _CONTACT_STATUSES),
+    def _predicates(self, field: str, column: str) -> Iterator[str]:
+        """Give the conditions of the partial indexes that begin with a column."""
+        for it in self._indexes_of(field):
+            if it.predicate is not None and it.columns[0] == column:
+                yield it.predicate
+
+    def _statuses(
+        self, jobs: Sequence[JobStatus], contacts: Sequence[ContactStatus]
+    ) -> Iterator[tuple[str, str, Sequence[str]]]:
+        """Give the status columns that are there, and how they spell these statuses."""
+        names = self.schema
+        for field, column, spelled in (
+            ("jobs", names.job_status, [names.job_statuses[it] for it in jobs]),
+            ("contacts", names.contact_status, [names.contact_statuses[it] for it in contacts]),
         ):
             if column in self._columns_of(field):
-                yield field, column, [status.value for status in statuses]
+                yield field, column, spelled
 
     def _has_index(self, field: str, column: str) -> bool:
         return any(
@@ -447,6 +529,45 @@ class _Database:
     def _name(self, field: str) -> str:
         namespace, name = _pair(getattr(self.schema, field))
         return ".".join(_shown(part) for part in (namespace, name) if part is not None)
+
+
+@attrs.frozen
+class _Found:
+    """What was found so far, each sentence once."""
+
+    fits: dict[str, None]
+    missing: dict[str, None]
+    slow: dict[str, None]
+    workers: dict[str, None]
+
+    @classmethod
+    def of(cls, server: Rows, database: _Database) -> _Found:
+        """Begin with what the catalogs alone tell."""
+        lacking = {field: list(database.missing(field)) for field in _FIELDS}
+        missing = [*_server_problems(server), *chain.from_iterable(lacking.values())]
+        return cls(
+            dict.fromkeys(database.fits(field) for field in _FIELDS if not lacking[field]),
+            dict.fromkeys([*missing, *database.missing_labels()]),
+            {},
+            dict.fromkeys(database.missing_to_workers()),
+        )
+
+    def note(self, doubt: _Doubt, *, is_well: bool) -> None:
+        """Note how a doubt was settled."""
+        if not is_well:
+            kinds = {"missing": self.missing, "slow": self.slow, "workers": self.workers}
+            kinds[doubt.kind].setdefault(doubt.sentence)
+        elif doubt.fits is not None:
+            self.fits.setdefault(doubt.fits)
+
+    def diagnosis(self) -> Diagnosis:
+        """Give all of it."""
+        return Diagnosis(
+            fits=tuple(self.fits),
+            missing=tuple(self.missing),
+            slow=tuple(self.slow),
+            workers=tuple(self.workers),
+        )
 
 
 _JOB_COLUMNS: Final = {
@@ -475,6 +596,19 @@ def _wanted(schema: PostgresSchema, field: str) -> Iterator[_Wanted]:
         column: str | None = getattr(schema, argument)
         if column is not None:
             yield _Wanted(argument, column, privileges, argument in _OPTIONAL)
+    where = "job_where" if field == "jobs" else "contact_where"
+    for name in getattr(schema, where):
+        yield _Wanted(where, name, _SELECT)
+
+
+def _wanted_by_workers(schema: PostgresSchema) -> Iterator[_Wanted]:
+    yield _Wanted("contact_id", schema.contact_id, _SELECT)
+    if schema.contact_next_attempt_at is not None:
+        argument = "contact_next_attempt_at"
+        yield _Wanted(argument, schema.contact_next_attempt_at, _CHANGE, is_optional=True)
+    for argument in ("contact_job_id", "contact_status"):
+        column: str = getattr(schema, argument)
+        yield _Wanted(argument, column, _ADD)
 
 
 def _table_missing(field: str, name: str, elsewhere: Sequence[str]) -> str:
@@ -494,3 +628,8 @@ def _shown(name: str) -> str:
     if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
         return name
     return sql.Identifier(name).as_string(None)
+
+
+def _literal(text: str) -> str:
+    """Give a constant as it is typed."""
+    return sql.Literal(text).as_string(None)

@@ -64,7 +64,7 @@ WHERE c.conrelid = ANY (%(tables)s::bigint[]::oid[]) AND c.contype = 'c'
   AND pg_catalog.cardinality(c.conkey) = 1
 
 -- name: condition
--- Whether a condition on one column, as the catalog spells it, holds for all of some statuses.
--- Postgres itself decides, by its own rules for the column's own type.
+-- Whether a condition on some columns, as the catalog spells it, holds for all of some statuses.
+-- Postgres itself decides, by its own rules for the columns' own types.
 SELECT bool_and(({condition}) IS NOT FALSE), bool_and(({condition}) IS TRUE)
-FROM (SELECT unnest(%(statuses)s::text[])::{type} AS {column}) AS statuses
+FROM (SELECT {columns} FROM unnest(%(statuses)s::text[]) AS given (status)) AS rows

@@ -359,8 +359,9 @@ def _listed(statuses: AbstractSet[_Status], spellings: Mapping[_Status, str]) ->
 
 def _constant(value: Constant) -> sql.SQL:
     # A text without a type is read as its column's; a percent sign would read as a placeholder.
-    literal = sql.Literal(value) if isinstance(value, str) else sql.SQL(json.dumps(value))
-    return trusted(literal.as_string(None).replace("%", "%%"))
+    if not isinstance(value, str):
+        return trusted(json.dumps(value))
+    return trusted(sql.Literal(value).as_string(None).replace("%", "%%"))
 
 
 def _existing_rows(where: Mapping[str, Constant]) -> sql.SQL:

@@ -49,14 +49,15 @@ from psycopg.rows import tuple_row
 from batch_cancel.adapters.postgres.checks import (
     AsyncCatalog,
     Catalog,
-    problems,
-    problems_async,
+    examined,
+    examined_async,
 )
 from batch_cancel.adapters.postgres.faults import lost, translated
 from batch_cancel.adapters.postgres.hangs import cut_after
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Queries, queries_for, trusted
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
+from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CancellationRecord,
@@ -492,11 +493,15 @@ class PostgresUnitOfWork:
         An empty list says that it is fit: ask when your program starts. That an index is missing
         makes a cancel slow; everything else makes it fail.
         """
+        return self.examine().problems
+
+    def examine(self) -> Diagnosis:
+        """Say in sentences what fits, what is missing and what is slow; nothing is changed."""
         try:
             with self.begin() as repositories:
-                return problems(self._schema, Catalog(repositories.jobs.connection))
+                return examined(self._schema, Catalog(repositories.jobs.connection))
         except StoreFailed as error:
-            return [error.reason]
+            return Diagnosis(missing=(error.reason,))
 
     @contextmanager
     def _connected(self) -> Generator[psycopg.Connection[Any]]:
@@ -570,13 +575,17 @@ class AsyncPostgresUnitOfWork:
         An empty list says that it is fit: ask when your program starts. That an index is missing
         makes a cancel slow; everything else makes it fail.
         """
+        return (await self.examine()).problems
+
+    async def examine(self) -> Diagnosis:
+        """Say in sentences what fits, what is missing and what is slow; nothing is changed."""
         try:
             async with self.begin() as repositories:
-                return await problems_async(
+                return await examined_async(
                     self._schema, AsyncCatalog(repositories.jobs.connection)
                 )
         except StoreFailed as error:
-            return [error.reason]
+            return Diagnosis(missing=(error.reason,))
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:

@@ -1,0 +1,164 @@
+"""
+Cancelling within Django's `atomic()`, on the ORM's own connection.
+
+The end of the outermost `atomic()` decides, and only after its commit is the scheduler asked.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import psycopg
+import pytest
+
+from batch_cancel import (
+    CancelFailed,
+    CancelResult,
+    JobKey,
+    JobNotFound,
+    Removal,
+    cancel_job,
+    cancel_rows,
+    reconcile,
+)
+from batch_cancel.adapters.memory import MemoryScheduler
+from tests import data_layers
+from tests.worlds import create_reference_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batch_cancel.adapters.django import DjangoUnitOfWork
+
+
+class Undone(Exception):
+    """What a view raises to roll back."""
+
+
+@attrs.frozen
+class Site:
+    """A Django site with a scheduled job of organization a, seen from outside too."""
+
+    uow: DjangoUnitOfWork
+    outside: psycopg.Connection[tuple[object, ...]]
+    scheduler: MemoryScheduler
+
+    def atomic(self) -> Any:
+        """Open a block."""
+        from django.db import transaction
+
+        return transaction.atomic(using=self.uow.using)
+
+    def statuses(self) -> list[object]:
+        """Give the committed statuses of job and contacts."""
+        found = self.outside.execute(
+            "SELECT status FROM batch_jobs UNION ALL "
+            "(SELECT status FROM batch_contacts ORDER BY id)"
+        )
+        return [status for (status,) in found]
+
+
+@pytest.fixture
+def site(postgres_schema: str) -> Iterator[Site]:
+    """Lend a site; its database is known to Django under an alias of the test's own."""
+    with psycopg.connect(postgres_schema, autocommit=True) as outside:
+        create_reference_tables(outside)
+        outside.execute(
+            "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
+            "VALUES ('job', 'a', 'scheduled', 'start')"
+        )
+        outside.execute(
+            "INSERT INTO batch_contacts (batch_job_id, status) "
+            "VALUES ('job', 'pending'), ('job', 'completed')"
+        )
+        scheduler = MemoryScheduler()
+        scheduler.schedule("start", datetime.now(UTC) + timedelta(hours=1))
+        with data_layers.django_uow(postgres_schema) as uow:
+            yield Site(uow, outside, scheduler)
+
+
+BEFORE = ["scheduled", "pending", "completed"]
+AFTER = ["cancelled", "cancelled", "completed"]
+
+
+@pytest.mark.parametrize("is_nested", [False, True], ids=["atomic", "nested"])
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+def test_the_end_of_the_outermost_block_decides(
+    site: Site, *, is_nested: bool, commits: bool
+) -> None:
+    """The deferred start is taken back after the commit, and never without one."""
+    from batch_cancel.adapters.django import remove_deferred_on_commit
+
+    told: list[CancelResult] = []
+    with suppress(Undone), site.atomic():
+        with site.atomic() if is_nested else nullcontext():
+            cancellation = cancel_rows(
+                "job", uow=site.uow, organization_id="a", operation_id="op", announce=True
+            )
+            remove_deferred_on_commit(
+                cancellation, site.scheduler, uow=site.uow, on_cancelled=told.append
+            )
+        assert site.statuses() == BEFORE
+        assert site.scheduler.waiting() == {"start"}
+        assert told == []
+        if not commits:
+            raise Undone
+    assert site.statuses() == (AFTER if commits else BEFORE)
+    assert site.scheduler.waiting() == (set() if commits else {"start"})
+    assert [(it.operation_id, it.removal) for it in told] == (
+        [("op", Removal.REMOVED)] if commits else []
+    )
+    removals = site.outside.execute("SELECT removal FROM batch_cancellations").fetchall()
+    assert removals == ([("removed",)] if commits else [])
+
+
+def test_an_inner_block_that_fails_undoes_its_cancel_alone(site: Site) -> None:
+    """And what it would have done on the commit; the outer block commits."""
+    from batch_cancel.adapters.django import remove_deferred_on_commit
+
+    with site.atomic():
+        with suppress(Undone), site.atomic():
+            cancellation = cancel_rows("job", uow=site.uow, organization_id="a")
+            remove_deferred_on_commit(cancellation, site.scheduler, uow=site.uow)
+            raise Undone
+        for stranger in ("b", None):
+            with pytest.raises(JobNotFound):
+                cancel_rows("job", uow=site.uow, organization_id=stranger)
+    assert site.statuses() == BEFORE
+    assert site.scheduler.waiting() == {"start"}
+
+
+def test_outside_of_a_block_it_is_a_transaction_of_its_own(site: Site) -> None:
+    """The whole cancel, and reconcile, work without `atomic()`."""
+    result = cancel_job("job", uow=site.uow, scheduler=site.scheduler, organization_id="a")
+    assert result.redis_job_cancelled
+    assert site.statuses() == AFTER
+    assert reconcile(uow=site.uow, scheduler=site.scheduler, lease=timedelta(0)) == []
+
+
+def test_a_stranger_does_not_lock_the_job(site: Site) -> None:
+    """He is answered while the owner holds the lock."""
+    site.outside.autocommit = False
+    site.outside.execute("SELECT FROM batch_jobs FOR UPDATE")
+    for stranger in ("b", None):
+        with site.uow.begin() as repositories:
+            assert repositories.jobs.lock(JobKey("job", stranger)) is None
+        with pytest.raises(JobNotFound):
+            cancel_rows("job", uow=site.uow, organization_id=stranger)
+    site.outside.rollback()
+    site.outside.autocommit = True
+    assert site.statuses() == BEFORE
+
+
+def test_a_database_out_of_reach_is_a_failure_that_changed_nothing() -> None:
+    """Its message holds neither host nor user."""
+    with (
+        data_layers.django_uow("host=127.0.0.1 port=1 user=ann dbname=app") as uow,
+        pytest.raises(CancelFailed) as failure,
+    ):
+        cancel_rows("job", uow=uow)
+    assert failure.value.outcome == "unchanged"
+    assert "127.0.0.1" not in str(failure.value)

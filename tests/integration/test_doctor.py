@@ -1,0 +1,199 @@
+"""`batch-cancel doctor`: what fits, what is missing, what is slow, and what only workers need."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.worlds import create_reference_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def doctor(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
+    """Run the command in a process of its own."""
+    command = "from batch_cancel.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", command, "doctor", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=dict(os.environ),
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def url_of(dsn: str) -> str:
+    """Give a connection string as a URL."""
+    given = conninfo_to_dict(dsn)
+    place = f"{given.pop('user')}@{given.pop('host')}:{given.pop('port')}/{given.pop('dbname')}"
+    rest = "&".join(f"{name}={quote(str(value))}" for name, value in given.items())
+    return f"postgresql://{place}?{rest}"
+
+
+def made(dsn: str, *statements: str) -> None:
+    """Change a database."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture
+def dsn(postgres_schema: str) -> str:
+    """Lend the reference tables."""
+    with psycopg.connect(postgres_schema, autocommit=True) as connection:
+        create_reference_tables(connection)
+    return postgres_schema
+
+
+FITS = """\
+Fits:
+  batch_jobs has all that a cancel needs
+  batch_contacts has all that a cancel needs
+  batch_cancellations has all that a cancel needs
+  an index finds a job by its id
+  an index finds what is still owed
+  an index finds the contacts that a cancel changes
+"""
+
+
+def test_the_reference_tables_are_in_good_health(dsn: str) -> None:
+    """Exit code 0, and a sentence for each thing that is well."""
+    assert doctor("--store", url_of(dsn)) == (0, FITS, "")
+
+
+def test_what_only_workers_need_is_told_apart(dsn: str) -> None:
+    """It makes no cancel fail, so the exit code is 0."""
+    made(
+        dsn,
+        "DROP INDEX batch_contacts_dialing",
+        "ALTER TABLE batch_contacts RENAME next_attempt_at TO due",
+        "ALTER TABLE batch_contacts RENAME id TO number",
+    )
+    code, told, _ = doctor("--store", url_of(dsn))
+    assert (code, told) == (
+        0,
+        FITS + "Missing to workers only:\n"
+        "  column id is missing from batch_contacts: map its name with "
+        "PostgresSchema(contact_id=...)\n"
+        "  column next_attempt_at is missing from batch_contacts: map its name with "
+        "PostgresSchema(contact_next_attempt_at=...), or None if there is none\n"
+        "  no index finds live calls, so each finish_job reads all of batch_contacts: CREATE "
+        "INDEX ON batch_contacts (batch_job_id) WHERE status IN ('dialing')\n",
+    )
+
+
+def test_what_is_missing_and_what_is_slow_are_told_apart(dsn: str) -> None:
+    """Exit code 1; as JSON the same."""
+    made(
+        dsn,
+        "ALTER TABLE batch_jobs DROP CONSTRAINT batch_jobs_pkey CASCADE",
+        "DROP INDEX batch_contacts_open",
+        "ALTER TABLE batch_jobs RENAME scheduled_job_id TO arq_job",
+    )
+    code, told, _ = doctor("--store", url_of(dsn), "--json")
+    found: dict[str, Any] = json.loads(told)
+    assert (code, found["fit"]) == (1, False)
+    assert found["missing"] == [
+        (
+            "column scheduled_job_id is missing from batch_jobs: map its name with "
+            "PostgresSchema(job_deferred_id=...), or None if there is none"
+        )
+    ]
+    assert found["slow"] == [
+        (
+            "no index finds a job, so each cancel reads all of batch_jobs: CREATE INDEX ON "
+            "batch_jobs (id)"
+        ),
+        (
+            "no index serves the cancel, so each one reads all of batch_contacts: CREATE INDEX ON "
+            "batch_contacts (batch_job_id) WHERE status IN "
+            "('busy', 'no_answer', 'pending', 'queued', 'timeout')"
+        ),
+    ]
+    assert found["workers"] == []
+    assert "batch_contacts has all that a cancel needs" in found["fits"]
+    assert "batch_jobs has all that a cancel needs" not in found["fits"]
+
+
+OWN = """
+from batch_cancel import JobStatus
+from batch_cancel.adapters.postgres import PostgresSchema
+SCHEMA = PostgresSchema(
+    jobs="campaigns", job_status="state", job_where={"deleted_at": None, "kind": "50%"},
+    job_statuses={status: status.upper() for status in JobStatus},
+    contact_where={"deleted_at": None},
+)
+OTHER = 42
+"""
+
+
+def test_a_schema_of_ones_own_is_examined(dsn: str, tmp_path: Path) -> None:
+    """Partial indexes on the rows that count serve; a missing label is spelled their way."""
+    (tmp_path / "names.py").write_text(OWN)
+    made(
+        dsn,
+        "ALTER TABLE batch_jobs RENAME TO campaigns",
+        "ALTER TABLE campaigns RENAME status TO state",
+        "ALTER TABLE campaigns ADD deleted_at timestamptz, ADD kind text DEFAULT '50%'",
+        "ALTER TABLE batch_contacts ADD deleted_at timestamptz",
+        "ALTER TABLE campaigns DROP CONSTRAINT batch_jobs_pkey CASCADE",
+        "CREATE INDEX ON campaigns (id) WHERE deleted_at IS NULL AND kind = '50%'",
+        "DROP INDEX batch_contacts_open",
+        "CREATE INDEX ON batch_contacts (batch_job_id) WHERE deleted_at IS NULL",
+    )
+    store = ("--store", url_of(dsn), "--schema", "names:SCHEMA")
+    assert doctor(*store, cwd=tmp_path) == (
+        0,
+        FITS.replace("  batch_jobs has", "  campaigns has"),
+        "",
+    )
+    made(
+        dsn,
+        "CREATE TYPE state AS ENUM ('SCHEDULED', 'PENDING', 'RUNNING', 'COMPLETED', 'CANCELED')",
+        "ALTER TABLE campaigns ALTER state TYPE state USING 'RUNNING'",
+        "DROP INDEX campaigns_id_idx",
+        "CREATE INDEX ON campaigns (id) WHERE deleted_at IS NOT NULL",
+    )
+    code, told, _ = doctor(*store, cwd=tmp_path)
+    assert code == 1
+    assert "ALTER TYPE state ADD VALUE 'CANCELLED'\n" in told
+    assert "Slow:\n  no index finds a job, so each cancel reads all of campaigns" in told
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ("names:OTHER", "--schema must name a PostgresSchema"),
+        ("names:NOTHING", "can't be imported"),
+        ("nowhere:SCHEMA", "can't be imported"),
+        (":", "can't be imported"),
+    ],
+)
+def test_a_schema_that_is_none_is_a_wrong_command_line(
+    tmp_path: Path, schema: str, told: str
+) -> None:
+    """Before anything is connected to."""
+    (tmp_path / "names.py").write_text(OWN)
+    code, answered, complained = doctor(
+        "--store", "postgresql://nowhere/x", "--schema", schema, cwd=tmp_path
+    )
+    assert (code, answered) == (2, "")
+    assert told in complained
+
+
+def test_a_file_is_examined_too(tmp_path: Path) -> None:
+    """A SQLite store has one answer."""
+    code, told, _ = doctor("--store", "sqlite:///nothing.db", cwd=tmp_path)
+    assert code == 1
+    assert told.startswith("Missing:\n  the SQLite file ")
