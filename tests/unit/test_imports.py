@@ -64,7 +64,8 @@ def test_the_package_comes_without_its_drivers() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["batch_cancel", "batch_cancel.ports", "batch_cancel.presenter"]
+    "module",
+    ["batch_cancel", "batch_cancel.ports", "batch_cancel.presenter", "batch_cancel.testing"],
 )
 def test_the_package_comes_without_any_framework(module: str) -> None:
     """No driver, no framework, no event loop: attrs and the standard library."""

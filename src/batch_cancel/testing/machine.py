@@ -45,8 +45,8 @@ class CancelMachine(RuleBasedStateMachine):
     world: ClassVar[World]
 
     STANDARD: ClassVar = settings(
-        max_examples=20,
-        stateful_step_count=12,
+        max_examples=40,
+        stateful_step_count=15,
         deadline=None,
         database=None,
         derandomize=True,

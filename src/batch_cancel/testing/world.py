@@ -18,7 +18,7 @@ from uuid import NAMESPACE_OID, uuid5
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
-from batch_cancel.domain.errors import BatchCancelError, shown
+from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
 from batch_cancel.domain.model import CancellationRecord, ContactStatus, JobKey
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import (
@@ -272,9 +272,10 @@ class World(Stage):
         hook: Hook | None = None,
     ) -> Callable[[], Maybe[Answer]]:
         """Give a cancel to be done beside something else."""
-        name = f"beside it: cancel {shown(label) if key is None else key}"
+        name = f"cancel {shown(label) if key is None else key}"
         key = self.key(label) if key is None else key
-        return self._cancel(key, name, operation_id=operation_id, hook=hook)
+        self.note(f"begin: {name}" + (f", operation {operation_id!r}" if operation_id else ""))
+        return self._cancel(key, f"end: {name}", operation_id=operation_id, hook=hook)
 
     def cancelled(self, label: str = "job", **options: str) -> CancelResult:
         """Cancel a job that can be cancelled."""
@@ -286,13 +287,13 @@ class World(Stage):
         pause = Pause(point)
         party = self.beside(self.cancelling(label, hook=pause))
         with pause.holding(party):
-            self.note(f"holding that cancel at {point!r}, before its commit")
+            self.note(f"holding that cancel in its transaction, at {point!r}")
             yield
         succeeded(ended(party))
 
     def watch(self, call: Callable[[], object], what: str) -> Callable[[], None]:
         """Start a step beside a held cancel, give it time to go wrong; then wait for its end."""
-        self.note(f"beside it: {what}")
+        self.note(f"begin: {what}")
         party = self.beside(call)
         watch(party, self.adapter.patience_seconds)
 
@@ -302,9 +303,9 @@ class World(Stage):
             except PromiseBroken:
                 raise
             except Exception as error:  # noqa: BLE001  # A worker's own way to be refused.
-                self.note(f"{what} -> {type(error).__name__}")
+                self.note(f"end: {what} -> {type(error).__name__}")
             else:
-                self.note(f"{what} -> {answer!r}")
+                self.note(f"end: {what} -> {answer!r}")
 
         return wait
 
@@ -464,9 +465,12 @@ def said(answer: object) -> str:
     """Give the answer of a cancel in a line."""
     if isinstance(answer, CancelResult):
         replayed = ", replayed" if answer.replayed else ""
-        return f"200, {answer.contacts_cancelled} contacts, removal {answer.removal}{replayed}"
+        count = f"contacts cancelled: {answer.contacts_cancelled}"
+        return f"200, {count}, removal {answer.removal}{replayed}"
     if isinstance(answer, BatchCancelError):
-        return f"{answer.http_status} {answer.code}: {answer}"
+        cause = answer.__cause__
+        why = f" ({type(cause).__name__}: {cause})" if isinstance(answer, CancelFailed) else ""
+        return f"{answer.http_status} {answer.code}: {answer}{why}"
     return repr(answer)
 
 
