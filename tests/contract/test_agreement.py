@@ -69,9 +69,9 @@ def real(tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[World
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(one=jobs, two=jobs, todo=st.lists(steps, max_size=10))
 def test_the_fake_agrees_with_postgres(

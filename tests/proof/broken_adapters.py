@@ -512,7 +512,7 @@ class Rewritten:
         text = it.as_string(None)
         for old, new in self._swaps.items():
             text = text.replace(old, new)
-        return sql.SQL(text)
+        return sql.SQL(text)  # pyright: ignore[reportArgumentType]
 
 
 class RewrittenUnitOfWork(PostgresUnitOfWork):

@@ -545,7 +545,7 @@ class StoreConformance(StoreAdapter):
             for party in parties:
                 ended(party)
             open_left = set(world.statuses(label)) & set(OPEN_CONTACTS)
-            expect(open_left, set(), "The open statuses left:")
+            expect(open_left, set[object](), "The open statuses left:")
 
     # Guards ------------------------------------------------------------------------------------
 
@@ -1142,7 +1142,9 @@ class Timetable(Stage):
     def __init__(self, adapter: SchedulerAdapter) -> None:
         super().__init__(is_async=adapter.is_async)
         self._adapter = adapter
-        self.scheduler = cast("AnyScheduler", self.run(adapter.scheduler))
+        scheduler = self.run(adapter.scheduler)
+        # mypy takes it for an object.
+        self.scheduler = cast("AnyScheduler", scheduler)  # pyright: ignore[reportUnnecessaryCast]
 
     def close(self) -> None:
         """Let go of everything."""

@@ -111,7 +111,9 @@ class World(Stage):
         self._starts = Starts()
         self.scheduler = self.scheduler_that(self._starts.cancel)
         if isinstance(self.adapter, SchedulerAdapter):
-            self.scheduler = cast("AnyScheduler", self.run(self.adapter.scheduler))
+            scheduler = self.run(self.adapter.scheduler)
+            # mypy takes it for an object.
+            self.scheduler = cast("AnyScheduler", scheduler)  # pyright: ignore[reportUnnecessaryCast]
 
     def close(self) -> None:
         """Let go of everything."""
@@ -261,7 +263,8 @@ class World(Stage):
             scheduler=scheduler,
             hook=hook,
         )
-        return cast("Answer", self.run(cancel))
+        # mypy takes it for an object.
+        return cast("Answer", self.run(cancel))  # pyright: ignore[reportUnnecessaryCast]
 
     def cancelling(
         self,
