@@ -1,0 +1,212 @@
+"""
+Who acts: the product's own use cases, each as somebody calls it.
+
+Only the rescheduling is not the product's: it is what its owner's code does, in the order that
+loses no job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.errors import BatchCancelError, CancelFailed
+from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
+from batch_cancel.testing.explore.fakes import KEY, LATER, Ports, place_of
+from batch_cancel.testing.explore.minds import Actor, Program
+from batch_cancel.use_cases.cancel import cancel_job_async
+from batch_cancel.use_cases.pump import pump_async
+from batch_cancel.use_cases.reconcile import reconcile_async
+from batch_cancel.use_cases.work import (
+    append_contacts_async,
+    claim_contacts_async,
+    finish_job_async,
+    settle_contact_async,
+    start_job_async,
+    still_running_async,
+)
+
+
+async def _hear(_: CancelResult) -> None:
+    """Be told of a cancellation."""
+
+
+def cancelling(operation: str, key: JobKey = KEY, *, is_announced: bool = False) -> Program:
+    """Cancel the job."""
+    return lambda ports: cancel_job_async(
+        key.batch_job_id,
+        organization_id=key.organization_id,
+        uow=ports.uow,
+        scheduler=ports.scheduler,
+        operation_id=operation,
+        on_cancelled=_hear if is_announced else None,
+    )
+
+
+def insisting(program: Program) -> Program:
+    """Ask once more, if the answer was that it may help."""
+
+    async def ask_again(ports: Ports) -> object:
+        try:
+            return await program(ports)
+        except CancelFailed as failure:
+            if not failure.retryable:
+                raise
+            return await program(ports)
+
+    return ask_again
+
+
+def cancel(
+    name: str = "cancel",
+    operation: str = "op-1",
+    *,
+    key: JobKey = KEY,
+    suffers: str = "klhoc",
+    is_stubborn: bool = False,
+    is_announced: bool = False,
+) -> Actor:
+    """
+    Give a cancel.
+
+    Arguments:
+        name: how it is called in a story.
+        operation: its operation id.
+        key: whose job it cancels.
+        suffers: which faults may befall it.
+        is_stubborn: whether its client asks again with the same operation id, after a failure and
+            after its own process was killed.
+        is_announced: whether a hook is told of it.
+    """
+    program = cancelling(operation, key, is_announced=is_announced)
+    if is_stubborn:
+        program = insisting(program)
+    return Actor(name, program, operation, program if is_stubborn else None, suffers)
+
+
+async def _fire(ports: Ports) -> int:
+    return await pump_async(
+        ports.scheduler,
+        lambda _: start_job_async(
+            KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow
+        ),
+        limit=1,
+    )
+
+
+def start(name: str = "start", *, suffers: str = "k", is_supervised: bool = False) -> Actor:
+    """Give the deferred start that fires: popped by the pump, then a compare-and-set."""
+    return Actor(name, _fire, None, _fire if is_supervised else None, suffers)
+
+
+def claim(name: str = "claim", limit: int = 1, *, suffers: str = "k") -> Actor:
+    """Give a worker that takes contacts to dial."""
+    return Actor(
+        name,
+        lambda ports: claim_contacts_async(
+            KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow, limit=limit
+        ),
+        suffers=suffers,
+    )
+
+
+def settle(
+    outcome: str = "no_answer", contact_id: str = "c0", name: str = "settle", *, suffers: str = "k"
+) -> Actor:
+    """Give a worker whose call ends."""
+    return Actor(
+        name,
+        lambda ports: settle_contact_async(
+            KEY.batch_job_id,
+            contact_id,
+            ContactStatus(outcome),
+            organization_id=KEY.organization_id,
+            uow=ports.uow,
+        ),
+        suffers=suffers,
+    )
+
+
+def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "k") -> Actor:
+    """Give a worker that takes a contact, asks once more whether to dial, and settles its call."""
+
+    async def run(ports: Ports) -> object:
+        key, organization_id = KEY.batch_job_id, KEY.organization_id
+        claimed = await claim_contacts_async(
+            key, organization_id=organization_id, uow=ports.uow, limit=1
+        )
+        for contact_id in claimed:
+            is_wanted = await still_running_async(
+                key, organization_id=organization_id, uow=ports.uow
+            )
+            await settle_contact_async(
+                key,
+                contact_id,
+                ContactStatus(outcome) if is_wanted else ContactStatus.QUEUED,
+                organization_id=organization_id,
+                uow=ports.uow,
+            )
+        return claimed
+
+    return Actor(name, run, suffers=suffers)
+
+
+async def _append(ports: Ports) -> object:
+    try:
+        return await append_contacts_async(
+            KEY.batch_job_id,
+            [{"id": "added"}],
+            organization_id=KEY.organization_id,
+            uow=ports.uow,
+        )
+    except BatchCancelError as refusal:
+        return refusal
+
+
+def append(name: str = "append", *, suffers: str = "k") -> Actor:
+    """Give somebody who adds a contact."""
+    return Actor(name, _append, suffers=suffers)
+
+
+def finish(name: str = "finish", *, suffers: str = "k") -> Actor:
+    """Give a worker that completes the job if nothing is left to do."""
+    return Actor(
+        name,
+        lambda ports: finish_job_async(
+            KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow
+        ),
+        suffers=suffers,
+    )
+
+
+def reconcile_pass(ports: Ports) -> Coroutine[Any, Any, object]:
+    """Do one pass of reconcile."""
+    return reconcile_async(uow=ports.uow, scheduler=ports.scheduler)
+
+
+def reconcile(name: str = "reconcile", *, suffers: str = "klo") -> Actor:
+    """Give a pass of reconcile, beside whatever is at work."""
+    return Actor(name, reconcile_pass, suffers=suffers)
+
+
+async def _reschedule(ports: Ports) -> str:
+    # The new start first: killed in between, the job has one start too many and never none. No
+    # lock is held while the scheduler is asked.
+    place = place_of(KEY)
+    assert place is not None  # noqa: S101  # It is there from the beginning.
+    await ports.scheduler.schedule("start-2", LATER)
+    async with ports.uow.begin() as transaction:
+        status, before = await transaction.lock(
+            "locks the job to move it", place, lambda row: (row[0], row[1])
+        )
+        if status == JobStatus.SCHEDULED:
+            transaction.write_deferred_id(place, "start-2")
+        unused: str = before if status == JobStatus.SCHEDULED else "start-2"
+    await ports.scheduler.cancel(unused, "rescheduling")
+    return unused
+
+
+def reschedule(name: str = "reschedule", *, suffers: str = "k") -> Actor:
+    """Give the owner's own code that moves the job's start to a later time."""
+    return Actor(name, _reschedule, suffers=suffers)

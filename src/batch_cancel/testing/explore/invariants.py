@@ -1,0 +1,528 @@
+"""
+The invariants I1 to I21, each checked wherever it speaks of what just happened.
+
+An invariant is a function of a moment, which gives what is wrong, or None. Three are about what no
+explorer of interleavings can see as they are written; what is checked of them is said there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from batch_cancel import presenter
+from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.deferred import DeferredState
+from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed, JobNotFound
+from batch_cancel.domain.model import Removal
+from batch_cancel.testing.explore.fakes import CONTACTS, KEY, RECORD
+from batch_cancel.testing.explore.minds import Answer, Ended, Gone, Mind
+from batch_cancel.testing.explore.steps import (
+    CALLED_OFF,
+    Ask,
+    Lock,
+    Look,
+    Rollback,
+    Rows,
+    Starts,
+    Step,
+)
+from batch_cancel.testing.explore.world import GOES_ON, Choice, Scenario, State
+
+# Written by hand, from the contract: not the product's own sets.
+OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})
+ENDED_CONTACTS: Final = frozenset(
+    {"completed", "failed", "blocked", "invalid_number", "carrier_error", "cancelled"}
+)
+ENDED_JOBS: Final = frozenset({"completed", "failed", "cancelled"})
+LIVE_JOBS: Final = frozenset({"scheduled", "pending", "running"})
+
+_FAILED: Final = HTTPStatus.INTERNAL_SERVER_ERROR
+
+_JOB: Final = 0
+_NEIGHBOURS: Final = (1, 3, 4)
+"""The rows of another organization: its job, its record, its contact."""
+
+
+def answer_of(mind: Mind) -> Answer | None:
+    """Give what a cancel answered; None if it is at work, is gone, was called off, or is none."""
+    ended = mind.ended
+    if ended is None or mind.actor.operation is None or mind.is_called_off:
+        return None
+    if ended.answer is None:
+        ended.answer = _answer(ended)
+    return ended.answer
+
+
+def _answer(ended: Ended) -> Answer:
+    if isinstance(ended.value, CancelResult):
+        return Answer(
+            presenter.present(ended.value).status,
+            contacts_cancelled=ended.value.contacts_cancelled,
+            previous=ended.value.previous_status.value,
+            removal=ended.value.removal,
+            is_replay=ended.value.replayed,
+        )
+    error = ended.error
+    if not isinstance(error, BatchCancelError):
+        return Answer(_FAILED)
+    return Answer(
+        presenter.present_error(error).status,
+        status=error.status.value if isinstance(error, AlreadyTerminal) else None,
+        outcome=error.outcome if isinstance(error, CancelFailed) else None,
+    )
+
+
+class Moment:
+    """
+    One thing that happened: the states before and after it.
+
+    Arguments:
+        scenario: what is explored.
+        before: the state before.
+        choice: what happened; None for the rest at the end.
+        after: the state after.
+    """
+
+    def __init__(
+        self, scenario: Scenario, before: State, choice: Choice | None, after: State
+    ) -> None:
+        self.scenario = scenario
+        self.before = before
+        self.after = after
+        self.who, self.how = choice or (0, "")
+        self.rows_before: Rows = before.rows.value
+        self.rows: Rows = after.rows.value
+        self.starts: Starts = after.starts.value
+        self.step: Step[Any] | None
+        """The step that was taken, or struck by a fault, or arrived late."""
+        self.kinds: list[str] = []
+        """What kinds of moment it is; none, for most."""
+        if before.rows is not after.rows:
+            self.kinds.append("rows")
+        if before.starts is not after.starts:
+            self.kinds.append("starts")
+        if self.who < 0:
+            self.step = before.adrift[-1 - self.who].step
+            self.kinds.append("adrift")
+            return
+        mind = after.minds[self.who]
+        self.step = step = before.minds[self.who].step
+        if mind.ended is not None and mind.actor.operation is not None:
+            self.kinds.append("answer")
+        if isinstance(step, Lock):
+            self.kinds.append("lock")
+        elif isinstance(step, Ask) and self.how == GOES_ON:
+            self.kinds.append("ask")
+        elif isinstance(step, Look):
+            self.kinds.append("look")
+        if mind.is_called_off:
+            self.kinds.append("called off")
+
+    @property
+    def mind(self) -> Mind:
+        """Where the actor is now."""
+        return self.after.minds[self.who]
+
+    @property
+    def told(self) -> object:
+        """What the actor was answered."""
+        return self.mind.answer if self.who >= 0 and self.how == GOES_ON else None
+
+    @property
+    def actor(self) -> str:
+        """Who it was."""
+        who = self.who if self.who >= 0 else self.before.adrift[-1 - self.who].sender
+        return self.scenario.actors[who].name
+
+    @property
+    def answers(self) -> list[tuple[str, Answer]]:
+        """All that cancels have answered so far, each with its operation."""
+        return [
+            (mind.actor.operation, answer)
+            for mind in self.after.minds
+            if mind.actor.operation is not None and (answer := answer_of(mind))
+        ]
+
+    @property
+    def succeeded(self) -> list[tuple[str, Answer]]:
+        """The operations that were answered 200."""
+        return [it for it in self.answers if it[1].code == HTTPStatus.OK]
+
+    @property
+    def contacts_changed(self) -> Iterator[tuple[Any, Any]]:
+        """The contacts of the job that were changed, before and after."""
+        pairs = zip(self.rows_before[CONTACTS:], self.rows[CONTACTS:], strict=False)
+        return ((was, now) for was, now in pairs if was != now and was[1] == _JOB)
+
+    @property
+    def contacts_open(self) -> int:
+        """How many contacts of the job would be called."""
+        return sum(row[1] == _JOB and row[2] in OPEN for row in self.rows[CONTACTS:])
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether the job became cancelled just now."""
+        return bool(self.rows[_JOB][0] == "cancelled" != self.rows_before[_JOB][0])
+
+
+Broken = Callable[[Moment], str | None]
+
+
+class Invariant(NamedTuple):
+    """
+    What must hold.
+
+    Arguments:
+        name: as in the protocol.
+        says: what it says there, and what is checked of it.
+        on: at which kinds of moments it is checked.
+        broken: tells what is wrong.
+    """
+
+    name: str
+    says: str
+    on: frozenset[str]
+    broken: Broken
+
+
+INVARIANTS: Final[dict[str, Invariant]] = {}
+
+
+def _invariant(name: str, says: str, *on: str) -> Callable[[Broken], Broken]:
+    def keep(broken: Broken) -> Broken:
+        INVARIANTS[name] = Invariant(name, says, frozenset(on), broken)
+        return broken
+
+    return keep
+
+
+@_invariant("I1", "a call starts only while its job runs, so none after a 200", "rows")
+def _i1(it: Moment) -> str | None:
+    for was, now in it.contacts_changed:
+        if now[2] == "dialing" != was[2] and it.rows[_JOB][0] != "running":
+            return f"contact {now[0]} is dialled while its job is {it.rows[_JOB][0]}"
+    return None
+
+
+@_invariant("I2", "a terminal job never changes status", "rows")
+def _i2(it: Moment) -> str | None:
+    was, now = it.rows_before[_JOB][0], it.rows[_JOB][0]
+    return f"the job was {was} and is {now}" if was in ENDED_JOBS and now != was else None
+
+
+@_invariant("I3", "a terminal contact never changes", "rows")
+def _i3(it: Moment) -> str | None:
+    for was, now in it.contacts_changed:
+        if was[2] in ENDED_CONTACTS:
+            return f"contact {was[0]} was {was[2]} and is {now[2]}, or was written again"
+    return None
+
+
+@_invariant("I4", "at rest, a cancelled job has no contact in the five open statuses", "rest")
+def _i4(it: Moment) -> str | None:
+    if it.rows[_JOB][0] == "cancelled" and it.contacts_open:
+        return f"the job is cancelled, and {it.contacts_open} of its contacts would be called"
+    return None
+
+
+@_invariant(
+    "I5",
+    "of N cancels with distinct operations at most one succeeds; exactly one, at rest, if no "
+    "answer is unknown and nobody else ended the job",
+    "answer",
+    "rest",
+)
+def _i5(it: Moment) -> str | None:
+    succeeded = {operation for operation, _ in it.succeeded}
+    if len(succeeded) > 1:
+        return f"{len(succeeded)} operations were told that they cancelled the job"
+    cancels = [mind for mind in it.after.minds if mind.actor.operation is not None]
+    is_at_rest = it.before is it.after
+    was_live = it.scenario.status in LIVE_JOBS and it.rows[_JOB][0] not in {"completed", "failed"}
+    if is_at_rest and was_live and cancels and not succeeded:
+        answers = [answer for _, answer in it.answers]
+        if len(answers) == len(cancels) and all(answer.code < _FAILED for answer in answers):
+            return "every cancel of a live job was refused"
+    return None
+
+
+@_invariant("I6", "answered 200 means cancelled, then and for ever", "answer", "rows")
+def _i6(it: Moment) -> str | None:
+    if it.succeeded and it.rows[_JOB][0] != "cancelled":
+        return f"a cancel was answered 200, and the job is {it.rows[_JOB][0]}"
+    return None
+
+
+@_invariant(
+    "I7",
+    "at rest, after one reconcile pass, a job that was cancelled while it was scheduled has no "
+    "deferred start; of a running job none is taken back, and what still waits is refused when it "
+    "fires",
+    "rest",
+)
+def _i7(it: Moment) -> str | None:
+    job, record = it.rows[_JOB], it.rows[RECORD]
+    if job[0] != "cancelled" or (record and record[1] != "scheduled"):
+        return None
+    named = {job[1], *record[3:4]}
+    for deferred_id, state in it.starts:
+        if deferred_id in named and state.state is DeferredState.DUE:
+            return f"the job is cancelled, and {deferred_id} still waits"
+    return None
+
+
+@_invariant("I8", "no lost job: scheduled means that a deferred start exists", "rows", "starts")
+def _i8(it: Moment) -> str | None:
+    status, deferred_id, _ = it.rows[_JOB]
+    if status != "scheduled" or it.scenario.deferred_id is None:
+        return None
+    state = dict(it.starts).get(deferred_id)
+    if state is None or state.state not in {DeferredState.DUE, DeferredState.CLAIMED}:
+        return f"the job is scheduled, and nothing will start it: {deferred_id} does not wait"
+    return None
+
+
+@_invariant(
+    "I9",
+    "contacts_cancelled = rows this operation changed = what the record says",
+    "rows",
+    "answer",
+)
+def _i9(it: Moment) -> str | None:
+    record = it.rows[RECORD]
+    if it.is_cancelling and record:
+        changed = sum(now[2] == "cancelled" != was[2] for was, now in it.contacts_changed)
+        if record[2] != changed:
+            return f"{changed} contacts were cancelled, and the record says {record[2]}"
+    for operation, answer in it.succeeded:
+        if record and record[0] == operation and answer.contacts_cancelled != record[2]:
+            return f"the answer says {answer.contacts_cancelled}, and the record {record[2]}"
+    return None
+
+
+@_invariant(
+    "I10", "redis_job_cancelled true only if this operation removed the entry", "answer", "rows"
+)
+def _i10(it: Moment) -> str | None:
+    record = it.rows[RECORD]
+    if not record:
+        return None
+    said = {operation for operation, answer in it.succeeded if answer.removal == Removal.REMOVED}
+    if record[4] == Removal.REMOVED:
+        said.add(record[0])
+    for operation in said:
+        state = dict(it.starts).get(record[3])
+        if (
+            state is None
+            or state.state is not DeferredState.CANCELLED
+            or state.operation_id != operation
+        ):
+            return f"{operation} claims to have removed {record[3]}, and has not"
+    return None
+
+
+@_invariant(
+    "I11",
+    "400 means terminal, and names the status; 404 means no such job; 4xx and known failures "
+    "change nothing",
+    "answer",
+    "rest",
+)
+def _i11(it: Moment) -> str | None:
+    status, record = it.rows[_JOB][0], it.rows[RECORD]
+    for mind in it.after.minds:
+        answer = answer_of(mind)
+        if answer is None or answer.code == HTTPStatus.OK:
+            continue
+        error = mind.ended.error if mind.ended else None
+        if answer.code == HTTPStatus.BAD_REQUEST and (
+            answer.status != status or status not in ENDED_JOBS
+        ):
+            return f"a cancel was refused because the job is {answer.status}, and it is {status}"
+        if (
+            answer.code == HTTPStatus.NOT_FOUND
+            and isinstance(error, JobNotFound)
+            and error.key == KEY
+        ):
+            return "a cancel was told that there is no such job, and there is"
+        if answer.status == "cancelled":
+            continue  # Whose cancellation that was, is a matter of I12.
+        is_known = answer.code < _FAILED or answer.outcome == "unchanged"
+        operation = mind.actor.operation
+        is_alone = (
+            mind.attempt == 0
+            and sum(other.actor.operation == operation for other in it.after.minds) == 1
+        )
+        if is_known and is_alone and record and record[0] == operation:
+            return f"{operation} was answered {answer.code}, unchanged, and has cancelled the job"
+    return None
+
+
+@_invariant(
+    "I12",
+    "a retry of the same operation is never told 'already cancelled', but the same answer",
+    "answer",
+)
+def _i12(it: Moment) -> str | None:
+    record = it.rows[RECORD]
+    for operation, answer in it.answers:
+        if answer.status == "cancelled" and record and record[0] == operation:
+            return f"{operation} has cancelled the job, and its retry is refused"
+    for operation in {operation for operation, _ in it.succeeded}:
+        same = [answer for other, answer in it.succeeded if other == operation]
+        settled = {answer.removal for answer in same} - {Removal.PENDING}
+        bodies = {(answer.contacts_cancelled, answer.previous) for answer in same}
+        if len(bodies) > 1 or len(settled) > 1:
+            return f"{operation} was given different answers: {same}"
+    return None
+
+
+@_invariant("I13", "no 5xx after a known commit", "answer")
+def _i13(it: Moment) -> str | None:
+    answer = answer_of(it.mind)
+    if answer is not None and it.mind.knows and answer.code >= _FAILED:
+        error = it.mind.ended.error if it.mind.ended else None
+        return f"its commit was confirmed, and the answer is {answer.code} ({error!r})"
+    return None
+
+
+@_invariant("I14", "no deadlock among shipped parts", "rest")
+def _i14(it: Moment) -> str | None:
+    stuck = [mind.actor.name for mind in it.after.minds if mind.step is not None]
+    if stuck and not _hung_holders(it.after):
+        return f"{' and '.join(stuck)} wait for each other"
+    return None
+
+
+def _hung_holders(state: State) -> list[str]:
+    return [
+        mind.actor.name
+        for mind, held in zip(state.minds, state.held, strict=True)
+        if held and isinstance(mind, Gone)
+    ]
+
+
+@_invariant("I15", "rows outside the five are byte-identical afterwards", "rows")
+def _i15(it: Moment) -> str | None:
+    if not it.is_cancelling:
+        return None
+    for was, now in it.contacts_changed:
+        if was[2] not in OPEN:
+            return f"a cancel wrote contact {was[0]}, which was {was[2]} and is {now[2]}"
+    return None
+
+
+@_invariant("I16", "other jobs and organizations: untouched, unlocked", "lock", "rows")
+def _i16(it: Moment) -> str | None:
+    for index in _NEIGHBOURS:
+        if any(index in held for held in it.after.held):
+            return "another organization's row is locked"
+        if it.rows[index] != it.rows_before[index]:
+            return "another organization's row was changed"
+    return None
+
+
+@_invariant("I17", "without a sweep, job and contacts change in one commit", "rows")
+def _i17(it: Moment) -> str | None:
+    if not it.is_cancelling:
+        for was, now in it.contacts_changed:
+            if was[2] in OPEN and now[2] == "cancelled":
+                return f"contact {was[0]} became cancelled in another commit than the job"
+    return None
+
+
+@_invariant(
+    "I18",
+    "bounded time under any single hang; here, where there is no time: a cancel holds no lock "
+    "while it asks the scheduler, and whoever hangs there for ever keeps nobody else waiting",
+    "ask",
+    "rest",
+)
+def _i18(it: Moment) -> str | None:
+    if it.before is not it.after:
+        is_cancel = it.who >= 0 and it.mind.actor.operation is not None
+        if is_cancel and it.before.held[it.who]:
+            return "it asks the scheduler while it holds a lock"
+        return None
+    stuck = [mind.actor.name for mind in it.after.minds if mind.step is not None]
+    if stuck and (holders := _hung_holders(it.after)):
+        return f"{' and '.join(stuck)} wait for {' and '.join(holders)}, which hangs"
+    return None
+
+
+@_invariant(
+    "I19",
+    "BaseException propagates unchanged, and nothing but a rollback follows; what becomes of "
+    "pools is for tests of the adapters",
+    "called off",
+)
+def _i19(it: Moment) -> str | None:
+    mind = it.mind
+    if mind.ended is not None and mind.ended.error is not CALLED_OFF:
+        return f"it was called off, and ended with {mind.ended.error or mind.ended.value!r}"
+    if mind.step is not None and not isinstance(mind.step, Rollback):
+        return f"it was called off, and goes on: {mind.step.says}"
+    return None
+
+
+@_invariant(
+    "I20",
+    "the fake and every adapter agree: not checked here, there is one store; the conformance kit "
+    "compares them call by call",
+)
+def _i20(_: Moment) -> str | None:
+    return None
+
+
+@_invariant(
+    "I21",
+    "reconcile is idempotent and safe beside live cancels: a record never goes backwards, and a "
+    "second pass at rest finds nothing to do",
+    "rows",
+    "rest",
+)
+def _i21(it: Moment) -> str | None:
+    was, now = it.rows_before[RECORD], it.rows[RECORD]
+    if was and was != now and was[0] == now[0]:
+        settled = was[4] if was[4] != Removal.PENDING else now[4]
+        if now != (*was[:4], settled, was[5] or now[5]):
+            return f"the record {was} became {now}"
+    if it.before is it.after and now and now[4] == Removal.PENDING:
+        return "the removal is still owed after a pass that nothing disturbed"
+    return None
+
+
+_BY_KIND: Final = {
+    kind: [it for it in INVARIANTS.values() if kind in it.on]
+    for kind in ("rows", "starts", "answer", "lock", "look", "ask", "called off", "adrift", "rest")
+}
+
+
+class Violation(NamedTuple):
+    """An invariant that does not hold, and why."""
+
+    invariant: str
+    what: str
+
+
+def check(moment: Moment) -> Violation | None:
+    """Give the first invariant that this moment breaks."""
+    for kind in moment.kinds:
+        for invariant in _BY_KIND[kind]:
+            what = invariant.broken(moment)
+            if what is not None:
+                return Violation(invariant.name, f"{moment.actor}: {what}")
+    return None
+
+
+def check_rest(scenario: Scenario, state: State, reconciled: State) -> Violation | None:
+    """Give the first invariant that does not hold at rest."""
+    for invariant in _BY_KIND["rest"]:
+        # Only what is said of a time after reconcile is asked of the state after it.
+        it = reconciled if invariant.name in {"I7", "I21"} else state
+        what = invariant.broken(Moment(scenario, it, None, it))
+        if what is not None:
+            return Violation(invariant.name, f"at rest: {what}")
+    return None

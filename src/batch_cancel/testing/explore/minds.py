@@ -1,0 +1,225 @@
+"""
+Where an actor is: his coroutine, and what he asks the world for next.
+
+An actor is a deterministic function of what he was answered. So a place in his coroutine is named
+by those answers, and two schedules that gave him the same ones have him at the same place.
+`Recalled` keeps each place once and comes there again by replaying the answers; `Live` goes on
+with one coroutine, and can't turn back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
+
+import attrs
+
+from batch_cancel.domain.model import JobStatus
+from batch_cancel.testing.explore.fakes import ExploredScheduler, ExploredUnitOfWork, Ports
+from batch_cancel.testing.explore.steps import CALLED_OFF, CalledOff, Commit, Step
+
+Program = Callable[[Ports], Coroutine[Any, Any, object]]
+"""What an actor does: a coroutine that awaits nothing but the ports."""
+
+
+@attrs.frozen
+class Actor:
+    """
+    Somebody who acts, by himself, beside the others.
+
+    Arguments:
+        name: how he is called in a story.
+        program: what he does.
+        operation: for a cancel: names it.
+        again: what he does when his process was killed: his client, or his supervisor, tries
+            again; None if he is gone for ever.
+        suffers: which faults may befall him, see `FAULTS`.
+    """
+
+    name: str
+    program: Program
+    operation: str | None = None
+    again: Program | None = None
+    suffers: str = "klhoc"
+
+    def coroutine(self, attempt: int) -> Coroutine[Any, Any, object]:
+        """Begin what he does."""
+        program = self.program if attempt == 0 or self.again is None else self.again
+        token = f"{self.name}, {attempt}"
+        return program(Ports(ExploredUnitOfWork(), ExploredScheduler(token)))
+
+
+@attrs.define(eq=False)
+class Ended:
+    """
+    How an actor ended.
+
+    Arguments:
+        value: what he returned.
+        error: what he raised instead.
+        answer: what a client was told, if he is a cancel; worked out once.
+    """
+
+    value: object = None
+    error: BaseException | None = None
+    answer: Answer | None = None
+
+
+class Answer(NamedTuple):
+    """What a cancel answered, as a client sees it."""
+
+    code: int
+    status: str | None = None
+    contacts_cancelled: int | None = None
+    previous: str | None = None
+    removal: str | None = None
+    outcome: str | None = None
+    is_replay: bool = False
+
+
+class Mind(Protocol):
+    """Where an actor is."""
+
+    actor: Actor
+    answer: object
+    attempt: int
+    step: Step[Any] | None
+    ended: Ended | None
+    knows: bool
+    is_called_off: bool
+
+    def told(self, answer: object, /) -> Mind:
+        """Give where he is once he was answered this."""
+        ...
+
+    def close(self) -> None:
+        """Let him go."""
+        ...
+
+
+def _advanced(
+    coroutine: Coroutine[Any, Any, object], answer: object
+) -> tuple[Step[Any] | None, Ended | None]:
+    try:
+        if answer is CALLED_OFF:
+            return coroutine.throw(CALLED_OFF.with_traceback(None)), None
+        return coroutine.send(answer), None
+    except StopIteration as stop:
+        return None, Ended(stop.value)
+    except (Exception, CalledOff) as error:  # noqa: BLE001  # How an actor ends is judged later.
+        return None, Ended(error=error)
+
+
+def _is_cancelling(step: Step[Any] | None) -> bool:
+    return isinstance(step, Commit) and any(
+        value == JobStatus.CANCELLED and index == 0 for index, _, value in step.writes
+    )
+
+
+class Recalled:
+    """A place that is kept, with the places that follow it."""
+
+    __slots__ = (
+        "_answers",
+        "_next",
+        "actor",
+        "answer",
+        "attempt",
+        "ended",
+        "is_called_off",
+        "knows",
+        "step",
+    )
+
+    def __init__(
+        self, actor: Actor, attempt: int = 0, answers: tuple[object, ...] = (None,)
+    ) -> None:
+        self.actor = actor
+        self.attempt = attempt
+        self._answers = answers
+        self.answer = answers[-1]
+        self._next: dict[object, Recalled] = {}
+        self.knows = False
+        self.is_called_off = CALLED_OFF in answers
+        coroutine = actor.coroutine(attempt)
+        self.step: Step[Any] | None = None
+        self.ended: Ended | None = None
+        for answer in answers:
+            if _is_cancelling(self.step) and answer is None:
+                self.knows = True
+            self.step, self.ended = _advanced(coroutine, answer)
+        coroutine.close()
+
+    def told(self, answer: object, /) -> Recalled:
+        """Give where he is once he was answered this."""
+        following = self._next.get(answer)
+        if following is None:
+            following = Recalled(self.actor, self.attempt, (*self._answers, answer))
+            self._next[answer] = following
+        return following
+
+    def close(self) -> None:
+        """Let him go; nothing is held."""
+
+
+class Live:
+    """The place of a coroutine that runs; it may be answered once."""
+
+    __slots__ = (
+        "_coroutine",
+        "actor",
+        "answer",
+        "attempt",
+        "ended",
+        "is_called_off",
+        "knows",
+        "step",
+    )
+
+    def __init__(
+        self,
+        actor: Actor,
+        attempt: int = 0,
+        coroutine: Coroutine[Any, Any, object] | None = None,
+        answer: object = None,
+    ) -> None:
+        self.actor = actor
+        self.attempt = attempt
+        self.answer = answer
+        self._coroutine = coroutine or actor.coroutine(attempt)
+        self.knows = False
+        self.is_called_off = False
+        self.step, self.ended = _advanced(self._coroutine, answer)
+
+    def told(self, answer: object, /) -> Live:
+        """Give where he is once he was answered this."""
+        following = Live(self.actor, self.attempt, self._coroutine, answer)
+        following.knows = self.knows or (answer is None and _is_cancelling(self.step))
+        following.is_called_off = self.is_called_off or answer is CALLED_OFF
+        return following
+
+    def close(self) -> None:
+        """Let him go."""
+        self._coroutine.close()
+
+
+class Gone:
+    """He acts no more: his process was killed, or hangs for ever."""
+
+    __slots__ = ("actor", "answer", "attempt", "ended", "is_called_off", "knows", "step")
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor = actor
+        self.answer: object = None
+        self.attempt = 0
+        self.step: Step[Any] | None = None
+        self.ended: Ended | None = None
+        self.knows = False
+        self.is_called_off = False
+
+    def told(self, _: object, /) -> Gone:
+        """Nobody is told anything."""
+        return self
+
+    def close(self) -> None:
+        """Nothing is held."""

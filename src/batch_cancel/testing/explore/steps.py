@@ -1,0 +1,168 @@
+"""
+What an actor does at one moment: the steps between which anybody else may act.
+
+A step is awaited by a fake of a port and answered by the world. What it looks at it carries as a
+pure function, so that the world need not know what a statement means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from enum import Enum
+from typing import Any, Final, Generic, NoReturn, TypeVar
+
+from batch_cancel.domain.deferred import Deferred
+from batch_cancel.domain.errors import Fault, SchedulerUnavailable, StoreFailed
+
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+Rows = tuple[Row, ...]
+Starts = tuple[tuple[str, Deferred], ...]
+Write = tuple[int | None, int | None, Any]
+"""Which row, or None for a new one; which column, or None for the whole row; what is written."""
+
+
+class Trouble(Enum):
+    """What an actor is told instead of an answer."""
+
+    LOST = "no answer came"
+    CONFLICT = "another transaction was in the way"
+
+
+class CalledOff(BaseException):
+    """The task is called off, as asyncio.CancelledError calls off an await."""
+
+
+CALLED_OFF: Final = CalledOff()
+
+
+class Passed(Enum):
+    """What a lock that skips answers for a row that another has in hand."""
+
+    OVER = "passes over it, another has it in hand"
+
+
+class Step(Generic[T]):
+    """One thing done at one moment; `says` tells it in a story."""
+
+    __slots__ = ("says",)
+
+    def __init__(self, says: str) -> None:
+        self.says = says
+
+    def __await__(self) -> Generator[Step[Any], Any, T]:
+        answer = yield self
+        if isinstance(answer, Trouble):
+            self.fail(answer)
+        result: T = answer
+        return result
+
+    def fail(self, trouble: Trouble) -> NoReturn:
+        """Raise what an adapter raises for this trouble."""
+        raise StoreFailed(trouble.value, fault=Fault.CONFLICT)
+
+
+class Begin(Step[None]):
+    """A transaction begins; its first statement takes the snapshot, not this."""
+
+    __slots__ = ()
+
+
+class Send(Step[None]):
+    """A statement that needs nothing but locks already held, and is seen by nobody yet."""
+
+    __slots__ = ()
+
+
+class Look(Step[T]):
+    """A statement takes its snapshot: what is committed, and the transaction's own writes."""
+
+    __slots__ = ("project", "writes")
+
+    def __init__(
+        self, says: str, project: Callable[[Rows], T], writes: tuple[Write, ...] = ()
+    ) -> None:
+        self.says = says
+        self.project = project
+        self.writes = writes
+
+
+class Lock(Step[T]):
+    """
+    A statement locks a row, waiting for whoever has it, and looks at its newest version.
+
+    Only at that row: for everything else the statement goes on with its snapshot.
+    """
+
+    __slots__ = ("index", "project", "writes")
+
+    def __init__(
+        self,
+        says: str,
+        index: int,
+        project: Callable[[Row], T],
+        writes: tuple[Write, ...] = (),
+    ) -> None:
+        self.says = says
+        self.index = index
+        self.project = project
+        self.writes = writes
+
+
+class LockOrPass(Lock[T | Passed]):
+    """The same with SKIP LOCKED: a row that another has in hand is passed over."""
+
+    __slots__ = ()
+
+
+class Commit(Step[None]):
+    """All that the transaction wrote becomes visible at one moment, and its locks are free."""
+
+    __slots__ = ("writes",)
+
+    def __init__(self, writes: tuple[Write, ...]) -> None:
+        self.says = "commits"
+        self.writes = writes
+
+    def fail(self, trouble: Trouble) -> NoReturn:
+        """Raise what an adapter raises for this trouble."""
+        if trouble is Trouble.LOST:
+            raise StoreFailed(trouble.value, "unknown", Fault.INTERRUPTED)
+        super().fail(trouble)
+
+
+class Rollback(Step[None]):
+    """What the transaction wrote is forgotten, and its locks are free."""
+
+    __slots__ = ()
+
+
+class Ask(Step[T]):
+    """The scheduler does something, at one moment, as a script in Redis does."""
+
+    __slots__ = ("do",)
+
+    def __init__(self, says: str, do: Callable[[Starts], tuple[Starts, T]]) -> None:
+        self.says = says
+        self.do = do
+
+    def fail(self, trouble: Trouble) -> NoReturn:
+        """Raise what an adapter raises for this trouble."""
+        raise SchedulerUnavailable(trouble.value)
+
+
+def applied(rows: Rows, writes: tuple[Write, ...]) -> Rows:
+    """Give the rows with the writes; a row's last column counts how often it was written."""
+    changed = list(rows)
+    for index, column, value in writes:
+        if index is None:
+            changed.append(value)
+        elif column is None:
+            changed[index] = value
+        else:
+            row = list(changed[index])
+            row[column] = value
+            row[-1] += 1
+            changed[index] = tuple(row)
+    return tuple(changed)
