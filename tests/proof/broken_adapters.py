@@ -566,9 +566,7 @@ class LocksTheStrangersRow(OnPostgres):
     """It locks by id, and looks at the organization afterwards."""
 
     swaps: ClassVar[Mapping[str, str]] = {
-        ' AND "organization_id" IS NOT DISTINCT FROM %(organization_id)s\n    FOR NO KEY UPDATE': (
-            "\n    FOR NO KEY UPDATE"
-        ),
+        ' AND "organization_id" IS NOT DISTINCT FROM %(organization_id)s': "",
         "clock_timestamp() FROM locked": (
             "clock_timestamp() FROM locked "
             "WHERE organization_id IS NOT DISTINCT FROM %(organization_id)s"
