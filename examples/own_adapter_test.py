@@ -31,11 +31,15 @@ class TestOwnStore(StoreConformance):
         return OwnStore(self.path)
 
     def seed(
-        self, key: JobKey, status: str | None, contacts: Sequence[str | None], start: str | None
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Sequence[str | None],
+        deferred_id: str | None,
     ) -> list[str]:
         add = "INSERT INTO call (campaign, state) VALUES (?, ?)"
         with closing(sqlite3.connect(self.path)) as db, db:
-            job = (key.batch_job_id, key.organization_id, status, start)
+            job = (key.batch_job_id, key.organization_id, status, deferred_id)
             db.execute("INSERT INTO campaign VALUES (?, ?, ?, ?, 0)", job)
             return [str(db.execute(add, (job[0], it)).lastrowid) for it in contacts]
 

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -25,10 +25,14 @@ from batch_cancel.adapters.memory import (
     MemoryScheduler,
     MemoryStore,
 )
-from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
+from batch_cancel.adapters.postgres import (
+    AsyncPostgresUnitOfWork,
+    PostgresSchema,
+    PostgresUnitOfWork,
+)
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.testing.adapter import JobRow, SchedulerAdapter, StoreAdapter
+from batch_cancel.testing.adapter import IdKind, JobRow, SchedulerAdapter, StoreAdapter
 from tests.worlds import PATIENCE
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from tests.servers import RedisServer
 
 HOUR = timedelta(hours=1)
+FOREIGN_KEY: LiteralString = "batch_contacts_batch_job_id_fkey"
 
 # Stores ------------------------------------------------------------------------------------------
 
@@ -147,6 +152,11 @@ class PostgresTables(StoreAdapter):
 
     dsn: str
     look: psycopg.Connection[Any]
+    schema: ClassVar = PostgresSchema()
+    jobs: ClassVar[LiteralString] = (
+        "SELECT id, organization_id, status, scheduled_job_id, updated_at, xmin::text "
+        "FROM batch_jobs"
+    )
 
     @pytest.fixture(autouse=True)
     def _tables(self, tables_of_class: tuple[str, psycopg.Connection[Any]]) -> None:
@@ -165,7 +175,7 @@ class PostgresTables(StoreAdapter):
 
     def uow(self) -> Any:
         """Give a unit of work with connections of its own."""
-        return PostgresUnitOfWork(self._connect)
+        return PostgresUnitOfWork(self._connect, self.schema)
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self.dsn)
@@ -184,18 +194,21 @@ class PostgresTables(StoreAdapter):
         deferred_id: str | None,
     ) -> list[str]:
         """Put in a job."""
+        self._insert_job(key, status, deferred_id)
+        rows = self.look.execute(
+            "INSERT INTO batch_contacts (batch_job_id, status) SELECT job.id, given.status "
+            "FROM batch_jobs job, unnest(%s::text[]) WITH ORDINALITY AS given (status, number) "
+            "WHERE job.id::text = %s ORDER BY number RETURNING id::text",
+            [list(contacts), key.batch_job_id],
+        )
+        return [contact_id for (contact_id,) in rows]
+
+    def _insert_job(self, key: JobKey, status: str | None, deferred_id: str | None) -> None:
         self.look.execute(
             "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
             "VALUES (%s, %s, %s, %s)",
             [key.batch_job_id, key.organization_id, status, deferred_id],
         )
-        rows = self.look.execute(
-            "INSERT INTO batch_contacts (batch_job_id, status) "
-            "SELECT %s, status FROM unnest(%s::text[]) WITH ORDINALITY AS given (status, number) "
-            "ORDER BY number RETURNING id::text",
-            [key.batch_job_id, list(contacts)],
-        )
-        return [contact_id for (contact_id,) in rows]
 
     def new_contact(self) -> Mapping[str, object]:
         """Name a column at least."""
@@ -205,19 +218,16 @@ class PostgresTables(StoreAdapter):
         """Give all that is committed, down to the rows' own addresses."""
         contacts: dict[str, dict[str, Sequence[object]]] = {}
         for job_id, contact_id, *row in self.look.execute(
-            "SELECT batch_job_id, id::text, status, next_attempt_at, updated_at, xmin::text, "
-            "ctid::text FROM batch_contacts"
+            "SELECT batch_job_id::text, id::text, status, next_attempt_at, updated_at, "
+            "xmin::text, ctid::text FROM batch_contacts"
         ):
             contacts.setdefault(job_id, {})[contact_id] = row
-        jobs = self.look.execute(
-            "SELECT id, organization_id, status, scheduled_job_id, updated_at, xmin::text "
-            "FROM batch_jobs"
-        )
+        rows = self.look.execute(self.jobs)
         return {
             JobKey(job_id, organization_id): JobRow(
                 status, deferred_id, contacts.get(job_id, {}), rest
             )
-            for job_id, organization_id, status, deferred_id, *rest in jobs
+            for job_id, organization_id, status, deferred_id, *rest in rows
         }
 
     def joined(self) -> Any:
@@ -228,7 +238,44 @@ class PostgresTables(StoreAdapter):
     def _joined(self) -> Generator[Any]:
         """Open a transaction of the caller's."""
         with psycopg.connect(self.dsn) as connection:
-            yield postgres.joining(connection)
+            yield postgres.joining(connection, self.schema)
+
+
+class UuidTables(PostgresTables):
+    """Tables whose jobs have uuids, no organization, and no column for their deferred start."""
+
+    ids = IdKind.UUID
+    type_of_id: ClassVar[LiteralString] = "uuid"
+    organizations = ()
+    schema = PostgresSchema(job_organization_id=None, job_deferred_id=None)
+
+    def lend(self, dsn: str, look: psycopg.Connection[Any]) -> None:
+        """Take the tables, altered."""
+        super().lend(dsn, look)
+        self.fresh()
+        look.execute("ALTER TABLE batch_contacts DROP CONSTRAINT IF EXISTS " + FOREIGN_KEY)
+        look.execute(
+            "ALTER TABLE batch_contacts ALTER batch_job_id TYPE " + self.type_of_id + " USING null"
+        )
+        look.execute("ALTER TABLE batch_jobs ALTER id TYPE " + self.type_of_id + " USING null")
+        look.execute("ALTER TABLE batch_jobs DROP COLUMN IF EXISTS organization_id")
+        look.execute("ALTER TABLE batch_jobs DROP COLUMN IF EXISTS scheduled_job_id")
+
+    def _insert_job(self, key: JobKey, status: str | None, deferred_id: str | None) -> None:
+        self.look.execute(
+            "INSERT INTO batch_jobs (id, status) "  # A type of ours.
+            "VALUES (%s::text::" + self.type_of_id + ", %s)",
+            [key.batch_job_id, status],
+        )
+
+    jobs = "SELECT id::text, NULL, status, id::text, updated_at, xmin::text FROM batch_jobs"
+
+
+class IntegerTables(UuidTables):
+    """The same with numbers."""
+
+    ids = IdKind.INTEGER
+    type_of_id = "bigint"
 
 
 class AsyncPostgresTables(PostgresTables):

@@ -59,9 +59,10 @@ class Tampered(MemoryStore):
     def begin(self) -> Generator[Any]:
         """Open a transaction with the parts in their places."""
         with super().begin() as it:
-            yield attrs.evolve(
-                it, **{name: part(getattr(it, name).rows) for name, part in self._parts.items()}
-            )
+            parts: dict[str, Any] = {
+                name: part(getattr(it, name).rows) for name, part in self._parts.items()
+            }
+            yield attrs.evolve(it, **parts)
 
 
 class OnMemory(conformers.MemoryTables):
@@ -105,10 +106,10 @@ class LosesTheRecord(memory._Jobs):
 class FindsTheRecordByOperationAlone(memory._Jobs):
     def lock(self, key: Any) -> Any:
         job = super().lock(key)
-        records = [row.cancellation for row in self.rows.values() if row.cancellation]
-        return (
-            job and records and attrs.evolve(job, status="cancelled", cancellation=records[0])
-        ) or job
+        for row in self.rows.values():
+            if job is not None and row.cancellation is not None:
+                return attrs.evolve(job, status="cancelled", cancellation=row.cancellation)
+        return job
 
 
 class TakesNoneForAWildcard(memory._Jobs):
@@ -511,7 +512,7 @@ class Rewritten:
         text = it.as_string(None)
         for old, new in self._swaps.items():
             text = text.replace(old, new)
-        return sql.SQL(text)  # type: ignore[arg-type]  # Ours, but not a literal.
+        return sql.SQL(text)  # pyright: ignore[reportArgumentType]
 
 
 class RewrittenUnitOfWork(PostgresUnitOfWork):
@@ -565,9 +566,7 @@ class LocksTheStrangersRow(OnPostgres):
     """It locks by id, and looks at the organization afterwards."""
 
     swaps: ClassVar[Mapping[str, str]] = {
-        ' AND "organization_id" IS NOT DISTINCT FROM %(organization_id)s\n    FOR NO KEY UPDATE': (
-            "\n    FOR NO KEY UPDATE"
-        ),
+        ' AND "organization_id" IS NOT DISTINCT FROM %(organization_id)s': "",
         "clock_timestamp() FROM locked": (
             "clock_timestamp() FROM locked "
             "WHERE organization_id IS NOT DISTINCT FROM %(organization_id)s"
@@ -626,7 +625,7 @@ class LeaksConnections(OnPostgres):
     def close(self) -> None:
         """Clean up behind the bug."""
         for connection in self.opened:
-            connection.close()  # type: ignore[unused-coroutine]
+            connection.close()
 
 
 _plant("LeaksConnections", "test_i18_no_connection_is_leaked", LeaksConnections, StoreConformance)
@@ -781,7 +780,7 @@ class CountsWhatHasFired(MemoryScheduler):
         return is_known and by in {None, operation_id}
 
 
-for _kind, _test in (
+for _scheduler, _test in (
     (AlwaysTrue, "test_i10_what_was_not_there_was_not_removed"),
     (ForgetsWhoRemovedIt, "test_i12_the_same_removal_again_gets_the_same_answer"),
     (StartsInsteadOfRemoving, "test_i10_what_was_taken_back_never_fires"),
@@ -790,9 +789,9 @@ for _kind, _test in (
     (CountsWhatHasFired, "test_i10_what_has_fired_was_not_removed"),
 ):
     _plant(
-        _kind.__name__,
+        _scheduler.__name__,
         _test,
         conformers.MemoryStarts,
         SchedulerConformance,
-        scheduler=lambda _, kind=_kind: kind(),
+        scheduler=lambda _, kind=_scheduler: kind(),
     )

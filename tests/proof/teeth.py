@@ -20,7 +20,11 @@ from tests.proof.report import Row
 
 ROOT: Final = Path(__file__).parents[2]
 BROKEN: Final = "tests/proof/broken_adapters.py"
-GOOD: Final = ("tests/contract/test_conformance.py", "examples/own_adapter_test.py")
+GOOD: Final = (
+    "tests/contract/test_conformance.py",
+    "tests/proof/good_adapters.py",
+    "examples/own_adapter_test.py",
+)
 
 
 def rows(*, short: bool) -> list[Row]:

@@ -58,6 +58,13 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ("use_cases/work.py", "_attempted_async"): (
         Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
     ),
+    ("testing/hooked.py", "_passed_async"): (
+        Differs(
+            "asyncio.to_thread(hook, point)",
+            "hook(point)",
+            "A hook may wait, and must not hold up the loop.",
+        ),
+    ),
     ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"): (
         Differs(
             "psycopg.Connection.connect(dsn)",
@@ -116,6 +123,10 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
     ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
+    ("testing/conformance.py", "StoreConformance"): "One for both halves: tests are written once.",
+    ("testing/conformance.py", "_settle"): "The same.",
+    ("testing/stage.py", "_Loop"): "Only asyncio adapters need an event loop.",
+    ("testing/world.py", "World"): "One for both halves, as the tests that it is for.",
     ("adapters/sqlalchemy.py", "_Bridged"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }

@@ -33,6 +33,14 @@ Hook = Callable[[str], None]
 """Is told each point; it may wait there, or raise."""
 
 
+def _passed(hook: Hook, point: str) -> None:
+    hook(point)
+
+
+async def _passed_async(hook: Hook, point: str) -> None:
+    await asyncio.to_thread(hook, point)
+
+
 @attrs.frozen
 class _Jobs:
     inner: JobRepository
@@ -40,12 +48,12 @@ class _Jobs:
 
     def lock(self, key: JobKey, /) -> Job | None:
         job = self.inner.lock(key)
-        self.hook("locked")
+        _passed(self.hook, "locked")
         return job
 
     def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
         self.inner.mark_cancelled(job, record)
-        self.hook("marked")
+        _passed(self.hook, "marked")
 
 
 @attrs.frozen
@@ -55,12 +63,12 @@ class _AsyncJobs:
 
     async def lock(self, key: JobKey, /) -> Job | None:
         job = await self.inner.lock(key)
-        await asyncio.to_thread(self.hook, "locked")
+        await _passed_async(self.hook, "locked")
         return job
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
         await self.inner.mark_cancelled(job, record)
-        await asyncio.to_thread(self.hook, "marked")
+        await _passed_async(self.hook, "marked")
 
 
 @attrs.frozen
@@ -70,7 +78,7 @@ class _Contacts:
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
         contacts_cancelled = self.inner.cancel(key, statuses)
-        self.hook("contacts")
+        _passed(self.hook, "contacts")
         return contacts_cancelled
 
 
@@ -81,7 +89,7 @@ class _AsyncContacts:
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
         contacts_cancelled = await self.inner.cancel(key, statuses)
-        await asyncio.to_thread(self.hook, "contacts")
+        await _passed_async(self.hook, "contacts")
         return contacts_cancelled
 
 
@@ -121,7 +129,7 @@ class Hooked:
                 repositories.inspection,
                 repositories.work,
             )
-        self.hook("committed")
+        _passed(self.hook, "committed")
 
     def pause(self, attempts: int, /) -> None:
         """Do not wait: a failed transaction is begun again at once."""
@@ -145,7 +153,7 @@ class AsyncHooked:
                 repositories.inspection,
                 repositories.work,
             )
-        await asyncio.to_thread(self.hook, "committed")
+        await _passed_async(self.hook, "committed")
 
     async def pause(self, attempts: int, /) -> None:
         """Do not wait: a failed transaction is begun again at once."""

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from inspect import isawaitable
 from typing import Final, TypeVar, cast
 
 from batch_cancel.testing.adapter import Maybe
@@ -42,7 +41,9 @@ class _Loop:
     def submit(self, call: Callable[[], Maybe[_T]]) -> Future[_T]:
         async def answered() -> _T:
             answer = call()
-            return await answer if isawaitable(answer) else answer
+            if isinstance(answer, Awaitable):
+                return await cast("Awaitable[_T]", answer)
+            return answer
 
         return asyncio.run_coroutine_threadsafe(answered(), self._loop)
 

@@ -18,7 +18,7 @@ from uuid import NAMESPACE_OID, uuid5
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
-from batch_cancel.domain.errors import BatchCancelError, shown
+from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
 from batch_cancel.domain.model import CancellationRecord, ContactStatus, JobKey
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import (
@@ -111,7 +111,9 @@ class World(Stage):
         self._starts = Starts()
         self.scheduler = self.scheduler_that(self._starts.cancel)
         if isinstance(self.adapter, SchedulerAdapter):
-            self.scheduler = cast("AnyScheduler", self.run(self.adapter.scheduler))
+            scheduler = self.run(self.adapter.scheduler)
+            # mypy takes it for an object.
+            self.scheduler = cast("AnyScheduler", scheduler)  # pyright: ignore[reportUnnecessaryCast]
 
     def close(self) -> None:
         """Let go of everything."""
@@ -261,7 +263,8 @@ class World(Stage):
             scheduler=scheduler,
             hook=hook,
         )
-        return cast("Answer", self.run(cancel))
+        # mypy takes it for an object.
+        return cast("Answer", self.run(cancel))  # pyright: ignore[reportUnnecessaryCast]
 
     def cancelling(
         self,
@@ -272,9 +275,10 @@ class World(Stage):
         hook: Hook | None = None,
     ) -> Callable[[], Maybe[Answer]]:
         """Give a cancel to be done beside something else."""
-        name = f"beside it: cancel {shown(label) if key is None else key}"
+        name = f"cancel {shown(label) if key is None else key}"
         key = self.key(label) if key is None else key
-        return self._cancel(key, name, operation_id=operation_id, hook=hook)
+        self.note(f"begin: {name}" + (f", operation {operation_id!r}" if operation_id else ""))
+        return self._cancel(key, f"end: {name}", operation_id=operation_id, hook=hook)
 
     def cancelled(self, label: str = "job", **options: str) -> CancelResult:
         """Cancel a job that can be cancelled."""
@@ -286,13 +290,13 @@ class World(Stage):
         pause = Pause(point)
         party = self.beside(self.cancelling(label, hook=pause))
         with pause.holding(party):
-            self.note(f"holding that cancel at {point!r}, before its commit")
+            self.note(f"holding that cancel in its transaction, at {point!r}")
             yield
         succeeded(ended(party))
 
     def watch(self, call: Callable[[], object], what: str) -> Callable[[], None]:
         """Start a step beside a held cancel, give it time to go wrong; then wait for its end."""
-        self.note(f"beside it: {what}")
+        self.note(f"begin: {what}")
         party = self.beside(call)
         watch(party, self.adapter.patience_seconds)
 
@@ -302,9 +306,9 @@ class World(Stage):
             except PromiseBroken:
                 raise
             except Exception as error:  # noqa: BLE001  # A worker's own way to be refused.
-                self.note(f"{what} -> {type(error).__name__}")
+                self.note(f"end: {what} -> {type(error).__name__}")
             else:
-                self.note(f"{what} -> {answer!r}")
+                self.note(f"end: {what} -> {answer!r}")
 
         return wait
 
@@ -464,9 +468,12 @@ def said(answer: object) -> str:
     """Give the answer of a cancel in a line."""
     if isinstance(answer, CancelResult):
         replayed = ", replayed" if answer.replayed else ""
-        return f"200, {answer.contacts_cancelled} contacts, removal {answer.removal}{replayed}"
+        count = f"contacts cancelled: {answer.contacts_cancelled}"
+        return f"200, {count}, removal {answer.removal}{replayed}"
     if isinstance(answer, BatchCancelError):
-        return f"{answer.http_status} {answer.code}: {answer}"
+        cause = answer.__cause__
+        why = f" ({type(cause).__name__}: {cause})" if isinstance(answer, CancelFailed) else ""
+        return f"{answer.http_status} {answer.code}: {answer}{why}"
     return repr(answer)
 
 

@@ -1,0 +1,29 @@
+"""What the documentation shows is what is tested."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs" / "write-your-own-adapter.md").read_text(encoding="utf-8")
+CODE: Final = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(("block", "name"), [(0, "own_adapter.py"), (1, "own_adapter_test.py")])
+def test_the_page_shows_the_example_to_the_letter(block: int, name: str) -> None:
+    """The files are run through the kit; the page is a copy of them."""
+    assert CODE[block] == (ROOT / "examples" / name).read_text(encoding="utf-8")
+
+
+def test_an_adapter_is_small() -> None:
+    """Under 120 lines for the adapter, under 40 for what the kit asks of it."""
+    example = (ROOT / "examples" / "own_adapter.py").read_text(encoding="utf-8")
+    assert len(example.splitlines()) < 120
+    [tests] = [it for it in ast.parse(CODE[1]).body if isinstance(it, ast.ClassDef)]
+    lines = CODE[1].splitlines()[tests.lineno - 1 : tests.end_lineno]
+    assert len([line for line in lines if line.strip()]) < 40
