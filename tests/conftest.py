@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from tests.pgbouncer import PgBouncer, find_pgbouncer
 from tests.processes import ServerError
 from tests.redis_groups import RedisCluster, RedisSentinel
 from tests.servers import PostgresServer, Program, RedisServer, find_postgres, find_redis
+from tests.worlds import create_reference_tables
 
 
 def pytest_report_header() -> list[str]:
@@ -70,6 +72,18 @@ def postgres_schema(postgres_server: PostgresServer) -> Iterator[str]:
     """Lend a connection string to a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
+
+
+@pytest.fixture(scope="class")
+def tables_of_class(
+    postgres_server: PostgresServer,
+) -> Iterator[tuple[str, psycopg.Connection[Any]]]:
+    """Lend the reference tables, which hold what adopters' may: their DSN, and a connection."""
+    with postgres_server.schema() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        create_reference_tables(connection)
+        connection.execute("ALTER TABLE batch_jobs ALTER status DROP NOT NULL")
+        connection.execute("ALTER TABLE batch_contacts ALTER status DROP NOT NULL")
+        yield dsn, connection
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from batch_cancel import (
     AlreadyTerminal,
+    JobKey,
     JobNotFound,
     JobStatus,
     Removal,
@@ -447,6 +448,21 @@ def test_the_record_is_there_at_the_commit(world: World) -> None:
     assert record is not None
     assert (record.removal, record.contacts_cancelled) == (Removal.PENDING, 5)
     assert record.deferred_id_owed == "start"
+
+
+def test_the_other_jobs_stay_as_they_are(world: World) -> None:
+    """Byte for byte, whatever their statuses and those of their contacts."""
+    world.add_job("job", "running", ["pending"])
+    for status in ("scheduled", "pending", "running", "cancelled"):
+        world.add_job(f"other-{status}", status, ["pending", "busy", "dialing"])
+    before = world.rows()
+
+    world.cancel("job")
+
+    del before[JobKey("job")]
+    after = world.rows()
+    del after[JobKey("job")]
+    assert after == before
 
 
 def test_a_job_without_contacts_is_cancelled(world: World) -> None:

@@ -349,7 +349,7 @@ def test_a_naive_time_is_refused(store: _Native) -> None:
         store.schedule("a", datetime(2030, 1, 1))  # noqa: DTZ001  # That is the point.
 
 
-@pytest.mark.parametrize("deferred_id", HOSTILE_IDS)
+@pytest.mark.parametrize("deferred_id", HOSTILE_IDS, ids=range(len(HOSTILE_IDS)))
 def test_an_id_is_just_its_bytes(store: _Native, deferred_id: str) -> None:
     """Nothing in an id is read as a pattern, a format or a separator."""
     payload = bytes(range(256))
@@ -365,7 +365,7 @@ def test_an_id_is_just_its_bytes(store: _Native, deferred_id: str) -> None:
     assert store.cancel("bystander", deferred_id + "!") is False
 
 
-@pytest.mark.parametrize("deferred_id", UNSTORABLE_IDS)
+@pytest.mark.parametrize("deferred_id", UNSTORABLE_IDS, ids=range(len(UNSTORABLE_IDS)))
 def test_an_id_that_no_store_can_keep_is_refused_without_harm(
     store: _Native, deferred_id: str
 ) -> None:

@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from batch_cancel import AlreadyTerminal, CancelResult, Drift, JobKey, Removal
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.presenter import present
 from tests.worlds import LATER
 
@@ -211,6 +211,46 @@ def test_a_scheduler_that_is_still_down_leaves_everything_owed(world: World) -> 
     assert {it.removal for it in world.reconcile()} == {Removal.REMOVED}
 
 
+def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(world: World) -> None:
+    """About the 1st, 2nd, 4th, 8th: each question may cost the whole budget. All stay owed."""
+    job_ids = [f"job-{number}" for number in range(1, 11)]
+    unfinished(world, *job_ids, announce=True)
+    asked: list[str] = []
+    told: list[CancelResult] = []
+
+    def note(start: str, _: str) -> bool:
+        asked.append(start)
+        reason = "down"
+        raise SchedulerUnavailable(reason)
+
+    results = world.reconcile(
+        scheduler=world.scheduler_that(note), on_cancelled=world.hook_that(told.append)
+    )
+
+    assert [it.batch_job_id for it in results] == job_ids
+    assert asked == [f"start of job-{number}" for number in (1, 2, 4, 8)]
+    assert {it.removal for it in results} == {Removal.PENDING}
+    assert [it.batch_job_id for it in told] == job_ids
+    assert {it.removal for it in world.reconcile()} == {Removal.REMOVED}
+    assert world.waiting() == set()
+
+
+def test_a_scheduler_that_answers_again_is_asked_about_the_rest(world: World) -> None:
+    """Its silence is forgotten: the next one counts from the beginning."""
+    unfinished(world, *"abcdefghijk")
+    asked: list[str] = []
+
+    def answers_some(start: str, _: str) -> bool:
+        asked.append(start[-1])
+        return True if asked[-1] in "bjk" else down()
+
+    results = world.reconcile(scheduler=world.scheduler_that(answers_some))
+
+    assert asked == ["a", "b", "c", "d", "f", "j", "k"]
+    removed = [it.batch_job_id for it in results if it.removal is Removal.REMOVED]
+    assert removed == ["b", "j", "k"]
+
+
 def test_a_garbled_answer_settles_nothing(world: World) -> None:
     """Only True and False are answers."""
     unfinished(world, "job")
@@ -244,6 +284,28 @@ def test_a_job_cancelled_anew_owes_what_its_new_record_says(world: World) -> Non
     assert record is not None
     assert (record.operation_id, record.removal) == ("new", Removal.NOT_APPLICABLE)
     assert world.reconcile() == []
+
+
+def test_a_late_answer_of_another_kind_does_not_either(world: World) -> None:
+    """A removal that is known to have happened is not turned into one that did not."""
+    unfinished(world, "job")
+    slow = world.cancel_rows("job", operation_id="op of job")
+    world.reconcile()
+    world.scheduler = world.scheduler_that(lambda *_: False)
+    assert world.remove_deferred(slow, uow=world.store.uow).removal is Removal.ABSENT
+    assert removal(world, "job") is Removal.REMOVED
+
+
+def test_an_operation_settles_what_it_owes_alone(world: World) -> None:
+    """The job came back to life and was cancelled anew, which owes a removal of its own."""
+    unfinished(world, "job")
+    old = world.cancel_rows("job", operation_id="op of job")
+    world.store.set_status(JobKey("job"), "scheduled")
+    world.cancel_rows("job", operation_id="new")
+
+    assert world.remove_deferred(old, uow=world.store.uow).removal is Removal.REMOVED
+
+    assert removal(world, "job") is Removal.PENDING
 
 
 def test_a_store_without_records_owes_nothing(world: World) -> None:
@@ -322,7 +384,9 @@ def test_a_hook_that_nobody_lived_to_tell_is_told_by_reconcile(world: World, sta
     assert world.reconcile(on_cancelled=hook) == []
 
 
-def test_a_hook_that_raises_does_not_fail_the_cancellation(world: World) -> None:
+def test_a_hook_that_raises_does_not_fail_the_cancellation(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """200 all the same, and reconcile tells it again until it is told."""
     heard: list[CancelResult] = []
 
@@ -335,6 +399,11 @@ def test_a_hook_that_raises_does_not_fail_the_cancellation(world: World) -> None
 
     result = world.cancel("job", on_cancelled=world.hook_that(fail))
 
+    [entry] = caplog.records
+    assert entry.getMessage() == (
+        "batch job 'job' is cancelled, but the on_cancelled hook failed (RuntimeError); "
+        "reconcile will finish it"
+    )
     assert present(result).status == 200
     assert result.redis_job_cancelled
     assert removal(world, "job") is Removal.REMOVED

@@ -8,7 +8,7 @@ import attrs
 
 from batch_cancel import JobKey
 from tests.faults.injection import FaultKind, Hang, Plan, Point, Step, kinds_at
-from tests.faults.stages import SCENARIOS, Scenario, Stage
+from tests.faults.stages import SCENARIOS, Look, Scenario, Stage
 from tests.faults.tally import Tally, is_in_sample
 from tests.faults.verdicts import (
     FULLY_CANCELLED,
@@ -19,7 +19,6 @@ from tests.faults.verdicts import (
     recovery_complaints,
     state_of,
 )
-from tests.worlds import JobRow
 
 GROUP = "single faults"
 
@@ -88,14 +87,13 @@ def run(case: Case, stage: Stage) -> list[str]:
     assert stage.before is not None
     key = JobKey(stage.job_id)
     plan = Plan(case.number, case.kind, besides=dict(case.besides))
-    during: list[dict[JobKey, JobRow]] = []
-    answer = stage.play(case.scenario, plan, lambda: during.append(stage.world.rows()))
+    during: list[Look] = []
+    answer = stage.play(case.scenario, plan, lambda: during.append(stage.look_meanwhile()))
     if plan.struck != case.point:
         return [f"the call did not come: {plan.struck}"]
     wrong: list[str] = []
     after = stage.look()
-    for rows in during:
-        look = attrs.evolve(after, rows=rows)
+    for look in during:
         meanwhile = state_of(case.scenario, stage.before, look, key)
         if meanwhile not in {NOTHING_CHANGED, FULLY_CANCELLED}:
             wrong.append(f"meanwhile {meanwhile}")

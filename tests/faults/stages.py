@@ -320,6 +320,14 @@ class Stage:
         waiting = frozenset(self.world.waiting())
         return Look(self.world.rows(), waiting, tuple(self.told))
 
+    def look_meanwhile(self) -> Look:
+        """Look at everything while a call hangs."""
+        if self.world.runner is None:
+            return self.look()
+        # Its loop is taken. What hangs there is called off, so nothing has been taken back.
+        assert self.before is not None
+        return Look(self.world.rows(), self.before.waiting, tuple(self.told))
+
     def row(self) -> JobRow | None:
         """Give the job as committed; None if there is none."""
         return self.world.rows().get(JobKey(self.job_id))

@@ -134,8 +134,9 @@ def _of_a_store_s_fault(
     is_worth_it = fault in {"conflict", "interrupted"} or (
         outcome == "unknown" and fault != "refused"
     )
-    # A broken connection is worth two attempts in all, and two were made before a pause failed.
-    is_used_up = point.member == "pause" and (outcome, fault) == ("unchanged", "interrupted")
+    # These are worth two attempts in all, and two were made before a pause failed.
+    worth_two = {("unchanged", "interrupted"), ("unknown", "late")}
+    is_used_up = point.member == "pause" and (outcome, fault) in worth_two
     if not is_repeatable or not is_worth_it or is_used_up:
         return Expected(frozenset({f"failed {outcome} {fault}"}), is_done)
     if outcome == "unchanged":

@@ -575,6 +575,7 @@ def test_tables_without_times_and_without_organizations(database: Database) -> N
     )
     uow = PostgresUnitOfWork(lambda: psycopg.connect(database.dsn), schema)
     assert not start_job("j", uow=uow, organization_id="acme")
+    assert claim_contacts("j", uow=uow, limit=5) == []
     assert start_job("j", uow=uow)
     first, second = claim_contacts("j", uow=uow, limit=5)
     assert settle_contact("j", first, ContactStatus.BUSY, uow=uow) == "busy"

@@ -95,7 +95,7 @@ def test_a_terminal_job_is_refused(status: str) -> None:
     with pytest.raises(AlreadyTerminal) as refusal:
         plan_cancellation(REQUEST, job(status))
     assert refusal.value.detail == f"Cannot cancel job in '{status}' status"
-    assert refusal.value.status == status
+    assert (refusal.value.key, refusal.value.status) == (KEY, status)
     assert refusal.value.cancellation is None
 
 
@@ -153,7 +153,7 @@ def test_an_unknown_status_fails_closed(status: Any) -> None:
     """It is never guessed at, not even when it looks like a known one."""
     with pytest.raises(UnknownJobStatus) as error:
         plan_cancellation(REQUEST, job(status))
-    assert error.value.status == status
+    assert (error.value.key, error.value.status) == (KEY, status)
 
 
 def test_the_same_question_gets_the_same_answer() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from batch_cancel import (
     AlreadyTerminal,
+    CancelFailed,
     CancelResult,
     JobKey,
     JobNotFound,
@@ -567,6 +568,53 @@ def test_a_store_outlives_its_event_loop(visited: AsyncMemoryStore) -> None:
         asyncio.run(cancel_job_async("nope", uow=visited, scheduler=scheduler))
 
 
+def test_two_event_loops_at_once_never_share_a_turn(visited: AsyncMemoryStore) -> None:
+    """The second is refused while the first is inside, and is served once it has left."""
+    visited.add_job("job", "running")
+    scheduler = AsyncMemoryScheduler()
+    is_inside, may_leave = threading.Event(), threading.Event()
+
+    async def stay() -> None:
+        async with visited.begin():
+            is_inside.set()
+            may_leave.wait(timeout=60)
+
+    first = threading.Thread(target=asyncio.run, args=(stay(),))
+    first.start()
+    assert is_inside.wait(timeout=60)
+    try:
+        with pytest.raises(CancelFailed, match="another event loop is at work") as refused:
+            asyncio.run(cancel_job_async("job", uow=visited, scheduler=scheduler))
+        assert (refused.value.outcome, refused.value.retryable) == ("unchanged", True)
+    finally:
+        may_leave.set()
+        first.join(timeout=60)
+    result = asyncio.run(cancel_job_async("job", uow=visited, scheduler=scheduler))
+    assert result.previous_status == "running"
+
+
+def test_a_task_called_off_while_it_waits_is_not_counted(visited: AsyncMemoryStore) -> None:
+    """Another event loop has its turn afterwards, though the first lives on."""
+    visited.add_job("job", "running")
+
+    async def called_off() -> None:
+        visitor = Visitor(visited)
+        async with visited.begin():
+            task = asyncio.create_task(visitor.visit())
+            await settled()
+            task.cancel()
+            await settled()
+        assert task.cancelled()
+
+    with asyncio.Runner() as runner:
+        runner.run(called_off())
+        with asyncio.Runner() as other:
+            result = other.run(
+                cancel_job_async("job", uow=visited, scheduler=AsyncMemoryScheduler())
+            )
+    assert result.previous_status == "running"
+
+
 # Deferred starts ---------------------------------------------------------------------------------
 
 
@@ -679,3 +727,38 @@ def test_an_answer_is_a_bool_or_can_be_awaited(*, value: bool) -> None:
 
     assert bool(Answer(value)) is value
     assert asyncio.run(awaited()) is value
+
+
+# What is looked at first -------------------------------------------------------------------------
+
+
+def test_of_the_cancelled_jobs_the_last_one_is_looked_at_first() -> None:
+    """A limit keeps those that are likeliest to be in disorder."""
+    store = MemoryStore()
+    for name in ("a", "b", "c"):
+        store.add_job(name, "pending")
+    for name in ("b", "c", "a"):
+        cancel_job(name, uow=store, scheduler=MemoryScheduler())
+    with store.begin() as repositories:
+        looked = repositories.inspection.look(2, frozenset())
+    assert [it.key.batch_job_id for it in looked.cancelled] == ["a", "c"]
+
+
+def test_a_turn_within_a_turn_does_not_end_the_outer_one() -> None:
+    """Whoever waits goes on waiting until the outer transaction is over."""
+
+    async def play() -> None:
+        store = AsyncMemoryStore()
+        store.add_job("job", "pending")
+        cancelling = cancel_job_async("job", uow=store, scheduler=AsyncMemoryScheduler())
+        async with store.begin():
+            for _ in range(2):
+                async with store.begin():
+                    pass
+            task = asyncio.create_task(cancelling)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not task.done()
+        assert (await task).batch_job_id == "job"
+
+    asyncio.run(play())

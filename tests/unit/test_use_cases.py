@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -357,10 +358,12 @@ def test_a_start_that_was_gone_is_noted_as_absent(half: Half) -> None:
 def test_the_rows_alone_ask_no_scheduler(half: Half) -> None:
     """The caller's commit is still to come."""
     script = Script(job())
-    cancellation = half.cancel_rows("job", uow=Store(script), operation_id="op-1")
+    cancellation = half.cancel_rows(
+        "job", uow=Store(script), operation_id="op-1", actor="ann", reason="why"
+    )
     assert script.calls == ROWS
     assert cancellation == Cancellation(
-        attrs.evolve(record(), contacts_cancelled=58), replayed=False
+        attrs.evolve(record(), contacts_cancelled=58, actor="ann", reason="why"), replayed=False
     )
 
 
@@ -565,7 +568,10 @@ def test_no_fault_of_the_scheduler_fails_the_cancel(
     assert script.calls == [*ROWS, "scheduler"]
     entry, done = caplog.records
     assert (entry.name, entry.levelname) == ("batch_cancel", "WARNING")
-    assert "'job' is cancelled" in entry.getMessage()
+    told = "batch job 'job' is cancelled, but the scheduler did not confirm the removal of its "
+    told += "deferred start (%s); reconcile will finish it"
+    # A coroutine can't raise StopIteration: Python makes a RuntimeError of it.
+    assert entry.getMessage() in {told % type(fault).__name__, told % "RuntimeError"}
     assert (done.name, done.levelname) == ("batch_cancel", "INFO")
     assert "hunter2" not in caplog.text
     assert "10.0.0.7" not in caplog.text
@@ -577,6 +583,15 @@ def test_garbage_from_the_scheduler_confirms_nothing(half: Half, garbage: object
     script = Script(job(), removed=garbage)
     assert cancel(half, script).removal is Removal.PENDING
     assert script.calls == [*ROWS, "scheduler"]
+
+
+def test_what_the_scheduler_answered_is_told_by_its_type(
+    half: Half, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer itself may hold anything."""
+    cancel(half, Script(job(), removed=b"yes"))
+    [entry] = caplog.records
+    assert entry.getMessage().endswith("deferred start (bytes); reconcile will finish it")
 
 
 @pytest.mark.parametrize(
@@ -596,7 +611,10 @@ def test_a_removal_that_could_not_be_noted_is_done_all_the_same(
     assert script.calls == calls
     [entry] = caplog.records
     assert (entry.name, entry.levelname) == ("batch_cancel", "WARNING")
-    assert "hunter2" not in caplog.text
+    assert entry.getMessage() == (
+        "batch job 'job' is cancelled, but what was done after the commit could not be noted "
+        "(StoreFailed); reconcile will finish it"
+    )
 
 
 def test_a_warning_shows_a_hostile_id_on_one_line(
@@ -636,7 +654,18 @@ def test_a_lost_answer_is_asked_for_again_and_is_no_replay(half: Half) -> None:
 
     result = cancel(half, script, uow=Carried(script), operation_id="op-1")
     assert script.calls == [*ROWS, "pause", "begin", "lock", "commit"]
+    assert script.given("pause") == (1,)
     assert (result.replayed, result.contacts_cancelled) == (False, 7)
+
+
+def test_a_wait_that_fails_is_a_failure_of_this_job(half: Half) -> None:
+    """A pause may be called off by the store."""
+    fault = StoreFailed("in the way", fault=Fault.CONFLICT)
+    script = Script(job(), faults={2: fault, 4: StoreFailed("closed")})
+    with pytest.raises(CancelFailed) as failure:
+        cancel(half, script, uow=PatientStore(script))
+    assert script.calls == ["begin", "lock", "rollback", "pause"]
+    assert failure.value.key == JobKey("job")
 
 
 def test_what_may_have_been_ours_is_never_refused_as_ended(half: Half) -> None:
@@ -719,6 +748,7 @@ def test_a_fault_that_nobody_understood_is_a_failure(
         object(),
         [],
         False,
+        SimpleNamespace(key="job", status="paused", deferred_id=None, cancellation=None),
     ],
     ids=lambda it: type(it).__name__,
 )
@@ -728,6 +758,11 @@ def test_a_job_that_is_none_is_a_failure(half: Half, found: object) -> None:
     with pytest.raises(CancelFailed) as failure:
         cancel(half, script)
     assert failure.value.outcome == "unchanged"
+    assert not failure.value.retryable
+    assert str(failure.value) == (
+        f"batch job 'job': the store returned {type(found).__name__} instead of a Job; "
+        "nothing was changed"
+    )
     assert script.calls == ["begin", "lock", "rollback"]
 
 

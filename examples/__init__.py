@@ -1,0 +1,1 @@
+"""Examples; each is driven by a test."""

@@ -1,0 +1,114 @@
+"""An adapter of one's own: campaigns and calls in tables that batch_cancel never heard of."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+
+from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
+
+TABLES = """
+DROP TABLE IF EXISTS campaign;
+DROP TABLE IF EXISTS call;
+CREATE TABLE campaign (id TEXT PRIMARY KEY, tenant TEXT, state TEXT, alarm TEXT, touched REAL);
+CREATE TABLE call (id INTEGER PRIMARY KEY, campaign TEXT, state TEXT, touched REAL);
+"""
+
+
+class Transaction:
+    """The jobs and the contacts within one transaction; the optional ports are None."""
+
+    outbox = inspection = work = None
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.jobs = Jobs(connection)
+        self.contacts = Contacts(connection)
+
+
+class Jobs:
+    """The table of campaigns."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def lock(self, key: JobKey, /) -> Job | None:
+        """Read the job; BEGIN IMMEDIATE has locked it. On a server: SELECT ... FOR UPDATE."""
+        row = self.connection.execute(
+            "SELECT state, alarm FROM campaign WHERE id = ? AND tenant IS ?",
+            (key.batch_job_id, key.organization_id),
+        ).fetchone()
+        return None if row is None else Job(key, row[0], row[1], datetime.now(UTC))
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        """Cancel the job; the record would be kept here."""
+        self.connection.execute(
+            "UPDATE campaign SET state = 'cancelled', touched = julianday('now') WHERE id = ?",
+            (job.key.batch_job_id,),
+        )
+
+
+class Contacts:
+    """The table of calls."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+        """Cancel the contacts in these statuses, and tell how many rows that changed."""
+        marks = ", ".join("?" * len(statuses))
+        return self.connection.execute(
+            "UPDATE call SET state = 'cancelled', touched = julianday('now') "  # noqa: S608
+            f"WHERE campaign = ? AND state IN ({marks})",
+            (key.batch_job_id, *statuses),
+        ).rowcount
+
+
+class OwnStore:
+    """A unit of work: each transaction on a connection of its own."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """Commit on a clean exit, roll back on any exception, BaseException included."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield Transaction(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+
+# What the workers do: compare and set, each in one statement.
+
+
+def start(store: OwnStore, campaign: str, tenant: str | None) -> bool:
+    """Start a campaign whose time has come, unless it was cancelled."""
+    with store.begin() as transaction:
+        started = transaction.connection.execute(
+            "UPDATE campaign SET state = 'running', touched = julianday('now') "
+            "WHERE id = ? AND tenant IS ? AND state IN ('scheduled', 'pending')",
+            (campaign, tenant),
+        )
+        return started.rowcount == 1
+
+
+def claim(store: OwnStore, campaign: str, tenant: str | None, limit: int) -> list[str]:
+    """Take calls of a running campaign to dial."""
+    with store.begin() as transaction:
+        claimed = transaction.connection.execute(
+            "UPDATE call SET state = 'dialing', touched = julianday('now') WHERE id IN ("
+            "  SELECT call.id FROM call JOIN campaign ON campaign.id = call.campaign"
+            "  WHERE campaign.id = ? AND campaign.tenant IS ? AND campaign.state = 'running'"
+            "  AND call.state IN ('pending', 'queued', 'no_answer', 'busy', 'timeout') LIMIT ?"
+            ") RETURNING id",
+            (campaign, tenant, limit),
+        )
+        return [str(call_id) for (call_id,) in claimed.fetchall()]

@@ -1,0 +1,240 @@
+"""
+What an adapter's owner gives the kit: how to fill his store, look into it, and reach it.
+
+What an adapter can't do is declared here, by class attribute, and its tests are skipped; nothing
+is ever skipped for an adapter's name. A method may be a coroutine function in an asyncio adapter.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from enum import StrEnum
+from typing import ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
+
+import attrs
+
+from batch_cancel.domain.model import ContactStatus, JobKey
+from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
+from batch_cancel.use_cases.work import (
+    append_contacts,
+    append_contacts_async,
+    claim_contacts,
+    claim_contacts_async,
+    finish_job,
+    finish_job_async,
+    settle_contact,
+    settle_contact_async,
+    start_job,
+    start_job_async,
+)
+
+_T = TypeVar("_T")
+
+Maybe: TypeAlias = _T | Awaitable[_T]
+"""An answer, or one to await."""
+
+AnyUnitOfWork: TypeAlias = UnitOfWork | AsyncUnitOfWork
+AnyScheduler: TypeAlias = Scheduler | AsyncScheduler
+
+Guard = Literal["start", "claim", "settle", "append", "finish"]
+"""A step of a worker that must ask before it acts."""
+
+ALL_GUARDS: Final[frozenset[Guard]] = frozenset(get_args(Guard))
+
+
+class IdKind(StrEnum):
+    """What the ids of jobs are made of."""
+
+    TEXT = "text"
+    UUID = "uuid"
+    INTEGER = "integer"
+
+
+@attrs.frozen
+class JobRow:
+    """
+    All that a store holds of a job, comparable as a whole.
+
+    Arguments:
+        status: as stored.
+        deferred_id: as stored, or the job's id where the store has no column for it.
+        contacts: by contact id, its row: the status first, then every column that must not change
+            by itself, such as the time of its last change.
+        rest: the other columns of the job that must not change by themselves.
+    """
+
+    status: str | None
+    deferred_id: str | None
+    contacts: Mapping[str, Sequence[object]]
+    rest: object = None
+
+
+class Adapter(ABC):  # noqa: B024  # Its children have the abstract methods.
+    """What stores and schedulers have in common."""
+
+    is_async: ClassVar[bool] = False
+    """Whether its ports are those of asyncio."""
+
+    def close(self) -> Maybe[object]:
+        """Let go of what the test has opened; an asyncio adapter is called in its event loop."""
+        return None
+
+
+class StoreAdapter(Adapter):
+    """Your store under test: `fresh`, `uow`, `seed` and `dump`, and what it can't do."""
+
+    records: ClassVar[bool] = True
+    """Whether it keeps cancellation records (its `outbox` is not None)."""
+
+    organizations: ClassVar[Sequence[str]] = ("acme", "evil")
+    """Two organizations that may own jobs in it; none, if its jobs have no organization."""
+
+    guards: ClassVar[AbstractSet[Guard]] = ALL_GUARDS
+    """The workers' steps there are: its own `work`, or functions of yours."""
+
+    ids: ClassVar[IdKind] = IdKind.TEXT
+    """What the ids of its jobs are."""
+
+    row_locks: ClassVar[bool] = True
+    """Whether a transaction locks its job's row, and not the whole store."""
+
+    strange_statuses: ClassVar[Sequence[str | None]] = ("paused", "Pending", "", None)
+    """What the status columns hold beside the statuses we know; none, if their type forbids it."""
+
+    patience_seconds: ClassVar[float] = 0.1
+    """How long a step may take until it counts as waiting; a distant database wants more."""
+
+    @abstractmethod
+    def fresh(self) -> Maybe[object]:
+        """Forget everything: no job is left."""
+
+    @abstractmethod
+    def uow(self) -> AnyUnitOfWork:
+        """Give a unit of work to the store; what it opens is independent of every other's."""
+
+    @abstractmethod
+    def seed(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Sequence[str | None],
+        deferred_id: str | None,
+    ) -> Maybe[Sequence[str]]:
+        """
+        Put in a job and its contacts, given as statuses, and commit.
+
+        Returns:
+            the ids of the contacts, in the same order.
+        """
+
+    @abstractmethod
+    def dump(self) -> Maybe[Mapping[JobKey, JobRow]]:
+        """Give all that is committed, read on a connection of its own."""
+
+    def connections(self) -> int | None:
+        """Tell how many connections of its units of work are open; None if it can't."""
+        return None
+
+    def joined(
+        self,
+    ) -> AbstractContextManager[UnitOfWork] | AbstractAsyncContextManager[AsyncUnitOfWork] | None:
+        """Open a caller's transaction, and give a unit of work that joins it; None if none can."""
+        return None
+
+    # The workers' steps: yours instead of ours, if you override them.
+
+    def start(self, key: JobKey) -> Maybe[bool]:
+        """Start the job; tell whether it was this that started it."""
+        if self.is_async:
+            return start_job_async(
+                key.batch_job_id, uow=self._async_uow(), organization_id=key.organization_id
+            )
+        return start_job(key.batch_job_id, uow=self._uow(), organization_id=key.organization_id)
+
+    def claim(self, key: JobKey, limit: int) -> Maybe[Sequence[str]]:
+        """Take contacts to dial; give their ids."""
+        if self.is_async:
+            return claim_contacts_async(
+                key.batch_job_id,
+                uow=self._async_uow(),
+                limit=limit,
+                organization_id=key.organization_id,
+            )
+        return claim_contacts(
+            key.batch_job_id, uow=self._uow(), limit=limit, organization_id=key.organization_id
+        )
+
+    def settle(self, key: JobKey, contact_id: str, outcome: ContactStatus) -> Maybe[object]:
+        """Write how a live call ended."""
+        if self.is_async:
+            return settle_contact_async(
+                key.batch_job_id,
+                contact_id,
+                outcome,
+                uow=self._async_uow(),
+                organization_id=key.organization_id,
+            )
+        return settle_contact(
+            key.batch_job_id,
+            contact_id,
+            outcome,
+            uow=self._uow(),
+            organization_id=key.organization_id,
+        )
+
+    def append(self, key: JobKey) -> Maybe[object]:
+        """Add one contact, pending; raise any error if the job has ended."""
+        if self.is_async:
+            return append_contacts_async(
+                key.batch_job_id,
+                [self.new_contact()],
+                uow=self._async_uow(),
+                organization_id=key.organization_id,
+            )
+        return append_contacts(
+            key.batch_job_id,
+            [self.new_contact()],
+            uow=self._uow(),
+            organization_id=key.organization_id,
+        )
+
+    def new_contact(self) -> Mapping[str, object]:
+        """Give the columns of a new contact, as `append_contacts` takes them."""
+        return {}
+
+    def finish(self, key: JobKey) -> Maybe[bool]:
+        """Complete the job if nothing is left to do; tell whether it was this that did."""
+        if self.is_async:
+            return finish_job_async(
+                key.batch_job_id, uow=self._async_uow(), organization_id=key.organization_id
+            )
+        return finish_job(key.batch_job_id, uow=self._uow(), organization_id=key.organization_id)
+
+    def _uow(self) -> UnitOfWork:
+        return cast("UnitOfWork", self.uow())
+
+    def _async_uow(self) -> AsyncUnitOfWork:
+        return cast("AsyncUnitOfWork", self.uow())
+
+
+class SchedulerAdapter(Adapter):
+    """Your scheduler under test, and how to make it wait and fire."""
+
+    @abstractmethod
+    def scheduler(self) -> AnyScheduler:
+        """Give an empty scheduler."""
+
+    @abstractmethod
+    def schedule(self, scheduler: AnyScheduler, deferred_id: str) -> Maybe[object]:
+        """Schedule a start that fires one day, but not during the test."""
+
+    @abstractmethod
+    def waiting(self, scheduler: AnyScheduler) -> Maybe[AbstractSet[str]]:
+        """Give the ids of the starts that wait to fire."""
+
+    @abstractmethod
+    def fire(self, scheduler: AnyScheduler) -> Maybe[AbstractSet[str]]:
+        """Let the day come: let everything fire that would, and give the ids of what did."""

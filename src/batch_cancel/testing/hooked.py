@@ -1,0 +1,151 @@
+"""
+A unit of work with a hook at every step: to stop a party there, or to let it fail there.
+
+The hook is told the points "locked", "contacts", "marked" (before the commit) and "committed".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, contextmanager
+
+import attrs
+
+from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
+from batch_cancel.ports import (
+    AsyncContactRepository,
+    AsyncInspectionRepository,
+    AsyncJobRepository,
+    AsyncOutbox,
+    AsyncUnitOfWork,
+    AsyncWorkRepository,
+    ContactRepository,
+    InspectionRepository,
+    JobRepository,
+    Outbox,
+    UnitOfWork,
+    WorkRepository,
+)
+
+Hook = Callable[[str], None]
+"""Is told each point; it may wait there, or raise."""
+
+
+@attrs.frozen
+class _Jobs:
+    inner: JobRepository
+    hook: Hook
+
+    def lock(self, key: JobKey, /) -> Job | None:
+        job = self.inner.lock(key)
+        self.hook("locked")
+        return job
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        self.inner.mark_cancelled(job, record)
+        self.hook("marked")
+
+
+@attrs.frozen
+class _AsyncJobs:
+    inner: AsyncJobRepository
+    hook: Hook
+
+    async def lock(self, key: JobKey, /) -> Job | None:
+        job = await self.inner.lock(key)
+        await asyncio.to_thread(self.hook, "locked")
+        return job
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        await self.inner.mark_cancelled(job, record)
+        await asyncio.to_thread(self.hook, "marked")
+
+
+@attrs.frozen
+class _Contacts:
+    inner: ContactRepository
+    hook: Hook
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+        contacts_cancelled = self.inner.cancel(key, statuses)
+        self.hook("contacts")
+        return contacts_cancelled
+
+
+@attrs.frozen
+class _AsyncContacts:
+    inner: AsyncContactRepository
+    hook: Hook
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+        contacts_cancelled = await self.inner.cancel(key, statuses)
+        await asyncio.to_thread(self.hook, "contacts")
+        return contacts_cancelled
+
+
+@attrs.frozen
+class _Repositories:
+    jobs: _Jobs
+    contacts: _Contacts
+    outbox: Outbox | None
+    inspection: InspectionRepository | None
+    work: WorkRepository | None
+
+
+@attrs.frozen
+class _AsyncRepositories:
+    jobs: _AsyncJobs
+    contacts: _AsyncContacts
+    outbox: AsyncOutbox | None
+    inspection: AsyncInspectionRepository | None
+    work: AsyncWorkRepository | None
+
+
+@attrs.frozen
+class Hooked:
+    """Tells a hook of every step of a transaction."""
+
+    inner: UnitOfWork
+    hook: Hook
+
+    @contextmanager
+    def begin(self) -> Generator[_Repositories]:
+        """Open a transaction of the inner unit of work."""
+        with self.inner.begin() as repositories:
+            yield _Repositories(
+                _Jobs(repositories.jobs, self.hook),
+                _Contacts(repositories.contacts, self.hook),
+                repositories.outbox,
+                repositories.inspection,
+                repositories.work,
+            )
+        self.hook("committed")
+
+    def pause(self, attempts: int, /) -> None:
+        """Do not wait: a failed transaction is begun again at once."""
+
+
+@attrs.frozen
+class AsyncHooked:
+    """Tells a hook of every step of a transaction."""
+
+    inner: AsyncUnitOfWork
+    hook: Hook
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[_AsyncRepositories]:
+        """Open a transaction of the inner unit of work."""
+        async with self.inner.begin() as repositories:
+            yield _AsyncRepositories(
+                _AsyncJobs(repositories.jobs, self.hook),
+                _AsyncContacts(repositories.contacts, self.hook),
+                repositories.outbox,
+                repositories.inspection,
+                repositories.work,
+            )
+        await asyncio.to_thread(self.hook, "committed")
+
+    async def pause(self, attempts: int, /) -> None:
+        """Do not wait: a failed transaction is begun again at once."""

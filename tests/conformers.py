@@ -1,0 +1,352 @@
+"""What the conformance kit needs to know of our own adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sqlite3
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+import redis.asyncio
+
+from batch_cancel import JobKey
+from batch_cancel.adapters import postgres
+from batch_cancel.adapters import sqlite as sqlite_adapter
+from batch_cancel.adapters.memory import (
+    AsyncMemoryScheduler,
+    AsyncMemoryStore,
+    MemoryScheduler,
+    MemoryStore,
+)
+from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
+from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from batch_cancel.testing.adapter import JobRow, SchedulerAdapter, StoreAdapter
+from tests.worlds import PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers import RedisServer
+
+HOUR = timedelta(hours=1)
+
+# Stores ------------------------------------------------------------------------------------------
+
+
+class MemoryTables(StoreAdapter):
+    """The memory store."""
+
+    row_locks = False  # One transaction runs at a time.
+    kind: ClassVar[Any] = MemoryStore
+
+    def fresh(self) -> None:
+        """Forget everything."""
+        self._store = self.kind()
+        self.keys: list[JobKey] = []
+
+    @property
+    def store(self) -> Any:
+        """The store."""
+        return self._store
+
+    def uow(self) -> Any:
+        """Give the store itself: it shares nothing between transactions."""
+        return self.store
+
+    def seed(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Sequence[str | None],
+        deferred_id: str | None,
+    ) -> list[str]:
+        """Put in a job."""
+        self.keys.append(key)
+        ids = [f"{number:03}" for number in range(len(contacts))]
+        self.store.add_job(key.batch_job_id, status, key.organization_id, deferred_id)
+        self.store.add_contacts(
+            key.batch_job_id, dict(zip(ids, contacts, strict=True)), key.organization_id
+        )
+        return ids
+
+    def dump(self) -> dict[JobKey, JobRow]:
+        """Give all that is committed."""
+        return {key: self._row(key) for key in self.keys}
+
+    def _row(self, key: JobKey) -> JobRow:
+        job = self.store.job(key.batch_job_id, key.organization_id)
+        contacts = self.store.contacts(key.batch_job_id, key.organization_id)
+        return JobRow(job.status, job.deferred_id, {it: (contacts[it],) for it in contacts})
+
+    def joined(self) -> Any:
+        """Give a transaction of the caller's."""
+        return self._joined()
+
+    @contextmanager
+    def _joined(self) -> Generator[Any]:
+        """Open a transaction; what begins within it is a savepoint."""
+        with self.store.begin():
+            yield self.store
+
+
+class AsyncMemoryTables(MemoryTables):
+    """The memory store's twin."""
+
+    is_async = True
+    kind = AsyncMemoryStore
+
+    def joined(self) -> Any:
+        """Give a transaction of the caller's."""
+        return self._joined_async()
+
+    @asynccontextmanager
+    async def _joined_async(self) -> AsyncGenerator[Any]:
+        """Open a transaction; what begins within it is a savepoint."""
+        async with self.store.begin():
+            yield self.store
+
+
+class SqliteTables(MemoryTables):
+    """The SQLite store, a new file each time."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.paths = (tmp_path / f"{number}.sqlite" for number in itertools.count())
+
+    def fresh(self) -> None:
+        """Make another file."""
+        self.path = next(self.paths)
+        self.keys = []
+
+    @property
+    def store(self) -> Any:
+        """The file, opened anew each time."""
+        return SqliteStore(self.path)
+
+    @contextmanager
+    def _joined(self) -> Generator[Any]:
+        """Open a transaction of the caller's."""
+        connection = sqlite3.connect(self.path)
+        try:
+            with connection:
+                yield sqlite_adapter.joining(connection)
+        finally:
+            connection.close()
+
+
+class PostgresTables(StoreAdapter):
+    """The reference tables in a schema of the class's own."""
+
+    dsn: str
+    look: psycopg.Connection[Any]
+
+    @pytest.fixture(autouse=True)
+    def _tables(self, tables_of_class: tuple[str, psycopg.Connection[Any]]) -> None:
+        self.lend(*tables_of_class)
+
+    def lend(self, dsn: str, look: psycopg.Connection[Any]) -> None:
+        """Take the tables, and a connection to look into them."""
+        self.dsn, self.look = dsn, look
+        self.opened: list[psycopg.Connection[Any] | psycopg.AsyncConnection[Any]] = []
+
+    def fresh(self) -> None:
+        """Forget everything."""
+        self.look.execute(
+            "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations"
+        )
+
+    def uow(self) -> Any:
+        """Give a unit of work with connections of its own."""
+        return PostgresUnitOfWork(self._connect)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(self.dsn)
+        self.opened.append(connection)
+        return connection
+
+    def connections(self) -> int:
+        """Count those that are not closed."""
+        return sum(not connection.closed for connection in self.opened)
+
+    def seed(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Sequence[str | None],
+        deferred_id: str | None,
+    ) -> list[str]:
+        """Put in a job."""
+        self.look.execute(
+            "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
+            "VALUES (%s, %s, %s, %s)",
+            [key.batch_job_id, key.organization_id, status, deferred_id],
+        )
+        rows = self.look.execute(
+            "INSERT INTO batch_contacts (batch_job_id, status) "
+            "SELECT %s, status FROM unnest(%s::text[]) WITH ORDINALITY AS given (status, number) "
+            "ORDER BY number RETURNING id::text",
+            [key.batch_job_id, list(contacts)],
+        )
+        return [contact_id for (contact_id,) in rows]
+
+    def new_contact(self) -> Mapping[str, object]:
+        """Name a column at least."""
+        return {"next_attempt_at": None}
+
+    def dump(self) -> dict[JobKey, JobRow]:
+        """Give all that is committed, down to the rows' own addresses."""
+        contacts: dict[str, dict[str, Sequence[object]]] = {}
+        for job_id, contact_id, *row in self.look.execute(
+            "SELECT batch_job_id, id::text, status, next_attempt_at, updated_at, xmin::text, "
+            "ctid::text FROM batch_contacts"
+        ):
+            contacts.setdefault(job_id, {})[contact_id] = row
+        jobs = self.look.execute(
+            "SELECT id, organization_id, status, scheduled_job_id, updated_at, xmin::text "
+            "FROM batch_jobs"
+        )
+        return {
+            JobKey(job_id, organization_id): JobRow(
+                status, deferred_id, contacts.get(job_id, {}), rest
+            )
+            for job_id, organization_id, status, deferred_id, *rest in jobs
+        }
+
+    def joined(self) -> Any:
+        """Give a transaction of the caller's."""
+        return self._joined()
+
+    @contextmanager
+    def _joined(self) -> Generator[Any]:
+        """Open a transaction of the caller's."""
+        with psycopg.connect(self.dsn) as connection:
+            yield postgres.joining(connection)
+
+
+class AsyncPostgresTables(PostgresTables):
+    """The twin of the Postgres unit of work."""
+
+    is_async = True
+
+    def uow(self) -> Any:
+        """Give a unit of work with connections of its own."""
+        return AsyncPostgresUnitOfWork(self._connect_async)
+
+    async def _connect_async(self) -> psycopg.AsyncConnection[Any]:
+        connection = await psycopg.AsyncConnection.connect(self.dsn)
+        self.opened.append(connection)
+        return connection
+
+    def joined(self) -> Any:
+        """Give a transaction of the caller's."""
+        return self._joined_async()
+
+    @asynccontextmanager
+    async def _joined_async(self) -> AsyncGenerator[Any]:
+        """Open a transaction of the caller's."""
+        async with await psycopg.AsyncConnection.connect(self.dsn) as connection:
+            yield postgres.joining_async(connection)
+
+
+# Schedulers --------------------------------------------------------------------------------------
+
+
+class NativeStarts(SchedulerAdapter):
+    """A scheduler that has `schedule`, `waiting` and `claim` of its own."""
+
+    def schedule(self, scheduler: Any, deferred_id: str) -> Any:
+        """Schedule a start for an hour from now."""
+        return scheduler.schedule(deferred_id, datetime.now(UTC) + HOUR)
+
+    def waiting(self, scheduler: Any) -> Any:
+        """Give what waits."""
+        return scheduler.waiting()
+
+    def fire(self, scheduler: Any) -> Any:
+        """Move what waits to the past, and claim it."""
+        for deferred_id in scheduler.waiting():
+            scheduler.schedule(deferred_id, datetime.now(UTC) - HOUR)
+        return {start.deferred_id for start in scheduler.claim(1000, HOUR)}
+
+
+class MemoryStarts(NativeStarts):
+    """The memory scheduler."""
+
+    def scheduler(self) -> Any:
+        """Give an empty one."""
+        return MemoryScheduler()
+
+
+class SqliteStarts(NativeStarts):
+    """The SQLite scheduler."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.path = tmp_path
+
+    def scheduler(self) -> Any:
+        """Give one in a new file."""
+        return SqliteScheduler(self.path / f"{uuid4().hex}.sqlite")
+
+
+class OnRedis(NativeStarts):
+    """The server that all tests share."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: RedisServer, redis_prefix: str) -> None:
+        self.url, self.prefix = redis_server.url(), redis_prefix
+
+
+class RedisStarts(OnRedis):
+    """The Redis scheduler."""
+
+    def scheduler(self) -> Any:
+        """Give one in a namespace of its own."""
+        self.client = redis.Redis.from_url(self.url)
+        return RedisScheduler(self.client, namespace=self.prefix, budget=PATIENCE)
+
+    def close(self) -> None:
+        """Close the client."""
+        self.client.close()
+
+
+class AsyncStarts(NativeStarts):
+    """A scheduler of the asyncio kind."""
+
+    is_async = True
+
+    async def fire(self, scheduler: Any) -> Any:
+        """Move what waits to the past, and claim it."""
+        waiting = scheduler.waiting()
+        for deferred_id in await waiting if asyncio.iscoroutine(waiting) else waiting:
+            await scheduler.schedule(deferred_id, datetime.now(UTC) - HOUR)
+        return {start.deferred_id for start in await scheduler.claim(1000, HOUR)}
+
+
+class AsyncMemoryStarts(AsyncStarts):
+    """The memory scheduler's twin."""
+
+    def scheduler(self) -> Any:
+        """Give an empty one."""
+        return AsyncMemoryScheduler()
+
+
+class AsyncRedisStarts(AsyncStarts, OnRedis):
+    """The Redis scheduler's twin."""
+
+    def scheduler(self) -> Any:
+        """Give one in a namespace of its own."""
+        self.client = redis.asyncio.Redis.from_url(self.url)
+        return AsyncRedisScheduler(self.client, namespace=self.prefix, budget=PATIENCE)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self.client.aclose()

@@ -1,0 +1,264 @@
+"""
+Code mutants: mutmut changes the Python code, piece by piece, and some test must notice.
+
+The domain, the use cases and the memory store are mutated exhaustively. The other adapters have
+more mutants than their tests, which ask real servers, can judge in the time: of theirs a fixed
+sample is taken, those whose number in its function ends in 5, about one in ten.
+
+Each mutant that survives is explained in `survivors.toml`; the explained ones must be exactly the
+ones that survive. A mutant that changes the type in a `cast(type, value)` is none: `cast` never
+looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import attrs
+
+from tests.proof.patches import ROOT, servers
+from tests.proof.report import Row
+
+ALL = ("*",)
+SAMPLE = ("*__mutmut_*5", "*[!0-9]")
+"""
+Which mutants are tried where not all can be. The second pattern fits no mutant but every function:
+so mutmut runs the tests by their names first, and tells if it can't; else it would take that for a
+mutant killed.
+"""
+
+NOTICED = {"killed", "timeout", "segfault", "suspicious"}
+"""What mutmut says of a mutant that did not go unnoticed."""
+
+SETTINGS = """
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = {files}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-k", "{world}"]
+pytest_add_cli_args_test_selection = {tests}
+timeout_constant = 5.0
+timeout_multiplier = 3.0
+track_dependencies = false
+use_git_change_detection = false
+"""
+
+
+@attrs.frozen
+class Part:
+    """
+    A part of the code, and what judges it.
+
+    Arguments:
+        name: what it is called.
+        files: its files below src/batch_cancel, as patterns.
+        tests: the tests that judge it, below tests/. Those that read the source, and those that
+            run it in processes of their own, see no mutant.
+        world: what they are narrowed to, as pytest's -k.
+        is_sampled: whether only a sample of its mutants is tried.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+    world: str
+    is_sampled: bool = True
+
+
+CONTRACT = tuple(
+    f"contract/test_{name}.py"
+    for name in ("cancel", "inspect", "log", "native_store", "reconcile", "work")
+)
+CORE = tuple(
+    f"unit/test_{name}.py"
+    for name in (
+        *("attempts", "cancellation", "deferred", "drift", "errors", "guards"),
+        *("memory", "model", "presenter", "use_cases", "work"),
+    )
+)
+PARTS = (
+    Part(
+        "domain, use cases, memory store",
+        ("domain/*", "use_cases/*", "adapters/memory.py"),
+        (*CORE, *CONTRACT),
+        "not redis and not postgres and not sqlite and not cluster",
+        is_sampled=False,
+    ),
+    Part(
+        "SQLite",
+        ("adapters/sqlite/*",),
+        (
+            *CONTRACT,
+            *(f"integration/test_sqlite_{name}.py" for name in ("store", "scheduler", "joining")),
+            "integration/test_checks.py",
+        ),
+        "sqlite and not redis and not postgres and not memory and not cluster or file",
+    ),
+    Part(
+        "Postgres",
+        ("adapters/postgres/*",),
+        (
+            *CONTRACT,
+            *(f"integration/test_postgres_{name}.py" for name in ("tables", "names", "locks")),
+            "integration/test_postgres_faults.py",
+            "integration/test_work_postgres.py",
+            "integration/test_joining.py",
+            "integration/test_checks.py",
+        ),
+        "not redis and not sqlite and not cluster and (not contract or postgres) "
+        "and not replica and not file",
+    ),
+    Part(
+        "Redis",
+        ("adapters/redis/*",),
+        (*CONTRACT, "integration/test_redis_faults.py", "integration/test_checks.py"),
+        "redis and not cluster and not postgres and not sqlite and not replica",
+    ),
+    Part("OpenTelemetry", ("adapters/otel.py",), ("contract/test_otel.py",), "otel"),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Survivors:
+    """
+    Mutants that are known to survive.
+
+    Arguments:
+        why: no test notices them.
+        mutants: their names, each with what it changes.
+    """
+
+    why: str
+    mutants: Mapping[str, str]
+
+
+def explained() -> list[Survivors]:
+    """Give the survivors that are explained."""
+    with (Path(__file__).parent / "survivors.toml").open("rb") as file:
+        return [Survivors(**entry) for entry in tomllib.load(file)["survivors"]]
+
+
+def try_out(part: Part, folder: Path, processes: int) -> dict[str, str]:
+    """
+    Let mutmut try the mutants of a part, in an empty folder, and give what became of each.
+
+    Raises:
+        RuntimeError: mutmut could not begin; its words say why.
+    """
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    settings = SETTINGS.format(
+        files=[f"src/batch_cancel/{pattern}" for pattern in part.files],
+        tests=[f"tests/{test}" for test in part.tests],
+        world=part.world,
+    )
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    (folder / "pyproject.toml").write_text(project + settings, "utf-8")
+    patterns = SAMPLE if part.is_sampled else ALL
+    ran = _mutmut(["run", "--max-children", str(processes), *patterns], folder)
+    told = _mutmut(["results", "--all", "true"], folder).stdout
+    states = dict(re.findall(r"^ +(\S+): (.+)$", told, re.MULTILINE))
+    if part.is_sampled:
+        states = {name: state for name, state in states.items() if name.endswith("5")}
+    if ran.returncode or not states or "not checked" in states.values():
+        message = f"mutmut did not go through {part.name}:\n{_end_of(ran.stdout)}"
+        raise RuntimeError(message)
+    return states
+
+
+def _mutmut(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("mutmut"), *arguments],
+        cwd=folder,
+        # Each mutant is a pytest of its own: finding its plugins would take as long as the tests.
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def _end_of(told: str) -> str:
+    return "\n".join(re.split(r"[\r\n]+", told)[-40:])
+
+
+def change_of(mutant: str, folder: Path) -> str:
+    """Give what a mutant changes, in one line: what it takes away, and what it adds."""
+    diff = _mutmut(["show", mutant], folder).stdout
+    lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+])", line)]
+    return re.sub(r"\s+", " ", " ".join(lines))
+
+
+def is_of_a_cast(change: str) -> bool:
+    """Tell whether a change is one of the type in a cast alone."""
+    written, planted = (
+        re.sub(r"cast\((\"[^\"]*\"|None), ", "cast(", part) for part in change[1:].split(" + ", 1)
+    )
+    return written.strip() == planted.strip()
+
+
+def complaints(survived: Iterable[str], known: Iterable[Survivors]) -> list[str]:
+    """Compare the mutants that survived with those that are explained."""
+    names = [name for entry in known for name in entry.mutants]
+    seen = set(survived)
+    return [
+        *(f"survives without an explanation: {name}" for name in sorted(seen - set(names))),
+        *(f"explained, but does not survive: {name}" for name in sorted(set(names) - seen)),
+        *(f"explained twice: {name}" for name in sorted(set(names)) if names.count(name) > 1),
+    ]
+
+
+def rows(*, processes: int = 2, parts: Iterable[Part] = PARTS) -> list[Row]:
+    """Try the mutants, and give the rows of the table."""
+    found: list[Row] = []
+    survivors: dict[str, str] = {}
+    total = 0
+    with servers():
+        for part in parts:
+            with tempfile.TemporaryDirectory() as folder:
+                states = try_out(part, Path(folder), processes)
+                unnoticed = [name for name, state in states.items() if state not in NOTICED]
+                changes = {name: change_of(name, Path(folder)) for name in unnoticed}
+            alive = {name: it for name, it in changes.items() if not is_of_a_cast(it)}
+            tried = len(states) - len(changes) + len(alive)
+            name = f"code mutants killed: {part.name}{' (sample)' if part.is_sampled else ''}"
+            found.append(Row(name, _share(tried - len(alive), tried), "any"))
+            survivors |= alive
+            total += tried
+    killed = total - len(survivors)
+    too_few = ["too few code mutants are killed"] if killed < 0.95 * total else []
+    known = explained()
+    wrong = complaints(survivors, known)
+    explanations = {name for entry in known for name in entry.mutants}
+    lines = [
+        f"'{name}' = '{change}'"
+        for name, change in sorted(survivors.items())
+        if name not in explanations
+    ]
+    return [
+        *found,
+        Row("code mutants killed", _share(killed, total), "at least 95 %", too_few),
+        Row(
+            "survivors explained",
+            f"{len(explanations & survivors.keys())}/{len(survivors)}",
+            "all",
+            [*wrong, *lines],
+        ),
+    ]
+
+
+def _share(killed: int, tried: int) -> str:
+    return f"{killed}/{tried} ({killed / tried:.1%})"
+
+
+if __name__ == "__main__":
+    for row in rows(parts=[it for it in PARTS if sys.argv[1] in it.name]):
+        print(row.what, row.seen, *row.complaints, sep="\n")  # noqa: T201  # Its answer.

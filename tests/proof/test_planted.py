@@ -1,0 +1,133 @@
+"""What is planted for the proof fits the code, and what is not found is told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.proof import page
+from tests.proof.mutants import Survivors, complaints, explained, is_of_a_cast
+from tests.proof.patches import PACKAGE, ROOT, Patch, complaint, patches
+from tests.proof.report import Row
+
+PATCHES = patches()
+HARMLESS = Patch(
+    why="A comment says it in other words.",
+    file="adapters/redis/ack.lua",
+    written="-- Guarantees: 1 and finished",
+    planted="-- Promises: 1 and finished",
+    test="tests/unit/test_attempts.py::test_a_lost_answer_is_not_forgotten",
+)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Lend a copy of the package."""
+    return shutil.copytree(PACKAGE, tmp_path / PACKAGE.name)
+
+
+def test_there_are_at_least_fifty_patches() -> None:
+    """No two of them plant the same."""
+    assert len(PATCHES) >= 50
+    assert len({(it.file, it.written, it.planted) for it in PATCHES}) == len(PATCHES)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=range(len(PATCHES)))
+def test_a_patch_fits_the_code(patch: Patch) -> None:
+    """The text that it replaces is there, once; its test is where it is said to be."""
+    assert (PACKAGE / patch.file).read_text("utf-8").count(patch.written) == 1
+    assert patch.planted not in {patch.written, ""} or patch.written.strip()
+    file, _, test = patch.test.partition("::")
+    assert f"def {test}(" in (ROOT / file).read_text("utf-8")
+
+
+def test_a_patch_replaces_its_text_alone(package: Path) -> None:
+    """Nothing else of the copy changes."""
+    HARMLESS.plant(package)
+    planted = (package / HARMLESS.file).read_text("utf-8")
+    written = (PACKAGE / HARMLESS.file).read_text("utf-8")
+    assert planted != written
+    assert planted.replace("-- Promises: 1", "-- Guarantees: 1") == written
+
+
+@pytest.mark.parametrize("written", ["what nobody wrote", "redis.call"])
+def test_a_patch_that_is_outdated_is_an_error(package: Path, written: str) -> None:
+    """Its text is not there any more, or more than once."""
+    patch = Patch(
+        why="-", file="adapters/redis/ack.lua", written=written, planted="-", test=HARMLESS.test
+    )
+    with pytest.raises(ValueError, match="does not hold"):
+        patch.plant(package)
+
+
+@pytest.mark.parametrize("test", [HARMLESS.test, "tests/unit/test_attempts.py::test_nothing"])
+def test_a_bug_that_is_not_found_is_told(test: str) -> None:
+    """Whether its test passes or can't even run."""
+    patch = Patch(
+        why=HARMLESS.why,
+        file=HARMLESS.file,
+        written=HARMLESS.written,
+        planted=HARMLESS.planted,
+        test=test,
+    )
+    assert complaint(patch).startswith(f"not found by {test}: A comment says")
+
+
+def test_a_bug_that_is_found_is_no_complaint() -> None:
+    """Here in Python, where no server is needed."""
+    patch = Patch(
+        why="A lost answer is forgotten.",
+        file="domain/attempts.py",
+        written="self.may_be_done or failure.outcome",
+        planted="failure.outcome",
+        test=HARMLESS.test,
+    )
+    assert not complaint(patch)
+
+
+def test_survivors_and_explanations_must_be_the_same() -> None:
+    """Neither one without the other."""
+    known = [Survivors(why="A reason.", mutants={"a": "-x +y", "b": "-x +z"})]
+    assert complaints(["a", "b"], known) == []
+    assert complaints(["a", "b", "c"], known) == ["survives without an explanation: c"]
+    assert complaints(["a"], known) == ["explained, but does not survive: b"]
+    assert complaints(["a", "b"], [*known, *known[:1]]) == [
+        "explained twice: a",
+        "explained twice: b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_none"),
+    [
+        ('- x = cast("str", row) + x = cast(None, row)', True),
+        ('- x = f(cast("str | None", a), 1) + x = f(cast("XXstr | NoneXX", a), 1)', True),
+        ('- x = cast("str", row) + x = cast("str", None)', False),
+        ('- x = cast("str", row) + x = None', False),
+        ("- x = a + b + x = a - b", False),
+    ],
+)
+def test_a_change_of_a_cast_is_none(change: str, *, is_none: bool) -> None:
+    """Unless the value changes."""
+    assert is_of_a_cast(change) is is_none
+
+
+def test_each_survivor_is_explained_once() -> None:
+    """With a reason, and with what it changes."""
+    every = explained()
+    names = [name for entry in every for name in entry.mutants]
+    assert complaints(names, every) == []
+    assert all(entry.why.endswith(".") for entry in every)
+    assert all(it.startswith(("-", "+")) for entry in every for it in entry.mutants.values())
+
+
+def test_the_page_holds_everything() -> None:
+    """The table, each bug with the test that finds it, and the survivors."""
+    told = page.text([Row("bugs planted", "3", "2", ["one is missing"])])
+    assert "| bugs planted | 3 | 2 | WRONG |" in told
+    for patch in PATCHES:
+        assert patch.why in told
+    for entry in explained():
+        assert entry.why in told
