@@ -199,10 +199,8 @@ def change_of(mutant: str, folder: Path) -> str:
 
 def is_of_a_cast(change: str) -> bool:
     """Tell whether a change is one of the type in a cast alone."""
-    written, planted = (
-        re.sub(r"cast\((\"[^\"]*\"|None), ", "cast(", part) for part in change[1:].split(" + ", 1)
-    )
-    return written.strip() == planted.strip()
+    written, _, planted = re.sub(r"cast\((\"[^\"]*\"|None), ", "cast(", change).partition(" + ")
+    return written.removeprefix("-").strip() == planted.strip()
 
 
 def complaints(survived: Iterable[str], known: Iterable[Survivors]) -> list[str]:
