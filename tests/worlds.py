@@ -58,6 +58,7 @@ from batch_cancel.adapters.memory import (
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from tests import data_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -73,6 +74,20 @@ PATIENCE = timedelta(seconds=10)
 """A budget of Redis that a loaded machine keeps: these tests are of answers, not of delays."""
 
 STORES = ("memory", "memory-async", "sqlite", "postgres", "postgres-async")
+LAYERED = [
+    (store, "memory")
+    for store in (
+        "sqlalchemy-sqlite",
+        "sqlalchemy-sqlite-async",
+        "sqlalchemy-postgres",
+        "sqlalchemy-postgres-async",
+        "django",
+    )
+]
+"""
+Worlds whose store goes by way of a data layer. What it does does not depend on the scheduler, so
+each has but one.
+"""
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
 
 
@@ -220,7 +235,7 @@ class SqliteTables(MemoryTables):
 class PostgresTables:
     """The reference tables in a schema of their own."""
 
-    def __init__(self, dsn: str, uow: PostgresUnitOfWork | AsyncPostgresUnitOfWork) -> None:
+    def __init__(self, dsn: str, uow: Any) -> None:
         self.uow = uow
         self.connection = psycopg.connect(dsn, autocommit=True)
         create_reference_tables(self.connection)
@@ -538,15 +553,24 @@ def _store(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store
         return MemoryTables(AsyncMemoryStore)
     if name == "sqlite":
         return SqliteTables(_folder(request))
+    if name.startswith("sqlalchemy-sqlite"):
+        return data_layers.sqlite(_folder(request), stack, is_async=name.endswith("-async"))
     dsn = stack.enter_context(request.getfixturevalue("postgres_server").schema())
-    uow = (
-        PostgresUnitOfWork(lambda: psycopg.connect(dsn))
-        if name == "postgres"
-        else AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(dsn))
-    )
-    tables = PostgresTables(dsn, uow)
+    tables = PostgresTables(dsn, _postgres_uow(name, dsn, stack))
     stack.callback(tables.connection.close)
     return tables
+
+
+def _postgres_uow(name: str, dsn: str, stack: ExitStack) -> Any:
+    match name:
+        case "postgres":
+            return PostgresUnitOfWork(lambda: psycopg.connect(dsn))
+        case "postgres-async":
+            return AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(dsn))
+        case "django":
+            return stack.enter_context(data_layers.django_uow(dsn))
+        case _:
+            return data_layers.postgres_uow(dsn, is_async=name.endswith("-async"))
 
 
 def _scheduler(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session", params=worlds.pairs(), ids="+".join)
+@pytest.fixture(scope="session", params=[*worlds.pairs(), *worlds.LAYERED], ids="+".join)
 def open_world(request: pytest.FixtureRequest) -> Iterator[worlds.World]:
     """Open a world once; whoever takes it clears it first."""
     store, scheduler = request.param

@@ -34,6 +34,8 @@ SECRETS = (
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Lend the log of everything, drivers included, down to the last detail."""
     caplog.set_level(logging.DEBUG)
+    # At DEBUG it tells every value that it is given, whoever gives it.
+    caplog.set_level(logging.INFO, "aiosqlite")
     return caplog
 
 

@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from batch_cancel import AlreadyTerminal, CancelResult, Drift, JobKey, Removal
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.presenter import present
 from tests.worlds import LATER
 
@@ -209,6 +209,46 @@ def test_a_scheduler_that_is_still_down_leaves_everything_owed(world: World) -> 
     assert [it.removal for it in results] == [Removal.PENDING, Removal.PENDING]
     assert removal(world, "a") is removal(world, "b") is Removal.PENDING
     assert {it.removal for it in world.reconcile()} == {Removal.REMOVED}
+
+
+def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(world: World) -> None:
+    """About the 1st, 2nd, 4th, 8th: each question may cost the whole budget. All stay owed."""
+    job_ids = [f"job-{number}" for number in range(1, 11)]
+    unfinished(world, *job_ids, announce=True)
+    asked: list[str] = []
+    told: list[CancelResult] = []
+
+    def note(start: str, _: str) -> bool:
+        asked.append(start)
+        reason = "down"
+        raise SchedulerUnavailable(reason)
+
+    results = world.reconcile(
+        scheduler=world.scheduler_that(note), on_cancelled=world.hook_that(told.append)
+    )
+
+    assert [it.batch_job_id for it in results] == job_ids
+    assert asked == [f"start of job-{number}" for number in (1, 2, 4, 8)]
+    assert {it.removal for it in results} == {Removal.PENDING}
+    assert [it.batch_job_id for it in told] == job_ids
+    assert {it.removal for it in world.reconcile()} == {Removal.REMOVED}
+    assert world.waiting() == set()
+
+
+def test_a_scheduler_that_answers_again_is_asked_about_the_rest(world: World) -> None:
+    """Its silence is forgotten: the next one counts from the beginning."""
+    unfinished(world, *"abcdefghijk")
+    asked: list[str] = []
+
+    def answers_some(start: str, _: str) -> bool:
+        asked.append(start[-1])
+        return True if asked[-1] in "bjk" else down()
+
+    results = world.reconcile(scheduler=world.scheduler_that(answers_some))
+
+    assert asked == ["a", "b", "c", "d", "f", "j", "k"]
+    removed = [it.batch_job_id for it in results if it.removal is Removal.REMOVED]
+    assert removed == ["b", "j", "k"]
 
 
 def test_a_garbled_answer_settles_nothing(world: World) -> None:

@@ -43,7 +43,9 @@ EVERY_CONTACT = (
 STRANGE_IDS = ["", "\0", "\ud800", "x" * 1_000_000, "%", "' OR 1=1 --", "../j", "j ", "{}", "J"]
 
 
-@pytest.fixture(scope="module", params=worlds.pairs(("memory",)), ids=lambda pair: pair[0])
+@pytest.fixture(
+    scope="module", params=[*worlds.pairs(("memory",)), *worlds.LAYERED], ids=lambda pair: pair[0]
+)
 def open_world(request: pytest.FixtureRequest) -> Iterator[worlds.World]:
     """Open a world once; whoever takes it clears it first."""
     store, scheduler = request.param

@@ -434,7 +434,9 @@ def test_pool_timeout_is_a_failure_that_changed_nothing(theatre: Theatre) -> Non
             held = theatre.runner.run(held)
         failure = theatre.fail()
         assert (failure.outcome, failure.fault) == ("unchanged", Fault.LATE)
-        assert "the pool gave no connection (PoolTimeout)" in str(failure)
+        assert "the pool gave no connection (PoolTimeout): check that the pool is open" in str(
+            failure
+        )
         assert theatre.state() == UNCHANGED
         given_back = pool.putconn(held)
         if theatre.runner is not None:

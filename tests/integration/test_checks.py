@@ -22,6 +22,7 @@ import redis
 import redis.asyncio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from batch_cancel import ContactStatus
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
     PostgresSchema,
@@ -334,6 +335,30 @@ def test_an_index_that_is_not_valid_does_not_serve(
     with contextlib.suppress(psycopg.errors.UniqueViolation):
         execute("CREATE UNIQUE INDEX CONCURRENTLY ON batch_contacts (batch_job_id)")
     assert "no index serves the cancel" in checked(dsn)[0]
+
+
+def test_statuses_in_a_domain_over_an_enum_are_told_of(
+    dsn: str, execute: Callable[[str], object]
+) -> None:
+    """And so is the way out."""
+    labels = ", ".join(f"'{status.value}'" for status in ContactStatus)
+    execute("DROP INDEX batch_contacts_open, batch_contacts_dialing")
+    execute("CREATE INDEX ON batch_contacts (batch_job_id)")
+    execute(f"CREATE TYPE contact AS ENUM ({labels})")
+    execute("CREATE DOMAIN checked AS contact")
+    execute("ALTER TABLE batch_contacts ALTER status DROP DEFAULT")
+    execute("ALTER TABLE batch_contacts ALTER status TYPE checked USING status::checked")
+
+    way_out = "ALTER TABLE batch_contacts ALTER status TYPE contact"
+    assert checked(dsn) == [
+        (
+            "column status of batch_contacts is a domain over an enum, which Postgres does not "
+            f"compare with a list of statuses: {way_out}"
+        )
+    ]
+
+    execute(way_out)
+    assert checked(dsn) == []
 
 
 def test_statuses_that_are_enums_need_their_labels(

@@ -1,8 +1,8 @@
 """
 The part of the proof that explores: every interleaving of the protocol, and wrong protocols found.
 
-All scenarios are searched, the small ones also executed schedule by schedule; both counts must agree.
-The short form leaves out the largest scenarios and most of the single schedules.
+All scenarios are searched, the small ones also executed schedule by schedule; both counts must
+agree. The short form leaves out the largest scenarios and most of the single schedules.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def searched(name: str) -> Searched:
 
 
 def executed(name: str) -> tuple[str, int, str | None]:
-    """Execute each schedule of a scenario by itself: how many there are, and what does not hold."""
+    """Execute each schedule of a scenario by itself: how many, and what does not hold."""
     report = execute(SCENARIOS[name])
     return name, report.interleavings, None if report.found is None else str(report.found)
 

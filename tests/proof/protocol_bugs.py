@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -62,7 +63,6 @@ from batch_cancel.testing.explore.fakes import (
 from batch_cancel.testing.explore.minds import Actor, Program
 from batch_cancel.testing.explore.steps import Send
 from batch_cancel.testing.explore.world import Scenario
-from batch_cancel.use_cases.pump import pump_async
 from batch_cancel.use_cases.removal import AsyncOnCancelled, remove_deferred_async
 from batch_cancel.use_cases.work import (
     claim_contacts_async,
@@ -267,7 +267,10 @@ class _AllContacts(Contacts):
 
 
 _plant(
-    "cancels every contact", "I3", _cancel(contacts=_AllContacts), contacts=("pending", "completed")
+    "cancels every contact",
+    "I3",
+    _cancel(contacts=_AllContacts),
+    contacts=("pending", "completed"),
 )
 
 
@@ -282,7 +285,9 @@ class _NoSecondLook(Contacts):
         return len(found)
 
 
-_plant("cancels contacts by the ids it read", "I15", _cancel(contacts=_NoSecondLook), actors.claim())
+_plant(
+    "cancels contacts by the ids it read", "I15", _cancel(contacts=_NoSecondLook), actors.claim()
+)
 
 
 class _OnlyPending(Contacts):
@@ -413,10 +418,8 @@ async def _hopeful(ports: Ports, request: CancelRequest) -> CancelResult:
     async with ports.uow.begin() as transaction:
         job = await transaction.jobs.lock(request.key)
         cancellation = await _carried_out(transaction, request, job)
-    try:
+    with suppress(SchedulerUnavailable):
         await ports.scheduler.cancel(START, request.operation_id)
-    except SchedulerUnavailable:
-        pass
     return conclude(cancellation, Removal.REMOVED)
 
 
@@ -607,9 +610,7 @@ _plant(
 async def _acknowledges_first(ports: Ports) -> object:
     for start in await ports.scheduler.claim(1, timedelta()):
         await ports.scheduler.ack(start.deferred_id, start.token)
-        await start_job_async(
-            KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow
-        )
+        await start_job_async(KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow)
     return None
 
 
@@ -784,6 +785,8 @@ _plant(
     status="scheduled",
     reconcile=_reconcile_by_a_name_of_its_own,
 )
+
+
 async def _hear(_: CancelResult) -> None:
     """Be told of a cancellation."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import attrs
 import pytest
 
 from batch_cancel.testing.explore import (
@@ -117,6 +118,25 @@ def test_the_replay_line_reproduces(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "arrives after all" in told
     assert told.endswith("all holds\n")
+
+
+def test_the_replay_line_reproduces_what_was_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The search and the replay of its schedule name the same invariant, and both fail."""
+    [bug] = [bug for bug in BUGS if bug.name == "split transaction"]
+    monkeypatch.setitem(SCENARIOS, "planted", attrs.evolve(bug.scenario, name="planted"))
+    assert main(["--scenario", "planted"]) == 1
+    told = capsys.readouterr().out
+    schedule = told.strip().rpartition("--schedule ")[2].strip("'")
+    assert main(["--scenario", "planted", "--schedule", schedule]) == 1
+    assert "I17: cancel: contact c0 became cancelled" in capsys.readouterr().out
+
+
+def test_the_invariants_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with what is checked of it."""
+    assert main(["--invariants"]) == 0
+    assert capsys.readouterr().out.count("\n") == 21
 
 
 def test_it_runs_as_a_command() -> None:

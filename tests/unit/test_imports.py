@@ -64,7 +64,14 @@ def test_the_package_comes_without_its_drivers() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["batch_cancel", "batch_cancel.ports", "batch_cancel.presenter"]
+    "module",
+    [
+        "batch_cancel",
+        "batch_cancel.ports",
+        "batch_cancel.presenter",
+        "batch_cancel.endpoint",
+        "batch_cancel.adapters.wsgi",
+    ],
 )
 def test_the_package_comes_without_any_framework(module: str) -> None:
     """No driver, no framework, no event loop: attrs and the standard library."""
@@ -81,13 +88,21 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.postgres", {"psycopg", "asyncio"}),
         ("batch_cancel.adapters.redis", {"redis"}),
         ("batch_cancel.adapters.otel", {"opentelemetry"}),
+        ("batch_cancel.adapters.asgi", {"asyncio"}),
+        ("batch_cancel.adapters.wsgi", set()),
+        ("batch_cancel.adapters.sqlalchemy", {"sqlalchemy", "asyncio"}),
+        ("batch_cancel.adapters.django", {"django"}),
+        ("batch_cancel.adapters.arq", {"redis"}),
+        ("batch_cancel.adapters.huey", {"redis"}),
+        ("batch_cancel.adapters.rq", {"redis"}),
+        ("batch_cancel.adapters.saq", {"redis"}),
     ],
 )
 def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) -> None:
     """Whoever uses one need not install another's."""
     loaded = loaded_by(module)
     assert own <= loaded
-    drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3"}
+    drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "huey", "rq", "saq"}
     assert loaded & drivers == own & drivers
 
 

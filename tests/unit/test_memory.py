@@ -14,6 +14,7 @@ import pytest
 
 from batch_cancel import (
     AlreadyTerminal,
+    CancelFailed,
     CancelResult,
     JobKey,
     JobNotFound,
@@ -565,6 +566,53 @@ def test_a_store_outlives_its_event_loop(visited: AsyncMemoryStore) -> None:
     assert result.previous_status == "running"
     with pytest.raises(JobNotFound):
         asyncio.run(cancel_job_async("nope", uow=visited, scheduler=scheduler))
+
+
+def test_two_event_loops_at_once_never_share_a_turn(visited: AsyncMemoryStore) -> None:
+    """The second is refused while the first is inside, and is served once it has left."""
+    visited.add_job("job", "running")
+    scheduler = AsyncMemoryScheduler()
+    is_inside, may_leave = threading.Event(), threading.Event()
+
+    async def stay() -> None:
+        async with visited.begin():
+            is_inside.set()
+            may_leave.wait(timeout=60)
+
+    first = threading.Thread(target=asyncio.run, args=(stay(),))
+    first.start()
+    assert is_inside.wait(timeout=60)
+    try:
+        with pytest.raises(CancelFailed, match="another event loop is at work") as refused:
+            asyncio.run(cancel_job_async("job", uow=visited, scheduler=scheduler))
+        assert (refused.value.outcome, refused.value.retryable) == ("unchanged", True)
+    finally:
+        may_leave.set()
+        first.join(timeout=60)
+    result = asyncio.run(cancel_job_async("job", uow=visited, scheduler=scheduler))
+    assert result.previous_status == "running"
+
+
+def test_a_task_called_off_while_it_waits_is_not_counted(visited: AsyncMemoryStore) -> None:
+    """Another event loop has its turn afterwards, though the first lives on."""
+    visited.add_job("job", "running")
+
+    async def called_off() -> None:
+        visitor = Visitor(visited)
+        async with visited.begin():
+            task = asyncio.create_task(visitor.visit())
+            await settled()
+            task.cancel()
+            await settled()
+        assert task.cancelled()
+
+    with asyncio.Runner() as runner:
+        runner.run(called_off())
+        with asyncio.Runner() as other:
+            result = other.run(
+                cancel_job_async("job", uow=visited, scheduler=AsyncMemoryScheduler())
+            )
+    assert result.previous_status == "running"
 
 
 # Deferred starts ---------------------------------------------------------------------------------

@@ -71,6 +71,21 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
+    ("adapters/sqlalchemy.py", "AsyncSqlAlchemyUnitOfWork"): (
+        Differs(
+            "connection.run_sync(self._terms.say, self._tables)",
+            "self._terms.say(connection, self._tables)",
+            "The blocking half does the work, over the engine's bridge.",
+        ),
+        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
+    ),
+    ("adapters/sqlalchemy.py", "_AsyncJoined"): (
+        Differs(
+            "caller.run_sync(_open, self.tables)",
+            "_open(caller, self.tables)",
+            "The blocking half does the work, over the engine's bridge.",
+        ),
+    ),
 }
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
 
@@ -78,6 +93,11 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/memory.py", "_AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
+    **{
+        ("adapters/sqlalchemy.py", name): "It runs the blocking half, over the engine's bridge."
+        for name in ("_AsyncJobs", "_AsyncContacts", "_AsyncOutbox", "_AsyncInspection")
+    },
+    ("adapters/sqlalchemy.py", "_AsyncWork"): "The same.",
 }
 """Halves of one shape that work differently: only methods and parameters are compared."""
 
@@ -91,9 +111,12 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
+    ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
+    ("adapters/asgi.py", "_body"): "The same.",
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
     ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
+    ("adapters/sqlalchemy.py", "_Bridged"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }
 """Coroutines that have no blocking half, and why."""
@@ -110,6 +133,15 @@ RENAMED: Final = {
     "asynccontextmanager": "contextmanager",
 }
 """Names that say asyncio in their own way; the others begin with Async or end in _async."""
+
+
+ASYNCIO_ONLY: Final[Mapping[str, str]] = {
+    "testing/explore/": (
+        "A coroutine can be stopped between any two steps, a thread can't; what it explores are "
+        "the asyncio halves, and that the others are the same is held here."
+    ),
+}
+"""Folders of which there is one half, and why."""
 
 
 def stripped_name(name: str) -> str:
@@ -246,7 +278,12 @@ def differing(stripped: list[str], blocking: list[str]) -> str:
 def modules() -> dict[str, str]:
     """Give the source of each module of the package by its path."""
     paths = sorted(PACKAGE.rglob("*.py"))
-    return {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in paths}
+    names = {path.relative_to(PACKAGE).as_posix(): path for path in paths}
+    return {
+        name: path.read_text("utf-8")
+        for name, path in names.items()
+        if not name.startswith(tuple(ASYNCIO_ONLY))
+    }
 
 
 MODULES: Final = modules()
@@ -282,6 +319,8 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("adapters/postgres/unit_of_work.py", "_AsyncJoined"),
         ("adapters/postgres/unit_of_work.py", "joining_async"),
         ("adapters/redis/scheduler.py", "AsyncRedisScheduler"),
+        ("endpoint.py", "AsyncEndpoint"),
+        ("endpoint.py", "_gathered_async"),
     ],
 )
 def test_these_are_compared(module: str, name: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -747,6 +748,7 @@ def test_a_fault_that_nobody_understood_is_a_failure(
         object(),
         [],
         False,
+        SimpleNamespace(key="job", status="paused", deferred_id=None, cancellation=None),
     ],
     ids=lambda it: type(it).__name__,
 )
@@ -756,6 +758,11 @@ def test_a_job_that_is_none_is_a_failure(half: Half, found: object) -> None:
     with pytest.raises(CancelFailed) as failure:
         cancel(half, script)
     assert failure.value.outcome == "unchanged"
+    assert not failure.value.retryable
+    assert str(failure.value) == (
+        f"batch job 'job': the store returned {type(found).__name__} instead of a Job; "
+        "nothing was changed"
+    )
     assert script.calls == ["begin", "lock", "rollback"]
 
 

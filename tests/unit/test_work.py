@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -47,18 +48,18 @@ def store_of(kind: type[Any]) -> Any:
 
 @attrs.define
 class Flaky:
-    """A store whose first transactions fail as they end; one without `work` if told so."""
+    """A store whose first transactions fail as they end; other repositories where it is told."""
 
     store: Any
     failures: list[StoreFailed]
-    offers: bool = True
+    instead: dict[str, Any] = attrs.field(factory=dict)
     paused: list[int] = attrs.field(factory=list)
 
     @contextmanager
     def begin(self) -> Generator[Any]:
         """Open a transaction."""
         with self.store.begin() as it:
-            yield it if self.offers else attrs.evolve(it, work=None)
+            yield attrs.evolve(it, **self.instead)
             if self.failures:
                 raise self.failures.pop(0)
 
@@ -69,18 +70,18 @@ class Flaky:
 
 @attrs.define
 class AsyncFlaky:
-    """A store whose first transactions fail as they end; one without `work` if told so."""
+    """A store whose first transactions fail as they end; other repositories where it is told."""
 
     store: Any
     failures: list[StoreFailed]
-    offers: bool = True
+    instead: dict[str, Any] = attrs.field(factory=dict)
     paused: list[int] = attrs.field(factory=list)
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[Any]:
         """Open a transaction."""
         async with self.store.begin() as it:
-            yield it if self.offers else attrs.evolve(it, work=None)
+            yield attrs.evolve(it, **self.instead)
             if self.failures:
                 raise self.failures.pop(0)
 
@@ -115,11 +116,11 @@ def take(step: str, uow: Any) -> Any:
     return asyncio.run(nonblocking(*arguments, uow=uow, **more))
 
 
-def flaky(is_async: object, *failures: StoreFailed, offers: bool = True) -> Any:
+def flaky(is_async: object, *failures: StoreFailed, **instead: Any) -> Any:
     """Give a flaky store of one kind or the other."""
     if is_async:
-        return AsyncFlaky(store_of(AsyncMemoryStore), list(failures), offers)
-    return Flaky(store_of(MemoryStore), list(failures), offers)
+        return AsyncFlaky(store_of(AsyncMemoryStore), list(failures), instead)
+    return Flaky(store_of(MemoryStore), list(failures), instead)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -189,7 +190,40 @@ def test_within_the_callers_transaction_nothing_is_repeated(step: str) -> None:
 def test_a_store_that_does_not_offer_the_steps_says_so(step: str, is_async: object) -> None:
     """It may still cancel; what is missing is named."""
     with pytest.raises(StoreFailed, match="`work` is None") as refused:
-        take(step, flaky(is_async, offers=False))
+        take(step, flaky(is_async, work=None))
     assert refused.value.fault is Fault.REFUSED
     told = "this store does not offer the workers' steps: its `work` is None"
     assert refused.value.reason == told
+
+
+@attrs.frozen
+class Strange:
+    """Jobs that are none."""
+
+    found: Any
+
+    def lock(self, _: object) -> Any:
+        """Find it."""
+        return self.found
+
+
+@attrs.frozen
+class AsyncStrange:
+    """Jobs that are none."""
+
+    found: Any
+
+    async def lock(self, _: object) -> Any:
+        """Find it."""
+        return self.found
+
+
+@pytest.mark.parametrize("step", ["settle", "append"])
+@pytest.mark.parametrize("found", ["j", SimpleNamespace(key="j", status="paused")])
+def test_a_job_that_is_none_is_a_failure(step: str, found: object, is_async: object) -> None:
+    """What the store should have returned is named, and nothing is written."""
+    uow = flaky(is_async, jobs=AsyncStrange(found) if is_async else Strange(found))
+    with pytest.raises(StoreFailed, match=r"returned \w+ instead of a Job") as refused:
+        take(step, uow)
+    assert refused.value.fault is Fault.REFUSED
+    assert uow.store.contacts("j") == {"a": "pending", "b": "dialing"}

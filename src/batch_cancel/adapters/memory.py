@@ -27,7 +27,7 @@ from batch_cancel.domain import deferred
 from batch_cancel.domain.cancellation import owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
-from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     ID_BYTES_MAX,
@@ -42,6 +42,11 @@ from batch_cancel.domain.model import (
 
 _NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
 _NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
+
+_TWO_LOOPS: Final = (
+    "another event loop is at work in this AsyncMemoryStore, and can't be waited for: "
+    "use it from one loop at a time, or a MemoryStore, whose threads take turns"
+)
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -462,23 +467,36 @@ class _Turn:
 
 
 class _AsyncTurn:
-    """Whose turn it is; the task that has it may take it again."""
+    """Whose turn it is; the task that has it may take it again. Tasks of one event loop only."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._arrivals = threading.Lock()
+        self._present = 0
         self._owner: asyncio.Task[object] | None = None
         self._depth = 0
 
     async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # A store outlives a test's event loop; its lock can't.
-            self._loop, self._lock = loop, asyncio.Lock()
-            self._owner, self._depth = None, 0
+        self._arrive(asyncio.get_running_loop())
         if self._owner is not asyncio.current_task():
-            await self._lock.acquire()
+            try:
+                await self._lock.acquire()
+            except BaseException:
+                self._present -= 1
+                raise
             self._owner = asyncio.current_task()
         self._depth += 1
+
+    def _arrive(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count who has the turn or waits for it; turn away who could not wait: another loop."""
+        with self._arrivals:
+            if loop is not self._loop:  # A store outlives a test's event loop; its lock can't.
+                if self._present and self._loop is not None and not self._loop.is_closed():
+                    raise StoreFailed(_TWO_LOOPS, fault=Fault.BUSY)
+                self._loop, self._lock = loop, asyncio.Lock()
+                self._owner, self._depth, self._present = None, 0, 0
+            self._present += 1
 
     async def __aexit__(
         self,
@@ -490,6 +508,7 @@ class _AsyncTurn:
         if not self._depth:
             self._owner = None
             self._lock.release()
+        self._present -= 1
 
 
 class MemoryStore(_Seeds):

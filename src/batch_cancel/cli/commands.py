@@ -308,6 +308,31 @@ def demo() -> None:
         raise typer.Exit(FAILED) from error
 
 
+@_app.command()
+def serve(
+    *,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, metavar="PORT", help="The port; 0 takes a free one.")
+    ] = 8000,
+) -> None:
+    """Serve the HTTP endpoint to try it: seeded jobs in a SQLite file of its own, and a key."""
+    try:
+        from batch_cancel.cli import serve as server  # noqa: PLC0415  # May not be installed.
+    except ModuleNotFoundError as error:
+        if error.name != "uvicorn":
+            raise
+        output.complain("serve needs more: pip install 'batch_cancel[serve]'")
+        raise typer.Exit(USAGE_ERROR) from error
+    try:
+        server.serve(host, port)
+    except OSError as error:
+        output.complain(f"can't listen on {host}, port {port}: {error.strerror}")
+        raise typer.Exit(FAILED) from error
+
+
 def _removals_owed(uow: UnitOfWork, limit: int) -> int:
     """Count the removals still owed, up to a limit."""
     with uow.begin() as repositories:

@@ -53,14 +53,11 @@ class WatchedScheduler:
 
     Arguments:
         opened: opens it.
-        faults_max: after so many faults in a row it is not asked any more.
         fault: why it gave no answer; None if it did, or was not asked.
     """
 
     opened: OpenScheduler
-    faults_max: int = 3
     fault: str | None = None
-    _faults: int = 0
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """Take the deferred start back, for ever."""
@@ -78,20 +75,15 @@ class WatchedScheduler:
             return [f"the scheduler did not answer ({self.fault})"]
 
     def _ask(self, question: Callable[[FullScheduler], _T]) -> _T:
-        if self.fault is not None and self._faults >= self.faults_max:
-            raise SchedulerUnavailable(self.fault)
-        self._faults += 1
         try:
             with self.opened() as scheduler:
-                answer = question(scheduler)
+                return question(scheduler)
         except SchedulerUnavailable as error:
             self.fault = error.reason
             raise
         except Exception as error:
             self.fault = f"it raised {type(error).__name__}"
             raise
-        self._faults = 0
-        return answer
 
 
 def store_at(url: str) -> Store:

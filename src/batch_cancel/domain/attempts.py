@@ -11,6 +11,9 @@ Rule 3: what may have happened is never reported as "nothing was changed", and i
         "already cancelled".
 Rule 4: a worker's step is not an operation with a name: it is tried again only if it is known not
         to have happened.
+Rule 5: a pass over many removals does not wait for a dead scheduler each time. As long as there is
+        no answer it asks about the 1st, the 2nd, the 4th, the 8th removal, and so on: one removal
+        that can never be answered holds up no other, and an answer ends it at once.
 """
 
 from __future__ import annotations
@@ -98,3 +101,25 @@ def may_step_again(failure: StoreFailed, made: int) -> bool:
         made: how many attempts were made.
     """
     return failure.outcome == "unchanged" and made < ATTEMPTS_MAX[failure.fault]
+
+
+@attrs.frozen
+class Patience:
+    """
+    How a pass over many removals goes on asking a scheduler.
+
+    Arguments:
+        silences: how often in a row there was no answer.
+        spared: how many removals it is not asked about before the next.
+    """
+
+    silences: int = 0
+    spared: int = 0
+
+    def after_silence(self) -> Patience:
+        """Count that there was no answer."""
+        return Patience(self.silences + 1, 2**self.silences - 1)
+
+    def after_sparing(self) -> Patience:
+        """Count a removal that it was not asked about."""
+        return Patience(self.silences, self.spared - 1)

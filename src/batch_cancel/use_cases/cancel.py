@@ -42,6 +42,7 @@ from batch_cancel.ports import (
     Scheduler,
     UnitOfWork,
 )
+from batch_cancel.use_cases.lock import lock, lock_async
 from batch_cancel.use_cases.removal import (
     AsyncOnCancelled,
     OnCancelled,
@@ -267,7 +268,7 @@ async def _cancel_in_transaction_async(
 
 
 def _carry_out(request: CancelRequest, repositories: Repositories) -> Cancellation:
-    job = repositories.jobs.lock(request.key)
+    job = lock(repositories, request.key)
     plan = plan_cancellation(request, job)
     if isinstance(plan, CancellationRecord):
         return Cancellation(plan, replayed=True)
@@ -280,7 +281,7 @@ def _carry_out(request: CancelRequest, repositories: Repositories) -> Cancellati
 async def _carry_out_async(
     request: CancelRequest, repositories: AsyncRepositories
 ) -> Cancellation:
-    job = await repositories.jobs.lock(request.key)
+    job = await lock_async(repositories, request.key)
     plan = plan_cancellation(request, job)
     if isinstance(plan, CancellationRecord):
         return Cancellation(plan, replayed=True)

@@ -11,7 +11,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+import attrs
+
+from batch_cancel.domain.attempts import Patience
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases.removal import (
@@ -24,6 +28,7 @@ from batch_cancel.use_cases.removal import (
 
 _LIMIT: Final = 1000
 _LEASE: Final = timedelta(seconds=30)
+_SPARED: Final = "the scheduler gave no answer about others, and was not asked about this one"
 
 
 def reconcile(
@@ -36,6 +41,8 @@ def reconcile(
 ) -> list[CancelResult]:
     """
     Finish the removals, and the announcements, that committed cancellations still owe.
+
+    A scheduler that gives no answer is asked about ever fewer of them; the rest stay PENDING.
 
     Arguments:
         uow: where the cancellation records are.
@@ -54,7 +61,8 @@ def reconcile(
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
     """
     owed = _take(uow, limit, lease, announcements=on_cancelled is not None)
-    return [_finished(record, scheduler, uow, on_cancelled) for record in owed]
+    spared = _Spared(scheduler)
+    return [_finished(record, spared, uow, on_cancelled) for record in owed]
 
 
 async def reconcile_async(
@@ -67,6 +75,8 @@ async def reconcile_async(
 ) -> list[CancelResult]:
     """
     Finish the removals, and the announcements, that committed cancellations still owe.
+
+    A scheduler that gives no answer is asked about ever fewer of them; the rest stay PENDING.
 
     Arguments:
         uow: where the cancellation records are.
@@ -85,7 +95,48 @@ async def reconcile_async(
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
     """
     owed = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
-    return [await _finished_async(record, scheduler, uow, on_cancelled) for record in owed]
+    spared = _AsyncSpared(scheduler)
+    return [await _finished_async(record, spared, uow, on_cancelled) for record in owed]
+
+
+@attrs.define
+class _Spared:
+    """A scheduler that is asked the less, the longer it gives no answer."""
+
+    scheduler: Scheduler
+    patience: Patience = attrs.field(factory=Patience)
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        if self.patience.spared:
+            self.patience = self.patience.after_sparing()
+            raise SchedulerUnavailable(_SPARED)
+        try:
+            answer = self.scheduler.cancel(deferred_id, operation_id)
+        except Exception:
+            self.patience = self.patience.after_silence()
+            raise
+        self.patience = Patience()
+        return answer
+
+
+@attrs.define
+class _AsyncSpared:
+    """A scheduler that is asked the less, the longer it gives no answer."""
+
+    scheduler: AsyncScheduler
+    patience: Patience = attrs.field(factory=Patience)
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        if self.patience.spared:
+            self.patience = self.patience.after_sparing()
+            raise SchedulerUnavailable(_SPARED)
+        try:
+            answer = await self.scheduler.cancel(deferred_id, operation_id)
+        except Exception:
+            self.patience = self.patience.after_silence()
+            raise
+        self.patience = Patience()
+        return answer
 
 
 def _finished(

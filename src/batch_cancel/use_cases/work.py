@@ -35,6 +35,7 @@ from batch_cancel.ports import (
     Repositories,
     UnitOfWork,
 )
+from batch_cancel.use_cases.lock import lock, lock_async
 
 _T = TypeVar("_T")
 
@@ -426,7 +427,7 @@ def _settle(
 ) -> ContactStatus | None:
     job = None
     if end.depends_on_job:
-        job = repositories.jobs.lock(key)
+        job = lock(repositories, key)
         if job is None:
             raise JobNotFound(key)
     settlement = end.settlement(job)
@@ -440,7 +441,7 @@ async def _settle_async(
 ) -> ContactStatus | None:
     job = None
     if end.depends_on_job:
-        job = await repositories.jobs.lock(key)
+        job = await lock_async(repositories, key)
         if job is None:
             raise JobNotFound(key)
     settlement = end.settlement(job)
@@ -452,14 +453,14 @@ async def _settle_async(
 def _append(
     repositories: Repositories, key: JobKey, contacts: Sequence[Mapping[str, object]]
 ) -> int:
-    job = live_job(key, repositories.jobs.lock(key))
+    job = live_job(key, lock(repositories, key))
     return _offered(repositories.work).append(job, contacts)
 
 
 async def _append_async(
     repositories: AsyncRepositories, key: JobKey, contacts: Sequence[Mapping[str, object]]
 ) -> int:
-    job = live_job(key, await repositories.jobs.lock(key))
+    job = live_job(key, await lock_async(repositories, key))
     return await _offered(repositories.work).append(job, contacts)
 
 

@@ -94,6 +94,7 @@ class _Column:
     privileges: frozenset[str]
     type: str
     labels: frozenset[str] | None
+    is_domain: bool
 
 
 @attrs.frozen
@@ -268,11 +269,11 @@ def _tables(rows: Rows) -> Mapping[str, _Found]:
 
 def _columns(rows: Rows) -> Mapping[int, Mapping[str, _Column]]:
     columns: dict[int, dict[str, _Column]] = {}
-    for table, name, may_select, may_insert, may_update, type_, labels in rows:
+    for table, name, may_select, may_insert, may_update, type_, labels, is_domain in rows:
         may = {"SELECT": may_select, "INSERT": may_insert, "UPDATE": may_update}
         privileges = frozenset(privilege for privilege, granted in may.items() if granted)
         known = None if labels is None else frozenset[str](labels)
-        columns.setdefault(table, {})[name] = _Column(privileges, type_, known)
+        columns.setdefault(table, {})[name] = _Column(privileges, type_, known, is_domain)
     return columns
 
 
@@ -359,6 +360,13 @@ class _Database:
     def _missing_labels(self) -> Iterator[str]:
         for field, name, statuses in self._statuses():
             column = self._columns_of(field)[name]
+            if column.labels is not None and column.is_domain:
+                table, shown = self._name(field), _shown(name)
+                yield (
+                    f"column {shown} of {table} is a domain over an enum, which Postgres does not "
+                    f"compare with a list of statuses: ALTER TABLE {table} ALTER {shown} TYPE "
+                    f"{column.type}"
+                )
             for status in statuses:
                 if column.labels is not None and status not in column.labels:
                     yield (

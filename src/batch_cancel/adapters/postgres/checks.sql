@@ -26,7 +26,8 @@ LEFT JOIN LATERAL (
 ) AS found ON true
 
 -- name: columns
--- What may be done with each column, and its type, or what a domain is made of; an enum's labels.
+-- What may be done with each column, and its type, or what a domain is made of; an enum's labels;
+-- whether it is a domain.
 SELECT a.attrelid::bigint, a.attname::text,
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
@@ -35,7 +36,7 @@ SELECT a.attrelid::bigint, a.attname::text,
            SELECT array_agg(e.enumlabel::text)
            FROM pg_catalog.pg_enum AS e
            WHERE e.enumtypid = base.type
-       )
+       ), t.typtype = 'd'
 FROM pg_catalog.pg_attribute AS a
 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 CROSS JOIN LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS type) AS base

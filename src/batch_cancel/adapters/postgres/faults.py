@@ -41,7 +41,10 @@ _UNREACHABLE: Final = (
 )
 _UNREADABLE: Final = "psycopg can't read the settings that `connect` gives it"
 _NOT_CONNECTED: Final = "Postgres did not take the connection in time (connect_timeout)"
-_POOL: Final = "the pool gave no connection"
+_POOL: Final = (
+    "check that the pool is open, that its max_size covers the transactions at once, and that "
+    "Postgres can be reached"
+)
 _POOLER: Final = "the pooler gave no connection in time (query_wait_timeout)"
 _LOST: Final = "the connection to Postgres broke"
 _CUT: Final = "Postgres gave no answer in time, so the connection was cut"
@@ -53,6 +56,7 @@ _SCHEMA: Final = {
     "42501": "grant SELECT and UPDATE on jobs and contacts, and INSERT, SELECT and UPDATE on "
     "batch_cancellations",
     "22P02": "a status is missing from your enum",
+    "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum",
 }
 
 Phase = Literal["connecting", "working", "committing", "committed"]
@@ -133,7 +137,8 @@ def _not_connected(error: psycopg.Error) -> StoreFailed:
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         return StoreFailed(_NOT_CONNECTED, fault=Fault.LATE)
     if type(error).__module__.startswith("psycopg_pool"):  # It need not be installed.
-        return StoreFailed(f"{_POOL} ({type(error).__name__})", fault=Fault.LATE)
+        what = f"the pool gave no connection ({type(error).__name__})"
+        return StoreFailed(f"{what}: {_POOL}", fault=Fault.LATE)
     if not isinstance(error, psycopg.OperationalError):
         return StoreFailed(_UNREADABLE)
     return StoreFailed(_UNREACHABLE, fault=Fault.BUSY)

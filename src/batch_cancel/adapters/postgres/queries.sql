@@ -1,5 +1,6 @@
 -- Every statement that the adapter sends, by name, with what it must guarantee.
--- Names in braces are identifiers of the adopter's schema, quoted by psycopg.sql.
+-- Names in braces are identifiers of the adopter's schema, quoted by psycopg.sql, and its spellings
+-- of statuses. `existing_job` and `existing_contact` are what it says of rows that count.
 
 -- name: lock_job
 -- Locks this organization's job and no other row, so that a stranger can't even wait for it. The
@@ -9,6 +10,7 @@ WITH locked AS MATERIALIZED (
     SELECT {job_id}::text, {organization_id}::text, {job_status}::text, {deferred_id}::text
     FROM {jobs}
     WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+      {existing_job}
     FOR NO KEY UPDATE
 )
 SELECT locked.*, clock_timestamp() FROM locked
@@ -24,8 +26,8 @@ WHERE organization_id = %(organization_id)s AND batch_job_id = %(batch_job_id)s
 -- Only the statuses given, as constants so that a partial index on them serves; every other row
 -- stays as it is. A statement of its own, after the lock: contacts that came in before it are seen.
 UPDATE {contacts}
-SET {contact_status} = 'cancelled'{touch_contact}
-WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
+SET {contact_status} = {contact_cancelled}{touch_contact}
+WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses}){existing_contact}
 
 -- name: mark_cancelled
 -- The job and its record in one statement. A record that is there already belongs to a job that
@@ -53,8 +55,9 @@ WITH record AS (
         taken_at = excluded.taken_at
 )
 UPDATE {jobs}
-SET {job_status} = 'cancelled'{touch_job}
+SET {job_status} = {job_cancelled}{touch_job}
 WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  {existing_job}
 
 -- name: settle_cancellation
 -- Only for the operation that owes it, and never backwards: what is settled stays as it is.
@@ -99,14 +102,14 @@ WITH removals AS (
     SELECT {job_id}::text AS job_id, {organization_id}::text AS organization_id,
            {deferred_id}::text AS deferred_id
     FROM {jobs}
-    WHERE {job_status} = 'scheduled'
+    WHERE {job_status} = {job_scheduled}{existing_job}
     ORDER BY {oldest_first}
     LIMIT %(limit)s
 ), cancelled AS (
     SELECT {job_id} AS id, {organization_id}::text AS organization_id,
            {deferred_id}::text AS deferred_id
     FROM {jobs}
-    WHERE {job_status} = 'cancelled'
+    WHERE {job_status} = {job_cancelled}{existing_job}
     ORDER BY {newest_first}
     LIMIT %(limit)s
 )
@@ -120,15 +123,17 @@ FROM scheduled
 UNION ALL
 SELECT 'cancelled', cancelled.id::text, cancelled.organization_id, (
            SELECT count(*) FROM {contacts} AS contact
-           WHERE contact.{contact_job_id} = cancelled.id AND contact.{contact_status} IN ({statuses})
+           WHERE contact.{contact_job_id} = cancelled.id
+             AND contact.{contact_status} IN ({statuses}){existing_contact}
        ), NULL, NULL, NULL, NULL, NULL, NULL, cancelled.deferred_id, NULL, NULL
 FROM cancelled
 
 -- name: start_job
 -- Compare and set: whoever waited for a cancel sees the status that it left.
 UPDATE {jobs}
-SET {job_status} = 'running'{touch_job}
+SET {job_status} = {job_running}{touch_job}
 WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  {existing_job}
   AND {job_status} IN ({statuses})
 
 -- name: claim_contacts
@@ -140,7 +145,8 @@ WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(o
 WITH fresh AS (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
+    WHERE {contact_job_id} = %(batch_job_id)s
+      AND {contact_status} IN ({statuses}){existing_contact}
       AND {next_attempt_at} IS NULL
       AND EXISTS ({running_job})
     ORDER BY {next_attempt_at}, {contact_id}
@@ -149,7 +155,8 @@ WITH fresh AS (
 ), due AS (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses})
+    WHERE {contact_job_id} = %(batch_job_id)s
+      AND {contact_status} IN ({statuses}){existing_contact}
       AND {next_attempt_at} <= statement_timestamp()
       AND EXISTS ({running_job})
     ORDER BY {next_attempt_at}, {contact_id}
@@ -157,7 +164,7 @@ WITH fresh AS (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE {contacts} AS contact
-SET {contact_status} = 'dialing'{touch_contact}
+SET {contact_status} = {contact_dialing}{touch_contact}
 FROM (SELECT id FROM fresh UNION ALL SELECT id FROM due LIMIT %(limit)s) AS claimed
 WHERE contact.{contact_id} = claimed.id
 RETURNING contact.{contact_id}::text
@@ -169,14 +176,14 @@ WITH fresh AS (
     SELECT {contact_id} AS id
     FROM {contacts}
     WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
-      AND {contact_status} IN ({statuses})
+      AND {contact_status} IN ({statuses}){existing_contact}
       AND EXISTS ({running_job})
     ORDER BY {contact_job_id}
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE {contacts} AS contact
-SET {contact_status} = 'dialing'{touch_contact}
+SET {contact_status} = {contact_dialing}{touch_contact}
 FROM fresh
 WHERE contact.{contact_id} = fresh.id
 RETURNING contact.{contact_id}::text
@@ -185,18 +192,19 @@ RETURNING contact.{contact_id}::text
 -- A part of the claims.
 SELECT FROM {jobs}
 WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  AND {job_status} = 'running'
+  {existing_job}
+  AND {job_status} = {job_running}
 
 -- name: settle_contact
 -- Only a contact with a live call: one that somebody else has settled or taken back stays so.
 UPDATE {contacts}
 SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
 WHERE {contact_id} = %(contact_id)s AND {contact_job_id} = %(batch_job_id)s
-  AND {contact_status} = 'dialing'
+  AND {contact_status} = {contact_dialing}{existing_contact}
   AND EXISTS (
     SELECT FROM {jobs}
     WHERE {job_id} = %(batch_job_id)s
-      AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+      AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s{existing_job}
   )
 
 -- name: lock_finished_job
@@ -205,16 +213,18 @@ WHERE {contact_id} = %(contact_id)s AND {contact_job_id} = %(batch_job_id)s
 -- own, because this one would go on with what it saw before the wait.
 SELECT FROM {jobs}
 WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  AND {job_status} = 'running'
+  {existing_job}
+  AND {job_status} = {job_running}
   AND {nothing_left}
 FOR NO KEY UPDATE
 
 -- name: finish_job
 -- Under the lock, where nobody adds contacts.
 UPDATE {jobs}
-SET {job_status} = 'completed'{touch_job}
+SET {job_status} = {job_completed}{touch_job}
 WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  AND {job_status} = 'running'
+  {existing_job}
+  AND {job_status} = {job_running}
   AND {nothing_left}
 
 -- name: nothing_left
@@ -225,7 +235,7 @@ WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(o
     SELECT true
     FROM {contacts}
     WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
-      AND {contact_status} IN ({waiting})
+      AND {contact_status} IN ({waiting}){existing_contact}
     ORDER BY {contact_job_id}
     LIMIT 1
 ) IS NULL
@@ -233,7 +243,7 @@ AND (
     SELECT true
     FROM {contacts}
     WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
-      AND {contact_status} IN ({calling})
+      AND {contact_status} IN ({calling}){existing_contact}
     ORDER BY {contact_job_id}
     LIMIT 1
 ) IS NULL
@@ -243,6 +253,7 @@ AND (
 SELECT {job_status}::text
 FROM {jobs}
 WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
+  {existing_job}
 
 -- name: append_contacts
 -- Under the job's lock. Columns and values are the caller's, except for the job and the status.

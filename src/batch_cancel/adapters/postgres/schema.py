@@ -1,17 +1,22 @@
 """
 The adopter's names for tables and columns, and the statements made of them.
 
-Identifiers reach a statement only through psycopg.sql, so that any name is safe.
+Rule 1: identifiers and constants reach a statement only through psycopg.sql, so that any name and
+        any spelling is safe.
+Rule 2: a row that the schema says does not exist is not read, not locked and not changed.
+Rule 3: a status is known by its spelling in the adopter's table. Where that is not the contract's,
+        the contract's means nothing there.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
 from importlib import resources
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 from psycopg import sql
@@ -20,8 +25,9 @@ from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import ContactStatus, JobStatus
 
 Table = str | tuple[str, str]
+Constant = str | int | bool | None
 
-_PENDING: Final = f"'{ContactStatus.PENDING.value}'"
+_Status = TypeVar("_Status", JobStatus, ContactStatus)
 
 
 def _is_identifier(text: object) -> bool:
@@ -56,6 +62,65 @@ def _check_optional_column(it: object, attribute: attrs.Attribute[Any], value: o
         _check_column(it, attribute, value)
 
 
+def _check_where(_: object, attribute: attrs.Attribute[Any], value: dict[Any, Any]) -> None:
+    for column, constant in value.items():
+        if not _is_identifier(column):
+            msg = f"{attribute.name} must name columns, got {column!r}"
+            raise ValueError(msg)
+        if not (constant is None or isinstance(constant, str | int)) or "\0" in str(constant):
+            msg = (
+                f"{attribute.name} must say which text, integer, bool or None {column!r} holds, "
+                f"got {constant!r}"
+            )
+            raise ValueError(msg)
+
+
+def _spelled(kind: type[_Status], given: Mapping[Any, object]) -> dict[_Status, str]:
+    """Read the spellings of these statuses; none at all are the contract's."""
+    known = {status.value: status for status in kind}
+    spellings: dict[_Status, str] = {}
+    for name, spelling in (given or known).items():
+        if name not in known:
+            msg = f"{name!r} is no status: the statuses are {', '.join(known)}"
+            raise ValueError(msg)
+        if not isinstance(spelling, str) or "\0" in spelling:
+            msg = f"the spelling of {known[name].value} must be a text, got {spelling!r}"
+            raise ValueError(msg)
+        for other, taken in spellings.items():
+            if taken == spelling:
+                msg = (
+                    f"{other.value} and {known[name].value} have one spelling, {spelling!r}: each "
+                    "status needs its own"
+                )
+                raise ValueError(msg)
+        spellings[known[name]] = str(spelling)
+    lacking = [name for name, status in known.items() if status not in spellings]
+    if lacking:
+        msg = (
+            f"no spelling is given for {', '.join(lacking)}: give one for every status, also for "
+            "those that your table never has"
+        )
+        raise ValueError(msg)
+    return spellings
+
+
+def _job_spellings(given: Mapping[JobStatus, str]) -> dict[JobStatus, str]:
+    return _spelled(JobStatus, given)
+
+
+def _contact_spellings(given: Mapping[ContactStatus, str]) -> dict[ContactStatus, str]:
+    return _spelled(ContactStatus, given)
+
+
+def _by_value(mapping: Mapping[str, object]) -> object:
+    # True is 1 to Python, and not to Postgres.
+    return frozenset((name, type(value), value) for name, value in mapping.items())
+
+
+def _copied(given: Mapping[str, Constant]) -> dict[str, Constant]:
+    return dict(given)
+
+
 def _column(default: str) -> str:
     return attrs.field(default=default, validator=_check_column)
 
@@ -69,8 +134,8 @@ class PostgresSchema:
     """
     The names of your tables and columns.
 
-    A table is a name, or a pair (schema, table). Ids may be text, uuid or integers, statuses text
-    or an enum: the library sends and reads them as text.
+    A table is a name, or a pair (schema, table). Ids may be text, uuid or integers, statuses text,
+    integers or an enum: the library sends and reads them as text.
 
     Arguments:
         jobs: the table of jobs.
@@ -81,6 +146,10 @@ class PostgresSchema:
         job_deferred_id: the id of its deferred start, NULL for none; None if there is no such
             column: then the job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
+        job_statuses: how the table spells each of the six statuses, if not as the contract does.
+            A spelling that is not among them is an unknown status: such a job is left alone.
+        job_where: what columns hold in the rows that count, `{"deleted_at": None}`; a row in which
+            they hold anything else is no job.
         contacts: the table of contacts.
         contact_id: the id of a contact; a key by itself.
         contact_job_id: its job.
@@ -88,10 +157,13 @@ class PostgresSchema:
         contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
             column: then every contact is due.
         contact_updated_at: set when a contact is changed; None if there is no such column.
+        contact_statuses: how the table spells each of the twelve statuses, if not as the contract
+            does. A contact in any other is left alone.
+        contact_where: what columns hold in the rows that count; other rows are no contacts.
         cancellations: our own table, as `batch-cancel schema` prints it.
 
     Raises:
-        ValueError: a name that Postgres can't have.
+        ValueError: a name that Postgres can't have, a status without a spelling, or two of one.
     """
 
     jobs: Table = attrs.field(default="batch_jobs", validator=_check_table)
@@ -100,13 +172,34 @@ class PostgresSchema:
     job_status: str = _column("status")
     job_deferred_id: str | None = _optional_column("scheduled_job_id")
     job_updated_at: str | None = _optional_column("updated_at")
+    job_statuses: Mapping[JobStatus, str] = attrs.field(
+        factory=dict[JobStatus, str], converter=_job_spellings, eq=_by_value
+    )
+    job_where: Mapping[str, Constant] = attrs.field(
+        factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
+    )
     contacts: Table = attrs.field(default="batch_contacts", validator=_check_table)
     contact_id: str = _column("id")
     contact_job_id: str = _column("batch_job_id")
     contact_status: str = _column("status")
     contact_next_attempt_at: str | None = _optional_column("next_attempt_at")
     contact_updated_at: str | None = _optional_column("updated_at")
+    contact_statuses: Mapping[ContactStatus, str] = attrs.field(
+        factory=dict[ContactStatus, str], converter=_contact_spellings, eq=_by_value
+    )
+    contact_where: Mapping[str, Constant] = attrs.field(
+        factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
+    )
     cancellations: Table = attrs.field(default="batch_cancellations", validator=_check_table)
+
+    def read_job_status(self, spelling: str | None) -> str | None:
+        """Give the contract's word for what the table says; what is unknown stays unknown."""
+        for status, known in self.job_statuses.items():
+            if known == spelling:
+                return status
+        # A job that says "running" is not running where "running" is spelled otherwise.
+        is_misleading = spelling in self.job_statuses
+        return f"{spelling} (not among job_statuses)" if is_misleading else spelling
 
 
 class Queries:
@@ -127,11 +220,18 @@ class Queries:
             "next_attempt_at": _quoted(schema.contact_next_attempt_at),
             "settle_next_attempt_at": _set_next_attempt(schema.contact_next_attempt_at),
             "touch_contact": _touch(schema.contact_updated_at),
+            "existing_job": _existing_rows(schema.job_where),
+            "existing_contact": _existing_rows(schema.contact_where),
             "cancellations": _quoted(schema.cancellations),
             "oldest_first": _by_age(schema, "ASC"),
             "newest_first": _by_age(schema, "DESC"),
+            **{f"job_{it}": _constant(spelling) for it, spelling in schema.job_statuses.items()},
+            **{
+                f"contact_{it}": _constant(spelling)
+                for it, spelling in schema.contact_statuses.items()
+            },
         }
-        self._schema: Final = schema
+        self.schema: Final = schema
         self._names: Final = names
         self.lock_job = self._statement("lock_job")
         self.read_cancellation = self._statement("read_cancellation")
@@ -143,40 +243,40 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Give the statement that cancels the contacts in these statuses, a frozen set."""
-        return self._statement("cancel_contacts", statuses=_constants(statuses))
+        return self._statement("cancel_contacts", statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Give the statement that looks at all, contacts in these statuses being open ones."""
-        return self._statement("look", statuses=_constants(statuses))
+        return self._statement("look", statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def start_job(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
         """Give the statement that starts a job in these statuses, a frozen set."""
-        return self._statement("start_job", statuses=_constants(statuses))
+        return self._statement("start_job", statuses=_listed(statuses, self.schema.job_statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Give the statement that claims contacts in these statuses, a frozen set."""
-        has_times = self._schema.contact_next_attempt_at is not None
+        has_times = self.schema.contact_next_attempt_at is not None
         return self._statement(
             "claim_contacts" if has_times else "claim_contacts_without_times",
-            statuses=_constants(statuses),
+            statuses=self._contacts_in(statuses),
             running_job=self._statement("running_job"),
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def settle_contact(self, status: ContactStatus) -> sql.SQL:
         """Give the statement that settles a live call's contact with this status."""
-        return self._statement("settle_contact", status=_constants({status}))
+        return self._statement("settle_contact", status=self._contacts_in({status}))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def finish_job(self, unfinished: AbstractSet[ContactStatus]) -> tuple[sql.SQL, sql.SQL]:
         """Give the statements that lock and finish a job without contacts in these statuses."""
         nothing_left = self._statement(
             "nothing_left",
-            waiting=_constants(unfinished - {ContactStatus.DIALING}),
-            calling=_constants(unfinished & {ContactStatus.DIALING}),
+            waiting=self._contacts_in(unfinished - {ContactStatus.DIALING}),
+            calling=self._contacts_in(unfinished & {ContactStatus.DIALING}),
         )
         return (
             self._statement("lock_finished_job", nothing_left=nothing_left),
@@ -190,16 +290,21 @@ class Queries:
         Raises:
             StoreFailed: a column that is no name, or that is not the caller's to set.
         """
-        own = (self._schema.contact_job_id, self._schema.contact_status)
+        own = (self.schema.contact_job_id, self.schema.contact_status)
         if not all(map(_is_identifier, columns)) or not set(own).isdisjoint(columns):
             reason = f"a contact is given as values by column, without {own[0]!r} and {own[1]!r}"
             raise StoreFailed(reason)
-        row = trusted(f"({', '.join(['%s', _PENDING, *['%s'] * len(columns)])})")
+        pending = self._contacts_in({ContactStatus.PENDING})
+        values = [sql.SQL("%s"), pending, *[sql.SQL("%s")] * len(columns)]
+        row = _fixed(sql.SQL("({})").format(sql.SQL(", ").join(values)))
         return self._statement(
             "append_contacts",
             columns=_fixed(sql.SQL(", ").join(map(_quoted, (*own, *columns)))),
             rows=_fixed(sql.SQL(", ").join([row] * rows)),
         )
+
+    def _contacts_in(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        return _listed(statuses, self.schema.contact_statuses)
 
     def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
         template = statements("queries.sql")[name]
@@ -244,11 +349,29 @@ def _by_age(schema: PostgresSchema, direction: str) -> sql.SQL:
     return _fixed(sql.SQL(", ").join(ordered))
 
 
-def _constants(statuses: AbstractSet[str]) -> sql.SQL:
+def _listed(statuses: AbstractSet[_Status], spellings: Mapping[_Status, str]) -> sql.SQL:
     """Give the statuses as constants, so that a partial index on them serves."""
     if not statuses:
         return sql.SQL("NULL")  # No status is IN (NULL).
-    return _fixed(sql.SQL(", ").join(sql.Literal(str(status)) for status in sorted(statuses)))
+    listed = (_constant(spelling) for spelling in sorted(spellings[it] for it in statuses))
+    return _fixed(sql.SQL(", ").join(listed))
+
+
+def _constant(value: Constant) -> sql.SQL:
+    # A text without a type is read as its column's; a percent sign would read as a placeholder.
+    literal = sql.Literal(value) if isinstance(value, str) else sql.SQL(json.dumps(value))
+    return trusted(literal.as_string(None).replace("%", "%%"))
+
+
+def _existing_rows(where: Mapping[str, Constant]) -> sql.SQL:
+    """Give what is added to a condition on rows that count."""
+    parts = (
+        sql.SQL(" AND {} IS NULL").format(_quoted(column))
+        if constant is None
+        else sql.SQL(" AND {} = {}").format(_quoted(column), _constant(constant))
+        for column, constant in where.items()
+    )
+    return _fixed(sql.SQL("").join(parts))
 
 
 def _set_next_attempt(column: str | None) -> sql.SQL:

@@ -85,12 +85,13 @@ def _named_in_record(key: JobKey) -> _Parameters:
     return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id or ""}
 
 
-def _job(row: _Row, asked: JobKey) -> Job | None:
-    job_id, organization_id, status, deferred_id, locked_at = row
+def _job(row: _Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
+    job_id, organization_id, spelling, deferred_id, locked_at = row
     key = JobKey(job_id, organization_id)
     if _folded(key) != _folded(asked):
         # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one spelling only.
         return None
+    status = schema.read_job_status(spelling)
     return Job(key, status, deferred_id, locked_at.astimezone(UTC))
 
 
@@ -189,7 +190,7 @@ class _Jobs(_Statements):
             # No uuid, no number, or no text in this encoding: no row can have such an id.
             return None
         row = cursor.fetchone()
-        job = None if row is None else _job(row, key)
+        job = None if row is None else _job(row, key, self.queries.schema)
         if job is None or job.status != JobStatus.CANCELLED:
             return job
         cursor = self.execute(self.queries.read_cancellation, _named_in_record(job.key))
@@ -209,7 +210,7 @@ class _AsyncJobs(_AsyncStatements):
             # No uuid, no number, or no text in this encoding: no row can have such an id.
             return None
         row = await cursor.fetchone()
-        job = None if row is None else _job(row, key)
+        job = None if row is None else _job(row, key, self.queries.schema)
         if job is None or job.status != JobStatus.CANCELLED:
             return job
         cursor = await self.execute(self.queries.read_cancellation, _named_in_record(job.key))
@@ -361,7 +362,7 @@ class _Work(_Statements):
         with _unknown_ids(key):
             cursor = self.execute(self.queries.read_status, _named(key))
         row = cursor.fetchone()
-        return None if row is None else row[0]
+        return None if row is None else self.queries.schema.read_job_status(row[0])
 
 
 class _AsyncWork(_AsyncStatements):
@@ -405,7 +406,7 @@ class _AsyncWork(_AsyncStatements):
         with _unknown_ids(key):
             cursor = await self.execute(self.queries.read_status, _named(key))
         row = await cursor.fetchone()
-        return None if row is None else row[0]
+        return None if row is None else self.queries.schema.read_job_status(row[0])
 
 
 class _AsyncInspection(_AsyncStatements):

@@ -5,25 +5,25 @@ Explore every interleaving of the protocol: the product's own use cases, on a mo
     python -m batch_cancel.testing.explore --scenario start    # one
 
 What runs is `cancel_job_async`, `reconcile_async`, `pump_async` and the workers' steps as they are
-shipped, driven by hand through `send(None)` (a test holds their blocking halves equal to them). What
-they await are fakes of the ports. Between two of their steps anybody else may act, and whatever can
-befall somebody may befall him: he is killed, hangs, is called off, gets no answer, is told of a
-conflict. Every order of all that is searched; equal states are searched once, and the orders that
-lead to them are counted. `execute` does without that and runs each order by itself, on coroutines of
-its own: both must count the same.
+shipped, driven by hand through `send(None)` (a test holds their blocking halves equal to them).
+What they await are fakes of the ports. Between two of their steps anybody else may act, and
+whatever can befall somebody may befall him: he is killed, hangs, is called off, gets no answer, is
+told of a conflict. Every order of all that is searched; equal states are searched once, and the
+orders that lead to them are counted. `execute` does without that and runs each order by itself, on
+coroutines of its own: both must count the same.
 
 The model of Postgres (`fakes.py`): each statement in the steps in which it is carried out, as READ
-COMMITTED has it. It takes a snapshot; it locks row by row, waiting for whoever has one in hand or, with
-SKIP LOCKED, passing over it; of a row that it locked it sees the newest version and tests its
-condition again on that row alone, with everything else from its snapshot; it keeps its locks to the
-end. A commit is one moment. A commit whose answer is lost happens at any later moment or never, and
-keeps its locks until then. The model of Redis: each operation is one moment, by the rules of
-`domain/deferred.py`; an operation whose answer is lost happens at any later moment or never.
+COMMITTED has it. It takes a snapshot; it locks row by row, waiting for whoever has one in hand or,
+with SKIP LOCKED, passing over it; of a row that it locked it sees the newest version and tests its
+condition again on that row alone, with everything else from its snapshot; it keeps its locks to
+the end. A commit is one moment. A commit whose answer is lost happens at any later moment or
+never, and keeps its locks until then. The model of Redis: each operation is one moment, by the
+rules of `domain/deferred.py`; one whose answer is lost happens at any later moment or never.
 
-What it does not see: time (a lease may run out at any moment, a lock is waited for without end), the
-text of the SQL and Lua (tests on real servers are for that, and the conformance kit), more actors,
-contacts and faults than a scenario has, the order in which waiters are served (every order is
-tried), serialization levels above READ COMMITTED, and what triggers do.
+What it does not see: time (a lease may run out at any moment, a lock is waited for without end),
+the text of the SQL and Lua (tests on real servers are for that, and the conformance kit), more
+actors, contacts and faults than a scenario has, the order in which waiters are served (every order
+is tried), isolation levels above READ COMMITTED, and what triggers do.
 
 Your own workers, if they go through the ports, can be explored too:
 

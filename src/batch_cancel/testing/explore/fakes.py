@@ -1,8 +1,8 @@
 """
 The ports as Postgres and Redis keep them, in the steps in which they really do their work.
 
-Each method is one statement of `adapters/postgres/queries.sql`: first its snapshot, then row by row
-the locks, each with a second look at the newest version of that row alone (READ COMMITTED, the
+Each method is one statement of `adapters/postgres/queries.sql`: first its snapshot, then row by
+row the locks, each with a second look at the newest version of that row alone (READ COMMITTED, the
 re-check after a wait that Postgres calls EvalPlanQual). The scheduler follows the rules of
 `domain/deferred.py`, each operation in one step, as a script in Redis runs.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import attrs
 
@@ -139,7 +139,7 @@ class Transaction:
         self.inspection = None
         self.work = Work(self)
 
-    async def __aenter__(self) -> Transaction:
+    async def __aenter__(self) -> Self:
         await Begin("begins")
         return self
 
@@ -300,9 +300,10 @@ class Outbox(Part):
             self.transaction.writes.append((index, None, settled))
 
     async def take(
-        self, limit: int, lease: timedelta, *, announcements: bool
+        self, limit: int, _lease: timedelta, /, *, announcements: bool
     ) -> list[CancellationRecord]:
         """Lock what is owed, and pass over what another takes."""
+
         def owes(row: Row) -> bool:
             return bool(row) and (row[4] == Removal.PENDING or (announcements and not row[5]))
 
@@ -310,20 +311,14 @@ class Outbox(Part):
             "looks for removals owed",
             lambda rows: tuple(at for at in range(RECORD, CONTACTS) if owes(rows[at])),
         )
-        taken = [
-            (index, row)
-            for index in found[:limit]
-            if (
-                row := await self.transaction.lock_or_pass(
-                    "takes a record", index, lambda row: row if owes(row) else None
-                )
+        taken: list[CancellationRecord] = []
+        for index in found[:limit]:
+            row = await self.transaction.lock_or_pass(
+                "takes a record", index, lambda row: row if owes(row) else None
             )
-        ]
-        return [record_of(row, index - RECORD) for index, row in taken if not _is_passed(row)]
-
-
-def _is_passed(answer: object) -> bool:
-    return answer is Passed.OVER
+            if row is not None and not isinstance(row, Passed):
+                taken.append(record_of(row, index - RECORD))
+        return taken
 
 
 class Work(Part):
@@ -394,7 +389,9 @@ class Work(Part):
         place = _there(key)
 
         def is_done(rows: Rows) -> bool:
-            return rows[place][0] == JobStatus.RUNNING and not open_contacts(rows, place, unfinished)
+            return rows[place][0] == JobStatus.RUNNING and not open_contacts(
+                rows, place, unfinished
+            )
 
         if not await self.transaction.look("looks whether anything is left", is_done):
             return False
@@ -430,7 +427,7 @@ class ExploredUnitOfWork:
         """Open a transaction."""
         return Transaction()
 
-    async def pause(self, attempts: int, /) -> None:
+    async def pause(self, _attempts: int, /) -> None:
         """Wait no time: whoever may act meanwhile, may act at any other step."""
         await _Done()
 
@@ -467,7 +464,7 @@ class ExploredScheduler:
 
         return await Ask(f"schedules {deferred_id}", do)
 
-    async def claim(self, limit: int, lease: timedelta, /) -> list[Claimed]:
+    async def claim(self, limit: int, _lease: timedelta, /) -> list[Claimed]:
         """Take the starts that are due; a lease may run out at any moment."""
 
         def do(starts: Starts) -> tuple[Starts, tuple[str, ...]]:

@@ -8,6 +8,7 @@ explorer of interleavings can see as they are written; what is checked of them i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from batch_cancel import presenter
@@ -37,6 +38,8 @@ ENDED_CONTACTS: Final = frozenset(
 ENDED_JOBS: Final = frozenset({"completed", "failed", "cancelled"})
 LIVE_JOBS: Final = frozenset({"scheduled", "pending", "running"})
 
+_FAILED: Final = HTTPStatus.INTERNAL_SERVER_ERROR
+
 _JOB: Final = 0
 _NEIGHBOURS: Final = (1, 3, 4)
 """The rows of another organization: its job, its record, its contact."""
@@ -63,7 +66,7 @@ def _answer(ended: Ended) -> Answer:
         )
     error = ended.error
     if not isinstance(error, BatchCancelError):
-        return Answer(500)
+        return Answer(_FAILED)
     return Answer(
         presenter.present_error(error).status,
         status=error.status.value if isinstance(error, AlreadyTerminal) else None,
@@ -145,7 +148,7 @@ class Moment:
     @property
     def succeeded(self) -> list[tuple[str, Answer]]:
         """The operations that were answered 200."""
-        return [it for it in self.answers if it[1].code == 200]
+        return [it for it in self.answers if it[1].code == HTTPStatus.OK]
 
     @property
     def contacts_changed(self) -> Iterator[tuple[Any, Any]]:
@@ -161,7 +164,7 @@ class Moment:
     @property
     def is_cancelling(self) -> bool:
         """Whether the job became cancelled just now."""
-        return self.rows[_JOB][0] == "cancelled" != self.rows_before[_JOB][0]
+        return bool(self.rows[_JOB][0] == "cancelled" != self.rows_before[_JOB][0])
 
 
 Broken = Callable[[Moment], str | None]
@@ -226,8 +229,8 @@ def _i4(it: Moment) -> str | None:
 
 @_invariant(
     "I5",
-    "of N cancels with distinct operations at most one succeeds; exactly one, at rest, if no answer "
-    "is unknown and nobody else ended the job",
+    "of N cancels with distinct operations at most one succeeds; exactly one, at rest, if no "
+    "answer is unknown and nobody else ended the job",
     "answer",
     "rest",
 )
@@ -240,7 +243,7 @@ def _i5(it: Moment) -> str | None:
     was_live = it.scenario.status in LIVE_JOBS and it.rows[_JOB][0] not in {"completed", "failed"}
     if is_at_rest and was_live and cancels and not succeeded:
         answers = [answer for _, answer in it.answers]
-        if len(answers) == len(cancels) and all(answer.code < 500 for answer in answers):
+        if len(answers) == len(cancels) and all(answer.code < _FAILED for answer in answers):
             return "every cancel of a live job was refused"
     return None
 
@@ -263,9 +266,9 @@ def _i7(it: Moment) -> str | None:
     job, record = it.rows[_JOB], it.rows[RECORD]
     if job[0] != "cancelled" or (record and record[1] != "scheduled"):
         return None
-    for deferred_id in {job[1], record[3] if record else None} - {None}:
-        state = dict(it.starts).get(deferred_id)
-        if state is not None and state.state is DeferredState.DUE:
+    named = {job[1], *record[3:4]}
+    for deferred_id, state in it.starts:
+        if deferred_id in named and state.state is DeferredState.DUE:
             return f"the job is cancelled, and {deferred_id} still waits"
     return None
 
@@ -290,9 +293,7 @@ def _i8(it: Moment) -> str | None:
 def _i9(it: Moment) -> str | None:
     record = it.rows[RECORD]
     if it.is_cancelling and record:
-        changed = sum(
-            now[2] == "cancelled" != was[2] for was, now in it.contacts_changed
-        )
+        changed = sum(now[2] == "cancelled" != was[2] for was, now in it.contacts_changed)
         if record[2] != changed:
             return f"{changed} contacts were cancelled, and the record says {record[2]}"
     for operation, answer in it.succeeded:
@@ -333,19 +334,26 @@ def _i11(it: Moment) -> str | None:
     status, record = it.rows[_JOB][0], it.rows[RECORD]
     for mind in it.after.minds:
         answer = answer_of(mind)
-        if answer is None or answer.code == 200:
+        if answer is None or answer.code == HTTPStatus.OK:
             continue
         error = mind.ended.error if mind.ended else None
-        if answer.code == 400 and (answer.status != status or status not in ENDED_JOBS):
+        if answer.code == HTTPStatus.BAD_REQUEST and (
+            answer.status != status or status not in ENDED_JOBS
+        ):
             return f"a cancel was refused because the job is {answer.status}, and it is {status}"
-        if answer.code == 404 and isinstance(error, JobNotFound) and error.key == KEY:
+        if (
+            answer.code == HTTPStatus.NOT_FOUND
+            and isinstance(error, JobNotFound)
+            and error.key == KEY
+        ):
             return "a cancel was told that there is no such job, and there is"
         if answer.status == "cancelled":
             continue  # Whose cancellation that was, is a matter of I12.
-        is_known = answer.code < 500 or answer.outcome == "unchanged"
+        is_known = answer.code < _FAILED or answer.outcome == "unchanged"
         operation = mind.actor.operation
-        is_alone = mind.attempt == 0 and 1 == sum(
-            other.actor.operation == operation for other in it.after.minds
+        is_alone = (
+            mind.attempt == 0
+            and sum(other.actor.operation == operation for other in it.after.minds) == 1
         )
         if is_known and is_alone and record and record[0] == operation:
             return f"{operation} was answered {answer.code}, unchanged, and has cancelled the job"
@@ -374,7 +382,7 @@ def _i12(it: Moment) -> str | None:
 @_invariant("I13", "no 5xx after a known commit", "answer")
 def _i13(it: Moment) -> str | None:
     answer = answer_of(it.mind)
-    if answer is not None and it.mind.knows and answer.code >= 500:
+    if answer is not None and it.mind.knows and answer.code >= _FAILED:
         error = it.mind.ended.error if it.mind.ended else None
         return f"its commit was confirmed, and the answer is {answer.code} ({error!r})"
     return None
@@ -427,8 +435,8 @@ def _i17(it: Moment) -> str | None:
 
 @_invariant(
     "I18",
-    "bounded time under any single hang; here, where there is no time: a cancel holds no lock while "
-    "it asks the scheduler, and whoever hangs there for ever keeps nobody else waiting",
+    "bounded time under any single hang; here, where there is no time: a cancel holds no lock "
+    "while it asks the scheduler, and whoever hangs there for ever keeps nobody else waiting",
     "ask",
     "rest",
 )
@@ -446,8 +454,8 @@ def _i18(it: Moment) -> str | None:
 
 @_invariant(
     "I19",
-    "BaseException propagates unchanged, and nothing but a rollback follows; what becomes of pools "
-    "is for tests of the adapters",
+    "BaseException propagates unchanged, and nothing but a rollback follows; what becomes of "
+    "pools is for tests of the adapters",
     "called off",
 )
 def _i19(it: Moment) -> str | None:
@@ -488,9 +496,7 @@ def _i21(it: Moment) -> str | None:
 
 _BY_KIND: Final = {
     kind: [it for it in INVARIANTS.values() if kind in it.on]
-    for kind in (
-        "rows", "starts", "answer", "lock", "look", "ask", "called off", "adrift", "rest"
-    )
+    for kind in ("rows", "starts", "answer", "lock", "look", "ask", "called off", "adrift", "rest")
 }
 
 

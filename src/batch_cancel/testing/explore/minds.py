@@ -1,10 +1,10 @@
 """
 Where an actor is: his coroutine, and what he asks the world for next.
 
-An actor is a deterministic function of what he was answered. So a place in his coroutine is named by
-those answers, and two schedules that gave him the same ones have him at the same place. `Recalled`
-keeps each place once and comes there again by replaying the answers; `Live` goes on with one
-coroutine, and can't turn back.
+An actor is a deterministic function of what he was answered. So a place in his coroutine is named
+by those answers, and two schedules that gave him the same ones have him at the same place.
+`Recalled` keeps each place once and comes there again by replaying the answers; `Live` goes on
+with one coroutine, and can't turn back.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Mind(Protocol):
     knows: bool
     is_called_off: bool
 
-    def told(self, answer: object) -> Mind:
+    def told(self, answer: object, /) -> Mind:
         """Give where he is once he was answered this."""
         ...
 
@@ -150,7 +150,7 @@ class Recalled:
             self.step, self.ended = _advanced(coroutine, answer)
         coroutine.close()
 
-    def told(self, answer: object) -> Recalled:
+    def told(self, answer: object, /) -> Recalled:
         """Give where he is once he was answered this."""
         following = self._next.get(answer)
         if following is None:
@@ -180,23 +180,23 @@ class Live:
         self,
         actor: Actor,
         attempt: int = 0,
-        *,
+        coroutine: Coroutine[Any, Any, object] | None = None,
         answer: object = None,
-        before: Live | None = None,
     ) -> None:
         self.actor = actor
         self.attempt = attempt
         self.answer = answer
-        self._coroutine = before._coroutine if before else actor.coroutine(attempt)
-        self.knows = before is not None and (
-            before.knows or (answer is None and _is_cancelling(before.step))
-        )
-        self.is_called_off = answer is CALLED_OFF or (before is not None and before.is_called_off)
+        self._coroutine = coroutine or actor.coroutine(attempt)
+        self.knows = False
+        self.is_called_off = False
         self.step, self.ended = _advanced(self._coroutine, answer)
 
-    def told(self, answer: object) -> Live:
+    def told(self, answer: object, /) -> Live:
         """Give where he is once he was answered this."""
-        return Live(self.actor, self.attempt, answer=answer, before=self)
+        following = Live(self.actor, self.attempt, self._coroutine, answer)
+        following.knows = self.knows or (answer is None and _is_cancelling(self.step))
+        following.is_called_off = self.is_called_off or answer is CALLED_OFF
+        return following
 
     def close(self) -> None:
         """Let him go."""
@@ -217,11 +217,9 @@ class Gone:
         self.knows = False
         self.is_called_off = False
 
-    def told(self, answer: object) -> Gone:
+    def told(self, _: object, /) -> Gone:
         """Nobody is told anything."""
         return self
 
     def close(self) -> None:
         """Nothing is held."""
-
-

@@ -1,9 +1,9 @@
 """
 All schedules of a scenario: counted through the states that they share, or executed one by one.
 
-Each step makes every state differ from all before it, so the states stand in levels, and the number
-of ways to a state is the sum over the states one level above. The number of interleavings is the
-sum over the states where nothing can happen any more.
+The search goes level by level: all states after one step, after two, and so on. The number of ways
+to a state is the sum over the states one level above, and the number of interleavings is the sum
+over the states where nothing can happen any more.
 """
 
 from __future__ import annotations
@@ -83,9 +83,13 @@ class Report:
     states: int = 0
     interleavings: int = 0
     found: Found | None = None
-    seen: set[str] = attrs.field(factory=set)
-    steps_taken: set[str] = attrs.field(factory=set)
-    steps_killed: set[str] = attrs.field(factory=set)
+    seen: set[str] = attrs.field(factory=set[str])
+    steps_taken: set[str] = attrs.field(factory=set[str])
+    steps_killed: set[str] = attrs.field(factory=set[str])
+
+    def holds(self) -> bool:
+        """Whether nothing was found."""
+        return self.found is None
 
     def note(self, moment: Moment) -> None:
         """Note what is to be seen of this moment."""
@@ -228,16 +232,16 @@ def execute(scenario: Scenario) -> Report:
         world, rest = World(scenario, is_live=True), _Rest(scenario, report)
         path: list[Choice] = []
         others: list[list[Choice]] = []
-        while report.found is None:
+        while report.holds():
             state = world.first()
             for place, choice in enumerate(path, 1):
                 state = _happened(world, state, choice, report if place == len(path) else None)
-            while report.found is None and (choices := world.choices(state)):
+            while report.holds() and (choices := world.choices(state)):
                 path.append(choices[0])
                 others.append(choices[1:])
                 state = _happened(world, state, choices[0], report)
             report.interleavings += 1
-            violation = rest.check(world, state) if report.found is None else None
+            violation = rest.check(world, state) if report.holds() else None
             if violation is not None:
                 report.found = Found(scenario, violation, ())
             for mind in state.minds:
@@ -327,5 +331,3 @@ def read(text: str) -> list[Choice]:
         (int(word[:-1]), word[-1]) if word[-1].isalpha() else (int(word), GOES_ON)
         for word in text.split()
     ]
-
-

@@ -44,8 +44,8 @@ FAULTS: Final = {
 """
 What may befall an actor at a step, by its letter in a schedule.
 
-What was on its way to a store when its sender was killed, called off or gave up is adrift: it takes
-effect at any later moment, or never.
+What was on its way to a store when its sender was killed, called off or gave up is adrift: it
+takes effect at any later moment, or never.
 """
 
 GOES_ON: Final = ""
@@ -69,7 +69,7 @@ class Adrift(NamedTuple):
     """A request on its way whose sender no longer listens."""
 
     sender: int
-    step: Step[Any]
+    step: Commit | Ask[Any]
     held: tuple[int, ...]
 
 
@@ -167,7 +167,7 @@ class World:
             step = mind.step
             if step is None:
                 continue
-            if type(step) is not Lock or not is_locked(state, who, step.index):
+            if not _waits(state, who, step):
                 found.append((who, GOES_ON))
             if any(state.faults_left) and not mind.is_called_off:
                 found += [(who, letter) for letter in self._faults(state, mind, step)]
@@ -187,57 +187,60 @@ class World:
         who, how = choice
         if who < 0:
             return self._adrift_no_more(state, -1 - who, arrives=how == ARRIVES)
-        rows, starts, minds, held, adrift, left = state
-        mind = minds[who]
-        step = mind.step
-        held_now = held[who]
+        step = state.minds[who].step
+        if step is None:
+            msg = f"{self.scenario.actors[who].name} does nothing more"
+            raise ValueError(msg)
         if how == GOES_ON:
-            answer: object = None
-            kind = type(step)
-            if kind is Look:
-                answer = step.project(_seen(rows.value, step))
-            elif kind is Lock or kind is LockOrPass:
-                if kind is LockOrPass and is_locked(state, who, step.index):
-                    answer = Passed.OVER
-                else:
-                    if step.index not in held_now:
-                        held_now = (*held_now, step.index)
-                    answer = step.project(_seen(rows.value, step)[step.index])
-            elif kind is Commit:
-                held_now = ()
-                if step.writes:
-                    rows = self.share_rows(applied(rows.value, step.writes))
-            elif kind is Rollback:
-                held_now = ()
-            elif kind is Ask:
-                after, answer = step.do(starts.value)
-                starts = self.share_starts(after)
-            mind = mind.told(answer)
-        else:
-            place = self._letters.index(how)
-            left = (*left[:place], left[place] - 1, *left[place + 1 :])
-            if how in "lko" and isinstance(step, (Commit, Ask)):
-                is_commit = isinstance(step, Commit)
-                adrift = (*adrift, Adrift(who, step, held_now if is_commit else ()))
-                if is_commit:
-                    held_now = ()
-            if how == "l":
+            return self._gone_on(state, who, step)
+        return self._befallen(state, who, how, step)
+
+    def _gone_on(self, state: State, who: int, step: Step[Any]) -> State:
+        rows, starts, minds, held, adrift, left = state
+        held_now = held[who]
+        answer: object = None
+        if isinstance(step, Look):
+            answer = step.project(_seen(rows.value, step))
+        elif isinstance(step, LockOrPass) and is_locked(state, who, step.index):
+            answer = Passed.OVER
+        elif isinstance(step, Lock):
+            if step.index not in held_now:
+                held_now = (*held_now, step.index)
+            answer = step.project(_seen(rows.value, step)[step.index])
+        elif isinstance(step, Commit):
+            held_now = ()
+            if step.writes:
+                rows = self.share_rows(applied(rows.value, step.writes))
+        elif isinstance(step, Rollback):
+            held_now = ()
+        elif isinstance(step, Ask):
+            after, answer = step.do(starts.value)
+            starts = self.share_starts(after)
+        minds = _with(minds, who, minds[who].told(answer))
+        return State(rows, starts, minds, _with(held, who, held_now), adrift, left)
+
+    def _befallen(self, state: State, who: int, how: str, step: Step[Any]) -> State:
+        rows, starts, minds, held, adrift, left = state
+        mind, held_now = minds[who], held[who]
+        if how in "lko" and isinstance(step, (Commit, Ask)):
+            keeps = isinstance(step, Commit)
+            adrift = (*adrift, Adrift(who, step, held_now if keeps else ()))
+            held_now = () if keeps else held_now
+        match how:
+            case "l":
                 mind = mind.told(Trouble.LOST)
-            elif how == "c":
+            case "c":
                 mind, held_now = mind.told(Trouble.CONFLICT), ()
-            elif how == "o":
+            case "o":
                 mind = mind.told(CALLED_OFF)
-            elif how == "k":
+            case "k":
                 mind, held_now = self._killed(who, mind), ()
-            else:
+            case _:
                 mind = self._gone[who]
+        place = self._letters.index(how)
+        left = _with(left, place, left[place] - 1)
         return State(
-            rows,
-            starts,
-            (*minds[:who], mind, *minds[who + 1 :]),
-            (*held[:who], held_now, *held[who + 1 :]),
-            adrift,
-            left,
+            rows, starts, _with(minds, who, mind), _with(held, who, held_now), adrift, left
         )
 
     def _killed(self, who: int, mind: Mind) -> Mind:
@@ -260,12 +263,23 @@ class World:
             return state
         if isinstance(step, Commit):
             return state._replace(rows=self.share_rows(applied(state.rows.value, step.writes)))
+        starts: Starts
         starts, _ = step.do(state.starts.value)
         return state._replace(starts=self.share_starts(starts))
 
 
+def _with(them: tuple[T, ...], place: int, it: T) -> tuple[T, ...]:
+    return (*them[:place], it, *them[place + 1 :])
+
+
 def _seen(rows: Rows, step: Look[Any] | Lock[Any]) -> Rows:
     return applied(rows, step.writes) if step.writes else rows
+
+
+def _waits(state: State, who: int, step: Step[Any]) -> bool:
+    if isinstance(step, LockOrPass):
+        return False
+    return isinstance(step, Lock) and is_locked(state, who, step.index)
 
 
 def is_locked(state: State, who: int, index: int) -> bool:

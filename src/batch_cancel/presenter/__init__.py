@@ -8,11 +8,13 @@ Unexpected exceptions are presented like every other failure: nothing of them re
 from __future__ import annotations
 
 import json
+import math
+from datetime import timedelta
 
 import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
-from batch_cancel.domain.errors import FAILED_DETAIL, BatchCancelError
+from batch_cancel.domain.errors import FAILED_DETAIL, BatchCancelError, CancelFailed, Fault
 
 
 @attrs.frozen
@@ -50,11 +52,24 @@ def present(result: CancelResult) -> Response:
     )
 
 
-def present_error(error: Exception) -> Response:
-    """Give the 400, 404 or 500 for a cancel that was not carried out."""
-    if isinstance(error, BatchCancelError):
-        return _response(error.http_status, {"detail": error.detail})
-    return _response(500, {"detail": FAILED_DETAIL})
+def present_error(error: Exception, retry_after: timedelta | None = None) -> Response:
+    """
+    Give the 400, 404 or 500 for a cancel that was not carried out.
+
+    Arguments:
+        error: why it was not.
+        retry_after: when a client may try again where that may help: 429 from a store that can't
+            take it now, else 503, both with Retry-After. None: the contract's 500 for these, too.
+    """
+    if not isinstance(error, BatchCancelError):
+        return _response(500, {"detail": FAILED_DETAIL})
+    body: dict[str, object] = {"detail": error.detail}
+    if retry_after is None or not error.retryable:
+        return _response(error.http_status, body)
+    is_busy = isinstance(error, CancelFailed) and error.fault is Fault.BUSY
+    response = _response(429 if is_busy else 503, body)
+    response.headers["retry-after"] = str(math.ceil(retry_after.total_seconds()))
+    return response
 
 
 def _response(status: int, body: dict[str, object]) -> Response:

@@ -1,0 +1,35 @@
+"""The endpoint as an asyncio view of Django: `re_path("^v1/", view)` in the URLs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from batch_cancel import cancel_job_async
+from batch_cancel.adapters.asgi import AsgiApp
+from batch_cancel.endpoint import Authenticate
+from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
+from batch_cancel.presenter.requests import Request
+
+
+def make_view(
+    uow: AsyncUnitOfWork, scheduler: AsyncScheduler, authenticate: Authenticate
+) -> Callable[[HttpRequest], Awaitable[HttpResponse]]:
+    """Make the view."""
+    cancel = partial(cancel_job_async, uow=uow, scheduler=scheduler)
+    endpoint = AsgiApp(cancel, authenticate, prefix="/v1")
+
+    async def view(asked: HttpRequest) -> HttpResponse:
+        request = Request(asked.method, asked.path_info, asked.headers)
+        response = await endpoint.respond(request, _body(asked))
+        return HttpResponse(response.content, status=response.status, headers=response.headers)
+
+    exempt: Callable[[HttpRequest], Awaitable[HttpResponse]] = csrf_exempt(view)
+    return exempt
+
+
+async def _body(asked: HttpRequest) -> AsyncIterator[bytes]:
+    yield asked.read(65_536)  # Django has it all by now.

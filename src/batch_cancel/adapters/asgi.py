@@ -1,0 +1,165 @@
+"""
+The endpoint as an ASGI application, for FastAPI, Litestar, uvicorn, or anything that takes one.
+
+Rule 1: no request waits past its budget.
+Rule 2: a cancel that has begun goes on to its end, whoever leaves in between: the client, the
+        budget, a framework that calls the request's task off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, MutableMapping
+from datetime import timedelta
+from typing import Any
+
+import attrs
+
+from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.errors import CancelFailed, Fault
+from batch_cancel.domain.model import JobKey
+from batch_cancel.endpoint import AsyncCancel, AsyncEndpoint, failed
+from batch_cancel.presenter import Response
+from batch_cancel.presenter.keys import Principal
+from batch_cancel.presenter.openapi import Page
+from batch_cancel.presenter.requests import Refusal, Refused, Request, decoded, joined
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class AsgiApp:
+    """
+    The endpoint as an ASGI application, on asyncio.
+
+    Arguments:
+        cancel: `functools.partial(cancel_job_async, uow=..., scheduler=...)`. With blocking ports:
+            `partial(asyncio.to_thread, partial(cancel_job, uow=..., scheduler=...))`.
+        authenticate: gives the principal that an API key belongs to, awaited or at once; None if
+            it is nobody's.
+        prefix: where the endpoint begins, below whatever the application is mounted at.
+        retry_after: if given, errors that may pass are answered with 429 or 503 and this time;
+            else with the contract's 500.
+        budget: how long a request may take. A cancel that takes longer is answered as failed,
+            with an outcome that is not known, and goes on to its end.
+    """
+
+    def __init__(
+        self,
+        cancel: AsyncCancel,
+        authenticate: Callable[[str], Principal | Awaitable[Principal | None] | None],
+        *,
+        prefix: str = "",
+        retry_after: timedelta | None = None,
+        budget: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._cancel = cancel
+        self._authenticate = authenticate
+        self._budget = budget
+        self._tasks: set[asyncio.Task[Response | Page]] = set()
+        self._endpoint = AsyncEndpoint(cancel, self._principal, prefix, retry_after)
+
+    async def respond(self, request: Request, body: AsyncIterable[bytes]) -> Response | Page:
+        """Answer a request of a framework that mounts no ASGI application, such as aiohttp."""
+        begun: list[JobKey] = []
+
+        async def cancel(
+            batch_job_id: str,
+            /,
+            *,
+            organization_id: str | None,
+            operation_id: str | None,
+            actor: str | None,
+            reason: str | None,
+        ) -> CancelResult:
+            begun.append(JobKey(batch_job_id, organization_id))
+            return await self._cancel(
+                batch_job_id,
+                organization_id=organization_id,
+                operation_id=operation_id,
+                actor=actor,
+                reason=reason,
+            )
+
+        endpoint = attrs.evolve(self._endpoint, cancel=cancel)
+        task = asyncio.create_task(endpoint.respond(request, body))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            # Unlike wait_for, this leaves the task alone when time is up, or we are called off.
+            await asyncio.wait({task}, timeout=self._budget.total_seconds())
+        finally:
+            if not begun:
+                task.cancel()
+        if task.done():
+            return task.result()
+        if not begun:
+            return Refusal.TOO_SLOW.response()
+        reason = f"no answer within the budget of {self._budget.total_seconds():g} s"
+        failure = CancelFailed(begun[0], reason, "unknown", Fault.LATE)
+        return failed(failure, endpoint.retry_after)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the server's lifespan."""
+        match scope["type"]:
+            case "http":
+                await self._answer(scope, receive, send)
+            case "lifespan":
+                await self._live(receive, send)
+            case _:  # A WebSocket: closed before it is accepted, it is a 403.
+                await send({"type": "websocket.close"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.respond(_request(scope), _body(receive))
+        content = response.content
+        headers = {**response.headers, "content-length": str(len(content))}
+        raw = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+        ]
+        await send({"type": "http.response.start", "status": response.status, "headers": raw})
+        body = b"" if scope["method"] == "HEAD" else content
+        await send({"type": "http.response.body", "body": body})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Before the server goes, let the cancels that have begun come to their end."""
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": f"{message['type']}.complete"})
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._budget.total_seconds())
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _principal(self, key: str) -> Principal | None:
+        principal = self._authenticate(key)
+        return await principal if inspect.isawaitable(principal) else principal
+
+
+def _request(scope: Scope) -> Request:
+    path: str = scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    exact = decoded(raw)
+    # Servers replace bytes that are no UTF-8, so that two paths become one: the raw one tells them
+    # apart, unless a framework has rewritten the path.
+    if exact.encode("utf-8", "surrogateescape").decode(errors="replace") == path:
+        path = exact
+    base: str = scope.get("root_path", "")
+    return Request(
+        scope["method"],
+        path.removeprefix(base),
+        joined(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        ),
+        base,
+    )
+
+
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    is_over = False
+    while not is_over:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(Refusal.BAD_BODY)  # Nobody reads this; but nothing is cancelled, either.
+        yield message.get("body", b"")
+        is_over = not message.get("more_body", False)

@@ -1,0 +1,930 @@
+"""
+Jobs and contacts in tables that SQLAlchemy knows, on Postgres (psycopg, asyncpg) and on SQLite.
+
+    with Session(engine) as session:
+        cancellation = cancel_rows("batch_xyz789", uow=joining(session, TABLES))
+        session.commit()
+
+Rule 1: what is done is said once, in SQLAlchemy's constructs; the asyncio half runs the same over
+        its engine's own bridge.
+Rule 2: a transaction locks before it reads. On Postgres that is the job's row, FOR NO KEY UPDATE.
+        SQLite has one lock for the whole file, and takes it for a statement that writes.
+Rule 3: the statements after the lock are statements of their own: under READ COMMITTED they see
+        what was committed while the transaction waited. A higher level is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Generator,
+    Mapping,
+    Sequence,
+)
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, exc
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
+from batch_cancel.domain.errors import Fault, JobNotFound, Outcome, StoreFailed, shown
+from batch_cancel.domain.guards import Settlement
+from batch_cancel.domain.model import (
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+    Removal,
+)
+
+__all__ = [
+    "AsyncSqlAlchemyUnitOfWork",
+    "SqlAlchemyTables",
+    "SqlAlchemyUnitOfWork",
+    "cancellations_table",
+    "joining",
+    "joining_async",
+]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_ROWS_MAX: Final = 1000
+"""How many rows one statement names or inserts."""
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+class _Moment(sa.types.TypeDecorator[datetime]):
+    """A moment in UTC, also where a database keeps no time zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: sa.Dialect,  # noqa: ARG002  # Named so by SQLAlchemy.
+    ) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: sa.Dialect,  # noqa: ARG002  # Named so by SQLAlchemy.
+    ) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations") -> sa.Table:
+    """
+    Give our own table, the records of cancellations, for your migrations to make.
+
+    On Postgres it is the one that `batch-cancel schema` prints.
+
+    Arguments:
+        metadata: yours.
+        name: of the table.
+    """
+    table = sa.Table(
+        name,
+        metadata,
+        sa.Column("organization_id", sa.Text, primary_key=True),  # "" for jobs of none.
+        sa.Column("batch_job_id", sa.Text, primary_key=True),
+        sa.Column("operation_id", sa.Text, nullable=False),
+        sa.Column("previous_status", sa.Text, nullable=False),
+        sa.Column("contacts_cancelled", sa.BigInteger, nullable=False),
+        sa.Column("actor", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.Column("cancelled_at", _Moment, nullable=False),
+        sa.Column("deferred_id", sa.Text),
+        sa.Column("removal", sa.Text, nullable=False),
+        sa.Column("is_announced", sa.Boolean, nullable=False),
+        sa.Column("taken_at", _Moment, nullable=False),
+    )
+    owing = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
+    sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=owing, sqlite_where=owing)
+    return table
+
+
+def _table(given: sa.Table | type[Any]) -> sa.Table:
+    """Take a table, or the table of a mapped class."""
+    table = given if isinstance(given, sa.Table) else getattr(given, "__table__", None)
+    if not isinstance(table, sa.Table):
+        msg = f"a Table or a mapped class is needed, got {given!r}"
+        raise TypeError(msg)
+    return table
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SqlAlchemyTables:
+    """
+    Your tables, and the keys of their columns.
+
+    Arguments:
+        jobs: the table of jobs, or the class that is mapped to it.
+        contacts: the table of contacts, or its class.
+        cancellations: our own, from `cancellations_table`.
+        job_id: a job's id; text, uuid or integer.
+        job_organization_id: the owning organization; None if there is no such column: then every
+            job is a job of no organization.
+        job_status: its status, as text.
+        job_deferred_id: the id of its deferred start; None if there is no such column: then the
+            job's own id is the id of its deferred start.
+        job_updated_at: set when the job is changed; None if there is no such column.
+        contact_id: the id of a contact; a key by itself.
+        contact_job_id: its job.
+        contact_status: its status, as text.
+        contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
+            column: then every contact is due.
+        contact_updated_at: set when a contact is changed; None if there is no such column.
+
+    Raises:
+        TypeError: what is given is no table.
+        ValueError: a table has no such column.
+    """
+
+    jobs: sa.Table = attrs.field(converter=_table)
+    contacts: sa.Table = attrs.field(converter=_table)
+    cancellations: sa.Table
+    job_id: str = "id"
+    job_organization_id: str | None = "organization_id"
+    job_status: str = "status"
+    job_deferred_id: str | None = "scheduled_job_id"
+    job_updated_at: str | None = "updated_at"
+    contact_id: str = "id"
+    contact_job_id: str = "batch_job_id"
+    contact_status: str = "status"
+    contact_next_attempt_at: str | None = "next_attempt_at"
+    contact_updated_at: str | None = "updated_at"
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields_dict(type(self)):
+            table = self.jobs if field.startswith("job_") else self.contacts
+            name = getattr(self, field)
+            if isinstance(name, str) and name not in table.c:
+                msg = f"{field}: {table.name} has no column {name!r}"
+                raise ValueError(msg)
+
+    def is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
+        """Give the condition that a row of `jobs` is this organization's job."""
+        is_it = _is(self.jobs.c[self.job_id], key.batch_job_id)
+        organization = key.organization_id
+        if self.job_organization_id is None:
+            return sa.and_(is_it, sa.literal(organization, sa.Text).is_(None))
+        column = self.jobs.c[self.job_organization_id]
+        if organization is None:
+            return sa.and_(is_it, column.is_(None))
+        return sa.and_(is_it, _is(column, organization))
+
+    def is_contact_of(self, key: JobKey) -> sa.ColumnElement[bool]:
+        """Give the condition that a row of `contacts` is this job's."""
+        return _is(self.contacts.c[self.contact_job_id], key.batch_job_id)
+
+    def job_in(self, status: JobStatus) -> sa.ColumnElement[bool]:
+        """Give the condition that a job has this status."""
+        return self.jobs.c[self.job_status] == status.value
+
+    def contact_in(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
+        """Give the condition that a contact has one of these statuses, constants for an index."""
+        listed = [sa.literal(it.value, literal_execute=True) for it in sorted(statuses)]
+        return self.contacts.c[self.contact_status].in_(listed)
+
+    def set_job(self, status: JobStatus, at: datetime) -> dict[str, object]:
+        """Give what a job is set to."""
+        return {self.job_status: status.value, **_touched(self.jobs, self.job_updated_at, at)}
+
+    def set_contact(self, status: ContactStatus, at: datetime) -> dict[str, object]:
+        """Give what a contact is set to."""
+        touched = _touched(self.contacts, self.contact_updated_at, at)
+        return {self.contact_status: status.value, **touched}
+
+    @property
+    def named(self) -> list[sa.ColumnElement[Any]]:
+        """The columns that name a job: its id, its organization and its deferred start."""
+        of = self.jobs.c
+        organization = self.job_organization_id
+        return [
+            of[self.job_id].label("job_id"),
+            (sa.null() if organization is None else of[organization]).label("organization_id"),
+            of[self.job_deferred_id or self.job_id].label("deferred_id"),
+        ]
+
+
+def _is(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
+    """
+    Give the condition that a column holds an id.
+
+    Raises:
+        ValueError: no row can have such an id.
+    """
+    value = _value(column, text)
+    # asyncpg refuses a number that is too large for its parameter's type.
+    return column == (sa.literal(value, sa.BigInteger) if isinstance(value, int) else value)
+
+
+def _value(column: sa.Column[Any], text: str) -> object:
+    kind = column.type.python_type
+    if kind not in {int, UUID}:
+        return text
+    value: int | UUID = kind(text)
+    # An id has one spelling: " 42 " and "{6b29...}" are none, though they could be read.
+    if str(value) != text.casefold() or int(value).bit_length() > (63 if kind is int else 128):
+        msg = "no row can have such an id"
+        raise ValueError(msg)
+    return value
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _touched(table: sa.Table, name: str | None, at: datetime) -> dict[str, object]:
+    return {} if name is None else {name: _moment(table.c[name], at)}
+
+
+def _moment(column: sa.Column[Any], at: datetime | None) -> datetime | None:
+    if at is None or getattr(column.type, "timezone", True):
+        return at
+    return at.astimezone(UTC).replace(tzinfo=None)
+
+
+# Repositories ------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Statements:
+    connection: Connection
+    tables: SqlAlchemyTables
+
+    def now(self) -> datetime:
+        """Read the store's clock; SQLite has none but this machine's."""
+        if self.connection.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        clock = sa.func.clock_timestamp(type_=_Moment)
+        return self.connection.execute(sa.select(clock)).scalar_one()
+
+
+class _Jobs(_Statements):
+    def lock(self, key: JobKey) -> Job | None:
+        tables = self.tables
+        try:
+            is_job = tables.is_job(key)
+        except ValueError:
+            return None
+        asked = sa.select(*tables.named, tables.jobs.c[tables.job_status]).where(is_job)
+        row: Any = self.connection.execute(asked.with_for_update(key_share=True)).first()
+        if row is None:
+            return None
+        job_id, organization_id, deferred_id, status = row
+        found = JobKey(str(job_id), _text(organization_id))
+        job = Job(found, status, _text(deferred_id), self.now())
+        if status != JobStatus.CANCELLED:
+            return job
+        ours = tables.cancellations
+        # A statement of its own, after the lock.
+        row = self.connection.execute(sa.select(ours).where(_is_record_of(ours, found))).first()
+        return job if row is None else attrs.evolve(job, cancellation=_record(row, found))
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        tables, ours = self.tables, self.tables.cancellations
+        dialect = postgresql if self.connection.dialect.name == "postgresql" else sqlite
+        kept = dialect.insert(ours).values(
+            organization_id=job.key.organization_id or "",
+            batch_job_id=job.key.batch_job_id,
+            operation_id=record.operation_id,
+            previous_status=record.previous_status.value,
+            contacts_cancelled=record.contacts_cancelled,
+            actor=record.actor,
+            reason=record.reason,
+            cancelled_at=record.cancelled_at,
+            deferred_id=record.deferred_id,
+            removal=record.removal.value,
+            is_announced=record.is_announced,
+            taken_at=record.cancelled_at,
+        )
+        # A record that is there already is that of a job which somebody brought back to life.
+        anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
+        self.connection.execute(
+            kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
+        )
+        marked = (
+            sa.update(tables.jobs)
+            .where(tables.is_job(job.key))
+            .values(tables.set_job(JobStatus.CANCELLED, record.cancelled_at))
+        )
+        rows_changed = self.connection.execute(marked).rowcount
+        if rows_changed != 1:
+            msg = (
+                f"marking the locked job changed {rows_changed} rows instead of 1: a trigger or a "
+                f"policy is in the way, or organization {shown(job.key.organization_id)} has "
+                "several jobs of this id"
+            )
+            raise StoreFailed(msg)
+
+
+class _Contacts(_Statements):
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        tables = self.tables
+        cancelled = (
+            sa.update(tables.contacts)
+            .where(tables.is_contact_of(key), tables.contact_in(statuses))
+            .values(tables.set_contact(ContactStatus.CANCELLED, self.now()))
+        )
+        return self.connection.execute(cancelled).rowcount
+
+
+class _Outbox(_Statements):
+    def settle(self, record: CancellationRecord) -> None:
+        ours = self.tables.cancellations
+        # Only for the operation that owes it, and never backwards.
+        owed = sa.and_(_is_record_of(ours, record.key), ours.c.operation_id == record.operation_id)
+        pending = ours.c.removal == Removal.PENDING.value
+        settled = sa.case((pending, record.removal.value), else_=ours.c.removal)
+        announced = sa.true() if record.is_announced else ours.c.is_announced
+        self.connection.execute(
+            sa.update(ours).where(owed).values(removal=settled, is_announced=announced)
+        )
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        ours, at = self.tables.cancellations, self.now()
+        pending = ours.c.removal == Removal.PENDING.value
+        owing = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
+        asked = (
+            sa.select(ours)
+            .where(owing, ours.c.taken_at <= at - lease)
+            .order_by(ours.c.taken_at)
+            .limit(limit)
+            .with_for_update(key_share=True, skip_locked=True)
+        )
+        rows = self.connection.execute(asked).all()
+        taken = [
+            _record(row, JobKey(row.batch_job_id, row.organization_id or None)) for row in rows
+        ]
+        for record in taken:
+            mine = _is_record_of(ours, record.key)
+            self.connection.execute(sa.update(ours).where(mine).values(taken_at=at))
+        return taken
+
+
+class _Inspection(_Statements):
+    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        tables, ours = self.tables, self.tables.cancellations
+        removals = (
+            sa.select(ours)
+            .where(ours.c.removal == Removal.PENDING.value)
+            .order_by(ours.c.cancelled_at)
+            .limit(limit)
+        )
+        of = tables.jobs.c
+        age = [of[name] for name in (tables.job_updated_at, tables.job_id) if name is not None]
+        scheduled = (
+            sa.select(*tables.named)
+            .where(tables.job_in(JobStatus.SCHEDULED))
+            .order_by(*age)
+            .limit(limit)
+        )
+        is_its_own = tables.contacts.c[tables.contact_job_id] == of[tables.job_id]
+        contacts_open = (
+            sa.select(sa.func.count())
+            .select_from(tables.contacts)
+            .where(is_its_own, tables.contact_in(statuses))
+            .correlate(tables.jobs)
+            .scalar_subquery()
+        )
+        cancelled = (
+            sa.select(*tables.named, contacts_open)
+            .where(tables.job_in(JobStatus.CANCELLED))
+            .order_by(*(column.desc() for column in age))
+            .limit(limit)
+        )
+        waiting: Any = self.connection.execute(scheduled)
+        stopped: Any = self.connection.execute(cancelled)
+        return Inventory(
+            removals_pending=tuple(
+                _record(row, JobKey(row.batch_job_id, row.organization_id or None))
+                for row in self.connection.execute(removals)
+            ),
+            scheduled=tuple(
+                DeferredStart(JobKey(str(job_id), _text(organization_id)), _text(deferred_id))
+                for job_id, organization_id, deferred_id in waiting
+            ),
+            cancelled=tuple(
+                CancelledJob(
+                    JobKey(str(job_id), _text(organization_id)), _text(deferred_id), number
+                )
+                for job_id, organization_id, deferred_id, number in stopped
+            ),
+        )
+
+
+class _Work(_Statements):
+    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        tables = self.tables
+        startable = tables.jobs.c[tables.job_status].in_(sorted(it.value for it in statuses))
+        started = (
+            sa.update(tables.jobs)
+            .where(self._is_job(key), startable)
+            .values(tables.set_job(JobStatus.RUNNING, self.now()))
+        )
+        return self.connection.execute(started).rowcount == 1
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        tables, of, at = self.tables, self.tables.contacts.c, self.now()
+        is_running = sa.and_(self._is_job(key), tables.job_in(JobStatus.RUNNING))
+        contact_id = of[tables.contact_id]
+        asked = (
+            sa.select(contact_id)
+            .where(tables.is_contact_of(key), tables.contact_in(statuses))
+            .where(sa.exists().select_from(tables.jobs).where(is_running))
+        )
+        if tables.contact_next_attempt_at is not None:
+            due_at = of[tables.contact_next_attempt_at]
+            asked = asked.where(sa.or_(due_at.is_(None), due_at <= _moment(due_at, at)))
+            asked = asked.order_by(due_at.is_not(None), due_at)
+        # Passes over a row that a cancel has in hand, and looks again at one that it has changed;
+        # the job is not locked.
+        locked = (
+            asked.order_by(contact_id)
+            .limit(limit)
+            .with_for_update(key_share=True, skip_locked=True, of=tables.contacts)
+        )
+        ids = list(self.connection.execute(locked).scalars())
+        for start in range(0, len(ids), _ROWS_MAX):
+            self.connection.execute(
+                sa.update(tables.contacts)
+                .where(contact_id.in_(ids[start : start + _ROWS_MAX]))
+                .values(tables.set_contact(ContactStatus.DIALING, at))
+            )
+        return [str(it) for it in ids]
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        tables, column = self.tables, self.tables.contacts.c[self.tables.contact_id]
+        is_job = self._is_job(key)
+        try:
+            is_it = _is(column, contact_id)
+        except ValueError as error:
+            raise JobNotFound(key) from error
+        values = tables.set_contact(settlement.status, self.now())
+        if (name := tables.contact_next_attempt_at) is not None:
+            values[name] = _moment(tables.contacts.c[name], settlement.retry_at)
+        settled = (
+            sa.update(tables.contacts)
+            .where(is_it, tables.is_contact_of(key), tables.contact_in({ContactStatus.DIALING}))
+            .where(sa.exists().select_from(tables.jobs).where(is_job))
+            .values(values)
+        )
+        return self.connection.execute(settled).rowcount == 1
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        tables, columns = self.tables, self.tables.contacts.c
+        own: dict[str, object] = {
+            tables.contact_job_id: _value(columns[tables.contact_job_id], job.key.batch_job_id),
+            tables.contact_status: ContactStatus.PENDING.value,
+        }
+        if not all(set(it).issubset(set(columns.keys()) - set(own)) for it in contacts):
+            names = " and ".join(map(repr, own))
+            reason = f"a contact is given as values by column, without {names}"
+            raise StoreFailed(reason)
+        for contact in contacts:
+            try:
+                self.connection.execute(sa.insert(tables.contacts).values({**contact, **own}))
+            except (exc.DataError, exc.IntegrityError, exc.StatementError) as error:
+                # What kind of fault, and not the value: it may be a phone number.
+                reason = f"the database refused a contact to be added ({type(error).__name__})"
+                raise StoreFailed(reason) from error
+        return len(contacts)
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        tables = self.tables
+        is_running = sa.and_(self._is_job(key), tables.job_in(JobStatus.RUNNING))
+        left = (
+            sa.exists()
+            .select_from(tables.contacts)
+            .where(tables.is_contact_of(key), tables.contact_in(unfinished))
+        )
+        # Whoever adds a contact holds the job's lock: the second statement sees what he added.
+        found = sa.select(sa.literal(1)).select_from(tables.jobs).where(is_running, ~left)
+        locked = found.with_for_update(key_share=True, of=tables.jobs)
+        if self.connection.execute(locked).first() is None:
+            return False
+        finished = (
+            sa.update(tables.jobs)
+            .where(is_running, ~left)
+            .values(tables.set_job(JobStatus.COMPLETED, self.now()))
+        )
+        return self.connection.execute(finished).rowcount == 1
+
+    def status(self, key: JobKey) -> str | None:
+        status = self.tables.jobs.c[self.tables.job_status]
+        found: str | None = self.connection.execute(
+            sa.select(status).where(self._is_job(key))
+        ).scalar()
+        return found
+
+    def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
+        try:
+            return self.tables.is_job(key)
+        except ValueError as error:
+            raise JobNotFound(key) from error
+
+
+def _is_record_of(ours: sa.Table, key: JobKey) -> sa.ColumnElement[bool]:
+    organization_id = key.organization_id or ""  # A primary key holds no NULL.
+    return sa.and_(
+        ours.c.organization_id == organization_id, ours.c.batch_job_id == key.batch_job_id
+    )
+
+
+def _record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # By version a tuple or not.
+    return CancellationRecord(
+        operation_id=row.operation_id,
+        key=key,
+        previous_status=JobStatus(row.previous_status),
+        contacts_cancelled=row.contacts_cancelled,
+        actor=row.actor,
+        reason=row.reason,
+        cancelled_at=row.cancelled_at,
+        deferred_id=row.deferred_id,
+        removal=Removal(row.removal),
+        is_announced=row.is_announced,
+    )
+
+
+class SqlAlchemyRepositories:
+    """What one transaction can reach."""
+
+    def __init__(self, connection: Connection, tables: SqlAlchemyTables) -> None:
+        self.jobs = _Jobs(connection, tables)
+        self.contacts = _Contacts(connection, tables)
+        self.outbox = _Outbox(connection, tables)
+        self.inspection = _Inspection(connection, tables)
+        self.work = _Work(connection, tables)
+
+
+@attrs.frozen
+class _Bridged:
+    connection: AsyncConnection
+    tables: SqlAlchemyTables
+
+    async def _run(
+        self,
+        method: Callable[Concatenate[Any, _P], _R],
+        kind: type[_Statements],
+        *arguments: _P.args,
+        **more: _P.kwargs,
+    ) -> _R:
+        """Run a method of the blocking half over the engine's bridge to its driver."""
+        return await self.connection.run_sync(
+            lambda connection: method(kind(connection, self.tables), *arguments, **more)
+        )
+
+
+class _AsyncJobs(_Bridged):
+    async def lock(self, key: JobKey) -> Job | None:
+        return await self._run(_Jobs.lock, _Jobs, key)
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        await self._run(_Jobs.mark_cancelled, _Jobs, job, record)
+
+
+class _AsyncContacts(_Bridged):
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        return await self._run(_Contacts.cancel, _Contacts, key, statuses)
+
+
+class _AsyncOutbox(_Bridged):
+    async def settle(self, record: CancellationRecord) -> None:
+        await self._run(_Outbox.settle, _Outbox, record)
+
+    async def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return await self._run(_Outbox.take, _Outbox, limit, lease, announcements=announcements)
+
+
+class _AsyncInspection(_Bridged):
+    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+        return await self._run(_Inspection.look, _Inspection, limit, statuses)
+
+
+class _AsyncWork(_Bridged):
+    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+        return await self._run(_Work.start, _Work, key, statuses)
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+    ) -> list[str]:
+        return await self._run(_Work.claim, _Work, key, statuses, limit)
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        return await self._run(_Work.settle, _Work, key, contact_id, settlement)
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        return await self._run(_Work.append, _Work, job, contacts)
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        return await self._run(_Work.finish, _Work, key, unfinished)
+
+    async def status(self, key: JobKey) -> str | None:
+        return await self._run(_Work.status, _Work, key)
+
+
+class AsyncSqlAlchemyRepositories:
+    """What one transaction can reach."""
+
+    def __init__(self, connection: AsyncConnection, tables: SqlAlchemyTables) -> None:
+        self.jobs = _AsyncJobs(connection, tables)
+        self.contacts = _AsyncContacts(connection, tables)
+        self.outbox = _AsyncOutbox(connection, tables)
+        self.inspection = _AsyncInspection(connection, tables)
+        self.work = _AsyncWork(connection, tables)
+
+
+# Transactions ------------------------------------------------------------------------------------
+
+
+class SqlAlchemyUnitOfWork:
+    """
+    Transactions of our own, each on a connection of an engine.
+
+    Arguments:
+        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
+            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
+            lock.
+        tables: yours.
+        lock_timeout: how long Postgres waits for the job's row.
+        statement_timeout: how long one statement may take there, and the transaction may be idle.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tables: SqlAlchemyTables,
+        *,
+        lock_timeout: timedelta = timedelta(seconds=5),
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._terms = _Terms(lock_timeout, statement_timeout)
+
+    @contextmanager
+    def begin(self) -> Generator[SqlAlchemyRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with _translated() as progress:  # noqa: SIM117  # Its async twin can't be one statement.
+            with self._engine.connect() as connection:
+                with connection.begin():
+                    self._terms.say(connection, self._tables)
+                    yield SqlAlchemyRepositories(connection, self._tables)
+                    progress.is_committing = True
+                progress.is_committing = False
+
+    def pause(self, attempts: int) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        time.sleep(_pause_seconds(attempts))
+
+
+class AsyncSqlAlchemyUnitOfWork:
+    """
+    Transactions of our own, each on a connection of an engine.
+
+    Arguments:
+        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
+            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
+            lock.
+        tables: yours.
+        lock_timeout: how long Postgres waits for the job's row.
+        statement_timeout: how long one statement may take there, and the transaction may be idle.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        tables: SqlAlchemyTables,
+        *,
+        lock_timeout: timedelta = timedelta(seconds=5),
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._terms = _Terms(lock_timeout, statement_timeout)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with _translated() as progress:
+            async with self._engine.connect() as connection:
+                async with connection.begin():
+                    await connection.run_sync(self._terms.say, self._tables)
+                    yield AsyncSqlAlchemyRepositories(connection, self._tables)
+                    progress.is_committing = True
+                progress.is_committing = False
+
+    async def pause(self, attempts: int) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        await asyncio.sleep(_pause_seconds(attempts))
+
+
+@attrs.frozen
+class _Joined:
+    caller: Connection | Session
+    tables: SqlAlchemyTables
+
+    @contextmanager
+    def begin(self) -> Generator[SqlAlchemyRepositories]:
+        with _translated():
+            caller = self.caller
+            if isinstance(caller, Session):
+                caller.flush()
+                caller = caller.connection()
+            _open(caller, self.tables)
+            with caller.begin_nested():
+                yield SqlAlchemyRepositories(caller, self.tables)
+
+
+@attrs.frozen
+class _AsyncJoined:
+    caller: AsyncConnection | AsyncSession
+    tables: SqlAlchemyTables
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
+        with _translated():
+            caller = self.caller
+            if isinstance(caller, AsyncSession):
+                await caller.flush()
+                caller = await caller.connection()
+            await caller.run_sync(_open, self.tables)
+            async with caller.begin_nested():
+                yield AsyncSqlAlchemyRepositories(caller, self.tables)
+
+
+def joining(caller: Connection | Session, tables: SqlAlchemyTables) -> _Joined:
+    """
+    Give a unit of work that is a savepoint in the caller's transaction.
+
+    The caller's commit is the moment of cancellation, his rollback undoes it. Timeouts stay the
+    caller's own. Objects that his session has loaded already do not change: refresh them.
+
+    Arguments:
+        caller: a session, which is flushed, or a connection; neither is committed or closed. Its
+            transaction is begun if it is not open yet, as by any first statement.
+        tables: yours.
+
+    Raises:
+        StoreFailed: on `begin`, if the connection commits by itself, or its transaction on
+            Postgres is REPEATABLE READ or SERIALIZABLE.
+    """
+    return _Joined(caller, tables)
+
+
+def joining_async(
+    caller: AsyncConnection | AsyncSession, tables: SqlAlchemyTables
+) -> _AsyncJoined:
+    """
+    Give a unit of work that is a savepoint in the caller's transaction.
+
+    The caller's commit is the moment of cancellation, his rollback undoes it. Timeouts stay the
+    caller's own. Objects that his session has loaded already do not change: refresh them.
+
+    Arguments:
+        caller: a session, which is flushed, or a connection; neither is committed or closed. Its
+            transaction is begun if it is not open yet, as by any first statement.
+        tables: yours.
+
+    Raises:
+        StoreFailed: on `begin`, if the connection commits by itself, or its transaction on
+            Postgres is REPEATABLE READ or SERIALIZABLE.
+    """
+    return _AsyncJoined(caller, tables)
+
+
+def _open(connection: Connection, tables: SqlAlchemyTables) -> None:
+    """Let the transaction begin in earnest: drivers put it off until a statement that writes."""
+    if connection.dialect.name == "sqlite":
+        _take_write_lock(connection, tables)
+        if not getattr(connection.connection.driver_connection, "in_transaction", True):
+            raise StoreFailed(_COMMITS_BY_ITSELF)
+        return
+    level = connection.execute(sa.text("SHOW transaction_isolation")).scalar_one()
+    if level not in {"read committed", "read uncommitted"}:
+        msg = (
+            f"joining() needs a READ COMMITTED transaction, and this one is {shown(level)}: it "
+            "would leave contacts behind that came in while it waited for the job"
+        )
+        raise StoreFailed(msg)
+
+
+def _take_write_lock(connection: Connection, tables: SqlAlchemyTables) -> None:
+    # Waits for the lock and changes nothing: a SELECT would see what was there before the wait.
+    connection.execute(sa.delete(tables.jobs).where(sa.false()))
+
+
+@attrs.frozen
+class _Terms:
+    """What holds in each transaction of ours, and in it alone."""
+
+    lock_timeout: timedelta
+    statement_timeout: timedelta
+
+    def say(self, connection: Connection, tables: SqlAlchemyTables) -> None:
+        if connection.dialect.name == "sqlite":
+            _take_write_lock(connection, tables)
+            return
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
+        settings = {
+            "lock_timeout": self.lock_timeout,
+            "statement_timeout": self.statement_timeout,
+            "idle_in_transaction_session_timeout": self.statement_timeout,
+        }
+        set_each = (
+            sa.func.set_config(name, str(max(1, value // timedelta(milliseconds=1))), sa.true())
+            for name, value in settings.items()
+        )
+        connection.execute(sa.select(*set_each))
+
+
+def _pause_seconds(attempts: int) -> float:
+    # Those who met once should not meet again.
+    seconds: float = 0.025 * 2 ** (attempts - 1)
+    return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
+
+
+# Faults ------------------------------------------------------------------------------------------
+
+_COMMITS_BY_ITSELF: Final = (
+    "joining() needs a connection with an open transaction, and this one commits by itself: take "
+    "one without AUTOCOMMIT, or use SqlAlchemyUnitOfWork"
+)
+_LOST: Final = "the connection to the database broke"
+_MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
+    "25P01": (Fault.REFUSED, _COMMITS_BY_ITSELF),
+    "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
+    "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
+    "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
+    "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
+    "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
+    "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
+    "53300": (Fault.BUSY, "Postgres has no connection left"),
+    "SQLITE_BUSY": (Fault.BUSY, "the SQLite file is locked by another transaction"),
+    "SQLITE_LOCKED": (Fault.BUSY, "the SQLite file is locked by another transaction"),
+    "SQLITE_FULL": (Fault.REFUSED, "the SQLite file cannot grow: its disk is full"),
+    "SQLITE_READONLY": (Fault.REFUSED, "the SQLite file is read-only"),
+}
+"""By SQLSTATE, or by SQLite's own name: a driver's message may hold hosts, users and values."""
+
+
+@attrs.define
+class _Progress:
+    is_committing: bool = False
+
+
+@contextmanager
+def _translated() -> Generator[_Progress]:
+    """Turn SQLAlchemy's errors into `StoreFailed`; everything else passes through."""
+    progress = _Progress()
+    try:
+        yield progress
+    except exc.TimeoutError as error:
+        reason = "the pool gave no connection in time"
+        raise StoreFailed(reason, fault=Fault.LATE) from error
+    except exc.DBAPIError as error:
+        raise _store_failed(error, progress) from error
+    except OSError as error:  # asyncpg's own, where nobody listens.
+        outcome: Outcome = "unknown" if progress.is_committing else "unchanged"
+        raise StoreFailed(_LOST, outcome, Fault.INTERRUPTED) from error
+
+
+def _store_failed(error: exc.DBAPIError, progress: _Progress) -> StoreFailed:
+    cause = error.orig
+    name: str | None = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    if name is not None and name in _MEANINGS:
+        fault, reason = _MEANINGS[name]
+        return StoreFailed(reason, fault=fault)
+    if error.connection_invalidated or (name is None and isinstance(error, exc.OperationalError)):
+        # The answer to a COMMIT may be lost on its way back: then nobody here knows.
+        if progress.is_committing:
+            return StoreFailed(
+                f"{_LOST} before the commit was confirmed", "unknown", Fault.INTERRUPTED
+            )
+        return StoreFailed(_LOST, fault=Fault.INTERRUPTED)
+    return StoreFailed(f"the database refused ({type(cause).__name__}, {name})")

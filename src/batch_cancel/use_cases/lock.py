@@ -1,0 +1,34 @@
+"""Lock a job through its port, and trust no answer but a `Job`: every decision rests on it."""
+
+from __future__ import annotations
+
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import Job, JobKey
+from batch_cancel.ports import AsyncRepositories, Repositories
+
+
+def lock(repositories: Repositories, key: JobKey) -> Job | None:
+    """
+    Lock the job until the transaction ends, and read it; None if there is none.
+
+    Raises:
+        StoreFailed: the store returned something else.
+    """
+    return _job(repositories.jobs.lock(key))
+
+
+async def lock_async(repositories: AsyncRepositories, key: JobKey) -> Job | None:
+    """
+    Lock the job until the transaction ends, and read it; None if there is none.
+
+    Raises:
+        StoreFailed: the store returned something else.
+    """
+    return _job(await repositories.jobs.lock(key))
+
+
+def _job(answer: object) -> Job | None:
+    if answer is None or isinstance(answer, Job):
+        return answer
+    reason = f"the store returned {type(answer).__name__} instead of a Job"
+    raise StoreFailed(reason)

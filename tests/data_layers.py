@@ -1,0 +1,241 @@
+"""
+The data layers that adopters bring: SQLAlchemy over three drivers, and Django.
+
+The tables are the reference ones: on Postgres made by our own SQL, on SQLite by SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from batch_cancel.adapters.postgres import joining
+from batch_cancel.adapters.sqlalchemy import (
+    AsyncSqlAlchemyUnitOfWork,
+    SqlAlchemyTables,
+    SqlAlchemyUnitOfWork,
+    cancellations_table,
+)
+from batch_cancel.domain.model import JobKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batch_cancel.adapters.django import DjangoUnitOfWork
+    from tests.worlds import JobRow
+
+METADATA = sa.MetaData()
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_NOW = {"server_default": sa.func.now()}
+
+JOBS = sa.Table(
+    "batch_jobs",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("organization_id", sa.Text),
+    sa.Column("status", sa.Text),
+    sa.Column("scheduled_job_id", sa.Text),
+    sa.Column("updated_at", sa.DateTime(timezone=True)),
+)
+CONTACTS = sa.Table(
+    "batch_contacts",
+    METADATA,
+    sa.Column("id", _NUMBER, primary_key=True),
+    sa.Column("batch_job_id", sa.Text, index=True),
+    sa.Column("status", sa.Text),
+    sa.Column("next_attempt_at", sa.DateTime(timezone=True)),
+    sa.Column("updated_at", sa.DateTime(timezone=True)),
+    sa.Column("label", sa.Text),
+)
+TABLES = SqlAlchemyTables(
+    jobs=JOBS, contacts=CONTACTS, cancellations=cancellations_table(METADATA)
+)
+
+
+def postgres_engine(dsn: str, **options: Any) -> sa.Engine:
+    """Give an engine over psycopg."""
+    return sa.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(dsn),
+        poolclass=sa.NullPool,
+        **options,
+    )
+
+
+def postgres_engine_async(dsn: str, **options: Any) -> AsyncEngine:
+    """Give an engine over asyncpg."""
+    import asyncpg
+
+    given = conninfo_to_dict(dsn)
+    search_path = str(given.get("options", "")).removeprefix("-csearch_path=")
+
+    async def connect() -> Any:
+        return await asyncpg.connect(
+            host=given["host"],
+            port=given["port"],
+            user=given["user"],
+            database=given["dbname"],
+            password=given.get("password"),
+            ssl=False,
+            server_settings={"search_path": search_path} if search_path else {},
+        )
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, poolclass=sa.NullPool, **options
+    )
+
+
+def postgres_uow(dsn: str, *, is_async: bool) -> SqlAlchemyUnitOfWork | AsyncSqlAlchemyUnitOfWork:
+    """Give a unit of work over psycopg, or over asyncpg."""
+    if is_async:
+        return AsyncSqlAlchemyUnitOfWork(postgres_engine_async(dsn), TABLES)
+    return SqlAlchemyUnitOfWork(postgres_engine(dsn), TABLES)
+
+
+def sqlite_engine(path: Path, **options: Any) -> sa.Engine:
+    """Give an engine over the standard library's driver."""
+    return sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool, **options)
+
+
+def sqlite_engine_async(path: Path, **options: Any) -> AsyncEngine:
+    """Give an engine over aiosqlite."""
+    return create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=sa.NullPool, **options)
+
+
+class SqliteLayer:
+    """The reference tables in a SQLite file that SQLAlchemy has made."""
+
+    def __init__(self, engine: sa.Engine, uow: Any) -> None:
+        self._engine = engine
+        self.uow = uow
+        METADATA.create_all(engine)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._engine.begin() as connection:
+            for table in METADATA.sorted_tables:
+                connection.execute(sa.delete(table))
+
+    def add_job(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Mapping[str, str | None],
+        deferred_id: str | None,
+    ) -> None:
+        """Seed a job and its contacts."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.insert(JOBS).values(
+                    id=key.batch_job_id,
+                    organization_id=key.organization_id,
+                    status=status,
+                    scheduled_job_id=deferred_id,
+                )
+            )
+            for label, contact in contacts.items():
+                connection.execute(
+                    sa.insert(CONTACTS).values(
+                        batch_job_id=key.batch_job_id, label=label, status=contact
+                    )
+                )
+
+    def set_status(self, key: JobKey, status: str) -> None:
+        """Set a job's status behind the library's back."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(JOBS).where(JOBS.c.id == key.batch_job_id).values(status=status)
+            )
+
+    def rows(self) -> dict[JobKey, JobRow]:
+        """Give all that is committed."""
+        from tests.worlds import JobRow
+
+        with self._engine.connect() as connection:
+            jobs = connection.execute(sa.select(JOBS)).all()
+            contacts = connection.execute(sa.select(CONTACTS)).all()
+        return {
+            JobKey(job.id, job.organization_id): JobRow(
+                job.status,
+                job.scheduled_job_id,
+                job.updated_at,
+                {
+                    it.label: (it.status, it.updated_at)
+                    for it in contacts
+                    if it.batch_job_id == job.id
+                },
+            )
+            for job in jobs
+        }
+
+    def contact_ids(self) -> Mapping[str, str]:
+        """Give the id of a contact for its label, where the store makes ids of its own."""
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                # Of two jobs' contacts of one label, the last touched is meant.
+                sa.select(CONTACTS.c.label, CONTACTS.c.id).order_by(
+                    CONTACTS.c.updated_at.is_not(None), CONTACTS.c.updated_at
+                )
+            )
+            return {label: str(number) for label, number in found}
+
+    def columns(self, label: str) -> dict[str, object]:
+        """Give the values by column of a new contact."""
+        return {"label": label}
+
+
+def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> SqliteLayer:
+    """Give the tables in a new file, with a unit of work over either driver."""
+    path = folder / "layer.sqlite"
+    engine = sqlite_engine(path)
+    stack.callback(engine.dispose)
+    uow = (
+        AsyncSqlAlchemyUnitOfWork(sqlite_engine_async(path), TABLES)
+        if is_async
+        else SqlAlchemyUnitOfWork(engine, TABLES)
+    )
+    return SqliteLayer(engine, uow)
+
+
+@contextmanager
+def django_uow(dsn: str) -> Generator[DjangoUnitOfWork]:
+    """Give a unit of work on a database that Django knows by an alias of its own."""
+    import django
+    from django.conf import settings
+
+    if not settings.configured:
+        settings.configure(DATABASES={})
+        django.setup()
+    from django.db import connections
+
+    from batch_cancel.adapters.django import DjangoUnitOfWork
+
+    options = conninfo_to_dict(dsn)
+    alias = f"django_{uuid4().hex}"
+    connections.settings[alias] = connections.configure_settings(
+        {
+            "default": {},
+            alias: {
+                "ENGINE": "django.db.backends.postgresql",
+                "HOST": options.pop("host"),
+                "PORT": options.pop("port"),
+                "USER": options.pop("user"),
+                "NAME": options.pop("dbname"),
+                "PASSWORD": options.pop("password", ""),
+                "OPTIONS": options,
+            },
+        }
+    )[alias]
+    try:
+        yield DjangoUnitOfWork(joining, alias)
+    finally:
+        connections[alias].close()
+        del connections[alias]
+        del connections.settings[alias]

@@ -1,0 +1,328 @@
+"""
+Cancelling in a transaction of SQLAlchemy's: sessions and connections, blocking and asyncio.
+
+The caller's commit is the moment of cancellation, his rollback undoes it; the scheduler is not
+asked before; and a stranger can neither see nor lock the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import attrs
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from batch_cancel import (
+    CancelFailed,
+    JobKey,
+    JobNotFound,
+    cancel_job,
+    cancel_rows,
+    cancel_rows_async,
+    remove_deferred,
+)
+from batch_cancel.adapters.memory import MemoryScheduler
+from batch_cancel.adapters.sqlalchemy import (
+    SqlAlchemyTables,
+    SqlAlchemyUnitOfWork,
+    cancellations_table,
+    joining,
+    joining_async,
+)
+from tests import data_layers
+from tests.data_layers import CONTACTS, JOBS, TABLES
+from tests.worlds import create_reference_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers import PostgresServer
+
+SQLITE, POSTGRES = "sqlite", "postgres"
+COMMITS = pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+
+
+@attrs.frozen
+class Database:
+    """One of the databases, with a scheduled job of two contacts in organization a."""
+
+    name: str
+    place: Any
+    engine: sa.Engine
+
+    def asyncio_engine(self, **options: Any) -> Any:
+        """Give the asyncio engine of the same database."""
+        if self.name == SQLITE:
+            return data_layers.sqlite_engine_async(self.place, **options)
+        return data_layers.postgres_engine_async(self.place, **options)
+
+    def engine_with(self, **options: Any) -> sa.Engine:
+        """Give another engine of the same database."""
+        if self.name == SQLITE:
+            return data_layers.sqlite_engine(self.place, **options)
+        return data_layers.postgres_engine(self.place, **options)
+
+    def is_cancelled(self) -> bool:
+        """Tell whether all of it is cancelled; asserts that it is all or nothing."""
+        with self.engine.connect() as connection:
+            [job] = connection.execute(sa.select(JOBS.c.status)).scalars()
+            contacts = list(connection.execute(sa.select(CONTACTS.c.status)).scalars())
+            ours = sa.select(sa.func.count()).select_from(TABLES.cancellations)
+            records = connection.execute(ours).scalar_one()
+        assert (job, sorted(contacts), records) in (
+            ("scheduled", ["completed", "pending"], 0),
+            ("cancelled", ["cancelled", "completed"], 1),
+        )
+        return bool(job == "cancelled")
+
+
+@pytest.fixture(params=[SQLITE, POSTGRES])
+def database(
+    request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
+) -> Iterator[Database]:
+    """Lend each database in turn."""
+    with ExitStack() as stack:
+        if request.param == SQLITE:
+            place: Any = tmp_path / "jobs.sqlite"
+            engine = data_layers.sqlite_engine(place)
+            data_layers.METADATA.create_all(engine)
+        else:
+            place = stack.enter_context(postgres_server.schema())
+            engine = data_layers.postgres_engine(place)
+            with psycopg.connect(place, autocommit=True) as connection:
+                create_reference_tables(connection)
+        with engine.begin() as seeding:
+            job = {"id": "job", "organization_id": "a", "status": "scheduled"}
+            seeding.execute(sa.insert(JOBS).values(**job, scheduled_job_id="start"))
+            for status in ("pending", "completed"):
+                contact = {"batch_job_id": "job", "status": status}
+                seeding.execute(sa.insert(CONTACTS).values(contact))
+        yield Database(request.param, place, engine)
+        engine.dispose()
+
+
+def waiting_start() -> MemoryScheduler:
+    """Give a scheduler in which the job's start waits."""
+    scheduler = MemoryScheduler()
+    scheduler.schedule("start", datetime.now(UTC) + timedelta(hours=1))
+    return scheduler
+
+
+@COMMITS
+@pytest.mark.parametrize("reads_first", [True, False], ids=["after a read", "first statement"])
+def test_session(database: Database, *, reads_first: bool, commits: bool) -> None:
+    """A session of the ORM; the start waits until after the commit."""
+    scheduler = waiting_start()
+    with Session(database.engine) as session:
+        if reads_first:
+            session.execute(sa.select(JOBS)).all()
+        cancellation = cancel_rows("job", uow=joining(session, TABLES), organization_id="a")
+        assert cancellation.record.contacts_cancelled == 1
+        assert not database.is_cancelled()
+        assert scheduler.waiting() == {"start"}
+        (session.commit if commits else session.rollback)()
+    assert database.is_cancelled() is commits
+    assert scheduler.waiting() == {"start"}
+    if commits:
+        uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
+        assert remove_deferred(cancellation, scheduler, uow=uow).redis_job_cancelled
+        assert scheduler.waiting() == set()
+
+
+@COMMITS
+def test_connection(database: Database, *, commits: bool) -> None:
+    """Core; what the caller writes beside it shares its fate."""
+    with database.engine.connect() as connection:
+        cancel_rows("job", uow=joining(connection, TABLES), organization_id="a")
+        connection.execute(sa.insert(CONTACTS).values(batch_job_id="job", status="failed"))
+        (connection.commit if commits else connection.rollback)()
+    with database.engine.connect() as connection:
+        statuses = sorted(connection.execute(sa.select(CONTACTS.c.status)).scalars())
+    assert statuses == (
+        ["cancelled", "completed", "failed"] if commits else ["completed", "pending"]
+    )
+
+
+@COMMITS
+@pytest.mark.parametrize("kind", ["session", "connection"])
+def test_asyncio(database: Database, kind: str, *, commits: bool) -> None:
+    """The same over asyncpg and aiosqlite, with the cancel as the first statement."""
+
+    async def main() -> None:
+        engine = database.asyncio_engine()
+        async with AsyncSession(engine) if kind == "session" else engine.connect() as caller:
+            await cancel_rows_async("job", uow=joining_async(caller, TABLES), organization_id="a")
+            assert not database.is_cancelled()
+            await (caller.commit() if commits else caller.rollback())
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert database.is_cancelled() is commits
+
+
+def test_a_refused_cancel_leaves_the_callers_transaction_usable(database: Database) -> None:
+    """The savepoint alone is undone; a lazily begun transaction is not committed by it."""
+    with Session(database.engine) as session:
+        for job_id in ("missing", "\0", "x" * 5000):
+            with pytest.raises(JobNotFound):
+                cancel_rows(job_id, uow=joining(session, TABLES), organization_id="a")
+        session.execute(sa.insert(CONTACTS).values(batch_job_id="job", status="failed"))
+        session.rollback()
+    assert not database.is_cancelled()
+
+
+def test_a_connection_that_commits_by_itself_is_refused(database: Database) -> None:
+    """There is no transaction to join: the caller could not undo the cancel."""
+    engine = database.engine_with(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        with pytest.raises(CancelFailed, match="commits by itself") as failure:
+            cancel_rows("job", uow=joining(connection, TABLES), organization_id="a")
+        assert failure.value.outcome == "unchanged"
+    assert not database.is_cancelled()
+
+    async def main() -> None:
+        engine = database.asyncio_engine(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            with pytest.raises(CancelFailed, match="commits by itself"):
+                await cancel_rows_async(
+                    "job", uow=joining_async(connection, TABLES), organization_id="a"
+                )
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert not database.is_cancelled()
+
+
+@pytest.mark.parametrize("database", [POSTGRES], indirect=True)
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_transaction_that_would_leave_contacts_behind_is_refused(
+    database: Database, level: str
+) -> None:
+    """Above READ COMMITTED, contacts that came in during the wait for the job are not seen."""
+    engine = database.engine_with(isolation_level=level)
+    with Session(engine) as session, pytest.raises(CancelFailed, match="READ COMMITTED"):
+        cancel_rows("job", uow=joining(session, TABLES), organization_id="a")
+    uow = SqlAlchemyUnitOfWork(engine, TABLES)  # Ours sets its own.
+    scheduler = waiting_start()
+    assert cancel_job("job", uow=uow, scheduler=scheduler, organization_id="a").redis_job_cancelled
+
+
+@pytest.mark.parametrize("organization_id", ["b", None, "A", "%"])
+def test_a_stranger_neither_sees_nor_locks_the_job(
+    database: Database, organization_id: str | None
+) -> None:
+    """His answer is that of a missing job, at once, while the owner holds the lock."""
+    uow = SqlAlchemyUnitOfWork(database.engine, TABLES, lock_timeout=timedelta(milliseconds=1))
+    with pytest.raises(JobNotFound):
+        cancel_rows("job", uow=uow, organization_id=organization_id)
+    assert not database.is_cancelled()
+    if database.name == SQLITE:
+        return  # The file has one lock for all.
+    with SqlAlchemyUnitOfWork(database.engine, TABLES).begin() as repositories:
+        assert repositories.jobs.lock(JobKey("job", "a"))
+        with pytest.raises(JobNotFound):
+            cancel_rows("job", uow=uow, organization_id=organization_id)
+        with pytest.raises(CancelFailed, match="lock timeout"):
+            cancel_rows("job", uow=uow, organization_id="a")
+
+
+@pytest.mark.parametrize("database", [POSTGRES], indirect=True)
+def test_contacts_that_come_in_while_a_cancel_waits_are_cancelled(database: Database) -> None:
+    """Whoever appends holds the job's lock; the cancel sees what he committed."""
+    answers: list[int] = []
+    uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
+
+    def cancel() -> None:
+        done = cancel_rows("job", uow=uow, organization_id="a")
+        answers.append(done.record.contacts_cancelled)
+
+    with psycopg.connect(database.place) as appender:
+        appender.execute("SELECT FROM batch_jobs FOR UPDATE")
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with psycopg.connect(database.place, autocommit=True) as looker:
+            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM "
+            waits += "pg_locks WHERE relation = 'batch_jobs'::regclass)"
+            while looker.execute(waits.encode()).fetchone() == (0,):
+                pass
+        appender.execute(
+            "INSERT INTO batch_contacts (batch_job_id, status) VALUES ('job', 'pending')"
+        )
+    thread.join()
+    assert answers == [2]
+
+
+class Base(DeclarativeBase):
+    """The classes of an adopter."""
+
+
+class Campaign(Base):
+    """A job of his."""
+
+    __tablename__ = "campaigns"
+    uid: Mapped[UUID] = mapped_column(primary_key=True)
+    state: Mapped[str]
+
+
+class Recipient(Base):
+    """A contact of his."""
+
+    __tablename__ = "recipients"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    campaign: Mapped[UUID]
+    state: Mapped[str]
+
+
+OWN = SqlAlchemyTables(
+    jobs=Campaign,
+    contacts=Recipient,
+    cancellations=cancellations_table(Base.metadata),
+    job_id="uid",
+    job_organization_id=None,
+    job_status="state",
+    job_deferred_id=None,
+    job_updated_at=None,
+    contact_id="number",
+    contact_job_id="campaign",
+    contact_status="state",
+    contact_next_attempt_at=None,
+    contact_updated_at=None,
+)
+
+
+def test_mapped_classes_of_the_adopters_own(database: Database) -> None:
+    """Uuids, no organizations, no times; what the session has not flushed yet is cancelled too."""
+    TABLES.cancellations.drop(database.engine)
+    Base.metadata.create_all(database.engine)
+    uid = uuid4()
+    scheduler = MemoryScheduler()
+    scheduler.schedule(str(uid), datetime.now(UTC) + timedelta(hours=1))
+    with Session(database.engine) as session:
+        session.add(Campaign(uid=uid, state="scheduled"))
+        session.add(Recipient(number=1, campaign=uid, state="busy"))
+        for hostile in (f"{{{uid}}}", uid.hex, "1", " "):
+            with pytest.raises(JobNotFound):
+                cancel_rows(hostile, uow=joining(session, OWN))
+        cancellation = cancel_rows(str(uid), uow=joining(session, OWN))
+        session.commit()
+        assert cancellation.record.contacts_cancelled == 1
+        assert session.get_one(Campaign, uid).state == "cancelled"
+    assert remove_deferred(cancellation, scheduler).redis_job_cancelled
+
+
+def test_a_column_that_is_not_there_is_told_at_once() -> None:
+    """Where the tables are named, not at the first cancel."""
+    with pytest.raises(ValueError, match="job_status: batch_jobs has no column 'state'"):
+        attrs.evolve(TABLES, job_status="state")
+    with pytest.raises(TypeError, match="a Table or a mapped class is needed, got 'jobs'"):
+        attrs.evolve(TABLES, jobs="jobs")  # type: ignore[arg-type]
