@@ -191,9 +191,10 @@ def test_what_is_scheduled_waits_until_it_is_due(store: _Native) -> None:
 
 
 def test_a_start_scheduled_for_this_moment_is_due(store: _Native) -> None:
-    """There is no least delay."""
+    """There is no least delay, and there need be no payload."""
     assert store.schedule("now", datetime.now(UTC))
-    assert [start.deferred_id for start in store.claim(1, HOUR)] == ["now"]
+    [start] = store.claim(1, HOUR)
+    assert (start.deferred_id, start.payload) == ("now", b"")
 
 
 def test_any_time_zone_and_any_year_will_do(store: _Native) -> None:

@@ -28,7 +28,7 @@ def run(name: str) -> Sequence[Row]:
     begun = time.monotonic()
     try:
         return PARTS[name]()
-    except Exception as error:  # noqa: BLE001  # What the other parts found is still worth a table.
+    except Exception as error:  # noqa: BLE001  # The other parts go on.
         return [Row(name, "-", "a result", [f"{name}: {type(error).__name__}: {error}"])]
     finally:
         print(f"{name}: {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)  # noqa: T201

@@ -88,7 +88,7 @@ PARTS = (
         "domain, use cases, memory store",
         ("domain/*", "use_cases/*", "adapters/memory.py"),
         (*CORE, *CONTRACT),
-        "not redis and not postgres and not sqlite and not cluster",
+        "not redis and not postgres and not sqlite and not cluster and not django",
         is_sampled=False,
     ),
     Part(
@@ -99,7 +99,8 @@ PARTS = (
             *(f"integration/test_sqlite_{name}.py" for name in ("store", "scheduler", "joining")),
             "integration/test_checks.py",
         ),
-        "sqlite and not redis and not postgres and not memory and not cluster or file",
+        "sqlite and not sqlalchemy and not redis and not postgres and not memory and not cluster "
+        "or file",
     ),
     Part(
         "Postgres",
@@ -113,7 +114,7 @@ PARTS = (
             "integration/test_checks.py",
         ),
         "not redis and not sqlite and not cluster and (not contract or postgres) "
-        "and not replica and not file",
+        "and not sqlalchemy and not django and not replica and not file",
     ),
     Part(
         "Redis",
@@ -121,7 +122,7 @@ PARTS = (
         (*CONTRACT, "integration/test_redis_faults.py", "integration/test_checks.py"),
         "redis and not cluster and not postgres and not sqlite and not replica",
     ),
-    Part("OpenTelemetry", ("adapters/otel.py",), ("contract/test_otel.py",), "otel"),
+    Part("OpenTelemetry", ("adapters/otel.py",), ("contract/test_otel.py",), "memory+memory"),
 )
 
 
@@ -199,10 +200,8 @@ def change_of(mutant: str, folder: Path) -> str:
 
 def is_of_a_cast(change: str) -> bool:
     """Tell whether a change is one of the type in a cast alone."""
-    written, planted = (
-        re.sub(r"cast\((\"[^\"]*\"|None), ", "cast(", part) for part in change[1:].split(" + ", 1)
-    )
-    return written.strip() == planted.strip()
+    written, _, planted = re.sub(r"cast\((\"[^\"]*\"|None), ", "cast(", change).partition(" + ")
+    return written.removeprefix("-").strip() == planted.strip()
 
 
 def complaints(survived: Iterable[str], known: Iterable[Survivors]) -> list[str]:

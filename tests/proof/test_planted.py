@@ -107,6 +107,7 @@ def test_survivors_and_explanations_must_be_the_same() -> None:
         ('- x = cast("str", row) + x = cast("str", None)', False),
         ('- x = cast("str", row) + x = None', False),
         ("- x = a + b + x = a - b", False),
+        ("- case _: - assert_never(status)", False),
     ],
 )
 def test_a_change_of_a_cast_is_none(change: str, *, is_none: bool) -> None:

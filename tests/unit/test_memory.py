@@ -762,3 +762,10 @@ def test_a_turn_within_a_turn_does_not_end_the_outer_one() -> None:
         assert (await task).batch_job_id == "job"
 
     asyncio.run(play())
+
+
+def test_a_deferred_start_needs_no_payload() -> None:
+    """Whoever claims it is given none."""
+    scheduler = MemoryScheduler()
+    scheduler.schedule("a", LONG_AGO)
+    assert [start.payload for start in scheduler.claim(1, FOR_LONG)] == [b""]

@@ -192,6 +192,8 @@ def test_a_store_that_does_not_offer_the_steps_says_so(step: str, is_async: obje
     with pytest.raises(StoreFailed, match="`work` is None") as refused:
         take(step, flaky(is_async, work=None))
     assert refused.value.fault is Fault.REFUSED
+    told = "this store does not offer the workers' steps: its `work` is None"
+    assert refused.value.reason == told
 
 
 @attrs.frozen
