@@ -42,13 +42,13 @@ class Gates:
     def make(self, port: int | None = None, **settings: Any) -> Gate:
         """Make a gate."""
         address: Any = {"port": port or self.server.port, "host": "127.0.0.1"}
-        settings = {"namespace": self.namespace, "budget": PATIENT} | settings
+        settings.setdefault("budget", PATIENT)
         if self._kind == "blocking":
             client: Any = redis.Redis(**address)
-            gate: Any = StartGate(client, **settings)
+            gate: Any = StartGate(client, namespace=self.namespace, **settings)
         else:
             client = redis.asyncio.Redis(**address)
-            gate = AsyncStartGate(client, **settings)
+            gate = AsyncStartGate(client, namespace=self.namespace, **settings)
         self._clients.append(client)
         return Gate(gate, self._runner)
 
