@@ -1,0 +1,88 @@
+"""
+Deferred starts that are arq jobs: `await pool.enqueue_job(..., _job_id=..., _defer_until=...)`.
+
+The id of a deferred start is the job's id. Exact with arq's workers as they are. arq itself is not
+needed here, nor its redis-py: any process that reaches the same Redis can cancel.
+
+An id that was cancelled is free again: arq takes a new job under it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis.recipe import (
+    BUDGET,
+    RETENTION,
+    AsyncRecipeScheduler,
+    Recipe,
+    RecipeScheduler,
+    script,
+)
+
+__all__ = ["ArqScheduler", "AsyncArqScheduler"]
+
+_CANCEL: Final = script(__name__)
+
+
+def _recipe(queue: str) -> Recipe:
+    def keys(job_id: str) -> tuple[str, ...]:
+        return queue, f"arq:job:{job_id}", f"arq:in-progress:{job_id}", f"arq:retry:{job_id}"
+
+    return Recipe("arq", _CANCEL, queue, keys)
+
+
+class ArqScheduler(RecipeScheduler):
+    """
+    Cancels jobs of arq.
+
+    Arguments:
+        client: for the Redis of arq, one server or a Sentinel's master. Whoever made it closes it.
+        queue: arq's `queue_name`.
+        budget: how long one answer may take, retries included.
+        retention: how long an operation's answer is remembered.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        queue: str = "arq:queue",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention)
+
+
+class AsyncArqScheduler(AsyncRecipeScheduler):
+    """
+    Cancels jobs of arq.
+
+    Arguments:
+        client: for the Redis of arq, one server or a Sentinel's master. Whoever made it closes it.
+        queue: arq's `queue_name`.
+        budget: how long one answer may take, retries included.
+        retention: how long an operation's answer is remembered.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        queue: str = "arq:queue",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention)

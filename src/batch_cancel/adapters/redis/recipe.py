@@ -1,0 +1,135 @@
+"""
+Deferred starts that another library keeps in Redis: taken back by that library's recipe.
+
+Rule 1: a recipe is data: a script that knows the library's keys, and which keys they are. How a
+        script runs in time, and that an operation is always answered the same, is the same for all.
+Rule 2: the library itself is never imported. Its keys are enough, so that a program can cancel what
+        it could not install beside its own redis-py.
+Rule 3: what the user schedules with is the library's own client. Nothing of it is replaced, and what
+        we leave behind, a tombstone for each start, expires.
+
+A tombstone is a hash, operation -> answer, in the database where the library's keys are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from importlib.resources import files
+from typing import Final
+
+import attrs
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
+from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+
+BUDGET: Final = timedelta(milliseconds=250)
+RETENTION: Final = timedelta(days=30)
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+@attrs.frozen
+class Recipe:
+    """
+    How the deferred starts of one library, in one queue, are taken back.
+
+    Arguments:
+        library: its name, for those who read a message or a key.
+        script: what does it, see `script`.
+        place: the key that names the queue: tombstones are kept by it.
+        keys: gives the library's keys of a start; the script finds them from KEYS[2] on.
+    """
+
+    library: str
+    script: Script
+    place: str
+    keys: Callable[[str], Sequence[str]]
+
+
+def script(package: str) -> Script:
+    """Give the script of the recipe in `cancel.lua` of this package."""
+    sources = [files(package) / "cancel.lua", files("batch_cancel.adapters.redis") / "answered.lua"]
+    return Script("\n".join(source.read_text() for source in sources))
+
+
+class _Recipes:
+    """What both kinds of scheduler have of a recipe."""
+
+    def __init__(self, recipe: Recipe, client: object, retention: timedelta) -> None:
+        if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+            msg = (
+                f"{recipe.library} spreads the keys of a job over the slots of a cluster, so that no "
+                f"script reaches them: a client for one server or for a Sentinel's master is needed"
+            )
+            raise TypeError(msg)
+        if retention <= timedelta(0):
+            msg = f"the retention must be longer than nothing, got {retention!r}"
+            raise ValueError(msg)
+        self._recipe = recipe
+        self._retention = -(-retention // _MILLISECOND)
+
+    def _operands(
+        self, deferred_id: str, operation_id: str
+    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Give the keys and the arguments of the script."""
+        tombstone = f"batch_cancel:{self._recipe.place}:{deferred_id}"
+        keys = [_bytes(key) for key in (tombstone, *self._recipe.keys(deferred_id))]
+        arguments = [_bytes(operation_id), b"%d" % self._retention, _bytes(deferred_id)]
+        return keys, arguments
+
+
+class RecipeScheduler(_Recipes):
+    """Deferred starts of another library, in Redis or Valkey."""
+
+    def __init__(
+        self, recipe: Recipe, client: redis.Redis, budget: timedelta, retention: timedelta
+    ) -> None:
+        super().__init__(recipe, client, retention)
+        self._executor = Executor(client, budget)
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the deferred start back, if it has not fired.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; ask again with the same operation.
+        """
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False  # No job of ours can have such an id.
+        keys, arguments = self._operands(deferred_id, operation_id)
+        return bool(self._executor.run(self._recipe.script, keys, arguments))
+
+
+class AsyncRecipeScheduler(_Recipes):
+    """Deferred starts of another library, in Redis or Valkey."""
+
+    def __init__(
+        self, recipe: Recipe, client: redis.asyncio.Redis, budget: timedelta, retention: timedelta
+    ) -> None:
+        super().__init__(recipe, client, retention)
+        self._executor = AsyncExecutor(client, budget)
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the deferred start back, if it has not fired.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; ask again with the same operation.
+        """
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False  # No job of ours can have such an id.
+        keys, arguments = self._operands(deferred_id, operation_id)
+        return bool(await self._executor.run(self._recipe.script, keys, arguments))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")

@@ -1,0 +1,55 @@
+"""
+`make schedulers`: race cancels on every library, and print what came of it.
+
+    python -m tests.schedulers [LIBRARY ...] [--races N]
+
+Ends with 1 unless every answer of ours was right and the races were close.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.schedulers.catalogue import LIBRARIES
+from tests.schedulers.races import Tally, race, replies_dropped
+from tests.schedulers.rig import Library, Rig
+from tests.servers import RedisServer
+
+_REPLIES = 200
+_OWN_RACES = 200
+_LINE = "{:<16} {:>6} {:>6} {:>6} {:>5} {:>5}   {}"
+
+
+def main() -> int:
+    """Race, and say how it went."""
+    parser = argparse.ArgumentParser(prog="python -m tests.schedulers")
+    parser.add_argument("libraries", nargs="*", choices=[*LIBRARIES, []], default=[])
+    parser.add_argument("--races", type=int)
+    given = parser.parse_args()
+    print("(a) said True, and it ran; (b) said False, and it did not run")
+    print(_LINE.format("", "raced", "True", "False", "(a)", "(b)", "reply dropped: right"))
+    chosen = [LIBRARIES[name] for name in given.libraries or LIBRARIES]
+    return 0 if all([_run(library, given.races or library.races) for library in chosen]) else 1
+
+
+def _run(library: Library, races: int) -> bool:
+    with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
+        rig.start_workers()
+        assert library.scheduler is not None
+        ours = library.scheduler(server.client)
+        tally = race(rig, lambda it: ours.cancel(it, f"operation {it}"), races, "ours")
+        right = replies_dropped(rig, _REPLIES, "dropped")
+        _print(library.name, tally, f"{right} of {_REPLIES}")
+        own = race(rig, lambda it: rig.ask("cancel", it), min(races, _OWN_RACES), "own")
+        _print("  its own cancel", own, "")
+    return tally.is_exact and tally.is_fair and right == _REPLIES
+
+
+def _print(name: str, tally: Tally, note: str) -> None:
+    counts = (tally.raced, tally.taken_back, tally.left, tally.ran_all_the_same, tally.lost)
+    print(_LINE.format(name, *counts, note), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""
+Race cancels against the workers' pick-up, and count the wrong answers.
+
+Each cancel is aimed: a little later after one that won, a little earlier after one that lost, so that
+about half of them win and all come close to the moment that matters.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import redis
+
+from tests.fault_proxy import FaultProxy
+from tests.schedulers.rig import Rig
+
+_STEP_SECONDS = 0.0005
+_JITTER_SECONDS = 0.001
+_LONG_SECONDS = 5.0
+
+Cancel = Callable[[str], Any]
+
+
+@attrs.define
+class Tally:
+    """
+    What came of the races.
+
+    Arguments:
+        taken_back: how many cancels said True.
+        left: how many said False.
+        ran_all_the_same: (a) said True, and the start fired.
+        lost: (b) said False, and the start did not fire.
+    """
+
+    taken_back: int = 0
+    left: int = 0
+    ran_all_the_same: int = 0
+    lost: int = 0
+
+    @property
+    def raced(self) -> int:
+        """How many cancels."""
+        return self.taken_back + self.left
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether both sides won at least a quarter."""
+        return 4 * min(self.taken_back, self.left) >= self.raced
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every answer was right."""
+        return self.ran_all_the_same == self.lost == 0
+
+
+def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
+    """Race so many cancels, one after another, against the workers of the rig."""
+    answers: dict[str, bool] = {}
+    offset = rig.library.lead_seconds
+    for number in range(races):
+        deferred_id = f"{name}-{number}"
+        due = time.time() + rig.library.lead_seconds
+        began = time.monotonic()
+        rig.schedule(deferred_id, due)
+        # Of no use for anyone's secret.
+        aim = began + offset + random.uniform(-1, 1) * _JITTER_SECONDS  # noqa: S311
+        while (seconds := aim - time.monotonic()) > 0:
+            time.sleep(seconds)
+        answer = answers[deferred_id] = bool(cancel(deferred_id))
+        offset += _STEP_SECONDS if answer else -_STEP_SECONDS
+        offset = max(offset, 0.0)
+        if not answer:
+            _wait_a_while(lambda it=deferred_id: rig.ran(it) > 0)  # type: ignore[misc]
+    rig.settle(name)
+    tally = Tally()
+    for deferred_id, answer in answers.items():
+        ran = rig.ran(deferred_id) > 0
+        tally.taken_back += answer
+        tally.left += not answer
+        tally.ran_all_the_same += answer and ran
+        tally.lost += not answer and not ran
+    return tally
+
+
+def replies_dropped(rig: Rig, times: int, name: str) -> int:
+    """Drop the first reply to each of so many cancels; count those answered right all the same."""
+    make = rig.library.scheduler
+    assert make is not None
+    right = 0
+    with lines(rig) as (proxy, client):
+        scheduler = make(client)
+        scheduler.cancel("to load the script", "operation")
+        for number in range(times):
+            deferred_id = f"{name}-{number}"
+            rig.schedule(deferred_id, time.time() + 3600)
+            cuts = proxy.cuts
+            proxy.cut_answer_to(b"EVALSHA")
+            right += scheduler.cancel(deferred_id, "operation") is True and proxy.cuts == cuts + 1
+    return right
+
+
+@contextmanager
+def lines(rig: Rig) -> Iterator[tuple[FaultProxy, redis.Redis]]:
+    """Lend a client of the rig's Redis, and the proxy that it goes through."""
+    settings = rig.redis.connection_pool.connection_kwargs
+    with (
+        FaultProxy(settings["port"]) as proxy,
+        redis.Redis(port=proxy.port, db=settings.get("db", 0)) as client,
+    ):
+        yield proxy, client
+
+
+def _wait_a_while(happened: Callable[[], bool]) -> None:
+    """Wait until it has happened, or can be said not to happen any more."""
+    deadline = time.monotonic() + _LONG_SECONDS
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
