@@ -121,5 +121,3 @@ def _wait_a_while(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _LONG_SECONDS
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.001)
-
-

@@ -38,8 +38,8 @@ def gated(gate: StartGate) -> type[Task]:
     """
     Give the base of tasks that run only if the gate lets them pass.
 
-    A task that was cancelled is ignored. Without an answer from the gate it is tried again, as often
-    and as late as its own `max_retries` and `default_retry_delay` say.
+    A task that was cancelled is ignored. Without an answer from the gate it is tried again, as
+    often and as late as its own `max_retries` and `default_retry_delay` say.
     """
 
     class GatedTask(Task):  # type: ignore[misc]

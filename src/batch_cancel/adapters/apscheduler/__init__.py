@@ -15,7 +15,7 @@ of a job that is taken away meanwhile. So the start gate decides, in the job's f
 
     cancel_job(job_id, uow=uow, scheduler=ApschedulerScheduler(gate, client))
 
-Whatever the job store, `scheduler=gate` is enough: what was cancelled fires, finds the gate closed,
+Whatever the job store, `scheduler=gate` is enough: what was cancelled fires, finds the gate closed
 and does nothing. What is here also takes it out of a RedisJobStore, unless it is due soon.
 
 The id of a deferred start is the job's id. An id is used once. APScheduler is not needed here.

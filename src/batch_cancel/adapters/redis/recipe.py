@@ -51,7 +51,10 @@ class Recipe:
 
 def script(package: str) -> Script:
     """Give the script of the recipe in `cancel.lua` of this package."""
-    sources = [files(package) / "cancel.lua", files("batch_cancel.adapters.redis") / "answered.lua"]
+    sources = [
+        files(package) / "cancel.lua",
+        files("batch_cancel.adapters.redis") / "answered.lua",
+    ]
     return Script("\n".join(source.read_text() for source in sources))
 
 
