@@ -19,6 +19,7 @@ import redis
 from tests.fault_proxy import FaultProxy
 from tests.schedulers.rig import Rig
 
+_FIRST_STEP_SECONDS = 0.016
 _STEP_SECONDS = 0.0005
 _JITTER_SECONDS = 0.001
 _LONG_SECONDS = 5.0
@@ -62,7 +63,8 @@ class Tally:
 def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
     """Race so many cancels, one after another, against the workers of the rig."""
     answers: dict[str, bool] = {}
-    offset = rig.library.lead_seconds
+    offset, step = rig.library.lead_seconds, _FIRST_STEP_SECONDS
+    last: bool | None = None
     for number in range(races):
         deferred_id = f"{name}-{number}"
         due = time.time() + rig.library.lead_seconds
@@ -73,7 +75,10 @@ def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
         while (seconds := aim - time.monotonic()) > 0:
             time.sleep(seconds)
         answer = answers[deferred_id] = bool(cancel(deferred_id))
-        offset += _STEP_SECONDS if answer else -_STEP_SECONDS
+        if answer is not last is not None:  # Overshot: closer from now on.
+            step = max(step / 2, _STEP_SECONDS)
+        last = answer
+        offset += step if answer else -step
         offset = max(offset, 0.0)
         if not answer:
             _wait_a_while(lambda it=deferred_id: rig.ran(it) > 0)  # type: ignore[misc]
@@ -90,12 +95,10 @@ def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
 
 def replies_dropped(rig: Rig, times: int, name: str) -> int:
     """Drop the first reply to each of so many cancels; count those answered right all the same."""
-    make = rig.library.scheduler
-    assert make is not None
     right = 0
     with lines(rig) as (proxy, client):
-        scheduler = make(client)
-        scheduler.cancel("to load the script", "operation")
+        scheduler = rig.library.scheduler(client)
+        scheduler.cancel("warm-up", "operation")
         for number in range(times):
             deferred_id = f"{name}-{number}"
             rig.schedule(deferred_id, time.time() + 3600)

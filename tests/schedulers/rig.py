@@ -33,17 +33,23 @@ class Library:
 
     Arguments:
         name: of its environment and of its module in `libraries`.
-        schedulers: gives our adapters, blocking and asyncio (None where there is no such half), for
-            a client of Redis.
+        scheduler: gives our blocking adapter for a client of Redis.
+        scheduler_async: gives its asyncio twin.
         races: how many cancels `make schedulers` races.
+        places: what its client and workers are told beside the URL of Redis.
+        has_own_cancel: whether the library has a cancel of its own to compare with.
+        reuses_ids: whether an id that was cancelled can be scheduled again.
         lead_seconds: how far ahead a start is scheduled that is to be raced.
         workers: how many processes work.
     """
 
     name: str
-    scheduler: Callable[[Any], Any] | None
-    scheduler_async: Callable[[Any], Any] | None
+    scheduler: Callable[[Any], Any]
+    scheduler_async: Callable[[Any], Any]
     races: int
+    places: Mapping[str, str] = {}
+    has_own_cancel: bool = True
+    reuses_ids: bool = True
     lead_seconds: float = 0.0
     workers: int = 2
 
@@ -54,7 +60,7 @@ class Rig:
     def __init__(self, library: Library, places: Mapping[str, str]) -> None:
         self.library = library
         self.redis = redis.Redis.from_url(places["redis"], decode_responses=True)
-        self._places = json.dumps(dict(places))
+        self._places = json.dumps({**library.places, **places})
         self._command = [str(_python(library.name)), str(INSIDE), library.name]
         self._stack = ExitStack()
         self._workers: list[ServerProcess] = []
@@ -79,7 +85,7 @@ class Rig:
             worker = ServerProcess([*self._command, "worker", self._places], folder)
             worker.spawn()
             self._workers.append(worker)
-        self.settle("at work")
+        self.settle("at-work")
 
     def stop_workers(self) -> None:
         """End the workers, without ceremony."""
@@ -127,12 +133,14 @@ class Rig:
 
     def settle(self, name: str) -> None:
         """Wait until what was due has been looked at: a start scheduled now has fired."""
-        last = f"settled {name}"
+        last = f"settled-{name}"
         self.schedule(last)
         self.wait_ran(last)
 
 
 def _python(library: str) -> Path:
+    if library == "native":
+        return Path(sys.executable)
     folder = Path(os.environ.get(ENVIRONMENTS) or Path(sys.prefix) / "schedulers") / library
     python = folder / "bin" / "python"
     if not python.exists():

@@ -26,7 +26,9 @@ def _scheduler(places: Mapping[str, str]) -> BackgroundScheduler:
     settings = parse_url(places["redis"])
     store = RedisJobStore(**{"db": 0} | settings)
     # Always late by a little; a job that is late must still run.
-    return BackgroundScheduler(jobstores={"default": store}, job_defaults={"misfire_grace_time": None})
+    return BackgroundScheduler(
+        jobstores={"default": store}, job_defaults={"misfire_grace_time": None}
+    )
 
 
 class Client:
@@ -73,9 +75,10 @@ class Client:
 
 
 def work(places: Mapping[str, str]) -> None:
-    """Run a scheduler; it is told of a new job by looking often, for it is another process's."""
-    scheduler = _scheduler(places)
-    scheduler.start()
+    """Run schedulers, one after another: APScheduler dies of a job that was removed just now."""
     while True:
-        time.sleep(0.01)
-        scheduler.wakeup()
+        scheduler = _scheduler(places)
+        scheduler.start()
+        while scheduler._thread.is_alive():
+            time.sleep(0.01)
+            scheduler.wakeup()  # It is told of a new job by nobody, for that is another process's.

@@ -58,6 +58,11 @@ def script(package: str) -> Script:
     return Script("\n".join(source.read_text() for source in sources))
 
 
+_TAKEN_BACK: Final = Script(
+    (files("batch_cancel.adapters.redis") / "taken_back.lua").read_text()
+)
+
+
 class _Recipes:
     """What both kinds of scheduler have of a recipe."""
 
@@ -78,10 +83,12 @@ class _Recipes:
         self, deferred_id: str, operation_id: str
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Give the keys and the arguments of the script."""
-        tombstone = f"batch_cancel:{self._recipe.place}:{deferred_id}"
-        keys = [_bytes(key) for key in (tombstone, *self._recipe.keys(deferred_id))]
+        keys = [self._tombstone(deferred_id), *map(_bytes, self._recipe.keys(deferred_id))]
         arguments = [_bytes(operation_id), b"%d" % self._retention, _bytes(deferred_id)]
         return keys, arguments
+
+    def _tombstone(self, deferred_id: str) -> bytes:
+        return _bytes(f"batch_cancel:{self._recipe.place}:{deferred_id}")
 
 
 class RecipeScheduler(_Recipes):
@@ -108,6 +115,18 @@ class RecipeScheduler(_Recipes):
         keys, arguments = self._operands(deferred_id, operation_id)
         return bool(self._executor.run(self._recipe.script, keys, arguments))
 
+    def was_taken_back(self, deferred_id: str) -> bool:
+        """
+        Say whether the start was taken back by any operation: then it must not fire.
+
+        For a worker's last look, where the library may bring back what was removed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        keys = [self._tombstone(deferred_id)]
+        return bool(self._executor.run(_TAKEN_BACK, keys, ()))
+
 
 class AsyncRecipeScheduler(_Recipes):
     """Deferred starts of another library, in Redis or Valkey."""
@@ -132,6 +151,18 @@ class AsyncRecipeScheduler(_Recipes):
             return False  # No job of ours can have such an id.
         keys, arguments = self._operands(deferred_id, operation_id)
         return bool(await self._executor.run(self._recipe.script, keys, arguments))
+
+    async def was_taken_back(self, deferred_id: str) -> bool:
+        """
+        Say whether the start was taken back by any operation: then it must not fire.
+
+        For a worker's last look, where the library may bring back what was removed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        keys = [self._tombstone(deferred_id)]
+        return bool(await self._executor.run(_TAKEN_BACK, keys, ()))
 
 
 def _bytes(text: str) -> bytes:

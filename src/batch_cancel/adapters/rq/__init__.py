@@ -1,0 +1,131 @@
+"""
+Deferred starts that are RQ jobs: `queue.enqueue_at(at, start, ..., job_id=...)`.
+
+The id of a deferred start is the job's id. RQ's scheduler, and rq-scheduler, read which jobs are due
+and enqueue them a moment later without looking again, so a job that is taken back in that moment
+comes back. The answer is right all the same if the job's function is `guarded`: then it does not
+start. An id that was cancelled is thereby used up; schedule anew under a new one.
+
+RQ is needed by the worker alone. Who cancels needs nothing of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, ParamSpec, TypeVar
+
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis.recipe import (
+    BUDGET,
+    RETENTION,
+    AsyncRecipeScheduler,
+    Recipe,
+    RecipeScheduler,
+    script,
+)
+
+__all__ = ["AsyncRqScheduler", "RqScheduler", "guarded"]
+
+_CANCEL: Final = script(__name__)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _recipe(queue: str, scheduled: str | None) -> Recipe:
+    place = f"rq:queue:{queue}"
+
+    def keys(job_id: str) -> tuple[str, ...]:
+        return scheduled or f"rq:scheduled:{queue}", place, f"rq:job:{job_id}"
+
+    return Recipe("RQ", _CANCEL, place, keys)
+
+
+class RqScheduler(RecipeScheduler):
+    """
+    Cancels jobs of RQ.
+
+    Arguments:
+        client: for the Redis of RQ, one server or a Sentinel's master. Whoever made it closes it.
+        queue: the name of the queue that the job is scheduled for.
+        scheduled: the key of the scheduled jobs; None for RQ's own. rq-scheduler's is
+            "rq:scheduler:scheduled_jobs".
+        budget: how long one answer may take, retries included.
+        retention: how long an operation's answer is remembered, and an id cancelled stays used up:
+            longer than any job is late.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        queue: str = "default",
+        scheduled: str | None = None,
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(queue, scheduled), client, budget, retention)
+
+
+class AsyncRqScheduler(AsyncRecipeScheduler):
+    """
+    Cancels jobs of RQ.
+
+    Arguments:
+        client: for the Redis of RQ, one server or a Sentinel's master. Whoever made it closes it.
+        queue: the name of the queue that the job is scheduled for.
+        scheduled: the key of the scheduled jobs; None for RQ's own. rq-scheduler's is
+            "rq:scheduler:scheduled_jobs".
+        budget: how long one answer may take, retries included.
+        retention: how long an operation's answer is remembered, and an id cancelled stays used up:
+            longer than any job is late.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        queue: str = "default",
+        scheduled: str | None = None,
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(queue, scheduled), client, budget, retention)
+
+
+def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P, _R | None]]:
+    """
+    Decorate a job's function: in a worker, a job that was taken back does nothing.
+
+    Called outside a worker, the function is what it was. When Redis does not answer, the job fails
+    with `SchedulerUnavailable` and does not start.
+
+    Arguments:
+        scheduler: with the same queue as the one that cancels.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R | None]:
+        @functools.wraps(function)
+        def start(*arguments: _P.args, **named: _P.kwargs) -> _R | None:
+            from rq import get_current_job  # noqa: PLC0415  # Only a worker has it.
+
+            job = get_current_job()
+            if job is not None and scheduler.was_taken_back(job.id):
+                return None
+            return function(*arguments, **named)
+
+        return start
+
+    return decorate

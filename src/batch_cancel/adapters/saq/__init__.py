@@ -1,0 +1,90 @@
+"""
+Deferred starts that are SAQ jobs: `await queue.enqueue(..., key=..., scheduled=...)`, in Redis.
+
+The id of a deferred start is the job's key. Exact with SAQ's workers as they are. SAQ itself is not
+needed here, nor its redis-py: any process that reaches the same Redis can cancel.
+
+An id that was cancelled is free again: SAQ takes a new job under it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis.recipe import (
+    BUDGET,
+    RETENTION,
+    AsyncRecipeScheduler,
+    Recipe,
+    RecipeScheduler,
+    script,
+)
+
+__all__ = ["AsyncSaqScheduler", "SaqScheduler"]
+
+_CANCEL: Final = script(__name__)
+
+
+def _recipe(queue: str) -> Recipe:
+    lists = tuple(f"saq:{queue}:{name}" for name in ("incomplete", "queued", "active"))
+
+    def keys(job_key: str) -> tuple[str, ...]:
+        return *lists, f"saq:job:{queue}:{job_key}"
+
+    return Recipe("SAQ", _CANCEL, lists[0], keys)
+
+
+class SaqScheduler(RecipeScheduler):
+    """
+    Cancels jobs of SAQ.
+
+    Arguments:
+        client: for the Redis of SAQ, one server or a Sentinel's master. Whoever made it closes it.
+        queue: the queue's name.
+        budget: how long one answer may take, retries included.
+        retention: how long an operation's answer is remembered.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        queue: str = "default",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention)
+
+
+class AsyncSaqScheduler(AsyncRecipeScheduler):
+    """
+    Cancels jobs of SAQ.
+
+    Arguments:
+        client: for the Redis of SAQ, one server or a Sentinel's master. Whoever made it closes it.
+        queue: the queue's name.
+        budget: how long one answer may take, retries included.
+        retention: how long an operation's answer is remembered.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        queue: str = "default",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention)
