@@ -18,6 +18,7 @@ from batch_cancel.adapters.redis import (
 )
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler
 from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
+from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
 from tests.schedulers.rig import Library
 
 PATIENCE: Final = timedelta(seconds=10)
@@ -90,6 +91,14 @@ LIBRARIES: Final = {
         "apscheduler",
         lambda client: ApschedulerScheduler(_gate(client), client, budget=PATIENCE),
         lambda client: AsyncApschedulerScheduler(_gate_async(client), client, budget=PATIENCE),
+        races=200,
+        reuses_ids=False,
+        workers=1,
+    ),
+    "taskiq": Library(
+        "taskiq",
+        lambda client: TaskiqStarts(client, budget=PATIENCE),
+        lambda client: AsyncTaskiqStarts(client, budget=PATIENCE),
         races=200,
         reuses_ids=False,
         workers=1,
