@@ -30,6 +30,10 @@ PIP := $(BIN)/python -m pip
 SOURCES := $(wildcard src tests typing_tests examples benchmarks)
 # The rules and their order are tested branch by branch; the adapters by their behaviour.
 CORE := src/batch_cancel/domain/*,src/batch_cancel/use_cases/*
+# Libraries that keep deferred starts. No two of them can be installed together, so each has an
+# environment of its own; `make test` is content with two of them.
+LIBRARIES := $(sort $(notdir $(basename $(wildcard requirements/schedulers/*.in))))
+LIBRARIES_SHORT := arq rq
 # A server or two for each worker, so more workers than this do not pay.
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4
 
@@ -45,7 +49,7 @@ demo: $(VENV)/demo.stamp ## Cancel real jobs on the embedded store and show what
 
 .PHONY: test
 test: export COVERAGE_FILE = $(VENV)/coverage
-test: $(VENV)/test.stamp ## Run every test against real Postgres and Valkey, started from wheels
+test: $(VENV)/test.stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Run every test against real Postgres and Valkey, started from wheels
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=
 	@$(BIN)/python -m coverage report --include='$(CORE)' --fail-under=100
 
@@ -56,6 +60,11 @@ faults: $(VENV)/test.stamp ## Inject faults at every call, cut lines, kill proce
 .PHONY: stress
 stress: $(VENV)/test.stamp ## Let sixteen workers race 10,000 cancels on Postgres; count broken promises
 	@$(BIN)/python -m tests.faults.stress --rounds 10000
+
+.PHONY: schedulers
+schedulers: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Race cancels against the workers of every library
+	@BATCH_CANCEL_TEST_LIBRARIES=all $(BIN)/python -m pytest -n0 -q tests/schedulers
+	@$(BIN)/python -m tests.schedulers
 
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
@@ -90,7 +99,7 @@ clean: ## Remove the environments and all caches
 COMPILE = $(VENV)/uv/bin/uv pip compile --no-config --quiet --upgrade --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 BUILD := requirements/build.in
-NO_HOSTS = ! grep -nE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' requirements/*
+NO_HOSTS = ! grep -rnE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' requirements
 
 .PHONY: pins
 pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements/
@@ -98,6 +107,9 @@ pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements
 	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
 	$(COMPILE) --extra cli pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
+	for library in $(LIBRARIES); do \
+		$(COMPILE) requirements/schedulers/$$library.in \
+			-o requirements/schedulers/$$library.txt || exit 1; done
 	@$(NO_HOSTS)
 
 $(VENV)/uv/bin/uv: $(VENV)/venv.stamp
@@ -112,6 +124,14 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/venv.stamp
 	@echo 'Installing requirements/$*.txt into $(VENV) ...'
 	@$(PIP) install -qq --no-input --require-hashes --requirement requirements/$*.txt
 	@$(PIP) install -qq --no-input --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# A library's environment holds the library and what our adapter needs; ours is found by its path.
+$(VENV)/schedulers/%.stamp: requirements/schedulers/%.txt $(VENV)/venv.stamp
+	@echo 'Installing $< into $(VENV)/schedulers/$* ...'
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)/schedulers/$*
+	@$(PIP) --python $(VENV)/schedulers/$*/bin/python install -qq --no-input \
+		--require-hashes --requirement $<
 	@touch $@
 
 # Where the standard library's venv cannot bring pip along (Debian without python3-venv), the

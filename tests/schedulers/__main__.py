@@ -13,7 +13,7 @@ import sys
 
 from tests.schedulers.catalogue import LIBRARIES
 from tests.schedulers.races import Tally, race, replies_dropped
-from tests.schedulers.rig import Library, Rig
+from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
 
 _REPLIES = 200
@@ -29,17 +29,19 @@ def main() -> int:
     given = parser.parse_args()
     print("(a) said True, and it ran; (b) said False, and it did not run")
     print(_LINE.format("", "raced", "True", "False", "(a)", "(b)", "reply dropped: right"))
-    chosen = [LIBRARIES[name] for name in given.libraries or LIBRARIES]
-    return 0 if all([_run(library, given.races or library.races) for library in chosen]) else 1
+    fine = [_run(name, given.races) for name in given.libraries or LIBRARIES]
+    return 0 if all(fine) else 1
 
 
-def _run(library: Library, races: int) -> bool:
+def _run(name: str, races: int | None) -> bool:
+    library = LIBRARIES[name]
+    races = races or library.races
     with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
         rig.start_workers()
         ours = library.scheduler(server.client)
         tally = race(rig, lambda it: ours.cancel(it, f"operation {it}"), races, "ours")
         right = replies_dropped(rig, _REPLIES, "dropped")
-        _print(library.name, tally, f"{right} of {_REPLIES}")
+        _print(name, tally, f"{right} of {_REPLIES}")
         if library.has_own_cancel:
             own = race(rig, lambda it: rig.ask("cancel", it), min(races, _OWN_RACES), "own")
             _print("  its own cancel", own, "")

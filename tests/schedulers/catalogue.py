@@ -10,6 +10,7 @@ import redis.asyncio
 
 from batch_cancel.adapters.apscheduler import ApschedulerScheduler, AsyncApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.redis import (
     AsyncRedisScheduler,
     AsyncStartGate,
@@ -72,6 +73,13 @@ LIBRARIES: Final = {
         lambda client: SaqScheduler(client, budget=PATIENCE),
         lambda client: AsyncSaqScheduler(client, budget=PATIENCE),
         races=1000,
+    ),
+    "huey": Library(
+        "huey",
+        lambda client: HueyScheduler(client, budget=PATIENCE),
+        lambda client: AsyncHueyScheduler(client, budget=PATIENCE),
+        races=1000,
+        lead_seconds=0.2,  # A task goes through a consumer before it waits.
     ),
     "celery": Library(
         "celery",

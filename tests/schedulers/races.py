@@ -1,8 +1,8 @@
 """
 Race cancels against the workers' pick-up, and count the wrong answers.
 
-Each cancel is aimed: a little later after one that won, a little earlier after one that lost, so that
-about half of them win and all come close to the moment that matters.
+Each cancel is aimed: later after one that won, earlier after one that lost, by ever smaller steps, so
+that about half of them win and all come close to the moment that matters.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import redis
 from tests.fault_proxy import FaultProxy
 from tests.schedulers.rig import Rig
 
-_FIRST_STEP_SECONDS = 0.016
-_STEP_SECONDS = 0.0005
+_FIRST_STEP_SECONDS = 0.02
+_LAST_STEP_SECONDS = 0.0005
 _JITTER_SECONDS = 0.001
 _LONG_SECONDS = 5.0
 
@@ -63,8 +63,7 @@ class Tally:
 def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
     """Race so many cancels, one after another, against the workers of the rig."""
     answers: dict[str, bool] = {}
-    offset, step = rig.library.lead_seconds, _FIRST_STEP_SECONDS
-    last: bool | None = None
+    offset, step, before = rig.library.lead_seconds, _FIRST_STEP_SECONDS, True
     for number in range(races):
         deferred_id = f"{name}-{number}"
         due = time.time() + rig.library.lead_seconds
@@ -75,11 +74,9 @@ def race(rig: Rig, cancel: Cancel, races: int, name: str) -> Tally:
         while (seconds := aim - time.monotonic()) > 0:
             time.sleep(seconds)
         answer = answers[deferred_id] = bool(cancel(deferred_id))
-        if answer is not last is not None:  # Overshot: closer from now on.
-            step = max(step / 2, _STEP_SECONDS)
-        last = answer
-        offset += step if answer else -step
-        offset = max(offset, 0.0)
+        if answer is not before:
+            before, step = answer, max(step / 2, _LAST_STEP_SECONDS)
+        offset = max(offset + (step if answer else -step), 0.0)
         if not answer:
             _wait_a_while(lambda it=deferred_id: rig.ran(it) > 0)  # type: ignore[misc]
     rig.settle(name)
@@ -99,9 +96,11 @@ def replies_dropped(rig: Rig, times: int, name: str) -> int:
     with lines(rig) as (proxy, client):
         scheduler = rig.library.scheduler(client)
         scheduler.cancel("warm-up", "operation")
-        for number in range(times):
-            deferred_id = f"{name}-{number}"
+        starts = [f"{name}-{number}" for number in range(times)]
+        for deferred_id in starts:
             rig.schedule(deferred_id, time.time() + 3600)
+        rig.settle(name)
+        for deferred_id in starts:
             cuts = proxy.cuts
             proxy.cut_answer_to(b"EVALSHA")
             right += scheduler.cancel(deferred_id, "operation") is True and proxy.cuts == cuts + 1
@@ -124,3 +123,5 @@ def _wait_a_while(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _LONG_SECONDS
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.001)
+
+

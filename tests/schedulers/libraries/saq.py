@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from saq import Queue, Status, Worker
+from saq import Queue, Worker
+from saq.job import Status
 
 from tests.schedulers.inside import start
 

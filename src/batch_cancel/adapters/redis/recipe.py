@@ -51,16 +51,20 @@ class Recipe:
 
 def script(package: str) -> Script:
     """Give the script of the recipe in `cancel.lua` of this package."""
-    sources = [
-        files(package) / "cancel.lua",
-        files("batch_cancel.adapters.redis") / "answered.lua",
-    ]
-    return Script("\n".join(source.read_text() for source in sources))
+    return Script(f"{_text(package, 'cancel')}\n{_text(_HERE, 'answered')}")
 
 
-_TAKEN_BACK: Final = Script(
-    (files("batch_cancel.adapters.redis") / "taken_back.lua").read_text()
-)
+def single_script(package: str, name: str) -> Script:
+    """Give a script of this package that needs nothing else; it has one key, and a TTL as ARGV[2]."""
+    return Script(_text(package, name))
+
+
+def _text(package: str, name: str) -> str:
+    return (files(package) / f"{name}.lua").read_text()
+
+
+_HERE: Final = "batch_cancel.adapters.redis"
+_TAKEN_BACK: Final = single_script(_HERE, "taken_back")
 
 
 class _Recipes:
@@ -127,6 +131,10 @@ class RecipeScheduler(_Recipes):
         keys = [self._tombstone(deferred_id)]
         return bool(self._executor.run(_TAKEN_BACK, keys, ()))
 
+    def _run_on(self, one: Script, key: str, value: bytes) -> None:
+        """Run a script that keeps a value under a key, as long as answers are remembered."""
+        self._executor.run(one, [_bytes(key)], [value, b"%d" % self._retention])
+
 
 class AsyncRecipeScheduler(_Recipes):
     """Deferred starts of another library, in Redis or Valkey."""
@@ -163,6 +171,10 @@ class AsyncRecipeScheduler(_Recipes):
         """
         keys = [self._tombstone(deferred_id)]
         return bool(await self._executor.run(_TAKEN_BACK, keys, ()))
+
+    async def _run_on(self, one: Script, key: str, value: bytes) -> None:
+        """Run a script that keeps a value under a key, as long as answers are remembered."""
+        await self._executor.run(one, [_bytes(key)], [value, b"%d" % self._retention])
 
 
 def _bytes(text: str) -> bytes:
