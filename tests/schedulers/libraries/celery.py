@@ -16,7 +16,9 @@ def _app(places: Mapping[str, str]) -> tuple[Celery, Any]:
     app = Celery("tests", broker=places["redis"], set_as_current=False)
     app.conf.broker_connection_retry_on_startup = True
 
-    @app.task(name="start", base=gated(gate(places)), default_retry_delay=0.1)
+    @app.task(  # type: ignore[untyped-decorator]
+        name="start", base=gated(gate(places)), default_retry_delay=0.1
+    )
     def start_job(deferred_id: str) -> None:
         start(places, deferred_id)
 
@@ -54,4 +56,4 @@ def work(places: Mapping[str, str]) -> None:
     """Run a worker of two processes."""
     app, _ = _app(places)
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    app.worker_main(["worker", "--concurrency=2", "--hostname=w%%n", "--loglevel=WARNING", *quiet])
+    app.worker_main(["worker", "--concurrency=2", "--hostname=w%%n", "--loglevel=INFO", *quiet])

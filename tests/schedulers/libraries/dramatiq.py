@@ -18,7 +18,9 @@ def _broker(places: Mapping[str, str]) -> tuple[RedisBroker, Any]:
     broker = RedisBroker(url=places["redis"])
     broker.add_middleware(StartGateMiddleware(gate(places)))
 
-    @dramatiq.actor(broker=broker, start_gate=True, min_backoff=100)
+    @dramatiq.actor(  # type: ignore[untyped-decorator]
+        broker=broker, start_gate=True, min_backoff=100
+    )
     def start_job(deferred_id: str) -> None:
         start(places, deferred_id)
 

@@ -19,7 +19,9 @@ class _Failed(Exception):
 def _app(places: Mapping[str, str], connector: Any) -> tuple[procrastinate.App, Any]:
     app = procrastinate.App(connector=connector)
 
-    @app.task(name="start", retry=procrastinate.RetryStrategy(max_attempts=2, wait=3600))
+    @app.task(  # type: ignore[untyped-decorator]
+        name="start", retry=procrastinate.RetryStrategy(max_attempts=2, wait=3600)
+    )
     def start_job(name: str) -> None:
         start(places, name)
         if name.startswith("fails"):
@@ -46,11 +48,11 @@ class Client:
 
     def cancel(self, job_id: str) -> bool:
         """Cancel it, as Procrastinate does."""
-        return self._app.job_manager.cancel_job_by_id(int(job_id))
+        return bool(self._app.job_manager.cancel_job_by_id(int(job_id)))
 
     def status(self, job_id: str) -> str:
         """Tell what Procrastinate says of a job."""
-        return self._app.job_manager.get_job_status(int(job_id)).value
+        return str(self._app.job_manager.get_job_status(int(job_id)).value)
 
 
 def work(places: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ def work(places: Mapping[str, str]) -> None:
     async def run() -> None:
         broker = ListQueueBroker(places["redis"])
 
-        @broker.task(task_name="start")
+        @broker.task(task_name="start")  # type: ignore[untyped-decorator]
         async def start_job(deferred_id: str) -> None:
             await asyncio.to_thread(start, places, deferred_id)
 

@@ -1,8 +1,8 @@
 """
 Deferred starts that are schedules with a time, in a ListRedisScheduleSource of taskiq-redis.
 
-taskiq's scheduler sends from a copy that it read up to a minute ago, and does not look again. Exact
-if its source is the one in `batch_cancel.adapters.taskiq.source`, which looks again.
+taskiq's scheduler sends from a copy that it read up to a minute ago, and does not look again.
+Exact if its source is the one in `batch_cancel.adapters.taskiq.source`, which looks again.
 
 The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up;
 schedule anew under a new one. Who cancels needs neither taskiq nor that source.

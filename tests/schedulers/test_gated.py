@@ -1,0 +1,45 @@
+"""A worker that gets no answer from the gate starts nothing, and tries again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import attrs
+import pytest
+
+from tests.fault_proxy import FaultProxy
+from tests.processes import HOST, wait_until
+from tests.schedulers.catalogue import LIBRARIES
+from tests.schedulers.rig import Rig
+from tests.servers import RedisServer
+
+SAID = {"celery": "Retry in", "dramatiq": "StartGateUnavailable"}
+"""What a worker writes into its log when it could not ask."""
+
+
+@contextmanager
+def behind_a_proxy(name: str) -> Iterator[tuple[Rig, FaultProxy]]:
+    """Lend a library at work, its gate behind a proxy."""
+    with RedisServer.own() as server, FaultProxy(server.port) as proxy:
+        places = {"gate": f"redis://{HOST}:{proxy.port}"}
+        library = attrs.evolve(LIBRARIES[name], workers=1, places=places)
+        with Rig(library, {"redis": server.url()}) as rig:
+            rig.start_workers()
+            yield rig, proxy
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_without_an_answer_nothing_starts_until_there_is_one(name: str) -> None:
+    """It fails closed; when the gate answers again, the start is not lost."""
+    start = f"start-{uuid4().hex}"
+    with behind_a_proxy(name) as (rig, proxy):
+        proxy.refuse()
+        rig.ask("send", start, time.time())
+        wait_until(lambda: SAID[name] in rig._workers[0].log(), "a worker could not ask")
+        assert rig.ran(start) == 0
+        proxy.heal()
+        rig.wait_ran(start)
+        assert rig.ran(start) == 1
