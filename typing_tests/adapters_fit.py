@@ -47,6 +47,8 @@ from batch_cancel import (
     still_running,
     still_running_async,
 )
+from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.memory import (
     AsyncMemoryRepositories,
     AsyncMemoryScheduler,
@@ -68,6 +70,8 @@ from batch_cancel.adapters.postgres.unit_of_work import (
     PostgresRepositories,
 )
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler, guarded
+from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.adapters.sqlite.store import SqliteRepositories
 from batch_cancel.domain.model import CancellationRecord, Job
@@ -109,6 +113,31 @@ async_redis_scheduler: AsyncScheduler = AsyncRedisScheduler(redis.asyncio.Redis(
 async_redis_cluster_scheduler: AsyncScheduler = AsyncRedisScheduler(
     redis.asyncio.RedisCluster(host="localhost")
 )
+
+library_schedulers: list[Scheduler] = [
+    ArqScheduler(redis.Redis(), queue="arq:queue"),
+    HueyScheduler(redis.Redis(), name="huey"),
+    RqScheduler(redis.Redis(), queue="default", scheduled="rq:scheduler:scheduled_jobs"),
+    SaqScheduler(redis.Redis(), queue="default"),
+]
+async_library_schedulers: list[AsyncScheduler] = [
+    AsyncArqScheduler(redis.asyncio.Redis()),
+    AsyncHueyScheduler(redis.asyncio.Redis()),
+    AsyncRqScheduler(redis.asyncio.Redis()),
+    AsyncSaqScheduler(redis.asyncio.Redis()),
+]
+
+
+@guarded(RqScheduler(redis.Redis()))
+def guarded_start(batch_job_id: str, *, attempts: int = 1) -> int:
+    """Start a campaign."""
+    return attempts
+
+
+def what_comes_out_of_a_guarded_job() -> None:
+    """Keep the parameters; what was taken back gives nothing."""
+    assert_type(guarded_start("job", attempts=2), int | None)
+
 
 postgres: UnitOfWork = PostgresUnitOfWork(
     lambda: psycopg.connect(DSN), PostgresSchema(), lock_timeout=timedelta(seconds=1)

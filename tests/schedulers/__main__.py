@@ -28,8 +28,8 @@ def main() -> int:
     parser.add_argument("libraries", nargs="*", choices=[*LIBRARIES, on_postgres.NAME, []])
     parser.add_argument("--races", type=int)
     given = parser.parse_args()
-    print("(a) said True, and it ran; (b) said False, and it did not run")
-    print(_LINE.format("", "raced", "True", "False", "(a)", "(b)", "reply dropped: right"))
+    _tell("(a) said True, and it ran; (b) said False, and it did not run")
+    _tell(_LINE.format("", "raced", "True", "False", "(a)", "(b)", "reply dropped: right"))
     chosen = given.libraries or [*LIBRARIES, on_postgres.NAME]
     fine = [
         _run_on_postgres(given.races) if name == on_postgres.NAME else _run(name, given.races)
@@ -67,7 +67,12 @@ def _run_on_postgres(races: int | None) -> bool:
 
 def _print(name: str, tally: Tally, note: str) -> None:
     counts = (tally.raced, tally.taken_back, tally.left, tally.ran_all_the_same, tally.lost)
-    print(_LINE.format(name, *counts, note), flush=True)
+    _tell(_LINE.format(name, *counts, note))
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line.rstrip()}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

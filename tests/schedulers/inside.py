@@ -7,7 +7,7 @@ A module of `libraries` plugs a library in:
 
     class Client:
         def __init__(self, places): ...
-        def schedule(self, deferred_id, at): ...   a job that calls `start`, due at `at` (epoch seconds)
+        def schedule(self, deferred_id, at): ...   a job that calls `start`, at a time (epoch)
         def cancel(self, deferred_id): ...         the library's own cancel: whether it says so
         def private_names(self): ...               what our adapter assumes, as the library has it
     def work(places): ...                          a worker, as a user runs it; it does not return

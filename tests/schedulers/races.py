@@ -1,15 +1,15 @@
 """
 Race cancels against the workers' pick-up, and count the wrong answers.
 
-Each cancel is aimed: later after one that won, earlier after one that lost, by ever smaller steps, so
-that about half of them win and all come close to the moment that matters.
+Each cancel is aimed: later after one that won, earlier after one that lost, by ever smaller steps,
+so that about half of them win and all come close to the moment that matters.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,7 +108,7 @@ def replies_dropped(rig: Rig, times: int, name: str) -> int:
 
 
 @contextmanager
-def lines(rig: Rig) -> Iterator[tuple[FaultProxy, redis.Redis]]:
+def lines(rig: Rig) -> Generator[tuple[FaultProxy, redis.Redis]]:
     """Lend a client of the rig's Redis, and the proxy that it goes through."""
     settings = rig.redis.connection_pool.connection_kwargs
     with (
@@ -123,5 +123,3 @@ def _wait_a_while(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _LONG_SECONDS
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.001)
-
-

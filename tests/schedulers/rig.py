@@ -12,10 +12,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import redis
@@ -67,7 +67,7 @@ class Rig:
         self._client = self._stack.enter_context(_client([*self._command, "client", self._places]))
         self._stack.callback(self.redis.close)
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,7 +113,7 @@ class Rig:
 
     def ran(self, deferred_id: str) -> int:
         """Say how often a start has fired."""
-        return int(self.redis.hget("ran", deferred_id) or 0)  # type: ignore[arg-type]
+        return int(self.redis.hget("ran", deferred_id) or 0)
 
     def wait_ran(self, deferred_id: str) -> None:
         """Wait until a start has fired."""
@@ -150,7 +150,7 @@ def _python(library: str) -> Path:
 
 
 @contextmanager
-def _client(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _client(command: list[str]) -> Generator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as client:
         yield client  # It ends when its input does.

@@ -76,7 +76,7 @@ def test_a_job_that_waits_for_its_retry_is_not_retried(rig: Rig) -> None:
 
 
 def test_abort_starts_a_job_that_is_an_hour_ahead(rig: Rig) -> None:
-    """arq's own cancel, with default workers: the campaign starts at once, and the answer is no."""
+    """Its own cancel, with default workers: the campaign starts at once, and the answer is no."""
     rig.schedule("aborted", time.time() + HOUR_SECONDS)
     assert rig.ask("cancel", "aborted") is False
     rig.wait_ran("aborted")

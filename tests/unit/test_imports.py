@@ -81,13 +81,17 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.postgres", {"psycopg", "asyncio"}),
         ("batch_cancel.adapters.redis", {"redis"}),
         ("batch_cancel.adapters.otel", {"opentelemetry"}),
+        ("batch_cancel.adapters.arq", {"redis"}),
+        ("batch_cancel.adapters.huey", {"redis"}),
+        ("batch_cancel.adapters.rq", {"redis"}),
+        ("batch_cancel.adapters.saq", {"redis"}),
     ],
 )
 def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) -> None:
     """Whoever uses one need not install another's."""
     loaded = loaded_by(module)
     assert own <= loaded
-    drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3"}
+    drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "huey", "rq", "saq"}
     assert loaded & drivers == own & drivers
 
 

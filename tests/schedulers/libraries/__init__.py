@@ -1,1 +1,1 @@
-"""What runs in a library's own environment: one module each, imported by `tests.schedulers.inside`."""
+"""What runs in a library's own environment: one module each, for `tests.schedulers.inside`."""

@@ -24,13 +24,16 @@ class Client:
     def schedule(self, deferred_id: str, at: float) -> bool:
         """Enqueue a deferred job; False if arq takes none under this id."""
         due = datetime.fromtimestamp(at, UTC)
-        enqueued = self._pool.enqueue_job("start_job", deferred_id, _job_id=deferred_id, _defer_until=due)
+        enqueued = self._pool.enqueue_job(
+            "start_job", deferred_id, _job_id=deferred_id, _defer_until=due
+        )
         return self._runner.run(enqueued) is not None
 
     def cancel(self, deferred_id: str) -> bool:
         """Abort it, and wait a moment for an answer."""
         try:
-            return self._runner.run(Job(deferred_id, self._pool).abort(timeout=0.5, poll_delay=0.01))
+            aborted = Job(deferred_id, self._pool).abort(timeout=0.5, poll_delay=0.01)
+            return bool(self._runner.run(aborted))
         except TimeoutError:
             return False
 
@@ -53,4 +56,9 @@ def work(places: Mapping[str, str]) -> None:
 
     settings = RedisSettings.from_dsn(places["redis"])
     asyncio.set_event_loop(asyncio.new_event_loop())
-    Worker([func(start_job, name="start_job")], redis_settings=settings, poll_delay=0.01, allow_abort_jobs=bool(places.get("allow abort"))).run()
+    Worker(
+        [func(start_job, name="start_job")],
+        redis_settings=settings,
+        poll_delay=0.01,
+        allow_abort_jobs=bool(places.get("allow abort")),
+    ).run()

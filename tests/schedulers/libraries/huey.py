@@ -22,11 +22,10 @@ def _app(places: Mapping[str, str]) -> tuple[RedisHuey, Any]:
     app = RedisHuey("huey", url=places["redis"])
     watch(app, HueyScheduler(redis.Redis.from_url(places["redis"]), budget=_PATIENCE))
 
-    @app.task()
     def start_job(where: str, deferred_id: str) -> None:
         start(json.loads(where), deferred_id)
 
-    return app, start_job
+    return app, app.task()(start_job)
 
 
 class Client:

@@ -76,7 +76,7 @@ def work(places: Mapping[str, str]) -> None:
     """
     Run a worker and, in its process, a scheduler.
 
-    A round of the scheduler is RQ's own; a second would pass between two of them, here a hundredth.
+    A round of the scheduler is RQ's own; a second would pass before the next, here a hundredth.
     """
     connection = redis.Redis.from_url(places["redis"])
 

@@ -45,7 +45,8 @@ class Client:
         """Give the keys of a schedule "ID"."""
         source: Any = self._source
         at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-        return {"data": source._get_data_key("ID"), "time": source._get_time_key(at)}
+        times = source._get_time_key(at).removesuffix("2030-01-02T03:04")
+        return {"data": source._get_data_key("ID"), "times": times}
 
 
 def work(places: Mapping[str, str]) -> None:

@@ -56,7 +56,7 @@ class ApschedulerScheduler:
         budget: how long it may take to tidy the job store, after the gate has answered.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio.
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
         ValueError: an argument that cannot work.
     """
 
@@ -69,6 +69,7 @@ class ApschedulerScheduler:
         run_times_key: str = "apscheduler.run_times",
         budget: timedelta = BUDGET,
     ) -> None:
+        _refuse_cluster(client)
         self._gate = gate
         self._executor = Executor(client, budget)
         self._keys = (encoded(jobs_key), encoded(run_times_key))
@@ -106,7 +107,7 @@ class AsyncApschedulerScheduler:
         budget: how long it may take to tidy the job store, after the gate has answered.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio.
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
         ValueError: an argument that cannot work.
     """
 
@@ -119,6 +120,7 @@ class AsyncApschedulerScheduler:
         run_times_key: str = "apscheduler.run_times",
         budget: timedelta = BUDGET,
     ) -> None:
+        _refuse_cluster(client)
         self._gate = gate
         self._executor = AsyncExecutor(client, budget)
         self._keys = (encoded(jobs_key), encoded(run_times_key))
@@ -141,3 +143,12 @@ class AsyncApschedulerScheduler:
                 arguments = (encoded(deferred_id), _SECONDS_AHEAD)
                 await self._executor.run(_TIDY, self._keys, arguments)
         return taken_back
+
+
+def _refuse_cluster(client: object) -> None:
+    if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+        msg = (
+            "APScheduler spreads the keys of a job over the slots of a cluster, so that no script "
+            "reaches them: a client for one server or for a Sentinel's master is needed"
+        )
+        raise TypeError(msg)

@@ -1,9 +1,13 @@
 """
 Deferred starts that are Huey tasks: `start.schedule(..., eta=..., id=...)`, on `RedisHuey`.
 
-The id of a deferred start is the task's id. Huey keeps a task as nothing but its message, so whoever
-schedules has it remembered: `watch(huey, scheduler)`, once, does that. What nobody remembered is not
-taken back. Exact with Huey's consumers as they are. Not for `PriorityRedisHuey`.
+The id of a deferred start is the task's id. Huey keeps a task as nothing but its message, so
+whoever schedules has it remembered: `watch(huey, scheduler)`, once, does that. What nobody
+remembered is not taken back. Exact with Huey's consumers as they are. Not for `PriorityRedisHuey`.
+
+A task travels through a consumer before it waits for its time. A cancel in that moment, right
+after the scheduling, answers False, and the task fires when it is due: the job's own start guard
+stops it.
 
 An id that was cancelled is free again: Huey takes a new task under it.
 """
@@ -46,7 +50,7 @@ class HueyScheduler(RecipeScheduler):
     Cancels tasks of Huey.
 
     Arguments:
-        client: for the Redis of Huey, one server or a Sentinel's master. Whoever made it closes it.
+        client: for Huey's Redis, one server or a Sentinel's master. Whoever made it closes it.
         name: Huey's, as it is in Redis: `huey.storage.name`.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer and a task's message are remembered: longer than
@@ -82,7 +86,7 @@ class AsyncHueyScheduler(AsyncRecipeScheduler):
     Cancels tasks of Huey.
 
     Arguments:
-        client: for the Redis of Huey, one server or a Sentinel's master. Whoever made it closes it.
+        client: for Huey's Redis, one server or a Sentinel's master. Whoever made it closes it.
         name: Huey's, as it is in Redis: `huey.storage.name`.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer and a task's message are remembered: longer than
@@ -117,16 +121,16 @@ def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey 
     """
     Have each deferred task remembered when it is enqueued, just before Redis is given it.
 
-    When Redis does not answer, Huey logs it and enqueues the task, which then can't be taken back.
+    When Redis does not answer, `SchedulerUnavailable` is raised, and nothing is enqueued.
 
     Arguments:
         huey: the instance that deferred starts are scheduled with.
         scheduler: with the name of that instance.
     """
-    from huey.signals import SIGNAL_ENQUEUED  # noqa: PLC0415  # Only who schedules has it.
 
     def remember(_signal: str, task: Any) -> None:  # noqa: ANN401  # Huey brings no types.
-        if task.eta is not None:
+        # What is due is enqueued again by a consumer, which must not fail for our sake.
+        if not huey.ready_to_run(task):
             scheduler.remember(task.id, huey.serialize_task(task))
 
-    huey.signal(SIGNAL_ENQUEUED)(remember)
+    huey.signal("enqueued")(remember)

@@ -1,12 +1,12 @@
 """
 Deferred starts that another library keeps in Redis: taken back by that library's recipe.
 
-Rule 1: a recipe is data: a script that knows the library's keys, and which keys they are. How a
-        script runs in time, and that an operation is always answered the same, is the same for all.
-Rule 2: the library itself is never imported. Its keys are enough, so that a program can cancel what
-        it could not install beside its own redis-py.
-Rule 3: what the user schedules with is the library's own client. Nothing of it is replaced, and what
-        we leave behind, a tombstone for each start, expires.
+Rule 1: a recipe is data: a script that knows the library's keys, and which keys they are. How it
+        runs in time, and that an operation is always answered the same, is the same for all.
+Rule 2: the library itself is never imported. Its keys are enough, so that a program can cancel
+        what it could not install beside its own redis-py.
+Rule 3: what the user schedules with is the library's own client. Nothing of it is replaced, and
+        what we leave behind, a tombstone for each start, expires.
 
 A tombstone is a hash, operation -> answer, in the database where the library's keys are.
 """
@@ -55,7 +55,7 @@ def script(package: str) -> Script:
 
 
 def single_script(package: str, name: str) -> Script:
-    """Give a script of this package that needs nothing else; it has one key, and a TTL as ARGV[2]."""
+    """Give the script in this file of this package, which needs no other."""
     return Script(_text(package, name))
 
 
@@ -73,8 +73,8 @@ class _Recipes:
     def __init__(self, recipe: Recipe, client: object, retention: timedelta) -> None:
         if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
             msg = (
-                f"{recipe.library} spreads the keys of a job over the slots of a cluster, so that no "
-                f"script reaches them: a client for one server or for a Sentinel's master is needed"
+                f"{recipe.library} spreads the keys of a job over the slots of a cluster, so no "
+                "script reaches them all: give a client for one server or a Sentinel's master"
             )
             raise TypeError(msg)
         if retention <= timedelta(0):

@@ -1,10 +1,10 @@
 """
 Deferred starts that are RQ jobs: `queue.enqueue_at(at, start, ..., job_id=...)`.
 
-The id of a deferred start is the job's id. RQ's scheduler, and rq-scheduler, read which jobs are due
-and enqueue them a moment later without looking again, so a job that is taken back in that moment
-comes back. The answer is right all the same if the job's function is `guarded`: then it does not
-start. An id that was cancelled is thereby used up; schedule anew under a new one.
+The id of a deferred start is the job's id. RQ's scheduler, and rq-scheduler, read which jobs are
+due and enqueue them a moment later without looking again, so a job that is taken back in that
+moment comes back. The answer is right all the same if the job's function is `guarded`: it does not
+start then. An id that was cancelled is thereby used up; schedule anew under a new one.
 
 RQ is needed by the worker alone. Who cancels needs nothing of it.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Final, ParamSpec, TypeVar
 
 import redis
@@ -119,9 +120,7 @@ def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P,
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R | None]:
         @functools.wraps(function)
         def start(*arguments: _P.args, **named: _P.kwargs) -> _R | None:
-            from rq import get_current_job  # noqa: PLC0415  # Only a worker has it.
-
-            job = get_current_job()
+            job = import_module("rq").get_current_job()  # Only a worker needs to have it.
             if job is not None and scheduler.was_taken_back(job.id):
                 return None
             return function(*arguments, **named)

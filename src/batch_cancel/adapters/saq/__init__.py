@@ -1,8 +1,8 @@
 """
 Deferred starts that are SAQ jobs: `await queue.enqueue(..., key=..., scheduled=...)`, in Redis.
 
-The id of a deferred start is the job's key. Exact with SAQ's workers as they are. SAQ itself is not
-needed here, nor its redis-py: any process that reaches the same Redis can cancel.
+The id of a deferred start is the job's key. Exact with SAQ's workers as they are. SAQ itself is
+not needed here, nor its redis-py: any process that reaches the same Redis can cancel.
 
 An id that was cancelled is free again: SAQ takes a new job under it.
 """
