@@ -45,7 +45,7 @@ class PostgresRig(Rig):
     def replies_dropped(self, times: int, name: str) -> int:
         """Drop the answer to the commit of so many cancels; count those answered right."""
         right = 0
-        with FaultProxy(psycopg.conninfo.conninfo_to_dict(self.server.dsn())["port"]) as proxy:
+        with FaultProxy(self.server.port) as proxy:
             dsn = psycopg.conninfo.make_conninfo(self.server.dsn(), port=proxy.port)
             scheduler = ProcrastinateScheduler(PostgresUnitOfWork(lambda: psycopg.connect(dsn)))
             for number in range(times):

@@ -15,13 +15,14 @@ import re
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from importlib.resources import files
-from typing import Final, LiteralString, Protocol, cast
+from typing import Final, Protocol
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
+from batch_cancel.adapters.postgres.schema import trusted
 from batch_cancel.adapters.postgres.unit_of_work import (
     AsyncPostgresRepositories,
     PostgresRepositories,
@@ -36,7 +37,7 @@ _BIGINT_MAX: Final = 2**63 - 1
 
 
 def _statement(name: str) -> sql.SQL:
-    return sql.SQL(cast("LiteralString", (files(__name__) / f"{name}.sql").read_text()))
+    return trusted((files(__name__) / f"{name}.sql").read_text())
 
 
 _CANCEL: Final = _statement("cancel")
