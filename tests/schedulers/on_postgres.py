@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.adapters.procrastinate import ProcrastinateScheduler
@@ -45,8 +46,8 @@ class PostgresRig(Rig):
     def replies_dropped(self, times: int, name: str) -> int:
         """Drop the answer to the commit of so many cancels; count those answered right."""
         right = 0
-        with FaultProxy(self.server.port) as proxy:
-            dsn = psycopg.conninfo.make_conninfo(self.server.dsn(), port=proxy.port)
+        with FaultProxy(int(str(conninfo_to_dict(self.server.dsn())["port"]))) as proxy:
+            dsn = make_conninfo(self.server.dsn(), port=proxy.port)
             scheduler = ProcrastinateScheduler(PostgresUnitOfWork(lambda: psycopg.connect(dsn)))
             for number in range(times):
                 job_id = self.schedule(f"{name}-{number}", 4e9)
@@ -57,7 +58,7 @@ class PostgresRig(Rig):
 
 
 @contextmanager
-def at_work() -> Iterator[PostgresRig]:
+def at_work() -> Generator[PostgresRig]:
     """Lend Procrastinate at work."""
     with (
         RedisServer.own() as witness,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ SAID = {"celery": "Retry in", "dramatiq": "StartGateUnavailable"}
 
 
 @contextmanager
-def behind_a_proxy(name: str) -> Iterator[tuple[Rig, FaultProxy]]:
+def behind_a_proxy(name: str) -> Generator[tuple[Rig, FaultProxy]]:
     """Lend a library at work, its gate behind a proxy."""
     with RedisServer.own() as server, FaultProxy(server.port) as proxy:
         places = {"gate": f"redis://{HOST}:{proxy.port}"}

@@ -91,6 +91,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
+    ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
     ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",

@@ -34,7 +34,7 @@ from batch_cancel.ports import SchedulerUnavailable
 __all__ = ["gated"]
 
 
-def gated(gate: StartGate) -> type[Task]:
+def gated(gate: StartGate) -> type[Any]:
     """
     Give the base of tasks that run only if the gate lets them pass.
 

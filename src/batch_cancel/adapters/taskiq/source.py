@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import redis.asyncio
-from taskiq import ScheduledTask
 from taskiq.exceptions import ScheduledTaskCancelledError
 from taskiq_redis import ListRedisScheduleSource
 
@@ -36,7 +35,7 @@ class CancellableScheduleSource(ListRedisScheduleSource):  # type: ignore[misc]
     Without an answer from Redis nothing is sent. What has a cron or an interval is sent as ever.
     """
 
-    async def pre_send(self, task: ScheduledTask) -> None:
+    async def pre_send(self, task: Any) -> None:  # noqa: ANN401  # Not installed here.
         """Let it be sent, unless it was cancelled or deleted."""
         if task.time is None:
             return
