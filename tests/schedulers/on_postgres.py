@@ -28,7 +28,7 @@ class PostgresRig(Rig):
 
         self.server = server
         self.ids: dict[str, str] = {}
-        library = Library(NAME, no_redis, no_redis, races=RACES)
+        library = Library(NAME, no_redis, no_redis, races=RACES, lead_seconds=0.1)
         super().__init__(library, {"redis": redis_url, "postgres": server.dsn()})
 
     def schedule(self, deferred_id: str, at: float | None = None) -> Any:

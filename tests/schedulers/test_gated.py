@@ -43,3 +43,15 @@ def test_without_an_answer_nothing_starts_until_there_is_one(name: str) -> None:
         proxy.heal()
         rig.wait_ran(start)
         assert rig.ran(start) == 1
+
+
+def test_apscheduler_s_job_store_is_tidied_only_of_what_is_not_due_soon() -> None:
+    """Its scheduler dies of a job that vanishes while it starts it."""
+    library = attrs.evolve(LIBRARIES["apscheduler"], workers=0)
+    with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
+        ours = library.scheduler(rig.redis)
+        for start, seconds in (("later", 3600), ("soon", 3)):
+            rig.schedule(start, time.time() + seconds)
+            assert ours.cancel(start, "operation") is True
+        assert rig.redis.hkeys("apscheduler.jobs") == ["soon"]
+        assert rig.redis.zrange("apscheduler.run_times", 0, -1) == ["soon"]
