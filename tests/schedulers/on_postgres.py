@@ -52,7 +52,7 @@ class PostgresRig(Rig):
             for number in range(times):
                 job_id = self.schedule(f"{name}-{number}", 4e9)
                 cuts = proxy.cuts
-                proxy.cut_answer_to(b"COMMIT")
+                proxy.cut_answer_to(b"COMMIT\0")  # Not READ COMMITTED.
                 right += scheduler.cancel(job_id, "operation") and proxy.cuts == cuts + 1
         return right
 

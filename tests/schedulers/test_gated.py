@@ -55,3 +55,17 @@ def test_apscheduler_s_job_store_is_tidied_only_of_what_is_not_due_soon() -> Non
             assert ours.cancel(start, "operation") is True
         assert rig.redis.hkeys("apscheduler.jobs") == ["soon"]
         assert rig.redis.zrange("apscheduler.run_times", 0, -1) == ["soon"]
+
+
+def test_taskiq_sends_nothing_from_a_copy_that_is_out_of_date() -> None:
+    """Its scheduler still holds what was cancelled, and does not send it."""
+    library = attrs.evolve(LIBRARIES["taskiq"], places={"reads once": "yes"})
+    with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
+        due = time.time() + 5
+        rig.schedule("cancelled", due)
+        rig.schedule("witness", due + 1)
+        rig.start_workers()
+        assert library.scheduler(rig.redis).cancel("cancelled", "operation") is True
+        assert time.time() < due
+        rig.wait_ran("witness")
+        assert rig.ran("cancelled") == 0

@@ -52,8 +52,6 @@ class Client:
 def work(places: Mapping[str, str]) -> None:
     """Run a scheduler that looks often, and a worker."""
     logging.disable(logging.WARNING)  # It warns of looking that often.
-    plain = places.get("source") == "plain"
-    make = ListRedisScheduleSource if plain else CancellableScheduleSource
 
     async def run() -> None:
         broker = ListQueueBroker(places["redis"])
@@ -63,10 +61,11 @@ def work(places: Mapping[str, str]) -> None:
             await asyncio.to_thread(start, places, deferred_id)
 
         await broker.startup()
-        scheduler = TaskiqScheduler(broker, [make(places["redis"])])
+        scheduler = TaskiqScheduler(broker, [CancellableScheduleSource(places["redis"])])
         often = timedelta(milliseconds=10)
+        reads = timedelta(hours=1) if "reads once" in places else often
         await asyncio.gather(
-            run_scheduler_task(scheduler, interval=often, loop_interval=often),
+            run_scheduler_task(scheduler, interval=reads, loop_interval=often),
             run_receiver_task(broker),
         )
 
