@@ -183,9 +183,10 @@ def test_the_asyncio_twin_answers_the_same(rig: Rig, start: str) -> None:
 def test_no_answer_is_unavailable(rig: Rig, start: str) -> None:
     """Nobody listens: not False, which would say that there was nothing."""
     with redis.Redis(host=HOST, port=free_port()) as client:
-        kind: Any = type(rig.library.scheduler(client))
-        gate = [StartGate(client)] if kind is ApschedulerScheduler else []
-        scheduler = kind(*gate, client)
+        if rig.library.name == "apscheduler":
+            scheduler: Any = ApschedulerScheduler(StartGate(client), client)
+        else:
+            scheduler = type(rig.library.scheduler(client))(client)
         with pytest.raises(SchedulerUnavailable):
             scheduler.cancel(start, "operation")
 
