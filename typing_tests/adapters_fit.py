@@ -47,6 +47,7 @@ from batch_cancel import (
     still_running,
     still_running_async,
 )
+from batch_cancel.adapters.apscheduler import ApschedulerScheduler, AsyncApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
 from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.memory import (
@@ -69,11 +70,21 @@ from batch_cancel.adapters.postgres.unit_of_work import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
-from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.procrastinate import (
+    AsyncProcrastinateScheduler,
+    ProcrastinateScheduler,
+)
+from batch_cancel.adapters.redis import (
+    AsyncRedisScheduler,
+    AsyncStartGate,
+    RedisScheduler,
+    StartGate,
+)
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler, guarded
 from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.adapters.sqlite.store import SqliteRepositories
+from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
 from batch_cancel.domain.model import CancellationRecord, Job
 from batch_cancel.ports import (
     AsyncCheckable,
@@ -119,12 +130,23 @@ library_schedulers: list[Scheduler] = [
     HueyScheduler(redis.Redis(), name="huey"),
     RqScheduler(redis.Redis(), queue="default", scheduled="rq:scheduler:scheduled_jobs"),
     SaqScheduler(redis.Redis(), queue="default"),
+    StartGate(redis.RedisCluster(host="localhost")),
+    ApschedulerScheduler(StartGate(redis.Redis()), redis.Redis()),
+    TaskiqStarts(redis.Redis(), prefix="schedule"),
+    ProcrastinateScheduler(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
+    ProcrastinateScheduler(joining(psycopg.connect(DSN))),
 ]
 async_library_schedulers: list[AsyncScheduler] = [
     AsyncArqScheduler(redis.asyncio.Redis()),
     AsyncHueyScheduler(redis.asyncio.Redis()),
     AsyncRqScheduler(redis.asyncio.Redis()),
     AsyncSaqScheduler(redis.asyncio.Redis()),
+    AsyncStartGate(redis.asyncio.RedisCluster(host="localhost")),
+    AsyncApschedulerScheduler(AsyncStartGate(redis.asyncio.Redis()), redis.asyncio.Redis()),
+    AsyncTaskiqStarts(redis.asyncio.Redis()),
+    AsyncProcrastinateScheduler(
+        AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(DSN))
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tests.schedulers import on_postgres
 from tests.schedulers.catalogue import LIBRARIES
 from tests.schedulers.races import Tally, race, replies_dropped
 from tests.schedulers.rig import Rig
@@ -24,12 +25,16 @@ _LINE = "{:<16} {:>6} {:>6} {:>6} {:>5} {:>5}   {}"
 def main() -> int:
     """Race, and say how it went."""
     parser = argparse.ArgumentParser(prog="python -m tests.schedulers")
-    parser.add_argument("libraries", nargs="*", choices=[*LIBRARIES, []])
+    parser.add_argument("libraries", nargs="*", choices=[*LIBRARIES, on_postgres.NAME, []])
     parser.add_argument("--races", type=int)
     given = parser.parse_args()
     _tell("(a) said True, and it ran; (b) said False, and it did not run")
     _tell(_LINE.format("", "raced", "True", "False", "(a)", "(b)", "reply dropped: right"))
-    fine = [_run(name, given.races) for name in given.libraries or LIBRARIES]
+    chosen = given.libraries or [*LIBRARIES, on_postgres.NAME]
+    fine = [
+        _run_on_postgres(given.races) if name == on_postgres.NAME else _run(name, given.races)
+        for name in chosen
+    ]
     return 0 if all(fine) else 1
 
 
@@ -45,6 +50,18 @@ def _run(name: str, races: int | None) -> bool:
         if library.has_own_cancel:
             own = race(rig, lambda it: rig.ask("cancel", it), min(races, _OWN_RACES), "own")
             _print("  its own cancel", own, "")
+    return tally.is_exact and tally.is_fair and right == _REPLIES
+
+
+def _run_on_postgres(races: int | None) -> bool:
+    races = races or on_postgres.RACES
+    with on_postgres.at_work() as rig:
+        ours = rig.ours()
+        tally = race(rig, lambda it: ours.cancel(rig.ids[it], f"operation {it}"), races, "ours")
+        right = rig.replies_dropped(_REPLIES, "dropped")
+        _print(on_postgres.NAME, tally, f"{right} of {_REPLIES}")
+        own = race(rig, lambda it: rig.ask("cancel", rig.ids[it]), min(races, _OWN_RACES), "own")
+        _print("  its own cancel", own, "")
     return tally.is_exact and tally.is_fair and right == _REPLIES
 
 

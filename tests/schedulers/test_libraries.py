@@ -18,6 +18,8 @@ import pytest
 import redis
 import redis.asyncio
 
+from batch_cancel.adapters.apscheduler import ApschedulerScheduler, AsyncApschedulerScheduler
+from batch_cancel.adapters.redis import AsyncStartGate, StartGate
 from batch_cancel.ports import SchedulerUnavailable
 from tests.processes import HOST, free_port
 from tests.schedulers.catalogue import LIBRARIES
@@ -44,6 +46,10 @@ PRIVATE_NAMES = {
         "job": "saq:job:default:ID",
     },
     "huey": {"scheduled": "huey.schedule.huey", "queue": "huey.redis.huey"},
+    "celery": {},
+    "dramatiq": {},
+    "apscheduler": {"jobs": "apscheduler.jobs", "run times": "apscheduler.run_times"},
+    "taskiq": {"data": "schedule:data:ID", "times": "schedule:time:"},
 }
 
 
@@ -74,6 +80,10 @@ def test_the_private_names_are_those_of_the_installed_version(rig: Rig, ours: An
     if rig.library.name == "native":
         return
     assert rig.ask("private_names") == expected
+    if isinstance(ours, StartGate | ApschedulerScheduler):
+        names = [name.decode() for name in getattr(ours, "_keys", ())]
+        assert names == [*(expected or {}).values()]
+        return
     keys = [key for key in ours._recipe.keys("ID") if not key.startswith("batch_cancel:")]
     if rig.library.places.get("rq-scheduler"):
         assert keys.pop(0) == rig.ask("elder_name") == "rq:scheduler:scheduled_jobs"
@@ -182,7 +192,10 @@ def test_the_asyncio_twin_answers_the_same(rig: Rig, start: str) -> None:
 def test_no_answer_is_unavailable(rig: Rig, start: str) -> None:
     """Nobody listens: not False, which would say that there was nothing."""
     with redis.Redis(host=HOST, port=free_port()) as client:
-        scheduler = type(rig.library.scheduler(client))(client)
+        if rig.library.name == "apscheduler":
+            scheduler: Any = ApschedulerScheduler(StartGate(client), client)
+        else:
+            scheduler = type(rig.library.scheduler(client))(client)
         with pytest.raises(SchedulerUnavailable):
             scheduler.cancel(start, "operation")
 
@@ -190,11 +203,19 @@ def test_no_answer_is_unavailable(rig: Rig, start: str) -> None:
 @pytest.mark.parametrize("kind", [redis.RedisCluster, redis.asyncio.RedisCluster])
 def test_a_cluster_is_refused(rig: Rig, kind: Any) -> None:
     """At once and in words: no script reaches the keys of a job there."""
-    if rig.library.name == "native":
-        return
+    if rig.library.name in {"native", "celery", "dramatiq"}:
+        return  # They have a key for each start, and nothing of the library's.
     client = object.__new__(kind)  # Nothing of it is asked but what it is.
     client.close = lambda: None
-    for make in (rig.library.scheduler, rig.library.scheduler_async):
+    makers = [rig.library.scheduler, rig.library.scheduler_async]
+    if rig.library.name == "apscheduler":  # Its gate may be on a cluster, its job store not.
+        with redis.Redis() as other:
+            gate, gate_async = StartGate(other), AsyncStartGate(redis.asyncio.Redis())
+        makers = [
+            lambda client: ApschedulerScheduler(gate, client),
+            lambda client: AsyncApschedulerScheduler(gate_async, client),
+        ]
+    for make in makers:
         with pytest.raises(TypeError, match="over the slots of a cluster"):
             make(client)
 

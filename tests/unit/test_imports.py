@@ -93,10 +93,13 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.wsgi", set()),
         ("batch_cancel.adapters.sqlalchemy", {"sqlalchemy", "asyncio"}),
         ("batch_cancel.adapters.django", {"django"}),
+        ("batch_cancel.adapters.apscheduler", {"redis"}),
         ("batch_cancel.adapters.arq", {"redis"}),
         ("batch_cancel.adapters.huey", {"redis"}),
         ("batch_cancel.adapters.rq", {"redis"}),
         ("batch_cancel.adapters.saq", {"redis"}),
+        ("batch_cancel.adapters.taskiq", {"redis"}),
+        ("batch_cancel.adapters.procrastinate", {"psycopg"}),
     ],
 )
 def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) -> None:

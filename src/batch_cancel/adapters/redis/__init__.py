@@ -2,9 +2,11 @@
 Deferred starts in Redis or Valkey: the native store, for blocking and for asyncio programs.
 
 `executor` runs a script within a time budget, whatever client it is given; `scheduler` says which
-scripts make the native store. What each of them guarantees is written at the top of its file.
+scripts make the native store; `gate`
+is for starts that wait elsewhere. What each of them guarantees is written at the top of its file.
 """
 
+from batch_cancel.adapters.redis.gate import AsyncStartGate, StartGate
 from batch_cancel.adapters.redis.scheduler import AsyncRedisScheduler, RedisScheduler
 
-__all__ = ["AsyncRedisScheduler", "RedisScheduler"]
+__all__ = ["AsyncRedisScheduler", "AsyncStartGate", "RedisScheduler", "StartGate"]

@@ -18,8 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
-from importlib.resources import files
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 from zlib import crc32
@@ -28,31 +27,31 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.checks import problems
-from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
+from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor
+from batch_cancel.adapters.redis.wire import (
+    BUDGET,
+    RETENTION,
+    decoded,
+    encoded,
+    lasting,
+    moment,
+    number,
+    script,
+    span,
+)
 from batch_cancel.domain.deferred import Claimed, check_schedulable
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
 
-_BUDGET: Final = timedelta(milliseconds=250)
-_RETENTION: Final = timedelta(days=30)
 _PAGE_SIZE: Final = 1000
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
-
-
-def _script(*names: str) -> Script:
-    here = files("batch_cancel.adapters.redis")
-    return Script("\n".join(here.joinpath(f"{name}.lua").read_text() for name in names))
-
-
-_SCHEDULE: Final = _script("common", "schedule")
-_CANCEL: Final = _script("common", "cancel")
-_CLAIM: Final = _script("common", "claim")
-_ACK: Final = _script("common", "ack")
-_WAITING: Final = _script("common", "waiting")
-_WAITING_AMONG: Final = _script("waiting_among")
-_CHECK: Final = _script("check")
+_SCHEDULE: Final = script("common", "schedule")
+_CANCEL: Final = script("common", "cancel")
+_CLAIM: Final = script("common", "claim")
+_ACK: Final = script("common", "ack")
+_WAITING: Final = script("common", "waiting")
+_WAITING_AMONG: Final = script("waiting_among")
+_CHECK: Final = script("check")
 
 
 _Page = tuple[Sequence[bytes], Sequence[bytes]]
@@ -77,25 +76,22 @@ class _Layout:
             )
             for shard in range(shards)
         ]
-        if retention <= timedelta(0):
-            msg = f"the retention must be longer than nothing, got {retention!r}"
-            raise ValueError(msg)
-        self._retention = _number(_milliseconds(retention))
+        self._retention = lasting(retention)
         # A claim is asked again within the budget, and reaches the server a moment later.
-        self._patience = _number(_milliseconds(2 * budget))
+        self._patience = span(2 * budget)
         self._first_shard = itertools.count()
 
     def _keys(self, deferred_id: str) -> Sequence[bytes]:
-        return self._shards[crc32(_bytes(deferred_id)) % len(self._shards)]
+        return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
 
     def _claim_arguments(self, token: str, limit: int, lease: timedelta) -> Sequence[bytes]:
-        return _bytes(token), _number(limit), _number(_milliseconds(lease)), self._patience
+        return encoded(token), number(limit), span(lease), self._patience
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
         """Give the ids by the keys that they are found under, so many at a time."""
         by_keys: dict[Sequence[bytes], list[bytes]] = {}
         for deferred_id in sorted(deferred_ids):
-            by_keys.setdefault(self._keys(deferred_id), []).append(_bytes(deferred_id))
+            by_keys.setdefault(self._keys(deferred_id), []).append(encoded(deferred_id))
         for keys, ids in by_keys.items():
             for first in range(0, len(ids), _PAGE_SIZE):
                 yield keys, ids[first : first + _PAGE_SIZE]
@@ -131,8 +127,8 @@ class RedisScheduler(_Layout):
         *,
         namespace: str = "bc",
         shards: int = 1,
-        budget: timedelta = _BUDGET,
-        retention: timedelta = _RETENTION,
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
         self._executor = Executor(client, budget)
@@ -154,7 +150,7 @@ class RedisScheduler(_Layout):
             ValueError: an id that no store could keep, or a naive datetime.
         """
         check_schedulable(deferred_id, at)
-        arguments = (_bytes(deferred_id), _number((at - _EPOCH) // _MILLISECOND), payload)
+        arguments = (encoded(deferred_id), moment(at), payload)
         return bool(self._executor.run(_SCHEDULE, self._keys(deferred_id), arguments))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -169,7 +165,7 @@ class RedisScheduler(_Layout):
         """
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never scheduled, and never can be.
-        arguments = (_bytes(deferred_id), _bytes(operation_id), self._retention)
+        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
         return bool(self._executor.run(_CANCEL, self._keys(deferred_id), arguments))
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
@@ -203,7 +199,7 @@ class RedisScheduler(_Layout):
         Raises:
             SchedulerUnavailable: no answer in time; it may be finished or not.
         """
-        arguments = (_bytes(deferred_id), _bytes(token), uuid4().bytes, self._retention)
+        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
         return bool(self._executor.run(_ACK, self._keys(deferred_id), arguments))
 
     def waiting(self) -> set[str]:
@@ -219,9 +215,9 @@ class RedisScheduler(_Layout):
         for keys in self._shards:
             cursor = b"0"
             while True:
-                arguments = (cursor, _number(_PAGE_SIZE))
+                arguments = (cursor, number(_PAGE_SIZE))
                 cursor, page = self._executor.run(_WAITING, keys, arguments)
-                ids.update(map(_text, page))
+                ids.update(map(decoded, page))
                 if cursor == b"0":
                     break
         return ids
@@ -235,7 +231,7 @@ class RedisScheduler(_Layout):
         """
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
-            ids.update(map(_text, self._executor.run(_WAITING_AMONG, keys, page)))
+            ids.update(map(decoded, self._executor.run(_WAITING_AMONG, keys, page)))
         return ids
 
     def check(self) -> list[str]:
@@ -251,7 +247,7 @@ class RedisScheduler(_Layout):
             except SchedulerUnavailable as error:
                 found[error.reason] = None
                 break
-            found |= dict.fromkeys(problems(_text(told), [_text(it) for it in refused]))
+            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
         return list(found)
 
 
@@ -280,8 +276,8 @@ class AsyncRedisScheduler(_Layout):
         *,
         namespace: str = "bc",
         shards: int = 1,
-        budget: timedelta = _BUDGET,
-        retention: timedelta = _RETENTION,
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
         self._executor = AsyncExecutor(client, budget)
@@ -303,7 +299,7 @@ class AsyncRedisScheduler(_Layout):
             ValueError: an id that no store could keep, or a naive datetime.
         """
         check_schedulable(deferred_id, at)
-        arguments = (_bytes(deferred_id), _number((at - _EPOCH) // _MILLISECOND), payload)
+        arguments = (encoded(deferred_id), moment(at), payload)
         return bool(await self._executor.run(_SCHEDULE, self._keys(deferred_id), arguments))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -318,7 +314,7 @@ class AsyncRedisScheduler(_Layout):
         """
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never scheduled, and never can be.
-        arguments = (_bytes(deferred_id), _bytes(operation_id), self._retention)
+        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
         return bool(await self._executor.run(_CANCEL, self._keys(deferred_id), arguments))
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
@@ -352,7 +348,7 @@ class AsyncRedisScheduler(_Layout):
         Raises:
             SchedulerUnavailable: no answer in time; it may be finished or not.
         """
-        arguments = (_bytes(deferred_id), _bytes(token), uuid4().bytes, self._retention)
+        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
         return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
 
     async def waiting(self) -> set[str]:
@@ -368,9 +364,9 @@ class AsyncRedisScheduler(_Layout):
         for keys in self._shards:
             cursor = b"0"
             while True:
-                arguments = (cursor, _number(_PAGE_SIZE))
+                arguments = (cursor, number(_PAGE_SIZE))
                 cursor, page = await self._executor.run(_WAITING, keys, arguments)
-                ids.update(map(_text, page))
+                ids.update(map(decoded, page))
                 if cursor == b"0":
                     break
         return ids
@@ -384,7 +380,7 @@ class AsyncRedisScheduler(_Layout):
         """
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
-            ids.update(map(_text, await self._executor.run(_WAITING_AMONG, keys, page)))
+            ids.update(map(decoded, await self._executor.run(_WAITING_AMONG, keys, page)))
         return ids
 
     async def check(self) -> list[str]:
@@ -400,27 +396,10 @@ class AsyncRedisScheduler(_Layout):
             except SchedulerUnavailable as error:
                 found[error.reason] = None
                 break
-            found |= dict.fromkeys(problems(_text(told), [_text(it) for it in refused]))
+            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
         return list(found)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="surrogatepass")
-
-
-def _milliseconds(duration: timedelta) -> int:
-    # Rounded up: no promise is kept too short.
-    return -(-duration // _MILLISECOND)
-
-
-def _number(number: int) -> bytes:
-    return b"%d" % number
 
 
 def _claimed(answer: list[bytes], token: str) -> list[Claimed]:
     pairs = zip(answer[::2], answer[1::2], strict=True)
-    return [Claimed(_text(deferred_id), payload, token) for deferred_id, payload in pairs]
+    return [Claimed(decoded(deferred_id), payload, token) for deferred_id, payload in pairs]

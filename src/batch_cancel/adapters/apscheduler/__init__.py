@@ -1,0 +1,154 @@
+"""
+Deferred starts that are APScheduler jobs (version 3) with a date.
+
+Between its look at what is due and the start, the scheduler holds a job in its memory, and it dies
+of a job that is taken away meanwhile. So the start gate decides, in the job's first line:
+
+    def start_campaign(job_id, deferred_id):
+        if not gate.may_start(deferred_id):
+            return
+        ...
+
+    gate.arm(deferred_id, at)
+    arguments = [job_id, deferred_id]
+    scheduler.add_job(start_campaign, "date", arguments, run_date=at, id=deferred_id)
+
+    cancel_job(job_id, uow=uow, scheduler=ApschedulerScheduler(gate, client))
+
+Whatever the job store, `scheduler=gate` is enough: what was cancelled fires, finds the gate closed
+and does nothing. What is here also takes it out of a RedisJobStore, unless it is due soon.
+
+The id of a deferred start is the job's id. An id is used once. APScheduler is not needed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+from importlib.resources import files
+from typing import Final
+
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis import AsyncStartGate, StartGate
+from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
+from batch_cancel.adapters.redis.wire import BUDGET, encoded
+from batch_cancel.ports import SchedulerUnavailable
+
+__all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
+
+_TIDY: Final = Script((files(__name__) / "tidy.lua").read_text())
+_SECONDS_AHEAD: Final = b"5"
+"""Long enough for any two clocks that a scheduler can live with."""
+
+
+class ApschedulerScheduler:
+    """
+    Cancels jobs of APScheduler in a RedisJobStore.
+
+    Arguments:
+        gate: that the jobs pass.
+        client: for the Redis of the job store, one server or a Sentinel's master. Whoever made it
+            closes it.
+        jobs_key: the job store's `jobs_key`.
+        run_times_key: the job store's `run_times_key`.
+        budget: how long it may take to tidy the job store, after the gate has answered.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        gate: StartGate,
+        client: redis.Redis,
+        *,
+        jobs_key: str = "apscheduler.jobs",
+        run_times_key: str = "apscheduler.run_times",
+        budget: timedelta = BUDGET,
+    ) -> None:
+        _refuse_cluster(client)
+        self._gate = gate
+        self._executor = Executor(client, budget)
+        self._keys = (encoded(jobs_key), encoded(run_times_key))
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Close the gate, for ever, unless the start has passed it; and tidy the job store.
+
+        Returns:
+            True if this operation closed it for a start that was armed; the same whenever it is
+            repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
+        """
+        taken_back = self._gate.cancel(deferred_id, operation_id)
+        if taken_back:
+            # What stays in the job store fires, and finds the gate closed.
+            with contextlib.suppress(SchedulerUnavailable):
+                arguments = (encoded(deferred_id), _SECONDS_AHEAD)
+                self._executor.run(_TIDY, self._keys, arguments)
+        return taken_back
+
+
+class AsyncApschedulerScheduler:
+    """
+    Cancels jobs of APScheduler in a RedisJobStore.
+
+    Arguments:
+        gate: that the jobs pass.
+        client: for the Redis of the job store, one server or a Sentinel's master. Whoever made it
+            closes it.
+        jobs_key: the job store's `jobs_key`.
+        run_times_key: the job store's `run_times_key`.
+        budget: how long it may take to tidy the job store, after the gate has answered.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        gate: AsyncStartGate,
+        client: redis.asyncio.Redis,
+        *,
+        jobs_key: str = "apscheduler.jobs",
+        run_times_key: str = "apscheduler.run_times",
+        budget: timedelta = BUDGET,
+    ) -> None:
+        _refuse_cluster(client)
+        self._gate = gate
+        self._executor = AsyncExecutor(client, budget)
+        self._keys = (encoded(jobs_key), encoded(run_times_key))
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Close the gate, for ever, unless the start has passed it; and tidy the job store.
+
+        Returns:
+            True if this operation closed it for a start that was armed; the same whenever it is
+            repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
+        """
+        taken_back = await self._gate.cancel(deferred_id, operation_id)
+        if taken_back:
+            # What stays in the job store fires, and finds the gate closed.
+            with contextlib.suppress(SchedulerUnavailable):
+                arguments = (encoded(deferred_id), _SECONDS_AHEAD)
+                await self._executor.run(_TIDY, self._keys, arguments)
+        return taken_back
+
+
+def _refuse_cluster(client: object) -> None:
+    if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+        msg = (
+            "APScheduler spreads the keys of a job over the slots of a cluster, so that no script "
+            "reaches them: a client for one server or for a Sentinel's master is needed"
+        )
+        raise TypeError(msg)

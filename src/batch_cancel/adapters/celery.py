@@ -1,0 +1,59 @@
+"""
+Celery tasks that pass the start gate before they run.
+
+Celery hands a task with an ETA to a worker at once, which keeps it in its memory: nobody can take
+it back. So the gate decides when the task comes to run; it is also the scheduler to cancel with:
+
+    gate = StartGate(redis.Redis())
+
+    @app.task(base=gated(gate))
+    def start_campaign(job_id): ...
+
+    gate.arm(task_id, at)
+    start_campaign.apply_async((job_id,), task_id=task_id, eta=at)
+
+    cancel_job(job_id, uow=uow, scheduler=gate)
+
+The id of a deferred start is the task's id. An id is used once.
+"""
+
+# Celery has no types, and need not be installed where this is checked.
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore
+
+from batch_cancel.adapters.redis import StartGate
+from batch_cancel.ports import SchedulerUnavailable
+
+__all__ = ["gated"]
+
+
+def gated(gate: StartGate) -> type[Any]:
+    """
+    Give the base of tasks that run only if the gate lets them pass.
+
+    A task that was cancelled is ignored. Without an answer from the gate it is tried again, as
+    often and as late as its own `max_retries` and `default_retry_delay` say.
+    """
+
+    class GatedTask(Task):  # type: ignore[misc]
+        abstract = True
+
+        def before_start(
+            self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+        ) -> None:
+            try:
+                may_start = gate.may_start(task_id)
+            except SchedulerUnavailable as error:
+                raise self.retry(exc=error) from error
+            if not may_start:
+                raise Ignore
+            super().before_start(task_id, args, kwargs)
+
+    return GatedTask

@@ -1,0 +1,153 @@
+"""
+Deferred starts that are Procrastinate jobs: `start_campaign.configure(schedule_at=at).defer(...)`.
+
+The id of a deferred start is the job's id, in digits. Exact with Procrastinate's workers as they
+are: a job is a row, and of a cancel and a worker one gets it first. Procrastinate itself is not
+needed here.
+
+    ProcrastinateScheduler(PostgresUnitOfWork(connect))    a transaction of its own
+    ProcrastinateScheduler(joining(connection))            yours: your rollback undoes it
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from importlib.resources import files
+from typing import Final, Protocol
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
+from batch_cancel.adapters.postgres.schema import trusted
+from batch_cancel.adapters.postgres.unit_of_work import (
+    AsyncPostgresRepositories,
+    PostgresRepositories,
+)
+from batch_cancel.domain.attempts import ATTEMPTS_MAX
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.ports import SchedulerUnavailable
+
+__all__ = ["AsyncProcrastinateScheduler", "ProcrastinateScheduler"]
+
+_BIGINT_MAX: Final = 2**63 - 1
+
+
+def _statement(name: str) -> sql.SQL:
+    return trusted((files(__name__) / f"{name}.sql").read_text())
+
+
+_CANCEL: Final = _statement("cancel")
+_ANSWER: Final = _statement("answer")
+
+
+class _Joined(Protocol):
+    def begin(self) -> AbstractContextManager[PostgresRepositories]: ...
+
+
+class _AsyncJoined(Protocol):
+    def begin(self) -> AbstractAsyncContextManager[AsyncPostgresRepositories]: ...
+
+
+class ProcrastinateScheduler:
+    """
+    Cancels jobs of Procrastinate.
+
+    Arguments:
+        uow: gives the transaction; its timeouts bound the answer. The connection's search_path
+            must lead to Procrastinate's tables.
+    """
+
+    def __init__(self, uow: PostgresUnitOfWork | _Joined) -> None:
+        self._uow = uow
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the job back, if it waits. One that waits for its retry has fired: it waits no more.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; ask again with the same operation.
+        """
+        if not _is_id(deferred_id):
+            return False  # No job can have it.
+        parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return self._asked(parameters)
+            except StoreFailed as error:
+                if attempts >= ATTEMPTS_MAX[error.fault] or not _is_own(self._uow):
+                    raise SchedulerUnavailable(error.reason) from error
+
+    def _asked(self, parameters: Mapping[str, object]) -> bool:
+        with self._uow.begin() as repositories:
+            cursor = psycopg.Cursor(repositories.jobs.connection, row_factory=tuple_row)
+            # Two statements: the second sees what the first has waited for.
+            cursor.execute(_CANCEL, parameters, prepare=False)
+            row = cursor.fetchone()
+            if row is None:
+                cursor.execute(_ANSWER, parameters, prepare=False)
+                row = cursor.fetchone()
+        return row is not None and bool(row[0])
+
+
+class AsyncProcrastinateScheduler:
+    """
+    Cancels jobs of Procrastinate.
+
+    Arguments:
+        uow: gives the transaction; its timeouts bound the answer. The connection's search_path
+            must lead to Procrastinate's tables.
+    """
+
+    def __init__(self, uow: AsyncPostgresUnitOfWork | _AsyncJoined) -> None:
+        self._uow = uow
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Take the job back, if it waits. One that waits for its retry has fired: it waits no more.
+
+        Returns:
+            True if this operation took it back before it fired; the same whenever it is repeated.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; ask again with the same operation.
+        """
+        if not _is_id(deferred_id):
+            return False  # No job can have it.
+        parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self._asked(parameters)
+            except StoreFailed as error:
+                if attempts >= ATTEMPTS_MAX[error.fault] or not _is_own(self._uow):
+                    raise SchedulerUnavailable(error.reason) from error
+
+    async def _asked(self, parameters: Mapping[str, object]) -> bool:
+        async with self._uow.begin() as repositories:
+            cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)
+            # Two statements: the second sees what the first has waited for.
+            await cursor.execute(_CANCEL, parameters, prepare=False)
+            row = await cursor.fetchone()
+            if row is None:
+                await cursor.execute(_ANSWER, parameters, prepare=False)
+                row = await cursor.fetchone()
+        return row is not None and bool(row[0])
+
+
+def _is_own(uow: object) -> bool:
+    """Tell whether a transaction that failed can be begun again; the caller's can't."""
+    return isinstance(uow, PostgresUnitOfWork | AsyncPostgresUnitOfWork)
+
+
+def _is_id(text: str) -> bool:
+    return re.fullmatch("[1-9][0-9]{0,18}", text) is not None and int(text) <= _BIGINT_MAX

@@ -1,0 +1,98 @@
+"""
+Deferred starts that are schedules with a time, in a ListRedisScheduleSource of taskiq-redis.
+
+taskiq's scheduler sends from a copy that it read up to a minute ago, and does not look again.
+Exact if its source is the one in `batch_cancel.adapters.taskiq.source`, which looks again.
+
+The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up;
+schedule anew under a new one. Who cancels needs neither taskiq nor that source.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis.recipe import (
+    BUDGET,
+    RETENTION,
+    AsyncRecipeScheduler,
+    Recipe,
+    RecipeScheduler,
+    script,
+)
+
+__all__ = ["AsyncTaskiqStarts", "TaskiqStarts", "keys_of"]
+
+_CANCEL: Final = script(__name__)
+
+
+def keys_of(prefix: str, schedule_id: str) -> tuple[str, str]:
+    """Give the key of a schedule, and of what was decided about it."""
+    return f"{prefix}:data:{schedule_id}", f"batch_cancel:{prefix}:decided:{schedule_id}"
+
+
+def _recipe(prefix: str) -> Recipe:
+    def keys(schedule_id: str) -> tuple[str, ...]:
+        return *keys_of(prefix, schedule_id), f"{prefix}:time:"
+
+    return Recipe("taskiq-redis", _CANCEL, prefix, keys)
+
+
+class TaskiqStarts(RecipeScheduler):
+    """
+    Cancels schedules of taskiq-redis.
+
+    Arguments:
+        client: for the Redis of the source, one server or a Sentinel's master. Whoever made it
+            closes it.
+        prefix: the source's `prefix`.
+        budget: how long one answer may take, retries included.
+        retention: how long an answer is remembered, and a cancelled id stays used up: longer than
+            any start is late.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        prefix: str = "schedule",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(prefix), client, budget, retention)
+
+
+class AsyncTaskiqStarts(AsyncRecipeScheduler):
+    """
+    Cancels schedules of taskiq-redis.
+
+    Arguments:
+        client: for the Redis of the source, one server or a Sentinel's master. Whoever made it
+            closes it.
+        prefix: the source's `prefix`.
+        budget: how long one answer may take, retries included.
+        retention: how long an answer is remembered, and a cancelled id stays used up: longer than
+            any start is late.
+
+    Raises:
+        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument that cannot work.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        prefix: str = "schedule",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        super().__init__(_recipe(prefix), client, budget, retention)

@@ -1,0 +1,45 @@
+"""
+A ListRedisScheduleSource whose schedules can be cancelled until the moment they are sent.
+
+    source = CancellableScheduleSource("redis://localhost")
+    scheduler = taskiq.TaskiqScheduler(broker, [source])
+"""
+
+# taskiq and taskiq-redis need not be installed where this is checked.
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any, Final
+
+import redis.asyncio
+from taskiq.exceptions import ScheduledTaskCancelledError
+from taskiq_redis import ListRedisScheduleSource
+
+from batch_cancel.adapters.redis.executor import AsyncExecutor, Script
+from batch_cancel.adapters.redis.wire import RETENTION, encoded, span
+from batch_cancel.adapters.taskiq import keys_of
+
+_SEND: Final = Script((files("batch_cancel.adapters.taskiq") / "send.lua").read_text())
+
+_BUDGET: Final = timedelta(minutes=1)
+"""taskiq does not try again what was not sent until it starts anew; so better late."""
+
+
+class CancellableScheduleSource(ListRedisScheduleSource):  # type: ignore[misc]
+    """
+    A ListRedisScheduleSource that looks again before it sends what has a time.
+
+    Without an answer from Redis nothing is sent. What has a cron or an interval is sent as ever.
+    """
+
+    async def pre_send(self, task: Any) -> None:  # noqa: ANN401  # Not installed here.
+        """Let it be sent, unless it was cancelled or deleted."""
+        if task.time is None:
+            return
+        client = redis.asyncio.Redis(connection_pool=self._connection_pool)
+        keys = [encoded(key) for key in keys_of(self._prefix, task.schedule_id)]
+        if not await AsyncExecutor(client, _BUDGET).run(_SEND, keys, (span(RETENTION),)):
+            raise ScheduledTaskCancelledError

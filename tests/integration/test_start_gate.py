@@ -1,0 +1,240 @@
+"""The start gate on a real server: what it lets pass, and for how long it remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.redis import AsyncStartGate, StartGate
+from batch_cancel.ports import SchedulerUnavailable
+from tests.fault_proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import RedisServer
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+PATIENT = timedelta(seconds=30)
+"""A budget that a busy machine keeps."""
+SHORT = timedelta(milliseconds=100)
+"""A budget for what must not be answered."""
+
+
+class Gates:
+    """Makes gates of one kind, and calls them as if they were blocking."""
+
+    def __init__(self, kind: str, server: RedisServer) -> None:
+        self.server = server
+        self.namespace = f"test-{uuid4().hex[:8]}"
+        self._kind = kind
+        self._runner = asyncio.Runner()
+        self._clients: list[Any] = []
+
+    def make(self, port: int | None = None, **settings: Any) -> Gate:
+        """Make a gate."""
+        address: Any = {"port": port or self.server.port, "host": "127.0.0.1"}
+        settings.setdefault("budget", PATIENT)
+        if self._kind == "blocking":
+            client: Any = redis.Redis(**address)
+            gate: Any = StartGate(client, namespace=self.namespace, **settings)
+        else:
+            client = redis.asyncio.Redis(**address)
+            gate = AsyncStartGate(client, namespace=self.namespace, **settings)
+        self._clients.append(client)
+        return Gate(gate, self._runner)
+
+    def left(self, deferred_id: str) -> timedelta:
+        """Tell for how long the gate remembers a start."""
+        milliseconds: Any = self.server.client.pttl(f"{self.namespace}:gate:{deferred_id}")
+        return timedelta(milliseconds=milliseconds)
+
+    def close(self) -> None:
+        """Close the clients, and delete the keys."""
+        for client in self._clients:
+            if self._kind == "blocking":
+                client.close()
+            else:
+                self._runner.run(client.aclose())
+        self._runner.close()
+        for key in self.server.client.scan_iter(f"{self.namespace}:*"):
+            self.server.client.delete(key)
+
+
+class Gate:
+    """A gate that is called as if it were blocking."""
+
+    def __init__(self, gate: Any, runner: asyncio.Runner) -> None:
+        self._gate = gate
+        self._runner = runner
+
+    def arm(self, deferred_id: str, after: timedelta = HOUR) -> bool:
+        """Arm a start that is due after so long."""
+        return self._answer(self._gate.arm(deferred_id, datetime.now(UTC) + after))
+
+    def cancel(self, deferred_id: str, operation_id: str = "cancel") -> bool:
+        """Close it."""
+        return self._answer(self._gate.cancel(deferred_id, operation_id))
+
+    def may_start(self, deferred_id: str) -> bool:
+        """Pass it."""
+        return self._answer(self._gate.may_start(deferred_id))
+
+    def _answer(self, given: Any) -> bool:
+        answer = self._runner.run(given) if asyncio.iscoroutine(given) else given
+        assert isinstance(answer, bool)
+        return answer
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def gates(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gates]:
+    """Lend a maker of gates."""
+    made = Gates(request.param, redis_server)
+    yield made
+    made.close()
+
+
+def test_an_armed_start_that_is_cancelled_never_starts(gates: Gates) -> None:
+    """The cancel is told True, each time it asks; any other operation False."""
+    gate = gates.make()
+    assert gate.arm("job")
+    assert gate.cancel("job", "first")
+    assert not gate.may_start("job")
+    assert gate.cancel("job", "first")
+    assert not gate.cancel("job", "second")
+    assert not gate.may_start("job")
+
+
+def test_what_has_started_is_not_taken_back(gates: Gates) -> None:
+    """A retry of it may start too: the first decision stands."""
+    gate = gates.make()
+    gate.arm("job")
+    assert gate.may_start("job")
+    assert not gate.cancel("job")
+    assert not gate.cancel("job")
+    assert gate.may_start("job")
+
+
+def test_a_start_that_was_never_armed_may_start(gates: Gates) -> None:
+    """Nothing closed the gate."""
+    gate = gates.make()
+    assert gate.may_start("job")
+    assert not gate.cancel("job")
+
+
+def test_cancelling_what_was_never_armed_bars_it(gates: Gates) -> None:
+    """There was nothing to take back, so False; and nothing starts later."""
+    gate = gates.make()
+    assert not gate.cancel("job", "first")
+    assert not gate.cancel("job", "first")
+    assert not gate.arm("job")
+    assert not gate.may_start("job")
+
+
+@pytest.mark.parametrize("decided", ["cancel", "may_start"])
+def test_an_id_is_used_once(gates: Gates, decided: str) -> None:
+    """Arming what was decided is refused, and decides nothing anew."""
+    gate = gates.make()
+    gate.arm("job")
+    first = getattr(gate, decided)("job")
+    assert not gate.arm("job")
+    assert getattr(gate, decided)("job") is first
+
+
+def test_a_start_that_waits_may_be_moved(gates: Gates) -> None:
+    """Armed again, it is remembered for as long as it now takes."""
+    gate = gates.make(retention=DAY)
+    assert gate.arm("job", HOUR)
+    assert gate.arm("job", 10 * DAY)
+    assert gates.left("job") > 10 * DAY
+    assert gate.cancel("job")
+
+
+@pytest.mark.parametrize("decided", ["cancel", "may_start"])
+def test_a_decision_outlives_the_time_at_which_the_start_is_due(
+    gates: Gates, decided: str
+) -> None:
+    """However far ahead it is; and `retention` from now if that is longer."""
+    gate = gates.make(retention=DAY)
+    for name, after, least in (("far", 100 * DAY, 101 * DAY), ("overdue", -100 * DAY, DAY)):
+        gate.arm(name, after)
+        assert getattr(gate, decided)(name)
+        assert least - HOUR < gates.left(name) <= least
+
+
+def test_without_an_answer_nothing_starts(gates: Gates) -> None:
+    """The gate fails closed: no answer is an error, never a yes."""
+    with FaultProxy(gates.server.port) as proxy:
+        gate = gates.make(proxy.port, budget=SHORT)
+        proxy.refuse()
+        with pytest.raises(SchedulerUnavailable):
+            gate.may_start("job")
+
+
+@pytest.mark.parametrize("asked", ["arm", "cancel", "may_start"])
+def test_a_lost_answer_is_given_again(gates: Gates, asked: str) -> None:
+    """The script has run, its answer is cut off: the repetition says the same."""
+    with FaultProxy(gates.server.port) as proxy:
+        gate = gates.make(proxy.port)
+        getattr(gate, asked)("to load the script")
+        gate.arm("job")
+        proxy.cut_answer_to(b"EVALSHA")
+        assert getattr(gate, asked)("job")
+        assert proxy.cuts == 1
+
+
+@pytest.mark.parametrize("hostile", ["", "a\0b", "\ud800", "x" * 1025])
+def test_an_id_that_cannot_be_armed_is_not_there(gates: Gates, hostile: str) -> None:
+    """Cancelling it finds nothing; arming it is refused."""
+    gate = gates.make()
+    assert not gate.cancel(hostile)
+    with pytest.raises(ValueError, match="a deferred id must be"):
+        gate.arm(hostile)
+
+
+@pytest.mark.parametrize("retention", [timedelta(0), -DAY])
+def test_remembering_nothing_is_refused(gates: Gates, retention: timedelta) -> None:
+    """A decision that is forgotten at once decides nothing."""
+    with pytest.raises(ValueError, match="the retention must be longer than nothing"):
+        gates.make(retention=retention)
+
+
+def test_of_cancel_and_start_exactly_one_wins(redis_server: RedisServer) -> None:
+    """1,000 starts, two threads that cancel and one that starts: each has one fate."""
+    namespace = f"test-{uuid4().hex[:8]}"
+    with redis.Redis(port=redis_server.port) as client:
+        gate = StartGate(client, namespace=namespace, budget=PATIENT)
+        ids = [f"job-{number}" for number in range(1_000)]
+        for each in ids:
+            assert gate.arm(each, datetime.now(UTC) + HOUR)
+        taken_back: list[str] = []
+        started: list[str] = []
+        together = threading.Barrier(3)
+
+        def cancel(operation: str) -> None:
+            together.wait()
+            taken_back.extend(each for each in ids if gate.cancel(each, operation))
+
+        def start() -> None:
+            together.wait()
+            started.extend(each for each in reversed(ids) if gate.may_start(each))
+
+        threads = [threading.Thread(target=cancel, args=[name]) for name in ("first", "second")]
+        threads.append(threading.Thread(target=start))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(taken_back + started) == sorted(ids)
+        assert taken_back
+        assert started
+        for key in client.scan_iter(f"{namespace}:*", count=1_000):
+            client.delete(key)
