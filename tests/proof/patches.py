@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +74,7 @@ def patches() -> list[Patch]:
 
 
 @contextmanager
-def servers() -> Iterator[None]:
+def servers() -> Generator[None]:
     """Start one Postgres and one Redis for all the tests that run within."""
     with PostgresServer.find() as postgres, RedisServer.find() as redis:
         given = {POSTGRES_DSN: postgres.dsn(), REDIS_URL: redis.url()}

@@ -23,12 +23,18 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
+from batch_cancel.adapters.redis.wire import BUDGET, RETENTION, encoded, lasting
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 
-BUDGET: Final = timedelta(milliseconds=250)
-RETENTION: Final = timedelta(days=30)
-
-_MILLISECOND: Final = timedelta(milliseconds=1)
+__all__ = [
+    "BUDGET",
+    "RETENTION",
+    "AsyncRecipeScheduler",
+    "Recipe",
+    "RecipeScheduler",
+    "script",
+    "single_script",
+]
 
 
 @attrs.frozen
@@ -77,22 +83,19 @@ class _Recipes:
                 "script reaches them all: give a client for one server or a Sentinel's master"
             )
             raise TypeError(msg)
-        if retention <= timedelta(0):
-            msg = f"the retention must be longer than nothing, got {retention!r}"
-            raise ValueError(msg)
         self._recipe = recipe
-        self._retention = -(-retention // _MILLISECOND)
+        self._retention = lasting(retention)
 
     def _operands(
         self, deferred_id: str, operation_id: str
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Give the keys and the arguments of the script."""
-        keys = [self._tombstone(deferred_id), *map(_bytes, self._recipe.keys(deferred_id))]
-        arguments = [_bytes(operation_id), b"%d" % self._retention, _bytes(deferred_id)]
+        keys = [self._tombstone(deferred_id), *map(encoded, self._recipe.keys(deferred_id))]
+        arguments = [encoded(operation_id), self._retention, encoded(deferred_id)]
         return keys, arguments
 
     def _tombstone(self, deferred_id: str) -> bytes:
-        return _bytes(f"batch_cancel:{self._recipe.place}:{deferred_id}")
+        return encoded(f"batch_cancel:{self._recipe.place}:{deferred_id}")
 
 
 class RecipeScheduler(_Recipes):
@@ -133,7 +136,7 @@ class RecipeScheduler(_Recipes):
 
     def _run_on(self, one: Script, key: str, value: bytes) -> None:
         """Run a script that keeps a value under a key, as long as answers are remembered."""
-        self._executor.run(one, [_bytes(key)], [value, b"%d" % self._retention])
+        self._executor.run(one, [encoded(key)], [value, self._retention])
 
 
 class AsyncRecipeScheduler(_Recipes):
@@ -174,8 +177,4 @@ class AsyncRecipeScheduler(_Recipes):
 
     async def _run_on(self, one: Script, key: str, value: bytes) -> None:
         """Run a script that keeps a value under a key, as long as answers are remembered."""
-        await self._executor.run(one, [_bytes(key)], [value, b"%d" % self._retention])
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")
+        await self._executor.run(one, [encoded(key)], [value, self._retention])
