@@ -769,3 +769,10 @@ def test_a_deferred_start_needs_no_payload() -> None:
     scheduler = MemoryScheduler()
     scheduler.schedule("a", LONG_AGO)
     assert [start.payload for start in scheduler.claim(1, FOR_LONG)] == [b""]
+
+    async def play() -> None:
+        scheduler = AsyncMemoryScheduler()
+        await scheduler.schedule("a", LONG_AGO)
+        assert [start.payload for start in await scheduler.claim(1, FOR_LONG)] == [b""]
+
+    asyncio.run(play())
