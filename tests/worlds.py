@@ -78,7 +78,6 @@ LAYERED = [
     (store, "memory")
     for store in (
         "sqlalchemy-sqlite",
-        "sqlalchemy-sqlite-async",
         "sqlalchemy-postgres",
         "sqlalchemy-postgres-async",
         "django",

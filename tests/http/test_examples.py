@@ -62,8 +62,9 @@ def test_an_example_is_short(name: str) -> None:
 
 
 def test_every_example_is_run() -> None:
-    """None lies there that no test knows."""
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(EVERY)
+    """None lies there that no test knows; the adapter has its own."""
+    others = {"__init__", "own_adapter", "own_adapter_test"}
+    assert {path.stem for path in FOLDER.glob("*.py")} - others == set(EVERY)
 
 
 def test_an_example_cancels(store_and_ask: tuple[Any, Ask]) -> None:

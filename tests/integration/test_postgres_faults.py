@@ -330,7 +330,7 @@ def test_a_server_that_stops_and_comes_back(postgres_to_break: PostgresServer) -
     with server.database() as dsn:
         with tables(dsn) as made:
             made.add_job("job", "running", {"ann": "pending"})
-        with ConnectionPool(dsn, min_size=1, max_size=1, timeout=20, open=True) as pool:
+        with ConnectionPool(dsn, min_size=1, max_size=1, timeout=3, open=True) as pool:
             pool.wait()
             uow = PostgresUnitOfWork(pool.connection)
             server.stop()
