@@ -330,12 +330,13 @@ def test_a_server_that_stops_and_comes_back(postgres_to_break: PostgresServer) -
     with server.database() as dsn:
         with tables(dsn) as made:
             made.add_job("job", "running", {"ann": "pending"})
-        with ConnectionPool(dsn, min_size=1, max_size=1, timeout=3, open=True) as pool:
+        with ConnectionPool(dsn, min_size=1, max_size=1, timeout=20, open=True) as pool:
             pool.wait()
             uow = PostgresUnitOfWork(pool.connection)
+            hasty = PostgresUnitOfWork(lambda: pool.connection(timeout=2))
             server.stop()
             with pytest.raises(CancelFailed) as failure:
-                cancel_job("job", uow=uow, scheduler=Recorder())
+                cancel_job("job", uow=hasty, scheduler=Recorder())
             assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
             direct = PostgresUnitOfWork(lambda: psycopg.connect(dsn))
             with pytest.raises(CancelFailed) as failure:

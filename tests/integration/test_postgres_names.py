@@ -92,7 +92,7 @@ def test_two_schemas_in_one_process_do_not_meet(dsn: str, half: Half) -> None:
     with tables(dsn, PostgresSchema(jobs=("one", "j"), contacts="c1", cancellations="x1")) as one:
         one.add_job("job", "running")
         with closing(psycopg.connect(dsn, autocommit=True)) as connection:
-            connection.execute("DROP TYPE job_state, contact_state CASCADE")
+            connection.execute("DROP TYPE job_state, contact_state, text_domain CASCADE")
         two_schema = PostgresSchema(jobs=("two", "j"), contacts="c2", cancellations="x2")
         with tables(dsn, two_schema) as two:
             two.add_job("job", "running")
