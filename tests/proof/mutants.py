@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -126,6 +127,24 @@ PARTS = (
 )
 
 
+@attrs.frozen(order=True)
+class Mutant:
+    """
+    One change of the code.
+
+    Arguments:
+        function: where, as mutmut spells it.
+        change: the lines it takes away, each after a `-`, and those it adds, each after a `+`.
+    """
+
+    function: str
+    change: str
+
+    def __str__(self) -> str:
+        """Give the line that explains it."""
+        return f"'{self.function}' = ['{self.change}']"
+
+
 @attrs.frozen(kw_only=True)
 class Survivors:
     """
@@ -133,11 +152,19 @@ class Survivors:
 
     Arguments:
         why: no test notices them.
-        mutants: their names, each with what it changes.
+        mutants: the functions, as mutmut spells them, each with what is changed in it.
     """
 
     why: str
-    mutants: Mapping[str, str]
+    mutants: Mapping[str, Sequence[str]]
+
+    def __iter__(self) -> Iterator[Mutant]:
+        """Give them one by one."""
+        return (
+            Mutant(function, change)
+            for function, changes in self.mutants.items()
+            for change in changes
+        )
 
 
 def explained() -> list[Survivors]:
@@ -204,54 +231,52 @@ def is_of_a_cast(change: str) -> bool:
     return written.removeprefix("-").strip() == planted.strip()
 
 
-def complaints(survived: Iterable[str], known: Iterable[Survivors]) -> list[str]:
+def complaints(survived: Iterable[Mutant], known: Iterable[Survivors]) -> list[str]:
     """Compare the mutants that survived with those that are explained."""
-    names = [name for entry in known for name in entry.mutants]
+    explanations = Counter(mutant for entry in known for mutant in entry)
     seen = set(survived)
     return [
-        *(f"survives without an explanation: {name}" for name in sorted(seen - set(names))),
-        *(f"explained, but does not survive: {name}" for name in sorted(set(names) - seen)),
-        *(f"explained twice: {name}" for name in sorted(set(names)) if names.count(name) > 1),
+        *(f"survives without an explanation: {it}" for it in sorted(seen - set(explanations))),
+        *(f"explained, but does not survive: {it}" for it in sorted(set(explanations) - seen)),
+        *(f"explained twice: {it}" for it in sorted(explanations) if explanations[it] > 1),
     ]
 
 
 def rows(*, processes: int = 2, parts: Iterable[Part] = PARTS) -> list[Row]:
     """Try the mutants, and give the rows of the table."""
     found: list[Row] = []
-    survivors: dict[str, str] = {}
+    survivors: list[Mutant] = []
     total = 0
     with servers():
         for part in parts:
             with tempfile.TemporaryDirectory() as folder:
                 states = try_out(part, Path(folder), processes)
                 unnoticed = [name for name, state in states.items() if state not in NOTICED]
-                changes = {name: change_of(name, Path(folder)) for name in unnoticed}
-            alive = {name: it for name, it in changes.items() if not is_of_a_cast(it)}
-            tried = len(states) - len(changes) + len(alive)
+                mutants = [_mutant(name, Path(folder)) for name in unnoticed]
+            alive = [mutant for mutant in mutants if not is_of_a_cast(mutant.change)]
+            tried = len(states) - len(mutants) + len(alive)
             name = f"code mutants killed: {part.name}{' (sample)' if part.is_sampled else ''}"
             found.append(Row(name, _share(tried - len(alive), tried), "any"))
-            survivors |= alive
+            survivors += alive
             total += tried
     killed = total - len(survivors)
     too_few = ["too few code mutants are killed"] if killed < 0.95 * total else []
     known = explained()
-    wrong = complaints(survivors, known)
-    explanations = {name for entry in known for name in entry.mutants}
-    lines = [
-        f"'{name}' = '{change}'"
-        for name, change in sorted(survivors.items())
-        if name not in explanations
-    ]
+    explanations = {mutant for entry in known for mutant in entry}
     return [
         *found,
         Row("code mutants killed", _share(killed, total), "at least 95 %", too_few),
         Row(
             "survivors explained",
-            f"{len(explanations & survivors.keys())}/{len(survivors)}",
+            f"{sum(mutant in explanations for mutant in survivors)}/{len(survivors)}",
             "all",
-            [*wrong, *lines],
+            complaints(survivors, known),
         ),
     ]
+
+
+def _mutant(name: str, folder: Path) -> Mutant:
+    return Mutant(name.rpartition("__mutmut_")[0], change_of(name, folder))
 
 
 def _share(killed: int, tried: int) -> str:

@@ -30,9 +30,9 @@ def text(rows: Sequence[Row]) -> str:
         (f"`{patch.file}`", patch.why, f"`{patch.test.partition('::')[2]}`") for patch in patches()
     ]
     survivors = [
-        (f"`{mutant}`", f"`{change}`", entry.why)
+        (f"`{mutant.function}`", f"`{mutant.change}`", entry.why)
         for entry in explained()
-        for mutant, change in entry.mutants.items()
+        for mutant in entry
     ]
     return "\n".join(
         [
@@ -43,7 +43,7 @@ def text(rows: Sequence[Row]) -> str:
             *_table(("file", "what goes wrong", "found by"), planted),
             "\n## Code mutants that survive\n",
             "mutmut changed the Python so, and no test noticed.\n",
-            *_table(("mutant", "change", "why"), survivors),
+            *_table(("function", "change", "why"), survivors),
             "",
         ]
     )

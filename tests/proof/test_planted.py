@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.proof import page
-from tests.proof.mutants import Survivors, complaints, explained, is_of_a_cast
+from tests.proof.mutants import Mutant, Survivors, complaints, explained, is_of_a_cast
 from tests.proof.patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
 
@@ -89,13 +89,14 @@ def test_a_bug_that_is_found_is_no_complaint() -> None:
 
 def test_survivors_and_explanations_must_be_the_same() -> None:
     """Neither one without the other."""
-    known = [Survivors(why="A reason.", mutants={"a": "-x +y", "b": "-x +z"})]
-    assert complaints(["a", "b"], known) == []
-    assert complaints(["a", "b", "c"], known) == ["survives without an explanation: c"]
-    assert complaints(["a"], known) == ["explained, but does not survive: b"]
-    assert complaints(["a", "b"], [*known, *known[:1]]) == [
-        "explained twice: a",
-        "explained twice: b",
+    known = [Survivors(why="A reason.", mutants={"f": ["-x +y", "-x +z"]})]
+    y, z, other = Mutant("f", "-x +y"), Mutant("f", "-x +z"), Mutant("g", "-x +y")
+    assert complaints([y, z], known) == []
+    assert complaints([y, z, other], known) == ["survives without an explanation: 'g' = ['-x +y']"]
+    assert complaints([y], known) == ["explained, but does not survive: 'f' = ['-x +z']"]
+    assert complaints([y, z], [*known, *known]) == [
+        "explained twice: 'f' = ['-x +y']",
+        "explained twice: 'f' = ['-x +z']",
     ]
 
 
@@ -118,10 +119,10 @@ def test_a_change_of_a_cast_is_none(change: str, *, is_none: bool) -> None:
 def test_each_survivor_is_explained_once() -> None:
     """With a reason, and with what it changes."""
     every = explained()
-    names = [name for entry in every for name in entry.mutants]
-    assert complaints(names, every) == []
+    mutants = [mutant for entry in every for mutant in entry]
+    assert complaints(mutants, every) == []
     assert all(entry.why.endswith(".") for entry in every)
-    assert all(it.startswith(("-", "+")) for entry in every for it in entry.mutants.values())
+    assert all(mutant.change.startswith(("-", "+")) for mutant in mutants)
 
 
 def test_the_page_holds_everything() -> None:
