@@ -201,9 +201,20 @@ def try_out(part: Part, folder: Path, processes: int) -> dict[str, str]:
     return states
 
 
+_MUTMUT = """
+import sys
+from mutmut.__main__ import cli
+from mutmut.core import MutmutCallStack
+
+# Who called whom is not asked for; keeping book of it fails where a generator outlives its caller.
+MutmutCallStack.set = MutmutCallStack.reset = staticmethod(lambda _: None)
+sys.exit(cli())
+"""
+
+
 def _mutmut(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [Path(sys.executable).with_name("mutmut"), *arguments],
+        [sys.executable, "-c", _MUTMUT, *arguments],
         cwd=folder,
         # Each mutant is a pytest of its own: finding its plugins would take as long as the tests.
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
