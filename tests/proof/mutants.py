@@ -22,6 +22,8 @@ import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -109,14 +111,17 @@ PARTS = (
         ("adapters/postgres/*",),
         (
             *CONTRACT,
-            *(f"integration/test_postgres_{name}.py" for name in ("tables", "names", "locks")),
-            "integration/test_postgres_faults.py",
-            "integration/test_work_postgres.py",
-            "integration/test_joining.py",
-            "integration/test_checks.py",
+            *(
+                f"integration/test_postgres_{name}.py"
+                for name in ("connections", "faults", "locks", "names", "schemas", "tables")
+            ),
+            *(
+                f"integration/test_{name}.py"
+                for name in ("checks", "doctor", "joining", "work_postgres")
+            ),
         ),
         "not redis and not sqlite and not cluster and (not contract or postgres) "
-        "and not sqlalchemy and not django and not replica and not file",
+        "and not sqlalchemy and not django and not replica and not file and not pgbouncer",
     ),
     Part(
         "Redis, and the libraries that keep their starts there",
@@ -293,7 +298,8 @@ def rows(*, processes: int = 2, parts: Iterable[Part] = PARTS) -> list[Row]:
             with tempfile.TemporaryDirectory() as folder:
                 states = try_out(part, Path(folder), processes)
                 unnoticed = [name for name, state in states.items() if state not in NOTICED]
-                mutants = [_mutant(name, Path(folder)) for name in unnoticed]
+                with ThreadPoolExecutor(processes) as pool:
+                    mutants = list(pool.map(partial(_mutant, Path(folder)), unnoticed))
             alive = [mutant for mutant in mutants if not is_of_a_cast(mutant.change)]
             tried = len(states) - len(mutants) + len(alive)
             name = f"code mutants killed: {part.name}{' (sample)' if part.is_sampled else ''}"
@@ -316,7 +322,7 @@ def rows(*, processes: int = 2, parts: Iterable[Part] = PARTS) -> list[Row]:
     ]
 
 
-def _mutant(name: str, folder: Path) -> Mutant:
+def _mutant(folder: Path, name: str) -> Mutant:
     return Mutant(name.rpartition("__mutmut_")[0], change_of(name, folder))
 
 
