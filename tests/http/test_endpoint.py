@@ -22,6 +22,11 @@ CANCELLED = (
 )
 
 
+def named(value: object) -> str:
+    """Give the id of a test: one with a backslash, nobody can ask for by its id."""
+    return ascii(value)[:40].replace("\\", "%")
+
+
 def with_body(body: bytes, *more: tuple[str, str]) -> Asked:
     """Give a request with this JSON body."""
     return Asked(headers=[KEY_A, JSON, *more], chunks=[body])
@@ -63,7 +68,7 @@ def test_an_idempotency_key_names_the_operation(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "a,b", "a b", "\t", "é", "x" * 256, "a\x00", "a\x7f"], ids=repr
+    "key", ["", "a,b", "a b", "\t", "é", "x" * 256, "a\x00", "a\x7f"], ids=named
 )
 def test_what_names_no_operation_is_refused(site: Site, key: str) -> None:
     """And nothing is cancelled under a name that the client did not mean."""
@@ -131,7 +136,7 @@ def test_a_foreign_job_and_a_missing_one_cannot_be_told_apart(site: Site) -> Non
         [KEY_A, KEY_B],
         [("x-api-key", "key-a")],
     ],
-    ids=lambda headers: repr(headers)[:40],
+    ids=named,
 )
 def test_without_a_key_nothing_is_told(site: Site, headers: list[tuple[str, str]]) -> None:
     """One answer to all of them, and it says which kind of key is wanted."""
@@ -304,7 +309,7 @@ def test_no_reason_is_no_reason(site: Site, body: bytes) -> None:
         b'{"reason": "' + b"x" * 1025 + b'"}',
         b" ",
     ],
-    ids=lambda body: repr(body[:24]),
+    ids=named,
 )
 def test_a_body_that_is_not_as_described_is_refused(site: Site, body: bytes) -> None:
     """And nothing is cancelled."""
@@ -334,7 +339,7 @@ def test_the_longest_reason_is_kept(site: Site, character: str) -> None:
         [JSON, JSON],
         [JSON, ("content-encoding", "gzip")],
     ],
-    ids=repr,
+    ids=named,
 )
 def test_a_body_of_another_type_is_refused(site: Site, headers: list[tuple[str, str]]) -> None:
     """It might mean something."""

@@ -87,12 +87,15 @@ CORE = tuple(
         *("memory", "model", "presenter", "use_cases", "work"),
     )
 )
+MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
+"""The tests of what needs no server: in the worlds of the memory store, and outside of worlds."""
+
 PARTS = (
     Part(
         "domain, use cases, memory store",
         ("domain/*", "use_cases/*", "adapters/memory.py"),
         (*CORE, *CONTRACT),
-        "not redis and not postgres and not sqlite and not cluster and not django",
+        MEMORY,
         is_sampled=False,
     ),
     Part(
@@ -148,7 +151,7 @@ PARTS = (
         (*CONTRACT, "integration/test_sqlalchemy.py", "integration/test_django.py"),
         "sqlalchemy or django",
     ),
-    Part("OpenTelemetry", ("adapters/otel.py",), ("contract/test_otel.py",), "memory+memory"),
+    Part("OpenTelemetry", ("adapters/otel.py",), ("contract/test_otel.py",), MEMORY),
 )
 
 
