@@ -293,7 +293,8 @@ def doctor(
     """
     Examine a store: what fits, what is missing, what is slow, what only workers need.
 
-    It reads the database's catalogs; nothing is changed.
+    It reads the database's catalogs and has the library's statements planned; nothing is run or
+    changed.
 
     \b
     Exit codes:
