@@ -87,6 +87,7 @@ def test_the_reference_tables_are_fit(dsn: str) -> None:
     """And looking at them changes nothing."""
     with psycopg.connect(dsn) as connection:
         connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('j', 'scheduled')")
+        connection.execute("ANALYZE")  # A row is read soonest by reading all of its table.
     before = catalog(dsn)
     assert checked(dsn) == []
     assert catalog(dsn) == before

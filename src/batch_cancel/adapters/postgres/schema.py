@@ -22,7 +22,14 @@ import attrs
 from psycopg import sql
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import ContactStatus, JobStatus
+from batch_cancel.domain.guards import UNFINISHED_CONTACTS
+from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
+    TERMINAL_CONTACTS,
+    TERMINAL_JOBS,
+    ContactStatus,
+    JobStatus,
+)
 
 Table = str | tuple[str, str]
 Constant = str | int | bool | None
@@ -317,13 +324,65 @@ def queries_for(schema: PostgresSchema) -> Queries:
     return Queries(schema)
 
 
+def _text(file: str) -> str:
+    return resources.files("batch_cancel.adapters.postgres").joinpath(file).read_text("utf-8")
+
+
 @cache
 def statements(file: str) -> Mapping[str, str]:
     """Give the statements of a file of ours by the names that its `-- name:` lines give them."""
-    text = resources.files("batch_cancel.adapters.postgres").joinpath(file).read_text("utf-8")
-    _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    _, *parts = re.split(r"^-- name: (\w+)\n", _text(file), flags=re.MULTILINE)
     bare = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
     return dict(zip(parts[::2], bare, strict=True))
+
+
+def table_ddl(schema: PostgresSchema) -> str:
+    """Give the SQL that makes our own table, by the name that the schema gives it."""
+    table = schema.cancellations
+    # An index is in its table's schema, and is not named with it.
+    owing = f"{table if isinstance(table, str) else table[1]}_owing"
+    names = {"batch_cancellations": table, "batch_cancellations_owing": owing}
+    return re.sub(
+        r"\bbatch_cancellations(_owing)?\b",
+        lambda found: _typed(_quoted(names[found[0]])),
+        _text("schema.sql"),
+    )
+
+
+def guards_ddl(schema: PostgresSchema) -> str:
+    """Give the SQL that makes the triggers on the tables of a schema."""
+    jobs, contacts = schema.job_statuses, schema.contact_statuses
+    of_tables = {
+        "jobs": _quoted(schema.jobs),
+        "job_id": _quoted(schema.job_id),
+        "job_status": _quoted(schema.job_status),
+        "contacts": _quoted(schema.contacts),
+        "contact_job_id": _quoted(schema.contact_job_id),
+        "contact_status": _quoted(schema.contact_status),
+        "job_counts": _existing_rows(schema.job_where, "job."),
+        "old_job_counts": _existing_rows(schema.job_where, "OLD."),
+        "old_contact_counts": _existing_rows(schema.contact_where, "OLD."),
+        "new_contact_counts": _existing_rows(schema.contact_where, "NEW."),
+        "keep_job_status": _beside(schema.jobs, "batch_cancel_keep_job_status"),
+        "keep_contact_cancelled": _beside(schema.contacts, "batch_cancel_keep_contact_cancelled"),
+        "job_cancelled": _constant(jobs[JobStatus.CANCELLED]),
+        "contact_cancelled": _constant(contacts[ContactStatus.CANCELLED]),
+        "contact_dialing": _constant(contacts[ContactStatus.DIALING]),
+        "ended_jobs": _listed(TERMINAL_JOBS, jobs),
+        "ended_contacts": _listed(TERMINAL_CONTACTS - {ContactStatus.CANCELLED}, contacts),
+        "open_contacts": _listed(CANCELLABLE_CONTACTS, contacts),
+        "live_contacts": _listed(UNFINISHED_CONTACTS, contacts),
+    }
+    return _typed(trusted(_text("guards.sql")).format(**of_tables))
+
+
+def _beside(table: Table, name: str) -> sql.SQL:
+    return _quoted(name if isinstance(table, str) else (table[0], name))
+
+
+def _typed(part: sql.Composable) -> str:
+    """Give SQL as it is typed: nothing stands for a parameter there, so no percent sign is two."""
+    return part.as_string(None).replace("%%", "%")
 
 
 def trusted(text: str) -> sql.SQL:
@@ -364,12 +423,12 @@ def _constant(value: Constant) -> sql.SQL:
     return trusted(sql.Literal(value).as_string(None).replace("%", "%%"))
 
 
-def _existing_rows(where: Mapping[str, Constant]) -> sql.SQL:
-    """Give what is added to a condition on rows that count."""
+def _existing_rows(where: Mapping[str, Constant], of: str = "") -> sql.SQL:
+    """Give what is added to a condition on rows that count; `of` tells whose the columns are."""
     parts = (
-        sql.SQL(" AND {} IS NULL").format(_quoted(column))
+        sql.SQL(" AND {}{} IS NULL").format(trusted(of), _quoted(column))
         if constant is None
-        else sql.SQL(" AND {} = {}").format(_quoted(column), _constant(constant))
+        else sql.SQL(" AND {}{} = {}").format(trusted(of), _quoted(column), _constant(constant))
         for column, constant in where.items()
     )
     return _fixed(sql.SQL("").join(parts))
