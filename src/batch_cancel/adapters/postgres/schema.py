@@ -4,8 +4,6 @@ The adopter's names for tables and columns, and the statements made of them.
 Rule 1: identifiers and constants reach a statement only through psycopg.sql, so that any name and
         any spelling is safe.
 Rule 2: a row that the schema says does not exist is not read, not locked and not changed.
-Rule 3: a status is known by its spelling in the adopter's table. Where that is not the contract's,
-        the contract's means nothing there.
 """
 
 from __future__ import annotations
@@ -30,6 +28,7 @@ from batch_cancel.domain.model import (
     ContactStatus,
     JobStatus,
 )
+from batch_cancel.domain.spelling import contact_spellings, job_spellings, read_job_status
 
 Table = str | tuple[str, str]
 Constant = str | int | bool | None
@@ -80,43 +79,6 @@ def _check_where(_: object, attribute: attrs.Attribute[Any], value: dict[Any, An
                 f"got {constant!r}"
             )
             raise ValueError(msg)
-
-
-def _spelled(kind: type[_Status], given: Mapping[Any, object]) -> dict[_Status, str]:
-    """Read the spellings of these statuses; none at all are the contract's."""
-    known = {status.value: status for status in kind}
-    spellings: dict[_Status, str] = {}
-    for name, spelling in (given or known).items():
-        if name not in known:
-            msg = f"{name!r} is no status: the statuses are {', '.join(known)}"
-            raise ValueError(msg)
-        if not isinstance(spelling, str) or "\0" in spelling:
-            msg = f"the spelling of {known[name].value} must be a text, got {spelling!r}"
-            raise ValueError(msg)
-        for other, taken in spellings.items():
-            if taken == spelling:
-                msg = (
-                    f"{other.value} and {known[name].value} have one spelling, {spelling!r}: each "
-                    "status needs its own"
-                )
-                raise ValueError(msg)
-        spellings[known[name]] = str(spelling)
-    lacking = [name for name, status in known.items() if status not in spellings]
-    if lacking:
-        msg = (
-            f"no spelling is given for {', '.join(lacking)}: give one for every status, also for "
-            "those that your table never has"
-        )
-        raise ValueError(msg)
-    return spellings
-
-
-def _job_spellings(given: Mapping[JobStatus, str]) -> dict[JobStatus, str]:
-    return _spelled(JobStatus, given)
-
-
-def _contact_spellings(given: Mapping[ContactStatus, str]) -> dict[ContactStatus, str]:
-    return _spelled(ContactStatus, given)
 
 
 def _by_value(mapping: Mapping[str, object]) -> object:
@@ -180,7 +142,7 @@ class PostgresSchema:
     job_deferred_id: str | None = _optional_column("scheduled_job_id")
     job_updated_at: str | None = _optional_column("updated_at")
     job_statuses: Mapping[JobStatus, str] = attrs.field(
-        factory=dict[JobStatus, str], converter=_job_spellings, eq=_by_value
+        factory=dict[JobStatus, str], converter=job_spellings, eq=_by_value
     )
     job_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -192,7 +154,7 @@ class PostgresSchema:
     contact_next_attempt_at: str | None = _optional_column("next_attempt_at")
     contact_updated_at: str | None = _optional_column("updated_at")
     contact_statuses: Mapping[ContactStatus, str] = attrs.field(
-        factory=dict[ContactStatus, str], converter=_contact_spellings, eq=_by_value
+        factory=dict[ContactStatus, str], converter=contact_spellings, eq=_by_value
     )
     contact_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -201,12 +163,7 @@ class PostgresSchema:
 
     def read_job_status(self, spelling: str | None) -> str | None:
         """Give the contract's word for what the table says; what is unknown stays unknown."""
-        for status, known in self.job_statuses.items():
-            if known == spelling:
-                return status
-        # A job that says "running" is not running where "running" is spelled otherwise.
-        is_misleading = spelling in self.job_statuses
-        return f"{spelling} (not among job_statuses)" if is_misleading else spelling
+        return read_job_status(self.job_statuses, spelling)
 
 
 class Queries:
