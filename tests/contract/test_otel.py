@@ -42,6 +42,7 @@ from batch_cancel.adapters.memory import (
 from batch_cancel.adapters.otel import Telemetry
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.domain.errors import Fault, SchedulerUnavailable, StoreFailed
+from batch_cancel.domain.model import JobKey
 from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,
     Checkable,
@@ -506,3 +507,48 @@ def test_without_a_set_up_nothing_is_told_and_nothing_fails() -> None:
     uow, scheduler = telemetry.uow(store), telemetry.scheduler(MemoryScheduler())
     result = telemetry.counted(cancel_job)("job", uow=uow, scheduler=scheduler)
     assert result.contacts_cancelled == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (CancelFailed(JobKey("job"), "the line broke", "unknown"), "unknown"),
+        (CancelFailed(JobKey("job"), "a lock"), "failed"),
+        (RuntimeError("a bug"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_what_cannot_be_answered_is_counted(
+    watch: Watch, error: BaseException, outcome: str
+) -> None:
+    """An unknown outcome is one of its own: somebody should look."""
+
+    def cancel(job_id: str) -> CancelResult:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        watch.telemetry.counted(cancel)("job")
+    assert raised.value is error
+    assert watch.numbers()["cancellations"] == {(outcome,): 1}
+
+
+def test_each_number_says_what_it_counts(watch: Watch) -> None:
+    """Units are those of the semantic conventions: things in braces."""
+    meters = MeterProvider([reader := InMemoryMetricReader()])
+    telemetry = Telemetry(tracer_provider=watch.tracers, meter_provider=meters)
+    store, scheduler = MemoryStore(), MemoryScheduler()
+    store.add_job("job", "scheduled", deferred_id="start")
+    telemetry.counted(cancel_job)("job", uow=telemetry.uow(store), scheduler=scheduler)
+    data = reader.get_metrics_data()
+    assert data is not None
+    [scope] = data.resource_metrics[0].scope_metrics
+    assert {it.name: (it.unit, it.description) for it in scope.metrics} == {
+        "batch_cancel.cancellations": ("{cancellation}", "Cancellations asked for, by outcome."),
+        "batch_cancel.removals": ("{removal}", "What became of deferred starts."),
+        "batch_cancel.contacts_cancelled": ("{contact}", "Contacts that a cancellation changed."),
+    }
+    assert scope.scope.name == "batch_cancel"
+    assert {
+        span.instrumentation_scope.name for span in watch.spans if span.instrumentation_scope
+    } == {"batch_cancel"}
+    meters.shutdown()

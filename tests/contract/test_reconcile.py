@@ -308,6 +308,19 @@ def test_an_operation_settles_what_it_owes_alone(world: World) -> None:
     assert removal(world, "job") is Removal.PENDING
 
 
+def test_one_operation_id_for_two_jobs_settles_each_by_itself(world: World) -> None:
+    """An operation's id counts within its job: callers may number what they ask each job."""
+    for job_id in ("job", "other"):
+        world.add_job(job_id, "scheduled", deferred_id=f"start of {job_id}")
+        world.schedule(f"start of {job_id}")
+        world.cancel_rows(job_id, operation_id="1")
+    [result] = world.reconcile(limit=1)
+    [left] = {"job", "other"} - {result.batch_job_id}
+    assert removal(world, result.batch_job_id) is Removal.REMOVED
+    assert removal(world, left) is Removal.PENDING
+    assert world.waiting() == {f"start of {left}"}
+
+
 def test_a_store_without_records_owes_nothing(world: World) -> None:
     """It declares so, and is believed."""
     unfinished(world, "job")

@@ -418,7 +418,7 @@ def test_more_contacts_than_one_statement_can_hold(database: Database) -> None:
         {"phone": "+49 170 1234567"},
         {"updated_at": None},
     ],
-    ids=str,
+    ids=["no time", "NUL", "a number", "live", "elsewhere", "no column", "phone", "null"],
 )
 def test_a_contact_that_postgres_refuses(database: Database, contact: dict[str, Any]) -> None:
     """Nothing is added, and the value is not told: it may be a phone number."""
