@@ -464,7 +464,9 @@ class World:
 
     def settle(self, job_id: str, label: str, outcome: str, **options: Any) -> str | None:
         """End a call, as a worker."""
-        contact_id = self.store.contact_ids().get(label, label)
+        ids = self.store.contact_ids()
+        # Where a store numbers contacts by itself, a label that is none must not hit a number.
+        contact_id = ids.get(label, "-1" if ids and label.isdecimal() else label)
         answer: str | None = self._work(
             settle_contact, settle_contact_async, job_id, contact_id, outcome, **options
         )

@@ -26,7 +26,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from importlib import resources
 from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
@@ -42,7 +41,7 @@ from batch_cancel import (
     settle_contact,
     start_job,
 )
-from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, guards_ddl
 from batch_cancel.domain.model import Job, JobKey
 from tests.servers import PostgresServer
 from tests.worlds import create_reference_tables
@@ -524,8 +523,7 @@ class Stress:
 
 def install_guards(connection: psycopg.Connection[Any]) -> None:
     """Run what `batch-cancel schema --guards` adds."""
-    package = resources.files("batch_cancel.adapters.postgres")
-    connection.execute(package.joinpath("guards.sql").read_bytes())
+    connection.execute(guards_ddl(PostgresSchema()).encode())
 
 
 # How long a cancel waits for the job -------------------------------------------------------------

@@ -370,6 +370,14 @@ def test_a_length_that_is_none_is_refused(site: Site, length: str, status: int) 
     assert site.record() is None
 
 
+def test_an_empty_length_is_none(site: Site) -> None:
+    """As PEP 3333 has it, and so everywhere: the body is read to its end."""
+    site.add_job()
+    asked = Asked(headers=[KEY_A, JSON, ("content-length", "")], chunks=[b'{"reason": "r"}'])
+    assert site.ask(asked).status == 200
+    assert site.record().reason == "r"
+
+
 def test_a_body_that_ends_too_early_is_refused(site: Site) -> None:
     """Its client has gone, and may not have meant what has arrived of it."""
     site.add_job()

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import schemathesis
 
 from batch_cancel.presenter.openapi import openapi
 from tests.http.requests import Asked, Site
@@ -70,6 +71,17 @@ def test_every_reference_leads_somewhere() -> None:
         place: Any = document
         for step in reference.removeprefix("#/").split("/"):
             place = place[step]
+
+
+@pytest.mark.parametrize("retry_after", [None, timedelta(seconds=5)])
+def test_it_is_openapi_3_1(retry_after: timedelta | None) -> None:
+    """By the metaschema that the specification publishes."""
+    document = openapi("/v1", retry_after)
+    assert document["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(document).validate()
+    del document["info"]
+    with pytest.raises(Exception, match='"info" is a required property'):
+        schemathesis.openapi.from_dict(document).validate()
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])

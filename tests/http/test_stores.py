@@ -10,14 +10,19 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
+from psycopg.conninfo import conninfo_to_dict
 
 from batch_cancel import JobKey, cancel_job, cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.wsgi import WsgiApp
 from tests import worlds
+from tests.fault_proxy import FaultProxy
 from tests.http.requests import AUTHENTICATE, KEY_A, KEY_B, Asked, Told, ask_asgi_async, ask_wsgi
+from tests.servers import RedisServer
 from tests.worlds import PostgresTables, World, create_reference_tables
 
 
@@ -84,3 +89,55 @@ def test_a_blocked_cancel_is_bounded_by_its_store(postgres_schema: str) -> None:
             told = ask_wsgi(app, Asked(path="/batch/jobs/j/cancel"))
         assert (told.status, dict(told.headers)["retry-after"]) == (503, "1")
         assert connection.execute("SELECT status FROM batch_jobs").fetchone() == ("running",)
+
+
+SOON = timedelta(milliseconds=50)
+
+
+@pytest.fixture
+def scheduled(postgres_schema: str) -> str:
+    """Lend the tables with a scheduled job of organization a."""
+    with psycopg.connect(postgres_schema, autocommit=True) as connection:
+        create_reference_tables(connection)
+        connection.execute(
+            "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
+            "VALUES ('j', 'a', 'scheduled', 'start')"
+        )
+    return postgres_schema
+
+
+def status(dsn: str) -> str:
+    """Give the status of the only job."""
+    with psycopg.connect(dsn) as connection:
+        return str(connection.execute("SELECT status FROM batch_jobs").fetchall()[0][0])
+
+
+def test_a_redis_that_never_answers_is_left_under_wsgi(
+    scheduled: str, redis_server: RedisServer
+) -> None:
+    """Its budget ends the wait, whatever its client would do: the job is cancelled, and owed."""
+    with FaultProxy(redis_server.port) as proxy, redis.Redis(port=proxy.port) as client:
+        proxy.stall()
+        uow = PostgresUnitOfWork(lambda: psycopg.connect(scheduled))
+        cancel = partial(cancel_job, uow=uow, scheduler=RedisScheduler(client, budget=SOON))
+        told = ask_wsgi(WsgiApp(cancel, AUTHENTICATE), Asked(path="/batch/jobs/j/cancel"))
+    assert told.status == 200
+    assert b'"redisJobCancelled": false' in told.content
+    assert status(scheduled) == "cancelled"
+
+
+def test_a_postgres_that_never_answers_is_left_under_wsgi(scheduled: str) -> None:
+    """Its two timeouts together end the wait, and the job is as it was."""
+    with FaultProxy(int(str(conninfo_to_dict(scheduled)["port"]))) as proxy:
+
+        def connect() -> psycopg.Connection[Any]:
+            connection = psycopg.connect(scheduled, port=proxy.port)
+            proxy.stall()
+            return connection
+
+        uow = PostgresUnitOfWork(connect, lock_timeout=SOON, statement_timeout=SOON)
+        cancel = partial(cancel_job, uow=uow, scheduler=MemoryScheduler())
+        app = WsgiApp(cancel, AUTHENTICATE, retry_after=timedelta(seconds=1))
+        told = ask_wsgi(app, Asked(path="/batch/jobs/j/cancel"))
+        assert (told.status, dict(told.headers)["retry-after"]) == (503, "1")
+    assert status(scheduled) == "scheduled"

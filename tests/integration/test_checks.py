@@ -87,6 +87,7 @@ def test_the_reference_tables_are_fit(dsn: str) -> None:
     """And looking at them changes nothing."""
     with psycopg.connect(dsn) as connection:
         connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('j', 'scheduled')")
+        connection.execute("ANALYZE")  # A row is read soonest by reading all of its table.
     before = catalog(dsn)
     assert checked(dsn) == []
     assert catalog(dsn) == before
@@ -323,6 +324,79 @@ def test_any_index_that_serves_will_do(
             "AND status IN ('busy', 'no_answer', 'pending', 'queued', 'timeout')"
         ).fetchall()
     assert any(re.search(r"Index Cond: \(+batch_job_id = ", line) for (line,) in plan)
+
+
+@pytest.mark.parametrize(
+    ("table", "statement", "told"),
+    [
+        # A condition that is true of the five, and that Postgres does not prove of them.
+        (
+            "batch_contacts",
+            "CREATE INDEX ON batch_contacts (batch_job_id) WHERE length(status) > 3",
+            "no index serves the cancel, so each one reads all of batch_contacts",
+        ),
+        # Statements compare by the column's collation; an index of another one is of no use.
+        (
+            "batch_contacts",
+            'CREATE INDEX ON batch_contacts (batch_job_id COLLATE "POSIX")',
+            "no index serves the cancel, so each one reads all of batch_contacts",
+        ),
+        (
+            "batch_contacts",
+            "CREATE INDEX ON batch_contacts (next_attempt_at, batch_job_id)",
+            "no index serves the cancel, so each one reads all of batch_contacts",
+        ),
+        (
+            "batch_jobs",
+            'CREATE INDEX ON batch_jobs (id COLLATE "POSIX")',
+            "no index finds a job, so each cancel reads all of batch_jobs",
+        ),
+        (
+            "batch_jobs",
+            "CREATE INDEX ON batch_jobs (organization_id, id)",
+            "no index finds a job, so each cancel reads all of batch_jobs",
+        ),
+        (
+            "batch_jobs",
+            "CREATE INDEX ON batch_jobs (id) WHERE length(organization_id) > 0",
+            "no index finds a job, so each cancel reads all of batch_jobs",
+        ),
+    ],
+)
+def test_an_index_that_postgres_cannot_use_does_not_serve(
+    dsn: str, execute: Callable[[str], object], table: str, statement: str, told: str
+) -> None:
+    """However much it looks like one that could."""
+    execute(
+        "DROP INDEX batch_contacts_open"
+        if table == "batch_contacts"
+        else "ALTER TABLE batch_jobs DROP CONSTRAINT batch_jobs_pkey CASCADE"
+    )
+    execute(statement)
+    [found] = checked(dsn)
+    assert found.startswith(told)
+
+
+@pytest.mark.parametrize("kind", ["uuid", "bigint", "integer", "varchar(40)"])
+def test_ids_of_any_kind_are_planned_with(
+    dsn: str, execute: Callable[[str], object], kind: str
+) -> None:
+    """An index that can't be used is found out whatever the ids are."""
+    execute("DROP TABLE batch_contacts")
+    execute("DROP TABLE batch_jobs")
+    execute(
+        f"CREATE TABLE batch_jobs (id {kind} PRIMARY KEY, organization_id text, status text, "
+        "scheduled_job_id text, updated_at timestamptz)"
+    )
+    execute(
+        f"CREATE TABLE batch_contacts (id {kind} PRIMARY KEY, batch_job_id {kind}, status text, "
+        "updated_at timestamptz)"
+    )
+    execute("CREATE INDEX ON batch_contacts (batch_job_id) WHERE length(status) > 3")
+    [found] = checked(dsn)
+    assert found.startswith("no index serves the cancel")
+    execute("CREATE INDEX ON batch_contacts (batch_job_id) WHERE status <> 'completed'")
+    assert checked(dsn) == []
 
 
 def test_an_index_that_is_not_valid_does_not_serve(

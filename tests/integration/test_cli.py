@@ -453,6 +453,36 @@ def test_the_guards_are_printed(run: Callable[..., Done], postgres_schema: str) 
     assert "TRIGGER" not in run("schema", "--reference").out
 
 
+def test_the_sql_follows_a_schema_of_ones_own(tmp_path: Path) -> None:
+    """Our table and the triggers; example tables have names of their own."""
+    (tmp_path / "names.py").write_text(
+        "from batch_cancel.adapters.postgres import PostgresSchema\n"
+        "SCHEMA = PostgresSchema(jobs='order', cancellations=('audit', 'stopped'))\n"
+    )
+
+    def told(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*COMMAND, "schema", "--schema", "names:SCHEMA", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, ddl = told("--guards")
+    assert code == 0
+    assert 'CREATE TABLE IF NOT EXISTS "audit"."stopped" (' in ddl
+    assert 'CREATE INDEX IF NOT EXISTS "stopped_owing"\n    ON "audit"."stopped"' in ddl
+    assert 'BEFORE UPDATE ON "order" FOR EACH ROW' in ddl
+    code, ddl = told()
+    assert (code, "TRIGGER" in ddl) == (0, False)
+    assert told("--reference") == (
+        2,
+        "batch-cancel: --reference is for the reference names: leave --schema out\n",
+    )
+
+
 def test_missing_tables_are_named(
     run: Callable[..., Done], postgres_schema: str, redis_database: str
 ) -> None:

@@ -8,14 +8,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -124,6 +126,100 @@ def test_what_is_missing_and_what_is_slow_are_told_apart(dsn: str) -> None:
     assert found["workers"] == []
     assert "batch_contacts has all that a cancel needs" in found["fits"]
     assert "batch_jobs has all that a cancel needs" not in found["fits"]
+
+
+def notes_of(dsn: str) -> list[str]:
+    """Give what is worth a look."""
+    code, told, _ = doctor("--store", url_of(dsn), "--json")
+    assert code == 0
+    found: list[str] = json.loads(told)["notes"]
+    return found
+
+
+def test_an_index_that_is_not_valid_is_named(dsn: str) -> None:
+    """Also where another one serves: whoever made it believes that it is used."""
+    made(dsn, "INSERT INTO batch_jobs (id, status) VALUES ('j', 'running')")
+    made(dsn, *["INSERT INTO batch_contacts (batch_job_id) VALUES ('j')"] * 2)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        made(dsn, "CREATE UNIQUE INDEX CONCURRENTLY twice ON batch_contacts (batch_job_id)")
+    assert notes_of(dsn) == [
+        (
+            "the index twice of batch_contacts is not valid, so it serves nothing: CREATE INDEX "
+            "CONCURRENTLY has failed, or is not done yet; if it has failed, REINDEX INDEX "
+            "CONCURRENTLY twice"
+        )
+    ]
+
+
+def test_what_claims_miss_is_told_apart(dsn: str) -> None:
+    """They find each contact by its id."""
+    made(dsn, "ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey")
+    assert doctor("--store", url_of(dsn)) == (
+        0,
+        FITS + "Missing to workers only:\n"
+        "  no index finds a contact, so each claim_contacts reads all of batch_contacts: CREATE "
+        "INDEX ON batch_contacts (id)\n",
+        "",
+    )
+
+
+@pytest.fixture
+def tenant(dsn: str) -> Generator[str]:
+    """Lend a role to whom row-level security applies, with all privileges on the tables."""
+    role = f"tenant_{uuid4().hex}"
+    made(
+        dsn,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA {schema_of(dsn)} TO {role}",
+        f"GRANT USAGE ON SCHEMA {schema_of(dsn)} TO {role}",
+    )
+    yield role
+    made(dsn, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def schema_of(dsn: str) -> str:
+    """Give the name of the test's schema."""
+    with psycopg.connect(dsn) as connection:
+        return str(connection.execute("SELECT current_schema()").fetchall()[0][0])
+
+
+def test_row_security_that_applies_is_told(dsn: str, tenant: str) -> None:
+    """To the role that connects; to a role that bypasses it there is nothing to say."""
+    made(
+        dsn,
+        "ALTER TABLE batch_jobs ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY by_tenant ON batch_jobs USING (organization_id = "
+        "current_setting('app.tenant', true))",
+        "CREATE POLICY of_nobody ON batch_jobs TO pg_monitor USING (false)",
+    )
+    theirs = make_conninfo(dsn, user=tenant)
+    told = (
+        f"row-level security of batch_jobs applies to the user {tenant}, by by_tenant: a job that "
+        "they hide is answered as if it were not there. See that this is the user that the "
+        "application connects as, and that what the policies read is set in every transaction, "
+        "or let the user bypass them (BYPASSRLS)"
+    )
+    assert notes_of(theirs) == [told]
+    assert notes_of(dsn) == []
+    made(dsn, f"ALTER ROLE {tenant} BYPASSRLS")
+    assert notes_of(theirs) == []
+
+
+def test_row_security_without_a_policy_is_missing_one(dsn: str, tenant: str) -> None:
+    """Each privilege that a cancel needs wants a policy, or every cancel finds nothing."""
+    made(
+        dsn,
+        "ALTER TABLE batch_jobs ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY readers ON batch_jobs FOR SELECT USING (true)",
+        "CREATE POLICY narrower ON batch_jobs AS RESTRICTIVE USING (true)",
+    )
+    code, told, _ = doctor("--store", url_of(make_conninfo(dsn, user=tenant)))
+    assert code == 1
+    assert (
+        f"Missing:\n  row-level security of batch_jobs hides all rows from the user {tenant} for "
+        "UPDATE, because no policy allows any: CREATE POLICY for it, or let the user bypass them "
+        "(BYPASSRLS)\n"
+    ) in told
 
 
 OWN = """

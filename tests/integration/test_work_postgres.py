@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -28,7 +27,12 @@ from batch_cancel import (
     start_job,
     still_running,
 )
-from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
+from batch_cancel.adapters.postgres import (
+    PostgresSchema,
+    PostgresUnitOfWork,
+    guards_ddl,
+    joining,
+)
 from batch_cancel.adapters.postgres.schema import queries_for
 from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.guards import CLAIMABLE_CONTACTS, UNFINISHED_CONTACTS
@@ -71,8 +75,7 @@ class Database:
 
     def guard(self) -> None:
         """Install the triggers."""
-        package = resources.files("batch_cancel.adapters.postgres")
-        self.connection.execute(package.joinpath("guards.sql").read_bytes())
+        self.connection.execute(guards_ddl(PostgresSchema()).encode())
 
     @property
     def job(self) -> str:

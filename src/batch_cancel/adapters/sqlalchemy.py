@@ -49,6 +49,7 @@ from batch_cancel.domain.model import (
     JobStatus,
     Removal,
 )
+from batch_cancel.domain.spelling import contact_spellings, job_spellings, read_job_status
 
 __all__ = [
     "AsyncSqlAlchemyUnitOfWork",
@@ -58,6 +59,8 @@ __all__ = [
     "joining",
     "joining_async",
 ]
+
+Constant = str | int | bool | None
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -148,16 +151,23 @@ class SqlAlchemyTables:
         job_deferred_id: the id of its deferred start; None if there is no such column: then the
             job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
+        job_statuses: how the table spells each of the six statuses, if not as the contract does.
+            A spelling that is not among them is an unknown status: such a job is left alone.
+        job_where: what columns hold in the rows that count, `{"deleted_at": None}`; a row in which
+            they hold anything else is no job.
         contact_id: the id of a contact; a key by itself.
         contact_job_id: its job.
         contact_status: its status, as text.
         contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
             column: then every contact is due.
         contact_updated_at: set when a contact is changed; None if there is no such column.
+        contact_statuses: how the table spells each of the twelve statuses, if not as the contract
+            does. A contact in any other is left alone.
+        contact_where: what columns hold in the rows that count; other rows are no contacts.
 
     Raises:
         TypeError: what is given is no table.
-        ValueError: a table has no such column.
+        ValueError: a table has no such column; a status without a spelling, or two of one.
     """
 
     jobs: sa.Table = attrs.field(converter=_table)
@@ -168,52 +178,76 @@ class SqlAlchemyTables:
     job_status: str = "status"
     job_deferred_id: str | None = "scheduled_job_id"
     job_updated_at: str | None = "updated_at"
+    job_statuses: Mapping[JobStatus, str] = attrs.field(
+        factory=dict[JobStatus, str], converter=job_spellings
+    )
+    job_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     contact_id: str = "id"
     contact_job_id: str = "batch_job_id"
     contact_status: str = "status"
     contact_next_attempt_at: str | None = "next_attempt_at"
     contact_updated_at: str | None = "updated_at"
+    contact_statuses: Mapping[ContactStatus, str] = attrs.field(
+        factory=dict[ContactStatus, str], converter=contact_spellings
+    )
+    contact_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields_dict(type(self)):
             table = self.jobs if field.startswith("job_") else self.contacts
-            name = getattr(self, field)
-            if isinstance(name, str) and name not in table.c:
-                msg = f"{field}: {table.name} has no column {name!r}"
-                raise ValueError(msg)
+            given = getattr(self, field)
+            names = given if field.endswith("_where") else [given]
+            for name in names:
+                if isinstance(name, str) and name not in table.c:
+                    msg = f"{field}: {table.name} has no column {name!r}"
+                    raise ValueError(msg)
 
     def is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         """Give the condition that a row of `jobs` is this organization's job."""
         is_it = _is(self.jobs.c[self.job_id], key.batch_job_id)
         organization = key.organization_id
         if self.job_organization_id is None:
-            return sa.and_(is_it, sa.literal(organization, sa.Text).is_(None))
-        column = self.jobs.c[self.job_organization_id]
-        if organization is None:
-            return sa.and_(is_it, column.is_(None))
-        return sa.and_(is_it, _is(column, organization))
+            is_theirs: sa.ColumnElement[bool] = sa.literal(organization, sa.Text).is_(None)
+        elif organization is None:
+            is_theirs = self.jobs.c[self.job_organization_id].is_(None)
+        else:
+            is_theirs = _is(self.jobs.c[self.job_organization_id], organization)
+        return sa.and_(is_it, is_theirs, *_holding(self.jobs, self.job_where))
 
     def is_contact_of(self, key: JobKey) -> sa.ColumnElement[bool]:
         """Give the condition that a row of `contacts` is this job's."""
         return _is(self.contacts.c[self.contact_job_id], key.batch_job_id)
 
-    def job_in(self, status: JobStatus) -> sa.ColumnElement[bool]:
-        """Give the condition that a job has this status."""
-        return self.jobs.c[self.job_status] == status.value
+    def job_in(self, statuses: AbstractSet[JobStatus]) -> sa.ColumnElement[bool]:
+        """Give the condition that a row of `jobs` counts, and has one of these statuses."""
+        spelled = sorted(self.job_statuses[it] for it in statuses)
+        has_one = self.jobs.c[self.job_status].in_(spelled)
+        return sa.and_(has_one, *_holding(self.jobs, self.job_where))
 
     def contact_in(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
-        """Give the condition that a contact has one of these statuses, constants for an index."""
-        listed = [sa.literal(it.value, literal_execute=True) for it in sorted(statuses)]
-        return self.contacts.c[self.contact_status].in_(listed)
+        """
+        Give the condition that a row of `contacts` counts, and has one of these statuses.
+
+        They are constants, for an index.
+        """
+        spelled = sorted(self.contact_statuses[it] for it in statuses)
+        listed = [sa.literal(it, literal_execute=True) for it in spelled]
+        has_one = self.contacts.c[self.contact_status].in_(listed)
+        return sa.and_(has_one, *_holding(self.contacts, self.contact_where))
+
+    def read_job_status(self, spelling: str | None) -> str | None:
+        """Give the contract's word for what the table says; what is unknown stays unknown."""
+        return read_job_status(self.job_statuses, spelling)
 
     def set_job(self, status: JobStatus, at: datetime) -> dict[str, object]:
         """Give what a job is set to."""
-        return {self.job_status: status.value, **_touched(self.jobs, self.job_updated_at, at)}
+        touched = _touched(self.jobs, self.job_updated_at, at)
+        return {self.job_status: self.job_statuses[status], **touched}
 
     def set_contact(self, status: ContactStatus, at: datetime) -> dict[str, object]:
         """Give what a contact is set to."""
         touched = _touched(self.contacts, self.contact_updated_at, at)
-        return {self.contact_status: status.value, **touched}
+        return {self.contact_status: self.contact_statuses[status], **touched}
 
     @property
     def named(self) -> list[sa.ColumnElement[Any]]:
@@ -225,6 +259,14 @@ class SqlAlchemyTables:
             (sa.null() if organization is None else of[organization]).label("organization_id"),
             of[self.job_deferred_id or self.job_id].label("deferred_id"),
         ]
+
+
+def _holding(table: sa.Table, where: Mapping[str, Constant]) -> list[sa.ColumnElement[bool]]:
+    """Give the conditions that columns hold what they hold in the rows that count."""
+    return [
+        table.c[name].is_(None) if constant is None else table.c[name] == constant
+        for name, constant in where.items()
+    ]
 
 
 def _is(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
@@ -294,6 +336,7 @@ class _Jobs(_Statements):
             return None
         job_id, organization_id, deferred_id, status = row
         found = JobKey(str(job_id), _text(organization_id))
+        status = tables.read_job_status(status)
         job = Job(found, status, _text(deferred_id), self.now())
         if status != JobStatus.CANCELLED:
             return job
@@ -398,7 +441,7 @@ class _Inspection(_Statements):
         age = [of[name] for name in (tables.job_updated_at, tables.job_id) if name is not None]
         scheduled = (
             sa.select(*tables.named)
-            .where(tables.job_in(JobStatus.SCHEDULED))
+            .where(tables.job_in({JobStatus.SCHEDULED}))
             .order_by(*age)
             .limit(limit)
         )
@@ -412,7 +455,7 @@ class _Inspection(_Statements):
         )
         cancelled = (
             sa.select(*tables.named, contacts_open)
-            .where(tables.job_in(JobStatus.CANCELLED))
+            .where(tables.job_in({JobStatus.CANCELLED}))
             .order_by(*(column.desc() for column in age))
             .limit(limit)
         )
@@ -439,17 +482,16 @@ class _Inspection(_Statements):
 class _Work(_Statements):
     def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
         tables = self.tables
-        startable = tables.jobs.c[tables.job_status].in_(sorted(it.value for it in statuses))
         started = (
             sa.update(tables.jobs)
-            .where(self._is_job(key), startable)
+            .where(self._is_job(key), tables.job_in(statuses))
             .values(tables.set_job(JobStatus.RUNNING, self.now()))
         )
         return self.connection.execute(started).rowcount == 1
 
     def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
         tables, of, at = self.tables, self.tables.contacts.c, self.now()
-        is_running = sa.and_(self._is_job(key), tables.job_in(JobStatus.RUNNING))
+        is_running = sa.and_(self._is_job(key), tables.job_in({JobStatus.RUNNING}))
         contact_id = of[tables.contact_id]
         asked = (
             sa.select(contact_id)
@@ -498,7 +540,7 @@ class _Work(_Statements):
         tables, columns = self.tables, self.tables.contacts.c
         own: dict[str, object] = {
             tables.contact_job_id: _value(columns[tables.contact_job_id], job.key.batch_job_id),
-            tables.contact_status: ContactStatus.PENDING.value,
+            tables.contact_status: tables.contact_statuses[ContactStatus.PENDING],
         }
         if not all(set(it).issubset(set(columns.keys()) - set(own)) for it in contacts):
             names = " and ".join(map(repr, own))
@@ -515,7 +557,7 @@ class _Work(_Statements):
 
     def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
         tables = self.tables
-        is_running = sa.and_(self._is_job(key), tables.job_in(JobStatus.RUNNING))
+        is_running = sa.and_(self._is_job(key), tables.job_in({JobStatus.RUNNING}))
         left = (
             sa.exists()
             .select_from(tables.contacts)
@@ -535,10 +577,8 @@ class _Work(_Statements):
 
     def status(self, key: JobKey) -> str | None:
         status = self.tables.jobs.c[self.tables.job_status]
-        found: str | None = self.connection.execute(
-            sa.select(status).where(self._is_job(key))
-        ).scalar()
-        return found
+        found = self.connection.execute(sa.select(status).where(self._is_job(key))).scalar()
+        return self.tables.read_job_status(found)
 
     def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         try:

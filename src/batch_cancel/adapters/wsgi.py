@@ -23,8 +23,13 @@ class WsgiApp:
     """
     The endpoint as a WSGI application.
 
-    It waits no longer than what it calls: the budgets are those of the store, the scheduler and
-    `authenticate`, and the server's for a body that does not come.
+    It waits no longer than what it calls, and has no budget of its own: a thread that waits can't
+    be left. Store and scheduler end by their own timeouts. How long `authenticate` takes is for
+    you to bound, and a body that does not come for the server: waitress reads it before it calls;
+    gunicorn's workers do not, so put a proxy that reads it first in front of them. gunicorn's
+    `timeout` kills a sync worker that is still waiting: let it be longer than the store's
+    `lock_timeout` and `statement_timeout` together, or a client may get no answer, and must ask
+    again with its Idempotency-Key.
 
     Arguments:
         cancel: `functools.partial(cancel_job, uow=..., scheduler=...)`.

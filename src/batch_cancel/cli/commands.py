@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib import metadata, resources
+from importlib import metadata
 from typing import Annotated, Final, NoReturn
 from uuid import uuid4
 
@@ -54,6 +54,15 @@ _Scheduler = Annotated[
 ]
 _Json = Annotated[
     bool, typer.Option("--json", help="Answer with one JSON object instead of sentences.")
+]
+
+_Names = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="MODULE:NAME",
+        help="Where your PostgresSchema is, if your names are not the reference ones.",
+    ),
 ]
 
 _app: Final = typer.Typer(
@@ -281,19 +290,14 @@ def check(*, store: _Store, scheduler: _Scheduler = None, as_json: _Json = False
 def doctor(
     *,
     store: _Store,
-    schema: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:NAME",
-            help="Where your PostgresSchema is, if your names are not the reference ones.",
-        ),
-    ] = None,
+    schema: _Names = None,
     as_json: _Json = False,
 ) -> None:
     """
     Examine a store: what fits, what is missing, what is slow, what only workers need.
 
-    It reads the database's catalogs; nothing is changed.
+    It reads the database's catalogs and has the library's statements planned; nothing is run or
+    changed.
 
     \b
     Exit codes:
@@ -320,13 +324,12 @@ def schema(
             "--guards", help="Add triggers that repair writers who ignore a cancellation."
         ),
     ] = False,
+    names: _Names = None,
 ) -> None:
     """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
-    folder = resources.files("batch_cancel.adapters").joinpath("postgres")
-    names = ["schema.sql"]
-    names += ["reference.sql"] if reference else []
-    names += ["guards.sql"] if guards else []
-    output.answer("\n".join(folder.joinpath(name).read_text("utf-8") for name in names))
+    with _faults_told():
+        text = urls.ddl(names, reference=reference, guards=guards)
+    output.answer(text)
 
 
 @_app.command()

@@ -190,6 +190,7 @@ class Doctored:
             ("Missing:", found.missing),
             ("Slow:", found.slow),
             ("Missing to workers only:", found.workers),
+            ("Worth a look:", found.notes),
         )
         lines = [
             line

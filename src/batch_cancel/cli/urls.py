@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from typing import Final, Protocol, TypeVar
+from importlib import resources
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import attrs
 
@@ -22,8 +23,13 @@ from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.ports import Checkable, InspectableScheduler, Scheduler, UnitOfWork
 
+if TYPE_CHECKING:
+    from batch_cancel.adapters.postgres import PostgresSchema
+
 STORES: Final = "sqlite:///relative.db, sqlite:////absolute.db or postgresql://..."
 SCHEDULERS: Final = "sqlite:///file.db, redis://..., rediss://... or redis+cluster://..."
+
+_NO_PSYCOPG: Final = "a Postgres store needs more: pip install 'batch_cancel[postgres]'"
 
 _STORE: Final = "--store"
 _SCHEDULER: Final = "--scheduler"
@@ -107,6 +113,34 @@ def examined(url: str, schema: str | None) -> Diagnosis:
         raise UnusableUrl(msg)
     problems = store_at(url).check()
     return Diagnosis(missing=tuple(problems)) if problems else Diagnosis(fits=("the file is fit",))
+
+
+def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
+    """
+    Give the SQL that Postgres needs.
+
+    Arguments:
+        schema: where a PostgresSchema is found, as `module:name`; None for the names of our own.
+        reference: whether to add example tables, which have our own names.
+        guards: whether to add triggers.
+
+    Raises:
+        UnusableUrl: there could be no such schema, or psycopg, which quotes its names, is missing.
+    """
+    if reference and schema is not None:
+        msg = "--reference is for the reference names: leave --schema out"
+        raise UnusableUrl(msg)
+    folder = resources.files("batch_cancel.adapters").joinpath("postgres")
+    parts = [] if schema else [folder.joinpath("schema.sql").read_text("utf-8")]
+    if reference:
+        parts.append(folder.joinpath("reference.sql").read_text("utf-8"))
+    if schema or guards:
+        names = _names(schema)
+        from batch_cancel.adapters.postgres import guards_ddl, table_ddl  # noqa: PLC0415
+
+        parts += [table_ddl(names)] if schema else []
+        parts += [guards_ddl(names)] if guards else []
+    return "\n".join(parts)
 
 
 def store_at(url: str) -> Store:
@@ -202,24 +236,29 @@ def _postgres_store(url: str, schema: str | None = None) -> _ExaminableStore:
         import psycopg  # noqa: PLC0415
         from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
-        from batch_cancel.adapters.postgres import (  # noqa: PLC0415
-            PostgresSchema,
-            PostgresUnitOfWork,
-        )
+        from batch_cancel.adapters.postgres import PostgresUnitOfWork  # noqa: PLC0415
     except ImportError as error:  # psycopg raises it too, where it finds no libpq.
-        msg = "a Postgres store needs more: pip install 'batch_cancel[postgres]'"
-        raise UnusableUrl(msg) from error
+        raise UnusableUrl(_NO_PSYCOPG) from error
     try:
         given = conninfo_to_dict(url)
     except (psycopg.Error, ValueError):  # Its message may hold what stands beside the password.
         msg = "--store is no valid URL: percent-encode what is special in user and password"
         raise UnusableUrl(msg) from None
     seconds = given.get("connect_timeout") or _CONNECT_TIMEOUT_SECONDS
+    names = _names(schema)
+    return PostgresUnitOfWork(lambda: psycopg.connect(url, connect_timeout=seconds), names)
+
+
+def _names(schema: str | None) -> PostgresSchema:
+    try:
+        from batch_cancel.adapters.postgres import PostgresSchema  # noqa: PLC0415
+    except ImportError as error:
+        raise UnusableUrl(_NO_PSYCOPG) from error
     names = PostgresSchema() if schema is None else _loaded(schema)
     if not isinstance(names, PostgresSchema):
         msg = "--schema must name a PostgresSchema"
         raise UnusableUrl(msg)
-    return PostgresUnitOfWork(lambda: psycopg.connect(url, connect_timeout=seconds), names)
+    return names
 
 
 def _loaded(path: str) -> object:

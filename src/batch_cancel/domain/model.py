@@ -37,6 +37,10 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+TERMINAL_JOBS: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+"""Ended for ever."""
+
+
 class ContactStatus(StrEnum):
     """The status of one contact of a batch job."""
 

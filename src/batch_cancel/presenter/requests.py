@@ -192,7 +192,7 @@ def bytes_declared(request: Request) -> int | None:
         Refused: it is no length, or too long.
     """
     declared = request.headers.get("content-length")
-    if declared is None:
+    if not declared:  # WSGI can't tell an empty one from none.
         return None
     if not (declared.isascii() and declared.isdecimal()):
         raise Refused(Refusal.NO_LENGTH)

@@ -1,26 +1,39 @@
 """
 Whether a database is fit for the library: what it is asked, and what its answers mean.
 
-Rule 1: nothing is changed: the transaction is a read-only one, and reads the catalogs alone.
+Rule 1: nothing is changed: the transaction is a read-only one, which reads the catalogs and has
+        the library's own statements planned, never run.
 Rule 2: every sentence says what is missing and how to mend it.
 Rule 3: what a cancel does not need is not asked for; what the workers' steps need besides is told
         apart from it.
+Rule 4: an index serves a statement if it begins with what the statement looks for, and Postgres
+        plans to read it: a sequential scan that is left where those are ruled out says that it
+        can't, be it for the index's collation or for a condition that Postgres does not prove.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import chain
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import attrs
 import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.schema import PostgresSchema, Table, statements, trusted
+from batch_cancel.adapters.postgres.schema import (
+    PostgresSchema,
+    Table,
+    queries_for,
+    statements,
+    trusted,
+)
 from batch_cancel.domain.fitness import Diagnosis
+from batch_cancel.domain.guards import CLAIMABLE_CONTACTS
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _VERSION_MIN: Final = 15
@@ -56,6 +69,13 @@ _TOUCH: Final = frozenset({"UPDATE"})
 _ADD: Final = frozenset({"INSERT"})
 _KEEP: Final = frozenset({"SELECT", "INSERT", "UPDATE"})
 
+_HIDDEN: Final = {
+    "jobs": "a job that they hide is answered as if it were not there",
+    "contacts": "a contact that they hide is not cancelled",
+    "cancellations": "a cancellation that they hide is not repeated and its removal not finished",
+}
+"""What becomes of rows that policies hide."""
+
 _STATEMENTS: Final = statements("checks.sql")
 
 Rows = list[tuple[Any, ...]]
@@ -71,6 +91,14 @@ class _Table:
     may_enter: bool | None
     elsewhere: Sequence[str] | None
     """In which schemas there is a table of this name."""
+    parts: Sequence[str] | None
+    """What its rows are in, as schema.name: the table itself, or its partitions."""
+    secured_for: str | None
+    """The role that connects, if row-level security applies to it here."""
+    allowed: Sequence[str] | None
+    """The privileges for which a policy shows that role any rows at all."""
+    policies: Sequence[str] | None
+    """The policies that apply to that role."""
 
     @property
     def has_indexes(self) -> bool:
@@ -80,8 +108,10 @@ class _Table:
 
 @attrs.frozen
 class _Index:
-    """An index in use."""
+    """An index, its name as it is typed; one that is not valid is in no use."""
 
+    name: str
+    is_valid: bool
     is_unique: bool
     predicate: str | None
     columns: Sequence[str]
@@ -140,6 +170,45 @@ class _Condition:
 
 
 @attrs.frozen
+class _Reading:
+    """
+    A statement of the adapter's that should find what it reads of a table by an index.
+
+    Arguments:
+        statement: as the adapter sends it.
+        parameters: some that it could be sent with.
+        parts: what the table's rows are in, as schema.name.
+        alias: what the statement calls the table where it is about this; "" for everywhere.
+    """
+
+    statement: sql.SQL
+    parameters: Mapping[str, object]
+    parts: frozenset[str]
+    alias: str
+
+    @property
+    def question(self) -> sql.SQL:
+        """The statement that asks; it runs nothing."""
+        return trusted(_STATEMENTS["plan"] + " " + self.statement.as_string(None))
+
+    def scans(self, row: tuple[Any, ...] | None) -> bool:
+        """Read the answer: whether all of the table is read; none at all is a no."""
+        return row is not None and any(
+            node["Node Type"] == "Seq Scan"
+            and f"{node['Schema']}.{node['Relation Name']}" in self.parts
+            and node["Alias"].startswith(self.alias)  # Those of partitions end in a number.
+            for [planned] in row
+            for node in _nodes(planned["Plan"])
+        )
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", ()):
+        yield from _nodes(below)
+
+
+@attrs.frozen
 class _Doubt:
     """
     A sentence that is true unless one of some conditions holds.
@@ -150,6 +219,7 @@ class _Doubt:
         unless: the conditions.
         fits: what is well otherwise.
         is_dispelled: whether the catalogs alone tell that it is well.
+        reading: the statement that it is about; planned to read all of a table, it is not well.
     """
 
     kind: Literal["missing", "slow", "workers"]
@@ -157,6 +227,7 @@ class _Doubt:
     unless: Sequence[_Condition] = ()
     fits: str | None = None
     is_dispelled: bool = False
+    reading: _Reading | None = None
 
 
 @attrs.frozen
@@ -184,6 +255,17 @@ class Catalog:
                 cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
                 cursor.execute(condition.question, parameters, prepare=False)
                 return condition.answer(cursor.fetchone())
+        except (psycopg.DataError, psycopg.ProgrammingError):
+            return False
+
+    def scans(self, reading: _Reading) -> bool:
+        """Tell whether a statement would read all of a table; what can't be planned does not."""
+        try:
+            with self.connection.transaction():
+                cursor = psycopg.Cursor(self.connection, row_factory=tuple_row)
+                cursor.execute(trusted(_STATEMENTS["no_scans"]), prepare=False)
+                cursor.execute(reading.question, reading.parameters, prepare=False)
+                return reading.scans(cursor.fetchone())
         except (psycopg.DataError, psycopg.ProgrammingError):
             return False
 
@@ -216,9 +298,20 @@ class AsyncCatalog:
         except (psycopg.DataError, psycopg.ProgrammingError):
             return False
 
+    async def scans(self, reading: _Reading) -> bool:
+        """Tell whether a statement would read all of a table; what can't be planned does not."""
+        try:
+            async with self.connection.transaction():
+                cursor = psycopg.AsyncCursor(self.connection, row_factory=tuple_row)
+                await cursor.execute(trusted(_STATEMENTS["no_scans"]), prepare=False)
+                await cursor.execute(reading.question, reading.parameters, prepare=False)
+                return reading.scans(await cursor.fetchone())
+        except (psycopg.DataError, psycopg.ProgrammingError):
+            return False
+
 
 def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
-    """Say in sentences what fits, what is missing and what is slow."""
+    """Say in sentences what fits and what does not."""
     server = catalog.rows("server")
     catalog.only_read()
     tables = _tables(catalog.rows("tables", **_wanted_tables(schema)))
@@ -233,12 +326,15 @@ def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
     found = _Found.of(server, database)
     for doubt in database.doubts():
         answers = [catalog.holds(condition) for condition in doubt.unless]
-        found.note(doubt, is_well=doubt.is_dispelled or any(answers))
+        is_well = doubt.is_dispelled or any(answers)
+        if is_well and doubt.reading is not None:
+            is_well = not catalog.scans(doubt.reading)
+        found.note(doubt, is_well=is_well)
     return found.diagnosis()
 
 
 async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagnosis:
-    """Say in sentences what fits, what is missing and what is slow."""
+    """Say in sentences what fits and what does not."""
     server = await catalog.rows("server")
     await catalog.only_read()
     tables = _tables(await catalog.rows("tables", **_wanted_tables(schema)))
@@ -253,7 +349,10 @@ async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagn
     found = _Found.of(server, database)
     for doubt in database.doubts():
         answers = [await catalog.holds(condition) for condition in doubt.unless]
-        found.note(doubt, is_well=doubt.is_dispelled or any(answers))
+        is_well = doubt.is_dispelled or any(answers)
+        if is_well and doubt.reading is not None:
+            is_well = not await catalog.scans(doubt.reading)
+        found.note(doubt, is_well=is_well)
     return found.diagnosis()
 
 
@@ -324,6 +423,7 @@ class _Database:
         wanted = list(_wanted(self.schema, field))
         yield from self._missing_columns(field, wanted)
         yield from self._missing_privileges(field, wanted)
+        yield from self._missing_policies(field)
 
     def missing_labels(self) -> Iterator[str]:
         """Name the statuses that an enum lacks."""
@@ -341,6 +441,24 @@ class _Database:
         """Say that a table lacks nothing."""
         return f"{self._name(field)} has all that a cancel needs"
 
+    def notes(self, field: str) -> Iterator[str]:
+        """Say what of a table is worth a look, though it may be meant so."""
+        table, name = self.tables[field], self._name(field)
+        if table.secured_for is not None and table.policies:
+            yield (
+                f"row-level security of {name} applies to the user {_shown(table.secured_for)}, "
+                f"by {', '.join(map(_shown, table.policies))}: {_HIDDEN[field]}. See that this "
+                "is the user that the application connects as, and that what the policies read "
+                "is set in every transaction, or let the user bypass them (BYPASSRLS)"
+            )
+        for index in self.indexes.get(table.oid or 0, ()):
+            if not index.is_valid:
+                yield (
+                    f"the index {index.name} of {name} is not valid, so it serves nothing: CREATE "
+                    "INDEX CONCURRENTLY has failed, or is not done yet; if it has failed, "
+                    f"REINDEX INDEX CONCURRENTLY {index.name}"
+                )
+
     def doubts(self) -> Iterator[_Doubt]:
         """Give what is a question of indexes, or only Postgres can tell."""
         for field, column, statuses in self._statuses(_JOB_STATUSES, _CONTACT_STATUSES):
@@ -356,19 +474,22 @@ class _Database:
                     )
         yield from self._index_of_the_job()
         yield from self._indexes_of_ours()
-        contacts = self._name("contacts")
+        contacts, queries = self._name("contacts"), queries_for(self.schema)
         yield from self._index_of_contacts(
             "slow",
             sorted(CANCELLABLE_CONTACTS),
             f"no index serves the cancel, so each one reads all of {contacts}",
             "an index finds the contacts that a cancel changes",
+            queries.cancel_contacts(CANCELLABLE_CONTACTS),
         )
         yield from self._index_of_contacts(
             "workers",
             [ContactStatus.DIALING],
             f"no index finds live calls, so each finish_job reads all of {contacts}",
             None,
+            queries.finish_job(frozenset({ContactStatus.DIALING}))[0],
         )
+        yield from self._index_of_the_contact()
 
     def _missing_columns(self, field: str, wanted: Sequence[_Wanted]) -> Iterator[str]:
         for it in wanted:
@@ -402,6 +523,17 @@ class _Database:
                     f"GRANT {privilege} ON {table} to it"
                 )
 
+    def _missing_policies(self, field: str) -> Iterator[str]:
+        table, name = self.tables[field], self._name(field)
+        needed = sorted(set[str]().union(*(it.privileges for it in _wanted(self.schema, field))))
+        lacking = [it for it in needed if it not in (table.allowed or ())]
+        if table.secured_for is not None and lacking:
+            yield (
+                f"row-level security of {name} hides all rows from the user "
+                f"{_shown(table.secured_for)} for {', '.join(lacking)}, because no policy allows "
+                "any: CREATE POLICY for it, or let the user bypass them (BYPASSRLS)"
+            )
+
     def _missing_labels(
         self, jobs: Sequence[JobStatus], contacts: Sequence[ContactStatus]
     ) -> Iterator[str]:
@@ -434,6 +566,7 @@ class _Database:
             [_Condition(text, rows, [""]) for text in self._predicates("jobs", job_id)],
             f"an index finds a job by its {_shown(job_id)}",
             is_dispelled=self._has_index("jobs", job_id),
+            reading=self._reading("jobs", queries_for(self.schema).lock_job),
         )
 
     def _indexes_of_ours(self) -> Iterator[_Doubt]:
@@ -441,14 +574,17 @@ class _Database:
         if not self.tables["cancellations"].has_indexes:
             return
         indexes = self._indexes_of("cancellations")
+        has_key = any(
+            it.is_unique and it.predicate is None and frozenset(it.columns) == _RECORD_KEY
+            for it in indexes
+        )
+        # Without a key reconcile reads all of it as well, which is told already.
+        take = self._reading("cancellations", queries_for(self.schema).take_owing)
         yield _Doubt(
             "missing",
             f"{ours} has no primary key (organization_id, batch_job_id), without which no cancel "
             "can keep its record: add it as `batch-cancel schema` prints it",
-            is_dispelled=any(
-                it.is_unique and it.predicate is None and frozenset(it.columns) == _RECORD_KEY
-                for it in indexes
-            ),
+            is_dispelled=has_key,
         )
         yield _Doubt(
             "slow",
@@ -456,6 +592,7 @@ class _Database:
             "batch_cancellations_owing as `batch-cancel schema` prints it",
             fits="an index finds what is still owed",
             is_dispelled=any(it.columns[0] == _RECORD_BY_AGE for it in indexes),
+            reading=take if has_key else None,
         )
 
     def _index_of_contacts(
@@ -464,6 +601,7 @@ class _Database:
         statuses: Sequence[ContactStatus],
         sentence: str,
         fits: str | None,
+        statement: sql.SQL,
     ) -> Iterator[_Doubt]:
         job_id, status = self.schema.contact_job_id, self.schema.contact_status
         columns = self._columns_of("contacts")
@@ -479,7 +617,35 @@ class _Database:
             [_Condition(text, rows, spelled) for text in self._predicates("contacts", job_id)],
             fits,
             is_dispelled=self._has_index("contacts", job_id),
+            reading=self._reading("contacts", statement),
         )
+
+    def _index_of_the_contact(self) -> Iterator[_Doubt]:
+        contacts, contact_id = self._name("contacts"), self.schema.contact_id
+        if not self.tables["contacts"].has_indexes or contact_id not in self._columns_of(
+            "contacts"
+        ):
+            return
+        claim = queries_for(self.schema).claim_contacts(CLAIMABLE_CONTACTS)
+        yield _Doubt(
+            "workers",
+            f"no index finds a contact, so each claim_contacts reads all of {contacts}: "
+            f"CREATE INDEX ON {contacts} ({_shown(contact_id)})",
+            is_dispelled=self._has_index("contacts", contact_id),
+            reading=self._reading("contacts", claim, "contact"),
+        )
+
+    def _reading(self, field: str, statement: sql.SQL, alias: str = "") -> _Reading:
+        column = self._columns_of("jobs").get(self.schema.job_id)
+        parameters = {
+            # Of the kind that the column takes, or Postgres has nothing to plan with.
+            "batch_job_id": str(UUID(int=0)) if column and column.type == "uuid" else "0",
+            "organization_id": None,
+            "limit": 1,
+            "lease": timedelta(0),
+            "announcements": True,
+        }
+        return _Reading(statement, parameters, frozenset(self.tables[field].parts or ()), alias)
 
     def _rows(self, field: str, status: str | None = None) -> sql.Composable:
         """Give what a row that counts holds, as far as it is known."""
@@ -521,7 +687,8 @@ class _Database:
         )
 
     def _indexes_of(self, field: str) -> Sequence[_Index]:
-        return self.indexes.get(self.tables[field].oid or 0, ())
+        found = self.indexes.get(self.tables[field].oid or 0, ())
+        return [it for it in found if it.is_valid]
 
     def _columns_of(self, field: str) -> Mapping[str, _Column]:
         return self.columns.get(self.tables[field].oid or 0, {})
@@ -539,6 +706,7 @@ class _Found:
     missing: dict[str, None]
     slow: dict[str, None]
     workers: dict[str, None]
+    notes: dict[str, None]
 
     @classmethod
     def of(cls, server: Rows, database: _Database) -> _Found:
@@ -550,6 +718,7 @@ class _Found:
             dict.fromkeys([*missing, *database.missing_labels()]),
             {},
             dict.fromkeys(database.missing_to_workers()),
+            dict.fromkeys(chain.from_iterable(database.notes(field) for field in _FIELDS)),
         )
 
     def note(self, doubt: _Doubt, *, is_well: bool) -> None:
@@ -567,6 +736,7 @@ class _Found:
             missing=tuple(self.missing),
             slow=tuple(self.slow),
             workers=tuple(self.workers),
+            notes=tuple(self.notes),
         )
 
 

@@ -1,23 +1,50 @@
--- What `check` asks, by name. Everything is read from Postgres's catalogs, which anybody may read,
--- and nothing is changed. No name of the adopter's is part of a statement: they are parameters.
+-- What `check` asks, by name. All but the plans is read from Postgres's catalogs, which anybody may
+-- read, and nothing is changed. No name of the adopter's is part of a statement: they are parameters.
 
 -- name: server
 SELECT pg_catalog.current_setting('server_version_num')::int,
        pg_catalog.current_setting('transaction_read_only') = 'on'
 
 -- name: tables
--- The tables that are wanted: which one a statement would find, and where else one of that name is.
+-- The tables that are wanted: which one a statement would find, and where else one of that name is;
+-- what its rows are in; whether row-level security applies to the user that connects, for which
+-- privileges a policy shows him any rows, and which policies apply to him.
 SELECT wanted.field, found.oid::bigint, found.nspname, found.relkind::text, found.may_enter, (
            SELECT array_agg(n.nspname::text ORDER BY n.nspname)
            FROM pg_catalog.pg_class AS c
            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
            WHERE c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'f')
+       ), (
+           SELECT array_agg(n.nspname || '.' || c.relname)
+           FROM pg_catalog.pg_class AS c
+           JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+           WHERE c.oid = found.oid
+              OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(found.oid))
+       ), CASE WHEN found.is_secured THEN current_user::text END, (
+           SELECT array_agg(privilege)
+           FROM (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w')) AS v (privilege, cmd)
+           WHERE EXISTS (
+               SELECT FROM pg_catalog.pg_policy AS p
+               WHERE p.polrelid = found.oid AND p.polpermissive AND p.polcmd::text IN ('*', v.cmd)
+                 AND EXISTS (
+                   SELECT FROM unnest(p.polroles) AS role
+                   WHERE role = 0 OR pg_catalog.pg_has_role(role, 'USAGE')
+               )
+           )
+       ), (
+           SELECT array_agg(p.polname::text ORDER BY p.polname)
+           FROM pg_catalog.pg_policy AS p
+           WHERE p.polrelid = found.oid AND EXISTS (
+               SELECT FROM unnest(p.polroles) AS role
+               WHERE role = 0 OR pg_catalog.pg_has_role(role, 'USAGE')
+           )
        )
 FROM unnest(%(fields)s::text[], %(schemas)s::text[], %(names)s::text[])
      AS wanted (field, schema, name)
 LEFT JOIN LATERAL (
     SELECT c.oid, n.nspname::text AS nspname, c.relkind,
-           pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_enter
+           pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_enter,
+           pg_catalog.row_security_active(c.oid) AS is_secured
     FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'f')
@@ -43,8 +70,8 @@ CROSS JOIN LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS type) AS
 WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 
 -- name: indexes
--- The indexes that are in use, their columns in order, and the condition of a partial one.
-SELECT i.indrelid::bigint, i.indisunique, pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
+-- The indexes, whether they are in use, their columns in order, and the condition of a partial one.
+SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique, pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
            SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.place)
            FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
            LEFT JOIN pg_catalog.pg_attribute AS a
@@ -52,7 +79,7 @@ SELECT i.indrelid::bigint, i.indisunique, pg_catalog.pg_get_expr(i.indpred, i.in
            WHERE k.place <= i.indnkeyatts
        )
 FROM pg_catalog.pg_index AS i
-WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[]) AND i.indisvalid
+WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[])
 
 -- name: constraints
 -- The check constraints on one column alone.
@@ -68,3 +95,11 @@ WHERE c.conrelid = ANY (%(tables)s::bigint[]::oid[]) AND c.contype = 'c'
 -- Postgres itself decides, by its own rules for the columns' own types.
 SELECT bool_and(({condition}) IS NOT FALSE), bool_and(({condition}) IS TRUE)
 FROM (SELECT {columns} FROM unnest(%(statuses)s::text[]) AS given (status)) AS rows
+
+-- name: no_scans
+-- For the rest of the transaction: a small table, too, is read by an index wherever one can be.
+SELECT pg_catalog.set_config('enable_seqscan', 'off', true)
+
+-- name: plan
+-- What stands before a statement of ours. It is planned, and never run.
+EXPLAIN (FORMAT JSON, VERBOSE)

@@ -4,8 +4,6 @@ The adopter's names for tables and columns, and the statements made of them.
 Rule 1: identifiers and constants reach a statement only through psycopg.sql, so that any name and
         any spelling is safe.
 Rule 2: a row that the schema says does not exist is not read, not locked and not changed.
-Rule 3: a status is known by its spelling in the adopter's table. Where that is not the contract's,
-        the contract's means nothing there.
 """
 
 from __future__ import annotations
@@ -22,7 +20,15 @@ import attrs
 from psycopg import sql
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import ContactStatus, JobStatus
+from batch_cancel.domain.guards import UNFINISHED_CONTACTS
+from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
+    TERMINAL_CONTACTS,
+    TERMINAL_JOBS,
+    ContactStatus,
+    JobStatus,
+)
+from batch_cancel.domain.spelling import contact_spellings, job_spellings, read_job_status
 
 Table = str | tuple[str, str]
 Constant = str | int | bool | None
@@ -73,43 +79,6 @@ def _check_where(_: object, attribute: attrs.Attribute[Any], value: dict[Any, An
                 f"got {constant!r}"
             )
             raise ValueError(msg)
-
-
-def _spelled(kind: type[_Status], given: Mapping[Any, object]) -> dict[_Status, str]:
-    """Read the spellings of these statuses; none at all are the contract's."""
-    known = {status.value: status for status in kind}
-    spellings: dict[_Status, str] = {}
-    for name, spelling in (given or known).items():
-        if name not in known:
-            msg = f"{name!r} is no status: the statuses are {', '.join(known)}"
-            raise ValueError(msg)
-        if not isinstance(spelling, str) or "\0" in spelling:
-            msg = f"the spelling of {known[name].value} must be a text, got {spelling!r}"
-            raise ValueError(msg)
-        for other, taken in spellings.items():
-            if taken == spelling:
-                msg = (
-                    f"{other.value} and {known[name].value} have one spelling, {spelling!r}: each "
-                    "status needs its own"
-                )
-                raise ValueError(msg)
-        spellings[known[name]] = str(spelling)
-    lacking = [name for name, status in known.items() if status not in spellings]
-    if lacking:
-        msg = (
-            f"no spelling is given for {', '.join(lacking)}: give one for every status, also for "
-            "those that your table never has"
-        )
-        raise ValueError(msg)
-    return spellings
-
-
-def _job_spellings(given: Mapping[JobStatus, str]) -> dict[JobStatus, str]:
-    return _spelled(JobStatus, given)
-
-
-def _contact_spellings(given: Mapping[ContactStatus, str]) -> dict[ContactStatus, str]:
-    return _spelled(ContactStatus, given)
 
 
 def _by_value(mapping: Mapping[str, object]) -> object:
@@ -173,7 +142,7 @@ class PostgresSchema:
     job_deferred_id: str | None = _optional_column("scheduled_job_id")
     job_updated_at: str | None = _optional_column("updated_at")
     job_statuses: Mapping[JobStatus, str] = attrs.field(
-        factory=dict[JobStatus, str], converter=_job_spellings, eq=_by_value
+        factory=dict[JobStatus, str], converter=job_spellings, eq=_by_value
     )
     job_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -185,7 +154,7 @@ class PostgresSchema:
     contact_next_attempt_at: str | None = _optional_column("next_attempt_at")
     contact_updated_at: str | None = _optional_column("updated_at")
     contact_statuses: Mapping[ContactStatus, str] = attrs.field(
-        factory=dict[ContactStatus, str], converter=_contact_spellings, eq=_by_value
+        factory=dict[ContactStatus, str], converter=contact_spellings, eq=_by_value
     )
     contact_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -194,12 +163,7 @@ class PostgresSchema:
 
     def read_job_status(self, spelling: str | None) -> str | None:
         """Give the contract's word for what the table says; what is unknown stays unknown."""
-        for status, known in self.job_statuses.items():
-            if known == spelling:
-                return status
-        # A job that says "running" is not running where "running" is spelled otherwise.
-        is_misleading = spelling in self.job_statuses
-        return f"{spelling} (not among job_statuses)" if is_misleading else spelling
+        return read_job_status(self.job_statuses, spelling)
 
 
 class Queries:
@@ -317,13 +281,65 @@ def queries_for(schema: PostgresSchema) -> Queries:
     return Queries(schema)
 
 
+def _text(file: str) -> str:
+    return resources.files("batch_cancel.adapters.postgres").joinpath(file).read_text("utf-8")
+
+
 @cache
 def statements(file: str) -> Mapping[str, str]:
     """Give the statements of a file of ours by the names that its `-- name:` lines give them."""
-    text = resources.files("batch_cancel.adapters.postgres").joinpath(file).read_text("utf-8")
-    _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    _, *parts = re.split(r"^-- name: (\w+)\n", _text(file), flags=re.MULTILINE)
     bare = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
     return dict(zip(parts[::2], bare, strict=True))
+
+
+def table_ddl(schema: PostgresSchema) -> str:
+    """Give the SQL that makes our own table, by the name that the schema gives it."""
+    table = schema.cancellations
+    # An index is in its table's schema, and is not named with it.
+    owing = f"{table if isinstance(table, str) else table[1]}_owing"
+    names = {"batch_cancellations": table, "batch_cancellations_owing": owing}
+    return re.sub(
+        r"\bbatch_cancellations(_owing)?\b",
+        lambda found: _typed(_quoted(names[found[0]])),
+        _text("schema.sql"),
+    )
+
+
+def guards_ddl(schema: PostgresSchema) -> str:
+    """Give the SQL that makes the triggers on the tables of a schema."""
+    jobs, contacts = schema.job_statuses, schema.contact_statuses
+    of_tables = {
+        "jobs": _quoted(schema.jobs),
+        "job_id": _quoted(schema.job_id),
+        "job_status": _quoted(schema.job_status),
+        "contacts": _quoted(schema.contacts),
+        "contact_job_id": _quoted(schema.contact_job_id),
+        "contact_status": _quoted(schema.contact_status),
+        "job_counts": _existing_rows(schema.job_where, "job."),
+        "old_job_counts": _existing_rows(schema.job_where, "OLD."),
+        "old_contact_counts": _existing_rows(schema.contact_where, "OLD."),
+        "new_contact_counts": _existing_rows(schema.contact_where, "NEW."),
+        "keep_job_status": _beside(schema.jobs, "batch_cancel_keep_job_status"),
+        "keep_contact_cancelled": _beside(schema.contacts, "batch_cancel_keep_contact_cancelled"),
+        "job_cancelled": _constant(jobs[JobStatus.CANCELLED]),
+        "contact_cancelled": _constant(contacts[ContactStatus.CANCELLED]),
+        "contact_dialing": _constant(contacts[ContactStatus.DIALING]),
+        "ended_jobs": _listed(TERMINAL_JOBS, jobs),
+        "ended_contacts": _listed(TERMINAL_CONTACTS - {ContactStatus.CANCELLED}, contacts),
+        "open_contacts": _listed(CANCELLABLE_CONTACTS, contacts),
+        "live_contacts": _listed(UNFINISHED_CONTACTS, contacts),
+    }
+    return _typed(trusted(_text("guards.sql")).format(**of_tables))
+
+
+def _beside(table: Table, name: str) -> sql.SQL:
+    return _quoted(name if isinstance(table, str) else (table[0], name))
+
+
+def _typed(part: sql.Composable) -> str:
+    """Give SQL as it is typed: nothing stands for a parameter there, so no percent sign is two."""
+    return part.as_string(None).replace("%%", "%")
 
 
 def trusted(text: str) -> sql.SQL:
@@ -364,12 +380,12 @@ def _constant(value: Constant) -> sql.SQL:
     return trusted(sql.Literal(value).as_string(None).replace("%", "%%"))
 
 
-def _existing_rows(where: Mapping[str, Constant]) -> sql.SQL:
-    """Give what is added to a condition on rows that count."""
+def _existing_rows(where: Mapping[str, Constant], of: str = "") -> sql.SQL:
+    """Give what is added to a condition on rows that count; `of` tells whose the columns are."""
     parts = (
-        sql.SQL(" AND {} IS NULL").format(_quoted(column))
+        sql.SQL(" AND {}{} IS NULL").format(trusted(of), _quoted(column))
         if constant is None
-        else sql.SQL(" AND {} = {}").format(_quoted(column), _constant(constant))
+        else sql.SQL(" AND {}{} = {}").format(trusted(of), _quoted(column), _constant(constant))
         for column, constant in where.items()
     )
     return _fixed(sql.SQL("").join(parts))
