@@ -76,6 +76,7 @@ def test_a_budget_ends_the_wait_but_not_the_cancel(caplog: pytest.LogCaptureFixt
     told, site = run(scenario())
     assert (told.status, told.content) == (503, FAILED)
     assert ("retry-after", "3") in told.headers
+    assert "batch job 'batch_xyz789'" in caplog.text
     assert "it may have been cancelled" in caplog.text
     assert site.store.job("batch_xyz789", "a").status == "cancelled"
     assert site.record().contacts_cancelled == 2

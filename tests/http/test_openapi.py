@@ -64,6 +64,52 @@ def test_headers_are_documented() -> None:
     assert list(told["405"]["headers"]) == ["Allow"]
 
 
+def test_each_header_is_always_there() -> None:
+    """Where an answer is documented with one."""
+    for answer in answers(openapi("", timedelta(seconds=5))).values():
+        for header in answer.get("headers", {}).values():
+            assert header["required"] is True
+            assert header["schema"] == {"type": "string"}
+
+
+def test_the_bodies_have_their_fields_and_no_others() -> None:
+    """The contract's five when cancelled, the detail of an error, the reason of a request."""
+    schemas = openapi()["components"]["schemas"]
+    types = {
+        name: {field: it["type"] for field, it in schema["properties"].items()}
+        for name, schema in schemas.items()
+    }
+    assert types == {
+        "Cancelled": {
+            "success": "boolean",
+            "message": "string",
+            "batchJobId": "string",
+            "redisJobCancelled": "boolean",
+            "contactsCancelled": "integer",
+        },
+        "Error": {"detail": "string"},
+        "Wish": {"reason": "string"},
+    }
+    for name, required in (
+        ("Cancelled", list(types["Cancelled"])),
+        ("Error", ["detail"]),
+        ("Wish", []),
+    ):
+        assert schemas[name]["type"] == "object"
+        assert schemas[name]["required"] == required
+        assert schemas[name]["additionalProperties"] is False
+
+
+def test_each_answer_names_its_schema() -> None:
+    """Which generators of clients read."""
+    document = openapi()
+    assert document["paths"][PATH]["post"]["operationId"] == "cancelBatchJob"
+    for status, answer in answers(document).items():
+        name = "Cancelled" if status == "200" else "Error"
+        schema = answer["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{name}"}
+
+
 def test_every_reference_leads_somewhere() -> None:
     """Within the document."""
     document = openapi()

@@ -6,17 +6,19 @@ That these are the keys and the steps of the real libraries, `tests/schedulers` 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+import redis.asyncio
 
-from batch_cancel.adapters.arq import ArqScheduler
-from batch_cancel.adapters.huey import HueyScheduler
-from batch_cancel.adapters.rq import RqScheduler
-from batch_cancel.adapters.saq import SaqScheduler
+from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
+from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler
+from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
 from batch_cancel.ports import SchedulerUnavailable
 
 if TYPE_CHECKING:
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(seconds=10)
 ADAPTERS: list[Any] = [ArqScheduler, HueyScheduler, RqScheduler, SaqScheduler]
+ASYNC_ADAPTERS: list[Any] = [
+    AsyncArqScheduler,
+    AsyncHueyScheduler,
+    AsyncRqScheduler,
+    AsyncSaqScheduler,
+]
 
 
 @pytest.fixture
@@ -143,6 +151,77 @@ def test_a_huey_message_is_remembered_as_it_was_first(client: redis.Redis) -> No
     assert scheduler.cancel("a", "another") is True
     assert client.zrange("huey.schedule.huey", 0, -1) == ["again"]
     assert not [key for key in client.scan_iter() if "message" in key]
+
+
+class Blocking:
+    """An asyncio adapter, called as if it were a blocking one."""
+
+    def __init__(self, adapter: Any, url: str, **options: Any) -> None:
+        self._adapter, self._url, self._options = adapter, url, options
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            return asyncio.run(self._call(name, arguments))
+
+        return call
+
+    async def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        async with redis.asyncio.Redis.from_url(self._url) as client:
+            return await getattr(self._adapter(client, **self._options), name)(*arguments)
+
+
+SEEDS: dict[str, Any] = {
+    "Arq": {"arq:queue": {"a": 1}},
+    "Huey": {"huey.schedule.huey": {"message": 1}},
+    "Rq": {"rq:scheduled:default": {"a": 1}},
+    "Saq": {"saq:default:incomplete": {"saq:job:default:a": 9_999_999_999}},
+}
+PLACES: dict[str, dict[str, str]] = {
+    "Arq": {"queue": "arq:queue"},
+    "Huey": {"name": "huey"},
+    "Rq": {"queue": "default"},
+    "Saq": {"queue": "default"},
+}
+
+
+@pytest.mark.parametrize("half", ["blocking", "asyncio"])
+@pytest.mark.parametrize("adapter", [*zip(ADAPTERS, ASYNC_ADAPTERS, strict=True)])
+def test_an_operation_gets_one_answer_for_ever(
+    adapter: tuple[Any, Any], half: str, client: redis.Redis, redis_database: str
+) -> None:
+    """Asked again the same; another operation, and what never was there, get a no."""
+    name = adapter[0].__name__.removesuffix("Scheduler")
+    client.set("saq:job:default:a", json.dumps({"attempts": 0}))
+    client.hset("rq:job:a", mapping={"status": "scheduled"})
+    for key, entries in SEEDS[name].items():
+        client.zadd(key, entries)
+    options = {"budget": PATIENCE, "retention": timedelta(hours=1), **PLACES[name]}
+    scheduler: Any = (
+        adapter[0](client, **options)
+        if half == "blocking"
+        else Blocking(adapter[1], redis_database, **options)
+    )
+    if name == "Huey":
+        scheduler.remember("a", b"message")
+
+    assert scheduler.was_taken_back("a") is False
+    assert [scheduler.cancel("a", operation) for operation in ("1", "1", "2", "1")] == [
+        *(True, True),
+        False,
+        True,
+    ]
+    assert scheduler.was_taken_back("a") is True
+    assert client.exists(*SEEDS[name]) == 0
+    for nobody in ("b", "", "\0", "\ud800", "x" * 1025):
+        assert scheduler.cancel(nobody, "1") is False
+
+
+@pytest.mark.parametrize("adapter", [*ADAPTERS, *ASYNC_ADAPTERS])
+def test_a_client_of_the_other_kind_is_refused(adapter: Any) -> None:
+    """At once, and by name: nothing would ever be awaited, or everything."""
+    is_async = adapter in ASYNC_ADAPTERS
+    with pytest.raises(TypeError, match="client is needed, got redis"):
+        adapter(redis.Redis() if is_async else redis.asyncio.Redis())
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
