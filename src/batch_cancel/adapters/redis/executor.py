@@ -42,7 +42,7 @@ _PASSING: Final = (
     OSError,  # Among them the TimeoutError of asyncio.
 )
 _WAITING_SHARE: Final = 0.5
-"""Of the time that is left, for replicas: a server ends such a wait up to 100 ms late, and tells."""
+"""Of the time left, for replicas: a server ends such a wait up to 100 ms late, and then tells."""
 
 _LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 """Connection errors that trying again does not mend."""

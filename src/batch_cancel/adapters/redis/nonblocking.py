@@ -77,7 +77,7 @@ class _ServerLine:
         heed: Callable[[], None],
     ) -> list[Any]:
         try:
-            return [await _told(connection, command, heed) for command in commands]
+            return [await self._told(connection, command, heed) for command in commands]
         except exceptions.ReadOnlyError:
             # A demoted master: a new connection may lead to the one that took its place.
             await self._pool.disconnect(inuse_connections=False)
@@ -90,21 +90,17 @@ class _ServerLine:
             await connection.disconnect(nowait=True)
             raise
 
+    @staticmethod
+    async def _told(connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+        await connection.send_command(*command)
+        heed()
+        return await connection.read_response(disable_decoding=True)
+
     def _pass_over_sentinel(self) -> None:
         # redis-py asks the sentinels in order; if it is the first that hangs, no other is asked.
         if self._asks_sentinels:
             sentinels = self._pool.sentinel_manager.sentinels
             sentinels.append(sentinels.pop(0))
-
-
-async def _told(
-    connection: Any,  # noqa: ANN401  # Untyped in redis-py.
-    command: Sequence[Any],
-    heed: Callable[[], None],
-) -> Any:  # noqa: ANN401  # Untyped in redis-py.
-    await connection.send_command(*command)
-    heed()
-    return await connection.read_response(disable_decoding=True)
 
 
 @attrs.frozen
