@@ -79,6 +79,7 @@ class Line(Protocol):
         Their answers are given undecoded, before the deadline, on the clock of `time.monotonic`.
         One attempt: a fault is raised as the driver's error.
         """
+        ...
 
     def pause(self, seconds: float, /) -> None:
         """Wait before the next attempt."""
@@ -94,6 +95,7 @@ class AsyncLine(Protocol):
         Their answers are given undecoded, before the deadline, on the clock of `time.monotonic`.
         One attempt: a fault is raised as the driver's error.
         """
+        ...
 
     async def pause(self, seconds: float, /) -> None:
         """Wait before the next attempt."""
