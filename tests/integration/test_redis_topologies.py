@@ -17,7 +17,14 @@ import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
 
-from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.redis import (
+    AsyncRedisScheduler,
+    AsyncStartGate,
+    RedisScheduler,
+    StartGate,
+)
+from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler
 from batch_cancel.ports import SchedulerUnavailable
 from tests.fault_proxy import FaultProxy
 from tests.redis_groups import MovingSlot
@@ -115,6 +122,49 @@ def test_cancels_are_right_throughout_a_failover_for_asyncio(
         return answers
 
     assert asyncio.run(cancel_all()) == [True] * 300
+
+
+@pytest.mark.parametrize(
+    ("makers", "waiting"),
+    [
+        ((ArqScheduler, AsyncArqScheduler), "arq:queue"),
+        ((RqScheduler, AsyncRqScheduler), "rq:scheduled:default"),
+    ],
+    ids=["arq", "rq"],
+)
+def test_cancels_of_a_library_s_jobs_are_right_throughout_a_failover(
+    redis_sentinel: RedisSentinel, makers: tuple[Any, Any], waiting: str
+) -> None:
+    """The blocking half before it and the asyncio half after it, with no new client; no replay."""
+    ids = [f"{uuid4().hex}" for _ in range(60)]
+    redis_sentinel.master.client.zadd(waiting, dict.fromkeys(ids, 9e12))
+    _replicated(redis_sentinel)
+    sentinel = redis.sentinel.Sentinel(redis_sentinel.addresses)
+
+    async def cancel(twins: list[str]) -> list[bool]:
+        asking = redis.asyncio.sentinel.Sentinel(redis_sentinel.addresses)
+        async with asking.master_for(redis_sentinel.name) as client:
+            scheduler = makers[1](client, budget=PATIENT, min_replicas=1)
+            first = await scheduler.cancel(twins[0], "operation")
+            with _failing_over(redis_sentinel) as has_taken_over:
+                while not has_taken_over():
+                    await scheduler.was_taken_back(twins[0])
+            rest = [await scheduler.cancel(it, "operation") for it in twins]
+        for one in asking.sentinels:
+            await one.aclose()
+        return [first, *rest]
+
+    with closing(sentinel.master_for(redis_sentinel.name)) as client:
+        scheduler = makers[0](client, budget=PATIENT, min_replicas=1)
+        assert [scheduler.cancel(it, "operation") for it in ids[:20]] == [True] * 20
+        assert asyncio.run(cancel(ids[20:40])) == [True] * 21
+        # Answers that were given by the master that died, and new ones.
+        assert [scheduler.cancel(it, "operation") for it in ids[:20]] == [True] * 20
+        assert [scheduler.cancel(it, "operation") for it in ids[40:]] == [True] * 20
+        assert [scheduler.cancel(it, "another") for it in ids] == [False] * 60
+        assert redis_sentinel.master.client.zcard(waiting) == 0
+    for one in sentinel.sentinels:
+        one.close()
 
 
 @pytest.fixture
@@ -315,3 +365,29 @@ def test_a_node_that_hangs_after_it_gave_its_slot_away_is_passed_over(
         assert scheduler.call("cancel", "a", "operation") is True
     finally:
         gone.resume()
+
+
+def test_gates_are_found_on_any_node_of_a_cluster(
+    redis_cluster: RedisCluster, namespace: str
+) -> None:
+    """A key for each start, over all the nodes; both halves see the same gate."""
+    ids = [f"start-{number}" for number in range(30)]
+
+    async def pass_all() -> list[bool]:
+        client = redis.asyncio.RedisCluster.from_url(redis_cluster.url)
+        twin = AsyncStartGate(client, namespace=namespace, budget=PATIENT)
+        passed = [await twin.may_start(it) for it in ids]
+        await client.aclose()
+        return passed
+
+    with closing(redis.RedisCluster.from_url(redis_cluster.url)) as client:
+        gate = StartGate(client, namespace=namespace, budget=PATIENT)
+        assert all(gate.arm(it, _future()) for it in ids)
+        assert [gate.cancel(it, "operation") for it in ids[:20]] == [True] * 20
+        assert asyncio.run(pass_all()) == [False] * 20 + [True] * 10
+        assert [gate.cancel(it, "operation") for it in ids] == [True] * 20 + [False] * 10
+        keys = [f"{namespace}:gate:{it}" for it in ids]
+        assert len({client.keyslot(key) * 3 // 16384 for key in keys}) == 3
+        for key in keys:
+            client.delete(key)
+    gc.collect()

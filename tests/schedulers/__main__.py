@@ -13,7 +13,7 @@ import sys
 
 from tests.schedulers import on_postgres
 from tests.schedulers.catalogue import LIBRARIES
-from tests.schedulers.races import Tally, race, replies_dropped
+from tests.schedulers.races import Tally, race, replies_dropped, replies_dropped_async
 from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
 
@@ -46,11 +46,12 @@ def _run(name: str, races: int | None) -> bool:
         ours = library.scheduler(server.client)
         tally = race(rig, lambda it: ours.cancel(it, f"operation {it}"), races, "ours")
         right = replies_dropped(rig, _REPLIES, "dropped")
-        _print(name, tally, f"{right} of {_REPLIES}")
+        right_async = replies_dropped_async(rig, _REPLIES, "dropped-async")
+        _print(name, tally, f"{right} of {_REPLIES}, asyncio {right_async} of {_REPLIES}")
         if library.has_own_cancel:
             own = race(rig, lambda it: rig.ask("cancel", it), min(races, _OWN_RACES), "own")
             _print("  its own cancel", own, "")
-    return tally.is_exact and tally.is_fair and right == _REPLIES
+    return tally.is_exact and tally.is_fair and right == right_async == _REPLIES
 
 
 def _run_on_postgres(races: int | None) -> bool:

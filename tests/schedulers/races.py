@@ -7,6 +7,7 @@ so that about half of them win and all come close to the moment that matters.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from typing import Any
 
 import attrs
 import redis
+import redis.asyncio
 
 from tests.fault_proxy import FaultProxy
 from tests.schedulers.rig import Rig
@@ -107,6 +109,30 @@ def replies_dropped(rig: Rig, times: int, name: str) -> int:
             proxy.cut_answer_to(b"EVALSHA")
             right += scheduler.cancel(deferred_id, "operation") is True and proxy.cuts == cuts + 1
     return right
+
+
+def replies_dropped_async(rig: Rig, times: int, name: str) -> int:
+    """Do as `replies_dropped`, with our asyncio adapter."""
+    starts = [f"{name}-{number}" for number in range(times)]
+    for deferred_id in starts:
+        rig.schedule(deferred_id, time.time() + 3600)
+    rig.settle(name)
+
+    async def cancel_all(proxy: FaultProxy) -> int:
+        right = 0
+        database = rig.redis.connection_pool.connection_kwargs.get("db", 0)
+        async with redis.asyncio.Redis(port=proxy.port, db=database) as client:
+            scheduler = rig.library.scheduler_async(client)
+            await scheduler.cancel("warm-up", "operation")
+            for deferred_id in starts:
+                cuts = proxy.cuts
+                proxy.cut_answer_to(b"EVALSHA")
+                answer = await scheduler.cancel(deferred_id, "operation")
+                right += answer is True and proxy.cuts == cuts + 1
+        return right
+
+    with lines(rig) as (proxy, _):
+        return asyncio.run(cancel_all(proxy))
 
 
 @contextmanager

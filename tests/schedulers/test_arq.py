@@ -7,17 +7,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import attrs
+import httpx
+import psycopg
 import pytest
 import redis
+import redis.asyncio
 
-from batch_cancel import Removal, cancel_job
-from batch_cancel.adapters.arq import ArqScheduler
-from batch_cancel.adapters.memory import MemoryStore
-from batch_cancel.presenter import present
+from batch_cancel import CancelResult, cancel_job_async
+from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.asgi import AsgiApp
+from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork
+from batch_cancel.presenter.keys import Principal
+from tests.http.examples import serving
 from tests.schedulers.catalogue import LIBRARIES, PATIENCE
 from tests.schedulers.races import race
 from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
+from tests.worlds import create_reference_tables
 
 HOUR_SECONDS = 3600
 
@@ -31,35 +37,62 @@ def rig() -> Iterator[Rig]:
         yield rig
 
 
-def test_a_rescheduled_campaign_is_cancelled_and_never_starts(rig: Rig) -> None:
-    """Scheduled by arq's client, cancelled by an app whose redis-py arq could not be beside."""
-    assert int(redis.__version__.split(".")[0]) >= 6
-    scheduler = ArqScheduler(rig.redis, budget=PATIENCE)
+def test_a_rescheduled_campaign_is_cancelled_and_never_starts(
+    rig: Rig, postgres_schema: str
+) -> None:
+    """Scheduled by arq's client, cancelled over HTTP by an app that arq could not be beside."""
+    assert int(redis.__version__.split(".")[0]) >= 8
     due = time.time() + 3
     rig.schedule("arq_job_first", due)
-    # Rescheduled, as upstream does it: a new deferred job, whose id the row then holds.
-    assert scheduler.cancel("arq_job_first", "reschedule") is True
-    rig.schedule("arq_job_second", due)
-    store = MemoryStore()
-    store.add_job("batch_xyz789", "scheduled", deferred_id="arq_job_second")
-    store.add_contacts("batch_xyz789", {"c1": "pending", "c2": "blocked"})
+    with psycopg.connect(postgres_schema, autocommit=True) as rows:
+        create_reference_tables(rows)
+        rows.execute(
+            "INSERT INTO batch_jobs (id, status, scheduled_job_id)"
+            " VALUES ('batch_xyz789', 'scheduled', 'arq_job_first')"
+        )
+        rows.execute(
+            "INSERT INTO batch_contacts (batch_job_id, status)"
+            " VALUES ('batch_xyz789', 'pending'), ('batch_xyz789', 'blocked')"
+        )
+        # Rescheduled, as upstream does it: a new deferred job, whose id the row then holds.
+        assert ArqScheduler(rig.redis, budget=PATIENCE).cancel("arq_job_first", "move") is True
+        rig.schedule("arq_job_second", due)
+        rows.execute("UPDATE batch_jobs SET scheduled_job_id = 'arq_job_second'")
 
-    result = cancel_job("batch_xyz789", uow=store, scheduler=scheduler)
+        with serving("asgi_bare", _app(rig, postgres_schema)) as url:
+            answer = httpx.post(
+                f"{url}/batch/jobs/batch_xyz789/cancel", headers={"Authorization": "Bearer key"}
+            )
 
-    assert result.removal is Removal.REMOVED
-    response = present(result)
-    assert response.status == 200
-    assert response.body == {
-        "success": True,
-        "message": "Scheduled job cancelled successfully",
-        "batchJobId": "batch_xyz789",
-        "redisJobCancelled": True,
-        "contactsCancelled": 1,
-    }
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "success": True,
+            "message": "Scheduled job cancelled successfully",
+            "batchJobId": "batch_xyz789",
+            "redisJobCancelled": True,
+            "contactsCancelled": 1,
+        }
+        assert rows.execute("SELECT status FROM batch_jobs").fetchall() == [("cancelled",)]
     rig.schedule("another", due)
     rig.wait_ran("another")
     rig.settle("rescheduled")
     assert rig.ran("arq_job_first") == rig.ran("arq_job_second") == 0
+
+
+def _app(rig: Rig, dsn: str) -> AsgiApp:
+    """Make the API of an organization that has no id."""
+
+    async def cancel(*arguments: Any, **named: Any) -> CancelResult:
+        port = rig.redis.connection_pool.connection_kwargs["port"]
+        async with redis.asyncio.Redis(port=port) as client:
+            return await cancel_job_async(
+                *arguments,
+                uow=AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(dsn)),
+                scheduler=AsyncArqScheduler(client, budget=PATIENCE),
+                **named,
+            )
+
+    return AsgiApp(cancel, {"key": Principal("somebody", None, may_cancel=True)}.get)
 
 
 def test_a_job_that_waits_for_its_retry_is_not_retried(rig: Rig) -> None:

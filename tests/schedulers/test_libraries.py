@@ -23,7 +23,7 @@ from batch_cancel.adapters.redis import AsyncStartGate, StartGate
 from batch_cancel.ports import SchedulerUnavailable
 from tests.processes import HOST, free_port
 from tests.schedulers.catalogue import LIBRARIES
-from tests.schedulers.races import race, replies_dropped
+from tests.schedulers.races import race, replies_dropped, replies_dropped_async
 from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
 
@@ -143,6 +143,11 @@ def test_the_same_operation_has_the_same_answer(rig: Rig, ours: Any, start: str)
 def test_a_lost_reply_does_not_change_the_answer(rig: Rig, start: str) -> None:
     """The script has run, its answer is lost, and asked again it is told the same."""
     assert replies_dropped(rig, 5, start) == 5
+
+
+def test_a_lost_reply_does_not_change_the_answer_of_the_asyncio_twin(rig: Rig, start: str) -> None:
+    """The script has run, its answer is lost, and asked again it is told the same."""
+    assert replies_dropped_async(rig, 5, start) == 5
 
 
 def test_an_id_that_was_cancelled(rig: Rig, ours: Any, start: str) -> None:

@@ -43,6 +43,26 @@ def start() -> str:
     return f"start-{uuid4().hex}"
 
 
+def test_the_private_names_are_those_of_the_installed_version(rig: PostgresRig) -> None:
+    """The table, its columns and the statuses that our statements name; they call no function."""
+    assert rig.ask("private_names") == {"waits": "todo", "cancelled": "cancelled"}
+    with psycopg.connect(rig.server.dsn()) as connection:
+        columns = connection.execute(
+            "SELECT column_name, udt_name FROM information_schema.columns"
+            " WHERE table_name = 'procrastinate_jobs'"
+        ).fetchall()
+        statuses = connection.execute(
+            "SELECT enumlabel FROM pg_enum WHERE enumtypid = 'procrastinate_job_status'::regtype"
+        ).fetchall()
+    assert {
+        ("id", "int8"),
+        ("status", "procrastinate_job_status"),
+        ("args", "jsonb"),
+        ("attempts", "int4"),
+    } <= set(columns)
+    assert {("todo",), ("cancelled",)} <= set(statuses)
+
+
 def test_what_is_cancelled_never_runs(
     rig: PostgresRig, ours: ProcrastinateScheduler, start: str
 ) -> None:

@@ -54,6 +54,13 @@ class Client:
         """Tell what Procrastinate says of a job."""
         return str(self._app.job_manager.get_job_status(int(job_id)).value)
 
+    def private_names(self) -> dict[str, str]:
+        """Give the statuses of a job that waits, and of one that was cancelled."""
+        return {
+            "waits": procrastinate.jobs.Status.TODO.value,
+            "cancelled": procrastinate.jobs.Status.CANCELLED.value,
+        }
+
 
 def work(places: Mapping[str, str]) -> None:
     """Run a worker that polls often, so that there is something to race."""

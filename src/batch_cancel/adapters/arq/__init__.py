@@ -45,6 +45,8 @@ class ArqScheduler(RecipeScheduler):
         queue: arq's `queue_name`.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -58,8 +60,9 @@ class ArqScheduler(RecipeScheduler):
         queue: str = "arq:queue",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention)
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
 
 
 class AsyncArqScheduler(AsyncRecipeScheduler):
@@ -71,6 +74,8 @@ class AsyncArqScheduler(AsyncRecipeScheduler):
         queue: arq's `queue_name`.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -84,5 +89,6 @@ class AsyncArqScheduler(AsyncRecipeScheduler):
         queue: str = "arq:queue",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention)
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)

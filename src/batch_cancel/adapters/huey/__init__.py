@@ -55,6 +55,8 @@ class HueyScheduler(RecipeScheduler):
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer and a task's message are remembered: longer than
             any start is ahead.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -68,8 +70,9 @@ class HueyScheduler(RecipeScheduler):
         name: str = "huey",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(name), client, budget, retention)
+        super().__init__(_recipe(name), client, budget, retention, min_replicas)
 
     def remember(self, deferred_id: str, message: bytes) -> None:
         """
@@ -91,6 +94,8 @@ class AsyncHueyScheduler(AsyncRecipeScheduler):
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer and a task's message are remembered: longer than
             any start is ahead.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -104,8 +109,9 @@ class AsyncHueyScheduler(AsyncRecipeScheduler):
         name: str = "huey",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(name), client, budget, retention)
+        super().__init__(_recipe(name), client, budget, retention, min_replicas)
 
     async def remember(self, deferred_id: str, message: bytes) -> None:
         """

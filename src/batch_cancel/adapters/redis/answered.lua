@@ -5,10 +5,14 @@
 local tombstone, operation, retention = KEYS[1], ARGV[1], ARGV[2]
 
 local answer = redis.call('HGET', tombstone, operation)
-if answer ~= '0' and answer ~= '1' then
-  -- What can fail fails here, before anything is taken back that a repetition would not find.
+local is_new = answer ~= '0' and answer ~= '1'
+-- What can fail fails here, before anything is taken back that a repetition would not find.
+if is_new then
   redis.call('HSET', tombstone, operation, 'asked')
-  redis.call('PEXPIRE', tombstone, retention)
+end
+-- For an old answer too: who waits until replicas have it waits for a write of his own connection.
+redis.call('PEXPIRE', tombstone, retention)
+if is_new then
   answer = take_back() and '1' or '0'
   redis.call('HSET', tombstone, operation, answer)
 end

@@ -41,6 +41,7 @@ _LONGEST_WAIT_SECONDS: Final = 1.0
 _REDIRECTIONS_MAX: Final = 16
 
 _Address = tuple[str, int]
+_Commands = Sequence[Sequence[Any]]
 
 _OTHERWISE: Final = (
     "cache",  # Of what the server tells; a script's answer is not cached.
@@ -75,9 +76,9 @@ class _ServerLine:
     def __init__(self, client: redis.Redis) -> None:
         self._pool = _hurried_pool(client)
 
-    def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
         with _until(deadline):
-            return _ask(self._pool, command)
+            return _ask(self._pool, commands)
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -96,12 +97,12 @@ class _ClusterLine:
         self._pools: dict[_Address, ConnectionPool] = {}
         self._owners: dict[int, _Address] = {}
 
-    def send(self, command: Sequence[Any], key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    def send(self, commands: _Commands, key: bytes, deadline: float) -> list[Any]:
         slot = self._cluster.keyslot(key)
         address = self._owners.get(slot) or self._address(self._cluster.get_node_from_key(key))
         with _until(deadline):
             try:
-                return self._follow(command, slot, address)
+                return self._follow(commands, slot, address)
             except (exceptions.ConnectionError, exceptions.TimeoutError):
                 self._owners[slot] = self._another(self._owners.get(slot, address))
                 raise
@@ -109,11 +110,11 @@ class _ClusterLine:
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def _follow(self, command: Sequence[Any], slot: int, address: _Address) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    def _follow(self, commands: _Commands, slot: int, address: _Address) -> list[Any]:
         asking = False
         for _ in range(_REDIRECTIONS_MAX):
             try:
-                return _ask(self._pool(address), command, asking=asking)
+                return _ask(self._pool(address), commands, asking=asking)
             except exceptions.MovedError as error:
                 address = self._owners[slot] = self._named_by(error, address)
                 asking = False
@@ -147,14 +148,13 @@ class _ClusterLine:
         return node.host, node.port
 
 
-def _ask(pool: Any, command: Sequence[Any], *, asking: bool = False) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+def _ask(pool: Any, commands: _Commands, *, asking: bool = False) -> list[Any]:  # noqa: ANN401  # Untyped in redis-py.
     connection = pool.get_connection(*CONNECTION_ARGUMENTS)
     try:
         if asking:  # The permission holds for the next command on the same connection.
             connection.send_command("ASKING")
             connection.read_response()
-        connection.send_command(*command)
-        return connection.read_response(disable_decoding=True)
+        return [_told(connection, command) for command in commands]
     except exceptions.ReadOnlyError:
         # A demoted master: a new connection may lead to the one that took its place.
         pool.disconnect(inuse_connections=False)
@@ -168,6 +168,11 @@ def _ask(pool: Any, command: Sequence[Any], *, asking: bool = False) -> Any:  # 
         raise
     finally:
         pool.release(connection)
+
+
+def _told(connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+    connection.send_command(*command)
+    return connection.read_response(disable_decoding=True)
 
 
 # Connections that keep a deadline ----------------------------------------------------------------

@@ -5,6 +5,9 @@ local id, operation, retention = ARGV[1], ARGV[2], ARGV[3]
 local state = redis.call('HGET', job, id)
 local kind = state and string.sub(state, 1, 1)
 if kind and kind ~= 'D' and kind ~= 'R' then
+  -- Written again as it is, for who waits until replicas have it: the first write may have been
+  -- another connection's.
+  redis.call('HSET', job, id, state)
   return state == 'C' .. operation and 1 or 0
 end
 -- The state comes last: whatever fails before it is done again by the repetition, which would

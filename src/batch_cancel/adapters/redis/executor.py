@@ -41,6 +41,9 @@ _PASSING: Final = (
     exceptions.ReadOnlyError,  # A master that was demoted.
     OSError,  # Among them the TimeoutError of asyncio.
 )
+_WAITING_SHARE: Final = 0.5
+"""Of the time left, for replicas: a server ends such a wait up to 100 ms late, and then tells."""
+
 _LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 """Connection errors that trying again does not mend."""
 
@@ -63,16 +66,20 @@ class Script:
         object.__setattr__(self, "digest", digest)
 
 
+Commands = Sequence[Sequence[Any]]
+
+
 class Line(Protocol):
     """A way to Redis."""
 
-    def send(self, command: Sequence[Any], key: bytes, deadline: float, /) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
         """
-        Send the command to where `key` is, and give its answer, undecoded, before the deadline.
+        Send the commands, one after another, on one connection to where `key` is.
 
-        One attempt: a fault is raised as the driver's error. `deadline` is on the clock of
-        `time.monotonic`.
+        Their answers are given undecoded, before the deadline, on the clock of `time.monotonic`.
+        One attempt: a fault is raised as the driver's error.
         """
+        ...
 
     def pause(self, seconds: float, /) -> None:
         """Wait before the next attempt."""
@@ -81,13 +88,14 @@ class Line(Protocol):
 class AsyncLine(Protocol):
     """A way to Redis."""
 
-    async def send(self, command: Sequence[Any], key: bytes, deadline: float, /) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
         """
-        Send the command to where `key` is, and give its answer, undecoded, before the deadline.
+        Send the commands, one after another, on one connection to where `key` is.
 
-        One attempt: a fault is raised as the driver's error. `deadline` is on the clock of
-        `time.monotonic`.
+        Their answers are given undecoded, before the deadline, on the clock of `time.monotonic`.
+        One attempt: a fault is raised as the driver's error.
         """
+        ...
 
     async def pause(self, seconds: float, /) -> None:
         """Wait before the next attempt."""
@@ -110,18 +118,32 @@ class Executor:
         self._budget_seconds = _positive_seconds(budget)
         self._line: Line = line_to(client)
 
-    def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:  # noqa: ANN401  # Whatever the script answers.
+    def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        min_replicas: int = 0,
+    ) -> Any:  # noqa: ANN401  # Whatever the script answers.
         """
         Run the script and give its answer, bytes undecoded.
 
+        Arguments:
+            script: what to run.
+            keys: its KEYS.
+            arguments: its ARGV.
+            min_replicas: how many must have what it wrote; it must write, even when it repeats
+                an answer, or there is nothing to wait for.
+
         Raises:
-            SchedulerUnavailable: no answer within the budget, or Redis refused.
+            SchedulerUnavailable: no answer within the budget, or Redis refused, or too few
+                replicas have it.
         """
         deadline = time.monotonic() + self._budget_seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return self._attempt(script, keys, arguments, deadline)
+                return self._attempt(script, keys, arguments, min_replicas, deadline)
             except (*_PASSING, exceptions.RedisError) as error:
                 if not _may_pass(error):
                     raise _refused(error) from error
@@ -131,13 +153,23 @@ class Executor:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _attempt(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], deadline: float
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        min_replicas: int,
+        deadline: float,
     ) -> Any:  # noqa: ANN401  # Whatever the script answers.
         operands = (len(keys), *keys, *arguments)
+        # Redis waits for what this very connection has written.
+        wait = _wait(min_replicas, deadline)
         try:
-            return self._line.send(("EVALSHA", script.digest, *operands), keys[0], deadline)
+            by_digest = ("EVALSHA", script.digest, *operands)
+            answers = self._line.send((by_digest, *wait), keys[0], deadline)
         except exceptions.NoScriptError:  # The server is new, or was told to forget.
-            return self._line.send(("EVAL", script.source, *operands), keys[0], deadline)
+            by_source = ("EVAL", script.source, *operands)
+            answers = self._line.send((by_source, *wait), keys[0], deadline)
+        return _answer(answers, min_replicas)
 
 
 class AsyncExecutor:
@@ -159,18 +191,32 @@ class AsyncExecutor:
         self._budget_seconds = _positive_seconds(budget)
         self._line: AsyncLine = line_to_async(client)
 
-    async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:  # noqa: ANN401  # Whatever the script answers.
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        min_replicas: int = 0,
+    ) -> Any:  # noqa: ANN401  # Whatever the script answers.
         """
         Run the script and give its answer, bytes undecoded.
 
+        Arguments:
+            script: what to run.
+            keys: its KEYS.
+            arguments: its ARGV.
+            min_replicas: how many must have what it wrote; it must write, even when it repeats
+                an answer, or there is nothing to wait for.
+
         Raises:
-            SchedulerUnavailable: no answer within the budget, or Redis refused.
+            SchedulerUnavailable: no answer within the budget, or Redis refused, or too few
+                replicas have it.
         """
         deadline = time.monotonic() + self._budget_seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await self._attempt(script, keys, arguments, deadline)
+                return await self._attempt(script, keys, arguments, min_replicas, deadline)
             except (*_PASSING, exceptions.RedisError) as error:
                 if not _may_pass(error):
                     raise _refused(error) from error
@@ -180,13 +226,55 @@ class AsyncExecutor:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def _attempt(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], deadline: float
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        min_replicas: int,
+        deadline: float,
     ) -> Any:  # noqa: ANN401  # Whatever the script answers.
         operands = (len(keys), *keys, *arguments)
+        # Redis waits for what this very connection has written.
+        wait = _wait(min_replicas, deadline)
         try:
-            return await self._line.send(("EVALSHA", script.digest, *operands), keys[0], deadline)
+            by_digest = ("EVALSHA", script.digest, *operands)
+            answers = await self._line.send((by_digest, *wait), keys[0], deadline)
         except exceptions.NoScriptError:  # The server is new, or was told to forget.
-            return await self._line.send(("EVAL", script.source, *operands), keys[0], deadline)
+            by_source = ("EVAL", script.source, *operands)
+            answers = await self._line.send((by_source, *wait), keys[0], deadline)
+        return _answer(answers, min_replicas)
+
+
+def replicas_wanted(min_replicas: int, client: object) -> int:
+    """
+    Give the number, if this client can wait for so many replicas.
+
+    Raises:
+        TypeError: a cluster's client: it may wait on another connection than it wrote on.
+        ValueError: fewer than none.
+    """
+    if min_replicas < 0:
+        msg = f"min_replicas must not be negative, got {min_replicas!r}"
+        raise ValueError(msg)
+    if min_replicas and isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+        msg = "min_replicas needs a client for one server or a Sentinel's master, not a cluster's"
+        raise TypeError(msg)
+    return min_replicas
+
+
+def _wait(min_replicas: int, deadline: float) -> Commands:
+    if not min_replicas:
+        return ()
+    milliseconds = (deadline - time.monotonic()) * 1000 * _WAITING_SHARE
+    return (("WAIT", min_replicas, max(1, int(milliseconds))),)  # 0 is for ever.
+
+
+def _answer(answers: Sequence[Any], min_replicas: int) -> Any:  # noqa: ANN401  # Whatever the script answers.
+    answer, *acknowledged = answers
+    if acknowledged and acknowledged[0] < min_replicas:
+        msg = f"Redis has too few replicas that keep it ({acknowledged[0]} of {min_replicas})"
+        raise SchedulerUnavailable(msg)
+    return answer
 
 
 def _positive_seconds(budget: timedelta) -> float:

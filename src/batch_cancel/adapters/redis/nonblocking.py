@@ -28,6 +28,8 @@ from batch_cancel.adapters.redis.versions import CONNECTION_ARGUMENTS
 
 _SECOND_BELL_SECONDS: Final = 0.05
 
+_Commands = Sequence[Sequence[Any]]
+
 
 def line_to_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
@@ -53,12 +55,12 @@ class _ServerLine:
         self._pool: Any = client.connection_pool  # Half typed in redis-py.
         self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)
 
-    async def send(self, command: Sequence[Any], _key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    async def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
         try:
             async with _until(deadline) as heed:
                 connection = await self._pool.get_connection(*CONNECTION_ARGUMENTS)
                 try:
-                    return await self._ask(connection, command, heed)
+                    return await self._ask(connection, commands, heed)
                 finally:
                     await self._pool.release(connection)
         except TimeoutError:
@@ -68,11 +70,14 @@ class _ServerLine:
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _ask(self, connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    async def _ask(
+        self,
+        connection: Any,  # noqa: ANN401  # Untyped in redis-py.
+        commands: _Commands,
+        heed: Callable[[], None],
+    ) -> list[Any]:
         try:
-            await connection.send_command(*command)
-            heed()
-            return await connection.read_response(disable_decoding=True)
+            return [await self._told(connection, command, heed) for command in commands]
         except exceptions.ReadOnlyError:
             # A demoted master: a new connection may lead to the one that took its place.
             await self._pool.disconnect(inuse_connections=False)
@@ -84,6 +89,12 @@ class _ServerLine:
             # The answer may still come; on this connection it would be taken for another's.
             await connection.disconnect(nowait=True)
             raise
+
+    @staticmethod
+    async def _told(connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+        await connection.send_command(*command)
+        heed()
+        return await connection.read_response(disable_decoding=True)
 
     def _pass_over_sentinel(self) -> None:
         # redis-py asks the sentinels in order; if it is the first that hangs, no other is asked.
@@ -118,7 +129,8 @@ class _ClusterLine:
         self._cluster = client
         self._detours: dict[int, _Detour] = {}
 
-    async def send(self, command: Sequence[Any], key: bytes, deadline: float) -> Any:  # noqa: ANN401  # Whatever the command answers.
+    async def send(self, commands: _Commands, key: bytes, deadline: float) -> list[Any]:
+        [command] = commands  # The client sends a second one on any connection.
         slot = self._cluster.keyslot(key)
         detour = self._detours.get(slot)
         options: dict[str, Any] = {NEVER_DECODE: True}
@@ -132,7 +144,7 @@ class _ClusterLine:
             raise
         if detour is not None and self._owner(key) != detour.owner:
             self._detours.pop(slot, None)  # The client has learned better.
-        return answer
+        return [answer]
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

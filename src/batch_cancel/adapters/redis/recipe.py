@@ -22,7 +22,12 @@ import attrs
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
+from batch_cancel.adapters.redis.executor import (
+    AsyncExecutor,
+    Executor,
+    Script,
+    replicas_wanted,
+)
 from batch_cancel.adapters.redis.wire import BUDGET, RETENTION, encoded, lasting
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 
@@ -76,7 +81,9 @@ _TAKEN_BACK: Final = single_script(_HERE, "taken_back")
 class _Recipes:
     """What both kinds of scheduler have of a recipe."""
 
-    def __init__(self, recipe: Recipe, client: object, retention: timedelta) -> None:
+    def __init__(
+        self, recipe: Recipe, client: object, retention: timedelta, min_replicas: int
+    ) -> None:
         if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
             msg = (
                 f"{recipe.library} spreads the keys of a job over the slots of a cluster, so no "
@@ -85,6 +92,7 @@ class _Recipes:
             raise TypeError(msg)
         self._recipe = recipe
         self._retention = lasting(retention)
+        self._min_replicas = replicas_wanted(min_replicas, client)
 
     def _operands(
         self, deferred_id: str, operation_id: str
@@ -102,9 +110,14 @@ class RecipeScheduler(_Recipes):
     """Deferred starts of another library, in Redis or Valkey."""
 
     def __init__(
-        self, recipe: Recipe, client: redis.Redis, budget: timedelta, retention: timedelta
+        self,
+        recipe: Recipe,
+        client: redis.Redis,
+        budget: timedelta,
+        retention: timedelta,
+        min_replicas: int,
     ) -> None:
-        super().__init__(recipe, client, retention)
+        super().__init__(recipe, client, retention, min_replicas)
         self._executor = Executor(client, budget)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -120,7 +133,8 @@ class RecipeScheduler(_Recipes):
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # No job of ours can have such an id.
         keys, arguments = self._operands(deferred_id, operation_id)
-        return bool(self._executor.run(self._recipe.script, keys, arguments))
+        run = self._executor.run
+        return bool(run(self._recipe.script, keys, arguments, self._min_replicas))
 
     def was_taken_back(self, deferred_id: str) -> bool:
         """
@@ -143,9 +157,14 @@ class AsyncRecipeScheduler(_Recipes):
     """Deferred starts of another library, in Redis or Valkey."""
 
     def __init__(
-        self, recipe: Recipe, client: redis.asyncio.Redis, budget: timedelta, retention: timedelta
+        self,
+        recipe: Recipe,
+        client: redis.asyncio.Redis,
+        budget: timedelta,
+        retention: timedelta,
+        min_replicas: int,
     ) -> None:
-        super().__init__(recipe, client, retention)
+        super().__init__(recipe, client, retention, min_replicas)
         self._executor = AsyncExecutor(client, budget)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -161,7 +180,8 @@ class AsyncRecipeScheduler(_Recipes):
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # No job of ours can have such an id.
         keys, arguments = self._operands(deferred_id, operation_id)
-        return bool(await self._executor.run(self._recipe.script, keys, arguments))
+        run = self._executor.run
+        return bool(await run(self._recipe.script, keys, arguments, self._min_replicas))
 
     async def was_taken_back(self, deferred_id: str) -> bool:
         """

@@ -27,7 +27,7 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.checks import problems
-from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor
+from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, replicas_wanted
 from batch_cancel.adapters.redis.wire import (
     BUDGET,
     RETENTION,
@@ -115,9 +115,11 @@ class RedisScheduler(_Layout):
         budget: how long one answer may take, retries included.
         retention: how long it is remembered that a start was cancelled or finished. After that
             its id is unknown again, so it must outlast every retry and every late `schedule`.
+        min_replicas: how many replicas must have a start, or its cancellation, before it is
+            answered; else it is `SchedulerUnavailable`. Not on a cluster.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio.
+        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
         ValueError: an argument that cannot work.
     """
 
@@ -129,9 +131,11 @@ class RedisScheduler(_Layout):
         shards: int = 1,
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
         self._executor = Executor(client, budget)
+        self._min_replicas = replicas_wanted(min_replicas, client)
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """
@@ -151,7 +155,8 @@ class RedisScheduler(_Layout):
         """
         check_schedulable(deferred_id, at)
         arguments = (encoded(deferred_id), moment(at), payload)
-        return bool(self._executor.run(_SCHEDULE, self._keys(deferred_id), arguments))
+        run, keys = self._executor.run, self._keys(deferred_id)
+        return bool(run(_SCHEDULE, keys, arguments, self._min_replicas))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -166,7 +171,8 @@ class RedisScheduler(_Layout):
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never scheduled, and never can be.
         arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
-        return bool(self._executor.run(_CANCEL, self._keys(deferred_id), arguments))
+        run, keys = self._executor.run, self._keys(deferred_id)
+        return bool(run(_CANCEL, keys, arguments, self._min_replicas))
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
@@ -264,9 +270,11 @@ class AsyncRedisScheduler(_Layout):
         budget: how long one answer may take, retries included.
         retention: how long it is remembered that a start was cancelled or finished. After that
             its id is unknown again, so it must outlast every retry and every late `schedule`.
+        min_replicas: how many replicas must have a start, or its cancellation, before it is
+            answered; else it is `SchedulerUnavailable`. Not on a cluster.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio.
+        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
         ValueError: an argument that cannot work.
     """
 
@@ -278,9 +286,11 @@ class AsyncRedisScheduler(_Layout):
         shards: int = 1,
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
         self._executor = AsyncExecutor(client, budget)
+        self._min_replicas = replicas_wanted(min_replicas, client)
 
     async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """
@@ -300,7 +310,8 @@ class AsyncRedisScheduler(_Layout):
         """
         check_schedulable(deferred_id, at)
         arguments = (encoded(deferred_id), moment(at), payload)
-        return bool(await self._executor.run(_SCHEDULE, self._keys(deferred_id), arguments))
+        run, keys = self._executor.run, self._keys(deferred_id)
+        return bool(await run(_SCHEDULE, keys, arguments, self._min_replicas))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -315,7 +326,8 @@ class AsyncRedisScheduler(_Layout):
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never scheduled, and never can be.
         arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
-        return bool(await self._executor.run(_CANCEL, self._keys(deferred_id), arguments))
+        run, keys = self._executor.run, self._keys(deferred_id)
+        return bool(await run(_CANCEL, keys, arguments, self._min_replicas))
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """

@@ -58,6 +58,8 @@ class RqScheduler(RecipeScheduler):
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered, and an id cancelled stays used up:
             longer than any job is late.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -72,8 +74,9 @@ class RqScheduler(RecipeScheduler):
         scheduled: str | None = None,
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue, scheduled), client, budget, retention)
+        super().__init__(_recipe(queue, scheduled), client, budget, retention, min_replicas)
 
 
 class AsyncRqScheduler(AsyncRecipeScheduler):
@@ -88,6 +91,8 @@ class AsyncRqScheduler(AsyncRecipeScheduler):
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered, and an id cancelled stays used up:
             longer than any job is late.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -102,8 +107,9 @@ class AsyncRqScheduler(AsyncRecipeScheduler):
         scheduled: str | None = None,
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue, scheduled), client, budget, retention)
+        super().__init__(_recipe(queue, scheduled), client, budget, retention, min_replicas)
 
 
 def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P, _R | None]]:

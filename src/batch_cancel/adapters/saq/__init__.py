@@ -47,6 +47,8 @@ class SaqScheduler(RecipeScheduler):
         queue: the queue's name.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -60,8 +62,9 @@ class SaqScheduler(RecipeScheduler):
         queue: str = "default",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention)
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
 
 
 class AsyncSaqScheduler(AsyncRecipeScheduler):
@@ -73,6 +76,8 @@ class AsyncSaqScheduler(AsyncRecipeScheduler):
         queue: the queue's name.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -86,5 +91,6 @@ class AsyncSaqScheduler(AsyncRecipeScheduler):
         queue: str = "default",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention)
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)

@@ -53,6 +53,8 @@ class TaskiqStarts(RecipeScheduler):
         budget: how long one answer may take, retries included.
         retention: how long an answer is remembered, and a cancelled id stays used up: longer than
             any start is late.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -66,8 +68,9 @@ class TaskiqStarts(RecipeScheduler):
         prefix: str = "schedule",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(prefix), client, budget, retention)
+        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
 
 
 class AsyncTaskiqStarts(AsyncRecipeScheduler):
@@ -81,6 +84,8 @@ class AsyncTaskiqStarts(AsyncRecipeScheduler):
         budget: how long one answer may take, retries included.
         retention: how long an answer is remembered, and a cancelled id stays used up: longer than
             any start is late.
+        min_replicas: how many replicas must have a cancellation before it is answered; else it is
+            `SchedulerUnavailable`, and asked again.
 
     Raises:
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
@@ -94,5 +99,6 @@ class AsyncTaskiqStarts(AsyncRecipeScheduler):
         prefix: str = "schedule",
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
+        min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(prefix), client, budget, retention)
+        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
