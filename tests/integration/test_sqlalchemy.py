@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -509,5 +510,34 @@ def test_a_column_that_is_not_there_is_told_at_once() -> None:
         attrs.evolve(TABLES, job_statuses={JobStatus.CANCELLED: "canceled"})
     with pytest.raises(ValueError, match="job_status: batch_jobs has no column 'state'"):
         attrs.evolve(TABLES, job_status="state")
+    with pytest.raises(
+        ValueError, match="contact_job_id: batch_contacts has no column 'scheduled"
+    ):
+        attrs.evolve(TABLES, contact_job_id="scheduled_job_id")  # A column of the other table.
     with pytest.raises(TypeError, match="a Table or a mapped class is needed, got 'jobs'"):
         attrs.evolve(TABLES, jobs="jobs")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Move this process, and its sessions on Postgres, to where clocks are nine hours ahead."""
+    with monkeypatch.context() as moved:
+        moved.setenv("TZ", "Asia/Tokyo")
+        moved.setenv("PGTZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_moments_are_the_same_wherever_the_process_runs(database: Database) -> None:
+    """A database that keeps no time zone is not taken to keep the process's."""
+    uow, scheduler = SqlAlchemyUnitOfWork(database.engine, TABLES), waiting_start()
+    operation: dict[str, Any] = {"organization_id": "a", "operation_id": "op"}
+    slack = timedelta(minutes=5)
+    before = datetime.now(UTC)
+    told = cancel_job("job", uow=uow, scheduler=scheduler, **operation)
+    again = cancel_job("job", uow=uow, scheduler=scheduler, **operation)
+    assert before - slack < told.cancelled_at < datetime.now(UTC) + slack
+    assert again.cancelled_at == told.cancelled_at
+    assert again.cancelled_at.tzinfo is UTC
