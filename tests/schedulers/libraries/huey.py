@@ -36,9 +36,12 @@ class Client:
         self._app, self._task = _app(places)
 
     def schedule(self, deferred_id: str, at: float) -> bool:
-        """Schedule a task."""
+        """Schedule a task; if it is far ahead, wait until a consumer has put it where it waits."""
         due = datetime.fromtimestamp(at, UTC)  # Of a naive time Huey keeps whole seconds only.
         self._task.schedule(args=(self._places, deferred_id), eta=due, id=deferred_id)
+        is_far = at > time.time() + _PATIENCE.total_seconds()
+        while is_far and all(task.id != deferred_id for task in self._app.scheduled()):
+            time.sleep(0.001)
         return True
 
     def cancel(self, deferred_id: str) -> bool:
