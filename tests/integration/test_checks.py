@@ -21,6 +21,7 @@ import pytest
 import redis
 import redis.asyncio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
 
 from batch_cancel import ContactStatus
 from batch_cancel.adapters.postgres import (
@@ -44,15 +45,16 @@ if TYPE_CHECKING:
 
 
 def checked(dsn: str, **names: Any) -> list[str]:
-    """Ask both halves, which say the same."""
+    """Ask both halves, which say the same, whatever rows their connections make."""
     schema = PostgresSchema(**names)
 
     async def ask() -> list[str]:
         return await AsyncPostgresUnitOfWork(
-            lambda: psycopg.AsyncConnection.connect(dsn), schema
+            lambda: psycopg.AsyncConnection.connect(dsn, row_factory=dict_row), schema
         ).check()
 
-    found = PostgresUnitOfWork(lambda: psycopg.connect(dsn), schema).check()
+    blocking = PostgresUnitOfWork(lambda: psycopg.connect(dsn, row_factory=dict_row), schema)
+    found = blocking.check()
     assert asyncio.run(ask()) == found
     return found
 

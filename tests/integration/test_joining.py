@@ -148,6 +148,14 @@ def test_a_transaction_that_would_leave_contacts_behind_is_refused(
     assert not database.is_cancelled()
 
 
+def test_a_transaction_that_asks_for_less_is_joined(database: Database) -> None:
+    """READ UNCOMMITTED is READ COMMITTED to Postgres, which keeps the name."""
+    with psycopg.connect(database.dsn) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.READ_UNCOMMITTED
+        cancel_rows("job", uow=joining(connection))
+    assert database.is_cancelled()
+
+
 def test_a_refused_cancel_leaves_the_callers_transaction_usable(database: Database) -> None:
     """The savepoint is rolled back, what the caller wrote stays."""
     with psycopg.connect(database.dsn) as connection:
