@@ -67,6 +67,20 @@ def test_an_idempotency_key_names_the_operation(site: Site) -> None:
     assert json.loads(site.ask(other).content)["batchJobId"] == "other"
 
 
+def test_an_idempotency_key_counts_within_its_organization(site: Site) -> None:
+    """Two organizations that number their requests alike learn nothing of each other."""
+    site.add_job()
+    site.store.add_job("batch_xyz789", "pending", "b", None)
+    number = ("Idempotency-Key", "1")
+    of_a = site.ask(Asked(headers=[KEY_A, number]))
+    of_b = site.ask(Asked(headers=[KEY_B, number]))
+    assert (of_a.status, of_a.content) == (200, CANCELLED)
+    assert of_b.status == 200
+    assert json.loads(of_b.content)["message"] == "Pending job cancelled successfully"
+    assert site.ask(Asked(headers=[KEY_A, number])) == of_a
+    assert site.ask(Asked(headers=[KEY_B, number])) == of_b
+
+
 @pytest.mark.parametrize(
     "key", ["", "a,b", "a b", "\t", "é", "x" * 256, "a\x00", "a\x7f"], ids=named
 )
