@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tests.servers import RedisServer
 
 HOUR = timedelta(hours=1)
+BUDGET = timedelta(seconds=2)
+"""For a lock: as long as nobody waits who gets it, and soon over where nobody does."""
 FOREIGN_KEY: LiteralString = "batch_contacts_batch_job_id_fkey"
 
 # Stores ------------------------------------------------------------------------------------------
@@ -50,6 +52,7 @@ class MemoryTables(StoreAdapter):
     """The memory store."""
 
     row_locks = False  # One transaction runs at a time.
+    lock_timeout = False
     kind: ClassVar[Any] = MemoryStore
 
     def fresh(self) -> None:
@@ -122,6 +125,8 @@ class AsyncMemoryTables(MemoryTables):
 class SqliteTables(MemoryTables):
     """The SQLite store, a new file each time."""
 
+    lock_timeout = True
+
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.paths = (tmp_path / f"{number}.sqlite" for number in itertools.count())
@@ -134,7 +139,7 @@ class SqliteTables(MemoryTables):
     @property
     def store(self) -> Any:
         """The file, opened anew each time."""
-        return SqliteStore(self.path)
+        return SqliteStore(self.path, busy_timeout_seconds=BUDGET.total_seconds())
 
     @contextmanager
     def _joined(self) -> Generator[Any]:
@@ -175,7 +180,7 @@ class PostgresTables(StoreAdapter):
 
     def uow(self) -> Any:
         """Give a unit of work with connections of its own."""
-        return PostgresUnitOfWork(self._connect, self.schema)
+        return PostgresUnitOfWork(self._connect, self.schema, lock_timeout=BUDGET)
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self.dsn)
@@ -285,7 +290,7 @@ class AsyncPostgresTables(PostgresTables):
 
     def uow(self) -> Any:
         """Give a unit of work with connections of its own."""
-        return AsyncPostgresUnitOfWork(self._connect_async)
+        return AsyncPostgresUnitOfWork(self._connect_async, lock_timeout=BUDGET)
 
     async def _connect_async(self) -> psycopg.AsyncConnection[Any]:
         connection = await psycopg.AsyncConnection.connect(self.dsn)

@@ -101,6 +101,9 @@ class StoreAdapter(Adapter):
     row_locks: ClassVar[bool] = True
     """Whether a transaction locks its job's row, and not the whole store."""
 
+    lock_timeout: ClassVar[bool] = True
+    """Whether who waits for a lock gives up by itself, within 20 seconds."""
+
     strange_statuses: ClassVar[Sequence[str | None]] = ("paused", "Pending", "", None)
     """What the status columns hold beside the statuses we know; none, if their type forbids it."""
 

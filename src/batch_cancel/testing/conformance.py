@@ -360,6 +360,40 @@ class StoreConformance(StoreAdapter):
 
     @promise(
         "I18",
+        cause="nothing bounds the wait for the job: set a lock timeout, within the transaction.",
+        needs=["lock_timeout"],
+    )
+    def test_i18_whoever_waits_for_a_lock_gives_up(self, world: World) -> None:
+        """One hangs with the job in its hands; another is answered, and may ask again later."""
+        world.add_job("job", "running", ["pending"])
+        pause = Pause("locked")
+        hanging = world.beside(world.cancelling(operation_id="hangs", hook=pause))
+        with pause.holding(hanging):
+            world.note("letting it hang in its transaction, at 'locked'")
+            answer = ended(world.beside(world.cancelling(operation_id="waits")))
+            if not isinstance(answer, CancelResult):  # The one that hung may have been cut.
+                refused(answer, "cancel_failed")
+        ended(hanging)
+        world.cancel()
+        expect(world.row().status, "cancelled", "The job's status when it has been let go:")
+
+    @promise(
+        "I18",
+        cause="`begin` ends its transaction after its block is left, as a generator does whose "
+        "commit waits to be collected.",
+    )
+    def test_i18_a_scheduler_that_hangs_keeps_nobody_waiting(self, world: World) -> None:
+        """The job is let go before it is asked: whoever comes next is answered."""
+        world.add_job("job", "scheduled", ["pending"])
+        pause = Pause("committed")
+        hanging = world.beside(world.cancelling(operation_id="hangs", hook=pause))
+        with pause.holding(hanging):
+            world.note("letting it hang before it asks the scheduler")
+            refused(ended(world.beside(world.cancelling(operation_id="next"))), "already_terminal")
+        succeeded(ended(hanging))
+
+    @promise(
+        "I18",
         cause="a connection is not closed, or not given back to its pool, when its transaction "
         "fails.",
     )

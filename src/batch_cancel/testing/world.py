@@ -127,6 +127,7 @@ class World(Stage):
             "records": it.records,
             "organizations": bool(it.organizations),
             "row_locks": it.row_locks,
+            "lock_timeout": it.lock_timeout,
             "text_ids": it.ids is IdKind.TEXT,
             "strange_statuses": bool(it.strange_statuses),
         }
