@@ -84,7 +84,7 @@ CORE = tuple(
     f"unit/test_{name}.py"
     for name in (
         *("attempts", "cancellation", "deferred", "drift", "errors", "guards"),
-        *("memory", "model", "presenter", "use_cases", "work"),
+        *("memory", "model", "presenter", "spelling", "use_cases", "work"),
     )
 )
 MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
