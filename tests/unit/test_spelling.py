@@ -48,7 +48,8 @@ def test_where_none_is_given_the_contracts_are_meant() -> None:
 def test_what_is_given_is_kept() -> None:
     """As it is, by the status or by the contract's word for it."""
     assert job_spellings(JOBS) == JOBS
-    assert job_spellings({str(status): text for status, text in JOBS.items()}) == JOBS
+    by_word: Any = {str(status): text for status, text in JOBS.items()}
+    assert job_spellings(by_word) == JOBS
     contacts = {status: status.upper() for status in ContactStatus}
     assert contact_spellings(contacts) == contacts
     assert [type(text) for text in contact_spellings(contacts).values()] == [str] * 12
