@@ -216,6 +216,16 @@ def test_an_operation_gets_one_answer_for_ever(
         assert scheduler.cancel(nobody, "1") is False
 
 
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_two_queues_have_answers_of_their_own(adapter: Any, client: redis.Redis) -> None:
+    """An id counts within its queue: a no for one is none for another."""
+    option = next(iter(PLACES[adapter.__name__.removesuffix("Scheduler")]))
+    one, other = (adapter(client, **{option: name}, budget=PATIENCE) for name in ("one", "two"))
+    assert one.cancel("a", "operation") is False
+    assert client.exists(one._tombstone("a")) == 1
+    assert client.exists(other._tombstone("a")) == 0
+
+
 @pytest.mark.parametrize("adapter", [*ADAPTERS, *ASYNC_ADAPTERS])
 def test_a_client_of_the_other_kind_is_refused(adapter: Any) -> None:
     """At once, and by name: nothing would ever be awaited, or everything."""
