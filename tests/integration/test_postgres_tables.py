@@ -538,6 +538,21 @@ def test_text_ids_are_just_bytes(dsn: str, half: Half) -> None:
 
 
 @HALVES
+def test_what_one_organization_did_is_not_told_to_another(dsn: str, half: Half) -> None:
+    """A job that changed hands keeps its status; its history stays with whom it was."""
+    with tables(dsn) as made:
+        made.add_job("job", "running", {"ann": "pending"})
+        made.rows("UPDATE batch_jobs SET organization_id = 'a'")
+        uow = half.uow(dsn, made.schema)
+        half.cancel(uow, "job", organization_id="a", operation_id="op-1")
+        made.rows("UPDATE batch_jobs SET organization_id = 'b'")
+        with pytest.raises(AlreadyTerminal) as refusal:
+            half.cancel(uow, "job", organization_id="b", operation_id="op-1")
+        assert refusal.value.cancelled_at is None
+        assert made.records() == [("a", "job", "op-1")]
+
+
+@HALVES
 def test_without_organizations_every_job_is_a_job_of_none(dsn: str, half: Half) -> None:
     """Whoever names one finds nothing."""
     with tables(dsn, PostgresSchema(job_organization_id=None)) as made:
