@@ -47,7 +47,7 @@ source_paths = ["src"]
 only_mutate = {files}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-k", "{world}"]
 pytest_add_cli_args_test_selection = {tests}
-timeout_constant = 5.0
+timeout_constant = 1.5
 timeout_multiplier = 3.0
 track_dependencies = false
 use_git_change_detection = false
@@ -224,7 +224,7 @@ def try_out(part: Part, folder: Path) -> dict[str, str]:
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     (folder / "pyproject.toml").write_text(project + settings, "utf-8")
     patterns = SAMPLE if part.is_sampled else ALL
-    ran = _mutmut(["run", "--max-children", "1", *patterns], folder)
+    ran = _mutmut(["run", "--max-children", "2", *patterns], folder)
     told = _mutmut(["results", "--all", "true"], folder).stdout
     states = dict(re.findall(r"^ +(\S+): (.+)$", told, re.MULTILINE))
     if part.is_sampled:
