@@ -38,6 +38,8 @@ so mutmut runs the tests by their names first, and tells if it can't; else it wo
 mutant killed.
 """
 
+_NO_SERVER = re.compile(r"batch_cancel\.(domain|use_cases|adapters\.memory)\.")
+
 NOTICED = {"killed", "timeout", "segfault", "suspicious"}
 """What mutmut says of a mutant that did not go unnoticed."""
 
@@ -287,12 +289,18 @@ def is_of_a_cast(change: str) -> bool:
 
 
 def complaints(survived: Iterable[Mutant], known: Iterable[Survivors]) -> list[str]:
-    """Compare the mutants that survived with those that are explained."""
+    """
+    Compare the mutants that survived with those that are explained.
+
+    Where real servers judge, a mutant that no test notices may still run out of time on a slow
+    machine, so that only the others must survive each time.
+    """
     explanations = Counter(mutant for entry in known for mutant in entry)
     seen = set(survived)
+    killed = (it for it in sorted(set(explanations) - seen) if _NO_SERVER.match(it.function))
     return [
         *(f"survives without an explanation: {it}" for it in sorted(seen - set(explanations))),
-        *(f"explained, but does not survive: {it}" for it in sorted(set(explanations) - seen)),
+        *(f"explained, but does not survive: {it}" for it in killed),
         *(f"explained twice: {it}" for it in sorted(explanations) if explanations[it] > 1),
     ]
 

@@ -89,15 +89,19 @@ def test_a_bug_that_is_found_is_no_complaint() -> None:
 
 def test_survivors_and_explanations_must_be_the_same() -> None:
     """Neither one without the other."""
-    known = [Survivors(why="A reason.", mutants={"f": ["-x +y", "-x +z"]})]
-    y, z, other = Mutant("f", "-x +y"), Mutant("f", "-x +z"), Mutant("g", "-x +y")
+    here, there = "batch_cancel.domain.f", "batch_cancel.adapters.redis.f"
+    known = [Survivors(why="A reason.", mutants={here: ["-x +y", "-x +z"]})]
+    y, z, other = Mutant(here, "-x +y"), Mutant(here, "-x +z"), Mutant(there, "-x +y")
     assert complaints([y, z], known) == []
-    assert complaints([y, z, other], known) == ["survives without an explanation: 'g' = ['-x +y']"]
-    assert complaints([y], known) == ["explained, but does not survive: 'f' = ['-x +z']"]
-    assert complaints([y, z], [*known, *known]) == [
-        "explained twice: 'f' = ['-x +y']",
-        "explained twice: 'f' = ['-x +z']",
+    assert complaints([y, z, other], known) == [
+        f"survives without an explanation: '{there}' = ['-x +y']"
     ]
+    assert complaints([y], known) == [f"explained, but does not survive: '{here}' = ['-x +z']"]
+    assert complaints([y, z], [*known, *known]) == [
+        f"explained twice: '{here}' = ['-x +y']",
+        f"explained twice: '{here}' = ['-x +z']",
+    ]
+    assert complaints([], [Survivors(why="Of a server.", mutants={there: ["-x +y"]})]) == []
 
 
 @pytest.mark.parametrize(
