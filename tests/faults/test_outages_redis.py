@@ -43,7 +43,7 @@ from tests.faults.outages import FULL, HALVES, REDIS_OUTAGES, latencies
 from tests.processes import wait_until
 from tests.redis_groups import MovingSlot, RedisCluster, RedisSentinel
 from tests.servers import PostgresServer, RedisServer
-from tests.worlds import create_reference_tables
+from tests.worlds import PATIENCE, create_reference_tables
 
 HOUR = timedelta(hours=1)
 BUDGET_SECONDS = 0.25
@@ -71,6 +71,7 @@ class Stage:
     stack: ExitStack
     namespace: str = attrs.field(factory=lambda: f"test-{uuid4().hex[:8]}")
     scheduler: Any = None
+    patient: Any = None
 
     @property
     def uow(self) -> Any:
@@ -105,6 +106,7 @@ class Stage:
         """Let the deferred starts be where this client leads."""
         kind = AsyncRedisScheduler if self.runner else RedisScheduler
         self.scheduler = kind(client, namespace=self.namespace)
+        self.patient = kind(client, namespace=self.namespace, budget=PATIENCE)
 
     def add(self, job: str) -> None:
         """Add a scheduled job, a contact of it, and its deferred start, on a patient's way."""
@@ -116,7 +118,7 @@ class Stage:
             )
             connection.execute("INSERT INTO batch_contacts (batch_job_id) VALUES (%s)", [job])
         at = datetime.now(UTC) + HOUR
-        assert self.run(self.scheduler.schedule(f"start of {job}", at)) is True
+        assert self.run(self.patient.schedule(f"start of {job}", at)) is True
 
     def cancel(self, job: str) -> CancelResult:
         """Cancel a job, with the job itself as the operation."""
