@@ -47,13 +47,14 @@ if TYPE_CHECKING:
 def checked(dsn: str, **names: Any) -> list[str]:
     """Ask both halves, which say the same, whatever rows their connections make."""
     schema = PostgresSchema(**names)
+    rows: Any = dict_row  # Else pyright asks a lambda for rows of tuples.
 
     async def ask() -> list[str]:
         return await AsyncPostgresUnitOfWork(
-            lambda: psycopg.AsyncConnection.connect(dsn, row_factory=dict_row), schema
+            lambda: psycopg.AsyncConnection.connect(dsn, row_factory=rows), schema
         ).check()
 
-    blocking = PostgresUnitOfWork(lambda: psycopg.connect(dsn, row_factory=dict_row), schema)
+    blocking = PostgresUnitOfWork(lambda: psycopg.connect(dsn, row_factory=rows), schema)
     found = blocking.check()
     assert asyncio.run(ask()) == found
     return found
