@@ -78,6 +78,7 @@ LAYERED = [
     (store, "memory")
     for store in (
         "sqlalchemy-sqlite",
+        "sqlalchemy-sqlite-async",
         "sqlalchemy-postgres",
         "sqlalchemy-postgres-async",
         "django",

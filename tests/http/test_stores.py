@@ -26,9 +26,9 @@ from tests.servers import RedisServer
 from tests.worlds import PostgresTables, World, create_reference_tables
 
 
-@pytest.fixture(params=worlds.STORES)
+@pytest.fixture(params=[*worlds.STORES, *(store for store, _ in worlds.LAYERED)])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """Lend each store in turn, with a job of organization a."""
+    """Lend each store in turn, by way of each data layer too, with a job of organization a."""
     with worlds.opened(request.param, "memory", request) as world:
         contacts = ["pending", "dialing"]
         world.add_job("job", "scheduled", contacts, organization_id="a", deferred_id="start")
