@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from batch_cancel.adapters.postgres import joining
 from batch_cancel.adapters.sqlalchemy import (
     AsyncSqlAlchemyUnitOfWork,
     SqlAlchemyTables,
@@ -205,7 +204,7 @@ def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> SqliteLayer:
 
 
 @contextmanager
-def django_uow(dsn: str) -> Generator[DjangoUnitOfWork]:
+def django_uow(dsn: str, **options: Any) -> Generator[DjangoUnitOfWork]:
     """Give a unit of work on a database that Django knows by an alias of its own."""
     import django
     from django.conf import settings
@@ -217,7 +216,7 @@ def django_uow(dsn: str) -> Generator[DjangoUnitOfWork]:
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
 
-    options = conninfo_to_dict(dsn)
+    given = conninfo_to_dict(dsn)
     alias = f"django_{uuid4().hex}"
     known: Any = connections.settings
     known[alias] = connections.configure_settings(
@@ -225,17 +224,17 @@ def django_uow(dsn: str) -> Generator[DjangoUnitOfWork]:
             "default": {},
             alias: {
                 "ENGINE": "django.db.backends.postgresql",
-                "HOST": options.pop("host"),
-                "PORT": options.pop("port"),
-                "USER": options.pop("user"),
-                "NAME": options.pop("dbname"),
-                "PASSWORD": options.pop("password", ""),
-                "OPTIONS": options,
+                "HOST": given.pop("host"),
+                "PORT": given.pop("port"),
+                "USER": given.pop("user"),
+                "NAME": given.pop("dbname"),
+                "PASSWORD": given.pop("password", ""),
+                "OPTIONS": given,
             },
         }
     )[alias]
     try:
-        yield DjangoUnitOfWork(joining, alias)
+        yield DjangoUnitOfWork(using=alias, **options)
     finally:
         connections[alias].close()
         del connections[alias]

@@ -26,6 +26,22 @@ class TestAsyncPostgres(conformers.AsyncPostgresTables, StoreConformance):
     """So does its twin."""
 
 
+class TestSqlAlchemy(conformers.SqlAlchemyTables, StoreConformance):
+    """SQLAlchemy over psycopg keeps the promises."""
+
+
+class TestAsyncSqlAlchemy(conformers.AsyncSqlAlchemyTables, StoreConformance):
+    """So does its twin, over asyncpg."""
+
+
+class TestSqlAlchemySqlite(conformers.SqlAlchemySqliteTables, StoreConformance):
+    """And over SQLite."""
+
+
+class TestDjango(conformers.DjangoTables, StoreConformance):
+    """Django's connection keeps the promises."""
+
+
 class TestMemoryScheduler(conformers.MemoryStarts, SchedulerConformance):
     """The memory scheduler keeps the promises."""
 

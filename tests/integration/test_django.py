@@ -30,6 +30,7 @@ from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
 
@@ -46,11 +47,11 @@ class Site:
     outside: psycopg.Connection[tuple[object, ...]]
     scheduler: MemoryScheduler
 
-    def atomic(self) -> Any:
+    def atomic(self, **options: Any) -> Any:
         """Open a block."""
         from django.db import transaction
 
-        return transaction.atomic(using=self.uow.using)
+        return transaction.atomic(using=self.uow.using, **options)
 
     def statuses(self) -> list[object]:
         """Give the committed statuses of job and contacts."""
@@ -131,12 +132,65 @@ def test_an_inner_block_that_fails_undoes_its_cancel_alone(site: Site) -> None:
     assert site.scheduler.waiting() == {"start"}
 
 
+def test_in_a_block_that_is_rolled_back_whatever_comes_nothing_is_cancelled(site: Site) -> None:
+    """Django keeps the error to itself until the end, and then it is silent, too."""
+    with site.atomic():
+        with suppress(Undone), site.atomic(savepoint=False):
+            raise Undone
+        with pytest.raises(CancelFailed, match="rolled back"):
+            cancel_rows("job", uow=site.uow, organization_id="a")
+    assert site.statuses() == BEFORE
+
+
 def test_outside_of_a_block_it_is_a_transaction_of_its_own(site: Site) -> None:
     """The whole cancel, and reconcile, work without `atomic()`."""
     result = cancel_job("job", uow=site.uow, scheduler=site.scheduler, organization_id="a")
     assert result.redis_job_cancelled
     assert site.statuses() == AFTER
     assert reconcile(uow=site.uow, scheduler=site.scheduler, lease=timedelta(0)) == []
+
+
+def test_a_transaction_of_its_own_is_tried_again(site: Site) -> None:
+    """On a new connection of Django's, where the server has ended the one that it kept."""
+    from django.db import connections
+
+    connection = connections[site.uow.using]
+    connection.ensure_connection()
+    cut: Any = connection.connection
+    site.outside.execute("SELECT pg_terminate_backend(%s)", [cut.info.backend_pid])
+    assert cancel_rows("job", uow=site.uow, organization_id="a").record.contacts_cancelled == 1
+    assert site.statuses() == AFTER
+
+
+def test_a_deferred_constraint_that_fails_is_known_to_have_undone_it(site: Site) -> None:
+    """The commit was refused: that is no lost answer."""
+    site.outside.execute(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE check_violation; END $$; "
+        "CREATE CONSTRAINT TRIGGER no AFTER UPDATE ON batch_jobs DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION no()"
+    )
+    with pytest.raises(CancelFailed) as failure:
+        cancel_rows("job", uow=site.uow, organization_id="a")
+    assert failure.value.outcome == "unchanged"
+    assert site.statuses() == BEFORE
+
+
+def test_another_kind_of_database_is_refused_in_words(tmp_path: Path) -> None:
+    """Before anything is asked of it."""
+    from django.db import connections
+
+    with data_layers.django_uow("host=none port=1 user=ann dbname=app") as uow:
+        known: Any = connections.settings
+        known[uow.using] |= {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(tmp_path / "site.sqlite"),
+            "OPTIONS": {},
+        }
+        with pytest.raises(
+            CancelFailed, match="is not Postgres by psycopg 3, but sqlite by sqlite"
+        ):
+            cancel_rows("job", uow=uow)
 
 
 def test_a_stranger_does_not_lock_the_job(site: Site) -> None:

@@ -1,29 +1,32 @@
 """
-Django: cancel on the ORM's own connection, in the transaction that `atomic()` holds open.
+Django on Postgres: cancel on the ORM's own connection, in the transaction that `atomic()` holds.
 
-    uow = DjangoUnitOfWork(joining)  # `joining` of batch_cancel.adapters.postgres
+    uow = DjangoUnitOfWork()
 
     with transaction.atomic():
         cancellation = cancel_rows("batch_xyz789", uow=uow)
         remove_deferred_on_commit(cancellation, scheduler, uow=uow)
 
-Django's connection is one of its driver's: the store's adapter for that driver does the work, and
-is handed over. This one knows when Django begins, commits and rolls back.
+Django's connection is one of psycopg's, and the Postgres adapter does the work. This one knows
+when Django holds a transaction open, and when it wants another connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import attrs
+import psycopg
 from django import db  # pyright: ignore[reportMissingTypeStubs]
 
+from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
+from batch_cancel.adapters.postgres.faults import lost, translated
 from batch_cancel.domain.cancellation import Cancellation
-from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
-from batch_cancel.ports import Repositories, Scheduler, UnitOfWork
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.ports import Repositories, Scheduler
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
 
 __all__ = ["DjangoUnitOfWork", "remove_deferred_on_commit"]
@@ -31,42 +34,85 @@ __all__ = ["DjangoUnitOfWork", "remove_deferred_on_commit"]
 _django: Any = db  # It brings no types along.
 
 
-@attrs.frozen
 class DjangoUnitOfWork:
     """
     Transactions on a connection of Django's: the one that is open, or one of our own.
 
-    Within `atomic()` it is a savepoint, and the end of the outermost `atomic()` decides. Outside,
-    it is a transaction of its own.
+    Within `atomic()` it is a savepoint, and the end of the outermost `atomic()` decides; timeouts
+    are the caller's own. Outside, it is a transaction of its own, just as `PostgresUnitOfWork` has
+    them.
 
     Arguments:
-        joining: gives a unit of work within the transaction of a driver's connection: `joining` of
-            `batch_cancel.adapters.postgres`; with tables of your own
-            `partial(joining, schema=SCHEMA)`.
+        schema: the names of your tables and columns.
         using: the alias of the database.
+        lock_timeout: how long a transaction of our own waits for the job's row.
+        statement_timeout: how long one statement may take in it, and it may be idle.
     """
 
-    joining: Callable[[Any], UnitOfWork]
-    using: str = db.DEFAULT_DB_ALIAS
+    def __init__(
+        self,
+        schema: PostgresSchema | None = None,
+        *,
+        using: str = db.DEFAULT_DB_ALIAS,
+        lock_timeout: timedelta = timedelta(seconds=5),
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self.using = using
+        self._schema = schema or PostgresSchema()
+        self._own = PostgresUnitOfWork(
+            self._lent,
+            self._schema,
+            lock_timeout=lock_timeout,
+            statement_timeout=statement_timeout,
+        )
 
     @contextmanager
     def begin(self) -> Generator[Repositories]:
         """Open a transaction or a savepoint: keep it on a clean exit, undo it on any exception."""
-        connection = _django.connections[self.using]
-        is_committing = False
+        wrapper = _django.connections[self.using]
+        if not wrapper.in_atomic_block:
+            with self._own.begin() as repositories:
+                yield repositories
+            return
+        if wrapper.needs_rollback:
+            msg = "an error within this atomic() has decided already that it is rolled back"
+            raise StoreFailed(msg)
+        with translated():
+            connection = self._connection()
+        with joining(connection, self._schema).begin() as repositories:
+            yield repositories
+
+    def pause(self, attempts: int) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        self._own.pause(attempts)
+
+    @contextmanager
+    def _lent(self) -> Generator[psycopg.Connection[Any]]:
+        """Lend Django's connection, and let Django open another if this one has broken."""
+        connection = self._connection()
         try:
-            # Where the caller's is open, the savepoint of `joining` is all that is needed.
-            is_open = connection.in_atomic_block
-            with nullcontext() if is_open else _django.transaction.atomic(using=self.using):
-                connection.ensure_connection()
-                with self.joining(connection.connection).begin() as repositories:
-                    yield repositories
-                is_committing = not is_open
+            yield connection
+        finally:
+            if connection.closed:
+                _django.connections[self.using].close()
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        wrapper = _django.connections[self.using]
+        try:
+            wrapper.ensure_connection()
         except db.Error as error:
-            # Django's own, of its BEGIN and COMMIT. Its text may hold a host, a user or a value.
-            reason = f"Django's connection failed ({type(error).__name__})"
-            outcome: Outcome = "unknown" if is_committing else "unchanged"
-            raise StoreFailed(reason, outcome, Fault.INTERRUPTED) from error
+            # What the driver said is for the Postgres adapter to read; Django repeats it.
+            raise error.__cause__ or lost() from None
+        connection = wrapper.connection
+        if not isinstance(connection, psycopg.Connection):
+            msg = (
+                f"Django's database {self.using!r} is not Postgres by psycopg 3, "
+                f"but {wrapper.vendor} by {type(connection).__module__}: install psycopg 3, or "
+                "name another database by `using`"
+            )
+            raise StoreFailed(msg)
+        lent: psycopg.Connection[Any] = connection
+        return lent
 
 
 def remove_deferred_on_commit(
