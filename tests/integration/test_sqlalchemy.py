@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -19,10 +20,18 @@ import attrs
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    mapped_column,
+    scoped_session,
+    sessionmaker,
+)
 
 from batch_cancel import (
+    AlreadyTerminal,
     CancelFailed,
     ContactStatus,
     JobKey,
@@ -218,6 +227,68 @@ def test_a_connection_that_commits_by_itself_is_refused(database: Database) -> N
     assert not database.is_cancelled()
 
 
+def test_an_engine_that_commits_by_itself_is_refused(database: Database) -> None:
+    """Nothing would be undone, and nobody kept from the job."""
+    engine = database.engine_with(isolation_level="AUTOCOMMIT")
+    with pytest.raises(CancelFailed, match="commits by itself"):
+        cancel_rows("job", uow=SqlAlchemyUnitOfWork(engine, TABLES), organization_id="a")
+    asyncio_engine = database.asyncio_engine(isolation_level="AUTOCOMMIT")
+    uow = AsyncSqlAlchemyUnitOfWork(asyncio_engine, TABLES)
+    with pytest.raises(CancelFailed, match="commits by itself"):
+        asyncio.run(cancel_rows_async("job", uow=uow, organization_id="a"))
+    assert not database.is_cancelled()
+
+
+def test_a_session_of_several_databases_is_asked_for_that_of_the_jobs(
+    database: Database, tmp_path: Path
+) -> None:
+    """Not for its default, where a job of the same name may be."""
+    elsewhere = data_layers.sqlite_engine(tmp_path / "elsewhere.sqlite")
+    binds: dict[Any, Any] = {TABLES.jobs: database.engine}
+    with Session(elsewhere, binds=binds) as session:
+        cancel_rows("job", uow=joining(session, TABLES), organization_id="a")
+        session.commit()
+    assert database.is_cancelled()
+    with Session(binds=binds) as session, pytest.raises(AlreadyTerminal):
+        cancel_rows("job", uow=joining(session, TABLES), organization_id="a")
+
+
+def test_scoped_sessions(database: Database) -> None:
+    """As web applications have them: the session of this thread, or of this task."""
+    scoped = scoped_session(sessionmaker(database.engine))
+    cancel_rows("job", uow=joining(scoped, TABLES), organization_id="a")
+    scoped.remove()
+    assert not database.is_cancelled()
+
+    async def main() -> None:
+        engine = database.asyncio_engine()
+        scoped = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+        await cancel_rows_async("job", uow=joining_async(scoped, TABLES), organization_id="a")
+        await scoped.commit()
+        await scoped.remove()
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert database.is_cancelled()
+
+
+@pytest.mark.parametrize("database", [POSTGRES], indirect=True)
+def test_a_transaction_of_ours_is_durable(database: Database) -> None:
+    """Whatever the server's default: what was answered survives its crash."""
+    engine = database.engine_with()
+
+    @sa.event.listens_for(engine, "connect")
+    def hurry(connection: psycopg.Connection[Any], _: object) -> None:
+        connection.execute("SET synchronous_commit = off")
+        connection.commit()
+
+    shown = sa.text("SHOW synchronous_commit")
+    with SqlAlchemyUnitOfWork(engine, TABLES).begin() as repositories:
+        assert repositories.jobs.connection.execute(shown).scalar_one() == "on"
+    with engine.connect() as connection:
+        assert connection.execute(shown).scalar_one() == "off"
+
+
 @pytest.mark.parametrize("database", [POSTGRES], indirect=True)
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_a_transaction_that_would_leave_contacts_behind_is_refused(
@@ -387,6 +458,141 @@ def test_mapped_classes_of_the_adopters_own(database: Database) -> None:
         assert cancellation.record.contacts_cancelled == 1
         assert session.get_one(Campaign, uid).state == "cancelled"
     assert remove_deferred(cancellation, scheduler).redis_job_cancelled
+
+
+class TextJob(StrEnum):
+    """Statuses of jobs, by names that SQLAlchemy would store."""
+
+    SOON = "scheduled"
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+PlainJob: Any = Enum("PlainJob", {it.name: it.value for it in TextJob})
+TextContact: Any = StrEnum("TextContact", {it.name: it.value for it in ContactStatus})
+PlainContact: Any = Enum("PlainContact", {it.name: it.value for it in ContactStatus})
+
+
+class Coded(sa.types.TypeDecorator[str]):
+    """A type that stores something else than what Python sees."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Write it the other way round."""
+        return value and value[::-1]
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Read it likewise."""
+        return value and value[::-1]
+
+
+def _values(kind: Any) -> list[str]:
+    return [it.value for it in kind]
+
+
+def _reversed(kind: Any) -> dict[Any, str]:
+    return {it: it.value[::-1] for it in kind}
+
+
+TYPES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "names of texts": (sa.Enum(TextJob), sa.Enum(TextContact), {}),
+    "names": (sa.Enum(PlainJob), sa.Enum(PlainContact), {}),
+    "names in text": (
+        sa.Enum(PlainJob, native_enum=False),
+        sa.Enum(TextContact, native_enum=False),
+        {},
+    ),
+    "values": (
+        sa.Enum(PlainJob, values_callable=_values),
+        sa.Enum(TextContact, values_callable=_values, validate_strings=True),
+        {},
+    ),
+    "labels": (
+        sa.Enum(*_values(JobStatus), name="job_label"),
+        sa.Enum(*_values(ContactStatus), name="contact_label"),
+        {},
+    ),
+    "codes": (
+        Coded(),
+        Coded(),
+        {"job_statuses": _reversed(JobStatus), "contact_statuses": _reversed(ContactStatus)},
+    ),
+}
+
+
+def _typed(job: Any, contact: Any, **more: Any) -> SqlAlchemyTables:
+    metadata = sa.MetaData()
+    jobs = sa.Table(
+        "typed_jobs",
+        metadata,
+        sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
+        sa.Column("status", job),
+    )
+    contacts = sa.Table(
+        "typed_contacts",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("batch_job_id", sa.Uuid(as_uuid=False)),
+        sa.Column("status", contact),
+    )
+    missing = ("job_organization_id", "job_deferred_id", "job_updated_at")
+    missing += ("contact_next_attempt_at", "contact_updated_at")
+    names: dict[str, Any] = dict.fromkeys(missing)
+    return SqlAlchemyTables(
+        jobs=jobs,
+        contacts=contacts,
+        cancellations=cancellations_table(metadata, "typed_cancellations"),
+        **names,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("types", TYPES)
+def test_statuses_of_any_type(database: Database, types: str, *, is_async: bool) -> None:
+    """What the database holds counts, whatever a column's type makes of it."""
+    job, contact, more = TYPES[types]
+    tables = _typed(job, contact, **more)
+    tables.jobs.metadata.create_all(database.engine)
+    job_id = str(uuid4())
+    of_job, of_contact = (getattr(it, "enum_class", None) or str for it in (job, contact))
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(tables.jobs).values(id=job_id, status=of_job("running")))
+        for status in ContactStatus:
+            row = {"batch_job_id": job_id, "status": of_contact(status.value)}
+            connection.execute(sa.insert(tables.contacts).values(row))
+    blocking = SqlAlchemyUnitOfWork(database.engine, tables)
+    assert append_contacts(job_id, [{}], uow=blocking) == 1
+    assert not finish_job(job_id, uow=blocking)
+    for hostile in ("nope", job_id.replace("-", ""), f"{{{job_id}}}"):
+        with pytest.raises(JobNotFound):
+            cancel_rows(hostile, uow=blocking)
+    if is_async:
+        uow = AsyncSqlAlchemyUnitOfWork(database.asyncio_engine(), tables)
+        done = asyncio.run(cancel_rows_async(job_id, uow=uow))
+    else:
+        done = cancel_rows(job_id, uow=blocking)
+    assert done.record.contacts_cancelled == 6
+    with database.engine.connect() as connection:
+        [status] = connection.execute(sa.select(tables.jobs.c.status)).scalars()
+        statuses = list(connection.execute(sa.select(tables.contacts.c.status)).scalars())
+    assert status == of_job("cancelled")
+    assert statuses.count(of_contact("cancelled")) == 7
+    assert statuses.count(of_contact("dialing")) == 1
+
+
+@pytest.mark.parametrize(
+    "types", [(sa.Text(), Coded()), (Coded(), sa.Text()), (sa.Text(), sa.Enum("NEW", "GONE"))]
+)
+def test_a_type_that_stores_nobody_knows_what_is_refused(types: tuple[Any, Any]) -> None:
+    """Else a cancel would find no contact, and say so: it says which spellings it needs."""
+    with pytest.raises(ValueError, match=r"say it by (job|contact)_statuses"):
+        _typed(*types)
 
 
 SPELLED = attrs.evolve(

@@ -103,16 +103,15 @@ class DjangoUnitOfWork:
         except db.Error as error:
             # What the driver said is for the Postgres adapter to read; Django repeats it.
             raise error.__cause__ or lost() from None
-        connection = wrapper.connection
-        if not isinstance(connection, psycopg.Connection):
+        connection: psycopg.Connection[Any] = wrapper.connection
+        if not isinstance(wrapper.connection, psycopg.Connection):
+            driver = type(wrapper.connection).__module__
             msg = (
-                f"Django's database {self.using!r} is not Postgres by psycopg 3, "
-                f"but {wrapper.vendor} by {type(connection).__module__}: install psycopg 3, or "
-                "name another database by `using`"
+                f"Django's database {self.using!r} is not Postgres by psycopg 3, but "
+                f"{wrapper.vendor} by {driver}: install psycopg 3, or name another by `using`"
             )
             raise StoreFailed(msg)
-        lent: psycopg.Connection[Any] = connection
-        return lent
+        return connection
 
 
 def remove_deferred_on_commit(

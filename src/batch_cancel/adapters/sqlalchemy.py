@@ -35,8 +35,13 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+)
+from sqlalchemy.orm import Session, scoped_session
 
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, Outcome, StoreFailed, shown
@@ -135,6 +140,41 @@ def _table(given: sa.Table | type[Any]) -> sa.Table:
     return cast("sa.Table", table)
 
 
+def _labels(table: sa.Table, name: str, field: str) -> dict[str, str]:
+    """
+    Give how an `Enum` stores its members, by their values; nothing for a column that is none.
+
+    Raises:
+        ValueError: what the column's type stores can't be known.
+    """
+    column = table.c.get(name)
+    kind = None if column is None else column.type
+    labels: dict[str, str] = {}
+    if isinstance(kind, sa.Enum) and kind.enum_class is not None:
+        members: list[Any] = list(kind.enum_class)
+        labels = {str(it.value): label for it, label in zip(members, kind.enums, strict=True)}
+    is_told = not isinstance(kind, sa.types.TypeDecorator | sa.Enum)
+    if is_told or (
+        isinstance(kind, sa.Enum) and labels.get("cancelled", "cancelled") in kind.enums
+    ):
+        return labels
+    msg = (
+        f"what {table.name}.{name} holds for a status can't be told from its type, {kind!r}: say "
+        f"it by {field}, a spelling for each status as the database holds it"
+    )
+    raise ValueError(msg)
+
+
+def _job_statuses(tables: SqlAlchemyTables) -> dict[JobStatus, str]:
+    labels = _labels(tables.jobs, tables.job_status, "job_statuses")
+    return {status: labels.get(status.value, status.value) for status in JobStatus}
+
+
+def _contact_statuses(tables: SqlAlchemyTables) -> dict[ContactStatus, str]:
+    labels = _labels(tables.contacts, tables.contact_status, "contact_statuses")
+    return {status: labels.get(status.value, status.value) for status in ContactStatus}
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class SqlAlchemyTables:
     """
@@ -151,8 +191,10 @@ class SqlAlchemyTables:
         job_deferred_id: the id of its deferred start; None if there is no such column: then the
             job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
-        job_statuses: how the table spells each of the six statuses, if not as the contract does.
-            A spelling that is not among them is an unknown status: such a job is left alone.
+        job_statuses: how the table spells each of the six statuses, as the database holds it;
+            without it as the contract does, or as an `Enum` stores the members that have the
+            contract's words as their values. A spelling that is not among them is an unknown
+            status: such a job is left alone.
         job_where: what columns hold in the rows that count, `{"deleted_at": None}`; a row in which
             they hold anything else is no job.
         contact_id: the id of a contact; a key by itself.
@@ -161,13 +203,14 @@ class SqlAlchemyTables:
         contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
             column: then every contact is due.
         contact_updated_at: set when a contact is changed; None if there is no such column.
-        contact_statuses: how the table spells each of the twelve statuses, if not as the contract
-            does. A contact in any other is left alone.
+        contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
+            any other is left alone.
         contact_where: what columns hold in the rows that count; other rows are no contacts.
 
     Raises:
         TypeError: what is given is no table.
-        ValueError: a table has no such column; a status without a spelling, or two of one.
+        ValueError: a table has no such column; a status without a spelling, or two of one; the
+            type of a status column says that it stores something else than the spellings.
     """
 
     jobs: sa.Table = attrs.field(converter=_table)
@@ -179,7 +222,7 @@ class SqlAlchemyTables:
     job_deferred_id: str | None = "scheduled_job_id"
     job_updated_at: str | None = "updated_at"
     job_statuses: Mapping[JobStatus, str] = attrs.field(
-        factory=dict[JobStatus, str], converter=job_spellings
+        default=attrs.Factory(_job_statuses, takes_self=True), converter=job_spellings
     )
     job_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     contact_id: str = "id"
@@ -188,7 +231,7 @@ class SqlAlchemyTables:
     contact_next_attempt_at: str | None = "next_attempt_at"
     contact_updated_at: str | None = "updated_at"
     contact_statuses: Mapping[ContactStatus, str] = attrs.field(
-        factory=dict[ContactStatus, str], converter=contact_spellings
+        default=attrs.Factory(_contact_statuses, takes_self=True), converter=contact_spellings
     )
     contact_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
 
@@ -221,33 +264,33 @@ class SqlAlchemyTables:
     def job_in(self, statuses: AbstractSet[JobStatus]) -> sa.ColumnElement[bool]:
         """Give the condition that a row of `jobs` counts, and has one of these statuses."""
         spelled = sorted(self.job_statuses[it] for it in statuses)
-        has_one = self.jobs.c[self.job_status].in_(spelled)
+        has_one = self.jobs.c[self.job_status].in_([_constant(it) for it in spelled])
         return sa.and_(has_one, *_holding(self.jobs, self.job_where))
 
     def contact_in(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
-        """
-        Give the condition that a row of `contacts` counts, and has one of these statuses.
-
-        They are constants, for an index.
-        """
+        """Give the condition that a row of `contacts` counts, and has one of these statuses."""
         spelled = sorted(self.contact_statuses[it] for it in statuses)
-        listed = [sa.literal(it, literal_execute=True) for it in spelled]
-        has_one = self.contacts.c[self.contact_status].in_(listed)
+        has_one = self.contacts.c[self.contact_status].in_([_constant(it) for it in spelled])
         return sa.and_(has_one, *_holding(self.contacts, self.contact_where))
 
-    def read_job_status(self, spelling: str | None) -> str | None:
+    @property
+    def spelled_status(self) -> sa.ColumnElement[Any]:
+        """A job's status as the database holds it, whatever its type would make of it."""
+        return sa.type_coerce(self.jobs.c[self.job_status], sa.String())
+
+    def read_job_status(self, spelling: object) -> str | None:
         """Give the contract's word for what the table says; what is unknown stays unknown."""
-        return read_job_status(self.job_statuses, spelling)
+        return read_job_status(self.job_statuses, _text(spelling))
 
     def set_job(self, status: JobStatus, at: datetime) -> dict[str, object]:
         """Give what a job is set to."""
         touched = _touched(self.jobs, self.job_updated_at, at)
-        return {self.job_status: self.job_statuses[status], **touched}
+        return {self.job_status: _constant(self.job_statuses[status]), **touched}
 
     def set_contact(self, status: ContactStatus, at: datetime) -> dict[str, object]:
         """Give what a contact is set to."""
         touched = _touched(self.contacts, self.contact_updated_at, at)
-        return {self.contact_status: self.contact_statuses[status], **touched}
+        return {self.contact_status: _constant(self.contact_statuses[status]), **touched}
 
     @property
     def named(self) -> list[sa.ColumnElement[Any]]:
@@ -259,6 +302,15 @@ class SqlAlchemyTables:
             (sa.null() if organization is None else of[organization]).label("organization_id"),
             of[self.job_deferred_id or self.job_id].label("deferred_id"),
         ]
+
+
+def _constant(spelling: str) -> sa.ColumnElement[str]:
+    """
+    Give a spelling as the database holds it, past the column's type.
+
+    It is written into the statement: for an index, and for an enum of Postgres, which is no text.
+    """
+    return sa.literal(spelling, sa.String(), literal_execute=True)
 
 
 def _holding(table: sa.Table, where: Mapping[str, Constant]) -> list[sa.ColumnElement[bool]]:
@@ -282,7 +334,9 @@ def _is(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
 
 
 def _value(column: sa.Column[Any], text: str) -> object:
-    kind = column.type.python_type
+    given: Any = column.type
+    is_uuid = isinstance(given, sa.Uuid)
+    kind = UUID if is_uuid else given.python_type
     if kind not in {int, UUID}:
         return text
     value: int | UUID = kind(text)
@@ -290,7 +344,7 @@ def _value(column: sa.Column[Any], text: str) -> object:
     if str(value) != text.casefold() or int(value).bit_length() > (63 if kind is int else 128):
         msg = "no row can have such an id"
         raise ValueError(msg)
-    return value
+    return str(value) if is_uuid and not given.as_uuid else value
 
 
 def _text(value: object) -> str | None:
@@ -330,7 +384,7 @@ class _Jobs(_Statements):
             is_job = tables.is_job(key)
         except ValueError:
             return None
-        asked = sa.select(*tables.named, tables.jobs.c[tables.job_status]).where(is_job)
+        asked = sa.select(*tables.named, tables.spelled_status).where(is_job)
         row: Any = self.connection.execute(asked.with_for_update(key_share=True)).first()
         if row is None:
             return None
@@ -540,7 +594,7 @@ class _Work(_Statements):
         tables, columns = self.tables, self.tables.contacts.c
         own: dict[str, object] = {
             tables.contact_job_id: _value(columns[tables.contact_job_id], job.key.batch_job_id),
-            tables.contact_status: tables.contact_statuses[ContactStatus.PENDING],
+            tables.contact_status: _constant(tables.contact_statuses[ContactStatus.PENDING]),
         }
         if not all(set(it).issubset(set(columns.keys()) - set(own)) for it in contacts):
             names = " and ".join(map(repr, own))
@@ -576,8 +630,8 @@ class _Work(_Statements):
         return self.connection.execute(finished).rowcount == 1
 
     def status(self, key: JobKey) -> str | None:
-        status = self.tables.jobs.c[self.tables.job_status]
-        found = self.connection.execute(sa.select(status).where(self._is_job(key))).scalar()
+        asked = sa.select(self.tables.spelled_status).where(self._is_job(key))
+        found = self.connection.execute(asked).scalar()
         return self.tables.read_job_status(found)
 
     def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
@@ -786,16 +840,18 @@ class AsyncSqlAlchemyUnitOfWork:
 
 @attrs.frozen
 class _Joined:
-    caller: Connection | Session
+    caller: Connection | Session | scoped_session[Any]
     tables: SqlAlchemyTables
 
     @contextmanager
     def begin(self) -> Generator[SqlAlchemyRepositories]:
         with _translated():
             caller = self.caller
+            if isinstance(caller, scoped_session):
+                caller = caller()
             if isinstance(caller, Session):
                 caller.flush()
-                caller = caller.connection()
+                caller = caller.connection(_where(self.tables))
             _open(caller, self.tables)
             with caller.begin_nested():
                 yield SqlAlchemyRepositories(caller, self.tables)
@@ -803,22 +859,26 @@ class _Joined:
 
 @attrs.frozen
 class _AsyncJoined:
-    caller: AsyncConnection | AsyncSession
+    caller: AsyncConnection | AsyncSession | async_scoped_session[Any]
     tables: SqlAlchemyTables
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
         with _translated():
             caller = self.caller
+            if isinstance(caller, async_scoped_session):
+                caller = caller()
             if isinstance(caller, AsyncSession):
                 await caller.flush()
-                caller = await caller.connection()
+                caller = await caller.connection(_where(self.tables))
             await caller.run_sync(_open, self.tables)
             async with caller.begin_nested():
                 yield AsyncSqlAlchemyRepositories(caller, self.tables)
 
 
-def joining(caller: Connection | Session, tables: SqlAlchemyTables) -> _Joined:
+def joining(
+    caller: Connection | Session | scoped_session[Any], tables: SqlAlchemyTables
+) -> _Joined:
     """
     Give a unit of work that is a savepoint in the caller's transaction.
 
@@ -838,7 +898,7 @@ def joining(caller: Connection | Session, tables: SqlAlchemyTables) -> _Joined:
 
 
 def joining_async(
-    caller: AsyncConnection | AsyncSession, tables: SqlAlchemyTables
+    caller: AsyncConnection | AsyncSession | async_scoped_session[Any], tables: SqlAlchemyTables
 ) -> _AsyncJoined:
     """
     Give a unit of work that is a savepoint in the caller's transaction.
@@ -858,13 +918,17 @@ def joining_async(
     return _AsyncJoined(caller, tables)
 
 
+def _where(tables: SqlAlchemyTables) -> dict[str, Any]:
+    """Name the table, for a session that has several databases."""
+    return {"clause": tables.jobs}
+
+
 def _open(connection: Connection, tables: SqlAlchemyTables) -> None:
     """Let the transaction begin in earnest: drivers put it off until a statement that writes."""
     if connection.dialect.name == "sqlite":
         _take_write_lock(connection, tables)
-        if not getattr(connection.connection.driver_connection, "in_transaction", True):
-            raise StoreFailed(_COMMITS_BY_ITSELF)
         return
+    _check_transaction(connection)
     level = connection.execute(sa.text("SHOW transaction_isolation")).scalar_one()
     if level not in {"read committed", "read uncommitted"}:
         msg = (
@@ -877,6 +941,13 @@ def _open(connection: Connection, tables: SqlAlchemyTables) -> None:
 def _take_write_lock(connection: Connection, tables: SqlAlchemyTables) -> None:
     # Waits for the lock and changes nothing: a SELECT would see what was there before the wait.
     connection.execute(sa.delete(tables.jobs).where(sa.false()))
+    if not getattr(connection.connection.driver_connection, "in_transaction", True):
+        raise StoreFailed(_COMMITS_BY_ITSELF)
+
+
+def _check_transaction(connection: Connection) -> None:
+    if getattr(connection.connection.dbapi_connection, "autocommit", False):
+        raise StoreFailed(_COMMITS_BY_ITSELF)
 
 
 @attrs.frozen
@@ -890,6 +961,7 @@ class _Terms:
         if connection.dialect.name == "sqlite":
             _take_write_lock(connection, tables)
             return
+        _check_transaction(connection)
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
         settings = {
             "lock_timeout": self.lock_timeout,
@@ -900,7 +972,12 @@ class _Terms:
             sa.func.set_config(name, str(max(1, value // timedelta(milliseconds=1))), sa.true())
             for name, value in settings.items()
         )
-        connection.execute(sa.select(*set_each))
+        # All other values of synchronous_commit than off wait for this server's disk already.
+        durable = sa.func.coalesce(
+            sa.func.nullif(sa.func.current_setting("synchronous_commit"), "off"), "on"
+        )
+        durably = sa.func.set_config("synchronous_commit", durable, sa.true())
+        connection.execute(sa.select(*set_each, durably))
 
 
 def _pause_seconds(attempts: int) -> float:
@@ -912,8 +989,8 @@ def _pause_seconds(attempts: int) -> float:
 # Faults ------------------------------------------------------------------------------------------
 
 _COMMITS_BY_ITSELF: Final = (
-    "joining() needs a connection with an open transaction, and this one commits by itself: take "
-    "one without AUTOCOMMIT, or use SqlAlchemyUnitOfWork"
+    "a transaction is needed, and this connection commits by itself after each statement: take an "
+    "engine or a connection without AUTOCOMMIT"
 )
 _LOST: Final = "the connection to the database broke"
 _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
@@ -923,7 +1000,9 @@ _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
     "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
     "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
+    "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
     "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
+    "53200": (Fault.BUSY, "Postgres has no memory left"),
     "53300": (Fault.BUSY, "Postgres has no connection left"),
     "SQLITE_BUSY": (Fault.BUSY, "the SQLite file is locked by another transaction"),
     "SQLITE_LOCKED": (Fault.BUSY, "the SQLite file is locked by another transaction"),
@@ -956,15 +1035,27 @@ def _translated() -> Generator[_Progress]:
 
 def _store_failed(error: exc.DBAPIError, progress: _Progress) -> StoreFailed:
     cause = error.orig
-    name: str | None = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
-    if name is not None and name in _MEANINGS:
-        fault, reason = _MEANINGS[name]
+    name = _name(cause)
+    # SQLite's longer names say more of the same: SQLITE_BUSY_SNAPSHOT.
+    meaning = _MEANINGS.get(name) or _MEANINGS.get("_".join(name.split("_")[:2]))
+    if meaning is not None:
+        fault, reason = meaning
         return StoreFailed(reason, fault=fault)
-    if error.connection_invalidated or (name is None and isinstance(error, exc.OperationalError)):
+    is_end = name.startswith(("08", "57P"))  # What poolers say, and a server that shuts down.
+    is_lost = error.connection_invalidated or is_end
+    if is_lost or (not name and isinstance(error, exc.OperationalError)):
         # The answer to a COMMIT may be lost on its way back: then nobody here knows.
         if progress.is_committing:
             return StoreFailed(
                 f"{_LOST} before the commit was confirmed", "unknown", Fault.INTERRUPTED
             )
         return StoreFailed(_LOST, fault=Fault.INTERRUPTED)
-    return StoreFailed(f"the database refused ({type(cause).__name__}, {name})")
+    return StoreFailed(f"the database refused ({type(cause).__name__}, {name or 'no SQLSTATE'})")
+
+
+def _name(cause: object) -> str:
+    """Give the SQLSTATE, by the names that drivers have for it, or SQLite's own; or nothing."""
+    for attribute in ("sqlstate", "pgcode", "sqlite_errorname"):
+        if name := getattr(cause, attribute, None):
+            return str(name)
+    return ""
