@@ -435,6 +435,16 @@ class AsyncRepeatableUnitOfWork(Protocol):
         ...
 
 
+@runtime_checkable
+class JoiningUnitOfWork(Protocol):
+    """A unit of work, blocking or asyncio, that may be within a transaction of the caller's."""
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a transaction begun now is but a part of one that the caller will end."""
+        ...
+
+
 class Scheduler(Protocol):
     """Where deferred starts wait."""
 

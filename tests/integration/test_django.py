@@ -132,6 +132,19 @@ def test_an_inner_block_that_fails_undoes_its_cancel_alone(site: Site) -> None:
     assert site.scheduler.waiting() == {"start"}
 
 
+def test_a_whole_cancel_in_a_block_is_refused(site: Site) -> None:
+    """ATOMIC_REQUESTS opens one where nobody sees it; not so in that of a TestCase."""
+    with site.atomic():
+        with pytest.raises(CancelFailed, match="call cancel_rows there"):
+            cancel_job("job", uow=site.uow, scheduler=site.scheduler, organization_id="a")
+        assert site.scheduler.waiting() == {"start"}
+    block = site.atomic()
+    block._from_testcase = True
+    with block:
+        result = cancel_job("job", uow=site.uow, scheduler=site.scheduler, organization_id="a")
+    assert result.redis_job_cancelled
+
+
 def test_in_a_block_that_is_rolled_back_whatever_comes_nothing_is_cancelled(site: Site) -> None:
     """Django keeps the error to itself until the end, and then it is silent, too."""
     with site.atomic():

@@ -205,12 +205,12 @@ def test_the_scheduler_is_asked_after_the_callers_commit(database: Database) -> 
     assert scheduler.waiting() == set()
 
 
-def test_a_whole_cancel_within_a_transaction_of_the_callers(database: Database) -> None:
-    """`cancel_job` takes a joined unit of work too; the caller's commit still decides."""
+def test_a_whole_cancel_within_a_transaction_of_the_callers_is_refused(database: Database) -> None:
+    """Its start would be gone before his commit; he is told what to call instead."""
     with psycopg.connect(database.dsn) as connection:
-        result = cancel_job("job", uow=joining(connection), scheduler=MemoryScheduler())
-        assert result.contacts_cancelled == 1
-        connection.rollback()
+        with pytest.raises(CancelFailed, match="call cancel_rows there") as failure:
+            cancel_job("job", uow=joining(connection), scheduler=MemoryScheduler())
+        assert (failure.value.outcome, failure.value.retryable) == ("unchanged", False)
     assert not database.is_cancelled()
 
 

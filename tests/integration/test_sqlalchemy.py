@@ -20,6 +20,7 @@ import attrs
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -277,10 +278,11 @@ def test_a_transaction_of_ours_is_durable(database: Database) -> None:
     """Whatever the server's default: what was answered survives its crash."""
     engine = database.engine_with()
 
-    @sa.event.listens_for(engine, "connect")
     def hurry(connection: psycopg.Connection[Any], _: object) -> None:
         connection.execute("SET synchronous_commit = off")
         connection.commit()
+
+    event.listen(engine, "connect", hurry)
 
     shown = sa.text("SHOW synchronous_commit")
     with SqlAlchemyUnitOfWork(engine, TABLES).begin() as repositories:
@@ -471,9 +473,13 @@ class TextJob(StrEnum):
     CANCELLED = "cancelled"
 
 
-PlainJob: Any = Enum("PlainJob", {it.name: it.value for it in TextJob})
-TextContact: Any = StrEnum("TextContact", {it.name: it.value for it in ContactStatus})
-PlainContact: Any = Enum("PlainContact", {it.name: it.value for it in ContactStatus})
+def _made(kind: Any, name: str, values: dict[str, str]) -> Any:
+    return kind(name, values)
+
+
+PlainJob: Any = _made(Enum, "PlainJob", {it.name: it.value for it in TextJob})
+TextContact: Any = _made(StrEnum, "TextContact", {it.name: it.value for it in ContactStatus})
+PlainContact: Any = _made(Enum, "PlainContact", {it.name: it.value for it in ContactStatus})
 
 
 class Coded(sa.types.TypeDecorator[str]):
@@ -540,9 +546,8 @@ def _typed(job: Any, contact: Any, **more: Any) -> SqlAlchemyTables:
         sa.Column("batch_job_id", sa.Uuid(as_uuid=False)),
         sa.Column("status", contact),
     )
-    missing = ("job_organization_id", "job_deferred_id", "job_updated_at")
-    missing += ("contact_next_attempt_at", "contact_updated_at")
-    names: dict[str, Any] = dict.fromkeys(missing)
+    missing = "job_organization_id job_deferred_id job_updated_at contact_updated_at"
+    names: dict[str, Any] = dict.fromkeys([*missing.split(), "contact_next_attempt_at"])
     return SqlAlchemyTables(
         jobs=jobs,
         contacts=contacts,

@@ -92,7 +92,7 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.asgi", {"asyncio"}),
         ("batch_cancel.adapters.wsgi", set()),
         ("batch_cancel.adapters.sqlalchemy", {"sqlalchemy", "asyncio"}),
-        ("batch_cancel.adapters.django", {"django"}),
+        ("batch_cancel.adapters.django", {"django", "psycopg"}),
         ("batch_cancel.adapters.apscheduler", {"redis"}),
         ("batch_cancel.adapters.arq", {"redis"}),
         ("batch_cancel.adapters.huey", {"redis"}),

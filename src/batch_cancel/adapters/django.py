@@ -66,6 +66,13 @@ class DjangoUnitOfWork:
             statement_timeout=statement_timeout,
         )
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether a transaction begun now is but a part of one that `atomic()` will end."""
+        # A TestCase's own, around each test, does not count, as it does not for `durable`.
+        blocks = _django.connections[self.using].atomic_blocks
+        return any(not block._from_testcase for block in blocks)  # noqa: SLF001
+
     @contextmanager
     def begin(self) -> Generator[Repositories]:
         """Open a transaction or a savepoint: keep it on a clean exit, undo it on any exception."""

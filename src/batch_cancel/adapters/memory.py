@@ -453,9 +453,16 @@ class _Turn:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._owners: list[int] = []
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether it is this thread's turn."""
+        return self._owners[:1] == [threading.get_ident()]
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        self._owners.append(threading.get_ident())
 
     def __exit__(
         self,
@@ -463,6 +470,7 @@ class _Turn:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._owners.pop()
         self._lock.release()
 
 
@@ -476,6 +484,11 @@ class _AsyncTurn:
         self._present = 0
         self._owner: asyncio.Task[object] | None = None
         self._depth = 0
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether it is this task's turn."""
+        return self._owner is not None and self._owner is asyncio.current_task()
 
     async def __aenter__(self) -> None:
         self._arrive(asyncio.get_running_loop())
@@ -524,6 +537,11 @@ class MemoryStore(_Seeds):
         self._turn = _Turn()
         self._top: _Rows = self._committed
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether a `begin` now is a savepoint."""
+        return self._turn.is_mine
+
     @contextmanager
     def begin(self) -> Generator[MemoryRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
@@ -556,6 +574,11 @@ class AsyncMemoryStore(_Seeds):
         super().__init__()
         self._turn = _AsyncTurn()
         self._top: _Rows = self._committed
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a `begin` now is a savepoint."""
+        return self._turn.is_mine
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncMemoryRepositories]:

@@ -39,9 +39,10 @@ from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
     AsyncSession,
-    async_scoped_session,
 )
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.ext.asyncio import async_scoped_session as AsyncScopedSession  # noqa: N812  # A class.
+from sqlalchemy.orm import Session
+from sqlalchemy.orm import scoped_session as ScopedSession  # noqa: N812  # A class.
 
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, Outcome, StoreFailed, shown
@@ -840,14 +841,15 @@ class AsyncSqlAlchemyUnitOfWork:
 
 @attrs.frozen
 class _Joined:
-    caller: Connection | Session | scoped_session[Any]
+    caller: Connection | Session | ScopedSession[Any]
     tables: SqlAlchemyTables
+    is_joined = True
 
     @contextmanager
     def begin(self) -> Generator[SqlAlchemyRepositories]:
         with _translated():
             caller = self.caller
-            if isinstance(caller, scoped_session):
+            if isinstance(caller, ScopedSession):
                 caller = caller()
             if isinstance(caller, Session):
                 caller.flush()
@@ -859,14 +861,15 @@ class _Joined:
 
 @attrs.frozen
 class _AsyncJoined:
-    caller: AsyncConnection | AsyncSession | async_scoped_session[Any]
+    caller: AsyncConnection | AsyncSession | AsyncScopedSession[Any]
     tables: SqlAlchemyTables
+    is_joined = True
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
         with _translated():
             caller = self.caller
-            if isinstance(caller, async_scoped_session):
+            if isinstance(caller, AsyncScopedSession):
                 caller = caller()
             if isinstance(caller, AsyncSession):
                 await caller.flush()
@@ -877,7 +880,7 @@ class _AsyncJoined:
 
 
 def joining(
-    caller: Connection | Session | scoped_session[Any], tables: SqlAlchemyTables
+    caller: Connection | Session | ScopedSession[Any], tables: SqlAlchemyTables
 ) -> _Joined:
     """
     Give a unit of work that is a savepoint in the caller's transaction.
@@ -898,7 +901,7 @@ def joining(
 
 
 def joining_async(
-    caller: AsyncConnection | AsyncSession | async_scoped_session[Any], tables: SqlAlchemyTables
+    caller: AsyncConnection | AsyncSession | AsyncScopedSession[Any], tables: SqlAlchemyTables
 ) -> _AsyncJoined:
     """
     Give a unit of work that is a savepoint in the caller's transaction.

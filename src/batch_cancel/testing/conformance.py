@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final, cast
@@ -53,6 +53,8 @@ from batch_cancel.testing.strategies import (
     OPEN_CONTACTS,
 )
 from batch_cancel.testing.world import (
+    AsyncScripted,
+    Scripted,
     World,
     refused,
     said,
@@ -60,7 +62,12 @@ from batch_cancel.testing.world import (
     unchanged,
     unreachable,
 )
-from batch_cancel.use_cases.cancel import cancel_rows, cancel_rows_async
+from batch_cancel.use_cases.cancel import (
+    cancel_job,
+    cancel_job_async,
+    cancel_rows,
+    cancel_rows_async,
+)
 
 __all__ = ["IdKind", "JobRow", "SchedulerConformance", "StoreConformance"]
 
@@ -440,6 +447,48 @@ class StoreConformance(StoreAdapter):
         self._join(world, ["job", "fails"], failing="fails")
         expect(world.row("job").status, "cancelled", "The job that was cancelled before:")
         expect(world.row("fails"), before, "The job whose cancel failed:")
+
+    @promise(
+        "I8",
+        cause="the unit of work that `joined` gives has no `is_joined`, or it is not True: so "
+        "`cancel_job` asks the scheduler before the caller's commit.",
+    )
+    def test_i8_a_whole_cancel_in_a_callers_transaction_is_refused(self, world: World) -> None:
+        """His rollback would leave a scheduled job that nothing starts."""
+        opened = self.joined()
+        if opened is None:
+            pytest.skip("declared: `joined` is None")
+        world.add_job("job", "scheduled", ["pending"])
+        world.note("in the caller's transaction: cancel_job job")
+        before, asked = world.rows(), list[str]()
+        key = world.key("job")
+
+        def ask(deferred_id: str, _operation_id: str) -> bool:
+            asked.append(deferred_id)
+            return True
+
+        def join() -> None:
+            with cast("AbstractContextManager[UnitOfWork]", opened) as uow:
+                cancel_job(
+                    key.batch_job_id,
+                    organization_id=key.organization_id,
+                    uow=uow,
+                    scheduler=Scripted(ask),
+                )
+
+        async def join_async() -> None:
+            async with cast("AbstractAsyncContextManager[AsyncUnitOfWork]", opened) as uow:
+                await cancel_job_async(
+                    key.batch_job_id,
+                    organization_id=key.organization_id,
+                    uow=uow,
+                    scheduler=AsyncScripted(ask),
+                )
+
+        with suppress(CancelFailed):
+            world.run(world.either(join, join_async))
+        expect(asked, [], "What the scheduler was asked for before the caller's commit:")
+        unchanged(before, world.rows())
 
     def _join(
         self, world: World, labels: list[str], *, failing: str | None = None, stop: bool = False

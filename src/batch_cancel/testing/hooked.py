@@ -24,6 +24,7 @@ from batch_cancel.ports import (
     ContactRepository,
     InspectionRepository,
     JobRepository,
+    JoiningUnitOfWork,
     Outbox,
     UnitOfWork,
     WorkRepository,
@@ -118,6 +119,11 @@ class Hooked:
     inner: UnitOfWork
     hook: Hook
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether the inner unit of work is."""
+        return isinstance(self.inner, JoiningUnitOfWork) and self.inner.is_joined
+
     @contextmanager
     def begin(self) -> Generator[_Repositories]:
         """Open a transaction of the inner unit of work."""
@@ -141,6 +147,11 @@ class AsyncHooked:
 
     inner: AsyncUnitOfWork
     hook: Hook
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the inner unit of work is."""
+        return isinstance(self.inner, JoiningUnitOfWork) and self.inner.is_joined
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[_AsyncRepositories]:

@@ -37,6 +37,7 @@ from batch_cancel.ports import (
     AsyncRepositories,
     AsyncScheduler,
     AsyncUnitOfWork,
+    JoiningUnitOfWork,
     RepeatableUnitOfWork,
     Repositories,
     Scheduler,
@@ -65,6 +66,9 @@ def cancel_job(
     """
     Cancel the job in a transaction of its own, then take back its deferred start.
 
+    Within a transaction of yours it is refused: that could still be rolled back, with the deferred
+    start gone. There, use `cancel_rows`, and `remove_deferred` after your commit.
+
     Arguments:
         batch_job_id: the job to cancel, for ever.
         uow: where the jobs are.
@@ -82,11 +86,13 @@ def cancel_job(
         AlreadyTerminal: the job has ended, or another operation has cancelled it; a removal which
             that one still owed was asked for again first.
         UnknownJobStatus: the job's status is not one that this library knows.
-        CancelFailed: the store failed; `.outcome` says whether anything changed.
+        CancelFailed: the store failed, or `uow` is within a transaction of yours; `.outcome` says
+            whether anything changed.
         TypeError, ValueError: an argument that no store can hold.
     """
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
+    _check_own(key, uow)
     try:
         cancellation = _cancel(request, uow)
     except AlreadyTerminal as refusal:
@@ -110,6 +116,9 @@ async def cancel_job_async(
     """
     Cancel the job in a transaction of its own, then take back its deferred start.
 
+    Within a transaction of yours it is refused: that could still be rolled back, with the deferred
+    start gone. There, use `cancel_rows`, and `remove_deferred` after your commit.
+
     Arguments:
         batch_job_id: the job to cancel, for ever.
         uow: where the jobs are.
@@ -127,11 +136,13 @@ async def cancel_job_async(
         AlreadyTerminal: the job has ended, or another operation has cancelled it; a removal which
             that one still owed was asked for again first.
         UnknownJobStatus: the job's status is not one that this library knows.
-        CancelFailed: the store failed; `.outcome` says whether anything changed.
+        CancelFailed: the store failed, or `uow` is within a transaction of yours; `.outcome` says
+            whether anything changed.
         TypeError, ValueError: an argument that no store can hold.
     """
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
+    _check_own(key, uow)
     try:
         cancellation = await _cancel_async(request, uow)
     except AlreadyTerminal as refusal:
@@ -203,6 +214,16 @@ def _request(
 ) -> CancelRequest:
     name = uuid4().hex if operation_id is None else operation_id
     return CancelRequest(key, name, actor=actor, reason=reason, announce=announce)
+
+
+def _check_own(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> None:
+    """Refuse what could be rolled back after the scheduler was asked: the job would be lost."""
+    if isinstance(uow, JoiningUnitOfWork) and uow.is_joined:
+        reason = (
+            "cancel_job was called within a transaction of yours, whose rollback would leave a "
+            "job that nothing starts: call cancel_rows there, remove_deferred after your commit"
+        )
+        raise CancelFailed(key, reason, "unchanged", Fault.REFUSED)
 
 
 def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:

@@ -606,6 +606,7 @@ class AsyncPostgresUnitOfWork:
 class _Joined:
     connection: psycopg.Connection[Any]
     schema: PostgresSchema
+    is_joined = True
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
@@ -623,6 +624,7 @@ class _Joined:
 class _AsyncJoined:
     connection: psycopg.AsyncConnection[Any]
     schema: PostgresSchema
+    is_joined = True
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:

@@ -442,6 +442,7 @@ class SqliteStore:
 @attrs.frozen
 class _Joined:
     connection: Connection
+    is_joined = True
 
     @contextmanager
     def begin(self) -> Generator[SqliteRepositories]:
