@@ -226,12 +226,21 @@ BREAKS = {
             )
         ],
     ),
+    "an index of the contacts by their status": (
+        [
+            "DROP INDEX batch_contacts_open",
+            "CREATE INDEX ON batch_contacts (status, batch_job_id)",
+        ],
+        [],
+    ),
     "an index of some contacts only": (
         [
+            "ALTER TABLE batch_contacts ADD label text",
             "DROP INDEX batch_contacts_open",
             "CREATE INDEX ON batch_contacts (batch_job_id) WHERE status IN ('pending', 'queued')",
             "CREATE INDEX ON batch_contacts (batch_job_id) WHERE next_attempt_at IS NULL",
-            "CREATE INDEX ON batch_contacts (status, batch_job_id)",
+            "CREATE INDEX ON batch_contacts (label, batch_job_id)",
+            "CREATE INDEX ON batch_contacts (status, label, batch_job_id)",
         ],
         [
             (

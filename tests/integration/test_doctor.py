@@ -128,6 +128,64 @@ def test_what_is_missing_and_what_is_slow_are_told_apart(dsn: str) -> None:
     assert "batch_jobs has all that a cancel needs" not in found["fits"]
 
 
+REFUSED = {
+    "a time that is none": (
+        "ALTER TABLE batch_contacts DROP updated_at, ADD updated_at bigint",
+        "cancels contacts of batch_contacts: column",
+        "missing",
+    ),
+    "a column that is generated": (
+        (
+            "ALTER TABLE batch_jobs DROP updated_at, "
+            "ADD updated_at timestamptz GENERATED ALWAYS AS (NULL) STORED"
+        ),
+        "marks a job of batch_jobs as cancelled: column",
+        "missing",
+    ),
+    "a view that can't be written": (
+        (
+            "ALTER TABLE batch_contacts RENAME TO calls; "
+            "CREATE VIEW batch_contacts AS SELECT DISTINCT * FROM calls"
+        ),
+        "cancels contacts of batch_contacts: cannot update view",
+        "missing",
+    ),
+    "ids of two kinds": (
+        (
+            "ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_batch_job_id_fkey; "
+            "ALTER TABLE batch_jobs ALTER id TYPE uuid USING NULL"
+        ),
+        "finishes a job: operator does not exist",
+        "workers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_statement_that_postgres_does_not_take_is_told_in_its_words(dsn: str, name: str) -> None:
+    """Whatever the catalogs let hope for: each statement is planned."""
+    change, sentence, kind = REFUSED[name]
+    made(dsn, change)
+    code, told, _ = doctor("--store", url_of(dsn), "--json")
+    found: dict[str, Any] = json.loads(told)
+    assert code == (1 if kind == "missing" else 0)
+    assert any(f"the statement that {sentence}" in it for it in found[kind]), found
+    tables = [it for it in ("batch_jobs", "batch_contacts") if f"of {it}" in sentence]
+    assert not any(f"{it} has all that" in fit for it in tables for fit in found["fits"])
+
+
+def test_what_is_to_be_typed_can_be_typed(dsn: str, tmp_path: Path) -> None:
+    """A name that is a word of SQL's stands in quotes."""
+    made(dsn, "DROP INDEX batch_contacts_open", 'ALTER TABLE batch_contacts RENAME TO "order"')
+    (tmp_path / "names.py").write_text(
+        "from batch_cancel.adapters.postgres import PostgresSchema\n"
+        "ORDERS = PostgresSchema(contacts='order')\n"
+    )
+    store = ("--store", url_of(dsn), "--schema", "names:ORDERS")
+    _, told, _ = doctor(*store, "--json", cwd=tmp_path)
+    assert 'CREATE INDEX ON "order" (batch_job_id)' in json.loads(told)["slow"][0]
+
+
 def notes_of(dsn: str) -> list[str]:
     """Give what is worth a look."""
     code, told, _ = doctor("--store", url_of(dsn), "--json")

@@ -348,3 +348,31 @@ def test_a_policy_that_hides_the_job_from_its_update_undoes_the_cancel(
         half.cancel(uow, "job a", organization_id="a")
     assert failure.value.outcome == "unchanged"
     assert (made.status("job a"), made.contacts("job a")) == ("running", {"ca": "pending"})
+
+
+@HALVES
+def test_a_policy_that_fails_is_not_taken_for_a_job_that_is_not_there(
+    tenants: tuple[Tables, str], half: Half
+) -> None:
+    """It looks like an id that is no uuid; but no id was at fault."""
+    made, role = tenants
+    made.rows(
+        "CREATE POLICY broken ON batch_jobs AS RESTRICTIVE"
+        " USING (current_setting('app.tenant')::uuid IS NOT NULL)"
+    )
+    uow = half.uow(with_options(made.dsn, f"role={role}", "app.tenant=a"), OURS)
+    with pytest.raises(CancelFailed) as failure:
+        half.cancel(uow, "job a", organization_id="a")
+    assert failure.value.outcome == "unchanged"
+
+
+@HALVES
+def test_nor_is_a_constant_that_an_enum_lacks(dsn: str, half: Half) -> None:
+    """What counts is told wrongly: that is nobody's id."""
+    with tables(dsn, OURS) as made:
+        made.rows("CREATE TYPE kind AS ENUM ('voice'); ALTER TABLE batch_jobs ADD kind kind")
+        made.add_job("job", "running", {"c": "pending"})
+        uow = half.uow(dsn, attrs.evolve(OURS, job_where={"kind": "voise"}))
+        with pytest.raises(CancelFailed) as failure:
+            half.cancel(uow, "job")
+        assert failure.value.outcome == "unchanged"

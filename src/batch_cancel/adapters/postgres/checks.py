@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -34,7 +34,7 @@ from batch_cancel.adapters.postgres.schema import (
 )
 from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.guards import CLAIMABLE_CONTACTS
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 
 _VERSION_MIN: Final = 15
 
@@ -75,6 +75,116 @@ _HIDDEN: Final = {
     "cancellations": "a cancellation that they hide is not repeated and its removal not finished",
 }
 """What becomes of rows that policies hide."""
+
+_REFUSALS: Final = ("0A", "22", "42", "55000")
+"""How the SQLSTATEs begin that say something of the statement, and not of the moment."""
+
+_RESERVED: Final = frozenset(
+    [
+        "all",
+        "analyse",
+        "analyze",
+        "and",
+        "any",
+        "array",
+        "as",
+        "asc",
+        "asymmetric",
+        "authorization",
+        "binary",
+        "both",
+        "case",
+        "cast",
+        "check",
+        "collate",
+        "collation",
+        "column",
+        "concurrently",
+        "constraint",
+        "create",
+        "cross",
+        "current_catalog",
+        "current_date",
+        "current_role",
+        "current_schema",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "default",
+        "deferrable",
+        "desc",
+        "distinct",
+        "do",
+        "else",
+        "end",
+        "except",
+        "false",
+        "fetch",
+        "for",
+        "foreign",
+        "freeze",
+        "from",
+        "full",
+        "grant",
+        "group",
+        "having",
+        "ilike",
+        "in",
+        "initially",
+        "inner",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "lateral",
+        "leading",
+        "left",
+        "like",
+        "limit",
+        "localtime",
+        "localtimestamp",
+        "natural",
+        "not",
+        "notnull",
+        "null",
+        "offset",
+        "on",
+        "only",
+        "or",
+        "order",
+        "outer",
+        "overlaps",
+        "placing",
+        "primary",
+        "references",
+        "returning",
+        "right",
+        "select",
+        "session_user",
+        "similar",
+        "some",
+        "symmetric",
+        "system_user",
+        "table",
+        "tablesample",
+        "then",
+        "to",
+        "trailing",
+        "true",
+        "union",
+        "unique",
+        "user",
+        "using",
+        "variadic",
+        "verbose",
+        "when",
+        "where",
+        "window",
+        "with",
+    ]
+)
+"""Words that Postgres takes for a name only in quotes."""
 
 _STATEMENTS: Final = statements("checks.sql")
 
@@ -231,6 +341,24 @@ class _Doubt:
 
 
 @attrs.frozen
+class _Attempt:
+    """
+    A statement of the adapter's that Postgres is asked to plan, to see whether it takes it.
+
+    Arguments:
+        kind: who needs it.
+        belies: the sentence that is not true if Postgres does not take it.
+        what: what it does, as a sentence goes on after "the statement that".
+        reading: the statement.
+    """
+
+    kind: Literal["missing", "workers"]
+    belies: str
+    what: str
+    reading: _Reading
+
+
+@attrs.frozen
 class Catalog:
     """The questions, over a connection whose transaction is open."""
 
@@ -268,6 +396,18 @@ class Catalog:
                 return reading.scans(cursor.fetchone())
         except (psycopg.DataError, psycopg.ProgrammingError):
             return False
+
+    def refusal(self, reading: _Reading) -> str | None:
+        """Give Postgres' words for what is wrong with a statement; None if it can be planned."""
+        try:
+            with self.connection.transaction():
+                cursor = psycopg.Cursor(self.connection)
+                cursor.execute(reading.question, reading.parameters, prepare=False)
+        except psycopg.Error as error:
+            if not (error.sqlstate or "").startswith(_REFUSALS):
+                raise
+            return error.diag.message_primary
+        return None
 
 
 @attrs.frozen
@@ -309,6 +449,18 @@ class AsyncCatalog:
         except (psycopg.DataError, psycopg.ProgrammingError):
             return False
 
+    async def refusal(self, reading: _Reading) -> str | None:
+        """Give Postgres' words for what is wrong with a statement; None if it can be planned."""
+        try:
+            async with self.connection.transaction():
+                cursor = psycopg.AsyncCursor(self.connection)
+                await cursor.execute(reading.question, reading.parameters, prepare=False)
+        except psycopg.Error as error:
+            if not (error.sqlstate or "").startswith(_REFUSALS):
+                raise
+            return error.diag.message_primary
+        return None
+
 
 def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
     """Say in sentences what fits and what does not."""
@@ -330,6 +482,8 @@ def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
         if is_well and doubt.reading is not None:
             is_well = not catalog.scans(doubt.reading)
         found.note(doubt, is_well=is_well)
+    for attempt in database.attempts(found):
+        found.try_out(attempt, catalog.refusal(attempt.reading))
     return found.diagnosis()
 
 
@@ -353,6 +507,8 @@ async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagn
         if is_well and doubt.reading is not None:
             is_well = not await catalog.scans(doubt.reading)
         found.note(doubt, is_well=is_well)
+    for attempt in database.attempts(found):
+        found.try_out(attempt, await catalog.refusal(attempt.reading))
     return found.diagnosis()
 
 
@@ -491,6 +647,29 @@ class _Database:
         )
         yield from self._index_of_the_contact()
 
+    def attempts(self, found: _Found) -> Iterator[_Attempt]:
+        """Give the statements to be planned, unless something that they need is missing."""
+        queries = queries_for(self.schema)
+        if not found.missing:
+            jobs, contacts = self._name("jobs"), self._name("contacts")
+            lock, mark = queries.lock_job, queries.mark_cancelled
+            cancel = queries.cancel_contacts(CANCELLABLE_CONTACTS)
+            for field, what, statement in (
+                ("jobs", f"locks a job of {jobs}", lock),
+                ("contacts", f"cancels contacts of {contacts}", cancel),
+                ("jobs", f"marks a job of {jobs} as cancelled", mark),
+            ):
+                reading = self._reading(field, statement)
+                yield _Attempt("missing", self.fits(field), what, reading)
+        if not found.missing and not found.workers:
+            finish, _ = queries.finish_job(frozenset({ContactStatus.DIALING}))
+            for what, statement in (
+                ("claims contacts", queries.claim_contacts(CLAIMABLE_CONTACTS)),
+                ("finishes a job", finish),
+                ("inspects jobs and contacts", queries.look(CANCELLABLE_CONTACTS)),
+            ):
+                yield _Attempt("workers", "", what, self._reading("jobs", statement))
+
     def _missing_columns(self, field: str, wanted: Sequence[_Wanted]) -> Iterator[str]:
         for it in wanted:
             if it.column in self._columns_of(field):
@@ -616,7 +795,9 @@ class _Database:
             f"{_shown(status)} IN ({listed})",
             [_Condition(text, rows, spelled) for text in self._predicates("contacts", job_id)],
             fits,
-            is_dispelled=self._has_index("contacts", job_id),
+            # A few statuses are named, so an index that begins with them serves as well.
+            is_dispelled=self._has_index("contacts", job_id)
+            or self._has_index("contacts", status, job_id),
             reading=self._reading("contacts", statement),
         )
 
@@ -636,11 +817,24 @@ class _Database:
         )
 
     def _reading(self, field: str, statement: sql.SQL, alias: str = "") -> _Reading:
-        column = self._columns_of("jobs").get(self.schema.job_id)
+        names = self.schema
+        job_id = names.contact_job_id if field == "contacts" else names.job_id
+        column = self._columns_of(field).get(job_id)
         parameters = {
             # Of the kind that the column takes, or Postgres has nothing to plan with.
             "batch_job_id": str(UUID(int=0)) if column and column.type == "uuid" else "0",
             "organization_id": None,
+            "record_batch_job_id": "",
+            "record_organization_id": "",
+            "operation_id": "",
+            "previous_status": JobStatus.PENDING.value,
+            "contacts_cancelled": 0,
+            "actor": None,
+            "reason": None,
+            "cancelled_at": datetime.min.replace(tzinfo=UTC),
+            "deferred_id": None,
+            "removal": Removal.PENDING.value,
+            "is_announced": True,
             "limit": 1,
             "lease": timedelta(0),
             "announcements": True,
@@ -681,9 +875,10 @@ class _Database:
             if column in self._columns_of(field):
                 yield field, column, spelled
 
-    def _has_index(self, field: str, column: str) -> bool:
+    def _has_index(self, field: str, *columns: str) -> bool:
         return any(
-            it.predicate is None and it.columns[0] == column for it in self._indexes_of(field)
+            it.predicate is None and tuple(it.columns[: len(columns)]) == columns
+            for it in self._indexes_of(field)
         )
 
     def _indexes_of(self, field: str) -> Sequence[_Index]:
@@ -728,6 +923,16 @@ class _Found:
             kinds[doubt.kind].setdefault(doubt.sentence)
         elif doubt.fits is not None:
             self.fits.setdefault(doubt.fits)
+
+    def try_out(self, attempt: _Attempt, refusal: str | None) -> None:
+        """Note whether Postgres takes a statement."""
+        if refusal is None:
+            return
+        self.fits.pop(attempt.belies, None)
+        kinds = {"missing": self.missing, "workers": self.workers}
+        kinds[attempt.kind].setdefault(
+            f"Postgres does not take the statement that {attempt.what}: {refusal}"
+        )
 
     def diagnosis(self) -> Diagnosis:
         """Give all of it."""
@@ -795,7 +1000,7 @@ def _table_missing(field: str, name: str, elsewhere: Sequence[str]) -> str:
 
 def _shown(name: str) -> str:
     """Give a name as it is typed: quoted only where it must be."""
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in _RESERVED:
         return name
     return sql.Identifier(name).as_string(None)
 

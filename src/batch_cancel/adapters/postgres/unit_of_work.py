@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -187,9 +188,10 @@ class _Jobs(_Statements):
     def lock(self, key: JobKey) -> Job | None:
         try:
             cursor = self.execute(self.queries.lock_job, _named(key))
-        except (psycopg.DataError, UnicodeEncodeError):
-            # No uuid, no number, or no text in this encoding: no row can have such an id.
-            return None
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            if _is_of_an_id(error):
+                return None
+            raise
         row = cursor.fetchone()
         job = None if row is None else _job(row, key, self.queries.schema)
         if job is None or job.status != JobStatus.CANCELLED:
@@ -207,9 +209,10 @@ class _AsyncJobs(_AsyncStatements):
     async def lock(self, key: JobKey) -> Job | None:
         try:
             cursor = await self.execute(self.queries.lock_job, _named(key))
-        except (psycopg.DataError, UnicodeEncodeError):
-            # No uuid, no number, or no text in this encoding: no row can have such an id.
-            return None
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            if _is_of_an_id(error):
+                return None
+            raise
         row = await cursor.fetchone()
         job = None if row is None else _job(row, key, self.queries.schema)
         if job is None or job.status != JobStatus.CANCELLED:
@@ -304,14 +307,22 @@ def _unknown_ids(key: JobKey) -> Generator[None]:
     """Take an id that no column can hold for that of a job that is not there."""
     try:
         yield
-    except UnicodeEncodeError as error:
-        raise JobNotFound(key) from error
-    except psycopg.DataError as error:
-        # No uuid, no number: a value's fault. A fault with a place in the statement's text is that
-        # of a constant in it: a status that is missing from the adopter's enum.
-        if error.diag.statement_position is not None:
-            raise
-        raise JobNotFound(key) from error
+    except (psycopg.DataError, UnicodeEncodeError) as error:
+        if _is_of_an_id(error):
+            raise JobNotFound(key) from error
+        raise
+
+
+def _is_of_an_id(error: psycopg.DataError | UnicodeEncodeError) -> bool:
+    """
+    Tell whether an id is no uuid, no number, or no text in this encoding: no row can have it.
+
+    Postgres says so of a parameter, `$1`; psycopg before it asks. Every other such error is that
+    of a constant, of which an enum knows nothing, or of a policy.
+    """
+    if isinstance(error, UnicodeEncodeError) or error.sqlstate is None:
+        return True
+    return re.search(r"\$\d", error.diag.context or "") is not None
 
 
 @contextmanager
