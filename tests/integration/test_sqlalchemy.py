@@ -399,9 +399,13 @@ def test_a_server_out_of_reach_is_told_as_such(database: Database) -> None:
     with pytest.raises(CancelFailed) as failure:
         cancel_rows("job", uow=data_layers.postgres_uow(nowhere, is_async=False))
     assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
+    assert "can't be reached" in str(failure.value)
+    assert "ann" not in str(failure.value)
     with pytest.raises(CancelFailed) as failure:
         asyncio.run(cancel_rows_async("job", uow=data_layers.postgres_uow(nowhere, is_async=True)))
     assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
+    assert "can't be reached" in str(failure.value)
+    assert "ann" not in str(failure.value)
 
 
 class Base(DeclarativeBase):

@@ -410,7 +410,15 @@ class CommitsForTheCaller(MemoryStore):
             self._committed.update(self._top)
 
 
+class HidesThatItIsJoined(MemoryStore):
+    @property
+    def is_joined(self) -> bool:
+        """Say that every transaction is one of its own."""
+        return False
+
+
 for _kind, _test in (
+    (HidesThatItIsJoined, "test_i8_a_whole_cancel_in_a_callers_transaction_is_refused"),
     (CommitsOnException, "test_i17_an_exception_undoes_everything"),
     (CommitsOnBaseException, "test_i19_a_base_exception_passes_unchanged"),
     (SwallowsBaseException, "test_i19_a_base_exception_passes_unchanged"),

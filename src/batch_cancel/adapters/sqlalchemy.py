@@ -787,6 +787,7 @@ class SqlAlchemyUnitOfWork:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with _translated() as progress:  # noqa: SIM117  # Its async twin can't be one statement.
             with self._engine.connect() as connection:
+                progress.is_connected = True
                 with connection.begin():
                     self._terms.say(connection, self._tables)
                     yield SqlAlchemyRepositories(connection, self._tables)
@@ -828,6 +829,7 @@ class AsyncSqlAlchemyUnitOfWork:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with _translated() as progress:
             async with self._engine.connect() as connection:
+                progress.is_connected = True
                 async with connection.begin():
                     await connection.run_sync(self._terms.say, self._tables)
                     yield AsyncSqlAlchemyRepositories(connection, self._tables)
@@ -847,7 +849,8 @@ class _Joined:
 
     @contextmanager
     def begin(self) -> Generator[SqlAlchemyRepositories]:
-        with _translated():
+        with _translated() as progress:
+            progress.is_connected = True  # It is the caller's.
             caller = self.caller
             if isinstance(caller, ScopedSession):
                 caller = caller()
@@ -867,7 +870,8 @@ class _AsyncJoined:
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
-        with _translated():
+        with _translated() as progress:
+            progress.is_connected = True  # It is the caller's.
             caller = self.caller
             if isinstance(caller, AsyncScopedSession):
                 caller = caller()
@@ -995,6 +999,10 @@ _COMMITS_BY_ITSELF: Final = (
     "a transaction is needed, and this connection commits by itself after each statement: take an "
     "engine or a connection without AUTOCOMMIT"
 )
+_UNREACHABLE: Final = (
+    "the database can't be reached: check that it runs and has connections left, and that "
+    "address, database, user and password are right"
+)
 _LOST: Final = "the connection to the database broke"
 _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "25P01": (Fault.REFUSED, _COMMITS_BY_ITSELF),
@@ -1017,6 +1025,7 @@ _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
 
 @attrs.define
 class _Progress:
+    is_connected: bool = False
     is_committing: bool = False
 
 
@@ -1032,6 +1041,8 @@ def _translated() -> Generator[_Progress]:
     except exc.DBAPIError as error:
         raise _store_failed(error, progress) from error
     except OSError as error:  # asyncpg's own, where nobody listens.
+        if not progress.is_connected:
+            raise StoreFailed(_UNREACHABLE, fault=Fault.BUSY) from error
         outcome: Outcome = "unknown" if progress.is_committing else "unchanged"
         raise StoreFailed(_LOST, outcome, Fault.INTERRUPTED) from error
 
@@ -1044,6 +1055,8 @@ def _store_failed(error: exc.DBAPIError, progress: _Progress) -> StoreFailed:
     if meaning is not None:
         fault, reason = meaning
         return StoreFailed(reason, fault=fault)
+    if not name and not progress.is_connected:
+        return StoreFailed(_UNREACHABLE, fault=Fault.BUSY)
     is_end = name.startswith(("08", "57P"))  # What poolers say, and a server that shuts down.
     is_lost = error.connection_invalidated or is_end
     if is_lost or (not name and isinstance(error, exc.OperationalError)):
