@@ -437,7 +437,17 @@ class AsyncRepeatableUnitOfWork(Protocol):
 
 @runtime_checkable
 class JoiningUnitOfWork(Protocol):
-    """A unit of work, blocking or asyncio, that may be within a transaction of the caller's."""
+    """A unit of work that may be within a transaction of the caller's."""
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a transaction begun now is but a part of one that the caller will end."""
+        ...
+
+
+@runtime_checkable
+class AsyncJoiningUnitOfWork(Protocol):
+    """A unit of work that may be within a transaction of the caller's."""
 
     @property
     def is_joined(self) -> bool:

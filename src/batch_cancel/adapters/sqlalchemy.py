@@ -48,6 +48,7 @@ from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, Outcome, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
+    TERMINAL_JOBS,
     CancellationRecord,
     ContactStatus,
     Job,
@@ -127,6 +128,13 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
         sa.Column("is_announced", sa.Boolean, nullable=False),
         sa.Column("taken_at", _Moment, nullable=False),
     )
+    known = {
+        "previous_status": table.c.previous_status.in_(sorted(set(JobStatus) - TERMINAL_JOBS)),
+        "contacts_cancelled": table.c.contacts_cancelled >= 0,
+        "removal": table.c.removal.in_(sorted(Removal)),
+    }
+    for column, condition in known.items():
+        table.append_constraint(sa.CheckConstraint(condition, name=f"{name}_{column}_check"))
     owing = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
     sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=owing, sqlite_where=owing)
     return table

@@ -18,6 +18,7 @@ from batch_cancel.ports import (
     AsyncContactRepository,
     AsyncInspectionRepository,
     AsyncJobRepository,
+    AsyncJoiningUnitOfWork,
     AsyncOutbox,
     AsyncUnitOfWork,
     AsyncWorkRepository,
@@ -151,7 +152,7 @@ class AsyncHooked:
     @property
     def is_joined(self) -> bool:
         """Whether the inner unit of work is."""
-        return isinstance(self.inner, JoiningUnitOfWork) and self.inner.is_joined
+        return isinstance(self.inner, AsyncJoiningUnitOfWork) and self.inner.is_joined
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[_AsyncRepositories]:

@@ -37,7 +37,6 @@ from batch_cancel.ports import (
     AsyncRepositories,
     AsyncScheduler,
     AsyncUnitOfWork,
-    JoiningUnitOfWork,
     RepeatableUnitOfWork,
     Repositories,
     Scheduler,
@@ -218,12 +217,19 @@ def _request(
 
 def _check_own(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> None:
     """Refuse what could be rolled back after the scheduler was asked: the job would be lost."""
-    if isinstance(uow, JoiningUnitOfWork) and uow.is_joined:
-        reason = (
-            "cancel_job was called within a transaction of yours, whose rollback would leave a "
-            "job that nothing starts: call cancel_rows there, remove_deferred after your commit"
-        )
-        raise CancelFailed(key, reason, "unchanged", Fault.REFUSED)
+    with _faults_named(key):
+        # Of a JoiningUnitOfWork, which isinstance would ask as well, and twice is once too often.
+        is_joined: object = getattr(uow, "is_joined", False)
+        if not isinstance(is_joined, bool):
+            reason = f"the store returned {type(is_joined).__name__} instead of a bool"
+            raise StoreFailed(reason)
+        if is_joined:
+            reason = (
+                "cancel_job was called within a transaction of yours, whose rollback would leave "
+                "a job that nothing starts: call cancel_rows there, remove_deferred after your "
+                "commit"
+            )
+            raise StoreFailed(reason)
 
 
 def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
