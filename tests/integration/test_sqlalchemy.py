@@ -240,6 +240,17 @@ def test_an_engine_that_commits_by_itself_is_refused(database: Database) -> None
     assert not database.is_cancelled()
 
 
+def test_a_database_that_nobody_has_tested_is_refused(database: Database) -> None:
+    """By its name, before anything is asked of it."""
+    with database.engine.connect() as connection, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection.dialect, "name", "mysql")
+        with pytest.raises(CancelFailed, match="mysql is neither Postgres nor SQLite"):
+            cancel_rows("job", uow=joining(connection, TABLES), organization_id="a")
+        uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
+        with pytest.raises(CancelFailed, match="mysql is neither Postgres nor SQLite"):
+            cancel_rows("job", uow=uow, organization_id="a")
+
+
 def test_a_session_of_several_databases_is_asked_for_that_of_the_jobs(
     database: Database, tmp_path: Path
 ) -> None:

@@ -961,6 +961,11 @@ def _take_write_lock(connection: Connection, tables: SqlAlchemyTables) -> None:
 
 
 def _check_transaction(connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":
+        msg = (
+            f"{connection.dialect.name} is neither Postgres nor SQLite: nothing else is supported"
+        )
+        raise StoreFailed(msg)
     if getattr(connection.connection.dbapi_connection, "autocommit", False):
         raise StoreFailed(_COMMITS_BY_ITSELF)
 
