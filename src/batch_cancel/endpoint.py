@@ -8,7 +8,8 @@ same with `respond`.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -21,6 +22,7 @@ from batch_cancel.presenter.keys import Principal
 from batch_cancel.presenter.openapi import Page, page_at
 from batch_cancel.presenter.requests import (
     BODY_BYTES_MAX,
+    Refusal,
     Refused,
     Request,
     admitted,
@@ -188,21 +190,34 @@ class AsyncEndpoint:
 def _gathered(body: Iterable[bytes]) -> bytes:
     """Put a body together, up to the piece with which it is too large."""
     whole = b""
-    for piece in body:
-        whole += piece
-        if len(whole) > BODY_BYTES_MAX:
-            break
+    with _broken_refused():
+        for piece in body:
+            whole += piece
+            if len(whole) > BODY_BYTES_MAX:
+                break
     return whole
 
 
 async def _gathered_async(body: AsyncIterable[bytes]) -> bytes:
     """Put a body together, up to the piece with which it is too large."""
     whole = b""
-    async for piece in body:
-        whole += piece
-        if len(whole) > BODY_BYTES_MAX:
-            break
+    with _broken_refused():
+        async for piece in body:
+            whole += piece
+            if len(whole) > BODY_BYTES_MAX:
+                break
     return whole
+
+
+@contextmanager
+def _broken_refused() -> Generator[None]:
+    """Take whatever a server says while a body is read for the client's fault: nothing else is."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(Refusal.BROKEN_BODY) from error
 
 
 def failed(error: Exception, retry_after: timedelta | None) -> Response:

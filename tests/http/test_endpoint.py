@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from batch_cancel.adapters.asgi import AsgiApp
+from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.domain.errors import CancelFailed, Fault
 from batch_cancel.domain.model import JobKey
 from batch_cancel.presenter.keys import ApiKeys, Principal
-from tests.http.requests import JSON, KEY_A, KEY_B, VIEWER, Asked, Site, ask_wsgi
+from batch_cancel.presenter.requests import Request
+from tests.http.requests import AUTHENTICATE, JSON, KEY_A, KEY_B, VIEWER, Asked, Site, ask_wsgi
 
 NOT_FOUND = b'{"detail": "Batch job not found"}'
 FAILED = b'{"detail": "Failed to cancel batch job"}'
@@ -361,6 +366,30 @@ def test_a_body_of_another_type_is_refused(site: Site, headers: list[tuple[str, 
     asked = Asked(headers=[KEY_A, *headers], chunks=[b'{"reason": "x"}'])
     assert site.ask(asked).status == 415
     assert site.record() is None
+
+
+def test_a_body_that_breaks_off_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Servers raise what they like: it is the client's fault, and nothing is cancelled."""
+
+    def body() -> Iterator[bytes]:
+        yield b"{"
+        msg = "Invalid chunk header"
+        raise OSError(msg)
+
+    async def body_async() -> AsyncIterator[bytes]:
+        for piece in body():
+            yield piece
+
+    def cancel(*_: object, **__: object) -> Any:
+        pytest.fail("cancelled")
+
+    headers = {name.lower(): value for name, value in (KEY_A, JSON)}
+    request = Request("POST", "/batch/jobs/j/cancel", headers)
+    told = asyncio.run(AsgiApp(cancel, AUTHENTICATE).respond(request, body_async()))
+    assert told == WsgiApp(cancel, AUTHENTICATE).respond(request, body())
+    assert told.status == 422
+    assert told.content == b'{"detail": "The body broke off, or its chunks are malformed"}'
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -153,6 +154,9 @@ def test_an_example_behind_a_real_server(name: str, postgres_schema: str) -> Non
         assert foreign.status_code == missing.status_code == 404
         assert foreign.content == missing.content == b'{"detail": "Batch job not found"}'
         assert _lasting(foreign) == _lasting(missing)
+        assert 400 <= _malformed_chunks(url) < 500
+        running = connection.execute("SELECT status FROM batch_jobs").fetchone()
+        assert running == ("running",)
         chunked: dict[str, Any] = {"headers": A | JSON, "content": iter([b'{"rea', b'son": "x"}'])}
         if name == "django_view":  # Django drops such a body under WSGI.
             assert client.post(JOB, **chunked).status_code == 411
@@ -162,6 +166,16 @@ def test_an_example_behind_a_real_server(name: str, postgres_schema: str) -> Non
         assert client.post(JOB, headers=A).status_code == 400
         kept = connection.execute("SELECT actor, reason FROM batch_cancellations").fetchall()
         assert kept == [("ada", "x")]
+
+
+def _malformed_chunks(url: str) -> int:
+    """Give the status for a body whose second chunk has a size that is no number."""
+    place = httpx.URL(url)
+    head = f"POST {JOB} HTTP/1.1\r\nHost: x\r\nAuthorization: {A['Authorization']}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection((place.host, place.port or 80), timeout=60) as line:
+        line.sendall(head.encode() + b"2\r\n{}\r\nzz\r\n{}\r\n0\r\n\r\n")
+        return int(line.makefile("rb").readline().split()[1])
 
 
 def _lasting(told: httpx.Response) -> list[tuple[str, str]]:

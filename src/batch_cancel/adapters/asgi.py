@@ -160,6 +160,6 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
     while not is_over:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(Refusal.BAD_BODY)  # Nobody reads this; but nothing is cancelled, either.
+            raise Refused(Refusal.BROKEN_BODY)  # Nobody reads this; but nothing is cancelled.
         yield message.get("body", b"")
         is_over = not message.get("more_body", False)

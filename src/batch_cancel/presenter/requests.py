@@ -58,6 +58,11 @@ class Refusal(Enum):
         f'The body must be {{"reason": "..."}}, 1 to {REASON_CHARACTERS_MAX} characters',
         "The body or the Idempotency-Key is not as described.",
     )
+    BROKEN_BODY = (
+        422,
+        "The body broke off, or its chunks are malformed",
+        "The body or the Idempotency-Key is not as described.",
+    )
     BAD_OPERATION_ID = (
         422,
         "Idempotency-Key must be 1 to 255 visible ASCII characters without a comma",
