@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from batch_cancel import cancel_job, cancel_job_async
+from batch_cancel import JobKey, JobNotFound, cancel_job, cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler, MemoryStore
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork
 from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.presenter.requests import Request
 from tests.http.examples import serving
-from tests.http.requests import AUTHENTICATE, Asked, Site, Told, ask_asgi_async
+from tests.http.requests import AUTHENTICATE, Asked, Site, Told, ask_asgi, ask_asgi_async
 from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
 from tests.worlds import create_reference_tables
 
@@ -273,6 +273,26 @@ def test_a_server_that_goes_waits_for_cancels_that_have_begun() -> None:
 
     told = run(scenario())
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path"),
+    [("/", ""), ("/v1/", "/v1"), ("/v1", "/v1"), ("/v1", ""), ("/b", ""), ("/batc", "")],
+)
+def test_a_root_path_is_taken_off_where_it_is_one(root_path: str, path: str) -> None:
+    """Servers and proxies pass it with or without a slash, and some leave it out of the path."""
+    cancelled: list[str] = []
+
+    async def cancel(batch_job_id: str, /, **_: object) -> Any:
+        cancelled.append(batch_job_id)
+        raise JobNotFound(JobKey(batch_job_id))
+
+    async def behind_a_proxy(scope: Any, receive: Any, send: Any) -> None:
+        scope["root_path"] = root_path
+        await AsgiApp(cancel, AUTHENTICATE)(scope, receive, send)
+
+    told = ask_asgi(behind_a_proxy, Asked(path=f"{path}/batch/jobs/j/cancel"))
+    assert (told.status, cancelled) == (404, ["j"])
 
 
 def test_a_websocket_is_closed() -> None:

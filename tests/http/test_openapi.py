@@ -150,3 +150,19 @@ def test_the_page_lets_nothing_in_from_elsewhere(site: Site) -> None:
     assert "default-src 'none'" in dict(told.headers)["content-security-policy"]
     assert b"<script" not in told.content
     assert not re.search(rb"(src|href)=.https?:|url\(|@import", told.content)
+
+
+@pytest.mark.parametrize(
+    ("base", "safe"),
+    [
+        ("/tenants/<b>\"';id;{x}?#", "/tenants/%3Cb%3E%22%27%3Bid%3B%7Bx%7D%3F%23"),
+        ("//evil.example", "/evil.example"),
+    ],
+)
+def test_the_place_of_a_mount_is_quoted(site: Site, base: str, safe: str) -> None:
+    """It may be of the client's making: no markup, no command and no other host."""
+    document = json.loads(site.ask(Asked("GET", "/openapi.json", base=base)).content)
+    assert document["servers"] == [{"url": safe}]
+    page = site.ask(Asked("GET", "/docs", base=base)).content.decode()
+    assert f'href="{safe}/openapi.json"' in page
+    assert f"curl -X POST https://your-host{safe}/batch/jobs" in page

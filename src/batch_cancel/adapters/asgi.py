@@ -144,10 +144,10 @@ def _request(scope: Scope) -> Request:
     # apart, unless a framework has rewritten the path.
     if exact.encode("utf-8", "surrogateescape").decode(errors="replace") == path:
         path = exact
-    base: str = scope.get("root_path", "")
+    base: str = scope.get("root_path", "").rstrip("/")
     return Request(
         scope["method"],
-        path.removeprefix(base),
+        path.removeprefix(base) if path.startswith(f"{base}/") else path,
         joined(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
         ),

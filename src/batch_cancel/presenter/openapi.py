@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any, Final
+from urllib.parse import quote
 
 import attrs
 
@@ -63,7 +64,7 @@ def page_at(path: str, method: str, base: str, retry_after: timedelta | None) ->
     Arguments:
         path: below `base`.
         method: of the request.
-        base: where the endpoint begins.
+        base: where the endpoint begins, as it reads once it is decoded.
         retry_after: whether, and after which time, errors that may pass are to be tried again.
 
     Raises:
@@ -73,14 +74,16 @@ def page_at(path: str, method: str, base: str, retry_after: timedelta | None) ->
         return None
     if method not in {"GET", "HEAD"}:
         raise Refused(Refusal.NO_METHOD, allow="GET, HEAD")
-    document = openapi(base, retry_after)
+    # A framework's mount may take any path for its own, and has decoded it; "//host" is a host.
+    safe = quote(f"/{base.lstrip('/')}".rstrip("/"), errors="surrogateescape")
+    document = openapi(safe, retry_after)
     if path == DOCUMENT_PATH:
         return Page({"content-type": _JSON}, json.dumps(document).encode())
     headers = {
         "content-type": "text/html; charset=utf-8",
         "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     }
-    return Page(headers, _html(document, base).encode())
+    return Page(headers, _html(document, safe).encode())
 
 
 def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
