@@ -226,6 +226,16 @@ BREAKS = {
             )
         ],
     ),
+    "a time that is none": (
+        ["ALTER TABLE batch_contacts DROP updated_at, ADD updated_at bigint"],
+        [
+            (
+                "Postgres does not take the statement that cancels contacts of batch_contacts: "
+                'column "updated_at" is of type bigint but expression is of type timestamp with '
+                "time zone"
+            )
+        ],
+    ),
     "an index of the contacts by their status": (
         [
             "DROP INDEX batch_contacts_open",

@@ -240,6 +240,20 @@ def test_an_engine_that_commits_by_itself_is_refused(database: Database) -> None
     assert not database.is_cancelled()
 
 
+@pytest.mark.parametrize("database", [SQLITE], indirect=True)
+def test_a_file_that_another_has_changed_meanwhile_is_busy(database: Database) -> None:
+    """SQLite's longer names for it, such as SQLITE_BUSY_SNAPSHOT, are not taken for refusals."""
+    with database.engine.connect() as reader:
+        reader.exec_driver_sql("PRAGMA journal_mode = wal")
+        reader.exec_driver_sql("BEGIN")
+        reader.execute(sa.select(JOBS)).all()
+        with database.engine.begin() as writer:
+            writer.execute(sa.update(CONTACTS).values(label="seen"))
+        with pytest.raises(CancelFailed, match="locked by another transaction") as failure:
+            cancel_rows("job", uow=joining(reader, TABLES), organization_id="a")
+        assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
+
+
 def test_a_database_that_nobody_has_tested_is_refused(database: Database) -> None:
     """By its name, before anything is asked of it."""
     with database.engine.connect() as connection, pytest.MonkeyPatch.context() as patch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -240,6 +241,36 @@ def test_a_draft_is_seen_within_its_transaction_alone(store: Store) -> None:
 
     asyncio.run(transaction())
     assert status_of(store) == "cancelled"
+
+
+def test_a_store_is_joined_where_it_is_in_a_transaction(store: Store) -> None:
+    """Of this thread, of this task: what another is at says nothing."""
+
+    async def transaction() -> None:
+        other = ThreadPoolExecutor(1) if isinstance(store, BlockingStore) else None
+        loop = asyncio.get_running_loop()
+
+        async def is_joined_elsewhere() -> bool:
+            if other is not None:
+                return await loop.run_in_executor(other, lambda: store.is_joined)
+            return await asyncio.create_task(_is_joined(store))
+
+        assert not store.is_joined
+        async with store.awaited():
+            assert store.is_joined
+            async with store.awaited():
+                assert store.is_joined
+            assert store.is_joined
+            assert not await is_joined_elsewhere()
+        assert not store.is_joined
+        if other is not None:
+            other.shutdown()
+
+    asyncio.run(transaction())
+
+
+async def _is_joined(store: Store) -> bool:
+    return store.is_joined
 
 
 def test_a_transaction_within_is_a_savepoint(store: Store) -> None:

@@ -160,6 +160,15 @@ class Store:
         self.script.call("commit")
 
 
+class JoinedStore(Store):
+    """A unit of work that says whether it is within a transaction of the caller's."""
+
+    @property
+    def is_joined(self) -> Any:
+        """Say what the test has said."""
+        return self.repositories
+
+
 @attrs.frozen
 class Clock:
     """A scheduler."""
@@ -212,8 +221,19 @@ class AwaitablePatientStore(AwaitableStore):
         self.store.pause(attempts)
 
 
+class AwaitableJoinedStore(AwaitableStore):
+    """The asyncio twin of a store that may be within a transaction of the caller's."""
+
+    @property
+    def is_joined(self) -> Any:
+        """Hand on what the store says."""
+        return self.store.is_joined
+
+
 def awaitable_store(store: Any) -> AwaitableStore:
     """Give the asyncio twin of a store, of its own capabilities."""
+    if isinstance(store, JoinedStore):
+        return AwaitableJoinedStore(store)
     return (AwaitablePatientStore if hasattr(store, "pause") else AwaitableStore)(store)
 
 
@@ -807,6 +827,43 @@ def test_a_transaction_that_is_none_is_a_failure(half: Half) -> None:
         half.cancel_job("job", uow=Store(script, object()), scheduler=Clock(script))
     assert failure.value.outcome == "unchanged"
     assert script.calls == ["begin", "rollback"]
+
+
+@pytest.mark.parametrize(
+    ("is_joined", "told"),
+    [
+        (
+            True,
+            (
+                "cancel_job was called within a transaction of yours, whose rollback would leave "
+                "a job that nothing starts: call cancel_rows there, remove_deferred after your "
+                "commit"
+            ),
+        ),
+        ("no", "the store returned str instead of a bool"),
+    ],
+)
+def test_a_whole_cancel_in_a_transaction_of_the_callers_is_refused(
+    half: Half, is_joined: object, told: str
+) -> None:
+    """Before anything is asked: his rollback would come too late for the deferred start."""
+    script = Script(job())
+    store = JoinedStore(script, is_joined)
+    with pytest.raises(CancelFailed) as failure:
+        half.cancel_job("job", uow=store, scheduler=Clock(script), organization_id="acme")
+    assert str(failure.value) == f"batch job 'job': {told}; nothing was changed"
+    assert failure.value.key == JobKey("job", "acme")
+    assert (failure.value.outcome, failure.value.fault) == ("unchanged", Fault.REFUSED)
+    assert script.calls == []
+
+
+def test_a_store_that_is_not_joined_is_asked_as_ever(half: Half) -> None:
+    """That it might be is no reason."""
+    script = Script(job())
+    result = half.cancel_job(
+        "job", uow=JoinedStore(script, repositories=False), scheduler=Clock(script)
+    )
+    assert result.redis_job_cancelled
 
 
 # Whoever stops us stops us -----------------------------------------------------------------------
