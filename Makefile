@@ -111,9 +111,12 @@ clean: ## Remove the environments and all caches
 # Pins: requirements/ -----------------------------------------------------------------------
 
 # Every file holds versions and hashes of the public index's files, for every platform and every
-# Python from 3.11 on; no URL and no host. The smaller sets are cut out of the largest one.
+# Python from 3.11 on; no URL and no host. The smaller sets are cut out of the largest one. Extras
+# are named: to the pip that comes with Python 3.11, `coverage==7.17.3` does not pin the
+# `coverage[toml]` of pytest-cov, and its next release breaks the install.
 COMPILE = $(VENV)/uv/bin/uv pip compile --no-config --quiet --upgrade --universal \
-	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	--no-strip-extras
 BUILD := requirements/build.in
 NO_HOSTS = ! grep -rnE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' requirements
 
