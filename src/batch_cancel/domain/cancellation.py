@@ -113,10 +113,13 @@ class Cancellation:
     Arguments:
         record: what was written.
         replayed: True if this operation had already cancelled the job before.
+        joined: True if it is part of a transaction of the caller's, which may still be rolled
+            back.
     """
 
     record: CancellationRecord
     replayed: bool
+    joined: bool = False
 
     @property
     def announcement_owed(self) -> bool:
