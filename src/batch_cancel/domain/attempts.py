@@ -1,7 +1,7 @@
 """
 When to try a cancellation again, as pure rules.
 
-Rule 1: a conflict with another transaction is tried again three times, and so is a cancel that left
+Rule 1: a conflict with another transaction is tried again three times, as is a cancel that left
         open contacts, which may have been added meanwhile; a broken connection once. Everything
         else is the caller's to try again.
 Rule 2: when the answer to a commit was lost, the cancellation may have happened. The same
