@@ -12,7 +12,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import ChainMap
-from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Generator,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,7 +33,7 @@ import attrs
 from batch_cancel.domain import deferred
 from batch_cancel.domain.cancellation import owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
-from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -60,6 +67,8 @@ class _Row:
     contacts: Mapping[str, str | None] = _NO_CONTACTS
     next_attempts: Mapping[str, datetime] = _NO_TIMES
     """When a contact may be dialled, by its id; one that has no time is due at once."""
+    dialing_since: Mapping[str, datetime] = _NO_TIMES
+    """Since when a contact that is dialing has been, by its id."""
     cancellation: CancellationRecord | None = None
     taken_at: datetime = _LONG_AGO
     """When somebody last set out to finish the cancellation."""
@@ -89,7 +98,14 @@ def _take(
     return taken
 
 
-def _look(rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+def _find(rows: _Rows, key: JobKey) -> CancellationRecord | None:
+    row = rows.get(key)
+    return None if row is None else row.cancellation
+
+
+def _look(
+    rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+) -> Inventory:
     # Newer jobs come later, and none is moved.
     listed = [(key, rows[key]) for key in rows]
     records = [row.cancellation for _, row in listed if row.cancellation is not None]
@@ -110,7 +126,29 @@ def _look(rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus]) -> Inve
             )
             for key, row in sorted(cancelled, key=_cancelled_at, reverse=True)[:limit]
         ),
+        calls_overdue=tuple(sorted(_overdue_calls(rows, older_than), key=_fewest)[:limit]),
     )
+
+
+def _overdue_calls(rows: _Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
+    before = datetime.now(UTC) - older_than
+    for key in rows:
+        overdue = _overdue(rows[key], before)
+        if overdue:
+            yield OverdueCalls(key, len(overdue))
+
+
+def _overdue(row: _Row, before: datetime) -> list[str]:
+    """Return the ids of the contacts that have been dialing since before then."""
+    return [
+        contact_id
+        for contact_id, status in row.contacts.items()
+        if status == ContactStatus.DIALING and row.dialing_since[contact_id] < before
+    ]
+
+
+def _fewest(calls: OverdueCalls) -> int:
+    return -calls.contacts
 
 
 def _cancelled_at(entry: tuple[JobKey, _Row]) -> datetime:
@@ -140,7 +178,11 @@ def _claim(
     )
     claimed = [contact_id for _, contact_id in due[:limit]]
     dialing = dict.fromkeys(claimed, ContactStatus.DIALING.value)
-    rows[key] = attrs.evolve(row, contacts={**row.contacts, **dialing})
+    rows[key] = attrs.evolve(
+        row,
+        contacts={**row.contacts, **dialing},
+        dialing_since={**row.dialing_since, **dict.fromkeys(claimed, now)},
+    )
     return claimed
 
 
@@ -148,10 +190,28 @@ def _settle(rows: _Rows, key: JobKey, contact_id: str, settlement: Settlement) -
     row = rows.get(key)
     if row is None or row.contacts.get(contact_id) != ContactStatus.DIALING:
         return False
-    next_attempts = {**row.next_attempts, contact_id: settlement.retry_at or _LONG_AGO}
-    contacts = {**row.contacts, contact_id: settlement.status.value}
-    rows[key] = attrs.evolve(row, contacts=contacts, next_attempts=next_attempts)
+    _go_on(rows, key, [contact_id], settlement)
     return True
+
+
+def _expire(rows: _Rows, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+    row = rows.get(key)
+    if row is None:
+        return 0
+    overdue = _overdue(row, datetime.now(UTC) - older_than)
+    _go_on(rows, key, overdue, settlement)
+    return len(overdue)
+
+
+def _go_on(rows: _Rows, key: JobKey, contact_ids: Sequence[str], settlement: Settlement) -> None:
+    row = rows[key]
+    statuses = dict.fromkeys(contact_ids, settlement.status.value)
+    times = dict.fromkeys(contact_ids, settlement.retry_at or _LONG_AGO)
+    rows[key] = attrs.evolve(
+        row,
+        contacts={**row.contacts, **statuses},
+        next_attempts={**row.next_attempts, **times},
+    )
 
 
 _NO_ID: Final = "a contact's id must be a text that no other contact of the job has"
@@ -233,14 +293,17 @@ class _Seeds:
         job_id: str,
         contacts: Mapping[str, str | None],
         organization_id: str | None = None,
+        *,
+        since: datetime | None = None,
     ) -> None:
         """
-        Add contacts to a job.
+        Add contacts to a job, or set the statuses of those that it has.
 
         Arguments:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
+            since: how long they have had it, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.
@@ -250,7 +313,12 @@ class _Seeds:
         if row is None:
             msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
             raise LookupError(msg)
-        self._committed[key] = attrs.evolve(row, contacts={**row.contacts, **contacts})
+        times = dict.fromkeys(contacts, since or datetime.now(UTC))
+        self._committed[key] = attrs.evolve(
+            row,
+            contacts={**row.contacts, **contacts},
+            dialing_since={**row.dialing_since, **times},
+        )
 
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
         """Give the job as last committed; None if there is none."""
@@ -338,6 +406,9 @@ class _Outbox:
             done = settled(row.cancellation, record)
             self.rows[record.key] = attrs.evolve(row, cancellation=done)
 
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        return _find(self.rows, key)
+
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -354,6 +425,9 @@ class _AsyncOutbox:
             done = settled(row.cancellation, record)
             self.rows[record.key] = attrs.evolve(row, cancellation=done)
 
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        return _find(self.rows, key)
+
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -364,16 +438,20 @@ class _AsyncOutbox:
 class _Inspection:
     rows: _Rows
 
-    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
-        return _look(self.rows, limit, statuses)
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return _look(self.rows, limit, statuses, older_than)
 
 
 @attrs.frozen
 class _AsyncInspection:
     rows: _Rows
 
-    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
-        return _look(self.rows, limit, statuses)
+    async def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return _look(self.rows, limit, statuses, older_than)
 
 
 @attrs.frozen
@@ -388,6 +466,9 @@ class _Work:
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return _settle(self.rows, key, contact_id, settlement)
+
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return _expire(self.rows, key, settlement, older_than)
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         return _append(self.rows, job, contacts)
@@ -414,6 +495,9 @@ class _AsyncWork:
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return _settle(self.rows, key, contact_id, settlement)
+
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return _expire(self.rows, key, settlement, older_than)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         return _append(self.rows, job, contacts)

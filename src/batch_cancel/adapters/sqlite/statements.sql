@@ -83,6 +83,14 @@ WHERE
     job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
     AND id = ? AND status = ?;
 
+-- name: expire_contacts
+-- Must leave alone a contact whose call is younger. A time in another form than ours is compared as
+-- the time that it is, and one that is none is never overdue.
+UPDATE batch_contacts SET status = ?, next_attempt_at = ?, updated_at = ?
+WHERE
+    job_number = (SELECT number FROM batch_jobs WHERE id = ? AND organization_id IS ?)
+    AND status = ? AND julianday(updated_at) < julianday(?);
+
 -- name: append_contact
 -- Must fail where the job has a contact of this id: an ended one would be dialled again.
 INSERT INTO batch_contacts (job_number, id, status, next_attempt_at, updated_at)
@@ -107,6 +115,12 @@ SET
     removal = CASE removal WHEN 'pending' THEN ? ELSE removal END,
     is_announced = is_announced OR ?
 WHERE batch_job_id = ? AND organization_id IS ? AND operation_id = ?;
+
+-- name: find_cancellation
+SELECT
+    operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM batch_cancellations WHERE batch_job_id = ? AND organization_id IS ?;
 
 -- name: read_owing
 -- Must give the longest untouched first, so that one that keeps failing does not starve the rest.
@@ -144,6 +158,14 @@ SELECT
     )
 FROM batch_jobs AS job
 WHERE job.status = ? ORDER BY job.updated_at DESC, job.number DESC LIMIT ?;
+
+-- name: look_at_overdue
+-- Those with most of them first.
+SELECT job.id, job.organization_id, count(*)
+FROM batch_contacts AS contact
+JOIN batch_jobs AS job ON job.number = contact.job_number
+WHERE contact.status = ? AND julianday(contact.updated_at) < julianday(?)
+GROUP BY job.number ORDER BY count(*) DESC, job.number LIMIT ?;
 
 -- name: add_job
 INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id, created_at, updated_at)

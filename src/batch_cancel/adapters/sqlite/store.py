@@ -23,7 +23,7 @@ from batch_cancel.adapters.sqlite.file import (
     text_of,
     time_of,
 )
-from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -186,6 +186,22 @@ class _Work:
         )
         return changed.rowcount == 1
 
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        at = now()
+        changed = self.connection.execute(
+            SQL["expire_contacts"],
+            (
+                settlement.status.value,
+                None if settlement.retry_at is None else text_of(settlement.retry_at),
+                text_of(at),
+                key.batch_job_id,
+                key.organization_id,
+                ContactStatus.DIALING.value,
+                text_of(at - older_than),
+            ),
+        )
+        return changed.rowcount
+
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         at = text_of(now())
         named = (job.key.batch_job_id, job.key.organization_id)
@@ -251,6 +267,14 @@ class _Outbox:
             ),
         )
 
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        if not key.can_exist:
+            return None
+        row = self.connection.row(
+            SQL["find_cancellation"], (key.batch_job_id, key.organization_id)
+        )
+        return None if row is None else _read_record(key, row)
+
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -275,7 +299,9 @@ def _key(job_id: object, organization_id: object) -> JobKey:
 class _Inspection:
     connection: Connection
 
-    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
         marks = ", ".join("?" * len(statuses))
         removals = self.connection.rows(SQL["look_at_removals"], (limit,))
         scheduled = self.connection.rows(
@@ -284,6 +310,10 @@ class _Inspection:
         cancelled = self.connection.rows(
             SQL["look_at_cancelled"].replace(_MARKS, marks),
             (*sorted(status.value for status in statuses), JobStatus.CANCELLED.value, limit),
+        )
+        overdue = self.connection.rows(
+            SQL["look_at_overdue"],
+            (ContactStatus.DIALING.value, text_of(now() - older_than), limit),
         )
         return Inventory(
             removals_pending=tuple(
@@ -302,6 +332,10 @@ class _Inspection:
                     cast("int", contacts_open),
                 )
                 for job_id, organization_id, deferred_id, contacts_open in cancelled
+            ),
+            calls_overdue=tuple(
+                OverdueCalls(_key(job_id, organization_id), cast("int", contacts))
+                for job_id, organization_id, contacts in overdue
             ),
         )
 
@@ -402,19 +436,22 @@ class SqliteStore:
         job_id: str,
         contacts: Mapping[str, str | None],
         organization_id: str | None = None,
+        *,
+        since: datetime | None = None,
     ) -> None:
         """
-        Add contacts to a job.
+        Add contacts to a job, or set the statuses of those that it has.
 
         Arguments:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
+            since: how long they have had it, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.
         """
-        at = text_of(now())
+        at = text_of(since or now())
         with self._file.transaction() as connection:
             row = connection.row(SQL["find_job_number"], (job_id, organization_id))
             if row is None:
