@@ -83,7 +83,7 @@ from batch_cancel.adapters.redis import (
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler, guarded
 from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.adapters.sqlite.store import SqliteRepositories
+from batch_cancel.adapters.sqlite.repositories import SqliteRepositories
 from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
 from batch_cancel.domain.model import CancellationRecord, Job
 from batch_cancel.ports import (
