@@ -37,6 +37,7 @@ from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, Ov
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
     ID_BYTES_MAX,
     CancellationRecord,
     ContactStatus,
@@ -156,11 +157,80 @@ def _cancelled_at(entry: tuple[JobKey, _Row]) -> datetime:
     return _LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
+def _cancel_contacts(rows: _Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+    row = rows[key]
+    due = [contact_id for contact_id, status in row.contacts.items() if status in statuses]
+    changed = dict.fromkeys(due, ContactStatus.CANCELLED.value)
+    rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
+    _look_for_open_contacts(rows, key, statuses)
+    _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
+    return len(due)
+
+
+def _mark_cancelled(rows: _Rows, key: JobKey, record: CancellationRecord) -> None:
+    rows[key] = attrs.evolve(
+        rows[key],
+        status=JobStatus.CANCELLED.value,
+        cancellation=record,
+        taken_at=record.cancelled_at,
+    )
+    _look_at_outcome(rows, key, record)
+
+
+def _look_at_outcome(rows: _Rows, key: JobKey, record: CancellationRecord) -> None:
+    # No trigger undoes what is written here, but a subclass may, and so does who marks the job
+    # before its contacts. The port asks this of every store.
+    row = rows[key]
+    _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
+    cancelled = sum(status == ContactStatus.CANCELLED for status in row.contacts.values())
+    if cancelled < record.contacts_cancelled:
+        what = f"contacts cancelled: {record.contacts_cancelled}, that are cancelled: {cancelled}"
+        raise _otherwise(what)
+    _look_at_job(rows, key, JobStatus.CANCELLED)
+    if row.cancellation != record:
+        what = "the record of the cancellation is not there as it was written"
+        raise _otherwise(what)
+
+
+def _look_for_open_contacts(
+    rows: _Rows, key: JobKey, statuses: AbstractSet[ContactStatus]
+) -> None:
+    left = sum(status in statuses for status in rows[key].contacts.values())
+    if left:
+        what = f"contacts of the job that are open after all were cancelled: {left}"
+        raise _otherwise(what, Fault.INCOMPLETE)
+
+
+def _look_at_job(rows: _Rows, key: JobKey, due: JobStatus) -> None:
+    if rows[key].status != due:
+        what = (
+            f"the job has the status {shown(rows[key].status)} after it was set to {due.value!r}"
+        )
+        raise _otherwise(what)
+
+
+def _look_at_contacts(
+    rows: _Rows, key: JobKey, contact_ids: Sequence[str], due: ContactStatus
+) -> None:
+    statuses = rows[key].contacts
+    are = sum(statuses.get(contact_id) == due for contact_id in contact_ids)
+    if are != len(contact_ids):
+        what = f"contacts set to {due.value!r}: {len(contact_ids)}, that have this status: {are}"
+        raise _otherwise(what)
+
+
+def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
+    """Return the error for rows that are not as they were written."""
+    reason = f"{what}; something between the store and its rows undoes what is written, as a "
+    return StoreFailed(f"{reason}trigger would: remove it", fault=fault)
+
+
 def _start(rows: _Rows, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
     row = rows.get(key)
     if row is None or row.status not in statuses:
         return False
     rows[key] = attrs.evolve(row, status=JobStatus.RUNNING.value)
+    _look_at_job(rows, key, JobStatus.RUNNING)
     return True
 
 
@@ -183,6 +253,7 @@ def _claim(
         contacts={**row.contacts, **dialing},
         dialing_since={**row.dialing_since, **dict.fromkeys(claimed, now)},
     )
+    _look_at_contacts(rows, key, claimed, ContactStatus.DIALING)
     return claimed
 
 
@@ -212,6 +283,7 @@ def _go_on(rows: _Rows, key: JobKey, contact_ids: Sequence[str], settlement: Set
         contacts={**row.contacts, **statuses},
         next_attempts={**row.next_attempts, **times},
     )
+    _look_at_contacts(rows, key, contact_ids, settlement.status)
 
 
 _NO_ID: Final = "a contact's id must be a text that no other contact of the job has"
@@ -237,14 +309,17 @@ def _due_at(contact: Mapping[str, object]) -> datetime:
 def _append(rows: _Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
     row = rows[job.key]
     statuses, next_attempts = dict(row.contacts), dict(row.next_attempts)
+    added: list[str] = []
     for contact in contacts:
         contact_id = _id_of(contact)
         if contact_id in statuses:
             raise StoreFailed(_NO_ID)
         statuses[contact_id] = ContactStatus.PENDING.value
         next_attempts[contact_id] = _due_at(contact)
+        added.append(contact_id)
     rows[job.key] = attrs.evolve(row, contacts=statuses, next_attempts=next_attempts)
-    return len(contacts)
+    _look_at_contacts(rows, job.key, added, ContactStatus.PENDING)
+    return len(added)
 
 
 def _finish(rows: _Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
@@ -254,6 +329,7 @@ def _finish(rows: _Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) ->
     if any(status in unfinished for status in row.contacts.values()):
         return False
     rows[key] = attrs.evolve(row, status=JobStatus.COMPLETED.value)
+    _look_at_job(rows, key, JobStatus.COMPLETED)
     return True
 
 
@@ -341,12 +417,7 @@ class _Jobs:
         return None if row is None else _job(key, row)
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        self.rows[job.key] = attrs.evolve(
-            self.rows[job.key],
-            status=JobStatus.CANCELLED.value,
-            cancellation=record,
-            taken_at=record.cancelled_at,
-        )
+        _mark_cancelled(self.rows, job.key, record)
 
 
 @attrs.frozen
@@ -358,12 +429,7 @@ class _AsyncJobs:
         return None if row is None else _job(key, row)
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        self.rows[job.key] = attrs.evolve(
-            self.rows[job.key],
-            status=JobStatus.CANCELLED.value,
-            cancellation=record,
-            taken_at=record.cancelled_at,
-        )
+        _mark_cancelled(self.rows, job.key, record)
 
 
 @attrs.frozen
@@ -371,14 +437,7 @@ class _Contacts:
     rows: _Rows
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        row = self.rows[key]
-        changed = {
-            contact_id: ContactStatus.CANCELLED.value
-            for contact_id, status in row.contacts.items()
-            if status in statuses
-        }
-        self.rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
-        return len(changed)
+        return _cancel_contacts(self.rows, key, statuses)
 
 
 @attrs.frozen
@@ -386,14 +445,7 @@ class _AsyncContacts:
     rows: _Rows
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        row = self.rows[key]
-        changed = {
-            contact_id: ContactStatus.CANCELLED.value
-            for contact_id, status in row.contacts.items()
-            if status in statuses
-        }
-        self.rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
-        return len(changed)
+        return _cancel_contacts(self.rows, key, statuses)
 
 
 @attrs.frozen

@@ -107,7 +107,7 @@ def _spelled(
 
 def _listed(status: JobStatus | ContactStatus, given: object) -> tuple[Spelling, ...]:
     """Return the spellings of one status, each once and as a plain text or number."""
-    is_one = isinstance(given, str) or not isinstance(given, Sequence)
+    is_one = isinstance(given, str | bytes) or not isinstance(given, Sequence)
     listed: dict[Spelling, None] = {}
     for spelling in [given] if is_one else cast("Sequence[object]", given):
         # A bool is an int to Python, and no status to anybody.

@@ -70,10 +70,12 @@ class _Jobs:
     def _look_at_outcome(self, record: CancellationRecord) -> None:
         left, cancelled = tally(self.connection, record.key, CANCELLABLE_CONTACTS)
         if left:
-            what = f"{left} contacts of the job are open after all were cancelled"
+            what = f"contacts of the job that are open after all were cancelled: {left}"
             raise written_otherwise(what, Fault.INCOMPLETE)
         if cancelled < record.contacts_cancelled:
-            what = f"{record.contacts_cancelled} contacts were cancelled, but {cancelled} are"
+            what = (
+                f"contacts cancelled: {record.contacts_cancelled}, that are cancelled: {cancelled}"
+            )
             raise written_otherwise(what)
         job = read_job(record.key, self.connection)
         status = None if job is None else job.status
@@ -110,10 +112,10 @@ class _Contacts:
         )
         left, cancelled = tally(self.connection, key, statuses)
         if left:
-            what = f"{left} contacts of the job are open after all were cancelled"
+            what = f"contacts of the job that are open after all were cancelled: {left}"
             raise written_otherwise(what, Fault.INCOMPLETE)
         if cancelled - cancelled_before != due:
-            what = f"{due} contacts were cancelled, but {cancelled - cancelled_before} are"
+            what = f"contacts cancelled: {due}, that are cancelled: {cancelled - cancelled_before}"
             raise written_otherwise(what)
         return due
 

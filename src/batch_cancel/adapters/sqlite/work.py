@@ -151,8 +151,10 @@ class Work:
         status = self.status(key)
         if changed != 1 or status != due:
             what = (
-                f"{changed} jobs were set to {due.value!r}, and the job has the status "
+                f"jobs set to {due.value!r}: {changed} instead of 1; the job's status is now "
                 f"{shown(status)}"
+                if changed != 1
+                else f"the job has the status {shown(status)} after it was set to {due.value!r}"
             )
             raise written_otherwise(what)
 
@@ -160,7 +162,7 @@ class Work:
         """Refuse contacts that are not what they were set to."""
         are = self._count(key, ids, due)
         if are != len(ids):
-            what = f"{len(ids)} contacts of the job were set to {due.value!r}, but {are} are"
+            what = f"contacts set to {due.value!r}: {len(ids)}, that have this status: {are}"
             raise written_otherwise(what)
 
     def _count(self, key: JobKey, ids: Sequence[str], status: ContactStatus) -> int:
