@@ -878,10 +878,11 @@ def test_a_store_that_is_not_joined_is_asked_as_ever(half: Half) -> None:
 
 READ = ["begin", "find", "commit"]
 JOINED = Cancellation(record(), replayed=False, joined=True)
-ROLLED_BACK = (
-    "batch job 'job': the transaction that cancelled it was rolled back, as COMMIT does without "
-    "an error after a statement in it has failed; its deferred start was left alone: find what "
-    "failed, and cancel it again in a new transaction; nothing was changed"
+NOT_COMMITTED = (
+    "batch job 'job': its cancellation is not committed, so its deferred start was left alone: "
+    "your transaction was rolled back, as COMMIT does without an error after a statement in it "
+    "has failed (find what failed, and cancel again in a new one), or is still open (call "
+    "remove_deferred after your commit); nothing was changed"
 )
 
 
@@ -935,7 +936,7 @@ def test_without_a_committed_record_the_deferred_start_is_left_alone(
     )
     with caplog.at_level(logging.DEBUG), pytest.raises(CancelFailed) as failure:
         half.remove_deferred(joined, Clock(script), uow=Store(script), on_cancelled=never)
-    assert str(failure.value) == ROLLED_BACK
+    assert str(failure.value) == NOT_COMMITTED
     assert (failure.value.outcome, failure.value.fault) == ("unchanged", Fault.REFUSED)
     assert failure.value.key == JobKey("job")
     assert script.calls == READ
@@ -965,7 +966,7 @@ def test_a_store_without_records_is_asked_for_the_job(half: Half) -> None:
     for found in (job("scheduled"), job("running"), job(None), None):
         script = Script(found)
         store = Store(script, Repositories(script, keeps_records=False))
-        with pytest.raises(CancelFailed, match="was rolled back"):
+        with pytest.raises(CancelFailed, match="not committed"):
             half.remove_deferred(JOINED, Clock(script), uow=store)
         assert script.calls == ["begin", "lock", "commit"]
 

@@ -26,10 +26,11 @@ from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitO
 from batch_cancel.use_cases import log
 from batch_cancel.use_cases.joining import find, find_async, is_joined
 
-_ROLLED_BACK: Final = (
-    "the transaction that cancelled it was rolled back, as COMMIT does without an error after a "
-    "statement in it has failed; its deferred start was left alone: find what failed, and cancel "
-    "it again in a new transaction"
+_NOT_COMMITTED: Final = (
+    "its cancellation is not committed, so its deferred start was left alone: your transaction was "
+    "rolled back, as COMMIT does without an error after a statement in it has failed (find what "
+    "failed, and cancel again in a new one), or is still open (call remove_deferred after your "
+    "commit)"
 )
 _STILL_OPEN: Final = (
     "remove_deferred was called within a transaction of yours, which may still be rolled back; "
@@ -71,8 +72,8 @@ def remove_deferred(
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
 
     Raises:
-        CancelFailed: the transaction of `cancel_rows` was rolled back, or `uow` is still within a
-            transaction of yours; the scheduler was not asked.
+        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
+            scheduler was not asked.
     """
     if cancellation.joined and uow is not None:
         found = _as_committed(cancellation, uow)
@@ -131,8 +132,8 @@ async def remove_deferred_async(
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
 
     Raises:
-        CancelFailed: the transaction of `cancel_rows` was rolled back, or `uow` is still within a
-            transaction of yours; the scheduler was not asked.
+        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
+            scheduler was not asked.
     """
     if cancellation.joined and uow is not None:
         found = await _as_committed_async(cancellation, uow)
@@ -182,7 +183,7 @@ def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation |
         raise CancelFailed(record.key, _STILL_OPEN)
     current = committed(cancellation, found)
     if current is None:
-        raise CancelFailed(record.key, _ROLLED_BACK)
+        raise CancelFailed(record.key, _NOT_COMMITTED)
     return current
 
 
@@ -206,7 +207,7 @@ async def _as_committed_async(
         raise CancelFailed(record.key, _STILL_OPEN)
     current = committed(cancellation, found)
     if current is None:
-        raise CancelFailed(record.key, _ROLLED_BACK)
+        raise CancelFailed(record.key, _NOT_COMMITTED)
     return current
 
 
