@@ -27,10 +27,10 @@ from batch_cancel.use_cases import log
 from batch_cancel.use_cases.joining import find, find_async, is_joined
 
 _NOT_COMMITTED: Final = (
-    "its cancellation is not committed, so its deferred start was left alone: your transaction was "
-    "rolled back, as COMMIT does without an error after a statement in it has failed (find what "
-    "failed, and cancel again in a new one), or is still open (call remove_deferred after your "
-    "commit)"
+    "its cancellation is not committed, so its deferred start was left alone: your transaction "
+    "was rolled back, as COMMIT does without an error after a statement in it has failed (find "
+    "what failed, and cancel again in a new one), or is still open (call remove_deferred after "
+    "your commit)"
 )
 _STILL_OPEN: Final = (
     "remove_deferred was called within a transaction of yours, which may still be rolled back; "
