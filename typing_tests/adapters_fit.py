@@ -68,7 +68,7 @@ from batch_cancel.adapters.postgres import (
     joining,
     joining_async,
 )
-from batch_cancel.adapters.postgres.unit_of_work import (
+from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
