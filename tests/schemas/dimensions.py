@@ -105,6 +105,17 @@ TWISTS: Final[tuple[Mapping[str, str], ...]] = (
 _CANDIDATES: Final = 10
 
 
+def others(plain: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Return the values that only twists have, by dimension."""
+    found: dict[str, list[str]] = {}
+    for twist in TWISTS:
+        for dimension, value in twist.items():
+            each = found.setdefault(dimension, [])
+            if value not in [*plain.get(dimension, ()), *each]:
+                each.append(value)
+    return {dimension: values for dimension, values in found.items() if values}
+
+
 @attrs.frozen
 class Case:
     """One schema to be made: a value for each dimension."""
@@ -112,6 +123,7 @@ class Case:
     seed: int
     index: int
     values: Mapping[str, str]
+    plain: Mapping[str, tuple[str, ...]] = PLAIN
 
     def __getitem__(self, dimension: str) -> str:
         return self.values[dimension]
@@ -120,7 +132,7 @@ class Case:
     def must_work(self) -> bool:
         """Whether it is plain and well-formed, so that no step may be refused."""
         values = self.values
-        if any(value not in PLAIN[dimension] for dimension, value in values.items()):
+        if any(value not in self.plain[dimension] for dimension, value in values.items()):
             return False
         if values["organization"] == "unmapped" and "organization" in values["key"]:
             return False
@@ -147,7 +159,7 @@ def cases(seed: int, only: Mapping[str, tuple[str, ...]] | None = None) -> Itera
         drawn = [_drawn(rng, offered, twist) for _ in range(_CANDIDATES)]
         values = max(drawn, key=lambda it: len(_pairs(it) - met))
         met |= _pairs(values)
-        yield Case(seed, index, values)
+        yield Case(seed, index, values, offered)
 
 
 def _shuffled(

@@ -183,7 +183,7 @@ class PostgresStore:
 
     def __init__(self, plan: Plan, dsn: str) -> None:
         self._mapping = PostgresSchema(**plan.mapping)
-        options = f"-csearch_path={plan.schema},public"
+        options = f"-csearch_path={plan.schema},public -cstatement_timeout=20s"
         if plan.case["relation"].startswith("row security"):
             options += f" -crole={ddl.ROLE}"
         self._dsn = make_conninfo(dsn, options=options)

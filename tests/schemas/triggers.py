@@ -142,7 +142,11 @@ def _spoil_status(table: Table, action: str, timing: str) -> str:
     if timing == "before":
         return f"NEW.{status} := {value};"
     update = f"UPDATE {quoted(table.base)} SET {status} = {value} WHERE rid = NEW.rid;"
-    return f"IF pg_trigger_depth() = 1 THEN {update} END IF;"
+    # Once a row and transaction: deferred, its own update would call it again without end.
+    setting = "'own.row' || NEW.rid"
+    note = f"PERFORM set_config({setting}, txid_current()::text, true);"
+    is_new = f"current_setting({setting}, true) IS DISTINCT FROM txid_current()::text"
+    return f"IF {is_new} THEN {note} {update} END IF;"
 
 
 def _spoil_record(plan: Plan, action: str, timing: str) -> str:
@@ -157,7 +161,7 @@ def _spoil_record(plan: Plan, action: str, timing: str) -> str:
     spoil = f"UPDATE {ours} SET operation_id = initcap(operation_id) WHERE {is_it};"
     if action == "restore":
         spoil = f"DELETE FROM {ours} WHERE {is_it};"
-    return f"IF pg_trigger_depth() = 1 THEN {spoil} END IF;"
+    return f"IF NEW.operation_id <> initcap(NEW.operation_id) THEN {spoil} END IF;"
 
 
 def _add(plan: Plan, table: str) -> str:

@@ -281,7 +281,7 @@ def _add_contacts(
             ContactRow(
                 rid=rid,
                 owner=job,
-                id=world.ids.contact(rid, number, place),
+                id=world.ids.contact(rid, number + (500 if "twin" in job.role else 0), place),
                 raw=raw(world.spellings.contacts, status),
                 next_attempt=next_attempt,
                 updated=updated,
