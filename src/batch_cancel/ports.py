@@ -75,7 +75,17 @@ class JobRepository(Protocol):
         ...
 
     def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
-        """Set the locked job's status to cancelled, and keep the record if records are kept."""
+        """
+        Set the locked job's status to cancelled, and keep the record if records are kept.
+
+        Then look at the outcome, in the same transaction: the job is cancelled, no contact of it
+        is in one of the five open statuses, and the record is there.
+
+        Raises:
+            StoreFailed: the outcome is another; `INCOMPLETE` where open contacts are left, else
+                `REFUSED`.
+        """
+        ...
 
 
 class AsyncJobRepository(Protocol):
@@ -94,7 +104,17 @@ class AsyncJobRepository(Protocol):
         ...
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
-        """Set the locked job's status to cancelled, and keep the record if records are kept."""
+        """
+        Set the locked job's status to cancelled, and keep the record if records are kept.
+
+        Then look at the outcome, in the same transaction: the job is cancelled, no contact of it
+        is in one of the five open statuses, and the record is there.
+
+        Raises:
+            StoreFailed: the outcome is another; `INCOMPLETE` where open contacts are left, else
+                `REFUSED`.
+        """
+        ...
 
 
 class ContactRepository(Protocol):
@@ -104,11 +124,15 @@ class ContactRepository(Protocol):
         """
         Set to cancelled those contacts of the locked job whose status is in `statuses`.
 
-        Every other contact stays as it is, byte for byte. The statement sees what was committed
-        until the job's lock was granted.
+        Every other contact stays as it is, byte for byte, and so does every contact of another job
+        or organization. The statement sees what was committed until the job's lock was granted.
 
         Returns:
             the number of contacts changed.
+
+        Raises:
+            StoreFailed: the store cannot see that the job's key names one job, or a contact that
+                it wrote is not cancelled.
         """
         ...
 
@@ -120,11 +144,15 @@ class AsyncContactRepository(Protocol):
         """
         Set to cancelled those contacts of the locked job whose status is in `statuses`.
 
-        Every other contact stays as it is, byte for byte. The statement sees what was committed
-        until the job's lock was granted.
+        Every other contact stays as it is, byte for byte, and so does every contact of another job
+        or organization. The statement sees what was committed until the job's lock was granted.
 
         Returns:
             the number of contacts changed.
+
+        Raises:
+            StoreFailed: the store cannot see that the job's key names one job, or a contact that
+                it wrote is not cancelled.
         """
         ...
 
@@ -138,6 +166,14 @@ class Outbox(Protocol):
 
         Only for the operation that left the record, and never backwards: a removal once settled
         and an announcement once made stay so, whatever a late writer says.
+        """
+        ...
+
+    def find(self, key: JobKey, /) -> CancellationRecord | None:
+        """
+        Return the record of the job's cancellation, without a lock; None if there is none.
+
+        The job itself need not be there any more.
         """
         ...
 
@@ -169,6 +205,14 @@ class AsyncOutbox(Protocol):
         """
         ...
 
+    async def find(self, key: JobKey, /) -> CancellationRecord | None:
+        """
+        Return the record of the job's cancellation, without a lock; None if there is none.
+
+        The job itself need not be there any more.
+        """
+        ...
+
     async def take(
         self, limit: int, lease: timedelta, /, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -188,13 +232,16 @@ class AsyncOutbox(Protocol):
 class InspectionRepository(Protocol):
     """A look at what is committed, within one transaction; it locks and changes nothing."""
 
-    def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
+    ) -> Inventory:
         """
         Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
 
         Arguments:
             limit: how many of each kind at most.
             statuses: in which a contact of a cancelled job counts as open.
+            older_than: how long a contact is dialing before its call counts as overdue.
         """
         ...
 
@@ -204,7 +251,8 @@ class WorkRepository(Protocol):
     What workers do to a job and its contacts, within one transaction.
 
     Each step looks and writes in one: what it looked at can't have changed when it writes. A key
-    or an id that the store could hold no row of is `JobNotFound`.
+    or an id that the store could hold no row of is `JobNotFound`. A step that finds a row which it
+    wrote otherwise than it was written, by a trigger or a rule, raises `StoreFailed`.
     """
 
     def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
@@ -238,6 +286,21 @@ class WorkRepository(Protocol):
         """
         ...
 
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
+        """
+        Write how the job's contacts go on whose status has been dialing for longer than that.
+
+        By the store's clock, and by the time at which the contact was claimed; where only the time
+        of its last change is known, by that.
+
+        Returns:
+            how many were written.
+
+        Raises:
+            StoreFailed: the store knows neither time.
+        """
+        ...
+
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
         """
         Add contacts, given as values by column, to the locked job; their status is pending.
@@ -268,7 +331,8 @@ class AsyncWorkRepository(Protocol):
     What workers do to a job and its contacts, within one transaction.
 
     Each step looks and writes in one: what it looked at can't have changed when it writes. A key
-    or an id that the store could hold no row of is `JobNotFound`.
+    or an id that the store could hold no row of is `JobNotFound`. A step that finds a row which it
+    wrote otherwise than it was written, by a trigger or a rule, raises `StoreFailed`.
     """
 
     async def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
@@ -304,6 +368,21 @@ class AsyncWorkRepository(Protocol):
         """
         ...
 
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
+        """
+        Write how the job's contacts go on whose status has been dialing for longer than that.
+
+        By the store's clock, and by the time at which the contact was claimed; where only the time
+        of its last change is known, by that.
+
+        Returns:
+            how many were written.
+
+        Raises:
+            StoreFailed: the store knows neither time.
+        """
+        ...
+
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
         """
         Add contacts, given as values by column, to the locked job; their status is pending.
@@ -332,13 +411,16 @@ class AsyncWorkRepository(Protocol):
 class AsyncInspectionRepository(Protocol):
     """A look at what is committed, within one transaction; it locks and changes nothing."""
 
-    async def look(self, limit: int, statuses: AbstractSet[ContactStatus], /) -> Inventory:
+    async def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
+    ) -> Inventory:
         """
         Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
 
         Arguments:
             limit: how many of each kind at most.
             statuses: in which a contact of a cancelled job counts as open.
+            older_than: how long a contact is dialing before its call counts as overdue.
         """
         ...
 

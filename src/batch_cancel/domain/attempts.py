@@ -1,8 +1,9 @@
 """
 When to try a cancellation again, as pure rules.
 
-Rule 1: a conflict with another transaction is tried again three times, a broken connection once.
-        Everything else is the caller's to try again.
+Rule 1: a conflict with another transaction is tried again three times, as is a cancel that left
+        open contacts, which may have been added meanwhile; a broken connection once. Everything
+        else is the caller's to try again.
 Rule 2: when the answer to a commit was lost, the cancellation may have happened. The same
         operation is then asked for again, which cannot cancel twice, until the store says which
         it was. But time is bounded: a store that does not answer in time is waited for twice, not
@@ -38,6 +39,7 @@ ATTEMPTS_MAX: Final = {
     Fault.BUSY: 1,
     Fault.LATE: 1,
     Fault.REFUSED: 1,
+    Fault.INCOMPLETE: 4,
 }
 """How many attempts in all a fault is worth."""
 
@@ -47,6 +49,7 @@ ATTEMPTS_MAX_UNKNOWN: Final = {
     Fault.BUSY: 6,
     Fault.LATE: 2,
     Fault.REFUSED: 1,
+    Fault.INCOMPLETE: 4,
 }
 """How many attempts in all it is worth, after such a fault, to learn what became of a commit."""
 

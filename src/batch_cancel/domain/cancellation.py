@@ -113,10 +113,13 @@ class Cancellation:
     Arguments:
         record: what was written.
         replayed: True if this operation had already cancelled the job before.
+        joined: True if it is part of a transaction of the caller's, which may still be rolled
+            back.
     """
 
     record: CancellationRecord
     replayed: bool
+    joined: bool = False
 
     @property
     def announcement_owed(self) -> bool:
@@ -234,6 +237,30 @@ def settled(current: CancellationRecord, done: CancellationRecord) -> Cancellati
     removal = done.removal if current.removal is Removal.PENDING else current.removal
     is_announced = current.is_announced or done.is_announced
     return attrs.evolve(current, removal=removal, is_announced=is_announced)
+
+
+def committed(
+    cancellation: Cancellation, found: CancellationRecord | Job | None
+) -> Cancellation | None:
+    """
+    Decide whether a cancellation in a transaction of the caller's was committed.
+
+    Arguments:
+        cancellation: what was written there.
+        found: what is committed: the record of the job's cancellation, or None; of a store that
+            keeps no records the job.
+
+    Returns:
+        the cancellation as it is committed, with what was done about it since; None if it was
+        rolled back.
+    """
+    match found:
+        case CancellationRecord(operation_id=cancellation.record.operation_id):
+            return attrs.evolve(cancellation, record=found)
+        case Job(status=JobStatus.CANCELLED):
+            return cancellation
+        case _:
+            return None
 
 
 def owes(record: CancellationRecord, *, announcements: bool) -> bool:

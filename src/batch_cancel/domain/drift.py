@@ -2,7 +2,7 @@
 How far the database and the scheduler have drifted apart, as pure functions.
 
 Rule 1: a cancelled job has no deferred start that waits, no contact that would be called, and owes
-        no removal. A scheduled job has a deferred start that waits.
+        no removal. A scheduled job has a deferred start that waits. A call ends.
 Rule 2: the two stores cannot be read at one moment. What changed while they were read is no drift:
         a second look at the database must find the same.
 Rule 3: what was not looked at is not called clean: a look that met its limit says so.
@@ -48,6 +48,20 @@ class CancelledJob:
 
 
 @attrs.frozen
+class OverdueCalls:
+    """
+    A job some of whose contacts have been dialing for too long.
+
+    Arguments:
+        key: the job.
+        contacts: how many.
+    """
+
+    key: JobKey
+    contacts: int
+
+
+@attrs.frozen
 class Inventory:
     """
     What a store says at one moment, at most `limit` of each kind.
@@ -56,11 +70,14 @@ class Inventory:
         removals_pending: the cancellations that owe a removal, the oldest first.
         scheduled: the jobs that wait for their start, the longest untouched first.
         cancelled: the cancelled jobs, the last changed first.
+        calls_overdue: the jobs with calls that have been live for too long, those with most of
+            them first; None where the store does not know since when a contact is dialing.
     """
 
     removals_pending: tuple[CancellationRecord, ...] = ()
     scheduled: tuple[DeferredStart, ...] = ()
     cancelled: tuple[CancelledJob, ...] = ()
+    calls_overdue: tuple[OverdueCalls, ...] | None = None
 
     @property
     def deferred_ids(self) -> frozenset[str]:
@@ -90,7 +107,18 @@ class Inventory:
             ),
             starts_missing=tuple(it for it in self.scheduled if it.deferred_id not in waiting),
             contacts_open=tuple(it for it in self.cancelled if it.contacts_open),
-            is_partial=max(map(len, (self.removals_pending, self.scheduled, self.cancelled)))
+            calls_overdue=self.calls_overdue,
+            is_partial=max(
+                map(
+                    len,
+                    (
+                        self.removals_pending,
+                        self.scheduled,
+                        self.cancelled,
+                        self.calls_overdue or (),
+                    ),
+                )
+            )
             >= limit,
         )
 
@@ -107,6 +135,8 @@ class Drift:
         starts_missing: scheduled jobs whose deferred start does not wait, or that name none:
             nothing will start them.
         contacts_open: cancelled jobs that have contacts which would be called.
+        calls_overdue: jobs with calls that have been live for too long, most likely those of dead
+            workers; `expire_calls` ends them. None where the store does not know.
         is_partial: whether a limit was met, so that there may be more that was not looked at.
     """
 
@@ -114,13 +144,20 @@ class Drift:
     starts_waiting: tuple[DeferredStart, ...] = ()
     starts_missing: tuple[DeferredStart, ...] = ()
     contacts_open: tuple[CancelledJob, ...] = ()
+    calls_overdue: tuple[OverdueCalls, ...] | None = None
     is_partial: bool = False
 
     @property
     def is_found(self) -> bool:
         """Whether there is any."""
         return any(
-            (self.removals_pending, self.starts_waiting, self.starts_missing, self.contacts_open)
+            (
+                self.removals_pending,
+                self.starts_waiting,
+                self.starts_missing,
+                self.contacts_open,
+                self.calls_overdue,
+            )
         )
 
     def confirmed_by(self, later: Inventory) -> Drift:
@@ -141,4 +178,5 @@ class Drift:
             starts_waiting=tuple(it for it in self.starts_waiting if it.key not in settled),
             starts_missing=tuple(it for it in self.starts_missing if it in scheduled),
             contacts_open=tuple(it for it in looked_again if it.contacts_open),
+            calls_overdue=later.calls_overdue,
         )

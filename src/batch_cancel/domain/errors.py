@@ -45,6 +45,17 @@ class Fault(StrEnum):
     REFUSED = "refused"
     """The store will not do it until somebody repairs something."""
 
+    INCOMPLETE = "incomplete"
+    """
+    Open contacts were left after all were to be cancelled, so everything was rolled back. Another
+    attempt takes a contact that was added meanwhile; a trigger, a rule or a policy that keeps
+    contacts open must be repaired.
+    """
+
+
+_TO_REPAIR: Final = frozenset({Fault.REFUSED, Fault.INCOMPLETE})
+"""The faults that do not go away by themselves, after the attempts that they are worth."""
+
 
 def shown(text: object) -> str:
     """Give `text` as an operator may see it: quoted, escaped, and cut when it is long."""
@@ -171,7 +182,7 @@ class CancelFailed(BatchCancelError):
     @property
     def retryable(self) -> bool:
         """Whether the same call may succeed later without anybody repairing anything."""
-        return self.fault is not Fault.REFUSED
+        return self.fault not in _TO_REPAIR
 
     def __str__(self) -> str:
         state = {
@@ -200,7 +211,7 @@ class StoreFailed(BatchCancelError):
     @property
     def retryable(self) -> bool:
         """Whether the same call may succeed later without anybody repairing anything."""
-        return self.fault is not Fault.REFUSED
+        return self.fault not in _TO_REPAIR
 
     def __str__(self) -> str:
         return self.reason

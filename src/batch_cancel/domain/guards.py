@@ -10,11 +10,12 @@ Rule 3: settle: a call that was live when the job was cancelled keeps how it end
         be retried: then its contact is cancelled, because no call of the job may start again.
 Rule 4: append: only a live job gets new contacts.
 Rule 5: finish: only a running job is completed, and only when no contact is open or on the phone.
+Rule 6: expire: a call that has been live for too long ended as `timeout`, by the rule of settle.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import attrs
@@ -51,6 +52,13 @@ CLAIM_LIMIT_MAX: Final = 1_000_000
 """The most contacts that one claim may ask for: as many as a job has."""
 
 
+CALL_AGE_MAX: Final = timedelta(days=36_500)
+"""The longest that a call may be asked to have been live."""
+
+CALL_AGE_SUSPECT: Final = timedelta(hours=4)
+"""A call that has been live for longer is most likely that of a dead worker."""
+
+
 def check_limit(limit: int) -> None:
     """
     Refuse to claim a number of contacts that makes no sense.
@@ -60,6 +68,22 @@ def check_limit(limit: int) -> None:
     """
     if not 0 <= limit <= CLAIM_LIMIT_MAX:
         msg = f"limit must be 0 to {CLAIM_LIMIT_MAX}, got {limit!r}"
+        raise ValueError(msg)
+
+
+def check_age(older_than: timedelta) -> None:
+    """
+    Refuse an age of calls that makes no sense.
+
+    Raises:
+        TypeError: `older_than` is no timedelta.
+        ValueError: `older_than` is not positive, or longer than a century.
+    """
+    if not isinstance(older_than, timedelta):
+        msg = f"older_than must be a timedelta, got {type(older_than).__name__}"
+        raise TypeError(msg)
+    if not timedelta(0) < older_than <= CALL_AGE_MAX:
+        msg = f"older_than must be positive and at most {CALL_AGE_MAX.days} days, got {older_than}"
         raise ValueError(msg)
 
 

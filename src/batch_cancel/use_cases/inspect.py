@@ -10,10 +10,12 @@ started yet, has no start that waits. Ask again: drift stays.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from batch_cancel.domain.drift import Drift, Inventory
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.guards import CALL_AGE_SUSPECT, check_age
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
@@ -25,29 +27,12 @@ from batch_cancel.ports import (
 _LIMIT: Final = 1000
 
 
-def inspect(*, uow: UnitOfWork, scheduler: InspectableScheduler, limit: int = _LIMIT) -> Drift:
-    """
-    Tell what the database and the scheduler do not agree on.
-
-    Arguments:
-        uow: where the jobs are.
-        scheduler: where the deferred starts wait.
-        limit: how many pending removals, scheduled jobs and cancelled jobs, of each the most
-            likely ones, to look at; the answer says whether there may be more.
-
-    Raises:
-        StoreFailed: the store failed, or offers no inspection.
-        SchedulerUnavailable: the scheduler did not answer.
-        TypeError: the scheduler cannot tell what waits.
-    """
-    _check_can_tell(scheduler)
-    inventory = _look(uow, limit)
-    drift = inventory.drift(scheduler.waiting_among(inventory.deferred_ids), limit)
-    return drift.confirmed_by(_look(uow, limit)) if drift.is_found else drift
-
-
-async def inspect_async(
-    *, uow: AsyncUnitOfWork, scheduler: AsyncInspectableScheduler, limit: int = _LIMIT
+def inspect(
+    *,
+    uow: UnitOfWork,
+    scheduler: InspectableScheduler,
+    limit: int = _LIMIT,
+    calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
     """
     Tell what the database and the scheduler do not agree on.
@@ -57,30 +42,67 @@ async def inspect_async(
         scheduler: where the deferred starts wait.
         limit: how many pending removals, scheduled jobs and cancelled jobs, of each the most
             likely ones, to look at; the answer says whether there may be more.
+        calls_older_than: how long a contact is dialing before its call counts as overdue.
 
     Raises:
         StoreFailed: the store failed, or offers no inspection.
         SchedulerUnavailable: the scheduler did not answer.
         TypeError: the scheduler cannot tell what waits.
+        ValueError: `calls_older_than` is not positive.
     """
     _check_can_tell(scheduler)
-    inventory = await _look_async(uow, limit)
+    check_age(calls_older_than)
+    inventory = _look(uow, limit, calls_older_than)
+    drift = inventory.drift(scheduler.waiting_among(inventory.deferred_ids), limit)
+    return drift.confirmed_by(_look(uow, limit, calls_older_than)) if drift.is_found else drift
+
+
+async def inspect_async(
+    *,
+    uow: AsyncUnitOfWork,
+    scheduler: AsyncInspectableScheduler,
+    limit: int = _LIMIT,
+    calls_older_than: timedelta = CALL_AGE_SUSPECT,
+) -> Drift:
+    """
+    Tell what the database and the scheduler do not agree on.
+
+    Arguments:
+        uow: where the jobs are.
+        scheduler: where the deferred starts wait.
+        limit: how many pending removals, scheduled jobs and cancelled jobs, of each the most
+            likely ones, to look at; the answer says whether there may be more.
+        calls_older_than: how long a contact is dialing before its call counts as overdue.
+
+    Raises:
+        StoreFailed: the store failed, or offers no inspection.
+        SchedulerUnavailable: the scheduler did not answer.
+        TypeError: the scheduler cannot tell what waits.
+        ValueError: `calls_older_than` is not positive.
+    """
+    _check_can_tell(scheduler)
+    check_age(calls_older_than)
+    inventory = await _look_async(uow, limit, calls_older_than)
     drift = inventory.drift(await scheduler.waiting_among(inventory.deferred_ids), limit)
-    return drift.confirmed_by(await _look_async(uow, limit)) if drift.is_found else drift
+    return (
+        drift.confirmed_by(await _look_async(uow, limit, calls_older_than))
+        if drift.is_found
+        else drift
+    )
 
 
-def _look(uow: UnitOfWork, limit: int) -> Inventory:
+def _look(uow: UnitOfWork, limit: int, older_than: timedelta) -> Inventory:
     with uow.begin() as repositories:
         if repositories.inspection is None:
             raise StoreFailed(_NO_INSPECTION)
-        return repositories.inspection.look(limit, CANCELLABLE_CONTACTS)
+        return repositories.inspection.look(limit, CANCELLABLE_CONTACTS, older_than)
 
 
-async def _look_async(uow: AsyncUnitOfWork, limit: int) -> Inventory:
+async def _look_async(uow: AsyncUnitOfWork, limit: int, older_than: timedelta) -> Inventory:
     async with uow.begin() as repositories:
         if repositories.inspection is None:
             raise StoreFailed(_NO_INSPECTION)
-        return await repositories.inspection.look(limit, CANCELLABLE_CONTACTS)
+        return await repositories.inspection.look(limit, CANCELLABLE_CONTACTS, older_than)
 
 
 _NO_INSPECTION: Final = "this store offers no inspection: its `repositories.inspection` is None"

@@ -12,7 +12,7 @@ or dial twice.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batch_cancel.domain.attempts import may_step_again
@@ -22,11 +22,12 @@ from batch_cancel.domain.guards import (
     STARTABLE_JOBS,
     UNFINISHED_CONTACTS,
     CallEnd,
+    check_age,
     check_limit,
     is_running,
     live_job,
 )
-from batch_cancel.domain.model import ID_BYTES_MAX, ContactStatus, JobKey, is_storable
+from batch_cancel.domain.model import ID_BYTES_MAX, ContactStatus, Job, JobKey, is_storable
 from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,
     AsyncRepositories,
@@ -248,6 +249,80 @@ async def settle_contact_async(
         return None
 
 
+def expire_calls(
+    batch_job_id: str,
+    older_than: timedelta,
+    *,
+    uow: UnitOfWork,
+    organization_id: str | None = None,
+) -> int:
+    """
+    End the calls of a job that have been live for longer than that, as those of dead workers.
+
+    Their contacts end as `timeout`, by the rule of any outcome: they are dialled again, unless the
+    job was cancelled; then they become cancelled. A worker that is alive after all and settles
+    such a call later finds that its contact is no longer dialing.
+
+    Arguments:
+        batch_job_id: the job.
+        older_than: how long a contact has been dialing, by the store's clock; longer than any call
+            lasts.
+        uow: where the jobs are.
+        organization_id: whose job it is; None for a job of no organization.
+
+    Returns:
+        how many calls were ended.
+
+    Raises:
+        StoreFailed: the store failed, or does not know since when a contact is dialing.
+        TypeError, ValueError: `older_than` is not a positive timedelta.
+    """
+    check_age(older_than)
+    key = JobKey(batch_job_id, organization_id)
+    try:
+        return _attempted(uow, key, lambda repositories: _expire(repositories, key, older_than))
+    except JobNotFound:
+        return 0
+
+
+async def expire_calls_async(
+    batch_job_id: str,
+    older_than: timedelta,
+    *,
+    uow: AsyncUnitOfWork,
+    organization_id: str | None = None,
+) -> int:
+    """
+    End the calls of a job that have been live for longer than that, as those of dead workers.
+
+    Their contacts end as `timeout`, by the rule of any outcome: they are dialled again, unless the
+    job was cancelled; then they become cancelled. A worker that is alive after all and settles
+    such a call later finds that its contact is no longer dialing.
+
+    Arguments:
+        batch_job_id: the job.
+        older_than: how long a contact has been dialing, by the store's clock; longer than any call
+            lasts.
+        uow: where the jobs are.
+        organization_id: whose job it is; None for a job of no organization.
+
+    Returns:
+        how many calls were ended.
+
+    Raises:
+        StoreFailed: the store failed, or does not know since when a contact is dialing.
+        TypeError, ValueError: `older_than` is not a positive timedelta.
+    """
+    check_age(older_than)
+    key = JobKey(batch_job_id, organization_id)
+    try:
+        return await _attempted_async(
+            uow, key, lambda repositories: _expire_async(repositories, key, older_than)
+        )
+    except JobNotFound:
+        return 0
+
+
 def append_contacts(
     batch_job_id: str,
     contacts: Sequence[Mapping[str, object]],
@@ -425,11 +500,7 @@ async def still_running_async(
 def _settle(
     repositories: Repositories, key: JobKey, contact_id: str, end: CallEnd
 ) -> ContactStatus | None:
-    job = None
-    if end.depends_on_job:
-        job = lock(repositories, key)
-        if job is None:
-            raise JobNotFound(key)
+    job = _existing(repositories, key) if end.depends_on_job else None
     settlement = end.settlement(job)
     if _offered(repositories.work).settle(key, contact_id, settlement):
         return settlement.status
@@ -439,15 +510,39 @@ def _settle(
 async def _settle_async(
     repositories: AsyncRepositories, key: JobKey, contact_id: str, end: CallEnd
 ) -> ContactStatus | None:
-    job = None
-    if end.depends_on_job:
-        job = await lock_async(repositories, key)
-        if job is None:
-            raise JobNotFound(key)
+    job = await _existing_async(repositories, key) if end.depends_on_job else None
     settlement = end.settlement(job)
     if await _offered(repositories.work).settle(key, contact_id, settlement):
         return settlement.status
     return None
+
+
+def _expire(repositories: Repositories, key: JobKey, older_than: timedelta) -> int:
+    settlement = CallEnd(ContactStatus.TIMEOUT).settlement(_existing(repositories, key))
+    return _offered(repositories.work).expire(key, settlement, older_than)
+
+
+def _existing(repositories: Repositories, key: JobKey) -> Job:
+    job = lock(repositories, key)
+    if job is None:
+        raise JobNotFound(key)
+    return job
+
+
+async def _expire_async(
+    repositories: AsyncRepositories, key: JobKey, older_than: timedelta
+) -> int:
+    settlement = CallEnd(ContactStatus.TIMEOUT).settlement(
+        await _existing_async(repositories, key)
+    )
+    return await _offered(repositories.work).expire(key, settlement, older_than)
+
+
+async def _existing_async(repositories: AsyncRepositories, key: JobKey) -> Job:
+    job = await lock_async(repositories, key)
+    if job is None:
+        raise JobNotFound(key)
+    return job
 
 
 def _append(

@@ -1,0 +1,175 @@
+"""
+Whether tables are of a shape on which a store can be right, as pure rules.
+
+Rule 1: an id is unique where the database says so, and nowhere else: by a unique index that is
+        valid and covers every row. A view has no indexes; there the adopter's word counts.
+Rule 2: a contact is this job's if the value by which it refers to its job names one job alone.
+        Where it names one job of each organization, contacts must have the organization too.
+Rule 3: NULLs are different values to most unique indexes: among jobs of no organization, such an
+        index over the organization and the id says nothing.
+Rule 4: what is not seen to be right is refused with a sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+
+@attrs.frozen
+class UniqueIndex:
+    """
+    A unique index that is valid and covers every row of its table.
+
+    Arguments:
+        columns: what it is over, columns alone.
+        nulls_distinct: whether two rows may have NULL in it and the same otherwise.
+    """
+
+    columns: frozenset[str]
+    nulls_distinct: bool = True
+
+
+@attrs.frozen
+class Table:
+    """
+    What the database says of a table.
+
+    Arguments:
+        name: as messages name it.
+        unique: its unique indexes.
+        not_null: the columns that hold no NULL.
+        is_view: whether it is a view, of which the catalog tells neither.
+    """
+
+    name: str
+    unique: tuple[UniqueIndex, ...] = ()
+    not_null: frozenset[str] = frozenset()
+    is_view: bool = False
+
+    def is_unique(self, *columns: str | None, of_no_organization: bool = False) -> bool:
+        """
+        Check whether rows that have the same in these columns are one row.
+
+        Arguments:
+            columns: the columns; None for one that there is not.
+            of_no_organization: whether the last one, the organization, is NULL in these rows.
+        """
+        given = {it for it in columns if it is not None}
+        organization = columns[-1] if of_no_organization else None
+        return any(
+            index.columns <= given
+            and (
+                organization not in index.columns
+                or organization in self.not_null
+                or not index.nulls_distinct
+            )
+            for index in self.unique
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Keys:
+    """
+    The columns by which jobs and contacts are named.
+
+    Arguments:
+        job_id: the id that callers know.
+        job_key: the jobs' column that contacts refer to.
+        job_organization_id: a job's organization, if there is such a column.
+        contact_id: a contact's id.
+        contact_job_id: the contacts' column that refers to their job.
+        contact_organization_id: a contact's organization, if there is such a column.
+        are_unique: the adopter's word that they are, for views.
+    """
+
+    job_id: str
+    job_key: str
+    job_organization_id: str | None
+    contact_id: str
+    contact_job_id: str
+    contact_organization_id: str | None
+    are_unique: bool
+
+    def job_problem(self, jobs: Table, *, has_organization: bool) -> str | None:
+        """
+        Return why a job's key may name the contacts of several jobs; None if it can't.
+
+        Arguments:
+            jobs: the table of jobs.
+            has_organization: whether the job in question is one of an organization.
+        """
+        if jobs.is_view:
+            return None if self.are_unique else self._unseen(jobs, self.job_key)
+        if jobs.is_unique(self.job_key):
+            return None
+        organization = self.job_organization_id
+        of_none = not has_organization
+        with_organization = jobs.is_unique(self.job_key, organization, of_no_organization=of_none)
+        if with_organization and self.contact_organization_id is not None:
+            return None
+        if organization is not None and jobs.is_unique(self.job_key, organization):
+            if self.contact_organization_id is None:
+                return (
+                    f"{jobs.name} has several jobs of one {self.job_key!r}, one in each "
+                    f"{organization!r}, so contacts must be told apart by organization as well: "
+                    "map their column with contact_organization_id=..., or map a column that is "
+                    "unique by itself with job_key=..."
+                )
+            return (
+                f"{jobs.name} may have several jobs of one {self.job_key!r} without "
+                f"{organization!r}, because its unique index takes NULLs for different values: "
+                "make the index NULLS NOT DISTINCT, or the column NOT NULL"
+            )
+        return (
+            f"nothing says that {self.job_key!r} names one job of {jobs.name}: add a unique index "
+            "that is valid and covers every row, or map the columns that have one "
+            "(job_key=..., or job_organization_id=... and contact_organization_id=...)"
+        )
+
+    def contact_problem(self, contacts: Table, *, has_organization: bool) -> str | None:
+        """
+        Return why a contact's id may name several contacts of one job; None if it can't.
+
+        Arguments:
+            contacts: the table of contacts.
+            has_organization: whether the job in question is one of an organization.
+        """
+        if contacts.is_view:
+            return None if self.are_unique else self._unseen(contacts, self.contact_id)
+        if contacts.is_unique(
+            self.contact_id,
+            self.contact_job_id,
+            self.contact_organization_id,
+            of_no_organization=not has_organization,
+        ):
+            return None
+        return (
+            f"nothing says that {self.contact_id!r} names one contact of a job in "
+            f"{contacts.name}: map a column that is unique within a job with contact_id=..., or "
+            f"add a unique index on {self.contact_job_id!r} and {self.contact_id!r}"
+        )
+
+    def problems(self, jobs: Table, contacts: Table) -> Iterator[tuple[bool, str]]:
+        """
+        Yield what keeps a cancel, or only the workers' steps, from being right.
+
+        Yields:
+            whether it is the workers' steps alone, and the sentence. Jobs of no organization are
+            asked about only where all jobs are.
+        """
+        has_organization = self.job_organization_id is not None
+        job = self.job_problem(jobs, has_organization=has_organization)
+        if job is not None:
+            yield False, job
+        contact = self.contact_problem(contacts, has_organization=has_organization)
+        if contact is not None:
+            yield True, contact
+
+    @staticmethod
+    def _unseen(table: Table, column: str) -> str:
+        return (
+            f"{table.name} is a view, of which nobody can see that {column!r} is unique: map the "
+            "table behind it, or vouch for it with keys_are_unique=True"
+        )
