@@ -205,6 +205,8 @@ def _fitted(values: dict[str, str], twist: Mapping[str, str]) -> dict[str, str]:
         need("partitions", "none")
     if values["relation"] not in {*PLAIN["relation"], "table, with the word"}:
         need("unique by", "constraint")
+    if set(twist) & {"key", "contact key", "contact organization", "organization", "unique by"}:
+        need("relation", "table", "row security")  # Nobody gives a word that is not true.
     if values["rule"] != "none" or values["unique by"] == "jobs: invalid":
         need("relation", "table")
     if "organization, id" in twist.values() and values["unique by"].startswith("jobs:"):

@@ -19,7 +19,7 @@ from batch_cancel.adapters.postgres import (
     joining,
     joining_async,
 )
-from batch_cancel.adapters.postgres.schema import table_ddl
+from batch_cancel.adapters.postgres.ddl import table_ddl
 from tests.schemas import ddl
 from tests.schemas.calls import Dump, Row
 from tests.schemas.names import literal, quoted

@@ -155,5 +155,7 @@ def knowledge(
             "since": frozenset(str(it.rid) for it in world.contacts if it.since == "old"),
             "updated": frozenset(str(it.rid) for it in world.contacts if it.updated == "old"),
         },
-        due=frozenset(str(it.rid) for it in world.contacts if it.next_attempt != "future"),
+        later=frozenset(str(it.rid) for it in world.contacts if it.next_attempt == "future"),
+        hides_cancelled=case["relation"] == "view that hides cancelled rows",
+        may_pass_over=case["relation"] == "row security, wider select",
     )
