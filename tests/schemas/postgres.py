@@ -75,12 +75,15 @@ class Databases:
         run(admin, "CREATE EXTENSION postgres_fdw")
         given = conninfo_to_dict(dsn)
         options = ", ".join(
-            f"{key} {literal(str(given[key]))}" for key in ("host", "port", "dbname") if key in given
+            f"{key} {literal(str(given[key]))}"
+            for key in ("host", "port", "dbname")
+            if key in given
         )
+        run(admin, f"CREATE SERVER loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})")
         run(
-            admin, f"CREATE SERVER loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})"
+            admin,
+            f"CREATE USER MAPPING FOR PUBLIC SERVER loopback OPTIONS (user {literal(str(given['user']))})",
         )
-        run(admin, f"CREATE USER MAPPING FOR PUBLIC SERVER loopback OPTIONS (user {literal(str(given['user']))})")
         return dsn, admin
 
     def _drop(self, name: str) -> None:
@@ -89,7 +92,9 @@ class Databases:
 
 
 @contextlib.contextmanager
-def furnished(plan: Plan, admin: psycopg.Connection[Any], ours: str | None = None) -> Generator[list[str]]:
+def furnished(
+    plan: Plan, admin: psycopg.Connection[Any], ours: str | None = None
+) -> Generator[list[str]]:
     """
     Make a plan's schema with its rows, and drop it afterwards.
 
@@ -175,7 +180,9 @@ class Dumper:
 
 def _query(plan: Plan, table: Table, hidden: str) -> str:
     columns = ", ".join(f"{quoted(it.name)} AS {quoted(it.role)}" for it in table.columns)
-    return f"SELECT {hidden}, {columns} FROM {quoted(plan.schema)}.{quoted(table.base)} ORDER BY rid"
+    return (
+        f"SELECT {hidden}, {columns} FROM {quoted(plan.schema)}.{quoted(table.base)} ORDER BY rid"
+    )
 
 
 class PostgresStore:

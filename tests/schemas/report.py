@@ -40,9 +40,7 @@ class Family:
     @property
     def refused_without_need(self) -> list[Outcome]:
         """Return the schemas that must work, and on which a step was refused."""
-        return [
-            it for it in self.outcomes if it.kind == "refused" and it.is_refused_without_need
-        ]
+        return [it for it in self.outcomes if it.kind == "refused" and it.is_refused_without_need]
 
     def unseen(self) -> list[str]:
         """Return the values that were not seen as they must be."""

@@ -71,7 +71,9 @@ class Knowledge:
     may_pass_over: bool
 
 
-def judge(call: Call, answer: Answer | Refusal, before: Dump, after: Dump, known: Knowledge) -> Verdict:
+def judge(
+    call: Call, answer: Answer | Refusal, before: Dump, after: Dump, known: Knowledge
+) -> Verdict:
     """Return whether the step came out right."""
     changes = _changes(before, after)
     if isinstance(answer, Refusal):
@@ -274,7 +276,9 @@ def _cancel(look: _Look, answer: Mapping[str, Any]) -> None:
         told = (str(answer["contacts_cancelled"]), answer["previous_status"], answer["replayed"])
         was = (record["contacts_cancelled"], record["previous_status"], True)
         look.claim(told == was, f"replayed as {told}, and was {was}")
-        look.claim(answer["batch_job_id"] == name, f"the id answered is {answer['batch_job_id']!r}")
+        look.claim(
+            answer["batch_job_id"] == name, f"the id answered is {answer['batch_job_id']!r}"
+        )
         return
     cancelled = look.contacts(look.before, OPEN)
     look.changed_to("jobs", look.job_rid, "cancelled")
