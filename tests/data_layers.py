@@ -153,6 +153,14 @@ class SqliteLayer:
                 sa.update(JOBS).where(JOBS.c.id == key.batch_job_id).values(status=status)
             )
 
+    def make_old(self, key: JobKey, label: str, age: timedelta) -> None:
+        """Set a contact's times so long ago, its status unchanged."""
+        of = (CONTACTS.c.batch_job_id == key.batch_job_id, CONTACTS.c.label == label)
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(CONTACTS).where(*of).values(updated_at=datetime.now(UTC) - age)
+            )
+
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
         from tests.worlds import JobRow
