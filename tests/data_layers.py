@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from batch_cancel.adapters.sqlalchemy import (
 from batch_cancel.domain.model import JobKey
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
