@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from tests.schemas import campaign, dimensions
+from tests.schemas import campaign, dimensions, sqlalchemy_cases, sqlite_cases
 from tests.schemas.dimensions import Case
 from tests.schemas.outcomes import Outcome
 from tests.schemas.postgres import Databases
@@ -77,6 +77,22 @@ def run(numbers: dict[str, int], seed: int, only: int | None = None) -> list[Fam
                 title="Postgres",
                 plain=dimensions.PLAIN,
                 others=dimensions.others(dimensions.PLAIN),
+            )
+            add(
+                "sqlalchemy",
+                sqlalchemy_cases.drawn(seed),
+                lambda case: sqlalchemy_cases.run(case, databases, runner),
+                title="SQLAlchemy",
+                plain=sqlalchemy_cases.PLAIN_VALUES,
+                others=dimensions.others(dimensions.PLAIN),
+            )
+            add(
+                "sqlite",
+                sqlite_cases.drawn(seed),
+                lambda case: sqlite_cases.run(case, runner),
+                title="SQLite",
+                plain=sqlite_cases.VALUES,
+                others=sqlite_cases.OTHERS,
             )
     return families
 

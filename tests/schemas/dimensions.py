@@ -132,8 +132,11 @@ class Case:
     def must_work(self) -> bool:
         """Whether it is plain and well-formed, so that no step may be refused."""
         values = self.values
-        if any(value not in self.plain[dimension] for dimension, value in values.items()):
+        plain = {**self.plain, "soft deletion": (*self.plain["soft deletion"], "kind")}
+        if any(value not in plain[dimension] for dimension, value in values.items()):
             return False
+        if "sqlite" in values.get("driver", "") and values["organization"] == "nullable":
+            return "organization" not in values["key"] + values["contact key"]
         if values["organization"] == "unmapped" and "organization" in values["key"]:
             return False
         per_organization = values["contact key"] == "organization, job, id"
@@ -142,20 +145,25 @@ class Case:
         return True
 
 
-def cases(seed: int, only: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[Case]:
+def cases(
+    seed: int,
+    only: Mapping[str, tuple[str, ...]] | None = None,
+    twists: Mapping[str, tuple[str, ...]] | None = None,
+) -> Iterator[Case]:
     """
     Draw schemas without end.
 
     Arguments:
         seed: of the random choices.
-        only: for some dimensions, the only values that may be drawn.
+        only: for some dimensions, the only plain values.
+        twists: for some dimensions, the only values that a twist may have.
     """
     rng = random.Random(seed)  # noqa: S311  # No secret.
     offered = {**PLAIN, **(only or {})}
-    twists = _shuffled(rng, only or {})
+    turns = _shuffled(rng, twists or {})
     met: set[frozenset[tuple[str, str]]] = set()
     for index in itertools.count():
-        twist = next(twists) if index % 5 in {2, 4} else {}
+        twist = next(turns) if index % 5 in {2, 4} else {}
         drawn = [_drawn(rng, offered, twist) for _ in range(_CANDIDATES)]
         values = max(drawn, key=lambda it: len(_pairs(it) - met))
         met |= _pairs(values)
@@ -163,12 +171,12 @@ def cases(seed: int, only: Mapping[str, tuple[str, ...]] | None = None) -> Itera
 
 
 def _shuffled(
-    rng: random.Random, only: Mapping[str, tuple[str, ...]]
+    rng: random.Random, among: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Mapping[str, str]]:
     allowed = [
         twist
         for twist in TWISTS
-        if all(value in only.get(dimension, (value,)) for dimension, value in twist.items())
+        if all(value in among.get(dimension, (value,)) for dimension, value in twist.items())
     ]
     while True:
         yield from rng.sample(allowed, len(allowed))
@@ -207,6 +215,10 @@ def _fitted(values: dict[str, str], twist: Mapping[str, str]) -> dict[str, str]:
         need("unique by", "constraint")
     if set(twist) & {"key", "contact key", "contact organization", "organization", "unique by"}:
         need("relation", "table", "row security")  # Nobody gives a word that is not true.
+    if values.get("model") == "single-table inheritance":
+        values["soft deletion"] = "kind"
+    if values.get("model") == "class with version":
+        values["version"] = "mapped"
     if values["rule"] != "none" or values["unique by"] == "jobs: invalid":
         need("relation", "table")
     if "organization, id" in twist.values() and values["unique by"].startswith("jobs:"):

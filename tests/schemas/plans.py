@@ -159,7 +159,11 @@ def _table(case: Case, name: str, columns: tuple[Column, ...], key: tuple[str, .
 
 
 def _soft(case: Case) -> dict[str, tuple[str, str]]:
-    kinds = {"time": ("deleted_at", "timestamptz"), "flag": ("is_deleted", "boolean")}
+    kinds = {
+        "time": ("deleted_at", "timestamptz"),
+        "flag": ("is_deleted", "boolean"),
+        "kind": ("kind", "text"),
+    }
     kind = kinds.get(case["soft deletion"])
     return {} if kind is None else {"deleted": kind}
 
@@ -244,7 +248,7 @@ def _mapping(
         mapping["keys_are_unique"] = True
     if case["relation"] in {"view, instead of nothing", "view that hides cancelled rows"}:
         mapping["keys_are_unique"] = True
-    if case["soft deletion"] != "none":
+    if case["soft deletion"] in {"time", "flag"}:
         constant = None if case["soft deletion"] == "time" else False
         mapping["job_where"] = {jobs["deleted"]: constant}
         mapping["contact_where"] = {contacts["deleted"]: constant}
