@@ -634,8 +634,8 @@ def test_what_the_user_may_not_do_is_named(
         f"UPDATE (status, updated_at) ON batch_jobs TO {user}"
     )
     execute(
-        f"GRANT SELECT (batch_job_id, status), UPDATE (status, updated_at) ON batch_contacts "
-        f"TO {user}"
+        f"GRANT SELECT (batch_job_id, status, updated_at), UPDATE (status, updated_at) "
+        f"ON batch_contacts TO {user}"
     )
     execute(f"GRANT SELECT, INSERT, UPDATE ON batch_cancellations TO {user}")
     assert checked(stranger) == []

@@ -951,14 +951,22 @@ _JOB_COLUMNS: Final = {
     "job_status": _CHANGE,
     "job_deferred_id": _SELECT,
     "job_updated_at": _TOUCH,
+    "job_key": _SELECT,
+    "job_version": _CHANGE,
 }
 _CONTACT_COLUMNS: Final = {
     "contact_job_id": _SELECT,
     "contact_status": _CHANGE,
     "contact_updated_at": _TOUCH,
+    "contact_organization_id": _SELECT,
+    "contact_version": _CHANGE,
 }
 _OPTIONAL: Final = frozenset(
-    {"job_organization_id", "job_deferred_id", "job_updated_at", "contact_updated_at"}
+    {
+        *("job_organization_id", "job_deferred_id", "job_updated_at", "job_key", "job_version"),
+        *("contact_updated_at", "contact_organization_id", "contact_version"),
+        "contact_dialing_since",
+    }
 )
 
 
@@ -981,9 +989,17 @@ def _wanted_by_workers(schema: PostgresSchema) -> Iterator[_Wanted]:
     if schema.contact_next_attempt_at is not None:
         argument = "contact_next_attempt_at"
         yield _Wanted(argument, schema.contact_next_attempt_at, _CHANGE, is_optional=True)
-    for argument in ("contact_job_id", "contact_status"):
-        column: str = getattr(schema, argument)
-        yield _Wanted(argument, column, _ADD)
+    for argument, privileges in (
+        ("contact_job_id", _ADD),
+        ("contact_organization_id", _ADD),
+        ("contact_status", _ADD),
+        ("contact_version", _ADD),
+        ("contact_dialing_since", _CHANGE),
+        ("contact_updated_at", _SELECT),
+    ):
+        column: str | None = getattr(schema, argument)
+        if column is not None:
+            yield _Wanted(argument, column, privileges, argument in _OPTIONAL)
 
 
 def _table_missing(field: str, name: str, elsewhere: Sequence[str]) -> str:

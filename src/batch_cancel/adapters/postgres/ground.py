@@ -148,7 +148,8 @@ def begun(
     """
     cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
     cursor.execute(settings, prepare=False)
-    level, *row = [each.fetchone() for each in cursor.results() if each.description][-1] or ()
+    rows = [each.fetchone() for each in cursor.results() if each.description]
+    level, *row = rows[-1] or ()
     check_isolation(level, is_joined=is_joined)
     return Ground.of(connection, queries_for(schema), tuple(row), is_joined=is_joined)
 

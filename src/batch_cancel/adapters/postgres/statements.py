@@ -25,7 +25,7 @@ from batch_cancel.domain.model import JobKey
 
 @attrs.frozen
 class Statements:
-    """Statements over a blocking connection."""
+    """Statements over a connection."""
 
     connection: psycopg.Connection[Any]
     ground: Ground
@@ -71,7 +71,7 @@ class Statements:
 
 @attrs.frozen
 class AsyncStatements:
-    """Statements over an asyncio connection."""
+    """Statements over a connection."""
 
     connection: psycopg.AsyncConnection[Any]
     ground: Ground

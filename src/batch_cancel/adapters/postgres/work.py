@@ -183,7 +183,7 @@ class AsyncWork(AsyncWatched):
     """The workers' steps."""
 
     async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        """As `WorkRepository.start`, awaited."""
+        """As `WorkRepository.start`."""
         with unknown_ids(key):
             cursor = await self.execute(self.queries.start_job(frozenset(statuses)), named(key))
         is_started = check_one(self.queries, key, cursor.rowcount)
@@ -201,7 +201,7 @@ class AsyncWork(AsyncWatched):
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
-        """As `WorkRepository.claim`, awaited."""
+        """As `WorkRepository.claim`."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.claim_contacts(frozenset(statuses))
         with unknown_ids(key):
@@ -215,7 +215,7 @@ class AsyncWork(AsyncWatched):
         return claimed
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """As `WorkRepository.settle`, awaited."""
+        """As `WorkRepository.settle`."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
@@ -229,7 +229,7 @@ class AsyncWork(AsyncWatched):
         return is_settled
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """As `WorkRepository.expire`, awaited."""
+        """As `WorkRepository.expire`."""
         check_knows_calls(self.queries)
         facts = await self.facts(key, contacts=True)
         parameters: Parameters = {
@@ -253,7 +253,7 @@ class AsyncWork(AsyncWatched):
         return len(rows)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        """As `WorkRepository.append`, awaited."""
+        """As `WorkRepository.append`."""
         facts, added = await self.facts(job.key), 0
         named_as = await self._reference(job.key)
         is_watched = facts is not None and facts.contacts_have_triggers
@@ -282,7 +282,7 @@ class AsyncWork(AsyncWatched):
         return (value, *organization)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """As `WorkRepository.finish`, awaited."""
+        """As `WorkRepository.finish`."""
         facts = await self.facts(key)
         lock, finish = self.queries.finish_job(frozenset(unfinished))
         with unknown_ids(key):
@@ -297,7 +297,7 @@ class AsyncWork(AsyncWatched):
         return is_finished
 
     async def status(self, key: JobKey) -> str | None:
-        """As `WorkRepository.status`, awaited."""
+        """As `WorkRepository.status`."""
         with unknown_ids(key):
             cursor = await self.execute(self.queries.read_status, named(key))
         row = only(await cursor.fetchmany(2), key)
