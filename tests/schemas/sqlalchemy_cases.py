@@ -21,7 +21,7 @@ from tests.schemas.plans import Plan, Table, plan
 from tests.schemas.postgres import Databases, Dumper, furnished
 from tests.schemas.programme import Programme, knowledge
 from tests.schemas.sqlalchemy_store import IS_ASYNC, SqlAlchemyStore, our_ddl
-from tests.schemas.sqlite_files import SqliteDumper
+from tests.schemas.sqlite_files import IN_MEMORY, SqliteDumper
 from tests.schemas.steps import Performer, Starts
 
 _MODELS: Final = ("table", "class", "class with version", "single-table inheritance")
@@ -84,7 +84,7 @@ def run(case: Case, databases: Databases, runner: asyncio.Runner) -> Outcome:
     made = plan(case, f"case{case.index}")
     outcome.story.append(f"mapping: {made.mapping}")
     if case["driver"] in ON_SQLITE["driver"]:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
             _run_on_sqlite(outcome, made, str(Path(folder) / "jobs.db"), runner)
         return outcome
     dsn, admin = databases.of(case["encoding"])

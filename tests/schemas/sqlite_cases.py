@@ -21,7 +21,7 @@ from tests.schemas.names import literal
 from tests.schemas.outcomes import Outcome, run_programme
 from tests.schemas.programme import Programme, knowledge
 from tests.schemas.sqlite_ddl import OUR_ROW, Target, hostile, log_each
-from tests.schemas.sqlite_files import SqliteDumper
+from tests.schemas.sqlite_files import IN_MEMORY, SqliteDumper
 from tests.schemas.steps import AtCommit, Performer, Starts
 from tests.schemas.verdict import Knowledge
 from tests.schemas.worlds import ContactRow, Ids, World, furnish, spelled
@@ -157,7 +157,7 @@ def run(case: Case, runner: asyncio.Runner) -> Outcome:
         soft=False,
         target=target,
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         path = str(Path(folder) / "jobs.db")
         SqliteStore(path).add_job("to make the tables", "completed")
         dumper = SqliteDumper(path, _QUERIES)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from tests.schemas.calls import Dump, Row
+
+IN_MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+"""Where files are made: each commit waits for its disk, and none is pulled out here."""
 
 
 class SqliteDumper:
