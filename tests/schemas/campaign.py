@@ -32,10 +32,10 @@ def run_postgres(case: Case, databases: Databases, runner: asyncio.Runner) -> Ou
         programme = Programme(
             case,
             made.world,
-            made.target,
-            made.asked_organization,
-            stranger(case),
-            lambda number: new_contact(made, number),
+            target=made.target,
+            asked=made.asked_organization,
+            stranger=stranger(case),
+            new_contact=lambda number: new_contact(made, number),
         )
         known = knowledge(
             case,
@@ -46,7 +46,9 @@ def run_postgres(case: Case, databases: Databases, runner: asyncio.Runner) -> Ou
         dumper = Dumper(made, admin)
         try:
             performer = Performer(store, starts, runner)
-            run_programme(outcome, programme, performer, dumper.dump, known, dumper.own)
+            run_programme(
+                outcome, programme, performer, dump=dumper.dump, known=known, own=dumper.own
+            )
         finally:
             runner.run(store.close())
     return outcome
@@ -64,7 +66,7 @@ def new_contact(made: Plan, number: int) -> dict[str, Any]:
     contacts = made.contacts
     new: dict[str, Any] = {contacts["id"]: _typed(made, made.world.ids.new_contact(number))}
     if made.case["contact organization"] == "unmapped":
-        organization = made.target
+        organization = str(made.target)
         is_number = made.case["organization"] == "int"
         new[contacts["organization"]] = int(organization) if is_number else organization
     return new

@@ -1,4 +1,4 @@
-"""The SQL that makes a planned schema on Postgres: types, tables, keys, partitions, views, rows."""
+"""The SQL that makes a planned schema on Postgres: types, tables, keys, partitions, rows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def late_index(plan: Plan) -> str | None:
 def rows(plan: Plan) -> Iterator[str]:
     """Return what fills the tables."""
     for table, of in ((plan.jobs, _job_values), (plan.contacts, _contact_values)):
-        each: Sequence[Mapping[str, str]] = of(plan)  # type: ignore[operator]
+        each: Sequence[Mapping[str, str]] = of(plan)
         names = [name for name in each[0] if name in _HIDDEN or table.has(name)]
         columns = ", ".join(name if name in _HIDDEN else quoted(table[name]) for name in names)
         lines = ", ".join("(" + ", ".join(row[name] for name in names) + ")" for row in each)
@@ -172,7 +172,7 @@ def _uniqueness(plan: Plan, table: Table) -> Iterator[str]:
         columns += f", {quoted(table['status'])}"
     if how and which != ("jobs" if table is plan.jobs else "contacts"):
         which, how = "constraint", ""
-    match which if not how else how:
+    match how or which:
         case "constraint":
             kind = f"UNIQUE{nulls}" if nulls or "status" in columns else "PRIMARY KEY"
             if table.has("reference"):

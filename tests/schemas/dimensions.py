@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -205,29 +205,30 @@ def _fitted(values: dict[str, str], twist: Mapping[str, str]) -> dict[str, str]:
     if twist.get("contact organization") in {"mapped", "unmapped"}:
         need("organization", "text", "int", "uuid", "nullable")
     _fit_organizations(values, need)
+    _fit_types(values, need)
+    if ":" in values["unique by"] or values["trigger"].endswith("deferred"):
+        need("partitions", "none")
+    if set(twist) & {"key", "contact key", "contact organization", "organization", "unique by"}:
+        need("relation", "table", "row security")  # Nobody gives a word that is not true.
+    if values["relation"] not in {*PLAIN["relation"], "table, with the word"}:
+        need("unique by", "constraint")
+    if values["rule"] != "none" or values["unique by"] == "jobs: invalid":
+        need("relation", "table")
+    return values
+
+
+def _fit_types(values: dict[str, str], need: Callable[..., None]) -> None:
     if " normalise " in values["trigger"]:
         need("status type", "text")
     if values["status type"] == "smallint":
         need("spelling", "own", "several")
-    if ":" in values["unique by"] or values["trigger"].endswith("deferred"):
-        need("partitions", "none")
-    if values["relation"] not in {*PLAIN["relation"], "table, with the word"}:
-        need("unique by", "constraint")
-    if set(twist) & {"key", "contact key", "contact organization", "organization", "unique by"}:
-        need("relation", "table", "row security")  # Nobody gives a word that is not true.
     if values.get("model") == "single-table inheritance":
         values["soft deletion"] = "kind"
     if values.get("model") == "class with version":
         values["version"] = "mapped"
-    if values["rule"] != "none" or values["unique by"] == "jobs: invalid":
-        need("relation", "table")
-    if "organization, id" in twist.values() and values["unique by"].startswith("jobs:"):
-        need("contact organization", "mapped")
-    return values
 
 
-def _fit_organizations(values: dict[str, str], need: object) -> None:
-    assert callable(need)
+def _fit_organizations(values: Mapping[str, str], need: Callable[..., None]) -> None:
     if values["organization"] == "absent":
         need("key", "id", "surrogate")
         need("contact organization", "absent")

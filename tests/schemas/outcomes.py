@@ -9,9 +9,10 @@ import attrs
 
 from tests.schemas.calls import Answer, Call, Dump, Refusal, Verdict
 from tests.schemas.dimensions import Case
+from tests.schemas.facts import Knowledge
 from tests.schemas.programme import Programme
 from tests.schemas.steps import Performer
-from tests.schemas.verdict import Knowledge, judge
+from tests.schemas.verdict import judge
 
 
 @attrs.define
@@ -63,13 +64,14 @@ def run_programme(
     outcome: Outcome,
     programme: Programme,
     performer: Performer,
+    *,
     dump: Callable[[], Dump],
     known: Knowledge,
     own: Callable[[tuple[str, ...], int], None] | None = None,
 ) -> None:
     """Call every step, and judge each."""
     before = dump()
-    for call in programme.calls(lambda: before):
+    for call in programme.calls(dump):
         answer = performer.perform(call)
         after = dump()
         verdict = judge(call, answer, before, after, known)

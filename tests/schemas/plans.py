@@ -117,7 +117,14 @@ def plan(case: Case, schema: str) -> Plan:
         target=target,
     )
     cancellations = STYLES[case["names"]]("cancellations")
-    mapping = _mapping(case, schema, jobs, contacts, cancellations, world.spellings)
+    mapping = _mapping(
+        case,
+        schema,
+        jobs,
+        contacts,
+        cancellations=cancellations,
+        spellings=world.spellings,
+    )
     return Plan(case, schema, jobs, contacts, cancellations, world, mapping, target)
 
 
@@ -212,6 +219,7 @@ def _mapping(
     schema: str,
     jobs: Table,
     contacts: Table,
+    *,
     cancellations: str,
     spellings: Spellings,
 ) -> dict[str, Any]:
@@ -261,7 +269,7 @@ def _statuses(case: Case, spellings: Spellings) -> dict[str, Any]:
 
     def given(each: tuple[str, ...]) -> Any:
         values = tuple(int(it) if spellings.are_numbers else it for it in each)
-        return values if len(values) > 1 else values[0]
+        return values if len(values) > 1 else next(iter(values))
 
     return {
         "job_statuses": {status: given(each) for status, each in spellings.jobs.items()},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests.schemas.calls import Call, Dump, How
 from tests.schemas.dimensions import Case
-from tests.schemas.verdict import Knowledge
+from tests.schemas.facts import Knowledge
 from tests.schemas.worlds import JobRow, World
 
 
@@ -30,11 +30,11 @@ class Programme:
         self,
         case: Case,
         world: World,
+        *,
         target: str | None,
         asked: str | None,
         stranger: str,
-        new_contact: Any,
-        *,
+        new_contact: Callable[[int], Mapping[str, Any]],
         kinds: tuple[bool, ...] = (False, True),
     ) -> None:
         self._case, self._world = case, world

@@ -64,13 +64,20 @@ ON_SQLITE: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "rule": ("none",),
 }
-PLAIN_VALUES: Final = {**PLAIN, "driver": (*ON_POSTGRES["driver"], *ON_SQLITE["driver"]), "model": _MODELS}
+PLAIN_VALUES: Final = {
+    **PLAIN,
+    "driver": (*ON_POSTGRES["driver"], *ON_SQLITE["driver"]),
+    "model": _MODELS,
+}
 """All plain values of this family, by dimension."""
 
 
 def drawn(seed: int) -> Iterator[Case]:
     """Draw cases without end: two on Postgres, one on SQLite, and so on."""
-    plain = {name: tuple(it for it in values if it in PLAIN_VALUES[name]) for name, values in ON_SQLITE.items()}
+    plain = {
+        name: tuple(it for it in values if it in PLAIN_VALUES[name])
+        for name, values in ON_SQLITE.items()
+    }
     postgres = cases(seed, ON_POSTGRES)
     sqlite = cases(seed, plain, twists=ON_SQLITE)
     for index in itertools.count():
@@ -91,12 +98,12 @@ def run(case: Case, databases: Databases, runner: asyncio.Runner) -> Outcome:
     with furnished(made, admin) as said:
         outcome.story[:0] = said
         dumper = Dumper(made, admin)
-        _run(outcome, made, dsn, runner, dumper, dumper.own)
+        _run(outcome, made, dsn, runner, dumper=dumper, own=dumper.own)
     return outcome
 
 
 def _run(
-    outcome: Outcome, made: Plan, place: str, runner: asyncio.Runner, dumper: Any, own: Any
+    outcome: Outcome, made: Plan, place: str, runner: asyncio.Runner, *, dumper: Any, own: Any
 ) -> None:
     case = made.case
     try:
@@ -110,10 +117,10 @@ def _run(
     programme = Programme(
         case,
         made.world,
-        made.target,
-        made.asked_organization,
-        stranger(case),
-        lambda number: _typed(case, new_contact(made, number)),
+        target=made.target,
+        asked=made.asked_organization,
+        stranger=stranger(case),
+        new_contact=lambda number: _typed(new_contact(made, number)),
         kinds=IS_ASYNC[case["driver"]],
     )
     known = knowledge(
@@ -124,13 +131,18 @@ def _run(
     )
     try:
         run_programme(
-            outcome, programme, Performer(store, starts, runner), dumper.dump, known, own
+            outcome,
+            programme,
+            Performer(store, starts, runner),
+            dump=dumper.dump,
+            known=known,
+            own=own,
         )
     finally:
         runner.run(store.close())
 
 
-def _typed(case: Case, contact: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(contact: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as SQLAlchemy's types take them."""
     return {
         name: UUID(value) if isinstance(value, str) and value.count("-") == 4 else value
@@ -162,7 +174,7 @@ def _run_on_sqlite(outcome: Outcome, made: Plan, path: str, runner: asyncio.Runn
             for _, sql in names:
                 dumper.run(sql)
 
-        _run(outcome, made, path, runner, dumper, own)
+        _run(outcome, made, path, runner, dumper=dumper, own=own)
     finally:
         dumper.close()
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, registry
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -75,7 +76,9 @@ def _table(plan: Plan, table: Table, metadata: sa.MetaData) -> sa.Table:
     is_null = plan.case["organization"] == "nullable" or None
     if which == "index" or plan.case["unique by"] == "index":
         each = (made.c[name] for name in key)
-        sa.Index(f"one {table.name}"[:60], *each, unique=True, postgresql_nulls_not_distinct=is_null)
+        sa.Index(
+            f"one {table.name}"[:60], *each, unique=True, postgresql_nulls_not_distinct=is_null
+        )
     else:
         made.append_constraint(sa.UniqueConstraint(*key, postgresql_nulls_not_distinct=is_null))
     if table.has("reference"):
@@ -88,7 +91,9 @@ def _type(plan: Plan, table: Table, column: Column) -> Any:
         spellings = plan.world.spellings
         each = spellings.jobs if table is plan.jobs else spellings.contacts
         if plan.case["spelling"] == "contract":
-            members = enum.Enum("Status", {status.upper(): status for status in each})  # type: ignore[misc]
+            names = {status.upper(): status for status in each}
+            make: Any = enum.Enum
+            members = make("Status", names)
             return sa.Enum(
                 members, name=column.type, values_callable=lambda it: [one.value for one in it]
             )
@@ -168,7 +173,7 @@ class SqlAlchemyStore:
             if commits:
                 try:
                     caller.commit()
-                except sa.exc.DBAPIError as error:
+                except DBAPIError as error:
                     raise AtCommit(type(error.orig).__name__) from error
 
     def alone_async(self) -> AsyncSqlAlchemyUnitOfWork:
@@ -187,7 +192,7 @@ class SqlAlchemyStore:
             if commits:
                 try:
                     await caller.commit()
-                except sa.exc.DBAPIError as error:
+                except DBAPIError as error:
                     raise AtCommit(type(error.orig).__name__) from error
 
 

@@ -17,13 +17,14 @@ import attrs
 
 from batch_cancel.adapters.sqlite import SqliteStore, joining
 from tests.schemas.dimensions import PLAIN, Case
+from tests.schemas.facts import Knowledge
 from tests.schemas.names import literal
 from tests.schemas.outcomes import Outcome, run_programme
+from tests.schemas.postgres import Databases
 from tests.schemas.programme import Programme, knowledge
 from tests.schemas.sqlite_ddl import OUR_ROW, Target, hostile, log_each
 from tests.schemas.sqlite_files import IN_MEMORY, SqliteDumper
 from tests.schemas.steps import AtCommit, Performer, Starts
-from tests.schemas.verdict import Knowledge
 from tests.schemas.worlds import ContactRow, Ids, World, furnish, spelled
 
 _ACTIONS: Final = (
@@ -79,7 +80,9 @@ def drawn(seed: int) -> Iterator[Case]:
     rng = random.Random(seed)  # noqa: S311  # No secret.
     plain = {**PLAIN, **VALUES}
     every = [(dimension, value) for dimension, values in OTHERS.items() for value in values]
-    twists = itertools.chain.from_iterable(rng.sample(every, len(every)) for _ in itertools.count())
+    twists = itertools.chain.from_iterable(
+        rng.sample(every, len(every)) for _ in itertools.count()
+    )
     for index in itertools.count():
         values = {dimension: rng.choice(among) for dimension, among in VALUES.items()}
         if index % 2:
@@ -87,7 +90,7 @@ def drawn(seed: int) -> Iterator[Case]:
         yield Case(seed, index, {**values, **_FIXED}, plain)
 
 
-class _Store:
+class FileStore:
     """A file and a connection of the caller's to it."""
 
     def __init__(self, path: str, case: Case) -> None:
@@ -101,7 +104,8 @@ class _Store:
     def joined(self, *, commits: bool) -> Generator[Any]:
         """Lend a unit of work within a transaction that is then committed, or rolled back."""
         kind = self._case["connection"]
-        connection = sqlite3.connect(self._path, isolation_level=None if kind == "BEGIN" else "")
+        level: Any = None if kind == "BEGIN" else ""
+        connection = sqlite3.connect(self._path, isolation_level=level)
         try:
             connection.execute(f"PRAGMA foreign_keys = {self._case['foreign keys']}")
             self._prepare(connection, kind)
@@ -135,17 +139,14 @@ class _Store:
             case "temp tables" | "temp views":
                 what = "TABLE" if kind == "temp tables" else "VIEW"
                 for table in ("batch_jobs", "batch_contacts"):
-                    # S608: the names are ours.
-                    connection.execute(
-                        f"CREATE TEMP {what} {table} AS SELECT * FROM main.{table}"
-                    )
+                    connection.execute(f"CREATE TEMP {what} {table} AS SELECT * FROM main.{table}")
                 connection.commit()
             case _:
                 pass
 
 
-def run(case: Case, runner: asyncio.Runner) -> Outcome:
-    """Try one case."""
+def run(case: Case, databases: Databases, runner: asyncio.Runner) -> Outcome:
+    """Try one case; it needs no server."""
     outcome = Outcome(case, "sqlite")
     organizations = _ORGANIZATIONS[case["organization"]]
     target = organizations[min(1, len(organizations) - 1)]
@@ -169,14 +170,16 @@ def run(case: Case, runner: asyncio.Runner) -> Outcome:
             programme = Programme(
                 case,
                 world,
-                target,
-                target,
-                "nobody",
-                lambda number: {"id": f"new-{number}"},
+                target=target,
+                asked=target,
+                stranger="nobody",
+                new_contact=lambda number: {"id": f"new-{number}"},
                 kinds=(False,),
             )
-            performer = Performer(_Store(path, case), starts, runner)
-            run_programme(outcome, programme, performer, dumper.dump, _known(case, world))
+            performer = Performer(FileStore(path, case), starts, runner)
+            run_programme(
+                outcome, programme, performer, dump=dumper.dump, known=_known(case, world)
+            )
         finally:
             dumper.close()
     return outcome

@@ -8,7 +8,7 @@ import attrs
 
 from tests.schemas import ddl
 from tests.schemas.names import listed, literal, quoted
-from tests.schemas.plans import Plan, Table
+from tests.schemas.plans import Plan
 
 _TYPES = {"timestamptz": "DATETIME", "boolean": "BOOLEAN", "smallint": "SMALLINT"}
 
@@ -88,10 +88,10 @@ def triggers(plan: Plan) -> Iterator[str]:
         for target in (jobs, contacts):
             yield log_each(target)
     elif named != "none":
-        table, action, timing = named.split(" ")
+        on, action, timing = named.split(" ")
         ours = Target(plan.cancellations, "operation_id", OUR_ROW)
-        target = {"jobs": jobs, "contacts": contacts, "cancellations": ours}[table]
-        yield hostile(target, table, action, timing, _add(plan, table))
+        target = {"jobs": jobs, "contacts": contacts, "cancellations": ours}[on]
+        yield hostile(target, on, action, timing, _add(plan, on))
 
 
 OUR_ROW = (

@@ -27,17 +27,12 @@ def databases(postgres_server: PostgresServer) -> Iterator[Databases]:
         yield made
 
 
-def on_sqlite(case: Case, databases: Databases, runner: asyncio.Runner) -> Outcome:
-    """Try a case on a file."""
-    return sqlite_cases.run(case, runner)
-
-
 @pytest.mark.parametrize(
     ("name", "drawn", "number", "try_it"),
     [
         ("Postgres", dimensions.cases(SEED), 50, campaign.run_postgres),
         ("SQLAlchemy", sqlalchemy_cases.drawn(SEED), 20, sqlalchemy_cases.run),
-        ("SQLite", sqlite_cases.drawn(SEED), 15, on_sqlite),
+        ("SQLite", sqlite_cases.drawn(SEED), 15, sqlite_cases.run),
     ],
 )
 def test_every_step_is_right_or_refused(

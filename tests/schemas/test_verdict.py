@@ -10,7 +10,8 @@ import attrs
 import pytest
 
 from tests.schemas.calls import Answer, Call, Refusal, Verdict
-from tests.schemas.verdict import Knowledge, judge
+from tests.schemas.facts import Knowledge
+from tests.schemas.verdict import judge
 
 Tables = dict[str, dict[str, dict[str, Any]]]
 
