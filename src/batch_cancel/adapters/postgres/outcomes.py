@@ -17,7 +17,6 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.ground import Ground
 from batch_cancel.adapters.postgres.parts import array_of
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import (
@@ -26,7 +25,6 @@ from batch_cancel.adapters.postgres.rows import (
     named,
 )
 from batch_cancel.adapters.postgres.schema import Table
-from batch_cancel.adapters.postgres_facts import Facts
 from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -133,13 +131,6 @@ def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:
         )
         raise StoreFailed(reason)
     return rows_changed == 1
-
-
-def constraints(ground: Ground, facts: Facts | None) -> tuple[sql.SQL, sql.SQL]:
-    """Return what lets late triggers run, and what undoes that; nothing without facts."""
-    if facts is None:
-        return sql.SQL(""), sql.SQL("")
-    return ground.constraints(facts)
 
 
 def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]]) -> None:

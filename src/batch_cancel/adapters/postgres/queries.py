@@ -13,6 +13,7 @@ from batch_cancel.adapters.postgres.parts import (
     constant,
     existing_rows,
     fixed,
+    in_one_string,
     listed,
     quoted,
     statements,
@@ -20,10 +21,14 @@ from batch_cancel.adapters.postgres.parts import (
     trusted,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema, is_identifier
+from batch_cancel.adapters.postgres.settings import joined_settings
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _NONE: Final = sql.SQL("")
+
+RUN_LATE_TRIGGERS: Final = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
+"""Lets all triggers run now that would run at the commit."""
 
 
 class Queries:
@@ -55,6 +60,11 @@ class Queries:
         self.outcome = self._statement(
             "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
         )
+        self.mark_and_look = in_one_string(self.mark_cancelled, self.outcome)
+        self.mark_and_look_in_own = in_one_string(
+            self.mark_cancelled, RUN_LATE_TRIGGERS, self.outcome
+        )
+        self.joined_settings = joined_settings(schema)
         self.settle_cancellation = self._statement("settle_cancellation")
         self.take_owing = self._statement("take_owing")
         self.read_status = self._statement("read_status")

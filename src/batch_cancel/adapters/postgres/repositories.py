@@ -14,7 +14,6 @@ from batch_cancel.adapters.postgres.outcomes import (
     any_job,
     check_outcome,
     check_written,
-    constraints,
     is_of_an_id,
     only,
 )
@@ -60,11 +59,8 @@ class _Jobs(Watched):
         return attrs.evolve(found, cancellation=cancellation(row, found.key))
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        facts = self.facts(job.key)
-        first, again = constraints(self.ground, facts)
-        results = self.execute_together(
-            [self.queries.mark_cancelled, first, self.queries.outcome, again], recorded(record)
-        )
+        statements = self.ground.mark_and_look(self.facts(job.key))
+        results = self.execute_together(statements, recorded(record))
         check_outcome(self.queries, job.key, results)
         if self.ground.contacts_to_look_at is not None:
             self.check_contacts(
@@ -140,11 +136,8 @@ class _AsyncJobs(AsyncWatched):
         return attrs.evolve(found, cancellation=cancellation(row, found.key))
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        facts = await self.facts(job.key)
-        first, again = constraints(self.ground, facts)
-        results = await self.execute_together(
-            [self.queries.mark_cancelled, first, self.queries.outcome, again], recorded(record)
-        )
+        statements = self.ground.mark_and_look(await self.facts(job.key))
+        results = await self.execute_together(statements, recorded(record))
         check_outcome(self.queries, job.key, results)
         if self.ground.contacts_to_look_at is not None:
             await self.check_contacts(

@@ -68,7 +68,7 @@ class Work(Watched):
         is_started = check_one(self.queries, key, cursor.rowcount)
         facts = self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             status = self.status(key)
             check_job(
                 self.queries,
@@ -87,7 +87,7 @@ class Work(Watched):
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         claimed = [contact_id for contact_id, _ in rows]
         if facts is not None and facts.contacts_are_rewritten:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
         return claimed
 
@@ -100,7 +100,7 @@ class Work(Watched):
             cursor = self.execute(statement, parameters)
         is_settled = check_one(self.queries, key, cursor.rowcount)
         if facts is not None and facts.contacts_have_triggers:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             cursor = self.execute(self.queries.read_contact(settlement.status), parameters)
             check_settled(self.queries, key, is_settled=is_settled, rows=cursor.fetchall())
         return is_settled
@@ -121,7 +121,7 @@ class Work(Watched):
         cursor = self.execute(self.queries.list_expired_contacts(settlement.status), parameters)
         rows = cursor.fetchall()
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
-        self.settle_constraints(facts)
+        self.run_late_triggers(facts)
         self.check_contacts(
             key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
         )
@@ -143,7 +143,7 @@ class Work(Watched):
             if is_watched:
                 ids += [contact_id for (contact_id,) in cursor.fetchall()]
         if facts is not None and is_watched:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             self.check_contacts(job.key, ids, ADDED)
         return added
 
@@ -167,7 +167,7 @@ class Work(Watched):
         cursor = self.execute(finish, named(key))
         is_finished = check_one(self.queries, key, cursor.rowcount)
         if is_finished and facts is not None and facts.jobs_have_triggers:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             check_job(self.queries, key, is_so=self.status(key) == JobStatus.COMPLETED)
         return is_finished
 
@@ -189,7 +189,7 @@ class AsyncWork(AsyncWatched):
         is_started = check_one(self.queries, key, cursor.rowcount)
         facts = await self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             status = await self.status(key)
             check_job(
                 self.queries,
@@ -210,7 +210,7 @@ class AsyncWork(AsyncWatched):
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         claimed = [contact_id for contact_id, _ in rows]
         if facts is not None and facts.contacts_are_rewritten:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             await self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
         return claimed
 
@@ -223,7 +223,7 @@ class AsyncWork(AsyncWatched):
             cursor = await self.execute(statement, parameters)
         is_settled = check_one(self.queries, key, cursor.rowcount)
         if facts is not None and facts.contacts_have_triggers:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             cursor = await self.execute(self.queries.read_contact(settlement.status), parameters)
             check_settled(self.queries, key, is_settled=is_settled, rows=await cursor.fetchall())
         return is_settled
@@ -246,7 +246,7 @@ class AsyncWork(AsyncWatched):
         )
         rows = await cursor.fetchall()
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
-        await self.settle_constraints(facts)
+        await self.run_late_triggers(facts)
         await self.check_contacts(
             key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
         )
@@ -268,7 +268,7 @@ class AsyncWork(AsyncWatched):
             if is_watched:
                 ids += [contact_id for (contact_id,) in await cursor.fetchall()]
         if facts is not None and is_watched:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             await self.check_contacts(job.key, ids, ADDED)
         return added
 
@@ -292,7 +292,7 @@ class AsyncWork(AsyncWatched):
         cursor = await self.execute(finish, named(key))
         is_finished = check_one(self.queries, key, cursor.rowcount)
         if is_finished and facts is not None and facts.jobs_have_triggers:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             check_job(self.queries, key, is_so=await self.status(key) == JobStatus.COMPLETED)
         return is_finished
 
