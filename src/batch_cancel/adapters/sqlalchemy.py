@@ -44,7 +44,7 @@ from sqlalchemy.ext.asyncio import async_scoped_session as AsyncScopedSession  #
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import scoped_session as ScopedSession  # noqa: N812  # A class.
 
-from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, JobNotFound, Outcome, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -56,7 +56,15 @@ from batch_cancel.domain.model import (
     JobStatus,
     Removal,
 )
-from batch_cancel.domain.spelling import contact_spellings, job_spellings, read_job_status
+from batch_cancel.domain.spelling import (
+    ContactSpellings,
+    JobSpellings,
+    Spelling,
+    all_spellings,
+    contact_spellings,
+    job_spellings,
+    read_job_status,
+)
 
 __all__ = [
     "AsyncSqlAlchemyUnitOfWork",
@@ -230,7 +238,7 @@ class SqlAlchemyTables:
     job_status: str = "status"
     job_deferred_id: str | None = "scheduled_job_id"
     job_updated_at: str | None = "updated_at"
-    job_statuses: Mapping[JobStatus, str] = attrs.field(
+    job_statuses: JobSpellings = attrs.field(
         default=attrs.Factory(_job_statuses, takes_self=True), converter=job_spellings
     )
     job_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
@@ -239,7 +247,7 @@ class SqlAlchemyTables:
     contact_status: str = "status"
     contact_next_attempt_at: str | None = "next_attempt_at"
     contact_updated_at: str | None = "updated_at"
-    contact_statuses: Mapping[ContactStatus, str] = attrs.field(
+    contact_statuses: ContactSpellings = attrs.field(
         default=attrs.Factory(_contact_statuses, takes_self=True), converter=contact_spellings
     )
     contact_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
@@ -272,13 +280,13 @@ class SqlAlchemyTables:
 
     def job_in(self, statuses: AbstractSet[JobStatus]) -> sa.ColumnElement[bool]:
         """Give the condition that a row of `jobs` counts, and has one of these statuses."""
-        spelled = sorted(self.job_statuses[it] for it in statuses)
+        spelled = all_spellings(self.job_statuses, statuses)
         has_one = self.jobs.c[self.job_status].in_([_constant(it) for it in spelled])
         return sa.and_(has_one, *_holding(self.jobs, self.job_where))
 
     def contact_in(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
         """Give the condition that a row of `contacts` counts, and has one of these statuses."""
-        spelled = sorted(self.contact_statuses[it] for it in statuses)
+        spelled = all_spellings(self.contact_statuses, statuses)
         has_one = self.contacts.c[self.contact_status].in_([_constant(it) for it in spelled])
         return sa.and_(has_one, *_holding(self.contacts, self.contact_where))
 
@@ -294,12 +302,12 @@ class SqlAlchemyTables:
     def set_job(self, status: JobStatus, at: datetime) -> dict[str, object]:
         """Give what a job is set to."""
         touched = _touched(self.jobs, self.job_updated_at, at)
-        return {self.job_status: _constant(self.job_statuses[status]), **touched}
+        return {self.job_status: _constant(self.job_statuses[status][0]), **touched}
 
     def set_contact(self, status: ContactStatus, at: datetime) -> dict[str, object]:
         """Give what a contact is set to."""
         touched = _touched(self.contacts, self.contact_updated_at, at)
-        return {self.contact_status: _constant(self.contact_statuses[status]), **touched}
+        return {self.contact_status: _constant(self.contact_statuses[status][0]), **touched}
 
     @property
     def named(self) -> list[sa.ColumnElement[Any]]:
@@ -313,13 +321,14 @@ class SqlAlchemyTables:
         ]
 
 
-def _constant(spelling: str) -> sa.ColumnElement[str]:
+def _constant(spelling: Spelling) -> sa.ColumnElement[Any]:
     """
     Give a spelling as the database holds it, past the column's type.
 
     It is written into the statement: for an index, and for an enum of Postgres, which is no text.
     """
-    return sa.literal(spelling, sa.String(), literal_execute=True)
+    kind = sa.Integer() if isinstance(spelling, int) else sa.String()
+    return sa.literal(spelling, kind, literal_execute=True)
 
 
 def _holding(table: sa.Table, where: Mapping[str, Constant]) -> list[sa.ColumnElement[bool]]:
@@ -468,6 +477,11 @@ class _Outbox(_Statements):
             sa.update(ours).where(owed).values(removal=settled, is_announced=announced)
         )
 
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        ours = self.tables.cancellations
+        row = self.connection.execute(sa.select(ours).where(_is_record_of(ours, key))).first()
+        return None if row is None else _record(row, key)
+
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -492,7 +506,9 @@ class _Outbox(_Statements):
 
 
 class _Inspection(_Statements):
-    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
         tables, ours = self.tables, self.tables.cancellations
         removals = (
             sa.select(ours)
@@ -539,7 +555,28 @@ class _Inspection(_Statements):
                 )
                 for job_id, organization_id, deferred_id, number in stopped
             ),
+            calls_overdue=self._overdue(limit, older_than),
         )
+
+    def _overdue(self, limit: int, older_than: timedelta) -> tuple[OverdueCalls, ...] | None:
+        tables = self.tables
+        if tables.contact_updated_at is None:
+            return None
+        column = tables.contacts.c[tables.contact_updated_at]
+        number = sa.func.count().label("number")
+        its_own = tables.contacts.c[tables.contact_job_id] == tables.jobs.c[tables.job_id]
+        names = tables.named[:2]
+        asked = (
+            sa.select(*names, number)
+            .select_from(tables.jobs.join(tables.contacts, its_own))
+            .where(tables.contact_in({ContactStatus.DIALING}))
+            .where(column <= _moment(column, self.now() - older_than))
+            .group_by(*names)
+            .order_by(number.desc())
+            .limit(limit)
+        )
+        found: Any = self.connection.execute(asked)
+        return tuple(OverdueCalls(JobKey(str(a), _text(b)), n) for a, b, n in found)
 
 
 class _Work(_Statements):
@@ -599,11 +636,27 @@ class _Work(_Statements):
         )
         return self.connection.execute(settled).rowcount == 1
 
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        tables, at = self.tables, self.now()
+        if tables.contact_updated_at is None:
+            raise StoreFailed("the store does not know since when a contact is dialing")
+        column = tables.contacts.c[tables.contact_updated_at]
+        values = tables.set_contact(settlement.status, at)
+        if (name := tables.contact_next_attempt_at) is not None:
+            values[name] = _moment(tables.contacts.c[name], settlement.retry_at)
+        expired = (
+            sa.update(tables.contacts)
+            .where(tables.is_contact_of(key), tables.contact_in({ContactStatus.DIALING}))
+            .where(column <= _moment(column, at - older_than))
+            .values(values)
+        )
+        return self.connection.execute(expired).rowcount
+
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         tables, columns = self.tables, self.tables.contacts.c
         own: dict[str, object] = {
             tables.contact_job_id: _value(columns[tables.contact_job_id], job.key.batch_job_id),
-            tables.contact_status: _constant(tables.contact_statuses[ContactStatus.PENDING]),
+            tables.contact_status: _constant(tables.contact_statuses[ContactStatus.PENDING][0]),
         }
         if not all(set(it).issubset(set(columns.keys()) - set(own)) for it in contacts):
             names = " and ".join(map(repr, own))
@@ -718,6 +771,9 @@ class _AsyncOutbox(_Bridged):
     async def settle(self, record: CancellationRecord) -> None:
         await self._run(_Outbox.settle, _Outbox, record)
 
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        return await self._run(_Outbox.find, _Outbox, key)
+
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -725,8 +781,10 @@ class _AsyncOutbox(_Bridged):
 
 
 class _AsyncInspection(_Bridged):
-    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
-        return await self._run(_Inspection.look, _Inspection, limit, statuses)
+    async def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return await self._run(_Inspection.look, _Inspection, limit, statuses, older_than)
 
 
 class _AsyncWork(_Bridged):
@@ -740,6 +798,9 @@ class _AsyncWork(_Bridged):
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return await self._run(_Work.settle, _Work, key, contact_id, settlement)
+
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return await self._run(_Work.expire, _Work, key, settlement, older_than)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         return await self._run(_Work.append, _Work, job, contacts)
