@@ -35,6 +35,8 @@ from batch_cancel import (
     cancel_rows_async,
     claim_contacts,
     claim_contacts_async,
+    expire_calls,
+    expire_calls_async,
     finish_job,
     finish_job_async,
     inspect,
@@ -83,9 +85,10 @@ from batch_cancel.adapters.redis import (
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler, guarded
 from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.adapters.sqlite.store import SqliteRepositories
+from batch_cancel.adapters.sqlite.repositories import SqliteRepositories
 from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
-from batch_cancel.domain.model import CancellationRecord, Job
+from batch_cancel.domain.model import CancellationRecord, Job, JobStatus
+from batch_cancel.domain.spelling import contact_spellings, job_spellings
 from batch_cancel.ports import (
     AsyncCheckable,
     AsyncInspectableScheduler,
@@ -225,6 +228,7 @@ def workers_steps(store: UnitOfWork) -> None:
     assert_type(append_contacts("j", ({"phone": "+1"}, {"name": None}), uow=store), int)
     assert_type(finish_job("j", uow=store), bool)
     assert_type(still_running("j", uow=store, organization_id=None), bool)
+    assert_type(expire_calls("j", timedelta(hours=4), uow=store), int)
 
 
 async def workers_steps_async(store: AsyncUnitOfWork) -> None:
@@ -237,6 +241,24 @@ async def workers_steps_async(store: AsyncUnitOfWork) -> None:
     assert_type(await append_contacts_async("j", [{"phone": "+1"}], uow=store), int)
     assert_type(await finish_job_async("j", uow=store), bool)
     assert_type(await still_running_async("j", uow=store), bool)
+    assert_type(await expire_calls_async("j", timedelta(hours=4), uow=store), int)
+
+
+def spellings_are_accepted(
+    texts: dict[str, str],
+    numbers: dict[str, int],
+    several: dict[JobStatus, list[str]],
+    mixed: dict[JobStatus, str | int | tuple[int, ...]],
+    contacts: dict[ContactStatus, str],
+) -> None:
+    """Take the keys and the values that are at hand, without a cast."""
+    assert_type(job_spellings(texts), dict[JobStatus, tuple[str | int, ...]])
+    job_spellings(numbers)
+    job_spellings(several)
+    job_spellings(mixed)
+    assert_type(contact_spellings(contacts), dict[ContactStatus, tuple[str | int, ...]])
+    job_spellings({"scheduled": "planned", "running": ["on", "PAUSED"]})
+    contact_spellings({ContactStatus.PENDING: [0], ContactStatus.QUEUED: [1, 2]})
 
 
 def workers_steps_are_offered(

@@ -37,7 +37,8 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.domain.model import CancellationRecord, Job
+from batch_cancel.domain.model import CancellationRecord, Job, JobStatus
+from batch_cancel.domain.spelling import job_spellings
 from batch_cancel.ports import AsyncUnitOfWork, JobRepository, Repositories, Scheduler, UnitOfWork
 
 DSN = "host=localhost"
@@ -98,6 +99,10 @@ cancel_rows("job", uow=store, scheduler=clock)  # type: ignore[call-arg]
 PostgresSchema("batch_jobs")  # type: ignore[call-arg]
 PostgresSchema(jobs=("a", "b", "c"))  # type: ignore[arg-type]
 PostgresSchema(job_id=None)  # type: ignore[arg-type]
+
+job_spellings({"running": 1.5})  # type: ignore[arg-type]
+job_spellings({JobStatus.RUNNING: None})  # type: ignore[arg-type]
+job_spellings({1: "running"})  # type: ignore[arg-type]
 
 # Values do not change ----------------------------------------------------------------------------
 

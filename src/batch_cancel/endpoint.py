@@ -7,16 +7,14 @@ same with `respond`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
-from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.presenter import Response, present, present_error
 from batch_cancel.presenter.keys import Principal
 from batch_cancel.presenter.openapi import Page, page_at
@@ -33,8 +31,7 @@ from batch_cancel.presenter.requests import (
     path_below,
     reason_in,
 )
-
-_logger: Final = logging.getLogger("batch_cancel")
+from batch_cancel.use_cases import log
 
 Authenticate = Callable[[str], Principal | None]
 """Gives the principal that an API key belongs to; None if it is nobody's."""
@@ -220,11 +217,9 @@ def _broken_refused() -> Generator[None]:
         raise Refused(Refusal.BROKEN_BODY) from error
 
 
-def failed(error: Exception, retry_after: timedelta | None) -> Response:
+def failed(error: BaseException, retry_after: timedelta | None) -> Response:
     """Give the answer to an error, and tell the operator of one that is not the client's."""
     response = present_error(error, retry_after)
     if response.status not in {400, 404}:
-        # Of what nobody foresaw the type alone: its message may hold a host or a password.
-        told = str(error) if isinstance(error, BatchCancelError) else type(error).__name__
-        _logger.error("a request to cancel was answered with %d: %s", response.status, told)
+        log.request_failed(response.status, error)
     return response

@@ -9,10 +9,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from batch_cancel import (
     AlreadyTerminal,
+    CancelFailed,
     JobKey,
     JobNotFound,
     JobStatus,
@@ -410,6 +412,36 @@ def test_two_steps_are_the_same_as_one(world: World) -> None:
     record = world.record("job")
     assert record is not None
     assert record.removal is Removal.REMOVED
+
+
+@pytest.mark.parametrize("organization_id", [None, "a"])
+def test_what_was_joined_is_looked_up_before_its_start_is_removed(
+    world: World, organization_id: str | None
+) -> None:
+    """The committed record counts, of this job, this organization and this operation alone."""
+    for job_id, owner in (("job", organization_id), ("live", organization_id)):
+        world.add_job(job_id, "scheduled", CONTACTS, deferred_id="start", organization_id=owner)
+    world.schedule("start")
+    done = attrs.evolve(
+        world.cancel_rows("job", organization_id=organization_id, operation_id="op"), joined=True
+    )
+    rows = world.rows()
+    rolled_back = [
+        attrs.evolve(done.record, key=JobKey("live", organization_id)),
+        attrs.evolve(done.record, key=JobKey("missing", organization_id)),
+        attrs.evolve(done.record, key=JobKey("job", "stranger")),
+        attrs.evolve(done.record, operation_id="another"),
+    ]
+    for record in rolled_back:
+        with pytest.raises(CancelFailed, match="not committed"):
+            world.remove_deferred(attrs.evolve(done, record=record), uow=world.store.uow)
+    assert world.waiting() == {"start"}
+
+    assert world.remove_deferred(done, uow=world.store.uow).redis_job_cancelled
+    assert world.waiting() == set()
+    # A second time it is found done.
+    assert world.remove_deferred(done, uow=world.store.uow).redis_job_cancelled
+    assert world.rows() == rows
 
 
 def test_the_record_says_who_why_when_and_how_much(world: World) -> None:

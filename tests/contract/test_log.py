@@ -16,6 +16,8 @@ from batch_cancel import AlreadyTerminal, JobNotFound, UnknownJobStatus
 from batch_cancel.domain.errors import StoreFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.worlds import World
 
 ACTOR = "ada@example.com"
@@ -153,6 +155,81 @@ def test_no_fault_brings_a_secret_into_the_log(
 
     assert [entry.levelname for entry in entries(log)] == ["WARNING", "WARNING", "INFO"] * 2
     check(log)
+
+
+@pytest.fixture(params=["handler", "filter"])
+def broken_log(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let every line that the library logs raise in the application's handler, or filter."""
+    logger = logging.getLogger("batch_cancel")
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    handler, broken = _BrokenHandler(), _BrokenFilter()
+    if request.param == "handler":
+        logger.addHandler(handler)
+    else:
+        logger.addFilter(broken)
+    yield
+    logger.removeHandler(handler)
+    logger.removeFilter(broken)
+    logger.setLevel(level)
+
+
+class _BrokenHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError
+
+
+class _BrokenFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        raise OSError
+
+
+@pytest.mark.usefixtures("broken_log")
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_log_that_raises_turns_no_committed_cancel_into_an_error(
+    world: World, *, is_up: bool
+) -> None:
+    """Not that it is done, and not that something is owed; both are noted in the record."""
+
+    def fail(*_: Any) -> Any:
+        raise ConnectionError
+
+    told: list[Any] = []
+    world.add_job("job", "scheduled", deferred_id="start")
+    world.schedule("start")
+    scheduler = world.scheduler if is_up else world.scheduler_that(fail)
+
+    result = world.cancel(
+        "job", operation_id="op", scheduler=scheduler, on_cancelled=world.hook_that(told.append)
+    )
+
+    assert (result.operation_id, result.redis_job_cancelled) == ("op", is_up)
+    assert told == [result]
+    record = world.record("job")
+    assert record is not None
+    assert (record.removal, record.is_announced) == (result.removal, True)
+
+
+@pytest.mark.usefixtures("broken_log")
+def test_a_log_that_raises_fails_no_hook_and_stops_no_reconcile(world: World) -> None:
+    """Each cancellation that it took up is finished, and returned."""
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError
+
+    names = ["a", "b", "c"]
+    for name in names:
+        world.add_job(name, "scheduled", deferred_id=f"start-{name}")
+        world.schedule(f"start-{name}")
+        broken, hook = world.scheduler_that(fail), world.hook_that(fail)
+        world.cancel(name, scheduler=broken, on_cancelled=hook)
+    told: list[Any] = []
+    results = world.reconcile(on_cancelled=world.hook_that(told.append))
+    assert sorted(it.batch_job_id for it in results) == names
+    assert [it.removal for it in results] == ["removed"] * 3
+    assert told == results
+    assert world.waiting() == set()
+    assert world.reconcile(on_cancelled=world.hook_that(told.append)) == []
 
 
 def test_ids_are_cut_and_escaped(world: World, log: pytest.LogCaptureFixture) -> None:

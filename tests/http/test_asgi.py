@@ -19,7 +19,15 @@ from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork
 from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.presenter.requests import Request
 from tests.http.examples import serving
-from tests.http.requests import AUTHENTICATE, Asked, Site, Told, ask_asgi, ask_asgi_async
+from tests.http.requests import (
+    AUTHENTICATE,
+    Asked,
+    Site,
+    Told,
+    ask_asgi,
+    ask_asgi_async,
+    ask_wsgi,
+)
 from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
 from tests.worlds import create_reference_tables
 
@@ -91,6 +99,117 @@ def test_without_the_option_a_budget_ends_in_the_contracts_500() -> None:
 
     told = run(scenario())
     assert (told.status, told.content) == (500, FAILED)
+
+
+async def _cancelled_itself(*_: Any, **__: Any) -> Any:
+    """Await a task of its own that was cancelled, as a client library may."""
+    task = asyncio.create_task(_never())
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("where", ["authenticate", "cancel", "body"])
+def test_a_task_of_its_own_that_was_cancelled_is_the_contracts_500(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody cancelled the request, so its server must not think so."""
+
+    async def body() -> AsyncIterator[bytes]:
+        if where == "body":
+            await _cancelled_itself()
+        yield b""
+
+    async def scenario() -> Any:
+        site = site_of_a_job()
+        cancel = partial(cancel_job_async, uow=site.store, scheduler=site.scheduler)
+        app = AsgiApp(
+            _cancelled_itself if where == "cancel" else cancel,
+            _cancelled_itself if where == "authenticate" else AUTHENTICATE,
+            retry_after=timedelta(seconds=3),
+        )
+        headers = {"authorization": "Bearer key-a"}
+        request = Request("POST", "/batch/jobs/batch_xyz789/cancel", headers)
+        told = await app.respond(request, body())
+        assert site.record() is None
+        return told
+
+    told = run(scenario())
+    assert (told.status, told.content) == (500, FAILED)
+    [entry] = caplog.records
+    assert entry.getMessage() == "a request to cancel was answered with 500: CancelledError"
+
+
+def test_a_bare_cancelled_error_is_the_contracts_500() -> None:
+    """The same, however it came about; eager tasks included, which end before they are awaited."""
+
+    def authenticate(_: str) -> Any:
+        raise asyncio.CancelledError
+
+    async def scenario() -> Told:
+        loop = asyncio.get_running_loop()
+        # From Python 3.12 on.
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
+        return await ask_asgi_async(AsgiApp(_never, authenticate), Asked())
+
+    told = run(scenario())
+    assert (told.status, told.content) == (500, FAILED)
+
+
+@pytest.mark.parametrize("where", ["authenticate", "cancel"])
+def test_a_request_that_is_cancelled_stays_cancelled(where: str) -> None:
+    """Also where what it waits for is cancelled at the same moment."""
+
+    async def scenario() -> None:
+        waiting = asyncio.Event()
+
+        async def stuck(*_: Any, **__: Any) -> Any:
+            waiting.set()
+            await _never()
+
+        app = AsgiApp(
+            stuck if where == "cancel" else _never,
+            stuck if where == "authenticate" else AUTHENTICATE,
+        )
+        request = asyncio.create_task(ask_asgi_async(app, Asked()))
+        await waiting.wait()
+        for task in app._tasks:
+            task.cancel()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert request.cancelled()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("where", ["authenticate", "cancel"])
+def test_a_cancelled_error_is_the_contracts_500_under_wsgi(where: str) -> None:
+    """What runs coroutines there may raise it, and nobody can have cancelled the request."""
+
+    def bridged(*_: Any, **__: Any) -> Any:
+        return asyncio.run(_cancelled_itself())
+
+    app = WsgiApp(
+        bridged if where == "cancel" else partial(cancel_job, uow=MemoryStore(), scheduler=None),
+        bridged if where == "authenticate" else AUTHENTICATE,
+    )
+    told = ask_wsgi(app, Asked())
+    assert (told.status, told.content) == (500, FAILED)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_whoever_stops_the_process_stops_it_under_wsgi(stop: type[BaseException]) -> None:
+    """Such an exception passes unchanged."""
+    fault = stop()
+
+    def authenticate(_: str) -> Any:
+        raise fault
+
+    app = WsgiApp(partial(cancel_job, uow=MemoryStore(), scheduler=None), authenticate)
+    with pytest.raises(stop) as caught:
+        ask_wsgi(app, Asked())
+    assert caught.value is fault
 
 
 async def _never(*_: Any) -> Any:

@@ -127,6 +127,23 @@ def test_an_unknown_status_is_the_contracts_500(
     assert "key-a" not in caplog.text
 
 
+def test_a_log_that_raises_does_not_reach_the_client(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither as an exception nor as another answer."""
+
+    def emit(_: logging.Handler, __: logging.LogRecord) -> None:
+        msg = "no space left on device"
+        raise OSError(msg)
+
+    monkeypatch.setattr("_pytest.logging.LogCaptureHandler.emit", emit)
+    site.add_job(status="paused")
+    told = site.ask(Asked())
+    assert (told.status, told.content) == (500, FAILED)
+    site.add_job("other")
+    assert site.ask(Asked(path="/batch/jobs/other/cancel")).status == 200
+
+
 def test_a_foreign_job_and_a_missing_one_cannot_be_told_apart(site: Site) -> None:
     """The same bytes, headers included, and the job is as it was."""
     site.add_job()
@@ -318,6 +335,13 @@ def test_no_reason_is_no_reason(site: Site, body: bytes) -> None:
         b'{"reason": ["x"]}',
         b'{"reasn": "x"}',
         b'{"reason": "x", "organization_id": "b"}',
+        b'{"reason": "x", "reason": "y"}',
+        b'{"reason": "x", "reason": "x"}',
+        b'{"reason": 1, "reason": "x"}',
+        b'{"reason": {"a": 1}, "reason": "x"}',
+        b'{"reason": "x", "\\u0072eason": "y"}',
+        b'{"reason": {"a": 1, "a": 2}}',
+        b'{"": 1, "": 2}',
         b'{"reason": "\\u0000"}',
         b'{"reason": "\\ud800"}',
         b'{"reason": "\xff"}',

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from batch_cancel import ContactStatus, JobNotFound, Removal
 from batch_cancel.adapters.postgres import PostgresSchema
-from batch_cancel.adapters.postgres.schema import queries_for
+from batch_cancel.adapters.postgres.queries import queries_for
 from tests.integration.test_postgres_tables import (
     AFTERWARDS,
     EVERY_CONTACT,

@@ -184,6 +184,6 @@ def test_the_callers_row_factory_does_not_matter(path: Path, lazy: sqlite3.Conne
 def test_missing_tables_are_named(tmp_path: Path) -> None:
     """Nothing is created within somebody else's transaction."""
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
-        with pytest.raises(CancelFailed, match="no such table: batch_jobs"):
+        with pytest.raises(CancelFailed, match=r"no such table: main\.batch_jobs"):
             cancel_rows("j", uow=joining(connection))
         assert connection.execute("SELECT * FROM sqlite_master").fetchall() == []

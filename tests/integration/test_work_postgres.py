@@ -33,7 +33,7 @@ from batch_cancel.adapters.postgres import (
     guards_ddl,
     joining,
 )
-from batch_cancel.adapters.postgres.schema import queries_for
+from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.guards import CLAIMABLE_CONTACTS, UNFINISHED_CONTACTS
 from batch_cancel.domain.model import ContactStatus

@@ -12,6 +12,7 @@ from batch_cancel.domain.cancellation import (
     CancelPlan,
     CancelRequest,
     CancelResult,
+    committed,
     conclude,
     plan_cancellation,
     removal_of,
@@ -274,3 +275,30 @@ def test_who_and_why_are_optional() -> None:
     """A cancel without them is a cancel."""
     request = CancelRequest(KEY, "op-1")
     assert (request.actor, request.reason) == (None, None)
+
+
+def test_a_record_of_the_operation_is_the_cancellation_as_committed() -> None:
+    """With what was done about it since; that it was joined and replayed stays."""
+    joined = Cancellation(record(removal=Removal.PENDING), replayed=True, joined=True)
+    now = record(removal=Removal.REMOVED)
+    assert committed(joined, now) == Cancellation(now, replayed=True, joined=True)
+
+
+def test_a_cancelled_job_proves_the_commit_where_no_records_are_kept() -> None:
+    """It is all that such a store knows."""
+    joined = Cancellation(record(removal=Removal.PENDING), replayed=False, joined=True)
+    assert committed(joined, job("cancelled")) is joined
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        record("op-2"),
+        *(job(it) for it in ("scheduled", "pending", "running", "completed", "failed", None)),
+    ],
+)
+def test_anything_else_proves_a_rollback(found: Any) -> None:
+    """Another operation's record, too: a job has one record."""
+    joined = Cancellation(record(removal=Removal.PENDING), replayed=False, joined=True)
+    assert committed(joined, found) is None

@@ -136,6 +136,8 @@ def test_these_names_are_public() -> None:
             "append_contacts_async",
             "claim_contacts",
             "claim_contacts_async",
+            "expire_calls",
+            "expire_calls_async",
             "finish_job",
             "finish_job_async",
             "inspect",

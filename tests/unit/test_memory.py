@@ -31,6 +31,7 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.domain.cancellation import CancelRequest, plan_cancellation
+from batch_cancel.domain.guards import CALL_AGE_SUSPECT
 from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -771,7 +772,7 @@ def test_of_the_cancelled_jobs_the_last_one_is_looked_at_first() -> None:
     for name in ("b", "c", "a"):
         cancel_job(name, uow=store, scheduler=MemoryScheduler())
     with store.begin() as repositories:
-        looked = repositories.inspection.look(2, frozenset())
+        looked = repositories.inspection.look(2, frozenset(), CALL_AGE_SUSPECT)
     assert [it.key.batch_job_id for it in looked.cancelled] == ["a", "c"]
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
     CancelFailed,
@@ -16,7 +16,7 @@ from batch_cancel.domain.errors import (
     StoreFailed,
     UnknownJobStatus,
 )
-from batch_cancel.domain.model import JobKey, JobStatus, Removal
+from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
 from batch_cancel.presenter import present, present_error
 
 KEY = JobKey("batch_xyz789")
@@ -100,6 +100,30 @@ def test_a_replayed_cancel_has_the_same_body() -> None:
     first = present(result(JobStatus.SCHEDULED, Removal.REMOVED))
     again = present(result(JobStatus.SCHEDULED, Removal.REMOVED, replayed=True))
     assert again == first
+
+
+@pytest.mark.parametrize(
+    ("status", "removal", "is_removed"),
+    [
+        (JobStatus.SCHEDULED, Removal.PENDING, "false"),
+        (JobStatus.SCHEDULED, Removal.REMOVED, "true"),  # By an earlier request: a replay.
+        (JobStatus.SCHEDULED, Removal.ABSENT, "false"),
+        (JobStatus.RUNNING, Removal.NOT_APPLICABLE, "false"),
+    ],
+)
+def test_before_the_callers_commit_the_answer_is_what_is_known(
+    status: JobStatus, removal: Removal, is_removed: str
+) -> None:
+    """Five fields as ever: a framework's view may have to answer within its transaction."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    record = CancellationRecord("op-1", KEY, status, 58, None, None, now, "start", removal)
+    response = present(Cancellation(record, replayed=False, joined=True))
+    message = result(status, removal).message
+    assert response.status == 200
+    assert response.content.decode() == (
+        f'{{"success": true, "message": "{message}", "batchJobId": "batch_xyz789", '
+        f'"redisJobCancelled": {is_removed}, "contactsCancelled": 58}}'
+    )
 
 
 def test_any_id_is_valid_json() -> None:

@@ -7,52 +7,88 @@ from typing import Any
 import pytest
 
 from batch_cancel.domain.model import ContactStatus, JobStatus
-from batch_cancel.domain.spelling import contact_spellings, job_spellings, read_job_status
+from batch_cancel.domain.spelling import (
+    all_spellings,
+    contact_spellings,
+    job_spellings,
+    read_job_status,
+)
 
 JOBS: dict[Any, Any] = {
     JobStatus.SCHEDULED: "planned",
     JobStatus.PENDING: "new",
-    JobStatus.RUNNING: "it's on",
+    JobStatus.RUNNING: ["it's on", "PAUSED"],
     JobStatus.COMPLETED: "done",
-    JobStatus.FAILED: "ko",
+    JobStatus.FAILED: ("ko", "gone", "ko"),
     JobStatus.CANCELLED: "canceled",
+}
+SPELLED: dict[Any, Any] = {
+    JobStatus.SCHEDULED: ("planned",),
+    JobStatus.PENDING: ("new",),
+    JobStatus.RUNNING: ("it's on", "PAUSED"),
+    JobStatus.COMPLETED: ("done",),
+    JobStatus.FAILED: ("ko", "gone"),
+    JobStatus.CANCELLED: ("canceled",),
+}
+NUMBERS: dict[Any, Any] = {
+    "scheduled": 0,
+    "pending": 1,
+    "running": [2, 20],
+    "completed": 3,
+    "failed": 4,
+    "cancelled": -5,
 }
 
 
 def test_where_none_is_given_the_contracts_are_meant() -> None:
     """All six of a job, all twelve of a contact."""
-    assert job_spellings({}) == {
-        "scheduled": "scheduled",
-        "pending": "pending",
-        "running": "running",
-        "completed": "completed",
-        "failed": "failed",
-        "cancelled": "cancelled",
+    assert dict[Any, Any](job_spellings({})) == {
+        "scheduled": ("scheduled",),
+        "pending": ("pending",),
+        "running": ("running",),
+        "completed": ("completed",),
+        "failed": ("failed",),
+        "cancelled": ("cancelled",),
     }
-    assert contact_spellings({}) == {
-        "pending": "pending",
-        "queued": "queued",
-        "dialing": "dialing",
-        "no_answer": "no_answer",
-        "busy": "busy",
-        "timeout": "timeout",
-        "completed": "completed",
-        "failed": "failed",
-        "blocked": "blocked",
-        "carrier_error": "carrier_error",
-        "invalid_number": "invalid_number",
-        "cancelled": "cancelled",
+    assert dict[Any, Any](contact_spellings({})) == {
+        "pending": ("pending",),
+        "queued": ("queued",),
+        "dialing": ("dialing",),
+        "no_answer": ("no_answer",),
+        "busy": ("busy",),
+        "timeout": ("timeout",),
+        "completed": ("completed",),
+        "failed": ("failed",),
+        "blocked": ("blocked",),
+        "carrier_error": ("carrier_error",),
+        "invalid_number": ("invalid_number",),
+        "cancelled": ("cancelled",),
     }
 
 
 def test_what_is_given_is_kept() -> None:
-    """As it is, by the status or by the contract's word for it."""
-    assert job_spellings(JOBS) == JOBS
+    """One or several, each once and in order, by the status or by the contract's word for it."""
+    assert job_spellings(JOBS) == SPELLED
     by_word: Any = {str(status): text for status, text in JOBS.items()}
-    assert job_spellings(by_word) == JOBS
+    assert job_spellings(by_word) == SPELLED
     contacts = {status: status.upper() for status in ContactStatus}
-    assert contact_spellings(contacts) == contacts
-    assert [type(text) for text in contact_spellings(contacts).values()] == [str] * 12
+    spelled: dict[Any, Any] = {status: (status.value.upper(),) for status in ContactStatus}
+    assert contact_spellings(contacts) == spelled
+
+
+def test_the_keys_are_statuses_and_the_spellings_plain() -> None:
+    """Whatever subclass of text or number was given: a driver may not know it."""
+    spelled = contact_spellings({status: status for status in ContactStatus})
+    assert [type(status) for status in spelled] == [ContactStatus] * 12
+    assert [type(text) for [text] in spelled.values()] == [str] * 12
+
+
+def test_numbers_are_spellings() -> None:
+    """Where the column is one of integers; and they stay numbers."""
+    spelled = job_spellings(NUMBERS)
+    assert spelled[JobStatus.RUNNING] == (2, 20)
+    assert [type(it) for it in spelled[JobStatus.RUNNING]] == [int, int]
+    assert spelled[JobStatus.CANCELLED] == (-5,)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +96,8 @@ def test_what_is_given_is_kept() -> None:
     [
         ("planned", "scheduled"),
         ("it's on", "running"),
+        ("PAUSED", "running"),
+        ("gone", "failed"),
         ("canceled", "cancelled"),
         ("paused", "paused"),
         ("PLANNED", "PLANNED"),
@@ -69,8 +107,25 @@ def test_what_is_given_is_kept() -> None:
     ],
 )
 def test_a_tables_word_is_read(text: str | None, status: str | None) -> None:
-    """The contract's own means nothing where it is spelled otherwise."""
-    assert read_job_status(JOBS, text) == status
+    """Any of its spellings; the contract's own means nothing where it is spelled otherwise."""
+    assert read_job_status(job_spellings(JOBS), text) == status
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [("2", "running"), ("20", "running"), ("-5", "cancelled"), ("7", "7")]
+)
+def test_a_tables_number_is_read(text: str, status: str) -> None:
+    """As the text that it is read as."""
+    assert read_job_status(job_spellings(NUMBERS), text) == status
+
+
+def test_all_spellings_of_some_statuses_are_listed_in_one_order() -> None:
+    """Numbers before texts, whatever the order of the statuses."""
+    spelled = job_spellings({**JOBS, JobStatus.PENDING: ["new", 7, 12]})
+    chosen = [JobStatus.RUNNING, JobStatus.PENDING]
+    assert all_spellings(spelled, chosen) == [12, 7, "PAUSED", "it's on", "new"]
+    assert all_spellings(spelled, reversed(chosen)) == [12, 7, "PAUSED", "it's on", "new"]
+    assert all_spellings(spelled, []) == []
 
 
 @pytest.mark.parametrize(
@@ -84,16 +139,40 @@ def test_a_tables_word_is_read(text: str | None, status: str | None) -> None:
             ),
         ),
         (
-            {**JOBS, JobStatus.PENDING: 7},
-            "the spelling of pending must be a text, got 7",
+            {**JOBS, JobStatus.PENDING: 7.5},
+            "a spelling of pending must be a text or an integer, got 7.5",
+        ),
+        (
+            {**JOBS, JobStatus.PENDING: True},
+            "a spelling of pending must be a text or an integer, got True",
+        ),
+        (
+            {**JOBS, JobStatus.PENDING: None},
+            "a spelling of pending must be a text or an integer, got None",
+        ),
+        (
+            {**JOBS, JobStatus.PENDING: ["new", None]},
+            "a spelling of pending must be a text or an integer, got None",
+        ),
+        (
+            {**JOBS, JobStatus.PENDING: b"new"},
+            "a spelling of pending must be a text or an integer, got",
         ),
         (
             {**JOBS, JobStatus.PENDING: "a\0b"},
-            r"the spelling of pending must be a text, got 'a\x00b'",
+            r"a spelling of pending must be a text or an integer, got 'a\x00b'",
         ),
         (
             {**JOBS, JobStatus.FAILED: "done"},
             "completed and failed have one spelling, 'done': each status needs its own",
+        ),
+        (
+            {**JOBS, JobStatus.FAILED: ["ko", "PAUSED"]},
+            "running and failed have one spelling, 'PAUSED': each status needs its own",
+        ),
+        (
+            {**NUMBERS, "failed": "1"},
+            "pending and failed have one spelling, '1': each status needs its own",
         ),
         (
             {JobStatus.SCHEDULED: "planned", JobStatus.FAILED: "ko"},
@@ -102,10 +181,17 @@ def test_a_tables_word_is_read(text: str | None, status: str | None) -> None:
                 "every status, also for those that your table never has"
             ),
         ),
+        (
+            {**JOBS, JobStatus.PENDING: []},
+            (
+                "no spelling is given for pending: give one for every status, also for those that "
+                "your table never has"
+            ),
+        ),
     ],
 )
 def test_a_spelling_that_would_mislead_is_refused(given: Any, message: str) -> None:
     """With the name of the status, and what to do."""
     with pytest.raises(ValueError, match=r"spelling|status") as refusal:
         job_spellings(given)
-    assert str(refusal.value) == message
+    assert str(refusal.value).startswith(message)

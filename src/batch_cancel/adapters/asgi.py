@@ -95,7 +95,11 @@ class AsgiApp:
             if not begun:
                 task.cancel()
         if task.done():
-            return task.result()
+            try:
+                return task.result()
+            except asyncio.CancelledError as error:
+                # Of something that it called: the wait raises where this request is cancelled.
+                return failed(error, endpoint.retry_after)
         if not begun:
             return Refusal.TOO_SLOW.response()
         reason = f"no answer within the budget of {self._budget.total_seconds():g} s"

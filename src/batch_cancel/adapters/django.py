@@ -5,7 +5,8 @@ Django on Postgres: cancel on the ORM's own connection, in the transaction that 
 
     with transaction.atomic():
         cancellation = cancel_rows("batch_xyz789", uow=uow)
-        remove_deferred_on_commit(cancellation, scheduler, uow=uow)
+        removal = remove_deferred_on_commit(cancellation, scheduler, uow=uow)
+    removal.result
 
 Django's connection is one of psycopg's, and the Postgres adapter does the work. This one knows
 when Django holds a transaction open, and when it wants another connection.
@@ -13,25 +14,37 @@ when Django holds a transaction open, and when it wants another connection.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+import attrs
 import psycopg
 from django import db  # pyright: ignore[reportMissingTypeStubs]
 
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
 from batch_cancel.adapters.postgres.faults import lost, translated
-from batch_cancel.domain.cancellation import Cancellation
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
+from batch_cancel.domain.model import JobKey
 from batch_cancel.ports import Repositories, Scheduler
+from batch_cancel.use_cases import log
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
 
-__all__ = ["DjangoUnitOfWork", "remove_deferred_on_commit"]
+__all__ = ["DeferredRemoval", "DjangoUnitOfWork", "remove_deferred_on_commit"]
 
 _django: Any = db  # It brings no types along.
+_NOT_YET: Final = (
+    "batch job {}: the result of its cancellation is known after Django's commit: ask for it once "
+    "the outermost atomic() has ended, or answer with present(cancellation) before (in a TestCase "
+    "use captureOnCommitCallbacks(execute=True))"
+)
+_DROPPED: Final = (
+    "Django has not run the hook that takes back the deferred start, because the atomic() block "
+    "of the cancellation was rolled back, or because another on_commit hook failed before it"
+)
 
 
 class DjangoUnitOfWork:
@@ -121,18 +134,71 @@ class DjangoUnitOfWork:
         return connection
 
 
+class DeferredRemoval:
+    """
+    The removal of a deferred start, which Django runs after its commit.
+
+    Arguments:
+        key: the job.
+        remove: removes its deferred start, if the cancellation is committed.
+        using: the alias of the database.
+    """
+
+    def __init__(self, key: JobKey, remove: Callable[[], CancelResult], using: str) -> None:
+        self._key = key
+        self._remove = remove
+        self._outcome: CancelResult | CancelFailed | None = None
+        self._connection = _django.connections[using]
+        _django.transaction.on_commit(self._run, using=using, robust=True)
+
+    @property
+    def result(self) -> CancelResult:
+        """
+        Return the result of the cancellation, whose transaction is committed.
+
+        Raises:
+            RuntimeError: the transaction is still open: ask once its outermost `atomic()` has
+                ended.
+            CancelFailed: the cancellation was rolled back, or Django has not run the hook that
+                removes the deferred start.
+        """
+        match self._outcome:
+            case CancelResult():
+                return self._outcome
+            case CancelFailed():
+                raise self._outcome
+            case None:
+                raise self._without_outcome()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._remove()
+        except CancelFailed as failure:
+            log.not_committed(failure)
+            self._outcome = failure
+
+    def _without_outcome(self) -> Exception:
+        # Django drops a hook together with the block that it was registered in.
+        if any(hook == self._run for _, hook, *_ in self._connection.run_on_commit):
+            return RuntimeError(_NOT_YET.format(shown(self._key.batch_job_id)))
+        return CancelFailed(self._key, _DROPPED, "unknown", Fault.INTERRUPTED)
+
+
 def remove_deferred_on_commit(
     cancellation: Cancellation,
     scheduler: Scheduler,
     *,
     uow: DjangoUnitOfWork,
     on_cancelled: OnCancelled | None = None,
-) -> None:
+) -> DeferredRemoval:
     """
     Take back the deferred start once Django has committed; not at all if it rolls back.
 
     Whatever becomes of it, the other hooks of the commit are run: the record of the cancellation
-    says what is still owed, and reconcile finishes it.
+    says what is still owed, and reconcile finishes it. The record is read before the scheduler is
+    asked, because Django runs its hooks also after a COMMIT that Postgres turned into a rollback,
+    and the block of the cancellation may have been rolled back alone. Without a record the
+    deferred start is left alone, and a warning is logged.
 
     Arguments:
         cancellation: what `cancel_rows` returned in this transaction.
@@ -140,6 +206,11 @@ def remove_deferred_on_commit(
         uow: where the jobs are.
         on_cancelled: is told of the cancellation; `cancel_rows` must have been told of it by
             `announce=True`.
+
+    Returns:
+        a handle, whose `result` is there once Django has committed.
     """
-    remove = partial(remove_deferred, cancellation, scheduler, uow=uow, on_cancelled=on_cancelled)
-    _django.transaction.on_commit(remove, using=uow.using, robust=True)
+    # However it was joined, for example by the plain connection: this is Django's transaction.
+    joined = attrs.evolve(cancellation, joined=True)
+    remove = partial(remove_deferred, joined, scheduler, uow=uow, on_cancelled=on_cancelled)
+    return DeferredRemoval(cancellation.record.key, remove, uow.using)

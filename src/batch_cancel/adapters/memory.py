@@ -12,7 +12,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import ChainMap
-from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Generator,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,10 +33,11 @@ import attrs
 from batch_cancel.domain import deferred
 from batch_cancel.domain.cancellation import owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
-from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
     ID_BYTES_MAX,
     CancellationRecord,
     ContactStatus,
@@ -60,6 +68,8 @@ class _Row:
     contacts: Mapping[str, str | None] = _NO_CONTACTS
     next_attempts: Mapping[str, datetime] = _NO_TIMES
     """When a contact may be dialled, by its id; one that has no time is due at once."""
+    dialing_since: Mapping[str, datetime] = _NO_TIMES
+    """Since when a contact that is dialing has been, by its id."""
     cancellation: CancellationRecord | None = None
     taken_at: datetime = _LONG_AGO
     """When somebody last set out to finish the cancellation."""
@@ -89,7 +99,14 @@ def _take(
     return taken
 
 
-def _look(rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
+def _find(rows: _Rows, key: JobKey) -> CancellationRecord | None:
+    row = rows.get(key)
+    return None if row is None else row.cancellation
+
+
+def _look(
+    rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+) -> Inventory:
     # Newer jobs come later, and none is moved.
     listed = [(key, rows[key]) for key in rows]
     records = [row.cancellation for _, row in listed if row.cancellation is not None]
@@ -110,7 +127,29 @@ def _look(rows: _Rows, limit: int, statuses: AbstractSet[ContactStatus]) -> Inve
             )
             for key, row in sorted(cancelled, key=_cancelled_at, reverse=True)[:limit]
         ),
+        calls_overdue=tuple(sorted(_overdue_calls(rows, older_than), key=_fewest)[:limit]),
     )
+
+
+def _overdue_calls(rows: _Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
+    before = datetime.now(UTC) - older_than
+    for key in rows:
+        overdue = _overdue(rows[key], before)
+        if overdue:
+            yield OverdueCalls(key, len(overdue))
+
+
+def _overdue(row: _Row, before: datetime) -> list[str]:
+    """Return the ids of the contacts that have been dialing since before then."""
+    return [
+        contact_id
+        for contact_id, status in row.contacts.items()
+        if status == ContactStatus.DIALING and row.dialing_since[contact_id] < before
+    ]
+
+
+def _fewest(calls: OverdueCalls) -> int:
+    return -calls.contacts
 
 
 def _cancelled_at(entry: tuple[JobKey, _Row]) -> datetime:
@@ -118,11 +157,80 @@ def _cancelled_at(entry: tuple[JobKey, _Row]) -> datetime:
     return _LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
+def _cancel_contacts(rows: _Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+    row = rows[key]
+    due = [contact_id for contact_id, status in row.contacts.items() if status in statuses]
+    changed = dict.fromkeys(due, ContactStatus.CANCELLED.value)
+    rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
+    _look_for_open_contacts(rows, key, statuses)
+    _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
+    return len(due)
+
+
+def _mark_cancelled(rows: _Rows, key: JobKey, record: CancellationRecord) -> None:
+    rows[key] = attrs.evolve(
+        rows[key],
+        status=JobStatus.CANCELLED.value,
+        cancellation=record,
+        taken_at=record.cancelled_at,
+    )
+    _look_at_outcome(rows, key, record)
+
+
+def _look_at_outcome(rows: _Rows, key: JobKey, record: CancellationRecord) -> None:
+    # No trigger undoes what is written here, but a subclass may, and so does who marks the job
+    # before its contacts. The port asks this of every store.
+    row = rows[key]
+    _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
+    cancelled = sum(status == ContactStatus.CANCELLED for status in row.contacts.values())
+    if cancelled < record.contacts_cancelled:
+        what = f"contacts cancelled: {record.contacts_cancelled}, that are cancelled: {cancelled}"
+        raise _otherwise(what)
+    _look_at_job(rows, key, JobStatus.CANCELLED)
+    if row.cancellation != record:
+        what = "the record of the cancellation is not there as it was written"
+        raise _otherwise(what)
+
+
+def _look_for_open_contacts(
+    rows: _Rows, key: JobKey, statuses: AbstractSet[ContactStatus]
+) -> None:
+    left = sum(status in statuses for status in rows[key].contacts.values())
+    if left:
+        what = f"contacts of the job that are open after all were cancelled: {left}"
+        raise _otherwise(what, Fault.INCOMPLETE)
+
+
+def _look_at_job(rows: _Rows, key: JobKey, due: JobStatus) -> None:
+    if rows[key].status != due:
+        what = (
+            f"the job has the status {shown(rows[key].status)} after it was set to {due.value!r}"
+        )
+        raise _otherwise(what)
+
+
+def _look_at_contacts(
+    rows: _Rows, key: JobKey, contact_ids: Sequence[str], due: ContactStatus
+) -> None:
+    statuses = rows[key].contacts
+    are = sum(statuses.get(contact_id) == due for contact_id in contact_ids)
+    if are != len(contact_ids):
+        what = f"contacts set to {due.value!r}: {len(contact_ids)}, that have this status: {are}"
+        raise _otherwise(what)
+
+
+def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
+    """Return the error for rows that are not as they were written."""
+    reason = f"{what}; something between the store and its rows undoes what is written, as a "
+    return StoreFailed(f"{reason}trigger would: remove it", fault=fault)
+
+
 def _start(rows: _Rows, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
     row = rows.get(key)
     if row is None or row.status not in statuses:
         return False
     rows[key] = attrs.evolve(row, status=JobStatus.RUNNING.value)
+    _look_at_job(rows, key, JobStatus.RUNNING)
     return True
 
 
@@ -140,7 +248,12 @@ def _claim(
     )
     claimed = [contact_id for _, contact_id in due[:limit]]
     dialing = dict.fromkeys(claimed, ContactStatus.DIALING.value)
-    rows[key] = attrs.evolve(row, contacts={**row.contacts, **dialing})
+    rows[key] = attrs.evolve(
+        row,
+        contacts={**row.contacts, **dialing},
+        dialing_since={**row.dialing_since, **dict.fromkeys(claimed, now)},
+    )
+    _look_at_contacts(rows, key, claimed, ContactStatus.DIALING)
     return claimed
 
 
@@ -148,10 +261,29 @@ def _settle(rows: _Rows, key: JobKey, contact_id: str, settlement: Settlement) -
     row = rows.get(key)
     if row is None or row.contacts.get(contact_id) != ContactStatus.DIALING:
         return False
-    next_attempts = {**row.next_attempts, contact_id: settlement.retry_at or _LONG_AGO}
-    contacts = {**row.contacts, contact_id: settlement.status.value}
-    rows[key] = attrs.evolve(row, contacts=contacts, next_attempts=next_attempts)
+    _go_on(rows, key, [contact_id], settlement)
     return True
+
+
+def _expire(rows: _Rows, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+    row = rows.get(key)
+    if row is None:
+        return 0
+    overdue = _overdue(row, datetime.now(UTC) - older_than)
+    _go_on(rows, key, overdue, settlement)
+    return len(overdue)
+
+
+def _go_on(rows: _Rows, key: JobKey, contact_ids: Sequence[str], settlement: Settlement) -> None:
+    row = rows[key]
+    statuses = dict.fromkeys(contact_ids, settlement.status.value)
+    times = dict.fromkeys(contact_ids, settlement.retry_at or _LONG_AGO)
+    rows[key] = attrs.evolve(
+        row,
+        contacts={**row.contacts, **statuses},
+        next_attempts={**row.next_attempts, **times},
+    )
+    _look_at_contacts(rows, key, contact_ids, settlement.status)
 
 
 _NO_ID: Final = "a contact's id must be a text that no other contact of the job has"
@@ -177,14 +309,17 @@ def _due_at(contact: Mapping[str, object]) -> datetime:
 def _append(rows: _Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
     row = rows[job.key]
     statuses, next_attempts = dict(row.contacts), dict(row.next_attempts)
+    added: list[str] = []
     for contact in contacts:
         contact_id = _id_of(contact)
         if contact_id in statuses:
             raise StoreFailed(_NO_ID)
         statuses[contact_id] = ContactStatus.PENDING.value
         next_attempts[contact_id] = _due_at(contact)
+        added.append(contact_id)
     rows[job.key] = attrs.evolve(row, contacts=statuses, next_attempts=next_attempts)
-    return len(contacts)
+    _look_at_contacts(rows, job.key, added, ContactStatus.PENDING)
+    return len(added)
 
 
 def _finish(rows: _Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
@@ -194,6 +329,7 @@ def _finish(rows: _Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) ->
     if any(status in unfinished for status in row.contacts.values()):
         return False
     rows[key] = attrs.evolve(row, status=JobStatus.COMPLETED.value)
+    _look_at_job(rows, key, JobStatus.COMPLETED)
     return True
 
 
@@ -233,14 +369,17 @@ class _Seeds:
         job_id: str,
         contacts: Mapping[str, str | None],
         organization_id: str | None = None,
+        *,
+        since: datetime | None = None,
     ) -> None:
         """
-        Add contacts to a job.
+        Add contacts to a job, or set the statuses of those that it has.
 
         Arguments:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
+            since: how long they have had it, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.
@@ -250,7 +389,12 @@ class _Seeds:
         if row is None:
             msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
             raise LookupError(msg)
-        self._committed[key] = attrs.evolve(row, contacts={**row.contacts, **contacts})
+        times = dict.fromkeys(contacts, since or datetime.now(UTC))
+        self._committed[key] = attrs.evolve(
+            row,
+            contacts={**row.contacts, **contacts},
+            dialing_since={**row.dialing_since, **times},
+        )
 
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
         """Give the job as last committed; None if there is none."""
@@ -273,12 +417,7 @@ class _Jobs:
         return None if row is None else _job(key, row)
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        self.rows[job.key] = attrs.evolve(
-            self.rows[job.key],
-            status=JobStatus.CANCELLED.value,
-            cancellation=record,
-            taken_at=record.cancelled_at,
-        )
+        _mark_cancelled(self.rows, job.key, record)
 
 
 @attrs.frozen
@@ -290,12 +429,7 @@ class _AsyncJobs:
         return None if row is None else _job(key, row)
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        self.rows[job.key] = attrs.evolve(
-            self.rows[job.key],
-            status=JobStatus.CANCELLED.value,
-            cancellation=record,
-            taken_at=record.cancelled_at,
-        )
+        _mark_cancelled(self.rows, job.key, record)
 
 
 @attrs.frozen
@@ -303,14 +437,7 @@ class _Contacts:
     rows: _Rows
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        row = self.rows[key]
-        changed = {
-            contact_id: ContactStatus.CANCELLED.value
-            for contact_id, status in row.contacts.items()
-            if status in statuses
-        }
-        self.rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
-        return len(changed)
+        return _cancel_contacts(self.rows, key, statuses)
 
 
 @attrs.frozen
@@ -318,14 +445,7 @@ class _AsyncContacts:
     rows: _Rows
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        row = self.rows[key]
-        changed = {
-            contact_id: ContactStatus.CANCELLED.value
-            for contact_id, status in row.contacts.items()
-            if status in statuses
-        }
-        self.rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
-        return len(changed)
+        return _cancel_contacts(self.rows, key, statuses)
 
 
 @attrs.frozen
@@ -337,6 +457,9 @@ class _Outbox:
         if row.cancellation is not None:
             done = settled(row.cancellation, record)
             self.rows[record.key] = attrs.evolve(row, cancellation=done)
+
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        return _find(self.rows, key)
 
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
@@ -354,6 +477,9 @@ class _AsyncOutbox:
             done = settled(row.cancellation, record)
             self.rows[record.key] = attrs.evolve(row, cancellation=done)
 
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        return _find(self.rows, key)
+
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -364,16 +490,20 @@ class _AsyncOutbox:
 class _Inspection:
     rows: _Rows
 
-    def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
-        return _look(self.rows, limit, statuses)
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return _look(self.rows, limit, statuses, older_than)
 
 
 @attrs.frozen
 class _AsyncInspection:
     rows: _Rows
 
-    async def look(self, limit: int, statuses: AbstractSet[ContactStatus]) -> Inventory:
-        return _look(self.rows, limit, statuses)
+    async def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return _look(self.rows, limit, statuses, older_than)
 
 
 @attrs.frozen
@@ -388,6 +518,9 @@ class _Work:
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return _settle(self.rows, key, contact_id, settlement)
+
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return _expire(self.rows, key, settlement, older_than)
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         return _append(self.rows, job, contacts)
@@ -414,6 +547,9 @@ class _AsyncWork:
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return _settle(self.rows, key, contact_id, settlement)
+
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return _expire(self.rows, key, settlement, older_than)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         return _append(self.rows, job, contacts)

@@ -33,8 +33,11 @@ class Facts:
         jobs: the table of jobs.
         contacts: the table of contacts.
         refusals: why nothing can be right here, whatever is mapped; empty if there is no reason.
-        jobs_are_rewritten: whether a trigger, a rule or a view may write a job otherwise than
-            RETURNING shows it, so that a row has to be read again after it was written.
+        jobs_have_triggers: whether a job may not be written as it is sent: by a trigger, a rule or
+            a view.
+        contacts_have_triggers: the same of a contact.
+        jobs_are_rewritten: whether one of them may write a job otherwise than RETURNING shows it,
+            so that a row has to be read again after it was written.
         contacts_are_rewritten: the same of a contact.
         contacts_partitioned_by: the columns in the partition keys of contacts.
         deferrable: the constraint triggers that may run as late as the commit: schema, name, and
@@ -44,6 +47,8 @@ class Facts:
     jobs: Table
     contacts: Table
     refusals: tuple[str, ...]
+    jobs_have_triggers: bool
+    contacts_have_triggers: bool
     jobs_are_rewritten: bool
     contacts_are_rewritten: bool
     contacts_partitioned_by: frozenset[str]
@@ -73,6 +78,8 @@ def read_facts(answer: str) -> Facts:
         jobs=_table(jobs),
         contacts=_table(contacts),
         refusals=tuple(_refusals(server, tables)),
+        jobs_have_triggers=bool(jobs.get("is_view") or jobs.get("has_triggers")),
+        contacts_have_triggers=bool(contacts.get("is_view") or contacts.get("has_triggers")),
         jobs_are_rewritten=bool(jobs.get("is_view") or jobs.get("is_rewritten")),
         contacts_are_rewritten=bool(contacts.get("is_view") or contacts.get("is_rewritten")),
         contacts_partitioned_by=frozenset(contacts.get("partitioned_by") or ()),

@@ -102,6 +102,17 @@ WITH RECURSIVE given (place, oid) AS (
               ON a.attrelid = p.partrelid AND a.attnum = k.attnum
             WHERE below.place = found.place
         ),
+        'has_triggers', EXISTS (
+            SELECT 1
+            FROM below
+            JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = below.oid
+            WHERE below.place = found.place AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+        ) OR EXISTS (
+            SELECT 1
+            FROM below
+            JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
+            WHERE below.place = found.place AND r.ev_type <> '1'
+        ),
         -- What writes a row otherwise than RETURNING shows it: whatever runs after the row is
         -- written, and whatever writes in its place.
         'is_rewritten', EXISTS (
@@ -139,7 +150,8 @@ SELECT pg_catalog.json_build_object(
     ),
     -- pglogical is one of several primaries if it both applies another's writes and sends its own.
     'applies_and_sends', EXISTS (
-        SELECT 1 FROM pg_catalog.pg_replication_origin AS o WHERE o.roname LIKE 'pgl\_%'
+        SELECT 1 FROM pg_catalog.pg_replication_origin AS o 
+        WHERE pg_catalog.starts_with(o.roname, 'pgl_')
     ) AND EXISTS (
         SELECT 1 FROM pg_catalog.pg_replication_slots AS s WHERE s.plugin = 'pglogical_output'
     ),

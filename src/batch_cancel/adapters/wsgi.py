@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from batch_cancel.endpoint import Authenticate, Cancel, Endpoint
+from batch_cancel.endpoint import Authenticate, Cancel, Endpoint, failed
 from batch_cancel.presenter import Response
 from batch_cancel.presenter.openapi import Page
 from batch_cancel.presenter.requests import (
@@ -57,7 +58,14 @@ class WsgiApp:
 
     def respond(self, request: Request, body: Iterable[bytes]) -> Response | Page:
         """Answer a request of a framework that mounts no WSGI application, such as Django."""
-        return self._endpoint.respond(request, body)
+        try:
+            return self._endpoint.respond(request, body)
+        except BaseException as error:
+            # What runs coroutines for us may raise it; under WSGI nobody can cancel a request.
+            asyncio: Any = sys.modules.get("asyncio")
+            if asyncio is None or not isinstance(error, asyncio.CancelledError):
+                raise
+            return failed(error, self._endpoint.retry_after)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., object]

@@ -24,6 +24,7 @@ from batch_cancel import inspect as inspected
 from batch_cancel import reconcile as reconciled
 from batch_cancel.cli import output, reports, urls
 from batch_cancel.cli.demo import play
+from batch_cancel.domain.guards import CALL_AGE_SUSPECT
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.ports import UnitOfWork
 from batch_cancel.presenter import Response, present, present_error
@@ -372,7 +373,8 @@ def _removals_owed(uow: UnitOfWork, limit: int) -> int:
     with uow.begin() as repositories:
         if repositories.inspection is None:
             return 0
-        return len(repositories.inspection.look(limit, CANCELLABLE_CONTACTS).removals_pending)
+        inventory = repositories.inspection.look(limit, CANCELLABLE_CONTACTS, CALL_AGE_SUSPECT)
+        return len(inventory.removals_pending)
 
 
 @contextmanager

@@ -45,6 +45,10 @@ class UnusableUrl(Exception):
 class Store(UnitOfWork, Checkable, Protocol):
     """A store, with all that a command may want of it."""
 
+    def examine(self) -> Diagnosis:
+        """Examine it."""
+        ...
+
 
 class FullScheduler(Scheduler, InspectableScheduler, Checkable, Protocol):
     """A scheduler, with all that a command may want of it."""
@@ -111,8 +115,7 @@ def examined(url: str, schema: str | None) -> Diagnosis:
     if schema is not None:
         msg = "--schema is for a Postgres store"
         raise UnusableUrl(msg)
-    problems = store_at(url).check()
-    return Diagnosis(missing=tuple(problems)) if problems else Diagnosis(fits=("the file is fit",))
+    return store_at(url).examine()
 
 
 def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
@@ -227,11 +230,7 @@ def _sqlite_scheduler(path: str) -> OpenScheduler:
     return lambda: nullcontext(scheduler)
 
 
-class _ExaminableStore(Store, Protocol):
-    def examine(self) -> Diagnosis: ...
-
-
-def _postgres_store(url: str, schema: str | None = None) -> _ExaminableStore:
+def _postgres_store(url: str, schema: str | None = None) -> Store:
     try:
         import psycopg  # noqa: PLC0415
         from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415

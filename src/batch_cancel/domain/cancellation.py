@@ -239,6 +239,30 @@ def settled(current: CancellationRecord, done: CancellationRecord) -> Cancellati
     return attrs.evolve(current, removal=removal, is_announced=is_announced)
 
 
+def committed(
+    cancellation: Cancellation, found: CancellationRecord | Job | None
+) -> Cancellation | None:
+    """
+    Decide whether a cancellation in a transaction of the caller's was committed.
+
+    Arguments:
+        cancellation: what was written there.
+        found: what is committed: the record of the job's cancellation, or None; of a store that
+            keeps no records the job.
+
+    Returns:
+        the cancellation as it is committed, with what was done about it since; None if it was
+        rolled back.
+    """
+    match found:
+        case CancellationRecord(operation_id=cancellation.record.operation_id):
+            return attrs.evolve(cancellation, record=found)
+        case Job(status=JobStatus.CANCELLED):
+            return cancellation
+        case _:
+            return None
+
+
 def owes(record: CancellationRecord, *, announcements: bool) -> bool:
     """Tell whether a cancellation still owes a removal, or an announcement if those count."""
     return record.removal is Removal.PENDING or (announcements and not record.is_announced)

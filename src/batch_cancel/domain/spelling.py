@@ -57,7 +57,7 @@ def contact_spellings(
 def read_job_status(spellings: JobSpellings, text: str | None) -> str | None:
     """Return the contract's word for what a table holds; what is unknown stays unknown."""
     for status, known in spellings.items():
-        if text in map(str, known):
+        if text in {str(spelling) for spelling in known}:
             return status
     # A job that says "running" is not running where "running" is spelled otherwise.
     return f"{text} (not among job_statuses)" if text in spellings else text
@@ -107,7 +107,7 @@ def _spelled(
 
 def _listed(status: JobStatus | ContactStatus, given: object) -> tuple[Spelling, ...]:
     """Return the spellings of one status, each once and as a plain text or number."""
-    is_one = isinstance(given, str) or not isinstance(given, Sequence)
+    is_one = isinstance(given, str | bytes) or not isinstance(given, Sequence)
     listed: dict[Spelling, None] = {}
     for spelling in [given] if is_one else cast("Sequence[object]", given):
         # A bool is an int to Python, and no status to anybody.

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import attrs
 
-from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
 from batch_cancel.domain.errors import FAILED_DETAIL, BatchCancelError, CancelFailed, Fault
 
 
@@ -38,8 +38,17 @@ class Response:
         return json.dumps(self.body).encode()
 
 
-def present(result: CancelResult) -> Response:
-    """Give the 200 for a cancel that succeeded, a replayed one included."""
+def present(result: CancelResult | Cancellation) -> Response:
+    """
+    Return the 200 for a cancel that succeeded, a replayed one included.
+
+    Arguments:
+        result: what the cancel returned. Before the caller's own commit there is only the
+            `Cancellation` of `cancel_rows`; its answer says `redisJobCancelled: false` unless an
+            earlier request of the same operation has removed the deferred start already.
+    """
+    if isinstance(result, Cancellation):
+        result = conclude(result, result.record.removal)
     return _response(
         200,
         {
@@ -52,7 +61,7 @@ def present(result: CancelResult) -> Response:
     )
 
 
-def present_error(error: Exception, retry_after: timedelta | None = None) -> Response:
+def present_error(error: BaseException, retry_after: timedelta | None = None) -> Response:
     """
     Give the 400, 404 or 500 for a cancel that was not carried out.
 

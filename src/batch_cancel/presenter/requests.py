@@ -4,7 +4,7 @@ What a request over HTTP asks for, and what it is refused with, as pure function
 Rule 1: a request is judged in this order: path, method, key, right, size, Idempotency-Key, body.
         Only then is a job looked at, so nobody learns anything of one that is not his to cancel.
 Rule 2: what could be read in two ways is refused, never guessed at: a header given twice, a body
-        of another type, a field that nobody knows.
+        of another type, a field that nobody knows, a name given twice in an object.
 Rule 3: a job's id is whatever stands between the two fixed parts of the path, slashes included.
         Bytes that are no UTF-8 name no job.
 """
@@ -242,7 +242,7 @@ def reason_in(body: bytes, request: Request) -> str | None:
     if media_type != "application/json" or "content-encoding" in request.headers:
         raise Refused(Refusal.NO_JSON)
     try:
-        value = json.loads(body.decode())
+        value = json.loads(body.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError):
         raise Refused(Refusal.BAD_BODY) from None
     match value:
@@ -254,3 +254,12 @@ def reason_in(body: bytes, request: Request) -> str | None:
         case _:
             pass
     raise Refused(Refusal.BAD_BODY)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a name given twice, of which a reader before or behind this one may take another."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        msg = "a name is given twice"
+        raise ValueError(msg)
+    return value

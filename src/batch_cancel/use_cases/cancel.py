@@ -42,6 +42,7 @@ from batch_cancel.ports import (
     Scheduler,
     UnitOfWork,
 )
+from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.lock import lock, lock_async
 from batch_cancel.use_cases.removal import (
     AsyncOnCancelled,
@@ -167,15 +168,17 @@ def cancel_rows(
     Cancel the job in the database only: the half that belongs in the caller's own transaction.
 
     With a unit of work that joins the caller's open transaction, the caller's commit is the moment
-    of cancellation, and his rollback undoes it. Give what this returns to `remove_deferred` after
-    that commit, never before.
+    of cancellation, and a rollback undoes it. Pass what this returns to `remove_deferred` after
+    that commit, together with a unit of work: some drivers raise nothing when a commit turns into
+    a rollback, and `remove_deferred` then reads the record before it asks the scheduler.
 
     The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
     told, by `remove_deferred` or by reconcile.
     """
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=announce)
-    return _cancel(request, uow)
+    joined = _is_joined(key, uow)
+    return attrs.evolve(_cancel(request, uow), joined=joined)
 
 
 async def cancel_rows_async(
@@ -192,15 +195,17 @@ async def cancel_rows_async(
     Cancel the job in the database only: the half that belongs in the caller's own transaction.
 
     With a unit of work that joins the caller's open transaction, the caller's commit is the moment
-    of cancellation, and his rollback undoes it. Give what this returns to `remove_deferred` after
-    that commit, never before.
+    of cancellation, and a rollback undoes it. Pass what this returns to `remove_deferred` after
+    that commit, together with a unit of work: some drivers raise nothing when a commit turns into
+    a rollback, and `remove_deferred` then reads the record before it asks the scheduler.
 
     The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
     told, by `remove_deferred` or by reconcile.
     """
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=announce)
-    return await _cancel_async(request, uow)
+    joined = _is_joined(key, uow)
+    return attrs.evolve(await _cancel_async(request, uow), joined=joined)
 
 
 def _request(
@@ -217,19 +222,18 @@ def _request(
 
 def _check_own(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> None:
     """Refuse what could be rolled back after the scheduler was asked: the job would be lost."""
+    if _is_joined(key, uow):
+        reason = (
+            "cancel_job was called within a transaction of yours, whose rollback would leave "
+            "a job that nothing starts: call cancel_rows there, remove_deferred after your "
+            "commit"
+        )
+        raise CancelFailed(key, reason)
+
+
+def _is_joined(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> bool:
     with _faults_named(key):
-        # Of a JoiningUnitOfWork, which isinstance would ask as well, and twice is once too often.
-        is_joined: object = getattr(uow, "is_joined", False)
-        if not isinstance(is_joined, bool):
-            reason = f"the store returned {type(is_joined).__name__} instead of a bool"
-            raise StoreFailed(reason)
-        if is_joined:
-            reason = (
-                "cancel_job was called within a transaction of yours, whose rollback would leave "
-                "a job that nothing starts: call cancel_rows there, remove_deferred after your "
-                "commit"
-            )
-            raise StoreFailed(reason)
+        return is_joined(uow)
 
 
 def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:

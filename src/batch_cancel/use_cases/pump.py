@@ -15,15 +15,12 @@ bear to be given the same start twice, as a compare-and-set from "scheduled" to 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
 from batch_cancel.domain.deferred import Claimed
-from batch_cancel.domain.errors import shown
-
-_logger: Final = logging.getLogger("batch_cancel")
+from batch_cancel.use_cases import log
 
 _LEASE: Final = timedelta(seconds=30)
 
@@ -92,13 +89,13 @@ def pump(
         try:
             deliver(start)
         except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
-            _warn(start, "was not delivered", error)
+            log.not_delivered(start, "was not delivered", error)
             continue
         delivered += 1
         try:
             store.ack(start.deferred_id, start.token)
         except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
-            _warn(start, "was delivered but not acknowledged", error)
+            log.not_delivered(start, "was delivered but not acknowledged", error)
     return delivered
 
 
@@ -132,21 +129,11 @@ async def pump_async(
         try:
             await deliver(start)
         except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
-            _warn(start, "was not delivered", error)
+            log.not_delivered(start, "was not delivered", error)
             continue
         delivered += 1
         try:
             await store.ack(start.deferred_id, start.token)
         except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
-            _warn(start, "was delivered but not acknowledged", error)
+            log.not_delivered(start, "was delivered but not acknowledged", error)
     return delivered
-
-
-def _warn(start: Claimed, what: str, error: Exception) -> None:
-    # The error's type alone: its message may hold what was in the payload.
-    _logger.warning(
-        "deferred start %s %s (%s); it is handed out again when its lease ends",
-        shown(start.deferred_id),
-        what,
-        type(error).__name__,
-    )

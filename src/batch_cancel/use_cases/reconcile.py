@@ -18,12 +18,12 @@ from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
+from batch_cancel.use_cases import log
 from batch_cancel.use_cases.removal import (
     AsyncOnCancelled,
     OnCancelled,
     finish,
     finish_async,
-    log_done,
 )
 
 _LIMIT: Final = 1000
@@ -146,7 +146,7 @@ def _finished(
     on_cancelled: OnCancelled | None,
 ) -> CancelResult:
     result = finish(Cancellation(record, replayed=False), scheduler, uow, on_cancelled)
-    log_done("was cancelled before, and reconcile took it up", result)
+    log.done("was cancelled before, and reconcile took it up", result)
     return result
 
 
@@ -157,7 +157,7 @@ async def _finished_async(
     on_cancelled: AsyncOnCancelled | None,
 ) -> CancelResult:
     result = await finish_async(Cancellation(record, replayed=False), scheduler, uow, on_cancelled)
-    log_done("was cancelled before, and reconcile took it up", result)
+    log.done("was cancelled before, and reconcile took it up", result)
     return result
 
 

@@ -1,24 +1,42 @@
 """
 What follows the commit of a cancellation: take back the deferred start, tell of it, note both.
 
-The job is cancelled for ever by now, so nothing that goes wrong here is raised: what is still owed
-stays noted in the cancellation's record, and reconcile finishes it.
+The job is cancelled by now and stays so, so nothing that goes wrong here is raised: what is still
+owed stays noted in the cancellation's record, and reconcile finishes it. Only where the commit was
+the caller's, the record is read first; if it is not there, there was no commit.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
 
-from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude, removal_of
-from batch_cancel.domain.errors import shown
+from batch_cancel.domain.cancellation import (
+    Cancellation,
+    CancelResult,
+    committed,
+    conclude,
+    removal_of,
+)
+from batch_cancel.domain.errors import CancelFailed
 from batch_cancel.domain.model import CancellationRecord, Removal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
+from batch_cancel.use_cases import log
+from batch_cancel.use_cases.joining import find, find_async, is_joined
 
-_logger: Final = logging.getLogger("batch_cancel")
+_NOT_COMMITTED: Final = (
+    "its cancellation is not committed, so its deferred start was left alone: your transaction "
+    "was rolled back, as COMMIT does without an error after a statement in it has failed (find "
+    "what failed, and cancel again in a new one), or is still open (call remove_deferred after "
+    "your commit)"
+)
+_STILL_OPEN: Final = (
+    "remove_deferred was called within a transaction of yours, which may still be rolled back; "
+    "the deferred start was left alone: call it after your commit, with a unit of work that opens "
+    "transactions of its own"
+)
 
 OnCancelled = Callable[[CancelResult], object]
 """Is told of a cancellation once it is done."""
@@ -37,18 +55,34 @@ def remove_deferred(
     """
     Take back the deferred start of a job whose cancellation is committed.
 
-    The job stays cancelled whatever the scheduler answers, so nothing that goes wrong here is
-    raised: the result then says PENDING, and the removal is finished later.
+    A cancellation that `cancel_rows` made in a transaction of yours is first looked up in `uow`,
+    because a COMMIT that turns into a rollback raises no error in many drivers. Without its record
+    the scheduler is not asked. If the store does not answer, the scheduler is not asked either:
+    the result says PENDING, and reconcile finishes what was committed.
+
+    Once it is committed, the job stays cancelled whatever the scheduler answers, so nothing that
+    goes wrong is raised: the result then says PENDING, and the removal is finished later.
 
     Arguments:
-        cancellation: what `cancel_rows` returned; its transaction must be committed.
+        cancellation: what `cancel_rows` returned.
         scheduler: where the deferred starts wait.
-        uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
+        uow: where to look up the cancellation and to note the outcome, each in a transaction of
+            its own. With None neither is done: reconcile notes the outcome later, and you vouch
+            for your commit. If it was rolled back after all, a scheduled job has lost its start.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
+
+    Raises:
+        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
+            scheduler was not asked.
     """
+    if cancellation.joined and uow is not None:
+        found = _as_committed(cancellation, uow)
+        if found is None:
+            return conclude(cancellation, cancellation.record.removal)
+        cancellation = found
     result = finish(cancellation, scheduler, uow, on_cancelled)
     if not result.replayed:
-        log_done("was cancelled", result)
+        log.done("was cancelled", result)
     return result
 
 
@@ -81,18 +115,34 @@ async def remove_deferred_async(
     """
     Take back the deferred start of a job whose cancellation is committed.
 
-    The job stays cancelled whatever the scheduler answers, so nothing that goes wrong here is
-    raised: the result then says PENDING, and the removal is finished later.
+    A cancellation that `cancel_rows` made in a transaction of yours is first looked up in `uow`,
+    because a COMMIT that turns into a rollback raises no error in many drivers. Without its record
+    the scheduler is not asked. If the store does not answer, the scheduler is not asked either:
+    the result says PENDING, and reconcile finishes what was committed.
+
+    Once it is committed, the job stays cancelled whatever the scheduler answers, so nothing that
+    goes wrong is raised: the result then says PENDING, and the removal is finished later.
 
     Arguments:
-        cancellation: what `cancel_rows` returned; its transaction must be committed.
+        cancellation: what `cancel_rows` returned.
         scheduler: where the deferred starts wait.
-        uow: where to note the outcome, in a transaction of its own; None leaves that to reconcile.
+        uow: where to look up the cancellation and to note the outcome, each in a transaction of
+            its own. With None neither is done: reconcile notes the outcome later, and you vouch
+            for your commit. If it was rolled back after all, a scheduled job has lost its start.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
+
+    Raises:
+        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
+            scheduler was not asked.
     """
+    if cancellation.joined and uow is not None:
+        found = await _as_committed_async(cancellation, uow)
+        if found is None:
+            return conclude(cancellation, cancellation.record.removal)
+        cancellation = found
     result = await finish_async(cancellation, scheduler, uow, on_cancelled)
     if not result.replayed:
-        log_done("was cancelled", result)
+        log.done("was cancelled", result)
     return result
 
 
@@ -115,6 +165,52 @@ async def finish_async(
     return result
 
 
+def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation | None:
+    """
+    Return the cancellation as it is committed; None if the store did not answer.
+
+    Raises:
+        CancelFailed: it is not committed.
+    """
+    record = cancellation.record
+    try:
+        is_open = is_joined(uow)
+        found = None if is_open else find(uow, record.key)
+    except Exception as error:  # noqa: BLE001  # It may be committed: then nothing may be raised.
+        log.not_looked_up(record, error)
+        return None
+    if is_open:
+        raise CancelFailed(record.key, _STILL_OPEN)
+    current = committed(cancellation, found)
+    if current is None:
+        raise CancelFailed(record.key, _NOT_COMMITTED)
+    return current
+
+
+async def _as_committed_async(
+    cancellation: Cancellation, uow: AsyncUnitOfWork
+) -> Cancellation | None:
+    """
+    Return the cancellation as it is committed; None if the store did not answer.
+
+    Raises:
+        CancelFailed: it is not committed.
+    """
+    record = cancellation.record
+    try:
+        is_open = is_joined(uow)
+        found = None if is_open else await find_async(uow, record.key)
+    except Exception as error:  # noqa: BLE001  # It may be committed: then nothing may be raised.
+        log.not_looked_up(record, error)
+        return None
+    if is_open:
+        raise CancelFailed(record.key, _STILL_OPEN)
+    current = committed(cancellation, found)
+    if current is None:
+        raise CancelFailed(record.key, _NOT_COMMITTED)
+    return current
+
+
 def _removal(record: CancellationRecord, scheduler: Scheduler) -> Removal:
     deferred_id = record.deferred_id_owed
     if deferred_id is None:
@@ -125,7 +221,7 @@ def _removal(record: CancellationRecord, scheduler: Scheduler) -> Removal:
         answer = error
     removal = removal_of(answer)
     if removal is Removal.PENDING:
-        _warn(record, "the scheduler did not confirm the removal of its deferred start", answer)
+        log.owed(record, "the scheduler did not confirm the removal of its deferred start", answer)
     return removal
 
 
@@ -139,7 +235,7 @@ async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) 
         answer = error
     removal = removal_of(answer)
     if removal is Removal.PENDING:
-        _warn(record, "the scheduler did not confirm the removal of its deferred start", answer)
+        log.owed(record, "the scheduler did not confirm the removal of its deferred start", answer)
     return removal
 
 
@@ -149,7 +245,7 @@ def _announced(
     try:
         on_cancelled(result)
     except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
-        _warn(record, "the on_cancelled hook failed", error)
+        log.owed(record, "the on_cancelled hook failed", error)
         return False
     return True
 
@@ -160,7 +256,7 @@ async def _announced_async(
     try:
         await on_cancelled(result)
     except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
-        _warn(record, "the on_cancelled hook failed", error)
+        log.owed(record, "the on_cancelled hook failed", error)
         return False
     return True
 
@@ -171,7 +267,7 @@ def _settle(record: CancellationRecord, uow: UnitOfWork) -> None:
             if repositories.outbox is not None:
                 repositories.outbox.settle(record)
     except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        _warn(record, "what was done after the commit could not be noted", error)
+        log.owed(record, "what was done after the commit could not be noted", error)
 
 
 async def _settle_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
@@ -180,31 +276,4 @@ async def _settle_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> Non
             if repositories.outbox is not None:
                 await repositories.outbox.settle(record)
     except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        _warn(record, "what was done after the commit could not be noted", error)
-
-
-def _warn(record: CancellationRecord, what: str, culprit: object) -> None:
-    # Its type alone: a driver's message may hold a host, a user or a password.
-    _logger.warning(
-        "batch job %s is cancelled, but %s (%s); reconcile will finish it",
-        shown(record.key.batch_job_id),
-        what,
-        type(culprit).__name__,
-    )
-
-
-def log_done(what: str, result: CancelResult) -> None:
-    """Log what was done to a job: neither who did it nor why, for both may name a person."""
-    fields = {
-        "batch_job_id": shown(result.batch_job_id),
-        "previous_status": result.previous_status.value,
-        "contacts_cancelled": result.contacts_cancelled,
-        "removal": result.removal.value,
-        "operation_id": shown(result.operation_id),
-    }
-    _logger.info(
-        "batch job %(batch_job_id)s %(what)s: from %(previous_status)s, %(contacts_cancelled)d "
-        "contacts, removal %(removal)s, operation %(operation_id)s",
-        {"what": what, **fields},
-        extra=fields,
-    )
+        log.owed(record, "what was done after the commit could not be noted", error)

@@ -1,11 +1,11 @@
 """The Postgres adapter: psycopg 3, blocking and asyncio, your tables, your connections."""
 
-from batch_cancel.adapters.postgres.schema import PostgresSchema, guards_ddl, table_ddl
+from batch_cancel.adapters.postgres.ddl import guards_ddl, table_ddl
+from batch_cancel.adapters.postgres.joining import joining, joining_async
+from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.unit_of_work import (
     AsyncPostgresUnitOfWork,
     PostgresUnitOfWork,
-    joining,
-    joining_async,
 )
 
 __all__ = [

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import attrs
@@ -25,16 +25,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.schema import (
-    PostgresSchema,
-    Table,
-    queries_for,
-    statements,
-    trusted,
-)
+from batch_cancel.adapters.postgres.parts import statements, trusted
+from batch_cancel.adapters.postgres.queries import queries_for
+from batch_cancel.adapters.postgres.schema import PostgresSchema, Table
 from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.guards import CLAIMABLE_CONTACTS
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
+from batch_cancel.domain.spelling import Spelling, all_spellings
 
 _VERSION_MIN: Final = 15
 
@@ -189,6 +186,8 @@ _RESERVED: Final = frozenset(
 _STATEMENTS: Final = statements("checks.sql")
 
 Rows = list[tuple[Any, ...]]
+
+_Status = TypeVar("_Status", JobStatus, ContactStatus)
 
 
 @attrs.frozen
@@ -786,7 +785,7 @@ class _Database:
         columns = self._columns_of("contacts")
         if not self.tables["contacts"].has_indexes or not {job_id, status} <= columns.keys():
             return
-        spelled = [self.schema.contact_statuses[it] for it in statuses]
+        spelled = list(map(str, all_spellings(self.schema.contact_statuses, statuses)))
         listed = ", ".join(map(_literal, spelled))
         rows = self._rows("contacts", status)
         yield _Doubt(
@@ -837,6 +836,7 @@ class _Database:
             "is_announced": True,
             "limit": 1,
             "lease": timedelta(0),
+            "older_than": timedelta(0),
             "announcements": True,
         }
         return _Reading(statement, parameters, frozenset(self.tables[field].parts or ()), alias)
@@ -869,8 +869,8 @@ class _Database:
         """Give the status columns that are there, and how they spell these statuses."""
         names = self.schema
         for field, column, spelled in (
-            ("jobs", names.job_status, [names.job_statuses[it] for it in jobs]),
-            ("contacts", names.contact_status, [names.contact_statuses[it] for it in contacts]),
+            ("jobs", names.job_status, _in_order(names.job_statuses, jobs)),
+            ("contacts", names.contact_status, _in_order(names.contact_statuses, contacts)),
         ):
             if column in self._columns_of(field):
                 yield field, column, spelled
@@ -996,6 +996,13 @@ def _table_missing(field: str, name: str, elsewhere: Sequence[str]) -> str:
     if field == "cancellations":
         return f"table {name} is missing: run `batch-cancel schema` and send what it prints"
     return f"table {name} is missing: map its name with PostgresSchema({field}=...)"
+
+
+def _in_order(
+    spellings: Mapping[_Status, tuple[Spelling, ...]], statuses: Sequence[_Status]
+) -> list[str]:
+    """Return all spellings of these statuses; the one written for the last comes last."""
+    return [str(it) for status in statuses for it in reversed(spellings[status])]
 
 
 def _shown(name: str) -> str:

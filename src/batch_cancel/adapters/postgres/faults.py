@@ -49,6 +49,10 @@ _POOLER: Final = "the pooler gave no connection in time (query_wait_timeout)"
 _LOST: Final = "the connection to Postgres broke"
 _CUT: Final = "Postgres gave no answer in time, so the connection was cut"
 _UNKNOWN: Final = "the connection to Postgres broke before it confirmed the commit"
+_NOT_RELEASED: Final = (
+    "the savepoint could not be left, because something else was at work in the transaction: roll "
+    "it back"
+)
 _SCHEMA: Final = {
     "3F000": "create the schema or map its name with PostgresSchema(...)",
     "42P01": "run `batch-cancel schema`, or map your names with PostgresSchema(...)",
@@ -56,10 +60,12 @@ _SCHEMA: Final = {
     "42501": "grant SELECT and UPDATE on jobs and contacts, and INSERT, SELECT and UPDATE on "
     "batch_cancellations",
     "22P02": "a status is missing from your enum",
+    "0A000": "look for a rule on that table, which Postgres does not let us see behind",
+    "21000": "a job's id names several jobs: give each an id of its own within its organization",
     "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum",
 }
 
-Phase = Literal["connecting", "working", "committing", "committed"]
+Phase = Literal["connecting", "working", "releasing", "committing", "committed"]
 
 
 @attrs.define
@@ -108,6 +114,9 @@ def lost() -> StoreFailed:
 
 
 def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
+    if progress.phase == "releasing" and not _is_lost(error):
+        # The savepoint was not left as it was entered: what was done in it may be committed.
+        return StoreFailed(_NOT_RELEASED, "unknown", Fault.INTERRUPTED)
     state = error.sqlstate
     if state in _PASSING and error.diag.severity_nonlocalized != "PANIC":
         fault, reason = _PASSING[state]

@@ -30,20 +30,29 @@ EXECUTE FUNCTION {keep_job_status}();
 -- it could be cancelled right after, by somebody who does not see this contact yet. The function
 -- must stay VOLATILE, as it is by default, to see what was committed while it waited.
 CREATE OR REPLACE FUNCTION {keep_contact_cancelled}() RETURNS trigger
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
-    found_job_status text;
+    is_cancelled boolean;
 BEGIN
-    SELECT job.{job_status}::text INTO found_job_status
-    FROM {jobs} AS job WHERE job.{job_id} = NEW.{contact_job_id}{job_counts}
+    SELECT job.{job_status} IN ({cancelled_jobs}) INTO is_cancelled
+    FROM {jobs} AS job
+    WHERE job.{job_key} = NEW.{contact_job_id}{of_its_organization}{job_counts}
     FOR NO KEY UPDATE;
-    IF found_job_status = {job_cancelled} THEN
+    IF is_cancelled THEN
         NEW.{contact_status} := {contact_cancelled};
         IF TG_OP = 'UPDATE' AND OLD.{contact_status} IN ({ended_contacts}) THEN
             NEW.{contact_status} := OLD.{contact_status};
         END IF;
     END IF;
     RETURN NEW;
+END
+$$;
+
+-- The function finds your tables by the search_path of now, and a temporary table after them.
+DO $$
+BEGIN
+    EXECUTE 'ALTER FUNCTION ' || {named_keep_contact_cancelled} || '() SET search_path TO '
+        || concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp');
 END
 $$;
 
@@ -62,12 +71,12 @@ WHEN (
         AND (OLD.{contact_status} IN ({open_contacts}){old_contact_counts}) IS NOT TRUE
     )
     OR (
-        NEW.{contact_status} = {contact_dialing}{new_contact_counts}
+        NEW.{contact_status} IN ({dialing_contacts}){new_contact_counts}
         AND (OLD.{contact_status} IN ({live_contacts}){old_contact_counts}) IS NOT TRUE
     )
     OR (
         NEW.{contact_status} IN ({open_contacts}){new_contact_counts}
-        AND NEW.{contact_job_id} IS DISTINCT FROM OLD.{contact_job_id}
+        AND (NEW.{contact_job_id} IS DISTINCT FROM OLD.{contact_job_id}{changes_organization})
     )
 )
 EXECUTE FUNCTION {keep_contact_cancelled}();

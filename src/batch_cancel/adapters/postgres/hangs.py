@@ -75,7 +75,8 @@ class _Watch:
                     self._deadlines.discard(deadline)
                     deadline.cut()
                 self._wakes_at = min((each.at for each in self._deadlines), default=now)
-                self._changed.wait(self._wakes_at - now)
+                # A timeout may be longer than a lock can wait: it then just looks once more.
+                self._changed.wait(min(self._wakes_at - now, threading.TIMEOUT_MAX))
             self._thread = None
 
     def _forget(self) -> None:

@@ -1,6 +1,47 @@
 -- Every statement that the adapter sends, by name, with what it must guarantee.
 -- Names in braces are identifiers of the adopter's schema, quoted by psycopg.sql, and its spellings
--- of statuses. `existing_job` and `existing_contact` are what it says of rows that count.
+-- of statuses. `existing_job` and `existing_contact` are what it says of rows that count. A job is
+-- named by `this_job`, a contact by `its_contact`, and by its own id besides.
+
+-- name: this_job
+-- A part of nearly every statement. NULL is an organization like any other. Not IS NOT DISTINCT
+-- FROM, which no index serves: Postgres plans with the parameter's value, and drops the half that
+-- can't be true.
+{job_id} = %(batch_job_id)s
+AND (
+    {organization_id} = %(organization_id)s
+    OR ({organization_id} IS NULL AND %(organization_id)s IS NULL)
+){existing_job}
+
+-- name: its_key
+-- A part: what the contacts refer to their job by, where that is not the id that callers know.
+-- More than one job of this id is an error.
+(SELECT {job_key} FROM {jobs} WHERE {this_job})
+
+-- name: its_contact
+-- A part of every statement that reads or writes contacts: they are this job's, by its key, and by
+-- its organization where contacts have one. `of` tells whose the columns are.
+{of}{contact_job_id} = {its_key}{of_its_organization}
+
+-- name: of_its_organization
+-- A part of the one above.
+AND (
+    {of}{contact_organization_id} = %(organization_id)s
+    OR ({of}{contact_organization_id} IS NULL AND %(organization_id)s IS NULL)
+)
+
+-- name: first_contact
+-- A part: whether one contact of this job is in some statuses; NULL if none is. A range of one job,
+-- in its order: for a plain EXISTS the planner would read the whole table, because it believes that
+-- one of many is soon found, and none is there. Only an index on the job gives this order.
+(
+    SELECT true
+    FROM {contacts}
+    WHERE {contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
+      AND {contact_status} IN ({statuses}){existing_contact}
+    ORDER BY {contact_job_id}
+    LIMIT 1
+)
 
 -- name: lock_job
 -- Locks this organization's job and no other row, so that a stranger can't even wait for it. The
@@ -9,8 +50,7 @@
 WITH locked AS MATERIALIZED (
     SELECT {job_id}::text, {organization_id}::text, {job_status}::text, {deferred_id}::text
     FROM {jobs}
-    WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-      {existing_job}
+    WHERE {this_job}
     FOR NO KEY UPDATE
 )
 SELECT locked.*, clock_timestamp() FROM locked
@@ -27,7 +67,24 @@ WHERE organization_id = %(organization_id)s AND batch_job_id = %(batch_job_id)s
 -- stays as it is. A statement of its own, after the lock: contacts that came in before it are seen.
 UPDATE {contacts}
 SET {contact_status} = {contact_cancelled}{touch_contact}
-WHERE {contact_job_id} = %(batch_job_id)s AND {contact_status} IN ({statuses}){existing_contact}
+WHERE {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
+
+-- name: count_cancelled_contacts
+-- The same where a trigger may keep a row as it was: counts the rows written, and of these the ones
+-- that are cancelled.
+WITH written AS ({cancel_contacts} RETURNING {contact_status} = {contact_cancelled} AS is_so)
+SELECT count(*), count(*) FILTER (WHERE is_so) FROM written
+
+-- name: list_cancelled_contacts
+-- The same where something may write the row once more later: names the rows, for `as_written`.
+{cancel_contacts} RETURNING {contact_id}::text, {contact_status} = {contact_cancelled}
+
+-- name: as_written
+-- Whether all contacts of these ids, which this transaction has written, are in one of the statuses.
+-- The ids are an array without a type, so that it is read as one of the column's.
+SELECT count(*) = %(number)s AND coalesce(bool_and({contact_status} IN ({statuses})), true)
+FROM {contacts}
+WHERE {its_contact} AND {contact_id} = ANY (%(contact_ids)s){existing_contact}
 
 -- name: mark_cancelled
 -- The job and its record in one statement. A record that is there already belongs to a job that
@@ -56,8 +113,26 @@ WITH record AS (
 )
 UPDATE {jobs}
 SET {job_status} = {job_cancelled}{touch_job}
-WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  {existing_job}
+WHERE {this_job}
+
+-- name: outcome
+-- What is there after all of it, looked at by a statement of its own: triggers and rules have run by
+-- then, those of the commit included. Whether the job, and no other of its name, is cancelled;
+-- whether the record is this cancellation's; whether open contacts are left.
+SELECT
+    (
+        SELECT count(*) = 1 AND coalesce(bool_and({job_status} = {job_cancelled}), false)
+        FROM {jobs}
+        WHERE {this_job}
+    ),
+    EXISTS (
+        SELECT 1
+        FROM {cancellations}
+        WHERE organization_id = %(record_organization_id)s
+          AND batch_job_id = %(record_batch_job_id)s
+          AND operation_id = %(operation_id)s AND contacts_cancelled = %(contacts_cancelled)s
+    ),
+    {first_contact} IS NOT NULL
 
 -- name: settle_cancellation
 -- Only for the operation that owes it, and never backwards: what is settled stays as it is.
@@ -102,14 +177,14 @@ WITH removals AS (
     SELECT {job_id}::text AS job_id, {organization_id}::text AS organization_id,
            {deferred_id}::text AS deferred_id
     FROM {jobs}
-    WHERE {job_status} = {job_scheduled}{existing_job}
+    WHERE {job_status} IN ({scheduled}){existing_job}
     ORDER BY {oldest_first}
     LIMIT %(limit)s
 ), cancelled AS (
-    SELECT {job_id} AS id, {organization_id}::text AS organization_id,
+    SELECT {job_id}::text AS job_id, {job_key} AS key, {organization_id} AS organization,
            {deferred_id}::text AS deferred_id
     FROM {jobs}
-    WHERE {job_status} = {job_cancelled}{existing_job}
+    WHERE {job_status} IN ({cancelled}){existing_job}
     ORDER BY {newest_first}
     LIMIT %(limit)s
 )
@@ -121,20 +196,35 @@ SELECT 'scheduled', job_id, organization_id, 0, NULL, NULL, NULL, NULL, NULL, NU
        NULL, NULL
 FROM scheduled
 UNION ALL
-SELECT 'cancelled', cancelled.id::text, cancelled.organization_id, (
+SELECT 'cancelled', cancelled.job_id, cancelled.organization::text, (
            SELECT count(*) FROM {contacts} AS contact
-           WHERE contact.{contact_job_id} = cancelled.id
-             AND contact.{contact_status} IN ({statuses}){existing_contact}
+           WHERE contact.{contact_job_id} = cancelled.key{of_the_cancelled_organization}
+             AND contact.{contact_status} IN ({statuses}){existing_aliased_contact}
        ), NULL, NULL, NULL, NULL, NULL, NULL, cancelled.deferred_id, NULL, NULL
 FROM cancelled
+{overdue}
+
+-- name: overdue
+-- A part of the one above: the jobs with calls that have been live for too long.
+UNION ALL
+SELECT * FROM (
+    SELECT 'overdue', job.{job_id}::text, {aliased_organization_id}::text, count(*), NULL, NULL,
+           NULL::bigint, NULL, NULL, NULL::timestamptz, NULL, NULL, NULL::boolean
+    FROM {contacts} AS contact
+    JOIN {jobs} AS job
+      ON job.{job_key} = contact.{contact_job_id}{of_the_same_organization}{existing_aliased_job}
+    WHERE contact.{contact_status} IN ({dialing}){existing_aliased_contact}
+      AND contact.{dialing_since} < statement_timestamp() - %(older_than)s
+    GROUP BY job.{job_id}, {aliased_organization_id}
+    ORDER BY count(*) DESC
+    LIMIT %(limit)s
+) AS overdue
 
 -- name: start_job
 -- Compare and set: whoever waited for a cancel sees the status that it left.
 UPDATE {jobs}
 SET {job_status} = {job_running}{touch_job}
-WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  {existing_job}
-  AND {job_status} IN ({statuses})
+WHERE {this_job} AND {job_status} IN ({statuses})
 
 -- name: claim_contacts
 -- Does not lock the job, so that no number of workers keeps a cancel waiting. It may read the job
@@ -145,8 +235,7 @@ WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(o
 WITH fresh AS (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {contact_job_id} = %(batch_job_id)s
-      AND {contact_status} IN ({statuses}){existing_contact}
+    WHERE {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
       AND {next_attempt_at} IS NULL
       AND EXISTS ({running_job})
     ORDER BY {next_attempt_at}, {contact_id}
@@ -155,106 +244,114 @@ WITH fresh AS (
 ), due AS (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {contact_job_id} = %(batch_job_id)s
-      AND {contact_status} IN ({statuses}){existing_contact}
+    WHERE {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
       AND {next_attempt_at} <= statement_timestamp()
       AND EXISTS ({running_job})
     ORDER BY {next_attempt_at}, {contact_id}
     LIMIT %(limit)s - (SELECT count(*) FROM fresh)
     FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE {contacts} AS contact
-SET {contact_status} = {contact_dialing}{touch_contact}
-FROM (SELECT id FROM fresh UNION ALL SELECT id FROM due LIMIT %(limit)s) AS claimed
-WHERE contact.{contact_id} = claimed.id
-RETURNING contact.{contact_id}::text
+), picked AS (
+    SELECT id FROM fresh UNION ALL SELECT id FROM due LIMIT %(limit)s
+), {claim_the_picked}
 
 -- name: claim_contacts_without_times
 -- The same where contacts have no time of their next attempt. The order is no order, see
--- nothing_left; by id, the planner might walk the primary key of all jobs' contacts.
-WITH fresh AS (
+-- first_contact; by id, the planner might walk the primary key of all jobs' contacts.
+WITH picked AS (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
+    WHERE {contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
       AND {contact_status} IN ({statuses}){existing_contact}
       AND EXISTS ({running_job})
     ORDER BY {contact_job_id}
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
+), {claim_the_picked}
+
+-- name: claim_the_picked
+-- The rest of the claims. Those picked are locked, so each is written, unless a trigger or a policy
+-- is in the way: then NULL or false says so.
+claimed AS (
+    UPDATE {contacts} AS contact
+    SET {contact_status} = {contact_dialing}{touch_contact}{begin_call}
+    FROM picked
+    WHERE {its_aliased_contact} AND contact.{contact_id} = picked.id
+    RETURNING contact.{contact_id} AS id, contact.{contact_status} = {contact_dialing} AS is_so
 )
-UPDATE {contacts} AS contact
-SET {contact_status} = {contact_dialing}{touch_contact}
-FROM fresh
-WHERE contact.{contact_id} = fresh.id
-RETURNING contact.{contact_id}::text
+SELECT picked.id::text, claimed.is_so FROM picked LEFT JOIN claimed ON claimed.id = picked.id
 
 -- name: running_job
 -- A part of the claims.
-SELECT FROM {jobs}
-WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  {existing_job}
-  AND {job_status} = {job_running}
+SELECT 1 FROM {jobs} WHERE {this_job} AND {job_status} IN ({running})
 
 -- name: settle_contact
 -- Only a contact with a live call: one that somebody else has settled or taken back stays so.
 UPDATE {contacts}
 SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
-WHERE {contact_id} = %(contact_id)s AND {contact_job_id} = %(batch_job_id)s
-  AND {contact_status} = {contact_dialing}{existing_contact}
-  AND EXISTS (
-    SELECT FROM {jobs}
-    WHERE {job_id} = %(batch_job_id)s
-      AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s{existing_job}
-  )
+WHERE {its_contact} AND {contact_id} = %(contact_id)s
+  AND {contact_status} IN ({dialing}){existing_contact}
+  AND EXISTS (SELECT 1 FROM {jobs} WHERE {this_job})
+
+-- name: read_contact
+-- What settle_contact left, where a trigger may have written something else.
+SELECT {contact_status} IN ({dialing}), {contact_status} = {status}
+FROM {contacts}
+WHERE {its_contact} AND {contact_id} = %(contact_id)s{existing_contact}
+
+-- name: expire_contacts
+-- Only live calls, and only those that have been live for longer. Under the job's lock, by which
+-- the status to be written was decided.
+UPDATE {contacts}
+SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
+WHERE {its_contact} AND {contact_status} IN ({dialing}){existing_contact}
+  AND {dialing_since} < statement_timestamp() - %(older_than)s
+
+-- name: list_expired_contacts
+-- The same where a trigger may keep a row as it was, or write it once more later.
+WITH expired AS (
+    SELECT {contact_id} AS id
+    FROM {contacts}
+    WHERE {its_contact} AND {contact_status} IN ({dialing}){existing_contact}
+      AND {dialing_since} < statement_timestamp() - %(older_than)s
+    FOR NO KEY UPDATE
+), written AS (
+    UPDATE {contacts} AS contact
+    SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
+    FROM expired
+    WHERE {its_aliased_contact} AND contact.{contact_id} = expired.id
+    RETURNING contact.{contact_id} AS id, contact.{contact_status} = {status} AS is_so
+)
+SELECT expired.id::text, written.is_so FROM expired LEFT JOIN written ON written.id = expired.id
 
 -- name: lock_finished_job
 -- Locks the job if nothing seems left to do, and else nothing, however often workers ask. The wait
 -- for the lock may be for somebody who adds a contact: finish_job looks again, in a statement of its
 -- own, because this one would go on with what it saw before the wait.
-SELECT FROM {jobs}
-WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  {existing_job}
-  AND {job_status} = {job_running}
-  AND {nothing_left}
+SELECT 1 FROM {jobs}
+WHERE {this_job} AND {job_status} IN ({running}) AND {nothing_left}
 FOR NO KEY UPDATE
 
 -- name: finish_job
 -- Under the lock, where nobody adds contacts.
 UPDATE {jobs}
 SET {job_status} = {job_completed}{touch_job}
-WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  {existing_job}
-  AND {job_status} = {job_running}
-  AND {nothing_left}
+WHERE {this_job} AND {job_status} IN ({running}) AND {nothing_left}
 
 -- name: nothing_left
--- A part of the two above. A range of one job, in its order: for a plain EXISTS the planner would
--- read the whole table, because it believes that one of many is soon found, and none is there. Only
--- an index on the job gives this order.
-(
-    SELECT true
-    FROM {contacts}
-    WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
-      AND {contact_status} IN ({waiting}){existing_contact}
-    ORDER BY {contact_job_id}
-    LIMIT 1
-) IS NULL
-AND (
-    SELECT true
-    FROM {contacts}
-    WHERE {contact_job_id} >= %(batch_job_id)s AND {contact_job_id} <= %(batch_job_id)s
-      AND {contact_status} IN ({calling}){existing_contact}
-    ORDER BY {contact_job_id}
-    LIMIT 1
-) IS NULL
+-- A part of the two above. Two looks, because each has an index of its own.
+{first_waiting} IS NULL AND {first_calling} IS NULL
 
 -- name: read_status
 -- One row by its key, without a lock.
 SELECT {job_status}::text
 FROM {jobs}
-WHERE {job_id} = %(batch_job_id)s AND {organization_id} IS NOT DISTINCT FROM %(organization_id)s
-  {existing_job}
+WHERE {this_job}
+
+-- name: read_key
+-- What the contacts refer to the locked job by.
+SELECT {job_key}::text FROM {jobs} WHERE {this_job}
 
 -- name: append_contacts
--- Under the job's lock. Columns and values are the caller's, except for the job and the status.
+-- Under the job's lock. Columns and values are the caller's, except for the job, its organization
+-- and the status.
 INSERT INTO {contacts} ({columns}) VALUES {rows}

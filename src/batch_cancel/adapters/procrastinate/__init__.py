@@ -22,8 +22,8 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
-from batch_cancel.adapters.postgres.schema import trusted
-from batch_cancel.adapters.postgres.unit_of_work import (
+from batch_cancel.adapters.postgres.parts import trusted
+from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )

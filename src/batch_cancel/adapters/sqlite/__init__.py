@@ -8,7 +8,9 @@ Any number of threads and processes of one machine may share the file; it must n
 drive, where SQLite's locks do not hold.
 """
 
+from batch_cancel.adapters.sqlite.joined import joining
+from batch_cancel.adapters.sqlite.repositories import SqliteRepositories
 from batch_cancel.adapters.sqlite.scheduler import SqliteScheduler
-from batch_cancel.adapters.sqlite.store import SqliteRepositories, SqliteStore, joining
+from batch_cancel.adapters.sqlite.store import SqliteStore
 
 __all__ = ["SqliteRepositories", "SqliteScheduler", "SqliteStore", "joining"]

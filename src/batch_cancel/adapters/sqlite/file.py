@@ -24,7 +24,15 @@ from typing import Final
 
 import attrs
 
-from batch_cancel.domain.errors import Fault, Outcome, StoreFailed, shown
+from batch_cancel.adapters.sqlite.place import (
+    MEANINGS,
+    PASSING,
+    Place,
+    primary_code,
+    why_it_cannot_be_opened,
+)
+from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.fitness import Diagnosis
 
 Value = str | bytes | int | None
 """What a column of ours may hold."""
@@ -33,9 +41,6 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 """How long a transaction waits for its turn."""
 
 _BUSY_TIMEOUT_SECONDS_MAX: Final = 86_400.0
-
-_PRIMARY_CODE: Final = 0xFF
-"""The bits of SQLite's extended error code that hold the primary one."""
 
 _NOT_COMMITTED: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL}
@@ -46,20 +51,6 @@ The errors of a COMMIT after which nothing can be committed any more.
 After an I/O error the commit mark may be in the write-ahead log although its flush failed: a crash
 right then would bring the transaction back.
 """
-
-_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-"""The errors that go away by themselves."""
-
-_MEANINGS: Final[Mapping[int | None, str]] = {
-    sqlite3.SQLITE_BUSY: "is locked by another transaction",
-    sqlite3.SQLITE_LOCKED: "is locked by another transaction",
-    sqlite3.SQLITE_FULL: "cannot grow: its disk is full",
-    sqlite3.SQLITE_NOTADB: "is not a SQLite database",
-    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup",
-    sqlite3.SQLITE_READONLY: "is read-only: check its permissions, and those of its folder",
-    sqlite3.SQLITE_IOERR: "cannot be read or written: its disk reports an error",
-}
-"""What an error means, to be read after the file's name."""
 
 
 def _text(name: str) -> str:
@@ -113,38 +104,6 @@ def time_of(text: str) -> datetime:
 
 
 @attrs.frozen
-class Place:
-    """
-    Where a connection leads to, for the sentences about its errors.
-
-    Arguments:
-        name: how messages name it.
-        path: the file, if it is one that we opened.
-        busy_timeout_seconds: how long it waits for a lock, if that is known.
-    """
-
-    name: str
-    path: Path | None = None
-    busy_timeout_seconds: float | None = None
-
-    def fault(self, error: sqlite3.Error, outcome: Outcome = "unchanged") -> StoreFailed:
-        """Give the error of the port for one of SQLite's."""
-        code = _primary_code(error)
-        return StoreFailed(
-            f"{self.name} {self._meaning(code, error)}",
-            outcome,
-            Fault.BUSY if code in _PASSING or outcome == "unknown" else Fault.REFUSED,
-        )
-
-    def _meaning(self, code: int | None, error: sqlite3.Error) -> str:
-        if code == sqlite3.SQLITE_CANTOPEN:
-            return _why_it_cannot_be_opened(self.path)
-        if code in _PASSING and self.busy_timeout_seconds is not None:
-            return f"stayed locked by another transaction for {self.busy_timeout_seconds:g} s"
-        return _MEANINGS.get(code, f"is of no use here: SQLite says {shown(str(error))}")
-
-
-@attrs.frozen
 class Connection:
     """A connection in use by one transaction; its errors are `StoreFailed`."""
 
@@ -176,7 +135,7 @@ class Connection:
         try:
             self.raw.execute("COMMIT")
         except sqlite3.Error as error:
-            known = _primary_code(error) in _NOT_COMMITTED
+            known = primary_code(error) in _NOT_COMMITTED
             raise self.place.fault(error, "unchanged" if known else "unknown") from error
 
     def roll_back(self, statement: str = "ROLLBACK") -> None:
@@ -257,18 +216,37 @@ class File:
 
     def check(self) -> list[str]:
         """Name in sentences what keeps this file from being used; nothing is made or changed."""
+        return self.examine().problems
+
+    def examine(self) -> Diagnosis:
+        """Look at this file; nothing is made or changed."""
         if self.create and not os.path.lexists(self.path):
-            return [] if _may_write(self.path.parent) else [f"{self._place.name} {_NO_PLACE}"]
+            if _may_write(self.path.parent):
+                return Diagnosis(fits=("the file will be made on first use",))
+            return self._unfit(_NO_PLACE)
         if os.path.isdir(self.path):  # noqa: PTH112
-            return [f"{self._place.name} {_why_it_cannot_be_opened(self.path)}"]
+            return self._unfit(why_it_cannot_be_opened(self.path))
         try:
             with closing(self._opened("ro")) as raw:
-                found = list(self._missing_columns(Connection(raw, self._place)))
+                connection = Connection(raw, self._place)
+                missing = list(self._missing_columns(connection))
+                notes = tuple(self._triggers(connection))
         except StoreFailed as error:
-            return [error.reason]
+            return Diagnosis(missing=(error.reason,))
         if not (_may_write(self.path) and _may_write(self.path.parent)):
-            found.append(f"{self._place.name} {_MEANINGS[sqlite3.SQLITE_READONLY]}")
-        return found
+            missing.append(f"{self._place.name} {MEANINGS[sqlite3.SQLITE_READONLY]}")
+        fits = () if missing else ("the file is fit",)
+        return Diagnosis(fits=fits, missing=tuple(missing), notes=notes)
+
+    def _unfit(self, why: str) -> Diagnosis:
+        return Diagnosis(missing=(f"{self._place.name} {why}",))
+
+    def _triggers(self, connection: Connection) -> Iterator[str]:
+        for trigger, table in connection.rows(SQL["look_at_triggers"]):
+            yield (
+                f"{self._place.name} has the trigger {shown(str(trigger))} on {table!s}: a cancel "
+                "or a worker's step whose writes it skips or undoes is rolled back and fails"
+            )
 
     def _missing_columns(self, connection: Connection) -> Iterator[str]:
         there = _columns(connection)
@@ -320,7 +298,7 @@ class File:
         try:
             raw.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as error:
-            if _primary_code(error) not in _PASSING:
+            if primary_code(error) not in PASSING:
                 raise
         raw.execute(f"PRAGMA busy_timeout = {round(self.busy_timeout_seconds * 1000)}")
 
@@ -370,21 +348,3 @@ def _may_write(path: Path) -> bool:
     # As whom we act, which may be another than who started us.
     effective = os.access in os.supports_effective_ids
     return os.access(path, os.W_OK, effective_ids=effective)
-
-
-def _primary_code(error: sqlite3.Error) -> int | None:
-    code: int | None = getattr(error, "sqlite_errorcode", None)  # The driver's own have none.
-    return None if code is None else code & _PRIMARY_CODE
-
-
-def _why_it_cannot_be_opened(path: Path | None) -> str:
-    # Not pathlib's questions: they raise where a folder on the way may not be entered.
-    if path is None:
-        return "cannot be opened: check its permissions"
-    if os.path.isdir(path):  # noqa: PTH112
-        return "is a folder, not a file"
-    if os.path.lexists(path):
-        return "cannot be opened: check its permissions, and those of its folder"
-    if os.path.isdir(path.parent):  # noqa: PTH112
-        return "does not exist, or its folder may not be written"
-    return "does not exist, nor does its folder"

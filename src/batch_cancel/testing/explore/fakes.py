@@ -299,6 +299,14 @@ class Outbox(Part):
             settled = now._replace(removal=removal, is_announced=is_announced)
             self.transaction.writes.append((index, None, settled))
 
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        """Read the record without a lock."""
+        place = _there(key)
+        row = await self.transaction.look(
+            "looks for the record", lambda rows: rows[RECORD + place]
+        )
+        return record_of(row, place) if row else None
+
     async def take(
         self, limit: int, _lease: timedelta, /, *, announcements: bool
     ) -> list[CancellationRecord]:
@@ -376,6 +384,23 @@ class Work(Part):
                 self.transaction.write_contact(index, settlement.status)
                 return True
         return False
+
+    async def expire(self, key: JobKey, settlement: Settlement, _older_than: timedelta, /) -> int:
+        """Update contact by contact what is on the phone; any call may have lasted too long."""
+        place, expired = _there(key), 0
+        found = await self.transaction.look(
+            "looks for calls that have lasted too long",
+            lambda rows: open_contacts(rows, place, {ContactStatus.DIALING}),
+        )
+        for index in found:
+            if await self.transaction.lock(
+                f"locks contact {index - CONTACTS}",
+                index,
+                lambda row: row[2] == ContactStatus.DIALING,
+            ):
+                self.transaction.write_contact(index, settlement.status)
+                expired += 1
+        return expired
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         """Insert under the lock."""

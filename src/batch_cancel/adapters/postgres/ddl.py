@@ -1,0 +1,93 @@
+"""The SQL that is printed: our own table, and the triggers on the adopter's."""
+
+from __future__ import annotations
+
+import re
+
+from psycopg import sql
+
+from batch_cancel.adapters.postgres.parts import (
+    beside,
+    constant,
+    existing_rows,
+    fixed,
+    listed,
+    quoted,
+    text_of,
+    trusted,
+    typed,
+)
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.domain.guards import UNFINISHED_CONTACTS
+from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
+    TERMINAL_CONTACTS,
+    TERMINAL_JOBS,
+    ContactStatus,
+    JobStatus,
+)
+
+
+def table_ddl(schema: PostgresSchema) -> str:
+    """Return the SQL that makes our own table, by the name that the schema gives it."""
+    table = schema.cancellations
+    # An index is in its table's schema, and is not named with it.
+    owing = f"{table if isinstance(table, str) else table[1]}_owing"
+    names = {"batch_cancellations": table, "batch_cancellations_owing": owing}
+    return re.sub(
+        r"\bbatch_cancellations(_owing)?\b",
+        lambda found: typed(quoted(names[found[0]])),
+        text_of("schema.sql"),
+    )
+
+
+def guards_ddl(schema: PostgresSchema) -> str:
+    """Return the SQL that makes the triggers on the tables of a schema."""
+    jobs, contacts = schema.job_statuses, schema.contact_statuses
+    dialing = listed({ContactStatus.DIALING}, contacts)
+    keep_contact_cancelled = beside(schema.contacts, "batch_cancel_keep_contact_cancelled")
+    of_tables = {
+        "jobs": quoted(schema.jobs),
+        "job_key": quoted(schema.job_key or schema.job_id),
+        "job_status": quoted(schema.job_status),
+        "contacts": quoted(schema.contacts),
+        "contact_job_id": quoted(schema.contact_job_id),
+        "contact_status": quoted(schema.contact_status),
+        "of_its_organization": _of_its_organization(schema),
+        "changes_organization": _changes_organization(schema),
+        "job_counts": existing_rows(schema.job_where, "job."),
+        "old_job_counts": existing_rows(schema.job_where, "OLD."),
+        "old_contact_counts": existing_rows(schema.contact_where, "OLD."),
+        "new_contact_counts": existing_rows(schema.contact_where, "NEW."),
+        "keep_job_status": beside(schema.jobs, "batch_cancel_keep_job_status"),
+        "keep_contact_cancelled": keep_contact_cancelled,
+        "named_keep_contact_cancelled": sql.Literal(typed(keep_contact_cancelled)),
+        "cancelled_jobs": listed({JobStatus.CANCELLED}, jobs),
+        "contact_cancelled": constant(contacts[ContactStatus.CANCELLED][0]),
+        "dialing_contacts": dialing,
+        "ended_jobs": listed(TERMINAL_JOBS, jobs),
+        "ended_contacts": listed(TERMINAL_CONTACTS - {ContactStatus.CANCELLED}, contacts),
+        "open_contacts": listed(CANCELLABLE_CONTACTS, contacts),
+        "live_contacts": listed(UNFINISHED_CONTACTS, contacts),
+    }
+    return typed(trusted(text_of("guards.sql")).format(**of_tables))
+
+
+def _of_its_organization(schema: PostgresSchema) -> sql.SQL:
+    if schema.contact_organization_id is None or schema.job_organization_id is None:
+        return sql.SQL("")
+    return fixed(
+        sql.SQL(" AND job.{} IS NOT DISTINCT FROM NEW.{}").format(
+            quoted(schema.job_organization_id), quoted(schema.contact_organization_id)
+        )
+    )
+
+
+def _changes_organization(schema: PostgresSchema) -> sql.SQL:
+    if schema.contact_organization_id is None:
+        return sql.SQL("")
+    return fixed(
+        sql.SQL(" OR NEW.{0} IS DISTINCT FROM OLD.{0}").format(
+            quoted(schema.contact_organization_id)
+        )
+    )

@@ -1,0 +1,180 @@
+"""What a transaction stands on: its settings, the tables it finds, and what is known of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from batch_cancel.adapters.postgres.connection_checks import check_isolation
+from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
+from batch_cancel.adapters.postgres.parts import trusted
+from batch_cancel.adapters.postgres.queries import Queries, queries_for
+from batch_cancel.adapters.postgres.rows import Row
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres_facts import Facts, question
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import JobKey
+
+Oids = tuple[int | None, int | None, int | None]
+"""The tables of jobs, contacts and cancellations; None for one that is not there."""
+
+_Place = tuple[object, ...]
+
+_known: Final[dict[_Place, Facts]] = {}
+"""What the catalogs said, by schema and database, of tables that were found to be right."""
+
+
+@attrs.define
+class Ground:
+    """
+    What a transaction stands on: the tables that it finds, and what may be believed of them.
+
+    Arguments:
+        queries: the statements.
+        place: the database, and the tables of this session's names.
+        oids: those tables.
+        is_joined: whether the transaction is the caller's.
+        contacts_to_look_at: the contacts that a cancel has written and that something may write
+            once more before the commit; None where nothing does.
+    """
+
+    queries: Queries
+    place: _Place
+    oids: Oids
+    is_joined: bool
+    contacts_to_look_at: list[str] | None = None
+
+    @classmethod
+    def of(
+        cls, connection: AnyConnection, queries: Queries, row: Row, *, is_joined: bool
+    ) -> Ground:
+        """
+        Begin with what the first statement of the transaction has found.
+
+        Arguments:
+            connection: its connection.
+            queries: the statements of the schema.
+            row: the oids of the database and of the three tables.
+            is_joined: whether the transaction is the caller's.
+        """
+        info = connection.info
+        place = (queries.schema, info.host, info.port, info.dbname, *row)
+        _, jobs, contacts, cancellations = row
+        return cls(queries, place, (jobs, contacts, cancellations), is_joined)
+
+    @property
+    def known(self) -> Facts | None:
+        """What is known of the tables already."""
+        return _known.get(self.place)
+
+    @property
+    def question(self) -> sql.SQL | None:
+        """The statement that asks the catalogs; None where a table is missing."""
+        jobs, contacts, cancellations = self.oids
+        if jobs is None or contacts is None or cancellations is None:
+            return None  # The statement that needs it says so.
+        oids = {"jobs": jobs, "contacts": contacts, "cancellations": cancellations}
+        return trusted(trusted(question()).format(**oids).as_string(None))
+
+    def checked(self, facts: Facts, key: JobKey, *, contacts: bool) -> Facts:
+        """
+        Return the facts of tables on which this job can be handled.
+
+        Arguments:
+            facts: what the catalogs say.
+            key: the job.
+            contacts: whether single contacts are named as well, by their ids.
+
+        Raises:
+            StoreFailed: the tables are not such; nothing was changed.
+        """
+        keys, has_organization = self.queries.schema.keys, key.organization_id is not None
+        problem = next(iter(facts.refusals), None) or keys.job_problem(
+            facts.jobs, has_organization=has_organization
+        )
+        if problem is None and contacts:
+            problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
+        if problem is not None:
+            _known.pop(self.place, None)  # A table that is mended is believed at once.
+            raise StoreFailed(problem)
+        _known[self.place] = facts
+        return facts
+
+    def constraints(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:
+        """
+        Return what lets the triggers run that would run at the commit, and what undoes that.
+
+        In a transaction of our own all of them run now. In the caller's only those of our tables:
+        his others may count on what he has still to write.
+        """
+        if not self.is_joined:
+            return sql.SQL("SET CONSTRAINTS ALL IMMEDIATE"), sql.SQL("")
+        now = [sql.Identifier(schema, name) for schema, name, _ in facts.deferrable]
+        later = [
+            sql.Identifier(schema, name) for schema, name, deferred in facts.deferrable if deferred
+        ]
+        return _set_constraints(now, "IMMEDIATE"), _set_constraints(later, "DEFERRED")
+
+
+def _set_constraints(names: list[sql.Identifier], mode: str) -> sql.SQL:
+    if not names:
+        return sql.SQL("")
+    listed = sql.SQL(", ").join(names).as_string(None).replace("%", "%%")
+    return trusted(f"SET CONSTRAINTS {listed} {mode}")
+
+
+def begun(
+    connection: psycopg.Connection[Any],
+    schema: PostgresSchema,
+    settings: sql.SQL,
+    *,
+    is_joined: bool = False,
+) -> Ground:
+    """
+    Send what begins a transaction, and return what it stands on.
+
+    Arguments:
+        connection: its connection.
+        schema: the names of the tables.
+        settings: what is sent.
+        is_joined: whether the transaction is the caller's.
+
+    Raises:
+        StoreFailed: its isolation is not READ COMMITTED.
+    """
+    cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
+    cursor.execute(settings, prepare=False)
+    level, *row = [each.fetchone() for each in cursor.results() if each.description][-1] or ()
+    check_isolation(level, is_joined=is_joined)
+    return Ground.of(connection, queries_for(schema), tuple(row), is_joined=is_joined)
+
+
+async def begun_async(
+    connection: psycopg.AsyncConnection[Any],
+    schema: PostgresSchema,
+    settings: sql.SQL,
+    *,
+    is_joined: bool = False,
+) -> Ground:
+    """
+    Send what begins a transaction, and return what it stands on.
+
+    Arguments:
+        connection: its connection.
+        schema: the names of the tables.
+        settings: what is sent.
+        is_joined: whether the transaction is the caller's.
+
+    Raises:
+        StoreFailed: its isolation is not READ COMMITTED.
+    """
+    cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
+    await cursor.execute(settings, prepare=False)
+    rows = [await each.fetchone() async for each in cursor.results() if each.description]
+    level, *row = rows[-1] or ()
+    check_isolation(level, is_joined=is_joined)
+    return Ground.of(connection, queries_for(schema), tuple(row), is_joined=is_joined)

@@ -1,0 +1,102 @@
+"""A savepoint in the caller's transaction on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import attrs
+import psycopg
+
+from batch_cancel.adapters.postgres.connection_checks import alone_on, check_transaction
+from batch_cancel.adapters.postgres.faults import translated
+from batch_cancel.adapters.postgres.ground import begun, begun_async
+from batch_cancel.adapters.postgres.repositories import (
+    AsyncPostgresRepositories,
+    PostgresRepositories,
+)
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres.settings import joined_settings
+
+_DEFAULT_SCHEMA: Final = PostgresSchema()
+
+
+@attrs.frozen
+class _Joined:
+    connection: psycopg.Connection[Any]
+    schema: PostgresSchema
+    is_joined = True
+
+    @contextmanager
+    def begin(self) -> Generator[PostgresRepositories]:
+        with translated() as progress, alone_on(self.connection):
+            progress.phase = "working"
+            check_transaction(self.connection)
+            settings = joined_settings(self.schema)
+            ground = begun(self.connection, self.schema, settings, is_joined=True)
+            with self.connection.transaction():
+                yield PostgresRepositories(self.connection, ground)
+                progress.phase = "releasing"
+
+
+@attrs.frozen
+class _AsyncJoined:
+    connection: psycopg.AsyncConnection[Any]
+    schema: PostgresSchema
+    is_joined = True
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
+        with translated() as progress, alone_on(self.connection):
+            progress.phase = "working"
+            check_transaction(self.connection)
+            settings = joined_settings(self.schema)
+            ground = await begun_async(self.connection, self.schema, settings, is_joined=True)
+            async with self.connection.transaction():
+                yield AsyncPostgresRepositories(self.connection, ground)
+                progress.phase = "releasing"
+
+
+def joining(
+    connection: psycopg.Connection[Any], schema: PostgresSchema = _DEFAULT_SCHEMA
+) -> _Joined:
+    """
+    Return a unit of work that is a savepoint in the caller's open transaction.
+
+    The caller's commit is the moment of cancellation, and a rollback undoes it. Django and
+    SQLAlchemy begin their transactions lazily; that is taken care of. Timeouts stay the caller's
+    own; `synchronous_commit = off` is switched on for the transaction.
+
+    Arguments:
+        connection: the caller's; it is neither committed nor closed.
+        schema: the names of your tables and columns.
+
+    Raises:
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, its
+            transaction is REPEATABLE READ or SERIALIZABLE, or another call of this library is at
+            work on it.
+    """
+    return _Joined(connection, schema)
+
+
+def joining_async(
+    connection: psycopg.AsyncConnection[Any], schema: PostgresSchema = _DEFAULT_SCHEMA
+) -> _AsyncJoined:
+    """
+    Return a unit of work that is a savepoint in the caller's open transaction.
+
+    The caller's commit is the moment of cancellation, and a rollback undoes it. Django and
+    SQLAlchemy begin their transactions lazily; that is taken care of. Timeouts stay the caller's
+    own; `synchronous_commit = off` is switched on for the transaction.
+
+    Arguments:
+        connection: the caller's; it is neither committed nor closed.
+        schema: the names of your tables and columns.
+
+    Raises:
+        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, its
+            transaction is REPEATABLE READ or SERIALIZABLE, or another call of this library is at
+            work on it.
+    """
+    return _AsyncJoined(connection, schema)

@@ -1,0 +1,208 @@
+"""
+What a statement has left, compared with what it was to do.
+
+Rule 1: what a statement is to change is looked at after it was changed. A row count is no proof: a
+        trigger, a rule, a view or a policy may have kept a row, or written it once more.
+Rule 2: the look costs no round trip where nothing can write a row otherwise than RETURNING shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from batch_cancel.adapters.postgres.ground import Ground
+from batch_cancel.adapters.postgres.parts import array_of
+from batch_cancel.adapters.postgres.queries import Queries
+from batch_cancel.adapters.postgres.rows import (
+    Parameters,
+    Row,
+    named,
+)
+from batch_cancel.adapters.postgres.schema import Table
+from batch_cancel.adapters.postgres_facts import Facts
+from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
+from batch_cancel.domain.guards import Settlement
+from batch_cancel.domain.model import (
+    TERMINAL_CONTACTS,
+    ContactStatus,
+    JobKey,
+)
+
+_PARAMETERS_MAX: Final = 60_000
+"""The most values in one statement; the wire format counts them in 16 bits."""
+
+ADDED: Final = TERMINAL_CONTACTS | {ContactStatus.PENDING}
+"""The statuses of a contact just added: ours, or one that ends it before it is ever called."""
+
+
+def settled(key: JobKey, contact_id: str, settlement: Settlement) -> Parameters:
+    """Return the parameters that settle a contact."""
+    return {**named(key), "contact_id": contact_id, "retry_at": settlement.retry_at}
+
+
+def looked_at(key: JobKey, ids: Sequence[str]) -> Parameters:
+    """Return the parameters that ask after contacts of this job."""
+    return {**named(key), "contact_ids": array_of(ids), "number": len(ids)}
+
+
+def any_job(queries: Queries) -> JobKey:
+    """Return the name of a job of some organization, where jobs have one."""
+    return JobKey("", None if queries.schema.job_organization_id is None else "")
+
+
+def inserts(
+    queries: Queries,
+    names: tuple[object, ...],
+    contacts: Sequence[Mapping[str, object]],
+    *,
+    named_back: bool,
+) -> Iterator[tuple[sql.SQL, list[object], int]]:
+    """Yield as few statements as add these contacts, in their order, with values and number."""
+    for columns, group in groupby(contacts, key=tuple):
+        rows = list(group)
+        rows_max = _PARAMETERS_MAX // (len(names) + len(columns))
+        for start in range(0, len(rows), rows_max):
+            some = rows[start : start + rows_max]
+            values = [
+                value for row in some for value in (*names, *(row[column] for column in columns))
+            ]
+            yield queries.append_contacts(columns, len(some), named=named_back), values, len(some)
+
+
+@contextmanager
+def unknown_ids(key: JobKey) -> Generator[None]:
+    """Take an id that no column can hold for that of a job that is not there."""
+    try:
+        yield
+    except (psycopg.DataError, UnicodeEncodeError) as error:
+        if is_of_an_id(error):
+            raise JobNotFound(key) from error
+        raise
+
+
+def is_of_an_id(error: psycopg.DataError | UnicodeEncodeError) -> bool:
+    """
+    Check whether an id is no uuid, no number, or no text in this encoding: no row can have it.
+
+    Postgres says so of a parameter, `$1`; psycopg before it asks. Every other such error is that
+    of a constant, of which an enum knows nothing, or of a policy.
+    """
+    if isinstance(error, UnicodeEncodeError) or error.sqlstate is None:
+        return True
+    return re.search(r"\$\d", error.diag.context or "") is not None
+
+
+@contextmanager
+def contacts_refused() -> Generator[None]:
+    """Say what kind of fault it is, and not the value: it may be a phone number."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:
+        reason = f"Postgres refused a contact to be added ({type(error).__name__})"
+        raise StoreFailed(reason) from error
+
+
+def only(rows: Sequence[Row], key: JobKey) -> Row | None:
+    """Return the row of a job; refuse several."""
+    if len(rows) > 1:
+        raise StoreFailed(_several(key))
+    return rows[0] if rows else None
+
+
+def _several(key: JobKey) -> str:
+    organization = shown(key.organization_id)
+    return (
+        f"organization {organization} has several jobs of this id: give each job an id of its own"
+    )
+
+
+def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:
+    """Return whether the one row that was meant was changed; refuse any other number."""
+    if rows_changed not in {0, 1}:
+        jobs, contacts = _name(queries.schema.jobs), _name(queries.schema.contacts)
+        reason = (
+            f"one row was to be changed, and {rows_changed} were: {_several(key)}, or see to the "
+            f"triggers and rules of {jobs} and {contacts}"
+        )
+        raise StoreFailed(reason)
+    return rows_changed == 1
+
+
+def constraints(ground: Ground, facts: Facts | None) -> tuple[sql.SQL, sql.SQL]:
+    """Return what lets late triggers run, and what undoes that; nothing without facts."""
+    if facts is None:
+        return sql.SQL(""), sql.SQL("")
+    return ground.constraints(facts)
+
+
+def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]]) -> None:
+    """Refuse a cancellation that is not in the tables as it was written there."""
+    [(is_cancelled, is_recorded, is_left)] = next(rows for rows in results if rows)
+    schema = queries.schema
+    jobs, contacts, ours = map(_name, (schema.jobs, schema.contacts, schema.cancellations))
+    if not is_cancelled:
+        reason = (
+            f"the job was set to cancelled, and is not, or is hidden: look for a trigger, a rule "
+            f"or a policy on {jobs} that keeps another status, or see whether organization "
+            f"{shown(key.organization_id)} has several jobs of this id"
+        )
+        raise StoreFailed(reason)
+    if is_left:
+        reason = (
+            f"contacts of the job are still open after all were cancelled: look for a trigger, a "
+            f"rule or a policy on {contacts} that keeps them, or for a writer that adds contacts "
+            "to a job without a look at it"
+        )
+        raise StoreFailed(reason, fault=Fault.INCOMPLETE)
+    if not is_recorded:
+        reason = (
+            f"the record of the cancellation was written to {ours}, and is not there: look for a "
+            "trigger, a rule or a policy on that table"
+        )
+        raise StoreFailed(reason)
+
+
+def check_written(queries: Queries, key: JobKey, *, is_so: bool) -> None:
+    """Refuse contacts that are not as they were written."""
+    _check(queries.schema.contacts, "contacts", key, is_so=is_so)
+
+
+def check_job(queries: Queries, key: JobKey, *, is_so: bool) -> None:
+    """Refuse a job that is not as it was written."""
+    _check(queries.schema.jobs, "the job", key, is_so=is_so)
+
+
+def _check(table: Table, what: str, key: JobKey, *, is_so: bool) -> None:
+    if not is_so:
+        reason = (
+            f"{what} of {shown(key.batch_job_id)} can't be written as they have to be: look for a "
+            f"trigger, a rule or a policy on {_name(table)} that keeps or changes what is written"
+        )
+        raise StoreFailed(reason)
+
+
+def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequence[Row]) -> None:
+    """Refuse a contact that is not as it was settled, or was kept from it."""
+    is_dialing, is_so = rows[0] if len(rows) == 1 else (False, False)
+    check_written(queries, key, is_so=is_so if is_settled else not is_dialing)
+
+
+def check_knows_calls(queries: Queries) -> None:
+    """Refuse to end old calls where nothing says how old they are."""
+    if queries.schema.dialing_since is None:
+        reason = (
+            "nothing says since when a contact is dialing: map contact_dialing_since=... or "
+            "contact_updated_at=..."
+        )
+        raise StoreFailed(reason)
+
+
+def _name(table: Table) -> str:
+    return table if isinstance(table, str) else ".".join(table)

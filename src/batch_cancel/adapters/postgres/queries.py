@@ -1,0 +1,285 @@
+"""The statements of queries.sql, made of the adopter's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
+from typing import Final, LiteralString
+
+from psycopg import sql
+
+from batch_cancel.adapters.postgres.parts import (
+    constant,
+    existing_rows,
+    fixed,
+    listed,
+    quoted,
+    statements,
+    touched,
+    trusted,
+)
+from batch_cancel.adapters.postgres.schema import PostgresSchema, is_identifier
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+
+_NONE: Final = sql.SQL("")
+
+
+class Queries:
+    """The statements of queries.sql with the names of one schema in them."""
+
+    def __init__(self, schema: PostgresSchema) -> None:
+        self.schema: Final = schema
+        self._names: Final[dict[str, sql.SQL]] = _names(schema)
+        # Parts are made of parts, in this order.
+        self._add_part("this_job")
+        self._names["its_key"] = (
+            sql.SQL("%(batch_job_id)s") if schema.job_key is None else self._statement("its_key")
+        )
+        self._names["of_its_organization"] = self._of_its_organization("")
+        self._names["its_contact"] = self._statement("its_contact", of=_NONE)
+        self._names["its_aliased_contact"] = self._statement(
+            "its_contact",
+            of=sql.SQL("contact."),
+            of_its_organization=self._of_its_organization("contact."),
+        )
+        self._add_part("running_job")
+        self._add_part("claim_the_picked")
+        self._names["overdue"] = (
+            _NONE if schema.dialing_since is None else self._statement("overdue")
+        )
+        self.lock_job = self._statement("lock_job")
+        self.read_cancellation = self._statement("read_cancellation")
+        self.mark_cancelled = self._statement("mark_cancelled")
+        self.outcome = self._statement(
+            "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
+        )
+        self.settle_cancellation = self._statement("settle_cancellation")
+        self.take_owing = self._statement("take_owing")
+        self.read_status = self._statement("read_status")
+        self.read_key = self._statement("read_key")
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that cancels the contacts in these statuses, a frozen set."""
+        return self._statement("cancel_contacts", statuses=self._contacts_in(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def count_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that cancels contacts and counts what was really written."""
+        return self._statement(
+            "count_cancelled_contacts", cancel_contacts=self.cancel_contacts(statuses)
+        )
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def list_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that cancels contacts and names them."""
+        return self._statement(
+            "list_cancelled_contacts", cancel_contacts=self.cancel_contacts(statuses)
+        )
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def as_written(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the question whether contacts of some ids are in these statuses."""
+        return self._statement("as_written", statuses=self._contacts_in(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that looks at all, contacts in these statuses being open ones."""
+        return self._statement("look", statuses=self._contacts_in(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def start_job(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
+        """Return the statement that starts a job in these statuses, a frozen set."""
+        return self._statement("start_job", statuses=listed(statuses, self.schema.job_statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that claims contacts in these statuses, a frozen set."""
+        has_times = self.schema.contact_next_attempt_at is not None
+        return self._statement(
+            "claim_contacts" if has_times else "claim_contacts_without_times",
+            statuses=self._contacts_in(statuses),
+        )
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def settle_contact(self, status: ContactStatus) -> sql.SQL:
+        """Return the statement that settles a live call's contact with this status."""
+        return self._statement("settle_contact", status=self._written(status))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def read_contact(self, status: ContactStatus) -> sql.SQL:
+        """Return the question whether a contact is dialing still, or has this status."""
+        return self._statement("read_contact", status=self._written(status))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def expire_contacts(self, status: ContactStatus) -> sql.SQL:
+        """Return the statement that ends old calls with this status."""
+        return self._statement("expire_contacts", status=self._written(status))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def list_expired_contacts(self, status: ContactStatus) -> sql.SQL:
+        """Return the statement that ends old calls and names their contacts."""
+        return self._statement("list_expired_contacts", status=self._written(status))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def finish_job(self, unfinished: AbstractSet[ContactStatus]) -> tuple[sql.SQL, sql.SQL]:
+        """Return the statements that lock and finish a job without contacts in these statuses."""
+        calling = unfinished & {ContactStatus.DIALING}
+        nothing_left = self._statement(
+            "nothing_left",
+            first_waiting=self._first_contact(unfinished - calling),
+            first_calling=self._first_contact(calling),
+        )
+        return (
+            self._statement("lock_finished_job", nothing_left=nothing_left),
+            self._statement("finish_job", nothing_left=nothing_left),
+        )
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """The columns of a contact that are ours to set when it is added."""
+        names = (self.schema.contact_job_id, self.schema.contact_organization_id)
+        return (*filter(None, names), self.schema.contact_status)
+
+    def append_contacts(self, columns: Sequence[str], rows: int, *, named: bool) -> sql.SQL:
+        """
+        Return the statement that adds contacts.
+
+        Each row takes the job's key, its organization where contacts have one, and values for
+        these columns.
+
+        Arguments:
+            columns: those that the caller sets.
+            rows: how many contacts.
+            named: whether to return their ids.
+
+        Raises:
+            StoreFailed: a column that is no name, or that is not the caller's to set.
+        """
+        own = self.own_columns
+        if not all(map(is_identifier, columns)) or not set(own).isdisjoint(columns):
+            *names, last = map(repr, own)
+            reason = (
+                f"a contact is given as values by column, without {', '.join(names)} and {last}"
+            )
+            raise StoreFailed(reason)
+        version = self.schema.contact_version
+        versioned = version is not None and version not in columns
+        parameter = sql.SQL("%s")
+        values = [
+            parameter,
+            *([parameter] if self.schema.contact_organization_id is not None else []),
+            self._written(ContactStatus.PENDING),
+            *([sql.SQL("1")] if versioned else []),
+            *[parameter] * len(columns),
+        ]
+        names_ = (*own, *([version] if versioned else []), *columns)
+        row = fixed(sql.SQL("({})").format(sql.SQL(", ").join(values)))
+        statement = self._statement(
+            "append_contacts",
+            columns=fixed(sql.SQL(", ").join(map(quoted, names_))),
+            rows=fixed(sql.SQL(", ").join([row] * rows)),
+        )
+        if not named:
+            return statement
+        contact_id = quoted(self.schema.contact_id)
+        return fixed(sql.SQL("{} RETURNING {}::text").format(statement, contact_id))
+
+    def _first_contact(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        return self._statement("first_contact", statuses=self._contacts_in(statuses))
+
+    def _written(self, status: ContactStatus) -> sql.SQL:
+        return constant(self.schema.contact_statuses[status][0])
+
+    def _contacts_in(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        return listed(statuses, self.schema.contact_statuses)
+
+    def _of_its_organization(self, of: str) -> sql.SQL:
+        if self.schema.contact_organization_id is None:
+            return _NONE
+        condition = self._statement("of_its_organization", of=trusted(of))
+        return fixed(sql.SQL(" {}").format(condition))
+
+    def _add_part(self, name: str) -> None:
+        self._names[name] = self._statement(name)
+
+    def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
+        template = statements("queries.sql")[name]
+        return fixed(trusted(template).format(**{**self._names, **more}))
+
+
+@cache
+def queries_for(schema: PostgresSchema) -> Queries:
+    """Return the statements of a schema, made once."""
+    return Queries(schema)
+
+
+def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
+    jobs, contacts = schema.job_statuses, schema.contact_statuses
+    organization, contact_organization = schema.job_organization_id, schema.contact_organization_id
+    named = sql.SQL("NULL::text") if organization is None else quoted(organization)
+    return {
+        "jobs": quoted(schema.jobs),
+        "job_id": quoted(schema.job_id),
+        "job_key": quoted(schema.job_key or schema.job_id),
+        "organization_id": named,
+        "aliased_organization_id": named if organization is None else _of("job.", organization),
+        "job_status": quoted(schema.job_status),
+        "deferred_id": quoted(schema.job_deferred_id or schema.job_id),
+        "touch_job": touched(schema.job_updated_at, schema.job_version),
+        "contacts": quoted(schema.contacts),
+        "contact_id": quoted(schema.contact_id),
+        "contact_job_id": quoted(schema.contact_job_id),
+        "contact_organization_id": quoted(contact_organization),
+        "contact_status": quoted(schema.contact_status),
+        "next_attempt_at": quoted(schema.contact_next_attempt_at),
+        "settle_next_attempt_at": _set(schema.contact_next_attempt_at, "%(retry_at)s"),
+        "dialing_since": quoted(schema.dialing_since),
+        "begin_call": _set(schema.contact_dialing_since, "clock_timestamp()"),
+        "touch_contact": touched(schema.contact_updated_at, schema.contact_version),
+        "existing_job": existing_rows(schema.job_where),
+        "existing_contact": existing_rows(schema.contact_where),
+        "existing_aliased_job": existing_rows(schema.job_where, "job."),
+        "existing_aliased_contact": existing_rows(schema.contact_where, "contact."),
+        "of_the_same_organization": _same("contact.", contact_organization, "job.", organization),
+        "of_the_cancelled_organization": _same(
+            "contact.", contact_organization, "cancelled.", organization and "organization"
+        ),
+        "cancellations": quoted(schema.cancellations),
+        "oldest_first": _by_age(schema, "ASC"),
+        "newest_first": _by_age(schema, "DESC"),
+        "scheduled": listed({JobStatus.SCHEDULED}, jobs),
+        "running": listed({JobStatus.RUNNING}, jobs),
+        "cancelled": listed({JobStatus.CANCELLED}, jobs),
+        "dialing": listed({ContactStatus.DIALING}, contacts),
+        **{f"job_{it}": constant(spelled[0]) for it, spelled in jobs.items()},
+        **{f"contact_{it}": constant(spelled[0]) for it, spelled in contacts.items()},
+    }
+
+
+def _of(alias: str, column: str) -> sql.SQL:
+    return fixed(sql.SQL("{}{}").format(trusted(alias), quoted(column)))
+
+
+def _same(one: str, column: str | None, other: str, organization: str | None) -> sql.SQL:
+    if column is None or organization is None:
+        return _NONE
+    return fixed(
+        sql.SQL(" AND {} IS NOT DISTINCT FROM {}").format(
+            _of(one, column), _of(other, organization)
+        )
+    )
+
+
+def _set(column: str | None, value: LiteralString) -> sql.SQL:
+    if column is None:
+        return _NONE
+    return fixed(sql.SQL(", {} = {}").format(quoted(column), sql.SQL(value)))
+
+
+def _by_age(schema: PostgresSchema, direction: LiteralString) -> sql.SQL:
+    columns = filter(None, (schema.job_updated_at, schema.job_id))
+    ordered = (sql.SQL("{} {}").format(quoted(it), sql.SQL(direction)) for it in columns)
+    return fixed(sql.SQL(", ").join(ordered))

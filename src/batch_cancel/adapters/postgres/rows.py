@@ -1,0 +1,115 @@
+"""Rows as the library's values, and values as a statement's parameters."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
+from batch_cancel.domain.model import (
+    CancellationRecord,
+    Job,
+    JobKey,
+    JobStatus,
+    Removal,
+)
+
+Row = tuple[Any, ...]
+Parameters = dict[str, object]
+
+
+def named(key: JobKey) -> Parameters:
+    """Return what names a job in the adopter's tables."""
+    return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id}
+
+
+def named_in_record(key: JobKey) -> Parameters:
+    """Return what names a job in our own table."""
+    # The record's primary key can't hold NULL; no organization has an empty id.
+    return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id or ""}
+
+
+def job(row: Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
+    """Return the job of a row; None if its name is not the one that was asked for."""
+    job_id, organization_id, spelling, deferred_id, locked_at = row
+    key = JobKey(job_id, organization_id)
+    if _folded(key) != _folded(asked):
+        # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one spelling only.
+        return None
+    status = schema.read_job_status(spelling)
+    return Job(key, status, deferred_id, locked_at.astimezone(UTC))
+
+
+def _folded(key: JobKey) -> tuple[str, str]:
+    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
+
+
+def cancellation(row: Row, key: JobKey) -> CancellationRecord:
+    """Return the record of a row."""
+    operation_id, previous_status, contacts, actor, reason, cancelled_at, *rest = row
+    deferred_id, removal, is_announced = rest
+    return CancellationRecord(
+        operation_id=operation_id,
+        key=key,
+        previous_status=JobStatus(previous_status),
+        contacts_cancelled=contacts,
+        actor=actor,
+        reason=reason,
+        cancelled_at=cancelled_at.astimezone(UTC),
+        deferred_id=deferred_id,
+        removal=Removal(removal),
+        is_announced=is_announced,
+    )
+
+
+def recorded(record: CancellationRecord) -> Parameters:
+    """Return what a record holds, and what names its job in both tables."""
+    return {
+        **named(record.key),
+        "record_batch_job_id": record.key.batch_job_id,
+        "record_organization_id": record.key.organization_id or "",
+        "operation_id": record.operation_id,
+        "previous_status": record.previous_status.value,
+        "contacts_cancelled": record.contacts_cancelled,
+        "actor": record.actor,
+        "reason": record.reason,
+        "cancelled_at": record.cancelled_at,
+        "deferred_id": record.deferred_id,
+        "removal": record.removal.value,
+        "is_announced": record.is_announced,
+    }
+
+
+def owing(row: Row) -> CancellationRecord:
+    """Return the record of a row that names its job."""
+    job_id, organization_id, *rest = row
+    return cancellation(tuple(rest), JobKey(job_id, organization_id or None))
+
+
+def inventory(rows: list[Row], *, knows_calls: bool) -> Inventory:
+    """Return what a look has found; `knows_calls` is whether it could see old calls."""
+    return Inventory(
+        removals_pending=tuple(
+            owing((job_id, organization_id, *record))
+            for kind, job_id, organization_id, _, *record in rows
+            if kind == "removal"
+        ),
+        scheduled=tuple(
+            DeferredStart(JobKey(job_id, organization_id), deferred_id)
+            for kind, job_id, organization_id, *_, deferred_id, _, _ in rows
+            if kind == "scheduled"
+        ),
+        cancelled=tuple(
+            CancelledJob(JobKey(job_id, organization_id), deferred_id, contacts_open)
+            for kind, job_id, organization_id, contacts_open, *_, deferred_id, _, _ in rows
+            if kind == "cancelled"
+        ),
+        calls_overdue=tuple(
+            OverdueCalls(JobKey(job_id, organization_id), contacts)
+            for kind, job_id, organization_id, contacts, *_ in rows
+            if kind == "overdue"
+        )
+        if knows_calls
+        else None,
+    )

@@ -1,0 +1,224 @@
+"""
+What one transaction can reach of a SQLite file.
+
+Rule 1: no row count is trusted. After a write, the rows are looked at, in the same transaction: a
+        trigger may have skipped the write, or undone it, or changed something else besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from typing import cast
+
+import attrs
+
+from batch_cancel.adapters.sqlite.file import SQL, Connection, now, text_of
+from batch_cancel.adapters.sqlite.rows import (
+    key_of,
+    named,
+    read_job,
+    read_record,
+    tally,
+    with_marks,
+    written_otherwise,
+)
+from batch_cancel.adapters.sqlite.work import Work
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
+from batch_cancel.domain.errors import Fault, shown
+from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+)
+
+
+@attrs.frozen
+class _Jobs:
+    connection: Connection
+
+    def lock(self, key: JobKey) -> Job | None:
+        # The transaction holds the lock of the whole file, so there is nothing left to lock.
+        return read_job(key, self.connection)
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        self.connection.execute(
+            SQL["mark_job_cancelled"],
+            (JobStatus.CANCELLED.value, text_of(job.locked_at), *named(job.key)),
+        )
+        self.connection.execute(
+            SQL["keep_cancellation"],
+            (
+                *named(job.key),
+                record.operation_id,
+                record.previous_status.value,
+                record.contacts_cancelled,
+                record.actor,
+                record.reason,
+                text_of(record.cancelled_at),
+                record.deferred_id,
+                record.removal.value,
+                record.is_announced,
+                text_of(record.cancelled_at),
+            ),
+        )
+        self._look_at_outcome(record)
+
+    def _look_at_outcome(self, record: CancellationRecord) -> None:
+        left, cancelled = tally(self.connection, record.key, CANCELLABLE_CONTACTS)
+        if left:
+            what = f"contacts of the job that are open after all were cancelled: {left}"
+            raise written_otherwise(what, Fault.INCOMPLETE)
+        if cancelled < record.contacts_cancelled:
+            what = (
+                f"contacts cancelled: {record.contacts_cancelled}, that are cancelled: {cancelled}"
+            )
+            raise written_otherwise(what)
+        job = read_job(record.key, self.connection)
+        status = None if job is None else job.status
+        if status != JobStatus.CANCELLED:
+            what = f"the job has the status {shown(status)} after it was set to 'cancelled'"
+            raise written_otherwise(what)
+        kept = None if job is None else job.cancellation
+        if kept is None or _facts(kept) != _facts(record):
+            what = "the record of the cancellation is not there as it was written"
+            raise written_otherwise(what)
+
+
+def _facts(record: CancellationRecord) -> tuple[object, ...]:
+    """Return what a retry and reconcile depend on."""
+    return (
+        record.operation_id,
+        record.previous_status,
+        record.contacts_cancelled,
+        record.deferred_id,
+        record.removal,
+        record.is_announced,
+    )
+
+
+@attrs.frozen
+class _Contacts:
+    connection: Connection
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        due, cancelled_before = tally(self.connection, key, statuses)
+        self.connection.execute(
+            with_marks(statuses, "cancel_contacts"),
+            (ContactStatus.CANCELLED.value, text_of(now()), *named(key), *sorted(statuses)),
+        )
+        left, cancelled = tally(self.connection, key, statuses)
+        if left:
+            what = f"contacts of the job that are open after all were cancelled: {left}"
+            raise written_otherwise(what, Fault.INCOMPLETE)
+        if cancelled - cancelled_before != due:
+            what = f"contacts cancelled: {due}, that are cancelled: {cancelled - cancelled_before}"
+            raise written_otherwise(what)
+        return due
+
+
+@attrs.frozen
+class _Outbox:
+    connection: Connection
+
+    def settle(self, record: CancellationRecord) -> None:
+        self.connection.execute(
+            SQL["settle_cancellation"],
+            (
+                record.removal.value,
+                record.is_announced,
+                record.key.batch_job_id,
+                record.key.organization_id,
+                record.operation_id,
+            ),
+        )
+
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        if not key.can_exist:
+            return None
+        row = self.connection.row(SQL["find_cancellation"], named(key))
+        return None if row is None else read_record(key, row)
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        at = now()
+        rows = self.connection.rows(SQL["read_owing"], (announcements, text_of(at - lease), limit))
+        for job_id, organization_id, *_ in rows:
+            self.connection.execute(
+                SQL["take_cancellation"], (text_of(at), job_id, organization_id)
+            )
+        return [
+            record
+            for job_id, organization_id, *row in rows
+            if (record := read_record(key_of(job_id, organization_id), row)) is not None
+        ]
+
+
+@attrs.frozen
+class _Inspection:
+    connection: Connection
+
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        removals = self.connection.rows(SQL["look_at_removals"], (limit,))
+        scheduled = self.connection.rows(
+            SQL["look_at_scheduled"], (JobStatus.SCHEDULED.value, limit)
+        )
+        cancelled = self.connection.rows(
+            with_marks(statuses, "look_at_cancelled"),
+            (*sorted(status.value for status in statuses), JobStatus.CANCELLED.value, limit),
+        )
+        overdue = self.connection.rows(
+            SQL["look_at_overdue"],
+            (ContactStatus.DIALING.value, text_of(now() - older_than), limit),
+        )
+        return Inventory(
+            removals_pending=tuple(
+                record
+                for job_id, organization_id, *row in removals
+                if (record := read_record(key_of(job_id, organization_id), row)) is not None
+            ),
+            scheduled=tuple(
+                DeferredStart(key_of(job_id, organization_id), cast("str | None", deferred_id))
+                for job_id, organization_id, deferred_id in scheduled
+            ),
+            cancelled=tuple(
+                CancelledJob(
+                    key_of(job_id, organization_id),
+                    cast("str | None", deferred_id),
+                    cast("int", contacts_open),
+                )
+                for job_id, organization_id, deferred_id, contacts_open in cancelled
+            ),
+            calls_overdue=tuple(
+                OverdueCalls(key_of(job_id, organization_id), cast("int", contacts))
+                for job_id, organization_id, contacts in overdue
+            ),
+        )
+
+
+@attrs.frozen
+class SqliteRepositories:
+    """What one transaction of a SQLite file can reach."""
+
+    jobs: _Jobs
+    contacts: _Contacts
+    outbox: _Outbox
+    inspection: _Inspection
+    work: Work
+
+
+def repositories(connection: Connection) -> SqliteRepositories:
+    """Return what a transaction on this connection can reach."""
+    return SqliteRepositories(
+        _Jobs(connection),
+        _Contacts(connection),
+        _Outbox(connection),
+        _Inspection(connection),
+        Work(connection),
+    )

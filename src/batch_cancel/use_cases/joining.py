@@ -1,0 +1,67 @@
+"""
+Ask a store whether the caller's transaction is still open, and whether it was committed.
+
+Several drivers and frameworks raise nothing when Postgres answers COMMIT with ROLLBACK, as it does
+after a statement has failed. So the end of the caller's block proves nothing; the record does.
+"""
+
+from __future__ import annotations
+
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import CancellationRecord, Job, JobKey
+from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+from batch_cancel.use_cases.lock import lock, lock_async
+
+
+def is_joined(uow: UnitOfWork | AsyncUnitOfWork) -> bool:
+    """
+    Check whether a transaction begun now would be a part of one that the caller will end.
+
+    Raises:
+        StoreFailed: the store returned something else.
+    """
+    # Of a JoiningUnitOfWork, which isinstance would ask as well, and twice is once too often.
+    answer: object = getattr(uow, "is_joined", False)
+    if isinstance(answer, bool):
+        return answer
+    reason = f"the store returned {type(answer).__name__} instead of a bool"
+    raise StoreFailed(reason)
+
+
+def find(uow: UnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
+    """
+    Read what is committed of the job's cancellation, in a transaction of its own.
+
+    Returns:
+        its record, None if there is none; from a store that keeps no records the job.
+
+    Raises:
+        StoreFailed: the store returned something else.
+    """
+    with uow.begin() as repositories:
+        if repositories.outbox is None:
+            return lock(repositories, key)
+        return _record(repositories.outbox.find(key))
+
+
+async def find_async(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
+    """
+    Read what is committed of the job's cancellation, in a transaction of its own.
+
+    Returns:
+        its record, None if there is none; from a store that keeps no records the job.
+
+    Raises:
+        StoreFailed: the store returned something else.
+    """
+    async with uow.begin() as repositories:
+        if repositories.outbox is None:
+            return await lock_async(repositories, key)
+        return _record(await repositories.outbox.find(key))
+
+
+def _record(answer: object) -> CancellationRecord | None:
+    if answer is None or isinstance(answer, CancellationRecord):
+        return answer
+    reason = f"the store returned {type(answer).__name__} instead of a CancellationRecord"
+    raise StoreFailed(reason)
