@@ -128,6 +128,8 @@ _NOTHING: Final = Facts(
     jobs=Table(""),
     contacts=Table(""),
     refusals=(),
+    jobs_have_triggers=True,
+    contacts_have_triggers=True,
     jobs_are_rewritten=True,
     contacts_are_rewritten=True,
     contacts_partitioned_by=frozenset(),
@@ -157,6 +159,7 @@ def _sqlite_facts(connection: Connection, tables: SqlAlchemyTables) -> Facts | N
     jobs, contacts = (_SqliteTable.find(connection, it) for it in (tables.jobs, tables.contacts))
     if jobs is None or contacts is None:
         return None
+    jobs_are_rewritten, contacts_are_rewritten = jobs.has_triggers(), contacts.has_triggers()
     return Facts(
         jobs=jobs.described(),
         contacts=contacts.described(),
@@ -166,8 +169,10 @@ def _sqlite_facts(connection: Connection, tables: SqlAlchemyTables) -> Facts | N
             for it in (jobs, contacts)
             if it.hides_another
         ),
-        jobs_are_rewritten=jobs.has_triggers(),
-        contacts_are_rewritten=contacts.has_triggers(),
+        jobs_have_triggers=jobs_are_rewritten,
+        contacts_have_triggers=contacts_are_rewritten,
+        jobs_are_rewritten=jobs_are_rewritten,
+        contacts_are_rewritten=contacts_are_rewritten,
         contacts_partitioned_by=frozenset(),
         deferrable=(),
     )

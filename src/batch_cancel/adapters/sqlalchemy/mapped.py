@@ -13,6 +13,9 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper
 
+Given = sa.Table | type[Any]
+"""A table, or a class that is mapped to one."""
+
 
 @attrs.frozen
 class Part:
@@ -30,7 +33,7 @@ class Part:
     own: object
 
 
-def table_of(given: object) -> sa.Table:
+def table_of(given: Given) -> sa.Table:
     """
     Return a table, or the table of a mapped class.
 
@@ -44,13 +47,15 @@ def table_of(given: object) -> sa.Table:
     return cast("sa.Table", table)
 
 
-def mapper_of(given: object) -> Mapper[Any] | None:
+def mapper_of(given: Given) -> Mapper[Any] | None:
     """Return the mapper of a mapped class; None for a table."""
-    found: Any = None if isinstance(given, sa.Table) else sa.inspect(given, raiseerr=False)
-    return found if isinstance(found, Mapper) else None
+    if isinstance(given, sa.Table):
+        return None
+    inspect: Any = sa.inspect
+    return cast("Mapper[Any] | None", inspect(given, raiseerr=False))  # A class has no other.
 
 
-def part_of(given: object) -> Part | None:
+def part_of(given: Given) -> Part | None:
     """Return which rows are of a mapped class; None if all are."""
     mapper = mapper_of(given)
     if mapper is None or not (mapper.single and mapper.inherits) or mapper.polymorphic_on is None:
@@ -66,7 +71,7 @@ def part_of(given: object) -> Part | None:
     return Part(key, tuple(it for it in identities if it is not None), mapper.polymorphic_identity)
 
 
-def version_of(given: object, field: str) -> str | None:
+def version_of(given: Given, field: str) -> str | None:
     """
     Return the key of the column that a mapped class counts its versions in; None for none.
 

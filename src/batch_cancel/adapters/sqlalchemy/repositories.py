@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -93,7 +91,9 @@ class _Jobs(Statements):
                 "several jobs of this id"
             )
             raise StoreFailed(msg)
-        with self._constraints_checked(job.key):
+        has_organization = job.key.organization_id is not None
+        facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
+        with self.late_triggers_run(facts):
             self._check_outcome(record)
 
     def _keep(self, record: CancellationRecord) -> None:
@@ -118,31 +118,6 @@ class _Jobs(Statements):
         self.connection.execute(
             kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
         )
-
-    @contextmanager
-    def _constraints_checked(self, key: JobKey) -> Generator[None]:
-        """Let the triggers run that wait for the commit, before the outcome is looked at."""
-        if self.is_sqlite:
-            yield
-            return
-        if not self.seen.is_joined:
-            self.connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
-            yield
-            return
-        has_organization = key.organization_id is not None
-        facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
-        self._set_constraints([it[:2] for it in facts.deferrable], "IMMEDIATE")
-        yield
-        # The caller's own later statements find them as they were.
-        self._set_constraints([it[:2] for it in facts.deferrable if it[2]], "DEFERRED")
-
-    def _set_constraints(self, names: list[tuple[str, str]], when: str) -> None:
-        quote = self.dialect.identifier_preparer.quote_identifier
-        if names:
-            listed = ", ".join(".".join(map(quote, it)) for it in names)
-            self.connection.exec_driver_sql(
-                f"SET CONSTRAINTS {listed} {when}", execution_options={"no_parameters": True}
-            )
 
     def _check_outcome(self, record: CancellationRecord) -> None:
         """Look, in a statement of its own, whether all is as the answer will say."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_cancel.adapters.postgres_facts import Facts
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
@@ -117,6 +119,28 @@ class Statements:
             what = f"{number - right} of {number} rows have another status than was written"
             raise written_otherwise(what)
         return int(number)
+
+    @contextmanager
+    def late_triggers_run(self, facts: Facts) -> Generator[None]:
+        """Let the triggers run that wait for the commit, before what was written is looked at."""
+        if self.is_sqlite:
+            yield
+        elif self.seen.is_joined:
+            self._set_constraints([it[:2] for it in facts.deferrable], "IMMEDIATE")
+            yield
+            # The caller's own later statements find them as they were.
+            self._set_constraints([it[:2] for it in facts.deferrable if it[2]], "DEFERRED")
+        else:
+            self.connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+            yield
+
+    def _set_constraints(self, names: Sequence[tuple[str, str]], when: str) -> None:
+        quote = self.dialect.identifier_preparer.quote_identifier
+        if names:
+            listed = ", ".join(".".join(map(quote, it)) for it in names)
+            self.connection.exec_driver_sql(
+                f"SET CONSTRAINTS {listed} {when}", execution_options={"no_parameters": True}
+            )
 
     def count_contacts(self, *conditions: sa.ColumnElement[bool]) -> int:
         """Return how many contacts there are of this kind."""

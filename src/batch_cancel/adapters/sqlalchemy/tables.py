@@ -25,14 +25,14 @@ from batch_cancel.domain.spelling import (
 )
 
 
-def _job_statuses(tables: SqlAlchemyTables) -> dict[JobStatus, str]:
+def _job_statuses(tables: SqlAlchemyTables) -> JobSpellings:
     found = mapped.labels(tables.jobs, tables.job_status, "job_statuses")
-    return {status: found.get(status.value, status.value) for status in JobStatus}
+    return {status: (found.get(status.value, status.value),) for status in JobStatus}
 
 
-def _contact_statuses(tables: SqlAlchemyTables) -> dict[ContactStatus, str]:
+def _contact_statuses(tables: SqlAlchemyTables) -> ContactSpellings:
     found = mapped.labels(tables.contacts, tables.contact_status, "contact_statuses")
-    return {status: found.get(status.value, status.value) for status in ContactStatus}
+    return {status: (found.get(status.value, status.value),) for status in ContactStatus}
 
 
 def _job_version(tables: SqlAlchemyTables) -> str | None:

@@ -115,7 +115,8 @@ class Work(Statements):
         if number:
             check_written(number, 1)
             if is_rewritten:
-                check_written(self.count_contacts(is_its, is_so), 1)
+                with self.late_triggers_run(facts):
+                    check_written(self.count_contacts(is_its, is_so), 1)
         return number == 1
 
     def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
@@ -157,7 +158,7 @@ class Work(Statements):
         for contact in contacts:
             values = {**_told_apart(part, contact), **own}
             try:
-                self._add(values, is_its, is_pending, is_rewritten=facts.contacts_are_rewritten)
+                self._add(values, is_its, is_pending, facts)
             except exc.StatementError as error:
                 is_value = isinstance(error, exc.DataError | exc.IntegrityError)
                 if isinstance(error, exc.DBAPIError) and not is_value:
@@ -212,7 +213,8 @@ class Work(Statements):
         if number:
             check_written(number, 1)
             if is_rewritten:
-                check_written(int(self.status(key) == status), 1)
+                with self.late_triggers_run(facts):
+                    check_written(int(self.status(key) == status), 1)
         return number == 1
 
     def _going_on(self, settlement: Settlement) -> dict[str, object]:
@@ -236,15 +238,16 @@ class Work(Statements):
             number = self.write(written, meant.is_so, is_rewritten=is_rewritten)
             check_written(number, len(some))
             if is_rewritten:
-                check_written(self.count_contacts(meant.is_its, are_they, meant.is_so), len(some))
+                with self.late_triggers_run(facts):
+                    right = self.count_contacts(meant.is_its, are_they, meant.is_so)
+                check_written(right, len(some))
 
     def _add(
         self,
         values: dict[str, object],
         is_its: sa.ColumnElement[bool],
         is_pending: sa.ColumnElement[bool],
-        *,
-        is_rewritten: bool,
+        facts: Facts,
     ) -> None:
         added: Any = sa.insert(self.tables.contacts).values(values)
         if self.is_sqlite:
@@ -254,9 +257,10 @@ class Work(Statements):
         text = columns.as_text(column, self.dialect)
         rows: Any = self.connection.execute(added.returning(is_pending, text)).all()
         check_written(sum(bool(is_so) for is_so, _ in rows), 1)
-        if is_rewritten:
+        if facts.contacts_are_rewritten:
             is_it = columns.is_id(column, rows[0][1])
-            check_written(self.count_contacts(is_its, is_it, is_pending), 1)
+            with self.late_triggers_run(facts):
+                check_written(self.count_contacts(is_its, is_it, is_pending), 1)
 
 
 class AsyncWork(Bridged):
