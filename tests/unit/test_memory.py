@@ -844,23 +844,18 @@ def test_a_count_that_is_too_high_is_no_success() -> None:
     store.add_contacts("j", {"a": "cancelled"})
     before = store.contacts("j")
     with pytest.raises(StoreFailed, match="contacts cancelled: 2, that are cancelled: 1"):
-        mark(store, contacts_cancelled=2)
+        _mark(store, contacts_cancelled=2)
     assert store.contacts("j") == before
-    mark(store, contacts_cancelled=1)
-    assert status_of(store) == "cancelled"
+    _mark(store, contacts_cancelled=1)
+    job = store.job("j")
+    assert job is not None
+    assert job.status == "cancelled"
 
 
-def mark(store: MemoryStore, contacts_cancelled: int) -> None:
+def _mark(store: MemoryStore, contacts_cancelled: int) -> None:
     """Mark the job, whatever became of its contacts."""
     with store.begin() as repositories:
         job = repositories.jobs.lock(JobKey("j"))
         plan = plan_cancellation(CancelRequest(JobKey("j"), "op"), job)
         assert not isinstance(plan, CancellationRecord)
         repositories.jobs.mark_cancelled(plan.job, plan.record(contacts_cancelled))
-
-
-def status_of(store: MemoryStore) -> str | None:
-    """Give the job's status."""
-    job = store.job("j")
-    assert job is not None
-    return job.status
