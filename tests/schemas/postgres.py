@@ -6,11 +6,10 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Final, cast
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
 
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
@@ -43,10 +42,12 @@ class Databases:
         self._cleanup = contextlib.ExitStack()
         self._made: dict[str, tuple[str, psycopg.Connection[Any]]] = {}
 
-    def __enter__(self) -> Databases:
-        with psycopg.connect(self._server.dsn(), autocommit=True) as connection:
-            with contextlib.suppress(psycopg.errors.DuplicateObject):
-                run(connection, f"CREATE ROLE {ddl.ROLE}")
+    def __enter__(self) -> Self:
+        with (
+            psycopg.connect(self._server.dsn(), autocommit=True) as connection,
+            contextlib.suppress(psycopg.errors.DuplicateObject),
+        ):
+            run(connection, f"CREATE ROLE {ddl.ROLE}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,12 +76,13 @@ class Databases:
         run(admin, "CREATE EXTENSION postgres_fdw")
         given = conninfo_to_dict(dsn)
         options = ", ".join(
-            f"{key} {literal(str(given[key]))}" for key in ("host", "port", "dbname") if key in given
+            f"{key} {literal(str(given[key]))}"
+            for key in ("host", "port", "dbname")
+            if key in given
         )
-        run(
-            admin, f"CREATE SERVER loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})"
-        )
-        run(admin, f"CREATE USER MAPPING FOR PUBLIC SERVER loopback OPTIONS (user {literal(str(given['user']))})")
+        run(admin, f"CREATE SERVER loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})")
+        user = literal(str(given["user"]))
+        run(admin, f"CREATE USER MAPPING FOR PUBLIC SERVER loopback OPTIONS (user {user})")
         return dsn, admin
 
     def _drop(self, name: str) -> None:
@@ -89,7 +91,9 @@ class Databases:
 
 
 @contextlib.contextmanager
-def furnished(plan: Plan, admin: psycopg.Connection[Any], ours: str | None = None) -> Generator[list[str]]:
+def furnished(
+    plan: Plan, admin: psycopg.Connection[Any], ours: str | None = None
+) -> Generator[list[str]]:
     """
     Make a plan's schema with its rows, and drop it afterwards.
 
@@ -175,7 +179,9 @@ class Dumper:
 
 def _query(plan: Plan, table: Table, hidden: str) -> str:
     columns = ", ".join(f"{quoted(it.name)} AS {quoted(it.role)}" for it in table.columns)
-    return f"SELECT {hidden}, {columns} FROM {quoted(plan.schema)}.{quoted(table.base)} ORDER BY rid"
+    return (
+        f"SELECT {hidden}, {columns} FROM {quoted(plan.schema)}.{quoted(table.base)} ORDER BY rid"
+    )
 
 
 class PostgresStore:
@@ -260,6 +266,3 @@ class PostgresStore:
             yield await self._usable_async()
 
         return lend()
-
-
-_ = (cast, TransactionStatus)
