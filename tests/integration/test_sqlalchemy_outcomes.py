@@ -7,19 +7,21 @@ as late as the commit. The step is then refused with a sentence that names them,
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import attrs
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from batch_cancel import CancelFailed, ContactStatus
+from batch_cancel import CancelFailed, ContactStatus, cancel_rows
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
+from batch_cancel.adapters.sqlalchemy import joining
 from batch_cancel.domain.errors import Fault, StoreFailed
 from tests import data_layers
-from tests.data_layers import DRIVERS, METADATA, TABLES, Layer
+from tests.data_layers import CONTACTS, DRIVERS, JOBS, METADATA, TABLES, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.servers import PostgresServer
 
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 JOINED = pytest.mark.parametrize("joined", [False, True], ids=["own", "joined"])
 POSTGRES = ("psycopg", "asyncpg")
 SQLITE = ("pysqlite", "aiosqlite")
@@ -39,14 +42,13 @@ def layer(
     """Lend the reference tables with a running job of five contacts, by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         METADATA.create_all(lent.engine)
-        lent.execute(
-            "INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')",
-            *(
-                "INSERT INTO batch_contacts (id, batch_job_id, status, updated_at) "
-                f"VALUES ({it}, 'job', '{status}', '2020-01-01 00:00:00')"
-                for it, status in enumerate(["pending", "queued", "busy", "dialing", "failed"])
-            ),
-        )
+        contacts = [
+            {"id": it, "batch_job_id": "job", "status": status, "updated_at": LONG_AGO}
+            for it, status in enumerate(["pending", "queued", "busy", "dialing", "failed"])
+        ]
+        with lent.engine.begin() as connection:
+            connection.execute(sa.insert(JOBS).values(id="job", status="running"))
+            connection.execute(sa.insert(CONTACTS), contacts)
         yield lent
 
 
@@ -83,7 +85,10 @@ RESTORE = (
     "UPDATE {} SET status = OLD.status WHERE id = NEW.id AND status = 'cancelled'; RETURN NULL;"
 )
 REOPEN = "UPDATE batch_contacts SET status = 'pending' WHERE status = 'cancelled'; RETURN NULL;"
-ADD = "INSERT INTO batch_contacts (id, batch_job_id, status) VALUES (9, 'job', 'pending'); RETURN NULL;"
+ADD = (
+    "INSERT INTO batch_contacts (id, batch_job_id, status) VALUES (9, 'job', 'pending'); "
+    "RETURN NULL;"
+)
 MEDDLING: dict[str, tuple[str, str, str, bool, Fault]] = {
     "keeps the job": ("BEFORE UPDATE", "batch_jobs", KEEP, False, Fault.REFUSED),
     "normalises the job": ("BEFORE UPDATE", "batch_jobs", NORMALISE, False, Fault.REFUSED),
@@ -175,20 +180,20 @@ def test_a_cancel_that_a_rule_swallows_is_refused(layer: Layer) -> None:
 @pytest.mark.parametrize("layer", POSTGRES, indirect=True)
 def test_contacts_that_a_policy_lets_be_seen_but_not_changed_are_refused(layer: Layer) -> None:
     """A SELECT policy may be wider than the one for UPDATE."""
+    role = f"seer_{uuid4().hex}"
+    [(schema,)] = layer.rows("SELECT quote_ident(current_schema)")
     layer.execute(
         "ALTER TABLE batch_contacts ENABLE ROW LEVEL SECURITY",
         "CREATE POLICY s ON batch_contacts FOR SELECT USING (true)",
         "CREATE POLICY u ON batch_contacts FOR UPDATE USING (id <> 0)",
-        "DROP ROLE IF EXISTS seer",
-        "CREATE ROLE seer",
-        "GRANT ALL ON batch_jobs, batch_contacts, batch_cancellations TO seer",
-        "DO $$BEGIN EXECUTE 'GRANT USAGE ON SCHEMA ' || quote_ident(current_schema) || ' TO seer'; "
-        "END$$",
+        f"CREATE ROLE {role}",
+        f"GRANT ALL ON batch_jobs, batch_contacts, batch_cancellations TO {role}",
+        f"GRANT USAGE ON SCHEMA {schema} TO {role}",
     )
     engine = layer.engine if layer.asyncio_engine is None else layer.asyncio_engine.sync_engine
 
     def become(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("SET LOCAL ROLE seer")
+        connection.exec_driver_sql(f"SET LOCAL ROLE {role}")
 
     event.listen(engine, "begin", become)
     with pytest.raises(CancelFailed) as failure:
@@ -196,12 +201,7 @@ def test_contacts_that_a_policy_lets_be_seen_but_not_changed_are_refused(layer: 
     event.remove(engine, "begin", become)
     assert failure.value.fault is Fault.INCOMPLETE
     assert layer.rows("SELECT status FROM batch_jobs") == [("running",)]
-    layer.execute(
-        "DO $$BEGIN EXECUTE 'REVOKE ALL ON SCHEMA ' || quote_ident(current_schema) || "
-        "' FROM seer'; END$$",
-        "REVOKE ALL ON batch_jobs, batch_contacts, batch_cancellations FROM seer",
-        "DROP ROLE seer",
-    )
+    layer.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 @JOINED
@@ -231,9 +231,6 @@ def test_a_callers_late_triggers_stay_late(layer: Layer) -> None:
     note = "INSERT INTO log VALUES (NEW.id); RETURN NULL;"
     trigger(layer, "AFTER UPDATE", "batch_jobs", note, late=True)
     with layer.engine.begin() as connection:
-        from batch_cancel import cancel_rows
-        from batch_cancel.adapters.sqlalchemy import joining
-
         cancel_rows("job", uow=joining(connection, TABLES))
         assert connection.exec_driver_sql("SELECT count(*) FROM log").scalar_one() == 1
         connection.exec_driver_sql("UPDATE batch_jobs SET updated_at = now()")
@@ -290,6 +287,9 @@ WORK: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 
 
+ODD = "UPDATE {} SET status = 'odd' WHERE id = NEW.id AND status <> 'odd';"
+
+
 def prepare(layer: Layer, step: str) -> dict[str, Any]:
     """Make the job one for which the step has something to do."""
     if step == "start_job":
@@ -313,7 +313,7 @@ def test_a_workers_step_that_postgres_writes_otherwise_is_refused(
     if when == "before":
         trigger(layer, f"BEFORE {verb}", table, "NEW.status := 'odd'; RETURN NEW;")
     else:
-        body = f"UPDATE {table} SET status = 'odd' WHERE id = NEW.id AND status <> 'odd'; "
+        body = ODD.format(table)
         trigger(layer, f"AFTER {verb}", table, f"{body} RETURN NULL;", late=when == "late")
     refused(layer, step, *arguments, joined=joined, **more)
 
@@ -332,7 +332,7 @@ def test_a_workers_step_that_sqlite_writes_otherwise_is_refused(
     if when == "restores":
         layer.execute(
             f"CREATE TRIGGER meddles AFTER {verb} ON {table} WHEN NEW.status <> 'odd' BEGIN "
-            f"UPDATE {table} SET status = 'odd' WHERE id = NEW.id; END"
+            f"{ODD.format(table)} END"
         )
     else:
         layer.execute(
@@ -376,8 +376,10 @@ def test_a_cancel_takes_no_more_statements_than_it_needs(
     """Each is a round trip; with BEGIN and COMMIT, and another such pair for the removal."""
     layer.execute(
         "INSERT INTO batch_jobs (id, status, scheduled_job_id) VALUES ('first', 'pending', 's')",
-        f"UPDATE batch_jobs SET status = '{status}', scheduled_job_id = 's' WHERE id = 'job'",
+        "UPDATE batch_jobs SET scheduled_job_id = 's' WHERE id = 'job'",
     )
+    with layer.engine.begin() as connection:
+        connection.execute(sa.update(JOBS).where(JOBS.c.id == "job").values(status=status))
     tables = attrs.evolve(TABLES)
     sent: list[str] = []
     engine = layer.engine if layer.asyncio_engine is None else layer.asyncio_engine.sync_engine
