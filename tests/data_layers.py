@@ -65,11 +65,9 @@ TABLES = SqlAlchemyTables(
 
 def postgres_engine(dsn: str, **options: Any) -> sa.Engine:
     """Give an engine over psycopg."""
+    options = {"poolclass": sa.NullPool, **options}
     return sa.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(dsn),
-        poolclass=sa.NullPool,
-        **options,
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), **options
     )
 
 
@@ -91,9 +89,8 @@ def postgres_engine_async(dsn: str, **options: Any) -> AsyncEngine:
             server_settings={"search_path": search_path} if search_path else {},
         )
 
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, poolclass=sa.NullPool, **options
-    )
+    options = {"poolclass": sa.NullPool, **options}
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
 
 
 def postgres_uow(dsn: str, *, is_async: bool) -> Any:
