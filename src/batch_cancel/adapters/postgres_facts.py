@@ -9,6 +9,7 @@ repaired table works at once.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -22,6 +23,30 @@ _MULTI_PRIMARY: Final = {
     "spock": "Spock",
     "pglogical": "pglogical in both directions",
 }
+
+
+@attrs.frozen
+class Writer:
+    """
+    A trigger or a rule of the adopter's, which runs when a row is added or changed.
+
+    Arguments:
+        field: on or below which table: "jobs", "contacts" or "cancellations".
+        kind: "trigger" or "rule".
+        name: its name.
+        table: its table, as it is typed.
+        when: as its definition says it: BEFORE, AFTER, INSTEAD OF, DO ALSO or DO INSTEAD.
+        is_of_rows: whether it runs for each row, and not for each statement.
+        events: INSERT, UPDATE or both.
+    """
+
+    field: str
+    kind: str
+    name: str
+    table: str
+    when: str
+    is_of_rows: bool
+    events: tuple[str, ...]
 
 
 @attrs.frozen
@@ -42,6 +67,7 @@ class Facts:
         contacts_partitioned_by: the columns in the partition keys of contacts.
         deferrable: the constraint triggers that may run as late as the commit: schema, name, and
             whether they do unless told otherwise.
+        writers: the triggers and rules that run when rows are added or changed, without ours.
     """
 
     jobs: Table
@@ -53,6 +79,7 @@ class Facts:
     contacts_are_rewritten: bool
     contacts_partitioned_by: frozenset[str]
     deferrable: tuple[tuple[str, str, bool], ...]
+    writers: tuple[Writer, ...]
 
 
 @cache
@@ -90,6 +117,7 @@ def read_facts(answer: str) -> Facts:
                 for namespace, name, is_deferred in table["deferrable"] or ()
             )
         ),
+        writers=tuple(_writers(tables)),
     )
 
 
@@ -103,6 +131,13 @@ def _table(facts: dict[str, Any]) -> Table:
         not_null=frozenset(facts.get("not_null") or ()),
         is_view=bool(facts.get("is_view")),
     )
+
+
+def _writers(tables: dict[str, dict[str, Any]]) -> Iterator[Writer]:
+    for field, table in tables.items():
+        for kind, name, its_table, when, is_of_rows, adds, changes in table["writers"] or ():
+            events = [*(["INSERT"] if adds else []), *(["UPDATE"] if changes else [])]
+            yield Writer(field, kind, name, its_table, when, is_of_rows, tuple(events))
 
 
 def _refusals(server: dict[str, Any], tables: dict[str, dict[str, Any]]) -> list[str]:
