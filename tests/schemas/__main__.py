@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from tests.schemas import campaign, dimensions
+from tests.schemas import campaign, dimensions, sqlalchemy_cases, sqlite_cases
 from tests.schemas.dimensions import Case
 from tests.schemas.outcomes import Outcome
 from tests.schemas.postgres import Databases
@@ -23,6 +23,9 @@ from tests.schemas.report import Family, text
 from tests.servers import PostgresServer
 
 SEED = 13
+FULL = {"postgres": 500, "sqlalchemy": 200, "sqlite": 100}
+
+Try = Callable[[Case, Databases, asyncio.Runner], Outcome]
 
 
 def main() -> int:
@@ -35,15 +38,15 @@ def main() -> int:
     parser.add_argument("--only", type=int, default=None, help="run the schema of this number")
     given = parser.parse_args()
     numbers = {"postgres": given.postgres, "sqlalchemy": given.sqlalchemy, "sqlite": given.sqlite}
-    is_full = not any(numbers.values())
-    if is_full:
-        numbers = {"postgres": 500, "sqlalchemy": 200, "sqlite": 100}
+    if not any(numbers.values()):
+        numbers = dict(FULL)
+    is_full = all((numbers[name] or 0) >= number for name, number in FULL.items())
     logging.getLogger().addHandler(logging.NullHandler())  # What it warns of is done to it here.
     begun = time.monotonic()
     families = run({name: n or 0 for name, n in numbers.items()}, given.seed, given.only)
     minutes, seconds = divmod(round(time.monotonic() - begun), 60)
     is_full = is_full and given.only is None
-    sys.stdout.write(f"{text(families, is_full=is_full)}\nin {minutes} min {seconds} s\n")
+    sys.stdout.write(f"In {minutes} min {seconds} s.\n\n{text(families, is_full=is_full)}\n")
     wrong = any(it.harmed or it.refused_without_need for it in families)
     return 1 if wrong or (is_full and any(it.unseen() for it in families)) else 0
 
@@ -57,34 +60,40 @@ def run(numbers: dict[str, int], seed: int, only: int | None = None) -> list[Fam
         seed: of the random choices.
         only: the number of the only schema to be run; None for all.
     """
+    others = dimensions.others(dimensions.PLAIN)
     families: list[Family] = []
-    with PostgresServer.find() as server, Databases(server) as databases:
-        with asyncio.Runner() as runner:
-
-            def add(
-                name: str, drawn: Iterator[Case], try_it: Callable[[Case], Outcome], **values: dict
-            ) -> None:
-                some = islice(drawn, numbers[name])
-                chosen = [it for it in some if only is None or it.index == only]
-                if chosen:
-                    outcomes = [_told(name, try_it, case) for case in chosen]
-                    families.append(Family(values.pop("title"), **values, outcomes=outcomes))
-
-            add(
+    with (
+        PostgresServer.find() as server,
+        Databases(server) as databases,
+        asyncio.Runner() as runner,
+    ):
+        each: list[tuple[str, Family, Iterator[Case], Try]] = [
+            (
                 "postgres",
+                Family("Postgres", dimensions.PLAIN, others),
                 dimensions.cases(seed),
-                lambda case: campaign.run_postgres(case, databases, runner),
-                title="Postgres",
-                plain=dimensions.PLAIN,
-                others=dimensions.others(dimensions.PLAIN),
-            )
+                campaign.run_postgres,
+            ),
+            (
+                "sqlalchemy",
+                Family("SQLAlchemy", sqlalchemy_cases.PLAIN_VALUES, others),
+                sqlalchemy_cases.drawn(seed),
+                sqlalchemy_cases.run,
+            ),
+            (
+                "sqlite",
+                Family("SQLite", sqlite_cases.VALUES, sqlite_cases.OTHERS),
+                sqlite_cases.drawn(seed),
+                sqlite_cases.run,
+            ),
+        ]
+        for name, family, drawn, try_it in each:
+            for case in islice(drawn, numbers[name]):
+                if only is None or case.index == only:
+                    family.outcomes.append(try_it(case, databases, runner))
+            if family.outcomes:
+                families.append(family)
     return families
-
-
-def _told(name: str, try_it: Callable[[Case], Outcome], case: Case) -> Outcome:
-    if case.index % 50 == 0 and sys.stderr.isatty():
-        sys.stderr.write(f"{name}: schema {case.index}\n")
-    return try_it(case)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Call:
     outcome: str = ""
     limit: int = 0
     contacts: tuple[Mapping[str, Any], ...] = ()
-    how: How = How()  # noqa: RUF009  # Frozen.
+    how: How = How()
 
     def __str__(self) -> str:
         named = f"{self.batch_job_id!r} of {self.organization_id!r}"

@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
-from tests.schemas.calls import Dump
 from tests.schemas.dimensions import Case
-from tests.schemas.outcomes import Outcome
-from tests.schemas.plans import plan
+from tests.schemas.outcomes import Outcome, run_programme
+from tests.schemas.plans import Plan, plan
 from tests.schemas.postgres import Databases, Dumper, PostgresStore, furnished
 from tests.schemas.programme import Programme, knowledge
 from tests.schemas.steps import Performer, Starts
-from tests.schemas.verdict import Knowledge, judge
-
-
-def run_programme(
-    outcome: Outcome,
-    programme: Programme,
-    performer: Performer,
-    dump: Callable[[], Dump],
-    known: Knowledge,
-    own: Callable[[tuple[str, ...], int], None] | None = None,
-) -> None:
-    """Call every step, and judge each."""
-    before = dump()
-    for call in programme.calls(lambda: before):
-        answer = performer.perform(call)
-        after = dump()
-        verdict = judge(call, answer, before, after, known)
-        outcome.note(call, answer, verdict)
-        if verdict.new_contacts and own is not None and call.job is not None:
-            own(verdict.new_contacts, call.job)
-            after = dump()
-        before = after
 
 
 def run_postgres(case: Case, databases: Databases, runner: asyncio.Runner) -> Outcome:
@@ -56,10 +32,10 @@ def run_postgres(case: Case, databases: Databases, runner: asyncio.Runner) -> Ou
         programme = Programme(
             case,
             made.world,
-            made.target,
-            made.asked_organization,
-            _stranger(case),
-            lambda number: _new_contact(made, number),
+            target=made.target,
+            asked=made.asked_organization,
+            stranger=stranger(case),
+            new_contact=lambda number: new_contact(made, number),
         )
         known = knowledge(
             case,
@@ -70,27 +46,31 @@ def run_postgres(case: Case, databases: Databases, runner: asyncio.Runner) -> Ou
         dumper = Dumper(made, admin)
         try:
             performer = Performer(store, starts, runner)
-            run_programme(outcome, programme, performer, dumper.dump, known, dumper.own)
+            run_programme(
+                outcome, programme, performer, dump=dumper.dump, known=known, own=dumper.own
+            )
         finally:
             runner.run(store.close())
     return outcome
 
 
-def _stranger(case: Case) -> str:
+def stranger(case: Case) -> str:
+    """Return an organization that has no job."""
     return {"int": "77", "uuid": "10000000-0000-4000-8000-00000000abcd"}.get(
         case["organization"], "nobody"
     )
 
 
-def _new_contact(made: Any, number: int) -> dict[str, Any]:
+def new_contact(made: Plan, number: int) -> dict[str, Any]:
+    """Return the columns of a contact to be added."""
     contacts = made.contacts
     new: dict[str, Any] = {contacts["id"]: _typed(made, made.world.ids.new_contact(number))}
     if made.case["contact organization"] == "unmapped":
-        organization = made.target
+        organization = str(made.target)
         is_number = made.case["organization"] == "int"
         new[contacts["organization"]] = int(organization) if is_number else organization
     return new
 
 
-def _typed(made: Any, text: str) -> Any:
+def _typed(made: Plan, text: str) -> Any:
     return int(text) if made.world.ids.kind == "number" else text

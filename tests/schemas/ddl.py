@@ -1,4 +1,4 @@
-"""The SQL that makes a planned schema on Postgres: types, tables, keys, partitions, views, rows."""
+"""The SQL that makes a planned schema on Postgres: types, tables, keys, partitions, rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from tests.schemas.names import listed, literal, quoted
-from tests.schemas.plans import ORGANIZATIONS, Plan, Table
+from tests.schemas.plans import ORGANIZATIONS, Column, Plan, Table
 from tests.schemas.triggers import rules, triggers, views
 from tests.schemas.worlds import CONTACT_STATUSES, JOB_STATUSES, UNKNOWN, ContactRow, JobRow
 
@@ -59,7 +59,7 @@ def late_index(plan: Plan) -> str | None:
 def rows(plan: Plan) -> Iterator[str]:
     """Return what fills the tables."""
     for table, of in ((plan.jobs, _job_values), (plan.contacts, _contact_values)):
-        each: Sequence[Mapping[str, str]] = of(plan)  # type: ignore[operator]
+        each: Sequence[Mapping[str, str]] = of(plan)
         names = [name for name in each[0] if name in _HIDDEN or table.has(name)]
         columns = ", ".join(name if name in _HIDDEN else quoted(table[name]) for name in names)
         lines = ", ".join("(" + ", ".join(row[name] for name in names) + ")" for row in each)
@@ -72,6 +72,8 @@ _HIDDEN: Final = ("rid", "owner")
 def _deleted(plan: Plan, *, is_deleted: bool) -> str:
     if plan.case["soft deletion"] == "flag":
         return "true" if is_deleted else "false"
+    if plan.case["soft deletion"] == "kind":
+        return "'email'" if is_deleted else "'call'"
     return "now()" if is_deleted else "NULL"
 
 
@@ -128,21 +130,26 @@ def _types(plan: Plan) -> Iterator[str]:
         yield f"CREATE DOMAIN {kind}_word AS text CHECK (VALUE IN ({listed_words}))"
 
 
+def default(plan: Plan, column: Column) -> str:
+    """Return what a column holds where nothing is said."""
+    deleted = {"flag": " NOT NULL DEFAULT false", "kind": " DEFAULT 'call'"}
+    match column.role:
+        case "created":
+            return " DEFAULT CURRENT_TIMESTAMP"
+        case "version":
+            return " DEFAULT 0"
+        case "deleted":
+            return deleted.get(plan.case["soft deletion"], "")
+        case _:
+            return ""
+
+
 def _key(table: Table) -> tuple[str, ...]:
     return tuple(table[role] for role in table.key)
 
 
 def _table(plan: Plan, table: Table, hidden: Iterable[str]) -> Iterator[str]:
-    columns = [
-        f"{quoted(it.name)} {it.type}" + (" DEFAULT now()" if it.role == "created" else "")
-        for it in table.columns
-    ]
-    if table.has("version"):
-        columns = [it.replace(" integer", " integer DEFAULT 0", 1) for it in columns]
-    if plan.case["soft deletion"] == "flag":
-        columns = [
-            f"{it} NOT NULL DEFAULT false" if it.endswith(" boolean") else it for it in columns
-        ]
+    columns = [f"{quoted(it.name)} {it.type}{default(plan, it)}" for it in table.columns]
     partition = _partition(plan, table)
     by = f" PARTITION BY {partition[0]}" if partition else ""
     yield f"CREATE TABLE {quoted(table.base)} ({', '.join([*columns, *hidden])}){by}"
@@ -165,7 +172,7 @@ def _uniqueness(plan: Plan, table: Table) -> Iterator[str]:
         columns += f", {quoted(table['status'])}"
     if how and which != ("jobs" if table is plan.jobs else "contacts"):
         which, how = "constraint", ""
-    match which if not how else how:
+    match how or which:
         case "constraint":
             kind = f"UNIQUE{nulls}" if nulls or "status" in columns else "PRIMARY KEY"
             if table.has("reference"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -132,8 +132,11 @@ class Case:
     def must_work(self) -> bool:
         """Whether it is plain and well-formed, so that no step may be refused."""
         values = self.values
-        if any(value not in self.plain[dimension] for dimension, value in values.items()):
+        plain = {**self.plain, "soft deletion": (*self.plain["soft deletion"], "kind")}
+        if any(value not in plain[dimension] for dimension, value in values.items()):
             return False
+        if "sqlite" in values.get("driver", "") and values["organization"] == "nullable":
+            return "organization" not in values["key"] + values["contact key"]
         if values["organization"] == "unmapped" and "organization" in values["key"]:
             return False
         per_organization = values["contact key"] == "organization, job, id"
@@ -142,20 +145,25 @@ class Case:
         return True
 
 
-def cases(seed: int, only: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[Case]:
+def cases(
+    seed: int,
+    only: Mapping[str, tuple[str, ...]] | None = None,
+    twists: Mapping[str, tuple[str, ...]] | None = None,
+) -> Iterator[Case]:
     """
     Draw schemas without end.
 
     Arguments:
         seed: of the random choices.
-        only: for some dimensions, the only values that may be drawn.
+        only: for some dimensions, the only plain values.
+        twists: for some dimensions, the only values that a twist may have.
     """
     rng = random.Random(seed)  # noqa: S311  # No secret.
     offered = {**PLAIN, **(only or {})}
-    twists = _shuffled(rng, only or {})
+    turns = _shuffled(rng, twists or {})
     met: set[frozenset[tuple[str, str]]] = set()
     for index in itertools.count():
-        twist = next(twists) if index % 5 in {2, 4} else {}
+        twist = next(turns) if index % 5 in {2, 4} else {}
         drawn = [_drawn(rng, offered, twist) for _ in range(_CANDIDATES)]
         values = max(drawn, key=lambda it: len(_pairs(it) - met))
         met |= _pairs(values)
@@ -163,12 +171,12 @@ def cases(seed: int, only: Mapping[str, tuple[str, ...]] | None = None) -> Itera
 
 
 def _shuffled(
-    rng: random.Random, only: Mapping[str, tuple[str, ...]]
+    rng: random.Random, among: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Mapping[str, str]]:
     allowed = [
         twist
         for twist in TWISTS
-        if all(value in only.get(dimension, (value,)) for dimension, value in twist.items())
+        if all(value in among.get(dimension, (value,)) for dimension, value in twist.items())
     ]
     while True:
         yield from rng.sample(allowed, len(allowed))
@@ -197,25 +205,30 @@ def _fitted(values: dict[str, str], twist: Mapping[str, str]) -> dict[str, str]:
     if twist.get("contact organization") in {"mapped", "unmapped"}:
         need("organization", "text", "int", "uuid", "nullable")
     _fit_organizations(values, need)
+    _fit_types(values, need)
+    if ":" in values["unique by"] or values["trigger"].endswith("deferred"):
+        need("partitions", "none")
+    if set(twist) & {"key", "contact key", "contact organization", "organization", "unique by"}:
+        need("relation", "table", "row security")  # Nobody gives a word that is not true.
+    if values["relation"] not in {*PLAIN["relation"], "table, with the word"}:
+        need("unique by", "constraint")
+    if values["rule"] != "none" or values["unique by"] == "jobs: invalid":
+        need("relation", "table")
+    return values
+
+
+def _fit_types(values: dict[str, str], need: Callable[..., None]) -> None:
     if " normalise " in values["trigger"]:
         need("status type", "text")
     if values["status type"] == "smallint":
         need("spelling", "own", "several")
-    if ":" in values["unique by"] or values["trigger"].endswith("deferred"):
-        need("partitions", "none")
-    if values["relation"] not in {*PLAIN["relation"], "table, with the word"}:
-        need("unique by", "constraint")
-    if set(twist) & {"key", "contact key", "contact organization", "organization", "unique by"}:
-        need("relation", "table", "row security")  # Nobody gives a word that is not true.
-    if values["rule"] != "none" or values["unique by"] == "jobs: invalid":
-        need("relation", "table")
-    if "organization, id" in twist.values() and values["unique by"].startswith("jobs:"):
-        need("contact organization", "mapped")
-    return values
+    if values.get("model") == "single-table inheritance":
+        values["soft deletion"] = "kind"
+    if values.get("model") == "class with version":
+        values["version"] = "mapped"
 
 
-def _fit_organizations(values: dict[str, str], need: object) -> None:
-    assert callable(need)
+def _fit_organizations(values: Mapping[str, str], need: Callable[..., None]) -> None:
     if values["organization"] == "absent":
         need("key", "id", "surrogate")
         need("contact organization", "absent")

@@ -1,13 +1,18 @@
-"""How one schema came out."""
+"""Call every step of a programme, judge each, and keep how the schema came out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
 
-from tests.schemas.calls import Answer, Call, Refusal, Verdict
+from tests.schemas.calls import Answer, Call, Dump, Refusal, Verdict
 from tests.schemas.dimensions import Case
+from tests.schemas.facts import Knowledge
+from tests.schemas.programme import Programme
+from tests.schemas.steps import Performer
+from tests.schemas.verdict import judge
 
 
 @attrs.define
@@ -53,3 +58,25 @@ class Outcome:
                 self.refusals.append((call.step, sentence))
             case "harm":
                 self.harms += [f"{call}: {it}" for it in verdict.complaints[:4]]
+
+
+def run_programme(
+    outcome: Outcome,
+    programme: Programme,
+    performer: Performer,
+    *,
+    dump: Callable[[], Dump],
+    known: Knowledge,
+    own: Callable[[tuple[str, ...], int], None] | None = None,
+) -> None:
+    """Call every step, and judge each."""
+    before = dump()
+    for call in programme.calls(dump):
+        answer = performer.perform(call)
+        after = dump()
+        verdict = judge(call, answer, before, after, known)
+        outcome.note(call, answer, verdict)
+        if verdict.new_contacts and own is not None and call.job is not None:
+            own(verdict.new_contacts, call.job)
+            after = dump()
+        before = after

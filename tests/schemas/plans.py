@@ -117,7 +117,14 @@ def plan(case: Case, schema: str) -> Plan:
         target=target,
     )
     cancellations = STYLES[case["names"]]("cancellations")
-    mapping = _mapping(case, schema, jobs, contacts, cancellations, world.spellings)
+    mapping = _mapping(
+        case,
+        schema,
+        jobs,
+        contacts,
+        cancellations=cancellations,
+        spellings=world.spellings,
+    )
     return Plan(case, schema, jobs, contacts, cancellations, world, mapping, target)
 
 
@@ -159,7 +166,11 @@ def _table(case: Case, name: str, columns: tuple[Column, ...], key: tuple[str, .
 
 
 def _soft(case: Case) -> dict[str, tuple[str, str]]:
-    kinds = {"time": ("deleted_at", "timestamptz"), "flag": ("is_deleted", "boolean")}
+    kinds = {
+        "time": ("deleted_at", "timestamptz"),
+        "flag": ("is_deleted", "boolean"),
+        "kind": ("kind", "text"),
+    }
     kind = kinds.get(case["soft deletion"])
     return {} if kind is None else {"deleted": kind}
 
@@ -208,6 +219,7 @@ def _mapping(
     schema: str,
     jobs: Table,
     contacts: Table,
+    *,
     cancellations: str,
     spellings: Spellings,
 ) -> dict[str, Any]:
@@ -244,7 +256,7 @@ def _mapping(
         mapping["keys_are_unique"] = True
     if case["relation"] in {"view, instead of nothing", "view that hides cancelled rows"}:
         mapping["keys_are_unique"] = True
-    if case["soft deletion"] != "none":
+    if case["soft deletion"] in {"time", "flag"}:
         constant = None if case["soft deletion"] == "time" else False
         mapping["job_where"] = {jobs["deleted"]: constant}
         mapping["contact_where"] = {contacts["deleted"]: constant}
@@ -257,7 +269,7 @@ def _statuses(case: Case, spellings: Spellings) -> dict[str, Any]:
 
     def given(each: tuple[str, ...]) -> Any:
         values = tuple(int(it) if spellings.are_numbers else it for it in each)
-        return values if len(values) > 1 else values[0]
+        return values if len(values) > 1 else next(iter(values))
 
     return {
         "job_statuses": {status: given(each) for status, each in spellings.jobs.items()},

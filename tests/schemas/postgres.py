@@ -6,11 +6,10 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Final, cast
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
 
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
@@ -43,10 +42,12 @@ class Databases:
         self._cleanup = contextlib.ExitStack()
         self._made: dict[str, tuple[str, psycopg.Connection[Any]]] = {}
 
-    def __enter__(self) -> Databases:
-        with psycopg.connect(self._server.dsn(), autocommit=True) as connection:
-            with contextlib.suppress(psycopg.errors.DuplicateObject):
-                run(connection, f"CREATE ROLE {ddl.ROLE}")
+    def __enter__(self) -> Self:
+        with (
+            psycopg.connect(self._server.dsn(), autocommit=True) as connection,
+            contextlib.suppress(psycopg.errors.DuplicateObject),
+        ):
+            run(connection, f"CREATE ROLE {ddl.ROLE}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,10 +81,8 @@ class Databases:
             if key in given
         )
         run(admin, f"CREATE SERVER loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})")
-        run(
-            admin,
-            f"CREATE USER MAPPING FOR PUBLIC SERVER loopback OPTIONS (user {literal(str(given['user']))})",
-        )
+        user = literal(str(given["user"]))
+        run(admin, f"CREATE USER MAPPING FOR PUBLIC SERVER loopback OPTIONS (user {user})")
         return dsn, admin
 
     def _drop(self, name: str) -> None:
@@ -267,6 +266,3 @@ class PostgresStore:
             yield await self._usable_async()
 
         return lend()
-
-
-_ = (cast, TransactionStatus)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests.schemas.calls import Call, Dump, How
 from tests.schemas.dimensions import Case
-from tests.schemas.verdict import Knowledge
+from tests.schemas.facts import Knowledge
 from tests.schemas.worlds import JobRow, World
 
 
@@ -23,33 +23,28 @@ class Programme:
         asked: what the library is told of that organization.
         stranger: an organization that has no job.
         new_contact: the columns of a contact to be added, by its number.
-        has_async: whether asyncio is to be had.
+        kinds: whether steps are called with asyncio, in turn.
     """
 
     def __init__(
         self,
         case: Case,
         world: World,
+        *,
         target: str | None,
         asked: str | None,
         stranger: str,
-        new_contact: Any,
-        *,
-        has_async: bool = True,
-        has_joined: bool = True,
+        new_contact: Callable[[int], Mapping[str, Any]],
+        kinds: tuple[bool, ...] = (False, True),
     ) -> None:
         self._case, self._world = case, world
         self._target, self._asked, self._stranger = target, asked, stranger
         self._new_contact = new_contact
-        turns = [(joined, False) for joined in (False, True)]
-        if has_async:
-            turns = [(False, False), (True, False), (False, True), (True, True)]
-        if not has_joined:
-            turns = [(False, False)]
+        turns = [(is_joined, is_async) for is_async in kinds for is_joined in (False, True)]
+        self._is_async = kinds[0]
         self._turns = itertools.cycle(turns)
         for _ in range(case.index % 3):
             next(self._turns)
-        self._has_joined = has_joined
 
     def calls(self, dump: Any) -> Iterator[Call]:
         """Return the calls one by one; `dump` returns the newest dump when one is made."""
@@ -57,10 +52,10 @@ class Programme:
         yield self._call("cancel", "scheduled", operation_id="op first")
         yield self._call("cancel", "pending", operation_id="op pending")
         yield self._call("cancel", "running", operation_id="op running")
-        if self._has_joined:
-            how = How(is_joined=True, is_async=False, is_rolled_back=True)
-            yield self._call("cancel", "rolled back", how=how)
-            yield self._call("cancel", "joined", how=How(is_joined=True))
+        how = How(is_joined=True, is_async=self._is_async, is_rolled_back=True)
+        yield self._call("cancel", "rolled back", how=how)
+        how = How(is_joined=True, is_async=self._is_async)
+        yield self._call("cancel", "joined", how=how)
         yield self._call("cancel", "ended")
         yield self._call("cancel", "unknown")
         yield self._foreign()
@@ -119,7 +114,7 @@ class Programme:
         spellings = self._world.spellings
         rid, row = next(
             (rid, row)
-            for rid, row in sorted(contacts, key=lambda it: -int(it[0].split("/")[-1]))
+            for rid, row in sorted(contacts, key=lambda it: (len(it[0]), it[0]), reverse=True)
             if row["owner"] == str(job.rid)
             and spellings.contact_status(row["status"]) == "dialing"
         )
@@ -135,7 +130,11 @@ def knowledge(
     is_touched = case["times"] in {"updated", "both"} or case["trigger"] == "touch"
     touched = frozenset({"updated"}) if is_touched else frozenset[str]()
     stale = {"updated": "updated", "neither": None}.get(case["times"], "since")
-    deleted = {"flag": lambda it: it == "t", "time": lambda it: it is not None}
+    deleted = {
+        "flag": lambda it: it in {"t", "1"},
+        "time": lambda it: it is not None,
+        "kind": lambda it: it != "call",
+    }
     return Knowledge(
         job_status=world.spellings.job_status,
         contact_status=world.spellings.contact_status,

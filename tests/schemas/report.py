@@ -1,4 +1,4 @@
-"""The table of a campaign: how each value of each dimension came out, and why steps were refused."""
+"""The table of a campaign: how each value of a dimension came out, and why steps were refused."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.schemas.outcomes import Outcome
 _STORIES_MAX: Final = 8
 _SENTENCES_MAX: Final = 15
 _SENTENCE_MAX: Final = 150
+_HARM_MAX: Final = 600
 
 
 @attrs.frozen
@@ -30,7 +31,7 @@ class Family:
     name: str
     plain: Mapping[str, Sequence[str]]
     others: Mapping[str, Sequence[str]]
-    outcomes: Sequence[Outcome]
+    outcomes: list[Outcome] = attrs.field(factory=list[Outcome])
 
     @property
     def harmed(self) -> list[Outcome]:
@@ -109,7 +110,7 @@ def text(families: Sequence[Family], *, is_full: bool) -> str:
     for family in families:
         lines += [*family.table(), "", "Refused most often:", *family.sentences(), ""]
         for number, outcome in enumerate(family.harmed):
-            lines += [_reproduction(outcome), *(f"    {it}" for it in outcome.harms)]
+            lines += [_reproduction(outcome), *(f"    {it[:_HARM_MAX]}" for it in outcome.harms)]
             if number < _STORIES_MAX:
                 lines += [f"    {it};" for it in outcome.story]
         for outcome in family.refused_without_need:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, assert_never
 
 import attrs
 
@@ -22,7 +23,7 @@ OLDER_THAN: Final = timedelta(hours=1)
 class Starts:
     """A scheduler that keeps the starts which it is made with."""
 
-    def __init__(self, deferred_ids: Set[str]) -> None:
+    def __init__(self, deferred_ids: AbstractSet[str]) -> None:
         self.waiting = set(deferred_ids)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -31,7 +32,7 @@ class Starts:
         self.waiting.discard(deferred_id)
         return found
 
-    def waiting_among(self, deferred_ids: Set[str]) -> set[str]:
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """Return those that wait."""
         return self.waiting & deferred_ids
 
@@ -46,7 +47,7 @@ class AsyncStarts:
         """Take a start back."""
         return self._starts.cancel(deferred_id, operation_id)
 
-    async def waiting_among(self, deferred_ids: Set[str]) -> set[str]:
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """Return those that wait."""
         return self._starts.waiting_among(deferred_ids)
 
@@ -63,12 +64,14 @@ class Store(Protocol):
 
     def joined(self, *, commits: bool) -> AbstractContextManager[Any]:
         """Lend a unit of work within a transaction that is then committed, or rolled back."""
+        ...
 
     def alone_async(self) -> Any:
         """Return `alone` for asyncio."""
 
     def joined_async(self, *, commits: bool) -> AbstractAsyncContextManager[Any]:
         """Lend `joined` for asyncio."""
+        ...
 
 
 @attrs.frozen
@@ -144,12 +147,13 @@ def _function(call: Call, suffix: str) -> tuple[Callable[..., Any], dict[str, An
         "batch_job_id": call.batch_job_id,
         "organization_id": call.organization_id,
     }
+    more: dict[str, Any] = {}
     match call.step:
         case "cancel":
             name = "cancel_rows" if call.how.is_joined else "cancel_job"
             more = {"operation_id": call.operation_id, "actor": "actor", "reason": "reason"}
         case "start":
-            name, more = "start_job", {}
+            name = "start_job"
         case "claim":
             name, more = "claim_contacts", {"limit": call.limit}
         case "settle":
@@ -158,12 +162,14 @@ def _function(call: Call, suffix: str) -> tuple[Callable[..., Any], dict[str, An
         case "append":
             name, more = "append_contacts", {"contacts": call.contacts}
         case "finish":
-            name, more = "finish_job", {}
+            name = "finish_job"
         case "expire":
             name, more = "expire_calls", {"older_than": OLDER_THAN}
         case "inspect":
-            return getattr(library, f"inspect{suffix}"), {}
-    return getattr(library, f"{name}{suffix}"), {**named, **more}
+            name, named = "inspect", {}
+        case _:
+            assert_never(call.step)
+    return getattr(library, name + suffix), {**named, **more}
 
 
 def _plain(value: Any) -> Any:

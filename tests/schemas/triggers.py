@@ -80,7 +80,8 @@ def _foreign(plan: Plan, table: Table) -> str:
         f"{quoted(it.name)} {it.type}" for it in table.columns if it.role != "created"
     )
     options = f"schema_name {literal(plan.schema)}, table_name {literal(table.base)}"
-    return f"CREATE FOREIGN TABLE {quoted(table.name)} ({columns}) SERVER loopback OPTIONS ({options})"
+    name = quoted(table.name)
+    return f"CREATE FOREIGN TABLE {name} ({columns}) SERVER loopback OPTIONS ({options})"
 
 
 def _function(name: str, body: str) -> str:

@@ -1,8 +1,8 @@
 """
 What the generator puts into a schema, and what it knows of it: which row belongs to which job.
 
-Rule 1: a row is known by `rid`, a column that no mapping names. A contact's `owner` is the `rid` of
-        its job: nobody finds that out by a query over the mapped columns.
+Rule 1: a row is known by `rid`, a column that no mapping names. A contact's `owner` is the `rid`
+        of its job: nobody finds that out by a query over the mapped columns.
 Rule 2: where the keys allow it, all organizations have jobs of the same ids, and all jobs contacts
         of the same ids.
 """
@@ -10,7 +10,7 @@ Rule 2: where the keys allow it, all organizations have jobs of the same ids, an
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import attrs
@@ -170,7 +170,7 @@ def spelled(spelling: str, *, numbers: bool) -> Spellings:
             case _:
                 return {status: (own[status], f"also {status}") for status in statuses}
 
-    unmapped = ("99",) if numbers else (UNKNOWN,)
+    unmapped: tuple[str, ...] = ("99",) if numbers else (UNKNOWN,)
     if spelling != "contract" and not numbers:
         unmapped = (*unmapped, "pending", "running")
     return Spellings(of(JOB_STATUSES), of(CONTACT_STATUSES), unmapped, numbers)
@@ -196,6 +196,8 @@ class World:
         """Return the job of this row number."""
         return next(job for job in self.jobs if job.rid == rid)
 
+
+_Raw = Callable[[Mapping[str, tuple[str, ...]], str | None], str | None]
 
 _CONTACTS: Final[tuple[tuple[str | None, Moment, Moment, Moment], ...]] = (
     *((status, "none", "old", "old") for status in CONTACT_STATUSES if status != "dialing"),
@@ -268,9 +270,8 @@ def furnish(
 
 
 def _add_contacts(
-    world: World, job: JobRow, place: int, raw: object, *, soft: bool, few: bool
+    world: World, job: JobRow, place: int, raw: _Raw, *, soft: bool, few: bool
 ) -> None:
-    assert callable(raw)
     for number, (status, next_attempt, updated, since) in enumerate(_CONTACTS):
         if job.role == "finish" and status not in _ENDED:
             continue

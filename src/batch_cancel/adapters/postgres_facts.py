@@ -58,8 +58,8 @@ class Facts:
         jobs: the table of jobs.
         contacts: the table of contacts.
         refusals: why nothing can be right here, whatever is mapped; empty if there is no reason.
-        jobs_have_triggers: whether a job may not be written as it is sent: by a trigger, a rule or
-            a view.
+        jobs_have_triggers: whether a job may not be written as it is sent: by a trigger, a rule, a
+            policy or a view.
         contacts_have_triggers: the same of a contact.
         jobs_are_rewritten: whether one of them may write a job otherwise than RETURNING shows it,
             so that a row has to be read again after it was written.

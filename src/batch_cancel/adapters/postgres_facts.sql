@@ -116,6 +116,11 @@ WITH RECURSIVE given (place, oid) AS (
             FROM below
             JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
             WHERE below.place = found.place AND r.ev_type <> '1'
+        ) OR EXISTS (
+            SELECT 1
+            FROM below
+            JOIN pg_catalog.pg_class AS c ON c.oid = below.oid
+            WHERE below.place = found.place AND c.relrowsecurity
         ),
         -- What writes a row otherwise than RETURNING shows it: whatever runs after the row is
         -- written, and whatever writes in its place.

@@ -57,12 +57,12 @@ class Ground:
         Arguments:
             connection: its connection.
             queries: the statements of the schema.
-            row: the oids of the database and of the three tables.
+            row: the oids of the three tables.
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
         place = (queries, info.host, info.port, info.dbname, *row)
-        _, jobs, contacts, cancellations = row
+        jobs, contacts, cancellations = row
         return cls(queries, place, (jobs, contacts, cancellations), is_joined)
 
     @property
@@ -152,7 +152,7 @@ def begun(
     cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
     cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [each.fetchone() for each in cursor.results() if each.description]
-    level, *row = rows[-1] or ()
+    _, level, *row = rows[-1] or ()
     is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
     return Ground.of(connection, queries, tuple(row), is_joined=is_joined)
@@ -177,7 +177,7 @@ async def begun_async(
     cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
     await cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [await each.fetchone() async for each in cursor.results() if each.description]
-    level, *row = rows[-1] or ()
+    _, level, *row = rows[-1] or ()
     is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
     return Ground.of(connection, queries, tuple(row), is_joined=is_joined)
