@@ -113,8 +113,8 @@ def test_a_view_needs_the_adopter_s_word(postgres_schema: str) -> None:
     found = diagnosed(dsn)
     assert found.missing == (
         (
-            "batch_jobs is a view, of which nobody can see that 'id' is unique: map the table behind "
-            "it, or vouch for it with keys_are_unique=True"
+            "batch_jobs is a view, of which nobody can see that 'id' is unique: map the table "
+            "behind it, or vouch for it with keys_are_unique=True"
         ),
     )
     assert found.workers == (
@@ -156,7 +156,7 @@ def test_foreign_tables_are_missing_their_database(
 
 
 def test_a_database_without_an_encoding_is_named(postgres_server: PostgresServer) -> None:
-    """As a cancel does."""
+    """In the words of a cancel, whatever encoding the client has."""
     with postgres_server.database() as template:
         name = f"ascii_{conninfo_to_dict(template)['dbname']}"
         execute(
@@ -168,6 +168,13 @@ def test_a_database_without_an_encoding_is_named(postgres_server: PostgresServer
             dsn = with_reference_tables(make_conninfo(template, dbname=name))
             [sentence] = diagnosed(dsn).missing
             assert sentence.startswith("the database is SQL_ASCII")
+            assert sentence in refusal(dsn)
+            dsn = make_conninfo(dsn, client_encoding="UTF8")
+            assert diagnosed(dsn).missing == (sentence,)
+            dsn = make_conninfo(template, client_encoding="SQL_ASCII")
+            assert diagnosed(dsn).missing == (
+                "the connection's client_encoding is SQL_ASCII: set it to UTF8",
+            )
         finally:
             execute(template, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -204,8 +211,9 @@ def test_contacts_partitioned_by_their_status_are_named(postgres_schema: str, by
     found = diagnosed(dsn)
     assert found.missing == (
         (
-            "batch_contacts is partitioned by status, so each claim moves rows to another partition, "
-            "and a cancel beside busy workers keeps failing: partition it by another column"
+            "batch_contacts is partitioned by status, so each claim moves rows to another "
+            "partition, and a cancel beside busy workers keeps failing: partition it by "
+            "another column"
         ),
     )
     assert "batch_contacts has all that a cancel needs" not in found.fits
@@ -240,15 +248,15 @@ WRITERS = {
             "EXECUTE FUNCTION do_it()"
         ),
         (
-            "the trigger machine of batch_jobs (BEFORE INSERT OR UPDATE) may change or skip each row "
-            f"that is written: {LETS_JOBS}"
+            "the trigger machine of batch_jobs (BEFORE INSERT OR UPDATE) may change or skip "
+            f"each row that is written: {LETS_JOBS}"
         ),
     ),
     "before a statement": (
         'CREATE TRIGGER "The first" BEFORE UPDATE ON batch_contacts EXECUTE FUNCTION do_it()',
         (
-            'the trigger "The first" of batch_contacts (BEFORE UPDATE) may write other rows or refuse '
-            f"the change: {LETS_CONTACTS}"
+            'the trigger "The first" of batch_contacts (BEFORE UPDATE) may write other rows or '
+            f"refuse the change: {LETS_CONTACTS}"
         ),
     ),
     "after a row": (
@@ -257,8 +265,8 @@ WRITERS = {
             "EXECUTE FUNCTION do_it()"
         ),
         (
-            "the trigger requeue of batch_jobs (AFTER UPDATE) may write the rows once more or refuse "
-            f"the change: {LETS_JOBS}"
+            "the trigger requeue of batch_jobs (AFTER UPDATE) may write the rows once more or "
+            f"refuse the change: {LETS_JOBS}"
         ),
     ),
     "at the commit": (
@@ -267,8 +275,8 @@ WRITERS = {
             "DEFERRED FOR EACH ROW EXECUTE FUNCTION do_it()"
         ),
         (
-            "the trigger late of batch_contacts (AFTER UPDATE) may write the rows once more or refuse "
-            f"the change: {LETS_CONTACTS}"
+            "the trigger late of batch_contacts (AFTER UPDATE) may write the rows once more or "
+            f"refuse the change: {LETS_CONTACTS}"
         ),
     ),
     "on our table": (
@@ -277,8 +285,8 @@ WRITERS = {
             "EXECUTE FUNCTION do_it()"
         ),
         (
-            "the trigger keep of batch_cancellations (BEFORE INSERT) may change or skip each row that "
-            "is written: see that it leaves records as they are written"
+            "the trigger keep of batch_cancellations (BEFORE INSERT) may change or skip each "
+            "row that is written: see that it leaves records as they are written"
         ),
     ),
     "a rule besides": (
@@ -291,8 +299,8 @@ WRITERS = {
     "a rule instead": (
         "CREATE RULE skip AS ON UPDATE TO batch_jobs WHERE OLD.id = 'x' DO INSTEAD NOTHING",
         (
-            "the rule skip of batch_jobs (ON UPDATE DO INSTEAD) may write something else than it is "
-            f"given, or nothing: {LETS_JOBS}"
+            "the rule skip of batch_jobs (ON UPDATE DO INSTEAD) may write something else than "
+            f"it is given, or nothing: {LETS_JOBS}"
         ),
     ),
 }
@@ -358,8 +366,8 @@ IMPOSSIBLE = {
     "no job is written": (
         "CREATE RULE r AS ON UPDATE TO batch_jobs DO INSTEAD NOTHING",
         (
-            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: a rule "
-            "turns it into nothing"
+            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: "
+            "a rule turns it into nothing"
         ),
     ),
     "two statements of one": (
@@ -368,15 +376,16 @@ IMPOSSIBLE = {
             "UPDATE batch_contacts SET status = 'pending'"
         ),
         (
-            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: WITH "
-            "cannot be used in a query that is rewritten by rules into multiple queries"
+            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: "
+            "WITH cannot be used in a query that is rewritten by rules into multiple queries"
         ),
     ),
     "no record is written": (
         "CREATE RULE r AS ON INSERT TO batch_cancellations DO ALSO NOTIFY cancelled",
         (
-            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: INSERT "
-            "with ON CONFLICT clause cannot be used with table that has INSERT or UPDATE rules"
+            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: "
+            "INSERT with ON CONFLICT clause cannot be used with table that has INSERT or "
+            "UPDATE rules"
         ),
     ),
 }

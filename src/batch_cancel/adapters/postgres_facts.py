@@ -25,6 +25,12 @@ _MULTI_PRIMARY: Final = {
 }
 
 
+SQL_ASCII: Final = (
+    "the database is SQL_ASCII, which stores bytes of no known encoding, so ids can't be "
+    "compared: move to a database in UTF8"
+)
+
+
 @attrs.frozen
 class Writer:
     """
@@ -79,7 +85,7 @@ class Facts:
     contacts_are_rewritten: bool
     contacts_partitioned_by: frozenset[str]
     deferrable: tuple[tuple[str, str, bool], ...]
-    writers: tuple[Writer, ...]
+    writers: tuple[Writer, ...] = ()
 
 
 @cache
@@ -143,10 +149,7 @@ def _writers(tables: dict[str, dict[str, Any]]) -> Iterator[Writer]:
 def _refusals(server: dict[str, Any], tables: dict[str, dict[str, Any]]) -> list[str]:
     found: list[str] = []
     if server["encoding"] == "SQL_ASCII":
-        found.append(
-            "the database is SQL_ASCII, which stores bytes of no known encoding, so ids can't be "
-            "compared: move to a database in UTF8"
-        )
+        found.append(SQL_ASCII)
     found.extend(
         f"the database is one of several primaries ({_MULTI_PRIMARY[extension]}), where the last "
         "write wins and a cancel can be undone without an error: use a database with one primary"
