@@ -78,11 +78,15 @@ WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.
 
 -- name: indexes
 -- The indexes, whether they are in use, their columns in order, and the condition of a partial one.
-SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique, pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
+-- A column in another collation than its own is none: no comparison of ours finds it there.
+SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique,
+       pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
            SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.place)
-           FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+           FROM unnest(i.indkey::int2[], i.indcollation::oid[])
+                WITH ORDINALITY AS k (attnum, collated, place)
            LEFT JOIN pg_catalog.pg_attribute AS a
                   ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                 AND a.attcollation = k.collated
            WHERE k.place <= i.indnkeyatts
        )
 FROM pg_catalog.pg_index AS i
@@ -125,17 +129,17 @@ SELECT pg_catalog.set_config('statement_timeout', '1000', true),
 -- name: unmapped
 -- How many of some rows that count are in a status that nobody mapped, and the most frequent ones.
 -- The first rows that come, whether they count or not, so that no more are ever read.
-WITH some AS MATERIALIZED (
+WITH looked_at AS MATERIALIZED (
     SELECT {status}::text AS status, (true{existing}) IS TRUE AS counts
     FROM {table}
     LIMIT %(rows_max)s
 ), unmapped AS (
     SELECT status, count(*) AS number
-    FROM some
+    FROM looked_at
     WHERE counts AND (status = ANY (%(known)s::text[])) IS NOT TRUE
     GROUP BY status
 )
-SELECT (SELECT count(*) FROM some WHERE counts), sum(number) OVER ()::bigint, status, number
+SELECT (SELECT count(*) FROM looked_at WHERE counts), sum(number) OVER ()::bigint, status, number
 FROM unmapped
 ORDER BY number DESC, status
 LIMIT %(unmapped_max)s
@@ -143,20 +147,20 @@ LIMIT %(unmapped_max)s
 -- name: strayed
 -- How many of some contacts that count are of another organization than their job. Each job is
 -- looked up by its key, so that no more jobs than contacts are read.
-WITH some AS MATERIALIZED (
+WITH looked_at AS MATERIALIZED (
     SELECT {contact_job_id} AS job, {contact_organization_id} AS organization,
            (true{existing_contact}) IS TRUE AS counts
     FROM {contacts}
     LIMIT %(rows_max)s
 )
 SELECT count(*), count(*) FILTER (
-    WHERE some.organization{kind} IS DISTINCT FROM its.organization{kind}
+    WHERE looked_at.organization{kind} IS DISTINCT FROM its.organization{kind}
 )
-FROM some
+FROM looked_at
 CROSS JOIN LATERAL (
     SELECT {organization_id} AS organization
     FROM {jobs}
-    WHERE {job_key} = some.job{existing_job}
+    WHERE {job_key} = looked_at.job{existing_job}
     LIMIT 1
 ) AS its
-WHERE some.counts
+WHERE looked_at.counts

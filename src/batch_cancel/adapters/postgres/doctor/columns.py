@@ -94,7 +94,8 @@ def missing_to_workers(database: Database) -> Iterator[str]:
     """Yield what contacts lack for certain for the workers' steps alone."""
     if database.tables["contacts"].oid is not None:
         wanted = list(_wanted_by_workers(database.schema))
-        yield from _missing_columns(database, "contacts", wanted)
+        theirs = [it for it in wanted if it.argument not in _CONTACT_COLUMNS]
+        yield from _missing_columns(database, "contacts", theirs)
         yield from _missing_privileges(database, "contacts", wanted)
 
 
