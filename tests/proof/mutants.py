@@ -85,7 +85,7 @@ CORE = tuple(
     f"unit/test_{name}.py"
     for name in (
         *("attempts", "cancellation", "deferred", "drift", "errors", "guards"),
-        *("memory", "model", "presenter", "spelling", "use_cases", "work"),
+        *("memory", "model", "presenter", "shape", "spelling", "use_cases", "work"),
     )
 )
 MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
@@ -102,22 +102,20 @@ PARTS = (
     ),
     Part(
         "Postgres",
-        ("adapters/postgres/*",),
+        ("adapters/postgres/*", "adapters/postgres_facts.py"),
         (
             *CONTRACT,
             *(
                 f"integration/test_postgres_{name}.py"
                 for name in (
-                    "connections",
-                    "faults",
-                    "guards",
-                    "locks",
-                    "names",
-                    "schemas",
-                    "tables",
+                    *("connections", "faults", "guards", "keys", "locks", "names", "outcomes"),
+                    *("schemas", "sessions", "tables"),
                 )
             ),
-            *(f"integration/test_{name}.py" for name in ("checks", "joining", "work_postgres")),
+            *(
+                f"integration/test_{name}.py"
+                for name in ("checks", "doctor_rows", "doctor_shapes", "joining", "work_postgres")
+            ),
         ),
         "not redis and not sqlite and not cluster and (not contract or postgres) "
         "and not sqlalchemy and not django and not replica and not file and not pgbouncer "
@@ -136,7 +134,14 @@ PARTS = (
     Part(
         "SQLAlchemy and Django",
         ("adapters/sqlalchemy/*", "adapters/django.py"),
-        (*CONTRACT, "integration/test_sqlalchemy.py", "integration/test_django.py"),
+        (
+            *CONTRACT,
+            *(
+                f"integration/test_sqlalchemy{name}.py"
+                for name in ("", "_keys", "_mapping", "_outcomes", "_transactions")
+            ),
+            "integration/test_django.py",
+        ),
         "sqlalchemy or django",
     ),
     Part(
@@ -144,7 +149,10 @@ PARTS = (
         ("adapters/sqlite/*",),
         (
             *CONTRACT,
-            *(f"integration/test_sqlite_{name}.py" for name in ("store", "scheduler", "joining")),
+            *(
+                f"integration/test_sqlite_{name}.py"
+                for name in ("store", "scheduler", "joining", "triggers")
+            ),
             "integration/test_checks.py",
         ),
         "sqlite and not sqlalchemy and not redis and not postgres and not memory and not cluster "
