@@ -966,6 +966,7 @@ def test_a_store_without_records_is_asked_for_the_job(half: Half) -> None:
     store = Store(cancelled, Repositories(cancelled, keeps_records=False))
     assert half.remove_deferred(JOINED, Clock(cancelled), uow=store).redis_job_cancelled
     assert cancelled.calls == ["begin", "lock", "commit", "scheduler", "begin", "commit"]
+    assert cancelled.given("lock") == (JobKey("job"),)
     for found in (job("scheduled"), job("running"), job(None), None):
         script = Script(found)
         store = Store(script, Repositories(script, keeps_records=False))
