@@ -62,8 +62,8 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
         logging.WARNING,
         (
             r"batch job 'a\nb': whether its cancellation was committed could not be read "
-            "(ValueError), so its deferred start was left alone; if it was committed, reconcile will "
-            "finish it"
+            "(ValueError), so its deferred start was left alone; if it was committed, reconcile "
+            "will finish it"
         ),
     ),
     "not committed": (
@@ -75,8 +75,8 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
         lambda: log.not_delivered(START, "was refused", SECRET),
         logging.WARNING,
         (
-            r"deferred start 's\nt' was refused (ValueError); it is handed out again when its lease "
-            "ends"
+            r"deferred start 's\nt' was refused (ValueError); it is handed out again when its "
+            "lease ends"
         ),
     ),
     "request failed": (
