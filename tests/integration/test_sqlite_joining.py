@@ -270,10 +270,12 @@ def test_two_threads_on_one_connection_leave_no_half(path: Path) -> None:
         thread = threading.Thread(target=cancel)
         thread.start()
         assert inside.wait(10)
-        with pytest.raises(CancelFailed, match="must follow each other"):
-            cancel_rows("missing", uow=joining(connection))
-        go_on.set()
-        thread.join()
+        try:
+            with pytest.raises(CancelFailed, match="must follow each other"):
+                cancel_rows("missing", uow=joining(connection))
+        finally:
+            go_on.set()
+            thread.join()
         assert answers == [1]
         connection.commit()
     assert not half(path)
