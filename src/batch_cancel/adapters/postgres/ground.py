@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.connection_checks import check_isolation
+from batch_cancel.adapters.postgres.connection_checks import check_encoding, check_isolation
 from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
 from batch_cancel.adapters.postgres.parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
@@ -147,8 +147,9 @@ def begun(
         own_settings: what a transaction of our own sends; None for the caller's.
 
     Raises:
-        StoreFailed: its isolation is not READ COMMITTED.
+        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
     """
+    check_encoding(connection)
     cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
     cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [each.fetchone() for each in cursor.results() if each.description]
@@ -172,8 +173,9 @@ async def begun_async(
         own_settings: what a transaction of our own sends; None for the caller's.
 
     Raises:
-        StoreFailed: its isolation is not READ COMMITTED.
+        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
     """
+    check_encoding(connection)
     cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
     await cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [await each.fetchone() async for each in cursor.results() if each.description]
