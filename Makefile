@@ -61,6 +61,10 @@ faults: $(VENV)/test.stamp ## Inject faults at every call, cut lines, kill proce
 stress: $(VENV)/test.stamp ## Let sixteen workers race 10,000 cancels on Postgres; count broken promises
 	@$(BIN)/python -m tests.faults.stress --rounds 10000
 
+.PHONY: schemas
+schemas: $(VENV)/test.stamp ## Generate 800 schemas and mappings; count steps that did harm in silence
+	@$(BIN)/python -m tests.schemas --postgres 500 --sqlalchemy 200 --sqlite 100
+
 .PHONY: http
 http: $(VENV)/test.stamp ## Send 20,000 generated requests to the endpoint; count broken rules
 	@$(BIN)/python -m tests.http.generated --requests 20000

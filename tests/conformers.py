@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 from uuid import uuid4
@@ -17,6 +17,7 @@ import pytest
 import redis
 import redis.asyncio
 import sqlalchemy as sa
+from psycopg import sql
 
 from batch_cancel import JobKey
 from batch_cancel.adapters import postgres
@@ -24,9 +25,7 @@ from batch_cancel.adapters import sqlalchemy as alchemy
 from batch_cancel.adapters import sqlite as sqlite_adapter
 from batch_cancel.adapters.memory import (
     AsyncMemoryScheduler,
-    AsyncMemoryStore,
     MemoryScheduler,
-    MemoryStore,
 )
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
@@ -35,8 +34,21 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.testing.adapter import IdKind, JobRow, SchedulerAdapter, StoreAdapter
+from batch_cancel.testing.adapter import (
+    ALL_SABOTAGES,
+    IdKind,
+    JobRow,
+    Sabotage,
+    SchedulerAdapter,
+    StoreAdapter,
+)
 from tests import data_layers
+from tests.sabotage import (
+    POSTGRES_TRIGGERS,
+    SQLITE_TRIGGERS,
+    AsyncUndoneStore,
+    UndoneStore,
+)
 from tests.worlds import PATIENCE
 
 if TYPE_CHECKING:
@@ -58,12 +70,27 @@ class MemoryTables(StoreAdapter):
 
     row_locks = False  # One transaction runs at a time.
     lock_timeout = False
-    kind: ClassVar[Any] = MemoryStore
+    sabotages = ALL_SABOTAGES
+    kind: ClassVar[Any] = UndoneStore
 
     def fresh(self) -> None:
         """Forget everything."""
         self._store = self.kind()
         self.keys: list[JobKey] = []
+
+    def sabotage(self, what: Sabotage) -> None:
+        """Let the store undo what it writes."""
+        self._store.undone = what
+
+    def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> None:
+        """Say again what its status is, and since when."""
+        contacts = self.store.contacts(key.batch_job_id, key.organization_id)
+        self.store.add_contacts(
+            key.batch_job_id,
+            {contact_id: contacts[contact_id]},
+            key.organization_id,
+            since=datetime.now(UTC) - age,
+        )
 
     @property
     def store(self) -> Any:
@@ -114,7 +141,7 @@ class AsyncMemoryTables(MemoryTables):
     """The memory store's twin."""
 
     is_async = True
-    kind = AsyncMemoryStore
+    kind = AsyncUndoneStore
 
     def joined(self) -> Any:
         """Give a transaction of the caller's."""
@@ -146,6 +173,12 @@ class SqliteTables(MemoryTables):
         """The file, opened anew each time."""
         return SqliteStore(self.path, busy_timeout_seconds=BUDGET.total_seconds())
 
+    def sabotage(self, what: Sabotage) -> None:
+        """Add triggers; the next test has another file."""
+        connection = sqlite3.connect(self.path)
+        with closing(connection), connection:
+            connection.executescript(SQLITE_TRIGGERS[what])
+
     @contextmanager
     def _joined(self) -> Generator[Any]:
         """Open a transaction of the caller's."""
@@ -160,6 +193,8 @@ class SqliteTables(MemoryTables):
 class PostgresTables(StoreAdapter):
     """The reference tables in a schema of the class's own."""
 
+    ids_per_organization = False  # The id alone is the primary key.
+    sabotages = ALL_SABOTAGES
     dsn: str
     look: psycopg.Connection[Any]
     schema: ClassVar = PostgresSchema()
@@ -179,8 +214,37 @@ class PostgresTables(StoreAdapter):
 
     def fresh(self) -> None:
         """Forget everything."""
+        self.repair()
         self.look.execute(
             "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations"
+        )
+
+    def repair(self) -> None:
+        """Drop the triggers of a sabotage."""
+        for table in ("batch_jobs", "batch_contacts", "batch_cancellations"):
+            drop = sql.SQL("DROP TRIGGER IF EXISTS sabotage ON {}").format(sql.Identifier(table))
+            self.look.execute(drop)
+
+    def sabotage(self, what: Sabotage) -> None:
+        """Add a trigger."""
+        table, event, body = POSTGRES_TRIGGERS[what]
+        self.look.execute(
+            "CREATE OR REPLACE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN {body} END $$"
+        )
+        self.look.execute(
+            f"CREATE TRIGGER sabotage {event} ON {table} FOR EACH ROW EXECUTE FUNCTION sabotage()"
+        )
+
+    def close(self) -> None:
+        """Leave no trigger behind."""
+        self.repair()
+
+    def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> None:
+        """Set back the time of its last change."""
+        self.look.execute(
+            "UPDATE batch_contacts SET updated_at = now() - %s WHERE id::text = %s",
+            [age, contact_id],
         )
 
     def uow(self) -> Any:
@@ -361,6 +425,8 @@ class SqlAlchemySqliteTables(StoreAdapter):
     """SQLAlchemy over the standard library's driver, a new file each time."""
 
     row_locks = False
+    ids_per_organization = False  # The id alone is the primary key.
+    sabotages = ALL_SABOTAGES
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
@@ -402,6 +468,29 @@ class SqlAlchemySqliteTables(StoreAdapter):
                 insert = sa.insert(data_layers.CONTACTS).returning(data_layers.CONTACTS.c.id)
                 ids.append(str(connection.execute(insert, row).scalar_one()))
         return ids
+
+    def sabotage(self, what: Sabotage) -> None:
+        """Add triggers; the next test has another file."""
+        triggers = SQLITE_TRIGGERS[what]
+        for name, here in (
+            ("job_number", "batch_job_id"),
+            ("NEW.number", "NEW.id"),
+            ("number = ", "id = "),
+            ("'added', ", "1000, "),
+        ):
+            triggers = triggers.replace(name, here)
+        connection = sqlite3.connect(self.path)
+        with closing(connection), connection:
+            connection.executescript(triggers)
+
+    def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> None:
+        """Set back the time of its last change."""
+        at = datetime.now(UTC) - age
+        contacts = data_layers.CONTACTS
+        with self._engine().begin() as connection:
+            connection.execute(
+                sa.update(contacts).where(contacts.c.id == int(contact_id)).values(updated_at=at)
+            )
 
     def new_contact(self) -> Mapping[str, object]:
         """Name a column at least."""

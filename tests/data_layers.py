@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from batch_cancel.adapters.sqlalchemy import (
 from batch_cancel.domain.model import JobKey
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
@@ -153,6 +155,14 @@ class SqliteLayer:
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(JOBS).where(JOBS.c.id == key.batch_job_id).values(status=status)
+            )
+
+    def make_old(self, key: JobKey, label: str, age: timedelta) -> None:
+        """Set a contact's times so long ago, its status unchanged."""
+        of = (CONTACTS.c.batch_job_id == key.batch_job_id, CONTACTS.c.label == label)
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(CONTACTS).where(*of).values(updated_at=datetime.now(UTC) - age)
             )
 
     def rows(self) -> dict[JobKey, JobRow]:

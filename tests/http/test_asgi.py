@@ -150,7 +150,7 @@ def test_a_bare_cancelled_error_is_the_contracts_500() -> None:
         loop = asyncio.get_running_loop()
         # From Python 3.12 on.
         loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
-        return await ask_asgi_async(AsgiApp(_never, authenticate), Asked())
+        return await ask_asgi_async(AsgiApp(_cancelled_itself, authenticate), Asked())
 
     told = run(scenario())
     assert (told.status, told.content) == (500, FAILED)
@@ -168,7 +168,7 @@ def test_a_request_that_is_cancelled_stays_cancelled(where: str) -> None:
             await _never()
 
         app = AsgiApp(
-            stuck if where == "cancel" else _never,
+            stuck if where == "cancel" else _cancelled_itself,
             stuck if where == "authenticate" else AUTHENTICATE,
         )
         request = asyncio.create_task(ask_asgi_async(app, Asked()))
@@ -191,7 +191,9 @@ def test_a_cancelled_error_is_the_contracts_500_under_wsgi(where: str) -> None:
         return asyncio.run(_cancelled_itself())
 
     app = WsgiApp(
-        bridged if where == "cancel" else partial(cancel_job, uow=MemoryStore(), scheduler=None),
+        bridged
+        if where == "cancel"
+        else partial(cancel_job, uow=MemoryStore(), scheduler=MemoryScheduler()),
         bridged if where == "authenticate" else AUTHENTICATE,
     )
     told = ask_wsgi(app, Asked())
@@ -206,7 +208,9 @@ def test_whoever_stops_the_process_stops_it_under_wsgi(stop: type[BaseException]
     def authenticate(_: str) -> Any:
         raise fault
 
-    app = WsgiApp(partial(cancel_job, uow=MemoryStore(), scheduler=None), authenticate)
+    app = WsgiApp(
+        partial(cancel_job, uow=MemoryStore(), scheduler=MemoryScheduler()), authenticate
+    )
     with pytest.raises(stop) as caught:
         ask_wsgi(app, Asked())
     assert caught.value is fault

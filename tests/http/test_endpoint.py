@@ -72,6 +72,15 @@ def test_an_idempotency_key_names_the_operation(site: Site) -> None:
     assert json.loads(site.ask(other).content)["batchJobId"] == "other"
 
 
+def test_an_idempotency_key_alone_names_the_operation(site: Site) -> None:
+    """Asked again with another reason, it is the same cancellation: the first reason stays."""
+    site.add_job()
+    key = ("Idempotency-Key", "op-1")
+    first, second = (with_body(b'{"reason": "%c"}' % reason, key) for reason in b"ab")
+    assert site.ask(first) == site.ask(second)
+    assert site.record().reason == "a"
+
+
 def test_an_idempotency_key_counts_within_its_organization(site: Site) -> None:
     """Two organizations that number their requests alike learn nothing of each other."""
     site.add_job()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from batch_cancel.adapters.django import DjangoUnitOfWork
+    from batch_cancel.adapters.django import DeferredRemoval, DjangoUnitOfWork
 
 
 class Undone(Exception):
@@ -201,18 +201,18 @@ def test_an_inner_block_rolled_back_removes_nothing_though_the_hook_is_outside_o
     site: Site, joins: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The outer block's commit says nothing of it, whoever joined it."""
-    from django.db import connections
+    from django.db import connections, transaction
 
     from batch_cancel.adapters.django import remove_deferred_on_commit
     from batch_cancel.adapters.postgres import joining
 
     uow: Any = site.uow
     with site.atomic():
-        with suppress(Undone), site.atomic():
+        with site.atomic():
             if joins == "psycopg":
                 uow = joining(connections[site.uow.using].connection)
             cancellation = cancel_rows("job", uow=uow, organization_id="a")
-            raise Undone
+            transaction.set_rollback(True, using=site.uow.using)
         removal = remove_deferred_on_commit(
             # A wrapper of the adopter's may not know that it was joined.
             attrs.evolve(cancellation, joined=False),
@@ -229,13 +229,15 @@ def test_an_inner_block_rolled_back_removes_nothing_though_the_hook_is_outside_o
 @pytest.mark.parametrize("is_inner", [True, False])
 def test_a_handle_whose_block_was_rolled_back_says_so(site: Site, *, is_inner: bool) -> None:
     """Also while an outer block is still open: its hook is gone."""
+    from django.db import transaction
+
     from batch_cancel.adapters.django import remove_deferred_on_commit
 
     with site.atomic() if is_inner else nullcontext():
-        with suppress(Undone), site.atomic():
+        with site.atomic():
             cancellation = cancel_rows("job", uow=site.uow, organization_id="a")
             removal = remove_deferred_on_commit(cancellation, site.scheduler, uow=site.uow)
-            raise Undone
+            transaction.set_rollback(True, using=site.uow.using)
         with pytest.raises(CancelFailed, match="was rolled back") as failure:
             _ = removal.result
         assert failure.value.key == JobKey("job", "a")
@@ -252,12 +254,13 @@ def test_a_hook_of_anothers_that_fails_is_not_taken_for_a_rollback_alone(site: S
     def fail() -> None:
         raise Undone
 
+    handles: list[DeferredRemoval] = []
     with suppress(Undone), site.atomic():
         cancellation = cancel_rows("job", uow=site.uow, organization_id="a")
         transaction.on_commit(fail, using=site.uow.using)
-        removal = remove_deferred_on_commit(cancellation, site.scheduler, uow=site.uow)
+        handles.append(remove_deferred_on_commit(cancellation, site.scheduler, uow=site.uow))
     with pytest.raises(CancelFailed, match="another on_commit hook failed") as failure:
-        _ = removal.result
+        _ = handles[0].result
     assert failure.value.outcome == "unknown"
     assert site.statuses() == AFTER
     [finished] = reconcile(uow=site.uow, scheduler=site.scheduler, lease=timedelta(0))

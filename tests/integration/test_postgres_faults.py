@@ -67,19 +67,32 @@ def failure_of(half: Half, uow: Any) -> CancelFailed:
 
 def raise_on(made: Tables, when: str, state: str, table: str = "batch_jobs") -> None:
     """Have a trigger raise an error of this SQLSTATE: in the statement, or in the COMMIT."""
-    kinds = {
-        "statement": sql.SQL("CREATE TRIGGER fault BEFORE UPDATE ON {} FOR EACH ROW"),
-        "commit": sql.SQL(
-            "CREATE CONSTRAINT TRIGGER fault AFTER UPDATE ON {} "
-            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
-        ),
-    }
     body = f"BEGIN RAISE EXCEPTION 'password={PASSWORD}' USING ERRCODE = '{state}'; END"
+    made.rows("CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS {}", body)
+    if when == "commit":
+        arm(made, table)
+        return
     made.rows(
-        "CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS {}; "
-        "{} EXECUTE FUNCTION fault()",
-        body,
-        kinds[when].format(quoted(table)),
+        "CREATE TRIGGER fault BEFORE UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION fault()",
+        quoted(table),
+    )
+
+
+def arm(made: Tables, table: str) -> None:
+    """
+    Have `fault` run in the COMMIT.
+
+    A deferred trigger on the table itself would run before the outcome is looked at; so another,
+    that does, puts one off until after it.
+    """
+    made.rows(
+        "CREATE TABLE armed (number int); CREATE CONSTRAINT TRIGGER fault AFTER INSERT ON armed "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fault();"
+        "CREATE FUNCTION arm() RETURNS trigger LANGUAGE plpgsql AS {};"
+        "CREATE CONSTRAINT TRIGGER arm AFTER UPDATE ON {} "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION arm()",
+        "BEGIN SET CONSTRAINTS fault DEFERRED; INSERT INTO armed VALUES (1); RETURN NULL; END",
+        quoted(table),
     )
 
 
@@ -119,7 +132,7 @@ def test_each_sqlstate_says_whether_to_ask_again(
     assert error.retryable is is_retryable
     assert error.outcome == (after_commit if when == "commit" else "unchanged")
     assert not is_cancelled(made)
-    made.rows("DROP FUNCTION fault CASCADE")
+    made.rows("DROP FUNCTION fault CASCADE; DROP FUNCTION IF EXISTS arm CASCADE")
     assert half.cancel(half.uow(made.dsn), "job").contacts_cancelled == 1
 
 
@@ -309,16 +322,15 @@ def test_a_connection_that_is_cut_in_the_commit_leaves_an_unknown(
     made.rows(
         "CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS "
         "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';"
-        "CREATE CONSTRAINT TRIGGER fault AFTER UPDATE ON batch_jobs "
-        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fault()"
     )
+    arm(made, "batch_jobs")
     uow, recorder = half.uow(made.dsn), Recorder()
     with pytest.raises(CancelFailed) as failure:
         half.cancel(uow, "job", recorder, operation_id="op-1")
     assert (failure.value.outcome, failure.value.retryable) == ("unknown", True)
     assert "retry with the same operation id" in str(failure.value)
     assert recorder.asked == []
-    made.rows("DROP FUNCTION fault CASCADE")
+    made.rows("DROP FUNCTION fault CASCADE; DROP FUNCTION IF EXISTS arm CASCADE")
     assert half.cancel(uow, "job", recorder, operation_id="op-1").contacts_cancelled == 1
     assert recorder.asked == ["start"]
     assert is_cancelled(made)

@@ -197,7 +197,8 @@ def test_a_claim_that_began_before_the_cancel_takes_nothing_after_it(database: D
         "CREATE VIEW slow_jobs AS SELECT * FROM batch_jobs WHERE wait_here() IS NOT NULL"
     )
     slow = PostgresUnitOfWork(
-        lambda: psycopg.connect(database.dsn), PostgresSchema(jobs="slow_jobs")
+        lambda: psycopg.connect(database.dsn),
+        PostgresSchema(jobs="slow_jobs", keys_are_unique=True),
     )
     with database.writing("SELECT pg_advisory_xact_lock(4711)"):
         claim = database.meanwhile(claim_contacts, "j", uow=slow, limit=10)

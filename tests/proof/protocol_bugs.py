@@ -30,7 +30,7 @@ from batch_cancel.domain.errors import (
     SchedulerUnavailable,
     StoreFailed,
 )
-from batch_cancel.domain.guards import Settlement
+from batch_cancel.domain.guards import CallEnd, Settlement
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
@@ -66,6 +66,7 @@ from batch_cancel.testing.explore.world import Scenario
 from batch_cancel.use_cases.removal import AsyncOnCancelled, remove_deferred_async
 from batch_cancel.use_cases.work import (
     claim_contacts_async,
+    expire_calls_async,
     finish_job_async,
     settle_contact_async,
     start_job_async,
@@ -733,6 +734,43 @@ async def _snapshot_append(transaction: Transaction) -> object:
 
 
 _plant("snapshot append", "I4", actors.cancel(suffers=""), _settling(_snapshot_append))
+
+
+async def _expire_without_lock(ports: Ports) -> object:
+    async with ports.uow.begin() as transaction:
+        status = await transaction.look("reads the job's status", lambda rows: rows[JOB][0])
+        end = CallEnd(ContactStatus.TIMEOUT).settlement(Job(KEY, status, None, NOW))
+        return await transaction.work.expire(KEY, end, timedelta(hours=1))
+
+
+_plant(
+    "calls expire by the job's status as it was read without its lock",
+    "I4",
+    actors.cancel(suffers=""),
+    Actor("expire", _expire_without_lock, suffers=""),
+    contacts=("dialing",),
+)
+
+
+class _ExpiresWhatItRead(Work):
+    async def expire(self, key: JobKey, settlement: Settlement, _older_than: timedelta) -> int:
+        found = await self.transaction.look(
+            "reads the live calls",
+            lambda rows: open_contacts(rows, JOB, {ContactStatus.DIALING}),
+        )
+        for index in found:
+            await self.transaction.lock("writes the contact", index, lambda _: None)
+            self.transaction.write_contact(index, settlement.status)
+        return len(found)
+
+
+_plant(
+    "calls expire by the ids that were read",
+    "I3",
+    _worker("expire", expire_calls_async, timedelta(hours=1), work=_ExpiresWhatItRead),
+    actors.settle("completed", suffers=""),
+    contacts=("dialing",),
+)
 
 
 class _BlindFinish(Work):

@@ -142,7 +142,8 @@ def _operation(retry_after: timedelta | None) -> _Json:
                 "required": False,
                 "schema": {"type": "string", "pattern": f"^{OPERATION_ID_PATTERN}$"},
                 "description": "Names this cancellation: asked again with the same key after a "
-                "lost answer, the same answer is given.",
+                "lost answer, the same answer is given. The key alone decides: another reason "
+                "makes no other cancellation, and the first reason is kept.",
             },
         ],
         "requestBody": {

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
@@ -23,6 +24,8 @@ from batch_cancel.use_cases.work import (
     append_contacts_async,
     claim_contacts,
     claim_contacts_async,
+    expire_calls,
+    expire_calls_async,
     finish_job,
     finish_job_async,
     settle_contact,
@@ -39,10 +42,30 @@ Maybe: TypeAlias = _T | Awaitable[_T]
 AnyUnitOfWork: TypeAlias = UnitOfWork | AsyncUnitOfWork
 AnyScheduler: TypeAlias = Scheduler | AsyncScheduler
 
-Guard = Literal["start", "claim", "settle", "append", "finish"]
+Guard = Literal["start", "claim", "settle", "expire", "append", "finish"]
 """A step of a worker that must ask before it acts."""
 
 ALL_GUARDS: Final[frozenset[Guard]] = frozenset(get_args(Guard))
+
+
+Sabotage = Literal[
+    "job skipped",
+    "job restored",
+    "contacts skipped",
+    "contacts restored",
+    "contacts diverted",
+    "contact added",
+    "record skipped",
+]
+"""
+What something between the store and its rows does to what is written, as a trigger would.
+
+Skipped: the write does nothing (contacts: an added one as well). Restored: the row has its old
+status again. Diverted: a contact that becomes cancelled becomes failed instead. Added: as a job's
+status changes, it gets a contact that is pending.
+"""
+
+ALL_SABOTAGES: Final[frozenset[Sabotage]] = frozenset(get_args(Sabotage))
 
 
 class IdKind(StrEnum):
@@ -92,6 +115,12 @@ class StoreAdapter(Adapter):
     organizations: ClassVar[Sequence[str]] = ("acme", "evil")
     """Two organizations that may own jobs in it; none, if its jobs have no organization."""
 
+    ids_per_organization: ClassVar[bool] = True
+    """Whether two organizations may each have a job of the same id."""
+
+    sabotages: ClassVar[AbstractSet[Sabotage]] = frozenset()
+    """What `sabotage` can do to what the store writes; none, where nothing is between them."""
+
     guards: ClassVar[AbstractSet[Guard]] = ALL_GUARDS
     """The workers' steps there are: its own `work`, or functions of yours."""
 
@@ -136,6 +165,20 @@ class StoreAdapter(Adapter):
     @abstractmethod
     def dump(self) -> Maybe[Mapping[JobKey, JobRow]]:
         """Give all that is committed, read on a connection of its own."""
+
+    def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> Maybe[object]:
+        """
+        Set a contact's times so long ago, its status unchanged, and commit.
+
+        As if it had been dialing since then; only for a store that has the step "expire".
+        """
+        msg = "implement `make_old`, or declare `guards` without 'expire'"
+        raise NotImplementedError(msg)
+
+    def sabotage(self, what: Sabotage) -> Maybe[object]:
+        """Let something undo what the store writes, until `fresh` or `close`."""
+        msg = "implement `sabotage`, or declare no `sabotages`"
+        raise NotImplementedError(msg)
 
     def connections(self) -> int | None:
         """Tell how many connections of its units of work are open; None if it can't."""
@@ -184,6 +227,22 @@ class StoreAdapter(Adapter):
             key.batch_job_id,
             contact_id,
             outcome,
+            uow=self._uow(),
+            organization_id=key.organization_id,
+        )
+
+    def expire(self, key: JobKey, older_than: timedelta) -> Maybe[int]:
+        """End the calls that have been live for longer; tell how many."""
+        if self.is_async:
+            return expire_calls_async(
+                key.batch_job_id,
+                older_than,
+                uow=self._async_uow(),
+                organization_id=key.organization_id,
+            )
+        return expire_calls(
+            key.batch_job_id,
+            older_than,
             uow=self._uow(),
             organization_id=key.organization_id,
         )

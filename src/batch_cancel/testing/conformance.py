@@ -38,10 +38,11 @@ from batch_cancel.testing.adapter import (
     JobRow,
     Maybe,
     SchedulerAdapter,
-    StoreAdapter,
 )
+from batch_cancel.testing.expiry import ExpiryConformance
 from batch_cancel.testing.hooked import AsyncHooked, Hook, Hooked
 from batch_cancel.testing.machine import CancelMachine
+from batch_cancel.testing.outcome import OutcomeConformance
 from batch_cancel.testing.promises import PromiseBroken, promise
 from batch_cancel.testing.stage import Pause, Stage, ended, expect, watch
 from batch_cancel.testing.strategies import (
@@ -81,7 +82,7 @@ class Stop(BaseException):
     """What ends a program, and is no business of an adapter."""
 
 
-class StoreConformance(StoreAdapter):
+class StoreConformance(OutcomeConformance, ExpiryConformance):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 
     @pytest.fixture

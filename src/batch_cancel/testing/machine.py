@@ -7,6 +7,7 @@ where nothing happens at the same time.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar, Final
 
 import attrs
@@ -26,6 +27,8 @@ from batch_cancel.testing.strategies import (
 from batch_cancel.testing.world import Answer, World
 
 _RETRYABLE: Final = OPEN_CONTACTS[1:]
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 _OPERATIONS: Final = ("op-1", "op-2", "op-3")
 
 
@@ -37,6 +40,7 @@ class _Model:
     operation_id: str | None = None
     contacts_cancelled: int = 0
     answer_removed: bool = False
+    old_calls: set[int] = attrs.field(factory=set)
 
 
 class CancelMachine(RuleBasedStateMachine):
@@ -112,6 +116,7 @@ class CancelMachine(RuleBasedStateMachine):
         expect(claimed - open_ids, set[str](), "Given out though they were not open:")
         for contact_id in claimed:
             model.contacts[ids.index(contact_id)] = "dialing"
+            model.old_calls.discard(ids.index(contact_id))
 
     @rule(label=labels, number=st.integers(0, 5), outcome=call_ends())
     def settle(self, label: str, number: int, outcome: str) -> None:
@@ -123,6 +128,28 @@ class CancelMachine(RuleBasedStateMachine):
         if model.contacts[number] == "dialing":
             is_stopped = model.status == "cancelled" and outcome in _RETRYABLE
             model.contacts[number] = "cancelled" if is_stopped else outcome
+
+    @rule(label=labels, number=st.integers(0, 5))
+    def make_old(self, label: str, number: int) -> None:
+        """Let a call last for long."""
+        model, ids = self.models[label], self.world.contact_ids[label]
+        if "expire" not in self.world.adapter.guards or number >= len(ids):
+            return
+        if model.contacts[number] == "dialing":
+            self.world.make_old(ids[number], _DAY, label)
+            model.old_calls.add(number)
+
+    @rule(label=labels)
+    def expire(self, label: str) -> None:
+        """End the calls that last for too long."""
+        if "expire" not in self.world.adapter.guards:
+            return
+        model = self.models[label]
+        due = [it for it in model.old_calls if model.contacts[it] == "dialing"]
+        expired = self.world.expire(_HOUR, label)
+        expect(expired, len(due), f"The calls of {label!r} that were ended:")
+        for number in due:
+            model.contacts[number] = "cancelled" if model.status == "cancelled" else "timeout"
 
     @rule(label=labels)
     def append(self, label: str) -> None:

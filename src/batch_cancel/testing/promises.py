@@ -36,6 +36,7 @@ INVARIANTS: Final[Mapping[str, str]] = {
     "I19": "A BaseException passes through unchanged.",
     "I20": "Every adapter gives the same answers and leaves the same rows.",
     "I21": "Reconcile may be repeated, and may run beside live cancels.",
+    "I22": "Whatever the keys of the tables are, no row of another job or organization changes.",
 }
 """The protocol's invariants; the tests are named after them."""
 

@@ -6,12 +6,14 @@ Jobs go by the labels that the tests give them; what their ids are is the adapte
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import timedelta
+from types import EllipsisType
 from typing import Final, cast
 from uuid import NAMESPACE_OID, uuid5
 
@@ -126,6 +128,7 @@ class World(Stage):
         has: dict[str, bool] = {
             "records": it.records,
             "organizations": bool(it.organizations),
+            "ids_per_organization": it.ids_per_organization,
             "row_locks": it.row_locks,
             "lock_timeout": it.lock_timeout,
             "text_ids": it.ids is IdKind.TEXT,
@@ -159,9 +162,10 @@ class World(Stage):
         *,
         organization_id: str | None = None,
         deferred_id: str | None = None,
+        id_of: str | None = None,
     ) -> None:
-        """Seed a job."""
-        key = JobKey(self.job_id(label), organization_id)
+        """Seed a job; `id_of` is the label of another whose id it has."""
+        key = JobKey(self.job_id(id_of or label), organization_id)
         owner = f" of {organization_id!r}" if organization_id is not None else ""
         start = f", its deferred start {shown(deferred_id)}" if deferred_id is not None else ""
         self.note(
@@ -213,6 +217,24 @@ class World(Stage):
             msg = "`lock` gives a cancelled job without the record of its cancellation."
             raise PromiseBroken(msg)
         return record
+
+    def finding(self, key: JobKey, hook: Hook) -> Callable[[], Maybe[CancellationRecord | None]]:
+        """Give a search of a record, whose hook is told of the point "found" before its end."""
+
+        def find() -> CancellationRecord | None:
+            with cast("UnitOfWork", self.adapter.uow()).begin() as repositories:
+                record = None if repositories.outbox is None else repositories.outbox.find(key)
+                hook("found")
+                return record
+
+        async def find_async() -> CancellationRecord | None:
+            async with cast("AsyncUnitOfWork", self.adapter.uow()).begin() as repositories:
+                outbox = repositories.outbox
+                record = None if outbox is None else await outbox.find(key)
+                await asyncio.to_thread(hook, "found")
+                return record
+
+        return self.either(find, find_async)
 
     # The scheduler -----------------------------------------------------------------------------
 
@@ -445,6 +467,22 @@ class World(Stage):
         name = self.key(label) if key is None else key
         self.note(f"settle contact {contact_id!r} of {shown(label)} as {outcome!r}")
         return self.run(lambda: self.adapter.settle(name, contact_id, ContactStatus(outcome)))
+
+    def make_old(self, contact_id: str, age: timedelta, label: str = "job") -> None:
+        """Let a contact have been dialing for so long."""
+        self.note(f"contact {contact_id!r} of {shown(label)} is made {age} old")
+        self.run(lambda: self.adapter.make_old(self.key(label), contact_id, age))
+
+    def expire(
+        self, older_than: timedelta, label: str = "job", *, owner: str | EllipsisType | None = ...
+    ) -> int:
+        """End calls that have been live for longer, as a worker; perhaps as another's worker."""
+        key = self.key(label)
+        if not isinstance(owner, EllipsisType):
+            key = JobKey(key.batch_job_id, owner)
+        answer = int(self.run(lambda: self.adapter.expire(key, older_than)))
+        self.note(f"expire {older_than} of {key} -> {answer} calls")
+        return answer
 
     def append(self, label: str = "job", *, key: JobKey | None = None) -> bool:
         """Add a contact; tell whether it was not refused."""

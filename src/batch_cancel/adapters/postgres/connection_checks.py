@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Final
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.faults import lost
+from batch_cancel.adapters.postgres_facts import SQL_ASCII
 from batch_cancel.domain.errors import StoreFailed, shown
 
 
@@ -26,7 +27,8 @@ def is_broken(connection: AnyConnection) -> bool:
 
 
 def check_idle(connection: AnyConnection) -> None:
-    """Refuse a connection that is in a transaction already, or broken."""
+    """Refuse a connection that is in a transaction or a pipeline already, or broken."""
+    _check_no_pipeline(connection)
     match connection.info.transaction_status:
         case TransactionStatus.IDLE:
             return
@@ -55,11 +57,30 @@ def check_transaction(connection: AnyConnection) -> None:
 
     That statement is ours: were the savepoint the first, it would be a transaction of its own.
     """
+    _check_no_pipeline(connection)
     if connection.info.transaction_status == TransactionStatus.IDLE and connection.autocommit:
         msg = (
             "joining() needs a connection with an open transaction, and this one commits by "
             "itself: open one, or use PostgresUnitOfWork"
         )
+        raise StoreFailed(msg)
+
+
+def _check_no_pipeline(connection: AnyConnection) -> None:
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+        msg = (
+            "the connection is in pipeline mode, in which no answer can be waited for: leave the "
+            "pipeline first"
+        )
+        raise StoreFailed(msg)
+
+
+def check_encoding(connection: AnyConnection) -> None:
+    """Refuse a connection on which texts come as bytes, because nobody knows their encoding."""
+    if connection.info.encoding == "ascii":  # psycopg's word for SQL_ASCII.
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            raise StoreFailed(SQL_ASCII)
+        msg = "the connection's client_encoding is SQL_ASCII: set it to UTF8"
         raise StoreFailed(msg)
 
 

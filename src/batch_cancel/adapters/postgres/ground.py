@@ -9,12 +9,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.connection_checks import check_isolation
+from batch_cancel.adapters.postgres.connection_checks import check_encoding, check_isolation
 from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
-from batch_cancel.adapters.postgres.parts import trusted
-from batch_cancel.adapters.postgres.queries import Queries, queries_for
+from batch_cancel.adapters.postgres.parts import in_one_string, quoted, trusted
+from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
 from batch_cancel.adapters.postgres.rows import Row
-from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres_facts import Facts, question
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import JobKey
@@ -58,12 +57,12 @@ class Ground:
         Arguments:
             connection: its connection.
             queries: the statements of the schema.
-            row: the oids of the database and of the three tables.
+            row: the oids of the three tables.
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
-        place = (queries.schema, info.host, info.port, info.dbname, *row)
-        _, jobs, contacts, cancellations = row
+        place = (queries, info.host, info.port, info.dbname, *row)
+        jobs, contacts, cancellations = row
         return cls(queries, place, (jobs, contacts, cancellations), is_joined)
 
     @property
@@ -104,77 +103,83 @@ class Ground:
         _known[self.place] = facts
         return facts
 
-    def constraints(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:
+    def late_triggers(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:
         """
         Return what lets the triggers run that would run at the commit, and what undoes that.
 
         In a transaction of our own all of them run now. In the caller's only those of our tables:
-        his others may count on what he has still to write.
+        the others may count on what the caller has still to write.
         """
         if not self.is_joined:
-            return sql.SQL("SET CONSTRAINTS ALL IMMEDIATE"), sql.SQL("")
-        now = [sql.Identifier(schema, name) for schema, name, _ in facts.deferrable]
-        later = [
-            sql.Identifier(schema, name) for schema, name, deferred in facts.deferrable if deferred
-        ]
+            return RUN_LATE_TRIGGERS, sql.SQL("")
+        now = [(schema, name) for schema, name, _ in facts.deferrable]
+        later = [(schema, name) for schema, name, is_deferred in facts.deferrable if is_deferred]
         return _set_constraints(now, "IMMEDIATE"), _set_constraints(later, "DEFERRED")
 
+    def mark_and_look(self, facts: Facts | None) -> sql.SQL:
+        """Return what marks a job, lets late triggers run, and looks at the outcome."""
+        if not self.is_joined:
+            return self.queries.mark_and_look_in_own
+        if facts is None or not facts.deferrable:
+            return self.queries.mark_and_look
+        now, later = self.late_triggers(facts)
+        return in_one_string(self.queries.mark_cancelled, now, self.queries.outcome, later)
 
-def _set_constraints(names: list[sql.Identifier], mode: str) -> sql.SQL:
+
+def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:
     if not names:
         return sql.SQL("")
-    listed = sql.SQL(", ").join(names).as_string(None).replace("%", "%%")
+    listed = sql.SQL(", ").join(map(quoted, names)).as_string(None)
     return trusted(f"SET CONSTRAINTS {listed} {mode}")
 
 
 def begun(
     connection: psycopg.Connection[Any],
-    schema: PostgresSchema,
-    settings: sql.SQL,
-    *,
-    is_joined: bool = False,
+    queries: Queries,
+    own_settings: sql.SQL | None = None,
 ) -> Ground:
     """
     Send what begins a transaction, and return what it stands on.
 
     Arguments:
         connection: its connection.
-        schema: the names of the tables.
-        settings: what is sent.
-        is_joined: whether the transaction is the caller's.
+        queries: the statements of its schema.
+        own_settings: what a transaction of our own sends; None for the caller's.
 
     Raises:
-        StoreFailed: its isolation is not READ COMMITTED.
+        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
     """
+    check_encoding(connection)
     cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
-    cursor.execute(settings, prepare=False)
-    level, *row = [each.fetchone() for each in cursor.results() if each.description][-1] or ()
+    cursor.execute(own_settings or queries.joined_settings, prepare=False)
+    rows = [each.fetchone() for each in cursor.results() if each.description]
+    _, level, *row = rows[-1] or ()
+    is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
-    return Ground.of(connection, queries_for(schema), tuple(row), is_joined=is_joined)
+    return Ground.of(connection, queries, tuple(row), is_joined=is_joined)
 
 
 async def begun_async(
     connection: psycopg.AsyncConnection[Any],
-    schema: PostgresSchema,
-    settings: sql.SQL,
-    *,
-    is_joined: bool = False,
+    queries: Queries,
+    own_settings: sql.SQL | None = None,
 ) -> Ground:
     """
     Send what begins a transaction, and return what it stands on.
 
     Arguments:
         connection: its connection.
-        schema: the names of the tables.
-        settings: what is sent.
-        is_joined: whether the transaction is the caller's.
+        queries: the statements of its schema.
+        own_settings: what a transaction of our own sends; None for the caller's.
 
     Raises:
-        StoreFailed: its isolation is not READ COMMITTED.
+        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
     """
+    check_encoding(connection)
     cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
-    await cursor.execute(settings, prepare=False)
+    await cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [await each.fetchone() async for each in cursor.results() if each.description]
-    level, *row = rows[-1] or ()
+    _, level, *row = rows[-1] or ()
+    is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
-    return Ground.of(connection, queries_for(schema), tuple(row), is_joined=is_joined)
+    return Ground.of(connection, queries, tuple(row), is_joined=is_joined)

@@ -12,12 +12,12 @@ import psycopg
 from batch_cancel.adapters.postgres.connection_checks import alone_on, check_transaction
 from batch_cancel.adapters.postgres.faults import translated
 from batch_cancel.adapters.postgres.ground import begun, begun_async
+from batch_cancel.adapters.postgres.queries import Queries, queries_for
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
-from batch_cancel.adapters.postgres.settings import joined_settings
 
 _DEFAULT_SCHEMA: Final = PostgresSchema()
 
@@ -25,7 +25,7 @@ _DEFAULT_SCHEMA: Final = PostgresSchema()
 @attrs.frozen
 class _Joined:
     connection: psycopg.Connection[Any]
-    schema: PostgresSchema
+    queries: Queries
     is_joined = True
 
     @contextmanager
@@ -33,8 +33,7 @@ class _Joined:
         with translated() as progress, alone_on(self.connection):
             progress.phase = "working"
             check_transaction(self.connection)
-            settings = joined_settings(self.schema)
-            ground = begun(self.connection, self.schema, settings, is_joined=True)
+            ground = begun(self.connection, self.queries)
             with self.connection.transaction():
                 yield PostgresRepositories(self.connection, ground)
                 progress.phase = "releasing"
@@ -43,7 +42,7 @@ class _Joined:
 @attrs.frozen
 class _AsyncJoined:
     connection: psycopg.AsyncConnection[Any]
-    schema: PostgresSchema
+    queries: Queries
     is_joined = True
 
     @asynccontextmanager
@@ -51,8 +50,7 @@ class _AsyncJoined:
         with translated() as progress, alone_on(self.connection):
             progress.phase = "working"
             check_transaction(self.connection)
-            settings = joined_settings(self.schema)
-            ground = await begun_async(self.connection, self.schema, settings, is_joined=True)
+            ground = await begun_async(self.connection, self.queries)
             async with self.connection.transaction():
                 yield AsyncPostgresRepositories(self.connection, ground)
                 progress.phase = "releasing"
@@ -77,7 +75,7 @@ def joining(
             transaction is REPEATABLE READ or SERIALIZABLE, or another call of this library is at
             work on it.
     """
-    return _Joined(connection, schema)
+    return _Joined(connection, queries_for(schema))
 
 
 def joining_async(
@@ -99,4 +97,4 @@ def joining_async(
             transaction is REPEATABLE READ or SERIALIZABLE, or another call of this library is at
             work on it.
     """
-    return _AsyncJoined(connection, schema)
+    return _AsyncJoined(connection, queries_for(schema))

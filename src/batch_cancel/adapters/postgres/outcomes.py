@@ -17,7 +17,6 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.ground import Ground
 from batch_cancel.adapters.postgres.parts import array_of
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import (
@@ -26,7 +25,7 @@ from batch_cancel.adapters.postgres.rows import (
     named,
 )
 from batch_cancel.adapters.postgres.schema import Table
-from batch_cancel.adapters.postgres_facts import Facts
+from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -117,10 +116,21 @@ def only(rows: Sequence[Row], key: JobKey) -> Row | None:
 
 
 def _several(key: JobKey) -> str:
-    organization = shown(key.organization_id)
     return (
-        f"organization {organization} has several jobs of this id: give each job an id of its own"
+        f"organization {shown(key.organization_id)} has several jobs of the id "
+        f"{shown(key.batch_job_id)}: give each job an id of its own within its organization"
     )
+
+
+def check_names(inventory: Inventory) -> Inventory:
+    """Return what a look has found; refuse jobs of one name, of which none can be meant."""
+    for listed in (inventory.scheduled, inventory.cancelled, inventory.calls_overdue or ()):
+        seen: set[JobKey] = set()
+        for it in listed:
+            if it.key in seen:
+                raise StoreFailed(_several(it.key))
+            seen.add(it.key)
+    return inventory
 
 
 def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:
@@ -133,13 +143,6 @@ def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:
         )
         raise StoreFailed(reason)
     return rows_changed == 1
-
-
-def constraints(ground: Ground, facts: Facts | None) -> tuple[sql.SQL, sql.SQL]:
-    """Return what lets late triggers run, and what undoes that; nothing without facts."""
-    if facts is None:
-        return sql.SQL(""), sql.SQL("")
-    return ground.constraints(facts)
 
 
 def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]]) -> None:

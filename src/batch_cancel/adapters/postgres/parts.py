@@ -49,6 +49,11 @@ def fixed(part: sql.Composable) -> sql.SQL:
     return trusted(part.as_string(None))
 
 
+def in_one_string(*parts: sql.SQL) -> sql.SQL:
+    """Return one string of several statements; empty ones are left out."""
+    return trusted("; ".join(filter(None, (part.as_string(None) for part in parts))))
+
+
 def typed(part: sql.Composable) -> str:
     """Return SQL as it is typed, where nothing stands for a parameter."""
     return part.as_string(None).replace("%%", "%")

@@ -13,6 +13,7 @@ from batch_cancel.adapters.postgres.parts import (
     constant,
     existing_rows,
     fixed,
+    in_one_string,
     listed,
     quoted,
     statements,
@@ -20,10 +21,14 @@ from batch_cancel.adapters.postgres.parts import (
     trusted,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema, is_identifier
+from batch_cancel.adapters.postgres.settings import joined_settings
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _NONE: Final = sql.SQL("")
+
+RUN_LATE_TRIGGERS: Final = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
+"""Lets all triggers run now that would run at the commit."""
 
 
 class Queries:
@@ -45,6 +50,9 @@ class Queries:
             of_its_organization=self._of_its_organization("contact."),
         )
         self._add_part("running_job")
+        self._names["is_expired"] = (
+            _NONE if schema.dialing_since is None else self._statement("is_expired")
+        )
         self._add_part("claim_the_picked")
         self._names["overdue"] = (
             _NONE if schema.dialing_since is None else self._statement("overdue")
@@ -55,9 +63,15 @@ class Queries:
         self.outcome = self._statement(
             "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
         )
+        self.mark_and_look = in_one_string(self.mark_cancelled, self.outcome)
+        self.mark_and_look_in_own = in_one_string(
+            self.mark_cancelled, RUN_LATE_TRIGGERS, self.outcome
+        )
+        self.joined_settings = joined_settings(schema)
         self.settle_cancellation = self._statement("settle_cancellation")
         self.take_owing = self._statement("take_owing")
         self.read_status = self._statement("read_status")
+        self.expired_contact_left = self._statement("expired_contact_left")
         self.read_key = self._statement("read_key")
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
@@ -121,7 +135,11 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def list_expired_contacts(self, status: ContactStatus) -> sql.SQL:
         """Return the statement that ends old calls and names their contacts."""
-        return self._statement("list_expired_contacts", status=self._written(status))
+        return self._statement(
+            "list_expired_contacts",
+            status=self._written(status),
+            expire_contacts=self.expire_contacts(status),
+        )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def finish_job(self, unfinished: AbstractSet[ContactStatus]) -> tuple[sql.SQL, sql.SQL]:

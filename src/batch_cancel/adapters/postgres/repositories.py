@@ -12,9 +12,9 @@ import psycopg
 from batch_cancel.adapters.postgres.ground import Ground
 from batch_cancel.adapters.postgres.outcomes import (
     any_job,
+    check_names,
     check_outcome,
     check_written,
-    constraints,
     is_of_an_id,
     only,
 )
@@ -60,11 +60,8 @@ class _Jobs(Watched):
         return attrs.evolve(found, cancellation=cancellation(row, found.key))
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        facts = self.facts(job.key)
-        first, again = constraints(self.ground, facts)
-        results = self.execute_together(
-            [self.queries.mark_cancelled, first, self.queries.outcome, again], recorded(record)
-        )
+        statements = self.ground.mark_and_look(self.facts(job.key))
+        results = self.execute_together(statements, recorded(record))
         check_outcome(self.queries, job.key, results)
         if self.ground.contacts_to_look_at is not None:
             self.check_contacts(
@@ -118,7 +115,7 @@ class _Inspection(Statements):
         statement = self.queries.look(frozenset(statuses))
         cursor = self.execute(statement, {"limit": limit, "older_than": older_than})
         knows_calls = self.queries.schema.dialing_since is not None
-        return inventory(cursor.fetchall(), knows_calls=knows_calls)
+        return check_names(inventory(cursor.fetchall(), knows_calls=knows_calls))
 
 
 class _AsyncJobs(AsyncWatched):
@@ -140,11 +137,8 @@ class _AsyncJobs(AsyncWatched):
         return attrs.evolve(found, cancellation=cancellation(row, found.key))
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        facts = await self.facts(job.key)
-        first, again = constraints(self.ground, facts)
-        results = await self.execute_together(
-            [self.queries.mark_cancelled, first, self.queries.outcome, again], recorded(record)
-        )
+        statements = self.ground.mark_and_look(await self.facts(job.key))
+        results = await self.execute_together(statements, recorded(record))
         check_outcome(self.queries, job.key, results)
         if self.ground.contacts_to_look_at is not None:
             await self.check_contacts(
@@ -198,7 +192,7 @@ class _AsyncInspection(AsyncStatements):
         statement = self.queries.look(frozenset(statuses))
         cursor = await self.execute(statement, {"limit": limit, "older_than": older_than})
         knows_calls = self.queries.schema.dialing_since is not None
-        return inventory(await cursor.fetchall(), knows_calls=knows_calls)
+        return check_names(inventory(await cursor.fetchall(), knows_calls=knows_calls))
 
 
 def _counts(rows: list[Row]) -> tuple[int, int]:

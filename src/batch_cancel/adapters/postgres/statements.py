@@ -16,7 +16,7 @@ from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.cursors import with_loaders
 from batch_cancel.adapters.postgres.ground import Ground
-from batch_cancel.adapters.postgres.parts import trusted
+from batch_cancel.adapters.postgres.parts import in_one_string
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Parameters, Row
 from batch_cancel.adapters.postgres_facts import Facts, read_facts
@@ -25,7 +25,7 @@ from batch_cancel.domain.model import JobKey
 
 @attrs.frozen
 class Statements:
-    """Statements over a blocking connection."""
+    """Statements over a connection."""
 
     connection: psycopg.Connection[Any]
     ground: Ground
@@ -42,10 +42,10 @@ class Statements:
         cursor = with_loaders(psycopg.Cursor(self.connection, row_factory=tuple_row))
         return cursor.execute(query, parameters, prepare=False, binary=True)
 
-    def execute_together(self, queries: list[sql.SQL], parameters: Parameters) -> list[list[Row]]:
-        """Carry out several statements in one round trip; return the rows of each."""
+    def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
+        """Carry out the statements of one string; return the rows of each."""
         cursor = with_loaders(psycopg.ClientCursor(self.connection, row_factory=tuple_row))
-        cursor.execute(joined(queries), parameters)
+        cursor.execute(queries, parameters)
         return [result.fetchall() if result.description else [] for result in cursor.results()]
 
     def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
@@ -55,23 +55,24 @@ class Statements:
         Raises:
             StoreFailed: on these tables the job can't be handled; nothing was changed.
         """
-        facts, asked = self.ground.known, self.ground.question
+        facts = self.ground.known
         if facts is None:
+            asked = self.ground.question
             if asked is None:
                 return None
             [(answer,)] = self.execute(asked, {}).fetchall()
             facts = read_facts(answer)
         return self.ground.checked(facts, key, contacts=contacts)
 
-    def settle_constraints(self, facts: Facts) -> None:
+    def run_late_triggers(self, facts: Facts) -> None:
         """Let the triggers run that would run at the commit."""
         if facts.deferrable:
-            self.execute_together(list(self.ground.constraints(facts)), {})
+            self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})
 
 
 @attrs.frozen
 class AsyncStatements:
-    """Statements over an asyncio connection."""
+    """Statements over a connection."""
 
     connection: psycopg.AsyncConnection[Any]
     ground: Ground
@@ -88,12 +89,10 @@ class AsyncStatements:
         cursor = with_loaders(psycopg.AsyncCursor(self.connection, row_factory=tuple_row))
         return await cursor.execute(query, parameters, prepare=False, binary=True)
 
-    async def execute_together(
-        self, queries: list[sql.SQL], parameters: Parameters
-    ) -> list[list[Row]]:
-        """Carry out several statements in one round trip; return the rows of each."""
+    async def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
+        """Carry out the statements of one string; return the rows of each."""
         cursor = with_loaders(psycopg.AsyncClientCursor(self.connection, row_factory=tuple_row))
-        await cursor.execute(joined(queries), parameters)
+        await cursor.execute(queries, parameters)
         return [
             await result.fetchall() if result.description else []
             async for result in cursor.results()
@@ -106,20 +105,16 @@ class AsyncStatements:
         Raises:
             StoreFailed: on these tables the job can't be handled; nothing was changed.
         """
-        facts, asked = self.ground.known, self.ground.question
+        facts = self.ground.known
         if facts is None:
+            asked = self.ground.question
             if asked is None:
                 return None
             [(answer,)] = await (await self.execute(asked, {})).fetchall()
             facts = read_facts(answer)
         return self.ground.checked(facts, key, contacts=contacts)
 
-    async def settle_constraints(self, facts: Facts) -> None:
+    async def run_late_triggers(self, facts: Facts) -> None:
         """Let the triggers run that would run at the commit."""
         if facts.deferrable:
-            await self.execute_together(list(self.ground.constraints(facts)), {})
-
-
-def joined(queries: list[sql.SQL]) -> sql.SQL:
-    """Return one string of several statements; empty ones are left out."""
-    return trusted("; ".join(it.as_string(None) for it in queries if it.as_string(None)))
+            await self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})

@@ -22,21 +22,18 @@ from typing import Any, Final
 
 import psycopg
 
-from batch_cancel.adapters.postgres.checks import (
-    AsyncCatalog,
-    Catalog,
-    examined,
-    examined_async,
-)
 from batch_cancel.adapters.postgres.connection_checks import (
     alone_on,
     check_committed,
     check_idle,
     is_broken,
 )
+from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
+from batch_cancel.adapters.postgres.doctor.examination import examined, examined_async
 from batch_cancel.adapters.postgres.faults import lost, translated
 from batch_cancel.adapters.postgres.ground import begun, begun_async
 from batch_cancel.adapters.postgres.hangs import cut_after
+from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
@@ -81,6 +78,7 @@ class PostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
+        self._queries = queries_for(schema)
         self._settings = own_settings(schema, lock_timeout, statement_timeout)
         self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
@@ -96,7 +94,7 @@ class PostgresUnitOfWork:
                     cut_after(self._patience_seconds, connection, progress.note_cut),
                 ):
                     with connection.transaction():
-                        ground = begun(connection, self._schema, self._settings)
+                        ground = begun(connection, self._queries, self._settings)
                         yield PostgresRepositories(connection, ground)
                         progress.phase = "committing"
                     check_committed(connection)
@@ -168,6 +166,7 @@ class AsyncPostgresUnitOfWork:
     ) -> None:
         self._connect = connect
         self._schema = schema
+        self._queries = queries_for(schema)
         self._settings = own_settings(schema, lock_timeout, statement_timeout)
         self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
@@ -183,7 +182,7 @@ class AsyncPostgresUnitOfWork:
                     cut_after(self._patience_seconds, connection, progress.note_cut),
                 ):
                     async with connection.transaction():
-                        ground = await begun_async(connection, self._schema, self._settings)
+                        ground = await begun_async(connection, self._queries, self._settings)
                         yield AsyncPostgresRepositories(connection, ground)
                         progress.phase = "committing"
                     check_committed(connection)

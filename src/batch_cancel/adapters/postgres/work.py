@@ -68,7 +68,7 @@ class Work(Watched):
         is_started = check_one(self.queries, key, cursor.rowcount)
         facts = self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             status = self.status(key)
             check_job(
                 self.queries,
@@ -87,7 +87,7 @@ class Work(Watched):
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         claimed = [contact_id for contact_id, _ in rows]
         if facts is not None and facts.contacts_are_rewritten:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
         return claimed
 
@@ -100,7 +100,7 @@ class Work(Watched):
             cursor = self.execute(statement, parameters)
         is_settled = check_one(self.queries, key, cursor.rowcount)
         if facts is not None and facts.contacts_have_triggers:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             cursor = self.execute(self.queries.read_contact(settlement.status), parameters)
             check_settled(self.queries, key, is_settled=is_settled, rows=cursor.fetchall())
         return is_settled
@@ -120,11 +120,13 @@ class Work(Watched):
             ).rowcount
         cursor = self.execute(self.queries.list_expired_contacts(settlement.status), parameters)
         rows = cursor.fetchall()
-        check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
-        self.settle_constraints(facts)
+        self.run_late_triggers(facts)
         self.check_contacts(
             key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
         )
+        cursor = self.execute(self.queries.expired_contact_left, parameters)
+        is_left = cursor.fetchone() != (False,)
+        check_written(self.queries, key, is_so=not is_left)
         return len(rows)
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
@@ -143,7 +145,7 @@ class Work(Watched):
             if is_watched:
                 ids += [contact_id for (contact_id,) in cursor.fetchall()]
         if facts is not None and is_watched:
-            self.settle_constraints(facts)
+            self.run_late_triggers(facts)
             self.check_contacts(job.key, ids, ADDED)
         return added
 
@@ -166,9 +168,15 @@ class Work(Watched):
             return False
         cursor = self.execute(finish, named(key))
         is_finished = check_one(self.queries, key, cursor.rowcount)
-        if is_finished and facts is not None and facts.jobs_have_triggers:
-            self.settle_constraints(facts)
-            check_job(self.queries, key, is_so=self.status(key) == JobStatus.COMPLETED)
+        if facts is not None and facts.jobs_have_triggers:
+            self.run_late_triggers(facts)
+            if is_finished:
+                status = self.status(key)
+                check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
+            else:
+                # A contact came in before the lock; or nothing is left, and the job was kept.
+                cursor = self.execute(lock, named(key))
+                check_job(self.queries, key, is_so=not cursor.rowcount)
         return is_finished
 
     def status(self, key: JobKey) -> str | None:
@@ -183,13 +191,13 @@ class AsyncWork(AsyncWatched):
     """The workers' steps."""
 
     async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        """As `WorkRepository.start`, awaited."""
+        """As `WorkRepository.start`."""
         with unknown_ids(key):
             cursor = await self.execute(self.queries.start_job(frozenset(statuses)), named(key))
         is_started = check_one(self.queries, key, cursor.rowcount)
         facts = await self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             status = await self.status(key)
             check_job(
                 self.queries,
@@ -201,7 +209,7 @@ class AsyncWork(AsyncWatched):
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
-        """As `WorkRepository.claim`, awaited."""
+        """As `WorkRepository.claim`."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.claim_contacts(frozenset(statuses))
         with unknown_ids(key):
@@ -210,12 +218,12 @@ class AsyncWork(AsyncWatched):
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         claimed = [contact_id for contact_id, _ in rows]
         if facts is not None and facts.contacts_are_rewritten:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             await self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
         return claimed
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """As `WorkRepository.settle`, awaited."""
+        """As `WorkRepository.settle`."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
@@ -223,13 +231,13 @@ class AsyncWork(AsyncWatched):
             cursor = await self.execute(statement, parameters)
         is_settled = check_one(self.queries, key, cursor.rowcount)
         if facts is not None and facts.contacts_have_triggers:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             cursor = await self.execute(self.queries.read_contact(settlement.status), parameters)
             check_settled(self.queries, key, is_settled=is_settled, rows=await cursor.fetchall())
         return is_settled
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """As `WorkRepository.expire`, awaited."""
+        """As `WorkRepository.expire`."""
         check_knows_calls(self.queries)
         facts = await self.facts(key, contacts=True)
         parameters: Parameters = {
@@ -245,15 +253,17 @@ class AsyncWork(AsyncWatched):
             self.queries.list_expired_contacts(settlement.status), parameters
         )
         rows = await cursor.fetchall()
-        check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
-        await self.settle_constraints(facts)
+        await self.run_late_triggers(facts)
         await self.check_contacts(
             key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
         )
+        cursor = await self.execute(self.queries.expired_contact_left, parameters)
+        is_left = await cursor.fetchone() != (False,)
+        check_written(self.queries, key, is_so=not is_left)
         return len(rows)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        """As `WorkRepository.append`, awaited."""
+        """As `WorkRepository.append`."""
         facts, added = await self.facts(job.key), 0
         named_as = await self._reference(job.key)
         is_watched = facts is not None and facts.contacts_have_triggers
@@ -268,7 +278,7 @@ class AsyncWork(AsyncWatched):
             if is_watched:
                 ids += [contact_id for (contact_id,) in await cursor.fetchall()]
         if facts is not None and is_watched:
-            await self.settle_constraints(facts)
+            await self.run_late_triggers(facts)
             await self.check_contacts(job.key, ids, ADDED)
         return added
 
@@ -282,7 +292,7 @@ class AsyncWork(AsyncWatched):
         return (value, *organization)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """As `WorkRepository.finish`, awaited."""
+        """As `WorkRepository.finish`."""
         facts = await self.facts(key)
         lock, finish = self.queries.finish_job(frozenset(unfinished))
         with unknown_ids(key):
@@ -291,13 +301,19 @@ class AsyncWork(AsyncWatched):
             return False
         cursor = await self.execute(finish, named(key))
         is_finished = check_one(self.queries, key, cursor.rowcount)
-        if is_finished and facts is not None and facts.jobs_have_triggers:
-            await self.settle_constraints(facts)
-            check_job(self.queries, key, is_so=await self.status(key) == JobStatus.COMPLETED)
+        if facts is not None and facts.jobs_have_triggers:
+            await self.run_late_triggers(facts)
+            if is_finished:
+                status = await self.status(key)
+                check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
+            else:
+                # A contact came in before the lock; or nothing is left, and the job was kept.
+                cursor = await self.execute(lock, named(key))
+                check_job(self.queries, key, is_so=not cursor.rowcount)
         return is_finished
 
     async def status(self, key: JobKey) -> str | None:
-        """As `WorkRepository.status`, awaited."""
+        """As `WorkRepository.status`."""
         with unknown_ids(key):
             cursor = await self.execute(self.queries.read_status, named(key))
         row = only(await cursor.fetchmany(2), key)

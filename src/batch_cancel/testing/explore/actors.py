@@ -13,7 +13,7 @@ from typing import Any
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed
 from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
-from batch_cancel.testing.explore.fakes import KEY, LATER, Ports, place_of
+from batch_cancel.testing.explore.fakes import KEY, LATER, NOW, Ports, place_of
 from batch_cancel.testing.explore.minds import Actor, Program
 from batch_cancel.use_cases.cancel import cancel_job_async
 from batch_cancel.use_cases.pump import pump_async
@@ -21,6 +21,7 @@ from batch_cancel.use_cases.reconcile import reconcile_async
 from batch_cancel.use_cases.work import (
     append_contacts_async,
     claim_contacts_async,
+    expire_calls_async,
     finish_job_async,
     settle_contact_async,
     start_job_async,
@@ -150,6 +151,20 @@ def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "k") 
         return claimed
 
     return Actor(name, run, suffers=suffers)
+
+
+def expire(name: str = "expire", *, suffers: str = "k") -> Actor:
+    """Give somebody who ends the calls that are live, as those of dead workers."""
+    return Actor(
+        name,
+        lambda ports: expire_calls_async(
+            KEY.batch_job_id,
+            LATER - NOW,
+            organization_id=KEY.organization_id,
+            uow=ports.uow,
+        ),
+        suffers=suffers,
+    )
 
 
 async def _append(ports: Ports) -> object:

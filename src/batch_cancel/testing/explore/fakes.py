@@ -394,7 +394,7 @@ class Work(Part):
         )
         for index in found:
             if await self.transaction.lock(
-                f"locks contact {index - CONTACTS}",
+                f"ends call {index - CONTACTS}",
                 index,
                 lambda row: row[2] == ContactStatus.DIALING,
             ):

@@ -220,8 +220,19 @@ def _i3(it: Moment) -> str | None:
     return None
 
 
-@_invariant("I4", "at rest, a cancelled job has no contact in the five open statuses", "rest")
+@_invariant(
+    "I4",
+    "at rest, a cancelled job has no contact in the five open statuses; once it is cancelled, "
+    "none comes into them",
+    "rows",
+    "rest",
+)
 def _i4(it: Moment) -> str | None:
+    if "rows" in it.kinds:
+        for was, now in it.contacts_changed:
+            if it.rows_before[_JOB][0] == "cancelled" and now[2] in OPEN and was[2] not in OPEN:
+                return f"contact {now[0]} became {now[2]} under a cancelled job"
+        return None
     if it.rows[_JOB][0] == "cancelled" and it.contacts_open:
         return f"the job is cancelled, and {it.contacts_open} of its contacts would be called"
     return None

@@ -66,6 +66,23 @@ def _(it: Moment) -> bool:
     return any(was[2] == "dialing" and now[2] == "cancelled" for was, now in it.contacts_changed)
 
 
+@_sighting("a call expired after cancel", "rows")
+def _(it: Moment) -> bool:
+    return it.actor.startswith("expire") and any(
+        was[2] == "dialing" and now[2] == "cancelled" for was, now in it.contacts_changed
+    )
+
+
+@_sighting("a contact whose call expired was taken again", "rows")
+def _(it: Moment) -> bool:
+    return any(was[2] == "timeout" and now[2] == "dialing" for was, now in it.contacts_changed)
+
+
+@_sighting("an expiry found a call settled at its second look", "lock")
+def _(it: Moment) -> bool:
+    return it.told is False and it.step is not None and it.step.says.startswith("ends call")
+
+
 @_sighting("a live call kept how it ended after cancel", "rows")
 def _(it: Moment) -> bool:
     return it.rows[0][0] == "cancelled" and any(
