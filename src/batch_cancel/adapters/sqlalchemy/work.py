@@ -315,6 +315,8 @@ def _told_apart(part: mapped.Part | None, contact: Mapping[str, object]) -> Mapp
     if part is None:
         return contact
     given = contact.get(part.column, part.own)
+    if not part.identities:
+        return contact if given is None else {**contact, part.column: given}
     if given not in part.identities:
         reason = f"a contact is of another class: {part.column!r} must be one of its mapped class"
         raise StoreFailed(reason)
