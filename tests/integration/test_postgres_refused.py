@@ -14,7 +14,7 @@ from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.domain.errors import Fault
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.ports import StoreFailed
-from tests.diagnoses import with_reference_tables
+from tests.diagnoses import execute, with_reference_tables
 from tests.integration.test_postgres_faults import PASSWORD, failure_of
 from tests.integration.test_postgres_tables import HALVES, Half
 from tests.processes import wait_until
@@ -55,8 +55,7 @@ def test_the_reason_why_a_connection_is_refused_is_told(
 ) -> None:
     """And nothing of the connection string. Who must repair something need not try again."""
     wrong, statements, reason, is_retryable = NOT_ADMITTED[name]
-    for statement in statements:
-        postgres_to_break.query(statement)
+    execute(postgres_to_break.dsn(), *statements)
     try:
         dsn = make_conninfo(postgres_to_break.dsn(), password=PASSWORD, **wrong)
         error = failure_of(half, half.uow(dsn))
@@ -65,7 +64,7 @@ def test_the_reason_why_a_connection_is_refused_is_told(
         for secret in (*wrong.values(), PASSWORD, "127.0.0.1", "FATAL"):
             assert secret not in str(error)
     finally:
-        postgres_to_break.query("DROP ROLE IF EXISTS someone")
+        execute(postgres_to_break.dsn(), "DROP ROLE IF EXISTS someone")
 
 
 BEFORE = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: '
