@@ -41,7 +41,7 @@ def test_every_step_is_right_or_refused(
     """No schema comes to harm in silence, and none is refused that is plain and well-formed."""
     with asyncio.Runner() as runner:
         outcomes = [try_it(case, databases, runner) for case in islice(drawn, number)]
-    family = Family(name, {}, {}, outcomes)
-    assert not family.harmed, text([family], is_full=False)
-    assert not family.refused_without_need, text([family], is_full=False)
+    family = Family(name, {}, {}, number, outcomes)
+    assert not family.harmed, text([family])
+    assert not family.refused_without_need, text([family])
     assert {it.kind for it in outcomes} == {"right", "refused"}

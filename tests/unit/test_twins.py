@@ -138,6 +138,8 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
     ("testing/conformance.py", "StoreConformance"): "One for both halves: tests are written once.",
     ("testing/conformance.py", "_settle"): "The same.",
+    ("testing/expiry.py", "_is_refused"): "The same.",
+    ("testing/outcome.py", "_mark_alone"): "The same.",
     ("testing/stage.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/world.py", "World"): "One for both halves, as the tests that it is for.",
     ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",

@@ -91,7 +91,7 @@ def constant(spelling: Spelling) -> sa.ColumnElement[Any]:
     kind = sa.Integer() if isinstance(spelling, int) else sa.String()
     # An UPDATE would name a bare literal after its column, and not find it again by a name with a
     # blank in it; what is in a type_coerce keeps its own name.
-    return sa.type_coerce(sa.literal(spelling, kind, literal_execute=True), sa.String())
+    return sa.type_coerce(sa.literal(spelling, kind, literal_execute=True), kind)
 
 
 def is_among(column: sa.Column[Any], spellings: Iterable[Spelling]) -> sa.ColumnElement[bool]:
