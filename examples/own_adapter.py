@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
+from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
 
 TABLES = """
@@ -37,18 +38,24 @@ class Jobs:
 
     def lock(self, key: JobKey, /) -> Job | None:
         """Read the job; BEGIN IMMEDIATE has locked it. On a server: SELECT ... FOR UPDATE."""
-        row = self.connection.execute(
-            "SELECT state, alarm FROM campaign WHERE id = ? AND tenant IS ?",
-            (key.batch_job_id, key.organization_id),
-        ).fetchone()
+        find = "SELECT state, alarm FROM campaign WHERE id = ? AND tenant IS ?"
+        named = (key.batch_job_id, key.organization_id)
+        row = self.connection.execute(find, named).fetchone()
         return None if row is None else Job(key, row[0], row[1], datetime.now(UTC))
 
     def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
-        """Cancel the job; the record would be kept here."""
-        self.connection.execute(
-            "UPDATE campaign SET state = 'cancelled', touched = julianday('now') WHERE id = ?",
-            (job.key.batch_job_id,),
-        )
+        """Cancel the job, and look whether it is done; the record would be kept here."""
+        named = (job.key.batch_job_id,)
+        cancel = "UPDATE campaign SET state = 'cancelled', touched = julianday('now') WHERE id = ?"
+        self.connection.execute(cancel, named)
+        state, is_open = self.connection.execute(
+            "SELECT state, EXISTS (SELECT 1 FROM call WHERE campaign = campaign.id AND state IN "
+            "('pending', 'queued', 'no_answer', 'busy', 'timeout')) FROM campaign WHERE id = ?",
+            named,
+        ).fetchone()
+        if is_open or state != "cancelled":
+            reason = "a trigger undoes the cancel: look at those on campaign and call"
+            raise StoreFailed(reason, fault=Fault.INCOMPLETE if is_open else Fault.REFUSED)
 
 
 class Contacts:
@@ -59,12 +66,9 @@ class Contacts:
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
         """Cancel the contacts in these statuses, and tell how many rows that changed."""
-        marks = ", ".join("?" * len(statuses))
-        return self.connection.execute(
-            "UPDATE call SET state = 'cancelled', touched = julianday('now') "  # noqa: S608
-            f"WHERE campaign = ? AND state IN ({marks})",
-            (key.batch_job_id, *statuses),
-        ).rowcount
+        cancel = "UPDATE call SET state = 'cancelled', touched = julianday('now') "
+        cancel += f"WHERE campaign = ? AND state IN ({', '.join('?' * len(statuses))})"
+        return self.connection.execute(cancel, (key.batch_job_id, *statuses)).rowcount
 
 
 class OwnStore:

@@ -17,6 +17,7 @@ class TestOwnStore(StoreConformance):
 
     records = False  # `mark_cancelled` keeps none.
     row_locks = False  # BEGIN IMMEDIATE locks the file.
+    ids_per_organization = False  # The id alone is the key.
     guards = frozenset({"start", "claim"})  # Our workers' own functions, below.
 
     @pytest.fixture(autouse=True)

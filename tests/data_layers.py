@@ -6,8 +6,10 @@ The tables are the reference ones: on Postgres made by our own SQL, on SQLite by
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -16,18 +18,23 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+import batch_cancel
 from batch_cancel.adapters.sqlalchemy import (
     AsyncSqlAlchemyUnitOfWork,
     SqlAlchemyTables,
     SqlAlchemyUnitOfWork,
     cancellations_table,
+    joining,
+    joining_async,
 )
 from batch_cancel.domain.model import JobKey
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
+    from tests.servers import PostgresServer
     from tests.worlds import JobRow
 
 METADATA = sa.MetaData()
@@ -60,11 +67,9 @@ TABLES = SqlAlchemyTables(
 
 def postgres_engine(dsn: str, **options: Any) -> sa.Engine:
     """Give an engine over psycopg."""
+    options = {"poolclass": sa.NullPool, **options}
     return sa.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(dsn),
-        poolclass=sa.NullPool,
-        **options,
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), **options
     )
 
 
@@ -86,9 +91,8 @@ def postgres_engine_async(dsn: str, **options: Any) -> AsyncEngine:
             server_settings={"search_path": search_path} if search_path else {},
         )
 
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, poolclass=sa.NullPool, **options
-    )
+    options = {"poolclass": sa.NullPool, **options}
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
 
 
 def postgres_uow(dsn: str, *, is_async: bool) -> Any:
@@ -151,6 +155,14 @@ class SqliteLayer:
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(JOBS).where(JOBS.c.id == key.batch_job_id).values(status=status)
+            )
+
+    def make_old(self, key: JobKey, label: str, age: timedelta) -> None:
+        """Set a contact's times so long ago, its status unchanged."""
+        of = (CONTACTS.c.batch_job_id == key.batch_job_id, CONTACTS.c.label == label)
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(CONTACTS).where(*of).values(updated_at=datetime.now(UTC) - age)
             )
 
     def rows(self) -> dict[JobKey, JobRow]:
@@ -239,3 +251,92 @@ def django_uow(dsn: str, **options: Any) -> Generator[DjangoUnitOfWork]:
         connections[alias].close()
         del connections[alias]
         del known[alias]
+
+
+DRIVERS = ("psycopg", "asyncpg", "pysqlite", "aiosqlite")
+"""What SQLAlchemy reaches its databases by, two of each kind."""
+
+
+class Layer:
+    """A database of the test's own, and the library's functions on it by one driver."""
+
+    def __init__(self, driver: str, engine: sa.Engine, asyncio_engine: AsyncEngine | None) -> None:
+        self.driver = driver
+        self.engine = engine
+        self.asyncio_engine = asyncio_engine
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it is Postgres; else it is SQLite."""
+        return self.engine.dialect.name == "postgresql"
+
+    def execute(self, *statements: str) -> None:
+        """Run statements in a transaction."""
+        with self.engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+    def uow(self, tables: SqlAlchemyTables) -> Any:
+        """Return a unit of work of this driver's kind."""
+        if self.asyncio_engine is None:
+            return SqlAlchemyUnitOfWork(self.engine, tables)
+        return AsyncSqlAlchemyUnitOfWork(self.asyncio_engine, tables)
+
+    def call(
+        self,
+        step: str,
+        *arguments: Any,
+        tables: SqlAlchemyTables,
+        joined: bool = False,
+        **more: Any,
+    ) -> Any:
+        """
+        Call one of the library's functions, in a transaction of its own or in one of ours.
+
+        Arguments:
+            step: its name, without `_async`.
+            arguments: what it takes before `uow`.
+            tables: to call it with.
+            joined: whether it joins a transaction, which is then committed.
+            more: what it takes by name.
+        """
+        if self.asyncio_engine is not None:
+            return asyncio.run(
+                self._called(step, *arguments, tables=tables, joined=joined, **more)
+            )
+        function = getattr(batch_cancel, step)
+        if not joined:
+            return function(*arguments, uow=self.uow(tables), **more)
+        with self.engine.begin() as connection:
+            return function(*arguments, uow=joining(connection, tables), **more)
+
+    async def _called(
+        self, step: str, *arguments: Any, tables: SqlAlchemyTables, joined: bool, **more: Any
+    ) -> Any:
+        assert self.asyncio_engine is not None
+        function = getattr(batch_cancel, f"{step}_async")
+        if not joined:
+            return await function(*arguments, uow=self.uow(tables), **more)
+        async with self.asyncio_engine.begin() as connection:
+            return await function(*arguments, uow=joining_async(connection, tables), **more)
+
+
+@contextmanager
+def layer(driver: str, postgres_server: PostgresServer, folder: Path) -> Generator[Layer]:
+    """Lend an empty database by one of the drivers."""
+    with ExitStack() as stack:
+        if driver in {"psycopg", "asyncpg"}:
+            dsn = stack.enter_context(postgres_server.schema())
+            engine = postgres_engine(dsn)
+            other = postgres_engine_async(dsn) if driver == "asyncpg" else None
+        else:
+            path = folder / "layer.sqlite"
+            engine = sqlite_engine(path)
+            other = sqlite_engine_async(path) if driver == "aiosqlite" else None
+        stack.callback(engine.dispose)
+        yield Layer(driver, engine, other)

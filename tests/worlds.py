@@ -34,6 +34,8 @@ from batch_cancel import (
     cancel_rows_async,
     claim_contacts,
     claim_contacts_async,
+    expire_calls,
+    expire_calls_async,
     finish_job,
     finish_job_async,
     inspect,
@@ -147,6 +149,9 @@ class Store(Protocol):
         """Give all that is committed."""
         ...
 
+    def make_old(self, key: JobKey, label: str, age: timedelta) -> None:
+        """Set a contact's times so long ago, its status unchanged."""
+
     def contact_ids(self) -> Mapping[str, str]:
         """Give the id of a contact for its label, where the store makes ids of its own."""
         ...
@@ -185,6 +190,12 @@ class MemoryTables:
         # No plain method does this on purpose; a test may reach behind the counter.
         rows = self.uow._committed
         rows[key] = attrs.evolve(rows[key], status=status)
+
+    def make_old(self, key: JobKey, label: str, age: timedelta) -> None:
+        """Set a contact's times so long ago, its status unchanged."""
+        status = self.uow.contacts(key.batch_job_id, key.organization_id)[label]
+        since = datetime.now(UTC) - age
+        self.uow.add_contacts(key.batch_job_id, {label: status}, key.organization_id, since=since)
 
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
@@ -273,6 +284,14 @@ class PostgresTables:
         """Set a job's status behind the library's back."""
         self.connection.execute(
             "UPDATE batch_jobs SET status = %s WHERE id = %s", [status, key.batch_job_id]
+        )
+
+    def make_old(self, key: JobKey, label: str, age: timedelta) -> None:
+        """Set a contact's times so long ago, its status unchanged."""
+        self.connection.execute(
+            "UPDATE batch_contacts SET updated_at = now() - %s "
+            "WHERE batch_job_id = %s AND label = %s",
+            [age, key.batch_job_id, label],
         )
 
     def rows(self) -> dict[JobKey, JobRow]:
@@ -472,6 +491,32 @@ class World:
             settle_contact, settle_contact_async, job_id, contact_id, outcome, **options
         )
         return answer
+
+    def make_old(
+        self, job_id: str, label: str, age: timedelta, organization_id: str | None = None
+    ) -> None:
+        """Let a contact have been dialing for so long."""
+        self.store.make_old(JobKey(job_id, organization_id), label, age)
+
+    def expire(self, job_id: str, older_than: timedelta, **options: Any) -> int:
+        """End calls that have been live for longer."""
+        answer: int = self._work(expire_calls, expire_calls_async, job_id, older_than, **options)
+        return answer
+
+    def found(self, job_id: str, organization_id: str | None = None) -> CancellationRecord | None:
+        """Find the record of the job's cancellation."""
+
+        def find() -> CancellationRecord | None:
+            with self.store.uow.begin() as repositories:
+                record = repositories.outbox.find(JobKey(job_id, organization_id))
+                return cast("CancellationRecord | None", record)
+
+        async def find_async() -> CancellationRecord | None:
+            async with self.store.uow.begin() as repositories:
+                record = await repositories.outbox.find(JobKey(job_id, organization_id))
+                return cast("CancellationRecord | None", record)
+
+        return cast("CancellationRecord | None", self._run(find_async if self.runner else find))
 
     def append(
         self, job_id: str, *labels: str, next_attempt_at: datetime | None = None, **options: Any

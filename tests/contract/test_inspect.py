@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batch_cancel import Drift, JobKey
-from batch_cancel.domain.drift import CancelledJob, DeferredStart
+from batch_cancel.domain.drift import CancelledJob, DeferredStart, OverdueCalls
 from tests import worlds
 
 if TYPE_CHECKING:
@@ -15,8 +16,14 @@ if TYPE_CHECKING:
 
     from tests.worlds import World
 
+HOUR = timedelta(hours=1)
 OPEN = ["pending", "queued", "no_answer", "busy", "timeout"]
 CLOSED = ["dialing", "completed", "failed", "blocked", "cancelled", "voicemail", None]
+
+
+def drift(**found: Any) -> Drift:
+    """Give what an inspection finds, where no call is overdue unless it says so."""
+    return Drift(**{"calls_overdue": (), **found})
 
 
 def silent(*_: Any) -> None:
@@ -25,7 +32,7 @@ def silent(*_: Any) -> None:
 
 def test_an_empty_store_has_no_drift(world: World) -> None:
     """Nothing is amiss where nothing is."""
-    assert world.inspect() == Drift()
+    assert world.inspect() == drift()
     assert not world.inspect().is_found
 
 
@@ -41,7 +48,7 @@ def test_jobs_in_order_are_no_drift(world: World) -> None:
     world.schedule("nobody's")
     before = world.rows()
 
-    assert world.inspect() == Drift()
+    assert world.inspect() == drift()
 
     assert world.rows() == before
     assert world.waiting() == {"start", "nobody's"}
@@ -55,20 +62,20 @@ def test_a_removal_still_owed_is_found(world: World) -> None:
     record = world.record("job", "org")
     assert record is not None
 
-    assert world.inspect() == Drift(
+    assert world.inspect() == drift(
         removals_pending=(record,),
         starts_waiting=(DeferredStart(JobKey("job", "org"), "start"),),
     )
 
     world.reconcile()
-    assert world.inspect() == Drift()
+    assert world.inspect() == drift()
 
 
 def test_a_start_of_a_job_that_somebody_else_cancelled_is_found(world: World) -> None:
     """No record says that it is owed."""
     world.add_job("job", "cancelled", deferred_id="start")
     world.schedule("start")
-    assert world.inspect() == Drift(starts_waiting=(DeferredStart(JobKey("job"), "start"),))
+    assert world.inspect() == drift(starts_waiting=(DeferredStart(JobKey("job"), "start"),))
 
 
 @pytest.mark.parametrize("deferred_id", ["never scheduled", None])
@@ -79,14 +86,14 @@ def test_a_scheduled_job_that_nothing_will_start_is_found(
     world.add_job("job", "scheduled", OPEN, deferred_id=deferred_id)
     world.add_job("good", "scheduled", OPEN, organization_id="org", deferred_id="start")
     world.schedule("start")
-    assert world.inspect() == Drift(starts_missing=(DeferredStart(JobKey("job"), deferred_id),))
+    assert world.inspect() == drift(starts_missing=(DeferredStart(JobKey("job"), deferred_id),))
 
 
 def test_a_scheduled_job_whose_start_has_fired_is_found(world: World) -> None:
     """It was handed out, and nobody started the job."""
     world.add_job("job", "scheduled", deferred_id="start")
     world.fire("start")
-    assert world.inspect() == Drift(starts_missing=(DeferredStart(JobKey("job"), "start"),))
+    assert world.inspect() == drift(starts_missing=(DeferredStart(JobKey("job"), "start"),))
 
 
 def test_open_contacts_under_a_cancelled_job_are_counted(world: World) -> None:
@@ -96,13 +103,13 @@ def test_open_contacts_under_a_cancelled_job_are_counted(world: World) -> None:
     world.add_job("none", "cancelled", CLOSED)
     world.add_job("live", "running", OPEN)
 
-    drift = world.inspect()
+    found = world.inspect()
 
-    assert set(drift.contacts_open) == {
+    assert set(found.contacts_open) == {
         CancelledJob(JobKey("five"), None, 5),
         CancelledJob(JobKey("one", "org"), None, 1),
     }
-    assert drift == Drift(contacts_open=drift.contacts_open)
+    assert found == drift(contacts_open=found.contacts_open)
 
 
 def test_ids_are_just_their_bytes(world: World) -> None:
@@ -112,7 +119,7 @@ def test_ids_are_just_their_bytes(world: World) -> None:
         world.add_job(f"{deferred_id}{number}", "scheduled", deferred_id=deferred_id)
         world.add_job(f"gone{number}", "cancelled", deferred_id=f"{deferred_id}{deferred_id}")
         world.schedule(deferred_id)
-    assert world.inspect() == Drift()
+    assert world.inspect() == drift()
 
     world.schedule("☎☎")
     assert world.inspect().starts_waiting == (DeferredStart(JobKey("gone7"), "☎☎"),)
@@ -124,10 +131,10 @@ def test_a_limit_that_was_met_is_said(world: World) -> None:
         world.add_job(f"job-{number}", "scheduled", deferred_id=f"start-{number}")
         world.add_job(f"cancelled-{number}", "cancelled", OPEN)
 
-    drift = world.inspect(limit=3)
+    found = world.inspect(limit=3)
 
-    assert (len(drift.starts_missing), len(drift.contacts_open)) == (3, 3)
-    assert drift.is_partial
+    assert (len(found.starts_missing), len(found.contacts_open)) == (3, 3)
+    assert found.is_partial
     assert not world.inspect(limit=5).is_partial
 
 
@@ -139,11 +146,41 @@ def test_the_limit_keeps_the_likeliest(world: World) -> None:
     for number in range(3):
         world.cancel(f"job-{number}", scheduler=world.scheduler_that(silent))
 
-    drift = world.inspect(limit=1)
+    found = world.inspect(limit=1)
 
-    assert [it.key for it in drift.removals_pending] == [JobKey("job-0")]
-    assert [it.key for it in drift.starts_missing] == [JobKey("left-0")]
-    assert drift.is_partial
+    assert [it.key for it in found.removals_pending] == [JobKey("job-0")]
+    assert [it.key for it in found.starts_missing] == [JobKey("left-0")]
+    assert found.is_partial
+
+
+def test_overdue_calls_are_counted(world: World) -> None:
+    """Those that have been live for longer, each job by itself, those with most of them first."""
+    world.add_job("two", "running", ["dialing", "dialing", "dialing", "pending"])
+    world.add_job("one", "cancelled", ["dialing", "completed"], organization_id="org")
+    world.add_job("none", "running", ["dialing"])
+    for job_id, label, organization_id in (
+        ("two", "0", None),
+        ("two", "2", None),
+        ("two", "3", None),
+        ("one", "0", "org"),
+        ("one", "1", "org"),
+    ):
+        world.make_old(job_id, label, HOUR * 5, organization_id)
+    before = world.rows()
+
+    two, one = OverdueCalls(JobKey("two"), 2), OverdueCalls(JobKey("one", "org"), 1)
+    assert world.inspect() == drift(calls_overdue=(two, one))
+    assert world.inspect().is_found
+    assert world.inspect(calls_older_than=HOUR * 6) == drift()
+    assert world.inspect(limit=1).calls_overdue == (two,)
+    assert world.inspect(limit=1).is_partial
+    assert world.rows() == before
+
+
+def test_an_age_of_calls_that_makes_no_sense_is_refused(world: World) -> None:
+    """Before anybody is asked."""
+    with pytest.raises(ValueError, match="older_than must be positive"):
+        world.inspect(calls_older_than=HOUR * 0)
 
 
 class Meanwhile:
@@ -171,7 +208,7 @@ def test_a_start_that_fires_meanwhile_is_no_drift(blocking: World) -> None:
     """The job was scheduled at the first look, and is running at the second."""
     blocking.add_job("job", "scheduled", OPEN, deferred_id="start")
     starting = Meanwhile(blocking, lambda: blocking.store.set_status(JobKey("job"), "running"))
-    assert blocking.inspect(scheduler=starting) == Drift()
+    assert blocking.inspect(scheduler=starting) == drift()
 
 
 def test_a_cancel_meanwhile_is_no_drift(blocking: World) -> None:
@@ -182,7 +219,7 @@ def test_a_cancel_meanwhile_is_no_drift(blocking: World) -> None:
     finishing = Meanwhile(
         blocking, lambda: blocking.remove_deferred(cancellation, uow=blocking.store.uow)
     )
-    assert blocking.inspect(scheduler=finishing) == Drift()
+    assert blocking.inspect(scheduler=finishing) == drift()
 
 
 def test_contacts_settled_meanwhile_are_no_drift(blocking: World) -> None:
@@ -193,7 +230,7 @@ def test_contacts_settled_meanwhile_are_no_drift(blocking: World) -> None:
         blocking.store.set_status(JobKey("job"), "running")
         blocking.cancel("job")
 
-    assert blocking.inspect(scheduler=Meanwhile(blocking, settle)) == Drift()
+    assert blocking.inspect(scheduler=Meanwhile(blocking, settle)) == drift()
 
 
 def test_drift_stays_whatever_happens_beside_it(blocking: World) -> None:
@@ -202,7 +239,7 @@ def test_drift_stays_whatever_happens_beside_it(blocking: World) -> None:
     blocking.add_job("lost", "scheduled")
     blocking.schedule("start")
     busy = Meanwhile(blocking, lambda: blocking.add_job("new", "cancelled", OPEN))
-    assert blocking.inspect(scheduler=busy) == Drift(
+    assert blocking.inspect(scheduler=busy) == drift(
         starts_waiting=(DeferredStart(JobKey("job"), "start"),),
         starts_missing=(DeferredStart(JobKey("lost"), None),),
         contacts_open=(CancelledJob(JobKey("job"), "start", 5),),

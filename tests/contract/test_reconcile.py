@@ -73,7 +73,7 @@ def test_a_removal_still_owed_is_finished(world: World) -> None:
     )
     assert removal(world, "job") is Removal.REMOVED
     assert world.waiting() == set()
-    assert world.inspect() == Drift()
+    assert world.inspect() == Drift(calls_overdue=())
 
 
 def test_a_second_pass_finds_nothing(world: World) -> None:
@@ -479,3 +479,23 @@ def test_the_key_of_a_finished_job_is_unharmed(world: World) -> None:
     before = world.rows()[JobKey("job")]
     world.reconcile()
     assert world.rows()[JobKey("job")] == before
+
+
+def test_a_record_is_found_by_its_job_alone(world: World) -> None:
+    """Not by the id alone, and not where there is none; as it is once it is settled."""
+    world.add_job("job", "scheduled", organization_id="org", deferred_id="start")
+    world.add_job("live", "running")
+    assert world.found("job", "org") is None
+    world.schedule("start")
+    cancellation = world.cancel_rows("job", organization_id="org", operation_id="op")
+    assert world.found("job", "org") == cancellation.record
+    world.reconcile()
+    assert world.found("job", "org") == world.record("job", "org") != cancellation.record
+    for job_id, organization_id in (
+        ("job", None),
+        ("job", "other"),
+        ("live", None),
+        ("missing", None),
+        ("missing", "org"),
+    ):
+        assert world.found(job_id, organization_id) is None

@@ -319,6 +319,86 @@ def test_a_store_without_columns_makes_ids(store_without_columns: Any) -> None:
     assert list(store_without_columns.contacts("j").values()) == ["pending", "pending"]
 
 
+# Expire ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", EVERY_JOB)
+def test_calls_of_dead_workers_end_as_timeout_unless_the_job_is_cancelled(
+    world: worlds.World, status: str | None
+) -> None:
+    """By the rule of any outcome, whatever the job is; the others stay byte for byte."""
+    labelled = {f"{number}": status for number, status in enumerate(EVERY_CONTACT)}
+    world.add_job("j", status, {**labelled, "young": "dialing", "old": "dialing"})
+    world.add_job("k", "running", {"theirs": "dialing"})
+    for label in (*labelled, "old"):
+        world.make_old("j", label, 2 * HOUR)
+    world.make_old("k", "theirs", 2 * HOUR)
+    before = world.rows()
+
+    assert world.expire("j", HOUR) == 2  # "old", and the one among every status.
+
+    after = world.row("j").contacts
+    due = "cancelled" if status == "cancelled" else "timeout"
+    dialing = str(EVERY_CONTACT.index("dialing"))
+    assert (after["old"][0], after[dialing][0]) == (due, due)
+    for label in {*after} - {"old", dialing}:
+        assert after[label] == before[JobKey("j")].contacts[label]
+    assert world.row("j").status == status
+    assert world.rows()[JobKey("k")] == before[JobKey("k")]
+    assert world.expire("j", HOUR) == 0
+
+
+def test_a_call_that_expired_is_dialled_again_at_once_and_is_young(world: worlds.World) -> None:
+    """Also where it had a time for its next attempt before."""
+    world.add_job("j", "running", {"a": "pending"})
+    assert world.claim("j") == ["a"]
+    assert world.settle("j", "a", "busy", retry_at=now() - SECOND) == "busy"
+    assert world.claim("j") == ["a"]
+    assert world.expire("j", HOUR) == 0
+    world.make_old("j", "a", 2 * HOUR)
+    assert world.expire("j", HOUR) == 1
+    assert world.settle("j", "a", "completed") is None
+    assert world.claim("j") == ["a"]
+    assert world.expire("j", HOUR) == 0
+    assert world.settle("j", "a", "completed") == "completed"
+
+
+@pytest.mark.parametrize(("owner", "stranger"), [("acme", "evil"), ("acme", None), (None, "evil")])
+def test_a_stranger_ends_no_calls(
+    world: worlds.World, owner: str | None, stranger: str | None
+) -> None:
+    """No organization is one of its own, not a key to all."""
+    world.add_job("j", "running", {"a": "dialing"}, organization_id=owner)
+    world.make_old("j", "a", 2 * HOUR, owner)
+    before = world.rows()
+    assert world.expire("j", HOUR, organization_id=stranger) == 0
+    assert world.rows() == before
+    assert world.expire("j", HOUR, organization_id=owner) == 1
+
+
+@pytest.mark.parametrize("job_id", ["missing", *STRANGE_IDS], ids=range(1 + len(STRANGE_IDS)))
+def test_a_job_that_is_not_there_has_no_calls(world: worlds.World, job_id: str) -> None:
+    """Whatever its id is made of."""
+    world.add_job("j", "running", {"a": "dialing"})
+    world.make_old("j", "a", 2 * HOUR)
+    before = world.rows()
+    assert world.expire(job_id, HOUR) == 0
+    assert world.rows() == before
+
+
+@pytest.mark.parametrize("age", [timedelta(0), -HOUR, timedelta(days=36_501)])
+def test_an_age_that_makes_no_sense_is_refused(world: worlds.World, age: timedelta) -> None:
+    """Before the store is asked."""
+    with pytest.raises(ValueError, match="older_than must be positive"):
+        world.expire("j", age)
+
+
+def test_a_century_is_an_age(world: worlds.World) -> None:
+    """Though no call is so old."""
+    world.add_job("j", "running", {"a": "dialing"})
+    assert world.expire("j", timedelta(days=36_500)) == 0
+
+
 # Finish ------------------------------------------------------------------------------------------
 
 
@@ -439,7 +519,7 @@ TERMINAL = {"completed", "failed", "blocked", "invalid_number", "carrier_error",
 Step = tuple[str, int, str]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["start", "claim", "settle", "append", "finish", "cancel"]),
+        st.sampled_from(["start", "claim", "settle", "expire", "append", "finish", "cancel"]),
         st.integers(0, 5),
         st.sampled_from(["busy", "failed"]),
     ),
@@ -462,6 +542,11 @@ def take(world: worlds.World, step: Step) -> None:
         case "settle":
             is_live = before.statuses.get(str(number)) == "dialing"
             assert (world.settle("j", str(number), outcome) is not None) is is_live
+        case "expire":
+            is_live = before.statuses.get(str(number)) == "dialing"
+            if is_live:
+                world.make_old("j", str(number), 2 * HOUR)
+            assert world.expire("j", HOUR) == is_live
         case "finish":
             is_left = any(status in {*OPEN, "dialing"} for status in before.statuses.values())
             assert world.finish("j") is (before.status == "running" and not is_left)

@@ -282,6 +282,7 @@ def test_no_drift_is_said(run: Callable[..., Done], store: str) -> None:
         "startsWaiting": [],
         "startsMissing": [],
         "contactsOpen": [],
+        "callsOverdue": [],
     }
 
 
@@ -297,6 +298,10 @@ def drifted(file: Path) -> Path:
     store.add_job("nameless", "scheduled")
     store.add_job("open", "cancelled")
     store.add_contacts("open", {"1": "pending", "2": "busy", "3": "dialing"})
+    store.add_job("live", "running", "org")
+    store.add_contacts("live", {"young": "dialing"}, "org")
+    for contact_id, age in (("old", timedelta(hours=5)), ("older", timedelta(days=2))):
+        store.add_contacts("live", {contact_id: "dialing"}, "org", since=datetime.now(UTC) - age)
     return file
 
 
@@ -322,6 +327,10 @@ def test_each_drift_has_its_sentence(run: Callable[..., Done], drifted: Path) ->
         ),
         "batch job 'nameless' is scheduled, but names no deferred start: nothing will start it",
         "batch job 'open' is cancelled, but 2 contacts are still open",
+        (
+            "batch job 'live' of organization 'org': 2 calls are live for longer than 4:00:00; "
+            "where their workers are dead, end them with `batch-cancel expire-calls`"
+        ),
     ]
     assert run("inspect", "--store", f"sqlite:///{drifted}") == done
     assert drifted.read_bytes() == before
@@ -350,7 +359,77 @@ def test_inspect_answers_a_program_with_json(run: Callable[..., Done], drifted: 
             {"batchJobId": "nameless", "organizationId": None, "deferredId": None},
         ],
         "contactsOpen": [{"batchJobId": "open", "organizationId": None, "contacts": 2}],
+        "callsOverdue": [{"batchJobId": "live", "organizationId": "org", "contacts": 2}],
     }
+
+
+def test_how_long_a_call_may_be_live_is_the_callers_to_say(
+    run: Callable[..., Done], drifted: Path
+) -> None:
+    """In seconds, or with a unit."""
+    for age, contacts in (("1d", 1), ("172000", 1), ("3600s", 2), ("100d", 0)):
+        arguments = ["--store", f"sqlite:///{drifted}", "--json", "--calls-older-than", age]
+        overdue = run("inspect", *arguments).body["callsOverdue"]
+        assert [it["contacts"] for it in overdue] == ([contacts] if contacts else [])
+
+
+# expire-calls ------------------------------------------------------------------------------------
+
+
+def test_calls_of_dead_workers_are_ended(run: Callable[..., Done], drifted: Path) -> None:
+    """Those alone that are older, and each once."""
+    store = ["--store", f"sqlite:///{drifted}"]
+    mine = ["expire-calls", "live", "--organization", "org", *store]
+    assert run("expire-calls", "live", "--older-than", "4h", *store) == (
+        0,
+        "batch job 'live' has no call that has been live for so long\n",
+        "",
+    )
+    assert run(*mine, "--older-than", "1d", "--json").body == {
+        "batchJobId": "live",
+        "organizationId": "org",
+        "callsEnded": 1,
+    }
+    assert run(*mine, "--older-than", "4h").out == (
+        "batch job 'live' of organization 'org': calls ended: 1\n"
+    )
+    assert run(*mine, "--older-than", "4h").code == 0
+    assert SqliteStore(drifted).contacts("live", "org") == {
+        "old": "timeout",
+        "older": "timeout",
+        "young": "dialing",
+    }
+
+
+@pytest.mark.parametrize(
+    "age", ["", "0", "0h", "-1h", "4 h", "4w", "h", "1e3", "nan", "40000d", "9" * 12 + "d", "٣h"]
+)
+def test_what_is_no_duration_is_exit_code_2(
+    run: Callable[..., Done], store: str, age: str
+) -> None:
+    """Nothing is asked of the store."""
+    for command in (
+        ["expire-calls", "a", f"--older-than={age}"],
+        ["inspect", f"--calls-older-than={age}"],
+    ):
+        done = run(*command, "--store", store)
+        assert (done.code, done.out) == (2, "")
+
+
+def test_an_age_must_be_given(run: Callable[..., Done], store: str) -> None:
+    """There is no default: it must be longer than any call of the adopter's."""
+    done = run("expire-calls", "a", "--store", store)
+    assert (done.code, done.out) == (2, "")
+
+
+def test_a_store_that_does_not_expire_is_exit_code_5(
+    run: Callable[..., Done], tmp_path: Path
+) -> None:
+    """One sentence."""
+    missing = f"sqlite:///{tmp_path}/missing.db"
+    done = run("expire-calls", "a", "--older-than", "4h", "--store", missing)
+    assert (done.code, done.out) == (5, "")
+    assert "does not exist" in done.err
 
 
 def test_a_look_that_met_its_limit_says_so(run: Callable[..., Done], store: str) -> None:
@@ -520,6 +599,7 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
         ("reconcile", ["0  nothing is left owed", "6  something is still owed; run it again"]),
         ("inspect", ["0  no drift", "1  drift was found", "5  failed; stderr says why"]),
         ("check", ["0  both are fit", "1  something is missing; stdout says what"]),
+        ("expire-calls", ["0  they are ended, or there were none", "5  failed; stderr says why"]),
     ],
 )
 def test_the_help_lists_the_exit_codes(

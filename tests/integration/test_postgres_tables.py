@@ -686,7 +686,7 @@ def test_two_jobs_of_one_id_are_not_cancelled(dsn: str, half: Half) -> None:
         with pytest.raises(CancelFailed) as failure:
             half.cancel(half.uow(dsn), "job", organization_id=organization_id)
         assert failure.value.outcome == "unchanged"
-        assert "has several jobs of this id: give each job an id of its own" in str(failure.value)
+        assert "has several jobs of the id 'job': give each job an id" in str(failure.value)
         assert len(str(failure.value)) < 400
         assert made.rows("SELECT DISTINCT status FROM batch_jobs") == [("running",)]
         assert made.contacts("job") == {"ann": "pending"}

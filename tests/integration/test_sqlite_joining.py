@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from batch_cancel import AlreadyTerminal, CancelFailed, cancel_rows
+from batch_cancel import (
+    AlreadyTerminal,
+    CancelFailed,
+    ContactStatus,
+    JobKey,
+    JobNotFound,
+    append_contacts,
+    cancel_rows,
+    claim_contacts,
+    expire_calls,
+    finish_job,
+    settle_contact,
+)
 from batch_cancel.adapters.sqlite import SqliteStore, joining
+from batch_cancel.domain.errors import Fault, StoreFailed
+from batch_cancel.testing.hooked import Hooked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,3 +203,157 @@ def test_missing_tables_are_named(tmp_path: Path) -> None:
         with pytest.raises(CancelFailed, match=r"no such table: main\.batch_jobs"):
             cancel_rows("j", uow=joining(connection))
         assert connection.execute("SELECT * FROM sqlite_master").fetchall() == []
+
+
+def half(path: Path) -> bool:
+    """Tell whether the job is cancelled in part."""
+    is_cancelled = status(path) == "cancelled"
+    return is_cancelled != (SqliteStore(path).contacts("j") == {"1": "cancelled"})
+
+
+def test_a_second_begin_on_one_connection_is_refused(path: Path, lazy: sqlite3.Connection) -> None:
+    """Before anything is sent; when the first has ended, the next one may begin."""
+    with joining(lazy).begin():
+        sent: list[str] = []
+        lazy.set_trace_callback(sent.append)
+        with pytest.raises(CancelFailed, match="must follow each other") as caught:
+            cancel_rows("j", uow=joining(lazy))
+        lazy.set_trace_callback(None)
+    assert (caught.value.outcome, caught.value.fault) == ("unchanged", Fault.BUSY)
+    assert sent == []
+    assert cancel_rows("j", uow=joining(lazy)).record.contacts_cancelled == 1
+    lazy.commit()
+    assert status(path) == "cancelled"
+
+
+def test_another_connection_is_not_in_use(path: Path, tmp_path: Path) -> None:
+    """To another file, even in the same thread."""
+    other = tmp_path / "other.db"
+    SqliteStore(other).add_job("j", "running")
+    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(other)) as two:
+        with joining(one).begin():
+            cancel_rows("j", uow=joining(two))
+        two.commit()
+    assert status(other) == "cancelled"
+
+
+def test_a_begin_that_failed_leaves_its_connection_free(
+    path: Path, idle: sqlite3.Connection
+) -> None:
+    """Whether it failed before its block or within it."""
+    with pytest.raises(CancelFailed, match="send BEGIN first"):
+        cancel_rows("j", uow=joining(idle))
+    idle.execute("BEGIN")
+    with pytest.raises(KeyboardInterrupt), joining(idle).begin():
+        raise KeyboardInterrupt
+    assert cancel_rows("j", uow=joining(idle)).record.contacts_cancelled == 1
+    idle.execute("COMMIT")
+    assert status(path) == "cancelled"
+
+
+def test_two_threads_on_one_connection_leave_no_half(path: Path) -> None:
+    """One has it; the other, for a job that is not there, must not roll back its work."""
+    options = {"check_same_thread": False}
+    with closing(sqlite3.connect(path, **options)) as connection:  # type: ignore[call-overload]
+        inside, go_on = threading.Event(), threading.Event()
+        answers: list[object] = []
+
+        def wait(at: str) -> None:
+            if at == "contacts":
+                inside.set()
+                assert go_on.wait(10)
+
+        def cancel() -> None:
+            cancellation = cancel_rows("j", uow=Hooked(joining(connection), wait))
+            answers.append(cancellation.record.contacts_cancelled)
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        assert inside.wait(10)
+        with pytest.raises(CancelFailed, match="must follow each other"):
+            cancel_rows("missing", uow=joining(connection))
+        go_on.set()
+        thread.join()
+        assert answers == [1]
+        connection.commit()
+    assert not half(path)
+    assert status(path) == "cancelled"
+
+
+def test_a_savepoint_that_can_not_be_left_is_unknown(path: Path, lazy: sqlite3.Connection) -> None:
+    """The caller has committed in between: what was done is done, and nobody says "unchanged"."""
+    begin = joining(lazy).begin()
+    with pytest.raises(StoreFailed, match="no such savepoint") as caught, begin:
+        lazy.executescript("UPDATE batch_jobs SET status = 'failed'; COMMIT")
+    assert caught.value.outcome == "unknown"
+    assert status(path) == "failed"
+
+
+def test_a_rollback_that_can_not_be_done_is_unknown(path: Path, lazy: sqlite3.Connection) -> None:
+    """The same, where the cancel fails after it: a half may be committed."""
+
+    def commit(at: str) -> None:
+        if at == "contacts":
+            lazy.commit()
+            lazy.execute("BEGIN")
+            raise RuntimeError
+
+    with pytest.raises(CancelFailed, match="no such savepoint") as caught:
+        cancel_rows("j", uow=Hooked(joining(lazy), commit))
+    assert caught.value.outcome == "unknown"
+    assert half(path)
+
+
+def test_the_callers_own_savepoint_of_any_name_is_left_alone(
+    path: Path, idle: sqlite3.Connection
+) -> None:
+    """Ours are named anew each time, so none hides another."""
+    idle.execute("BEGIN")
+    sent: list[str] = []
+    idle.set_trace_callback(sent.append)
+    for job_id in ("j", "missing", "missing"):
+        with suppress(JobNotFound):
+            cancel_rows(job_id, uow=joining(idle))
+    idle.set_trace_callback(None)
+    names = [it.removeprefix("SAVEPOINT ") for it in sent if it.startswith("SAVEPOINT")]
+    assert len(set(names)) == 3
+    idle.execute("COMMIT")
+    assert status(path) == "cancelled"
+
+
+@pytest.mark.parametrize("table", ["batch_jobs", "batch_contacts", "batch_cancellations"])
+def test_a_temporary_table_does_not_hide_ours(
+    path: Path, lazy: sqlite3.Connection, table: str
+) -> None:
+    """The caller's connection would find it first by its bare name."""
+    store = SqliteStore(path)
+    store.add_job("w", "running")
+    at = datetime.now(UTC) - timedelta(hours=2)
+    store.add_contacts("w", {"1": "pending", "2": "dialing"})
+    store.add_contacts("w", {"3": "dialing"}, since=at)
+    lazy.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}")  # noqa: S608
+    before = lazy.execute(f"SELECT * FROM temp.{table}").fetchall()  # noqa: S608
+    uow = joining(lazy)
+
+    assert claim_contacts("w", uow=uow, limit=9) == ["1"]
+    assert settle_contact("w", "2", ContactStatus.FAILED, uow=uow) == "failed"
+    assert expire_calls("w", timedelta(hours=1), uow=uow) == 1
+    assert append_contacts("w", [{"id": "4"}], uow=uow) == 1
+    assert not finish_job("w", uow=uow)
+    record = cancel_rows("j", uow=uow, operation_id="op").record
+    with uow.begin() as repositories:
+        assert repositories.outbox.find(JobKey("j")) == record
+        looked = repositories.inspection.look(9, frozenset(), timedelta(hours=1))
+        assert [it.key for it in looked.cancelled] == [JobKey("j")]
+    assert cancel_rows("j", uow=uow, operation_id="op").replayed
+    lazy.commit()
+
+    assert status(path) == "cancelled"
+    assert store.contacts("j") == {"1": "cancelled"}
+    assert store.contacts("w") == {
+        "1": "dialing",
+        "2": "failed",
+        "3": "timeout",
+        "4": "pending",
+    }
+    assert lazy.execute(f"SELECT * FROM temp.{table}").fetchall() == before  # noqa: S608

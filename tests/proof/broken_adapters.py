@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
 
@@ -21,11 +21,14 @@ from psycopg import sql
 from batch_cancel.adapters import memory
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.guards import Settlement
-from batch_cancel.domain.model import ContactStatus, JobKey
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobKey, JobStatus
+from batch_cancel.testing.adapter import ALL_GUARDS
 from batch_cancel.testing.conformance import SchedulerConformance, StoreConformance
 from examples import own_adapter, own_adapter_test
 from tests import conformers
+from tests.sabotage import UndoneStore
 
 REJECTED_BY: Final[dict[str, str]] = {}
 """By the class of the broken adapter's tests, the test that must fail."""
@@ -48,7 +51,7 @@ def _plant(name: str, test: str, base: type, suite: type, **attributes: object) 
 # In memory ---------------------------------------------------------------------------------------
 
 
-class Tampered(MemoryStore):
+class Tampered(UndoneStore):
     """A memory store some parts of which are not its own."""
 
     def __init__(self, parts: Mapping[str, Callable[[Any], object]]) -> None:
@@ -329,6 +332,205 @@ class FinishesBlindly(memory._Work):
         return True
 
 
+class _Marks(memory._Jobs):
+    """A store that looks at a part of the outcome, or at none."""
+
+    looks_at_job = True
+    looks_for_open_contacts = True
+    looks_at_count = True
+
+    def mark_cancelled(self, job: Any, record: Any) -> None:
+        self.rows[job.key] = attrs.evolve(
+            self.rows[job.key], status="cancelled", cancellation=record, taken_at=job.locked_at
+        )
+        row = self.rows[job.key]
+        if self.looks_for_open_contacts:
+            memory._look_for_open_contacts(self.rows, job.key, CANCELLABLE_CONTACTS)
+        if self.looks_at_job:
+            memory._look_at_job(self.rows, job.key, JobStatus.CANCELLED)
+        cancelled = sum(status == "cancelled" for status in row.contacts.values())
+        if self.looks_at_count and cancelled < record.contacts_cancelled:
+            reason = "not so many"
+            raise StoreFailed(reason)
+
+
+class TrustsThatTheJobIsCancelled(_Marks):
+    looks_at_job = False
+
+
+class LooksForNoOpenContacts(_Marks):
+    looks_for_open_contacts = False
+
+
+class MarksBeforeItsContacts(_Marks):
+    looks_for_open_contacts = False
+
+
+class LooksForNoRecord(_Marks):
+    """It looks at all but the record."""
+
+
+class TellsACountThatIsNotTrue(_Marks):
+    looks_at_count = False
+
+
+class TrustsItsContacts(memory._Contacts):
+    def cancel(self, key: Any, statuses: Any) -> int:
+        row = self.rows[key]
+        due = [it for it, status in row.contacts.items() if status in statuses]
+        contacts = {**row.contacts, **dict.fromkeys(due, "cancelled")}
+        self.rows[key] = attrs.evolve(row, contacts=contacts)
+        return len(due)
+
+
+class CancelsContactsOfEqualIds(memory._Contacts):
+    def cancel(self, key: Any, statuses: Any) -> int:
+        for it in list(self.rows):
+            if it.batch_job_id == key.batch_job_id and it != key:
+                super().cancel(it, statuses)
+        return super().cancel(key, statuses)
+
+
+def _trusting(test: str, jobs: type) -> None:
+    parts = {"jobs": jobs, "contacts": TrustsItsContacts}
+    _plant(jobs.__name__, test, OnMemory, StoreConformance, parts=parts)
+
+
+_trusting("test_i6_a_job_that_did_not_become_cancelled_is_no_success", TrustsThatTheJobIsCancelled)
+_trusting("test_i4_contacts_that_stay_open_are_no_success", LooksForNoOpenContacts)
+_trusting("test_i4_a_job_with_open_contacts_is_not_marked", MarksBeforeItsContacts)
+_trusting("test_i9_a_count_that_is_not_true_is_no_success", TellsACountThatIsNotTrue)
+_trusting("test_i12_a_record_that_is_not_kept_is_no_success", LooksForNoRecord)
+_in_memory("test_i22_a_job_of_the_same_id_is_left_alone", contacts=CancelsContactsOfEqualIds)
+
+
+class FindsByTheIdAlone(memory._Outbox):
+    def find(self, key: Any) -> Any:
+        named = [it for it in self.rows if it.batch_job_id == key.batch_job_id]
+        return super().find(named[0]) if named else None
+
+
+class FindsAnotherOperationsRecord(memory._Outbox):
+    def find(self, key: Any) -> Any:
+        rows = [row for row in self.rows.values() if row.cancellation]
+        return attrs.evolve(rows[0].cancellation, key=key) if rows else None
+
+
+_in_memory("test_i16_a_strangers_record_is_not_found", outbox=FindsByTheIdAlone)
+_in_memory("test_i12_the_record_found_is_that_of_the_job", outbox=FindsAnotherOperationsRecord)
+
+
+class HandsOutWhatItMeant(memory._Work):
+    def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
+        row = self.rows[key]
+        if row.status != "running":
+            return []
+        due = [it for it, status in row.contacts.items() if status in statuses][:limit]
+        now = datetime.now(UTC)
+        self.rows[key] = attrs.evolve(
+            row,
+            contacts={**row.contacts, **dict.fromkeys(due, "dialing")},
+            dialing_since={**row.dialing_since, **dict.fromkeys(due, now)},
+        )
+        return due
+
+
+class _Expires(memory._Work):
+    """A store that ends calls by a rule of its own."""
+
+    def _expire(self, key: Any, is_due: Callable[[Any, str], bool], status: str) -> int:
+        row = self.rows.get(key)
+        due = [it for it in row.contacts if is_due(row, it)] if row else []
+        if row and due:
+            contacts = {**row.contacts, **dict.fromkeys(due, status)}
+            times = {**row.next_attempts, **dict.fromkeys(due, datetime.min.replace(tzinfo=UTC))}
+            self.rows[key] = attrs.evolve(row, contacts=contacts, next_attempts=times)
+        return len(due)
+
+
+def _is_old(row: Any, contact_id: str, older_than: timedelta) -> bool:
+    since: datetime = row.dialing_since[contact_id]
+    return since < datetime.now(UTC) - older_than
+
+
+class ExpiresYoungCalls(_Expires):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return self._expire(
+            key, lambda row, it: row.contacts[it] == "dialing", settlement.status.value
+        )
+
+
+class ExpiresWhateverItIs(_Expires):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return self._expire(
+            key, lambda row, it: _is_old(row, it, older_than), settlement.status.value
+        )
+
+
+class ExpiresWithoutLookingAtTheJob(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return super().expire(key, Settlement(ContactStatus.TIMEOUT, None), older_than)
+
+
+class ExpiresForLater(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        later = Settlement(settlement.status, datetime.now(UTC) + older_than)
+        return super().expire(key, later, older_than)
+
+
+class ExpiresCallsOfAllJobs(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        for it in list(self.rows):
+            if it != key and it.organization_id == key.organization_id:
+                super().expire(it, settlement, older_than)
+        return super().expire(key, settlement, older_than)
+
+
+class ExpiresCallsOfEqualIds(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        for it in list(self.rows):
+            if it.batch_job_id == key.batch_job_id and it != key:
+                super().expire(it, settlement, older_than)
+        return super().expire(key, settlement, older_than)
+
+
+class TrustsWhatItExpired(_Expires):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return self._expire(
+            key,
+            lambda row, it: row.contacts[it] == "dialing" and _is_old(row, it, older_than),
+            settlement.status.value,
+        )
+
+
+_in_memory("test_i1_a_contact_that_is_not_dialing_is_not_handed_out", work=HandsOutWhatItMeant)
+_in_memory("test_i1_an_old_call_is_made_again", work=ExpiresYoungCalls)
+_in_memory("test_i1_an_old_call_is_made_again", work=ExpiresForLater)
+_in_memory("test_i15_only_a_live_call_expires", work=ExpiresWhateverItIs)
+_in_memory(
+    "test_i4_an_old_call_of_a_cancelled_job_is_not_made_again",
+    work=ExpiresWithoutLookingAtTheJob,
+)
+_in_memory("test_i16_old_calls_of_other_jobs_are_left_alone", work=ExpiresCallsOfAllJobs)
+_in_memory(
+    "test_i22_old_calls_of_a_job_of_the_same_id_are_left_alone", work=ExpiresCallsOfEqualIds
+)
+_in_memory("test_i20_an_expiry_that_was_undone_is_no_success", work=TrustsWhatItExpired)
+
+
+class GuessesTheTime(conformers.MemoryTables):
+    """It is declared not to know since when a contact is dialing, and ends calls all the same."""
+
+    guards = ALL_GUARDS - {"expire"}
+
+
+_plant(
+    "GuessesTheTime",
+    "test_i20_a_store_that_does_not_know_the_time_ends_no_calls",
+    GuessesTheTime,
+    StoreConformance,
+)
+
 _in_memory("test_i2_an_ended_job_is_not_started", work=StartsBlindly)
 _in_memory("test_i1_only_a_running_job_is_called", work=ClaimsWithoutLookingAtTheJob)
 _in_memory("test_i15_open_contacts_alone_are_called", work=ClaimsEndedContacts)
@@ -539,6 +741,28 @@ class RewrittenUnitOfWork(PostgresUnitOfWork):
             yield it
 
 
+class LockingUnitOfWork(RewrittenUnitOfWork):
+    """Postgres whose outbox locks the job of the record that it finds."""
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction with that outbox."""
+        with super().begin() as it:
+            outbox, jobs = it.outbox, it.jobs
+
+            def find(key: JobKey) -> Any:
+                jobs.lock(key)
+                return outbox.find(key)
+
+            yield SimpleNamespace(
+                jobs=jobs,
+                contacts=it.contacts,
+                outbox=SimpleNamespace(find=find, settle=outbox.settle, take=outbox.take),
+                inspection=it.inspection,
+                work=it.work,
+            )
+
+
 class OnPostgres(conformers.PostgresTables):
     """Postgres with a bug in its statements, or in a worker's own."""
 
@@ -731,7 +955,51 @@ class ClaimsWhatItWaitedFor(OnPostgres):
             return [contact_id for (contact_id,) in taken]
 
 
+class ExpiresWithoutTheLock(OnPostgres):
+    """It reads the job's status in the statement that writes."""
+
+    def expire(self, key: JobKey, older_than: timedelta) -> int:
+        """Expire by the status from before."""
+        update = (
+            "UPDATE batch_contacts SET status = CASE WHEN (SELECT status FROM batch_jobs WHERE "
+            "id = %s) = 'cancelled' THEN 'cancelled' ELSE 'timeout' END "
+            "WHERE batch_job_id = %s AND status = 'dialing' AND updated_at < now() - %s"
+        )
+        return self.send(update, [key.batch_job_id, key.batch_job_id, older_than])
+
+
+class ExpiresWhatItRead(OnPostgres):
+    """It chooses its contacts first, and writes them in another statement, whatever they are."""
+
+    def expire(self, key: JobKey, older_than: timedelta) -> int:
+        """End what was live a moment ago."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            chosen = connection.execute(
+                "SELECT id, pg_sleep(0.05) FROM batch_contacts WHERE batch_job_id = %s "
+                "AND status = 'dialing' AND updated_at < now() - %s",
+                [key.batch_job_id, older_than],
+            ).fetchall()
+            ended = connection.execute(
+                "UPDATE batch_contacts SET status = 'timeout' WHERE id = ANY(%s)",
+                [[contact_id for contact_id, _ in chosen]],
+            )
+            return ended.rowcount
+
+
+class LocksWhatItFinds(OnPostgres):
+    """It reads the record as one that is about to write it."""
+
+    def uow(self) -> Any:
+        """Give a unit of work with the bug."""
+        uow = LockingUnitOfWork(self._connect, lock_timeout=SECOND)
+        uow.swaps = {}
+        return uow
+
+
 for _bug, _test in (
+    (ExpiresWithoutTheLock, "test_i4_calls_that_expire_beside_a_cancel_leave_nothing_open"),
+    (ExpiresWhatItRead, "test_i3_a_call_that_ends_while_it_expires_ends_once"),
+    (LocksWhatItFinds, "test_i16_finding_a_record_locks_nothing"),
     (StartsByCheckThenAct, "test_i2_a_start_beside_a_cancel_does_not_undo_it"),
     (FinishesByCheckThenAct, "test_i2_a_finish_beside_a_cancel_does_not_undo_it"),
     (SettlesWithoutTheLock, "test_i4_a_settlement_beside_a_cancel_leaves_nothing_open"),

@@ -135,7 +135,7 @@ PARTS = (
     ),
     Part(
         "SQLAlchemy and Django",
-        ("adapters/sqlalchemy.py", "adapters/django.py"),
+        ("adapters/sqlalchemy/*", "adapters/django.py"),
         (*CONTRACT, "integration/test_sqlalchemy.py", "integration/test_django.py"),
         "sqlalchemy or django",
     ),

@@ -38,6 +38,7 @@ def failure(fault: Fault, outcome: Any = "unchanged") -> CancelFailed:
         (Fault.BUSY, 1),
         (Fault.LATE, 1),
         (Fault.REFUSED, 1),
+        (Fault.INCOMPLETE, 4),
     ],
 )
 def test_a_fault_that_changed_nothing_is_worth_so_many_attempts(
@@ -61,6 +62,7 @@ def test_a_fault_that_changed_nothing_is_worth_so_many_attempts(
         (Fault.BUSY, 6),
         (Fault.LATE, 2),
         (Fault.REFUSED, 1),
+        (Fault.INCOMPLETE, 4),
     ],
 )
 def test_after_a_lost_answer_more_attempts_are_worth_it(fault: Fault, attempts: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from batch_cancel.domain.drift import CancelledJob, Drift, Inventory
+import pytest
+
+from batch_cancel.domain.drift import CancelledJob, Drift, Inventory, OverdueCalls
 from batch_cancel.domain.model import JobKey
 
 JOB = JobKey("job", "acme")
@@ -20,3 +22,30 @@ def test_open_contacts_are_told_as_the_second_look_counts_them() -> None:
     fewer, none = CancelledJob(JOB, None, 1), CancelledJob(JOB, None, 0)
     assert drift.confirmed_by(Inventory(cancelled=(fewer,))).contacts_open == (fewer,)
     assert drift.confirmed_by(Inventory(cancelled=(none,))).contacts_open == ()
+
+
+OLD = OverdueCalls(JOB, 2)
+
+
+def test_overdue_calls_are_drift() -> None:
+    """And none are none, whether or not the store knows."""
+    assert Inventory(calls_overdue=(OLD,)).drift(frozenset(), 9) == Drift(calls_overdue=(OLD,))
+    assert Drift(calls_overdue=(OLD,)).is_found
+    assert not Drift(calls_overdue=()).is_found
+    assert not Drift(calls_overdue=None).is_found
+
+
+@pytest.mark.parametrize("calls", [None, (), (OverdueCalls(JOB, 1),)])
+def test_overdue_calls_are_told_as_the_second_look_counts_them(
+    calls: tuple[OverdueCalls, ...] | None,
+) -> None:
+    """They may have ended meanwhile."""
+    drift = Drift(calls_overdue=(OLD,))
+    assert drift.confirmed_by(Inventory(calls_overdue=calls)).calls_overdue == calls
+
+
+@pytest.mark.parametrize(("limit", "is_partial"), [(1, True), (2, False)])
+def test_a_limit_that_overdue_calls_met_is_said(limit: int, *, is_partial: bool) -> None:
+    """There may be more jobs that have some."""
+    inventory = Inventory(calls_overdue=(OLD,))
+    assert inventory.drift(frozenset(), limit).is_partial is is_partial

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from batch_cancel.domain.guards import (
     UNFINISHED_CONTACTS,
     CallEnd,
     Settlement,
+    check_age,
     check_limit,
     is_running,
     live_job,
@@ -191,6 +193,30 @@ def test_a_claim_of_a_number_that_makes_no_sense(limit: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "age", [timedelta(microseconds=1), timedelta(hours=4), timedelta(days=36_500)]
+)
+def test_an_age_of_calls_that_makes_sense(age: timedelta) -> None:
+    """From a moment to a century."""
+    check_age(age)
+
+
+@pytest.mark.parametrize(
+    "age", [timedelta(0), -timedelta(hours=4), timedelta(days=36_500, microseconds=1)]
+)
+def test_an_age_of_calls_that_makes_no_sense(age: timedelta) -> None:
+    """Calls that live now would be ended, or none ever."""
+    with pytest.raises(ValueError, match="older_than must be positive and at most 36500 days"):
+        check_age(age)
+
+
+@pytest.mark.parametrize("age", [3600, 4.0, "4h", None])
+def test_an_age_of_calls_is_a_timedelta(age: Any) -> None:
+    """A number says nothing of its unit."""
+    with pytest.raises(TypeError, match="older_than must be a timedelta, got"):
+        check_age(age)
+
+
+@pytest.mark.parametrize(
     ("fault", "outcome", "attempts"),
     [
         (Fault.CONFLICT, "unchanged", 4),
@@ -198,6 +224,7 @@ def test_a_claim_of_a_number_that_makes_no_sense(limit: int) -> None:
         (Fault.INTERRUPTED, "unknown", 1),
         (Fault.BUSY, "unchanged", 1),
         (Fault.REFUSED, "unchanged", 1),
+        (Fault.INCOMPLETE, "unchanged", 4),
     ],
 )
 def test_how_often_a_step_is_tried(fault: Fault, outcome: str, attempts: int) -> None:

@@ -31,8 +31,10 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.domain.cancellation import CancelRequest, plan_cancellation
+from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.guards import CALL_AGE_SUSPECT
 from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job
+from tests.sabotage import UndoneStore
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 SOME_DAY = datetime(2999, 1, 1, tzinfo=UTC)
@@ -808,3 +810,52 @@ def test_a_deferred_start_needs_no_payload() -> None:
         assert [start.payload for start in await scheduler.claim(1, FOR_LONG)] == [b""]
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("what", "fault"),
+    [
+        ("job skipped", Fault.REFUSED),
+        ("contacts skipped", Fault.INCOMPLETE),
+        ("contact added", Fault.INCOMPLETE),
+        ("contacts diverted", Fault.REFUSED),
+        ("record skipped", Fault.REFUSED),
+    ],
+)
+def test_what_is_undone_is_no_success(what: Any, fault: Fault) -> None:
+    """Where something between the store and its rows undoes what is written, nothing is kept."""
+    store = UndoneStore()
+    store.add_job("j", "running")
+    store.add_contacts("j", {"a": "pending", "b": "completed"})
+    store.undone = what
+    with pytest.raises(CancelFailed, match="as a trigger would") as caught:
+        cancel_job("j", uow=store, scheduler=MemoryScheduler())
+    assert (caught.value.fault, caught.value.outcome) == (fault, "unchanged")
+    job = store.job("j")
+    assert job is not None
+    assert (job.status, job.cancellation) == ("running", None)
+    assert store.contacts("j") == {"a": "pending", "b": "completed"}
+
+
+def test_a_count_that_is_too_high_is_no_success() -> None:
+    """It is looked at once more when the job is marked."""
+    store = MemoryStore()
+    store.add_job("j", "running")
+    store.add_contacts("j", {"a": "cancelled"})
+    before = store.contacts("j")
+    with pytest.raises(StoreFailed, match="contacts cancelled: 2, that are cancelled: 1"):
+        _mark(store, contacts_cancelled=2)
+    assert store.contacts("j") == before
+    _mark(store, contacts_cancelled=1)
+    job = store.job("j")
+    assert job is not None
+    assert job.status == "cancelled"
+
+
+def _mark(store: MemoryStore, contacts_cancelled: int) -> None:
+    """Mark the job, whatever became of its contacts."""
+    with store.begin() as repositories:
+        job = repositories.jobs.lock(JobKey("j"))
+        plan = plan_cancellation(CancelRequest(JobKey("j"), "op"), job)
+        assert not isinstance(plan, CancellationRecord)
+        repositories.jobs.mark_cancelled(plan.job, plan.record(contacts_cancelled))

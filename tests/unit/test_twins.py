@@ -78,18 +78,23 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
-    ("adapters/sqlalchemy.py", "AsyncSqlAlchemyUnitOfWork"): (
+    ("adapters/sqlalchemy/unit_of_work.py", "AsyncSqlAlchemyUnitOfWork"): (
         Differs(
-            "connection.run_sync(self._terms.say, self._tables)",
-            "self._terms.say(connection, self._tables)",
+            "connection.run_sync(check_shared)",
+            "check_shared(connection)",
             "The blocking half does the work, over the engine's bridge.",
+        ),
+        Differs(
+            "connection.run_sync(self._settings.open, self._tables)",
+            "self._settings.open(connection, self._tables)",
+            "The same.",
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
-    ("adapters/sqlalchemy.py", "_AsyncJoined"): (
+    ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
         Differs(
-            "caller.run_sync(_open, self.tables)",
-            "_open(caller, self.tables)",
+            "caller.run_sync(join, self.tables)",
+            "join(caller, self.tables)",
             "The blocking half does the work, over the engine's bridge.",
         ),
     ),
@@ -101,10 +106,17 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
     **{
-        ("adapters/sqlalchemy.py", name): "It runs the blocking half, over the engine's bridge."
-        for name in ("_AsyncJobs", "_AsyncContacts", "_AsyncOutbox", "_AsyncInspection")
+        (f"adapters/sqlalchemy/{module}.py", name): (
+            "It runs the blocking half, over the engine's bridge."
+        )
+        for module, name in (
+            ("repositories", "_AsyncJobs"),
+            ("repositories", "_AsyncContacts"),
+            ("repositories", "_AsyncOutbox"),
+            ("inspection", "AsyncInspection"),
+            ("work", "AsyncWork"),
+        )
     },
-    ("adapters/sqlalchemy.py", "_AsyncWork"): "The same.",
 }
 """Halves of one shape that work differently: only methods and parameters are compared."""
 
@@ -126,9 +138,11 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
     ("testing/conformance.py", "StoreConformance"): "One for both halves: tests are written once.",
     ("testing/conformance.py", "_settle"): "The same.",
+    ("testing/expiry.py", "_is_refused"): "The same.",
+    ("testing/outcome.py", "_mark_alone"): "The same.",
     ("testing/stage.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/world.py", "World"): "One for both halves, as the tests that it is for.",
-    ("adapters/sqlalchemy.py", "_Bridged"): "It is what runs the blocking half.",
+    ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }
 """Coroutines that have no blocking half, and why."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from batch_cancel import (
     append_contacts_async,
     claim_contacts,
     claim_contacts_async,
+    expire_calls,
+    expire_calls_async,
     finish_job,
     finish_job_async,
     settle_contact,
@@ -30,6 +33,7 @@ from batch_cancel.domain.errors import Fault, StoreFailed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
+HOUR = timedelta(hours=1)
 CONFLICT = StoreFailed("in the way", fault=Fault.CONFLICT)
 INTERRUPTED = StoreFailed("broke", fault=Fault.INTERRUPTED)
 LOST = StoreFailed("broke", "unknown", Fault.INTERRUPTED)
@@ -41,6 +45,8 @@ def store_of(kind: type[Any]) -> Any:
     store = kind()
     store.add_job("j", "running")
     store.add_contacts("j", {"a": "pending", "b": "dialing"})
+    store.add_job("old", "running")
+    store.add_contacts("old", {"a": "dialing"}, since=datetime.now(UTC) - 2 * HOUR)
     store.add_job("due", "scheduled")
     store.add_job("done", "running")
     return store
@@ -94,6 +100,7 @@ STEPS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], 
     "start": (start_job, start_job_async, ("due",), True),
     "claim": (claim_contacts, claim_contacts_async, ("j",), ["a"]),
     "settle": (settle_contact, settle_contact_async, ("j", "b", "busy"), "busy"),
+    "expire": (expire_calls, expire_calls_async, ("old", HOUR), 1),
     "append": (append_contacts, append_contacts_async, ("j", [{"id": "c"}]), 1),
     "finish": (finish_job, finish_job_async, ("done",), True),
     "look": (still_running, still_running_async, ("j",), True),

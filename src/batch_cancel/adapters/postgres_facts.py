@@ -9,6 +9,7 @@ repaired table works at once.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -24,6 +25,36 @@ _MULTI_PRIMARY: Final = {
 }
 
 
+SQL_ASCII: Final = (
+    "the database is SQL_ASCII, which stores bytes of no known encoding, so ids can't be "
+    "compared: move to a database in UTF8"
+)
+
+
+@attrs.frozen
+class Writer:
+    """
+    A trigger or a rule of the adopter's, which runs when a row is added or changed.
+
+    Arguments:
+        field: on or below which table: "jobs", "contacts" or "cancellations".
+        kind: "trigger" or "rule".
+        name: its name.
+        table: its table, as it is typed.
+        when: as its definition says it: BEFORE, AFTER, INSTEAD OF, DO ALSO or DO INSTEAD.
+        is_of_rows: whether it runs for each row, and not for each statement.
+        events: INSERT, UPDATE or both.
+    """
+
+    field: str
+    kind: str
+    name: str
+    table: str
+    when: str
+    is_of_rows: bool
+    events: tuple[str, ...]
+
+
 @attrs.frozen
 class Facts:
     """
@@ -33,8 +64,8 @@ class Facts:
         jobs: the table of jobs.
         contacts: the table of contacts.
         refusals: why nothing can be right here, whatever is mapped; empty if there is no reason.
-        jobs_have_triggers: whether a job may not be written as it is sent: by a trigger, a rule or
-            a view.
+        jobs_have_triggers: whether a job may not be written as it is sent: by a trigger, a rule, a
+            policy or a view.
         contacts_have_triggers: the same of a contact.
         jobs_are_rewritten: whether one of them may write a job otherwise than RETURNING shows it,
             so that a row has to be read again after it was written.
@@ -42,6 +73,7 @@ class Facts:
         contacts_partitioned_by: the columns in the partition keys of contacts.
         deferrable: the constraint triggers that may run as late as the commit: schema, name, and
             whether they do unless told otherwise.
+        writers: the triggers and rules that run when rows are added or changed, without ours.
     """
 
     jobs: Table
@@ -53,6 +85,7 @@ class Facts:
     contacts_are_rewritten: bool
     contacts_partitioned_by: frozenset[str]
     deferrable: tuple[tuple[str, str, bool], ...]
+    writers: tuple[Writer, ...] = ()
 
 
 @cache
@@ -90,6 +123,7 @@ def read_facts(answer: str) -> Facts:
                 for namespace, name, is_deferred in table["deferrable"] or ()
             )
         ),
+        writers=tuple(_writers(tables)),
     )
 
 
@@ -105,13 +139,17 @@ def _table(facts: dict[str, Any]) -> Table:
     )
 
 
+def _writers(tables: dict[str, dict[str, Any]]) -> Iterator[Writer]:
+    for field, table in tables.items():
+        for kind, name, its_table, when, is_of_rows, adds, changes in table["writers"] or ():
+            events = [*(["INSERT"] if adds else []), *(["UPDATE"] if changes else [])]
+            yield Writer(field, kind, name, its_table, when, is_of_rows, tuple(events))
+
+
 def _refusals(server: dict[str, Any], tables: dict[str, dict[str, Any]]) -> list[str]:
     found: list[str] = []
     if server["encoding"] == "SQL_ASCII":
-        found.append(
-            "the database is SQL_ASCII, which stores bytes of no known encoding, so ids can't be "
-            "compared: move to a database in UTF8"
-        )
+        found.append(SQL_ASCII)
     found.extend(
         f"the database is one of several primaries ({_MULTI_PRIMARY[extension]}), where the last "
         "write wins and a cancel can be undone without an error: use a database with one primary"

@@ -94,12 +94,16 @@ WITH RECURSIVE given (place, oid) AS (
               )
         ),
         'partitioned_by', (
+            -- Postgres notes that each column of the key, expressions too, keeps its table.
             SELECT pg_catalog.json_agg(DISTINCT a.attname)
             FROM below
             JOIN pg_catalog.pg_partitioned_table AS p ON p.partrelid = below.oid
-            CROSS JOIN LATERAL pg_catalog.unnest(p.partattrs::int2[]) AS k (attnum)
+            JOIN pg_catalog.pg_depend AS d
+              ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+             AND d.refclassid = d.classid AND d.objid = p.partrelid AND d.refobjid = d.objid
+             AND d.objsubid > 0 AND d.refobjsubid = 0 AND d.deptype = 'i'
             JOIN pg_catalog.pg_attribute AS a
-              ON a.attrelid = p.partrelid AND a.attnum = k.attnum
+              ON a.attrelid = p.partrelid AND a.attnum = d.objsubid
             WHERE below.place = found.place
         ),
         'has_triggers', EXISTS (
@@ -112,6 +116,11 @@ WITH RECURSIVE given (place, oid) AS (
             FROM below
             JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
             WHERE below.place = found.place AND r.ev_type <> '1'
+        ) OR EXISTS (
+            SELECT 1
+            FROM below
+            JOIN pg_catalog.pg_class AS c ON c.oid = below.oid
+            WHERE below.place = found.place AND c.relrowsecurity
         ),
         -- What writes a row otherwise than RETURNING shows it: whatever runs after the row is
         -- written, and whatever writes in its place.
@@ -126,6 +135,34 @@ WITH RECURSIVE given (place, oid) AS (
             FROM below
             JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
             WHERE below.place = found.place AND r.ev_type <> '1'
+        ),
+        -- Who else writes when a row is added or changed. Ours are known, and so are those of a
+        -- partitioned table in its partitions.
+        'writers', (
+            SELECT pg_catalog.json_agg(it.writer ORDER BY it.writer::text)
+            FROM (
+                SELECT pg_catalog.json_build_array(
+                    'trigger', pg_catalog.quote_ident(t.tgname), below.oid::pg_catalog.regclass::text,
+                    CASE WHEN t.tgtype & 64 > 0 THEN 'INSTEAD OF'
+                         WHEN t.tgtype & 2 > 0 THEN 'BEFORE' ELSE 'AFTER' END,
+                    t.tgtype & 1 > 0, t.tgtype & 4 > 0, t.tgtype & 16 > 0
+                ) AS writer
+                FROM below
+                JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = below.oid
+                WHERE below.place = found.place AND NOT t.tgisinternal AND t.tgparentid = 0
+                  AND t.tgenabled IN ('O', 'A') AND t.tgtype & 20 > 0
+                  AND NOT pg_catalog.starts_with(t.tgname, 'batch_cancel_keep_')
+                UNION ALL
+                SELECT pg_catalog.json_build_array(
+                    'rule', pg_catalog.quote_ident(r.rulename), below.oid::pg_catalog.regclass::text,
+                    CASE WHEN r.is_instead THEN 'DO INSTEAD' ELSE 'DO ALSO' END,
+                    true, r.ev_type = '3', r.ev_type = '2'
+                )
+                FROM below
+                JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
+                WHERE below.place = found.place AND r.ev_type IN ('2', '3')
+                  AND r.ev_enabled IN ('O', 'A')
+            ) AS it
         ),
         'deferrable', (
             SELECT pg_catalog.json_agg(
@@ -150,7 +187,7 @@ SELECT pg_catalog.json_build_object(
     ),
     -- pglogical is one of several primaries if it both applies another's writes and sends its own.
     'applies_and_sends', EXISTS (
-        SELECT 1 FROM pg_catalog.pg_replication_origin AS o 
+        SELECT 1 FROM pg_catalog.pg_replication_origin AS o
         WHERE pg_catalog.starts_with(o.roname, 'pgl_')
     ) AND EXISTS (
         SELECT 1 FROM pg_catalog.pg_replication_slots AS s WHERE s.plugin = 'pglogical_output'

@@ -16,14 +16,17 @@ from batch_cancel import (
     AlreadyTerminal,
     BatchCancelError,
     CancelFailed,
+    JobKey,
     JobNotFound,
     Removal,
     cancel_job,
 )
+from batch_cancel import expire_calls as expired
 from batch_cancel import inspect as inspected
 from batch_cancel import reconcile as reconciled
 from batch_cancel.cli import output, reports, urls
 from batch_cancel.cli.demo import play
+from batch_cancel.cli.durations import duration
 from batch_cancel.domain.guards import CALL_AGE_SUSPECT
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.ports import UnitOfWork
@@ -57,6 +60,10 @@ _Json = Annotated[
     bool, typer.Option("--json", help="Answer with one JSON object instead of sentences.")
 ]
 
+_Organization = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Whose job it is; left out for a job of none."),
+]
 _Names = Annotated[
     str | None,
     typer.Option(
@@ -114,10 +121,7 @@ def cancel(
     *,
     store: _Store,
     scheduler: _Scheduler = None,
-    organization: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Whose job it is; left out for a job of none."),
-    ] = None,
+    organization: _Organization = None,
     operation_id: Annotated[
         str | None,
         typer.Option(
@@ -237,14 +241,22 @@ def inspect(
             help="How many pending removals, scheduled jobs and cancelled jobs to look at.",
         ),
     ] = 1000,
+    calls_older_than: Annotated[
+        timedelta,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="How long a call may be live: seconds, or 90s, 45m, 4h, 2d.",
+        ),
+    ] = "4h",  # type: ignore[assignment]  # typer parses it.
     as_json: _Json = False,
 ) -> None:
     """
     Tell where database and scheduler have drifted apart; nothing is changed.
 
     It names removals still owed, deferred starts of cancelled jobs that still wait, scheduled
-    jobs that nothing will start, and open contacts of cancelled jobs. What is just under way may
-    be among them: run it again, drift stays.
+    jobs that nothing will start, open contacts of cancelled jobs, and jobs with calls that have
+    been live for too long. What is just under way may be among them: run it again, drift stays.
 
     \b
     Exit codes:
@@ -256,12 +268,51 @@ def inspect(
     with _faults_told():
         uow = urls.store_at(store)
         starts = urls.scheduler_at(scheduler, store)
-        report = reports.Inspected(inspected(uow=uow, scheduler=starts, limit=limit))
+        drift = inspected(
+            uow=uow, scheduler=starts, limit=limit, calls_older_than=calls_older_than
+        )
+        report = reports.Inspected(drift, calls_older_than)
     output.answer(report.json() if as_json else report.text())
     if report.drift.is_partial:
         output.complain(f"no more than {limit} of each kind were looked at: see --limit")
     if report.drift.is_found:
         raise typer.Exit(FOUND_AMISS)
+
+
+@_app.command()
+def expire_calls(
+    job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")],
+    *,
+    older_than: Annotated[
+        timedelta,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="How long a call has been live: seconds, or 90s, 45m, 4h, 2d. "
+            "Longer than any call lasts.",
+        ),
+    ],
+    store: _Store,
+    organization: _Organization = None,
+    as_json: _Json = False,
+) -> None:
+    """
+    End the calls of a job that have been live for too long, as those of dead workers.
+
+    Their contacts end as timeout: they are dialled again, unless the job was cancelled; then they
+    become cancelled. A worker that is alive after all can no longer settle such a call. `inspect`
+    names the jobs that have some.
+
+    \b
+    Exit codes:
+      0  they are ended, or there were none
+      2  the command line is wrong; nothing was done
+      5  failed; stderr says why
+    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
+    with _faults_told():
+        ended = expired(job_id, older_than, uow=urls.store_at(store), organization_id=organization)
+        report = reports.Expired(JobKey(job_id, organization), ended)
+    output.answer(report.json() if as_json else report.text())
 
 
 @_app.command()

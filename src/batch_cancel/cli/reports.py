@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import assert_never
 
 import attrs
@@ -82,9 +83,16 @@ def _finished(result: CancelResult) -> str:
 
 @attrs.frozen
 class Inspected:
-    """What inspect found."""
+    """
+    What inspect found.
+
+    Arguments:
+        drift: how far database and scheduler have drifted apart.
+        calls_older_than: how long a call may be live.
+    """
 
     drift: Drift
+    calls_older_than: timedelta
 
     def json(self) -> str:
         """Tell it as one JSON object."""
@@ -107,6 +115,9 @@ class Inspected:
                 "contactsOpen": [
                     {**_named(it.key), "contacts": it.contacts_open} for it in drift.contacts_open
                 ],
+                "callsOverdue": None
+                if drift.calls_overdue is None
+                else [{**_named(it.key), "contacts": it.contacts} for it in drift.calls_overdue],
             }
         )
 
@@ -130,6 +141,12 @@ class Inspected:
             yield f"{_job(start.key)} is scheduled, but {_why_missing(start)}"
         for job in self.drift.contacts_open:
             yield f"{_job(job.key)} is cancelled, but {_contacts(job)} still open"
+        for calls in self.drift.calls_overdue or ():
+            yield (
+                f"{_job(calls.key)}: {_number(calls.contacts, 'call')} live for longer than "
+                f"{self.calls_older_than}; where their workers are dead, end them with "
+                "`batch-cancel expire-calls`"
+            )
 
 
 def _why_missing(start: DeferredStart) -> str:
@@ -140,6 +157,30 @@ def _why_missing(start: DeferredStart) -> str:
 
 def _contacts(job: CancelledJob) -> str:
     return _number(job.contacts_open, "contact")
+
+
+@attrs.frozen
+class Expired:
+    """
+    Which calls were ended.
+
+    Arguments:
+        key: the job.
+        calls: how many.
+    """
+
+    key: JobKey
+    calls: int
+
+    def json(self) -> str:
+        """Tell it as one JSON object."""
+        return _json({**_named(self.key), "callsEnded": self.calls})
+
+    def text(self) -> str:
+        """Tell it in sentences."""
+        if not self.calls:
+            return _text([f"{_job(self.key)} has no call that has been live for so long"])
+        return _text([f"{_job(self.key)}: calls ended: {self.calls}"])
 
 
 @attrs.frozen

@@ -12,6 +12,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.faults import lost
+from batch_cancel.adapters.postgres_facts import SQL_ASCII
 from batch_cancel.domain.errors import StoreFailed, shown
 
 
@@ -71,6 +72,15 @@ def _check_no_pipeline(connection: AnyConnection) -> None:
             "the connection is in pipeline mode, in which no answer can be waited for: leave the "
             "pipeline first"
         )
+        raise StoreFailed(msg)
+
+
+def check_encoding(connection: AnyConnection) -> None:
+    """Refuse a connection on which texts come as bytes, because nobody knows their encoding."""
+    if connection.info.encoding == "ascii":  # psycopg's word for SQL_ASCII.
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            raise StoreFailed(SQL_ASCII)
+        msg = "the connection's client_encoding is SQL_ASCII: set it to UTF8"
         raise StoreFailed(msg)
 
 

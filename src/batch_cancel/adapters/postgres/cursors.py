@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.abc import Loader
+from psycopg.adapt import AdaptersMap
+from psycopg.pq import Format
 from psycopg.types.bool import BoolBinaryLoader, BoolLoader
 from psycopg.types.datetime import TimestamptzBinaryLoader
 from psycopg.types.numeric import Int8BinaryLoader, IntLoader
@@ -29,8 +32,27 @@ _LOADERS: Final = (
 """For the types of our results; timestamps come in binary alone, which no DateStyle changes."""
 
 
+def _own() -> dict[tuple[int, Format], type[Loader] | None]:
+    adapters = AdaptersMap(psycopg.adapters)
+    for name, loader in _LOADERS:
+        adapters.register_loader(name, loader)
+    oids = {name: psycopg.adapters.types[name].oid for name, _ in _LOADERS}
+    return {
+        (oids[name], loader.format): adapters.get_loader(oids[name], loader.format)
+        for name, loader in _LOADERS
+    }
+
+
+_OWN: Final = _own()
+
+
 def with_loaders(cursor: AnyCursor) -> AnyCursor:
     """Let a cursor load by our own loaders, whatever its connection's are."""
-    for name, loader in _LOADERS:
-        cursor.adapters.register_loader(name, loader)
+    adapters = cursor.adapters
+    for (oid, kind), loader in _OWN.items():
+        # Most connections have no others, and registering takes longer than looking.
+        if adapters.get_loader(oid, kind) is not loader:
+            for name, own in _LOADERS:
+                adapters.register_loader(name, own)
+            break
     return cursor

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.connection_checks import check_isolation
+from batch_cancel.adapters.postgres.connection_checks import check_encoding, check_isolation
 from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
 from batch_cancel.adapters.postgres.parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
@@ -57,12 +57,12 @@ class Ground:
         Arguments:
             connection: its connection.
             queries: the statements of the schema.
-            row: the oids of the database and of the three tables.
+            row: the oids of the three tables.
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
         place = (queries, info.host, info.port, info.dbname, *row)
-        _, jobs, contacts, cancellations = row
+        jobs, contacts, cancellations = row
         return cls(queries, place, (jobs, contacts, cancellations), is_joined)
 
     @property
@@ -147,12 +147,13 @@ def begun(
         own_settings: what a transaction of our own sends; None for the caller's.
 
     Raises:
-        StoreFailed: its isolation is not READ COMMITTED.
+        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
     """
+    check_encoding(connection)
     cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
     cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [each.fetchone() for each in cursor.results() if each.description]
-    level, *row = rows[-1] or ()
+    _, level, *row = rows[-1] or ()
     is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
     return Ground.of(connection, queries, tuple(row), is_joined=is_joined)
@@ -172,12 +173,13 @@ async def begun_async(
         own_settings: what a transaction of our own sends; None for the caller's.
 
     Raises:
-        StoreFailed: its isolation is not READ COMMITTED.
+        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
     """
+    check_encoding(connection)
     cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
     await cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [await each.fetchone() async for each in cursor.results() if each.description]
-    level, *row = rows[-1] or ()
+    _, level, *row = rows[-1] or ()
     is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
     return Ground.of(connection, queries, tuple(row), is_joined=is_joined)

@@ -25,6 +25,7 @@ from batch_cancel.adapters.postgres.rows import (
     named,
 )
 from batch_cancel.adapters.postgres.schema import Table
+from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -115,10 +116,21 @@ def only(rows: Sequence[Row], key: JobKey) -> Row | None:
 
 
 def _several(key: JobKey) -> str:
-    organization = shown(key.organization_id)
     return (
-        f"organization {organization} has several jobs of this id: give each job an id of its own"
+        f"organization {shown(key.organization_id)} has several jobs of the id "
+        f"{shown(key.batch_job_id)}: give each job an id of its own within its organization"
     )
+
+
+def check_names(inventory: Inventory) -> Inventory:
+    """Return what a look has found; refuse jobs of one name, of which none can be meant."""
+    for listed in (inventory.scheduled, inventory.cancelled, inventory.calls_overdue or ()):
+        seen: set[JobKey] = set()
+        for it in listed:
+            if it.key in seen:
+                raise StoreFailed(_several(it.key))
+            seen.add(it.key)
+    return inventory
 
 
 def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:

@@ -50,6 +50,9 @@ class Queries:
             of_its_organization=self._of_its_organization("contact."),
         )
         self._add_part("running_job")
+        self._names["is_expired"] = (
+            _NONE if schema.dialing_since is None else self._statement("is_expired")
+        )
         self._add_part("claim_the_picked")
         self._names["overdue"] = (
             _NONE if schema.dialing_since is None else self._statement("overdue")
@@ -68,6 +71,7 @@ class Queries:
         self.settle_cancellation = self._statement("settle_cancellation")
         self.take_owing = self._statement("take_owing")
         self.read_status = self._statement("read_status")
+        self.expired_contact_left = self._statement("expired_contact_left")
         self.read_key = self._statement("read_key")
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
@@ -131,7 +135,11 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def list_expired_contacts(self, status: ContactStatus) -> sql.SQL:
         """Return the statement that ends old calls and names their contacts."""
-        return self._statement("list_expired_contacts", status=self._written(status))
+        return self._statement(
+            "list_expired_contacts",
+            status=self._written(status),
+            expire_contacts=self.expire_contacts(status),
+        )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def finish_job(self, unfinished: AbstractSet[ContactStatus]) -> tuple[sql.SQL, sql.SQL]:

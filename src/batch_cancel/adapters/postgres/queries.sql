@@ -215,7 +215,7 @@ SELECT * FROM (
       ON job.{job_key} = contact.{contact_job_id}{of_the_same_organization}{existing_aliased_job}
     WHERE contact.{contact_status} IN ({dialing}){existing_aliased_contact}
       AND contact.{dialing_since} < statement_timestamp() - %(older_than)s
-    GROUP BY job.{job_id}, {aliased_organization_id}
+    GROUP BY job.{job_key}, job.{job_id}, {aliased_organization_id}
     ORDER BY count(*) DESC
     LIMIT %(limit)s
 ) AS overdue
@@ -303,25 +303,20 @@ WHERE {its_contact} AND {contact_id} = %(contact_id)s{existing_contact}
 -- the status to be written was decided.
 UPDATE {contacts}
 SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
-WHERE {its_contact} AND {contact_status} IN ({dialing}){existing_contact}
-  AND {dialing_since} < statement_timestamp() - %(older_than)s
+WHERE {is_expired}
 
 -- name: list_expired_contacts
 -- The same where a trigger may keep a row as it was, or write it once more later.
-WITH expired AS (
-    SELECT {contact_id} AS id
-    FROM {contacts}
-    WHERE {its_contact} AND {contact_status} IN ({dialing}){existing_contact}
-      AND {dialing_since} < statement_timestamp() - %(older_than)s
-    FOR NO KEY UPDATE
-), written AS (
-    UPDATE {contacts} AS contact
-    SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
-    FROM expired
-    WHERE {its_aliased_contact} AND contact.{contact_id} = expired.id
-    RETURNING contact.{contact_id} AS id, contact.{contact_status} = {status} AS is_so
-)
-SELECT expired.id::text, written.is_so FROM expired LEFT JOIN written ON written.id = expired.id
+{expire_contacts} RETURNING {contact_id}::text, {contact_status} = {status}
+
+-- name: expired_contact_left
+-- Whether one of them is there still, kept from it by a trigger, a rule or a policy.
+SELECT EXISTS (SELECT 1 FROM {contacts} WHERE {is_expired})
+
+-- name: is_expired
+-- A part of the three above. The moment is that of the transaction, and so the same for all.
+{its_contact} AND {contact_status} IN ({dialing}){existing_contact}
+AND {dialing_since} < transaction_timestamp() - %(older_than)s
 
 -- name: lock_finished_job
 -- Locks the job if nothing seems left to do, and else nothing, however often workers ask. The wait

@@ -12,6 +12,7 @@ import psycopg
 from batch_cancel.adapters.postgres.ground import Ground
 from batch_cancel.adapters.postgres.outcomes import (
     any_job,
+    check_names,
     check_outcome,
     check_written,
     is_of_an_id,
@@ -114,7 +115,7 @@ class _Inspection(Statements):
         statement = self.queries.look(frozenset(statuses))
         cursor = self.execute(statement, {"limit": limit, "older_than": older_than})
         knows_calls = self.queries.schema.dialing_since is not None
-        return inventory(cursor.fetchall(), knows_calls=knows_calls)
+        return check_names(inventory(cursor.fetchall(), knows_calls=knows_calls))
 
 
 class _AsyncJobs(AsyncWatched):
@@ -191,7 +192,7 @@ class _AsyncInspection(AsyncStatements):
         statement = self.queries.look(frozenset(statuses))
         cursor = await self.execute(statement, {"limit": limit, "older_than": older_than})
         knows_calls = self.queries.schema.dialing_since is not None
-        return inventory(await cursor.fetchall(), knows_calls=knows_calls)
+        return check_names(inventory(await cursor.fetchall(), knows_calls=knows_calls))
 
 
 def _counts(rows: list[Row]) -> tuple[int, int]:

@@ -89,23 +89,19 @@ def own_settings(
     # One string without parameters: one round trip.
     return trusted(
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-        f"{'; '.join(settings)}; SELECT {_DURABLY}, {_TEMPORARY_LAST}; {_looked_up(schema)}"
+        f"{'; '.join(settings)}; SELECT {_TEMPORARY_LAST}; {_looked_up(schema)}"
     )
 
 
 def joined_settings(schema: PostgresSchema) -> sql.SQL:
     """Return what looks at the caller's transaction; its last result is that of `_looked_up`."""
-    return trusted(f"SELECT {_DURABLY}; {_looked_up(schema)}")
+    return trusted(_looked_up(schema))
 
 
 def _looked_up(schema: PostgresSchema) -> str:
-    """Return the question for the isolation, the database and the tables that names lead to."""
+    """Return what sets rule 3, and asks for the isolation and the tables that names lead to."""
     oids = ", ".join(map(_oid, (schema.jobs, schema.contacts, schema.cancellations)))
-    database = (
-        "(SELECT oid::bigint FROM pg_catalog.pg_database "
-        "WHERE datname = pg_catalog.current_database())"
-    )
-    return f"SELECT {_LEVEL}, {database}, {oids}"
+    return f"SELECT {_DURABLY}, {_LEVEL}, {oids}"
 
 
 def _oid(table: Table) -> str:

@@ -22,18 +22,14 @@ from typing import Any, Final
 
 import psycopg
 
-from batch_cancel.adapters.postgres.checks import (
-    AsyncCatalog,
-    Catalog,
-    examined,
-    examined_async,
-)
 from batch_cancel.adapters.postgres.connection_checks import (
     alone_on,
     check_committed,
     check_idle,
     is_broken,
 )
+from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
+from batch_cancel.adapters.postgres.doctor.examination import examined, examined_async
 from batch_cancel.adapters.postgres.faults import lost, translated
 from batch_cancel.adapters.postgres.ground import begun, begun_async
 from batch_cancel.adapters.postgres.hangs import cut_after

@@ -120,11 +120,13 @@ class Work(Watched):
             ).rowcount
         cursor = self.execute(self.queries.list_expired_contacts(settlement.status), parameters)
         rows = cursor.fetchall()
-        check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         self.run_late_triggers(facts)
         self.check_contacts(
             key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
         )
+        cursor = self.execute(self.queries.expired_contact_left, parameters)
+        is_left = cursor.fetchone() != (False,)
+        check_written(self.queries, key, is_so=not is_left)
         return len(rows)
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
@@ -166,9 +168,15 @@ class Work(Watched):
             return False
         cursor = self.execute(finish, named(key))
         is_finished = check_one(self.queries, key, cursor.rowcount)
-        if is_finished and facts is not None and facts.jobs_have_triggers:
+        if facts is not None and facts.jobs_have_triggers:
             self.run_late_triggers(facts)
-            check_job(self.queries, key, is_so=self.status(key) == JobStatus.COMPLETED)
+            if is_finished:
+                status = self.status(key)
+                check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
+            else:
+                # A contact came in before the lock; or nothing is left, and the job was kept.
+                cursor = self.execute(lock, named(key))
+                check_job(self.queries, key, is_so=not cursor.rowcount)
         return is_finished
 
     def status(self, key: JobKey) -> str | None:
@@ -245,11 +253,13 @@ class AsyncWork(AsyncWatched):
             self.queries.list_expired_contacts(settlement.status), parameters
         )
         rows = await cursor.fetchall()
-        check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         await self.run_late_triggers(facts)
         await self.check_contacts(
             key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
         )
+        cursor = await self.execute(self.queries.expired_contact_left, parameters)
+        is_left = await cursor.fetchone() != (False,)
+        check_written(self.queries, key, is_so=not is_left)
         return len(rows)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
@@ -291,9 +301,15 @@ class AsyncWork(AsyncWatched):
             return False
         cursor = await self.execute(finish, named(key))
         is_finished = check_one(self.queries, key, cursor.rowcount)
-        if is_finished and facts is not None and facts.jobs_have_triggers:
+        if facts is not None and facts.jobs_have_triggers:
             await self.run_late_triggers(facts)
-            check_job(self.queries, key, is_so=await self.status(key) == JobStatus.COMPLETED)
+            if is_finished:
+                status = await self.status(key)
+                check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
+            else:
+                # A contact came in before the lock; or nothing is left, and the job was kept.
+                cursor = await self.execute(lock, named(key))
+                check_job(self.queries, key, is_so=not cursor.rowcount)
         return is_finished
 
     async def status(self, key: JobKey) -> str | None:

@@ -17,7 +17,7 @@ WHERE t.type = 'table';
 
 -- name: look_at_triggers
 -- Only looks. There is none of ours.
-SELECT name, tbl_name FROM main.sqlite_master
+SELECT name, lower(tbl_name) FROM main.sqlite_master
 WHERE
     type = 'trigger'
     AND lower(tbl_name) IN ('batch_jobs', 'batch_contacts', 'batch_cancellations')
@@ -98,13 +98,13 @@ WHERE
     AND contact.status IN (:statuses)
 ORDER BY contact.next_attempt_at, contact.id LIMIT ?;
 
--- name: claim_contacts
--- Must leave alone a contact that is no longer open: a trigger may have changed it a moment ago.
--- All ids come in one parameter, as JSON.
+-- name: claim_contact
+-- Must leave alone a contact that is no longer open: a trigger of the contact claimed before it may
+-- have changed it.
 UPDATE main.batch_contacts SET status = ?, updated_at = ?
 WHERE
     job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
-    AND id IN (SELECT value FROM json_each(?)) AND status IN (:statuses);
+    AND id = ? AND status IN (:statuses);
 
 -- name: settle_contact
 -- Must leave alone a contact that has no live call.

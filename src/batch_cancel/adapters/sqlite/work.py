@@ -56,9 +56,12 @@ class Work:
             )
         ]
         if due:
-            self.connection.execute(
-                with_marks(statuses, "claim_contacts"),
-                (ContactStatus.DIALING.value, at, *named(key), listed(due), *sorted(statuses)),
+            self.connection.execute_many(
+                with_marks(statuses, "claim_contact"),
+                (
+                    (ContactStatus.DIALING.value, at, *named(key), contact_id, *sorted(statuses))
+                    for contact_id in due
+                ),
             )
             self._look_at_contacts(key, due, ContactStatus.DIALING)
             self._look_at_job(key, 1, JobStatus.RUNNING)

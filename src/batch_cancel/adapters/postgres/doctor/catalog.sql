@@ -1,16 +1,21 @@
--- What `check` asks, by name. All but the plans is read from Postgres's catalogs, which anybody may
--- read, and nothing is changed. No name of the adopter's is part of a statement: they are parameters.
+-- What `check` asks, by name; nothing is changed. Most of it is read from Postgres's catalogs, which
+-- anybody may read: there, no name of the adopter's is part of a statement, they are parameters. Names
+-- come back as they are typed, in quotes where Postgres needs them, unless they are looked up by.
 
 -- name: server
 SELECT pg_catalog.current_setting('server_version_num')::int,
        pg_catalog.current_setting('transaction_read_only') = 'on'
 
+-- name: names
+-- How the adopter's names are typed.
+SELECT name, pg_catalog.quote_ident(name) FROM unnest(%(names)s::text[]) AS wanted (name)
+
 -- name: tables
 -- The tables that are wanted: which one a statement would find, and where else one of that name is;
 -- what its rows are in; whether row-level security applies to the user that connects, for which
 -- privileges a policy shows him any rows, and which policies apply to him.
-SELECT wanted.field, found.oid::bigint, found.nspname, found.relkind::text, found.may_enter, (
-           SELECT array_agg(n.nspname::text ORDER BY n.nspname)
+SELECT wanted.field, found.oid::bigint, pg_catalog.quote_ident(found.nspname), found.relkind::text, found.may_enter, (
+           SELECT array_agg(pg_catalog.quote_ident(n.nspname) ORDER BY n.nspname)
            FROM pg_catalog.pg_class AS c
            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
            WHERE c.relname = wanted.name AND c.relkind IN ('r', 'p', 'v', 'f')
@@ -20,7 +25,7 @@ SELECT wanted.field, found.oid::bigint, found.nspname, found.relkind::text, foun
            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
            WHERE c.oid = found.oid
               OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(found.oid))
-       ), CASE WHEN found.is_secured THEN current_user::text END, (
+       ), CASE WHEN found.is_secured THEN pg_catalog.quote_ident(current_user) END, (
            SELECT array_agg(privilege)
            FROM (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w')) AS v (privilege, cmd)
            WHERE EXISTS (
@@ -32,7 +37,7 @@ SELECT wanted.field, found.oid::bigint, found.nspname, found.relkind::text, foun
                )
            )
        ), (
-           SELECT array_agg(p.polname::text ORDER BY p.polname)
+           SELECT array_agg(pg_catalog.quote_ident(p.polname) ORDER BY p.polname)
            FROM pg_catalog.pg_policy AS p
            WHERE p.polrelid = found.oid AND EXISTS (
                SELECT FROM unnest(p.polroles) AS role
@@ -59,7 +64,9 @@ SELECT a.attrelid::bigint, a.attname::text,
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE'),
-       pg_catalog.format_type(base.type, NULL), (
+       -- Without its length, `character` would be one character.
+       CASE base.type WHEN 'pg_catalog.bpchar'::pg_catalog.regtype THEN 'bpchar'
+                      ELSE pg_catalog.format_type(base.type, NULL) END, (
            SELECT array_agg(e.enumlabel::text)
            FROM pg_catalog.pg_enum AS e
            WHERE e.enumtypid = base.type
@@ -71,24 +78,34 @@ WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.
 
 -- name: indexes
 -- The indexes, whether they are in use, their columns in order, and the condition of a partial one.
-SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique, pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
+-- A column in another collation than its own is none: no comparison of ours finds it there.
+SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique,
+       pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
            SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.place)
-           FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+           FROM unnest(i.indkey::int2[], i.indcollation::oid[])
+                WITH ORDINALITY AS k (attnum, collated, place)
            LEFT JOIN pg_catalog.pg_attribute AS a
                   ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                 AND a.attcollation = k.collated
            WHERE k.place <= i.indnkeyatts
        )
 FROM pg_catalog.pg_index AS i
 WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[])
 
 -- name: constraints
--- The check constraints on one column alone.
-SELECT c.conrelid::bigint, c.conname::text, a.attname::text,
-       pg_catalog.pg_get_expr(c.conbin, c.conrelid)
+-- The check constraints on one column alone, and those of the domain that a column is of.
+SELECT c.conrelid::bigint, pg_catalog.quote_ident(c.conname), a.attname::text,
+       pg_catalog.pg_get_expr(c.conbin, c.conrelid), NULL::text
 FROM pg_catalog.pg_constraint AS c
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
 WHERE c.conrelid = ANY (%(tables)s::bigint[]::oid[]) AND c.contype = 'c'
   AND pg_catalog.cardinality(c.conkey) = 1
+UNION ALL
+SELECT a.attrelid::bigint, pg_catalog.quote_ident(c.conname), a.attname::text,
+       pg_catalog.pg_get_expr(c.conbin, 0), pg_catalog.format_type(a.atttypid, NULL)
+FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_constraint AS c ON c.contypid = a.atttypid AND c.contype = 'c'
+WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 
 -- name: condition
 -- Whether a condition on some columns, as the catalog spells it, holds for all of some statuses.
@@ -103,3 +120,47 @@ SELECT pg_catalog.set_config('enable_seqscan', 'off', true)
 -- name: plan
 -- What stands before a statement of ours. It is planned, and never run.
 EXPLAIN (FORMAT JSON, VERBOSE)
+
+-- name: not_for_long
+-- For the rest of the transaction: a look at some rows takes a second at most.
+SELECT pg_catalog.set_config('statement_timeout', '1000', true),
+       pg_catalog.set_config('lock_timeout', '1000', true)
+
+-- name: unmapped
+-- How many of some rows that count are in a status that nobody mapped, and the most frequent ones.
+-- The first rows that come, whether they count or not, so that no more are ever read.
+WITH looked_at AS MATERIALIZED (
+    SELECT {status}::text AS status, (true{existing}) IS TRUE AS counts
+    FROM {table}
+    LIMIT %(rows_max)s
+), unmapped AS (
+    SELECT status, count(*) AS number
+    FROM looked_at
+    WHERE counts AND (status = ANY (%(known)s::text[])) IS NOT TRUE
+    GROUP BY status
+)
+SELECT (SELECT count(*) FROM looked_at WHERE counts), sum(number) OVER ()::bigint, status, number
+FROM unmapped
+ORDER BY number DESC, status
+LIMIT %(unmapped_max)s
+
+-- name: strayed
+-- How many of some contacts that count are of another organization than their job. Each job is
+-- looked up by its key, so that no more jobs than contacts are read.
+WITH looked_at AS MATERIALIZED (
+    SELECT {contact_job_id} AS job, {contact_organization_id} AS organization,
+           (true{existing_contact}) IS TRUE AS counts
+    FROM {contacts}
+    LIMIT %(rows_max)s
+)
+SELECT count(*), count(*) FILTER (
+    WHERE looked_at.organization{kind} IS DISTINCT FROM its.organization{kind}
+)
+FROM looked_at
+CROSS JOIN LATERAL (
+    SELECT {organization_id} AS organization
+    FROM {jobs}
+    WHERE {job_key} = looked_at.job{existing_job}
+    LIMIT 1
+) AS its
+WHERE looked_at.counts

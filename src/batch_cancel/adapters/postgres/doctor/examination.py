@@ -1,0 +1,176 @@
+"""An examination of a database, from the first question to the diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from batch_cancel.adapters.postgres.doctor import columns, indexes, shape, statuses
+from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
+from batch_cancel.adapters.postgres.doctor.questions import Attempt, Doubt, Look
+from batch_cancel.adapters.postgres.doctor.report import Report
+from batch_cancel.adapters.postgres.doctor.tables import (
+    FIELDS,
+    Database,
+    Rows,
+    Table,
+    names_of,
+    read_columns,
+    read_constraints,
+    read_indexes,
+    read_tables,
+    tables_of,
+)
+from batch_cancel.adapters.postgres.parts import trusted
+from batch_cancel.adapters.postgres.queries import queries_for
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres_facts import question, read_facts
+from batch_cancel.domain.fitness import Diagnosis
+from batch_cancel.domain.guards import CLAIMABLE_CONTACTS
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus
+
+_VERSION_MIN: Final = 15
+
+
+def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
+    """Return in sentences what fits and what does not."""
+    server = catalog.rows("server")
+    catalog.only_read()
+    tables = read_tables(catalog.rows("tables", **tables_of(schema)))
+    oids = [table.oid for table in tables.values() if table.oid is not None]
+    database = Database(
+        schema,
+        dict(catalog.rows("names", names=names_of(schema))),
+        tables,
+        read_columns(catalog.rows("columns", tables=oids)),
+        read_indexes(catalog.rows("indexes", tables=oids)),
+        read_constraints(catalog.rows("constraints", tables=oids)),
+        read_facts(catalog.answer(_facts_of(tables))),
+    )
+    report = _begun(server, database)
+    for look in _looks(database):
+        report.see(catalog.seen(look))
+    for doubt in _doubts(database):
+        answers = [catalog.holds(condition) for condition in doubt.unless]
+        is_well = doubt.is_dispelled or any(answers)
+        if is_well and doubt.reading is not None:
+            is_well = not catalog.scans(doubt.reading)
+        report.note(doubt, is_well=is_well)
+    for attempt in _attempts(database, report):
+        report.try_out(attempt, catalog.refusal(attempt.reading))
+    return report.diagnosis()
+
+
+async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagnosis:
+    """Return in sentences what fits and what does not."""
+    server = await catalog.rows("server")
+    await catalog.only_read()
+    tables = read_tables(await catalog.rows("tables", **tables_of(schema)))
+    oids = [table.oid for table in tables.values() if table.oid is not None]
+    database = Database(
+        schema,
+        dict(await catalog.rows("names", names=names_of(schema))),
+        tables,
+        read_columns(await catalog.rows("columns", tables=oids)),
+        read_indexes(await catalog.rows("indexes", tables=oids)),
+        read_constraints(await catalog.rows("constraints", tables=oids)),
+        read_facts(await catalog.answer(_facts_of(tables))),
+    )
+    report = _begun(server, database)
+    for look in _looks(database):
+        report.see(await catalog.seen(look))
+    for doubt in _doubts(database):
+        answers = [await catalog.holds(condition) for condition in doubt.unless]
+        is_well = doubt.is_dispelled or any(answers)
+        if is_well and doubt.reading is not None:
+            is_well = not await catalog.scans(doubt.reading)
+        report.note(doubt, is_well=is_well)
+    for attempt in _attempts(database, report):
+        report.try_out(attempt, await catalog.refusal(attempt.reading))
+    return report.diagnosis()
+
+
+def _facts_of(tables: Mapping[str, Table]) -> str:
+    """Return the adapter's own question for these tables; no table has the oid 0."""
+    oids = {field: tables[field].oid or 0 for field in FIELDS}
+    return trusted(question()).format(**oids).as_string(None)
+
+
+def _server_problems(rows: Rows) -> Iterator[str]:
+    [(version, is_read_only)] = rows
+    if version // 10_000 < _VERSION_MIN:
+        yield f"Postgres is version {version // 10_000}: {_VERSION_MIN} or later is needed"
+    if is_read_only:
+        yield "Postgres is read-only here: connect to the primary, as a user that may write"
+
+
+def _begun(server: Rows, database: Database) -> Report:
+    """Return a report of what the catalogs alone tell."""
+    report, refusals = Report(), database.facts.refusals
+    report.missing.update(dict.fromkeys([*_server_problems(server), *refusals]))
+    for field in FIELDS:
+        missing = [*columns.missing(database, field), *shape.refused(database, field)]
+        report.missing.update(dict.fromkeys(missing))
+        if not missing and not refusals:
+            report.fits.setdefault(columns.fits(database, field))
+        report.notes.update(dict.fromkeys(columns.hidden_rows(database, field)))
+        report.notes.update(dict.fromkeys(indexes.invalid(database, field)))
+    report.missing.update(dict.fromkeys(statuses.missing_labels(database, "missing")))
+    for found in (
+        columns.missing_to_workers(database),
+        shape.refused_to_workers(database),
+        statuses.missing_labels(database, "workers"),
+    ):
+        report.workers.update(dict.fromkeys(found))
+    for found in (shape.refused_without_organization(database), shape.writers(database)):
+        report.notes.update(dict.fromkeys(found))
+    return report
+
+
+def _looks(database: Database) -> Iterator[Look]:
+    """Yield looks at some rows; at none where nobody can cancel anyhow."""
+    if not database.facts.refusals:
+        yield from statuses.unmapped(database)
+        yield from shape.strayed_contacts(database)
+
+
+def _doubts(database: Database) -> Iterator[Doubt]:
+    """Yield what is a question of indexes, or only Postgres can tell."""
+    yield from statuses.constraints(database, "missing")
+    yield from statuses.constraints(database, "workers")
+    if not any(shape.refused(database, "jobs")):  # It asks for an index that serves as well.
+        yield from indexes.index_of_the_job(database)
+    yield from indexes.indexes_of_ours(database)
+    yield from indexes.indexes_of_contacts(database)
+    if not any(shape.refused_to_workers(database)):
+        yield from indexes.index_of_the_contact(database)
+
+
+def _attempts(database: Database, report: Report) -> Iterator[Attempt]:
+    """Yield the statements to be planned, as long as nothing that they need is missing."""
+    if report.missing:
+        return
+    queries, facts = queries_for(database.schema), database.facts
+    jobs, contacts = database.name("jobs"), database.name("contacts")
+    # The one of three that is sent where contacts have these triggers.
+    cancel = queries.cancel_contacts
+    if facts.contacts_are_rewritten:
+        cancel = queries.list_cancelled_contacts
+    elif facts.contacts_have_triggers:
+        cancel = queries.count_cancelled_contacts
+    for field, what, statement in (
+        ("jobs", f"locks a job of {jobs}", queries.lock_job),
+        ("contacts", f"cancels contacts of {contacts}", cancel(CANCELLABLE_CONTACTS)),
+        ("jobs", f"marks a job of {jobs} as cancelled", queries.mark_cancelled),
+    ):
+        reading = indexes.reading(database, field, statement)
+        yield Attempt("missing", columns.fits(database, field), what, reading)
+    if report.missing or report.workers:
+        return
+    finish, _ = queries.finish_job(frozenset({ContactStatus.DIALING}))
+    for what, statement in (
+        ("claims contacts", queries.claim_contacts(CLAIMABLE_CONTACTS)),
+        ("finishes a job", finish),
+        ("inspects jobs and contacts", queries.look(CANCELLABLE_CONTACTS)),
+    ):
+        yield Attempt("workers", "", what, indexes.reading(database, "jobs", statement))

@@ -1,0 +1,212 @@
+"""Whether each statement finds its rows by an index, and which index to make where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+from uuid import UUID
+
+from psycopg import sql
+
+from batch_cancel.adapters.postgres.doctor.columns import RECORD_KEY
+from batch_cancel.adapters.postgres.doctor.questions import Condition, Doubt, Reading
+from batch_cancel.adapters.postgres.doctor.tables import Database
+from batch_cancel.adapters.postgres.parts import listed, typed
+from batch_cancel.adapters.postgres.queries import queries_for
+from batch_cancel.domain.guards import CLAIMABLE_CONTACTS
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
+from batch_cancel.domain.spelling import all_spellings
+
+_RECORD_BY_AGE: Final = "taken_at"
+_LIVE: Final = frozenset({ContactStatus.DIALING})
+
+
+def reading(database: Database, field: str, statement: sql.SQL, alias: str = "") -> Reading:
+    """Return a statement, with parameters of some kind, as it reads a table."""
+    schema = database.schema
+    column = database.columns_of("jobs").get(schema.job_id)
+    if field == "contacts" and schema.job_key is None:
+        column = database.columns_of("contacts").get(schema.contact_job_id)
+    parameters = {
+        # Of the kind that the column takes, or Postgres has nothing to plan with.
+        "batch_job_id": str(UUID(int=0)) if column and column.type == "uuid" else "0",
+        "organization_id": None,
+        "record_batch_job_id": "",
+        "record_organization_id": "",
+        "operation_id": "",
+        "previous_status": JobStatus.PENDING.value,
+        "contacts_cancelled": 0,
+        "actor": None,
+        "reason": None,
+        "cancelled_at": datetime.min.replace(tzinfo=UTC),
+        "deferred_id": None,
+        "removal": Removal.PENDING.value,
+        "is_announced": True,
+        "limit": 1,
+        "lease": timedelta(0),
+        "older_than": timedelta(0),
+        "announcements": True,
+    }
+    parts = frozenset(database.tables[field].parts or ())
+    return Reading(statement, parameters, parts, alias)
+
+
+def index_of_the_job(database: Database) -> Iterator[Doubt]:
+    """Yield whether an index finds a job by its id, within its organization."""
+    schema, jobs = database.schema, database.name("jobs")
+    if not database.tables["jobs"].has_indexes or not database.has_columns("jobs", schema.job_id):
+        return
+    job_id = database.typed[schema.job_id]
+    is_served, unless = _served(
+        database, "jobs", schema.job_id, {schema.job_organization_id, *schema.job_where}
+    )
+    yield Doubt(
+        "slow",
+        f"no index finds a job, so each cancel reads all of {jobs}: "
+        f"CREATE INDEX ON {jobs} ({job_id})",
+        unless,
+        f"an index finds a job by its {job_id}",
+        is_dispelled=is_served,
+        reading=reading(database, "jobs", queries_for(schema).lock_job),
+    )
+
+
+def index_of_the_contact(database: Database) -> Iterator[Doubt]:
+    """Yield whether an index finds a contact by its id, within its job."""
+    schema, contacts = database.schema, database.name("contacts")
+    if not database.tables["contacts"].has_indexes or not database.has_columns(
+        "contacts", schema.contact_id
+    ):
+        return
+    is_served, _ = _served(
+        *(database, "contacts", schema.contact_id),
+        {schema.contact_job_id, schema.contact_organization_id},
+    )
+    claim = queries_for(schema).claim_contacts(CLAIMABLE_CONTACTS)
+    yield Doubt(
+        "workers",
+        f"no index finds a contact, so each claim_contacts reads all of {contacts}: CREATE INDEX "
+        f"ON {contacts} ({database.typed[schema.contact_id]})",
+        is_dispelled=is_served,
+        reading=reading(database, "contacts", claim, "contact"),
+    )
+
+
+def indexes_of_contacts(database: Database) -> Iterator[Doubt]:
+    """Yield whether indexes find the contacts of a job that are open, and those on a call."""
+    contacts, queries = database.name("contacts"), queries_for(database.schema)
+    yield from _index_of_contacts(
+        *(database, "slow"),
+        f"no index serves the cancel, so each one reads all of {contacts}",
+        CANCELLABLE_CONTACTS,
+        queries.cancel_contacts(CANCELLABLE_CONTACTS),
+        fits="an index finds the contacts that a cancel changes",
+    )
+    yield from _index_of_contacts(
+        *(database, "workers"),
+        f"no index finds live calls, so each finish_job reads all of {contacts}",
+        _LIVE,
+        queries.finish_job(_LIVE)[0],
+    )
+
+
+def indexes_of_ours(database: Database) -> Iterator[Doubt]:
+    """Yield whether our own table has its key, and an index of what is owed."""
+    ours = database.name("cancellations")
+    if not database.tables["cancellations"].has_indexes:
+        return
+    indexes = database.indexes_of("cancellations")
+    has_key = any(
+        it.is_unique and it.predicate is None and frozenset(it.columns) == RECORD_KEY
+        for it in indexes
+    )
+    # Without a key reconcile reads all of it as well, which is told already.
+    take = reading(database, "cancellations", queries_for(database.schema).take_owing)
+    yield Doubt(
+        "missing",
+        f"{ours} has no primary key (organization_id, batch_job_id), without which no cancel can "
+        "keep its record: add it as `batch-cancel schema` prints it",
+        is_dispelled=has_key,
+    )
+    yield Doubt(
+        "slow",
+        f"no index finds what is still owed, so each reconcile reads all of {ours}: make "
+        "batch_cancellations_owing as `batch-cancel schema` prints it",
+        fits="an index finds what is still owed",
+        is_dispelled=any(it.columns[0] == _RECORD_BY_AGE for it in indexes),
+        reading=take if has_key else None,
+    )
+
+
+def _index_of_contacts(
+    database: Database,
+    kind: Literal["slow", "workers"],
+    sentence: str,
+    statuses: frozenset[ContactStatus],
+    statement: sql.SQL,
+    *,
+    fits: str | None = None,
+) -> Iterator[Doubt]:
+    schema = database.schema
+    job_id, status = schema.contact_job_id, schema.contact_status
+    if not database.tables["contacts"].has_indexes or not database.has_columns(
+        "contacts", job_id, status
+    ):
+        return
+    is_served, unless = _served(
+        *(database, "contacts", job_id),
+        # A few statuses are named, so an index that begins with them serves as well.
+        {status, schema.contact_organization_id, *schema.contact_where},
+        status=status,
+        statuses=list(map(str, all_spellings(schema.contact_statuses, statuses))),
+    )
+    yield Doubt(
+        kind,
+        f"{sentence}: CREATE INDEX ON {database.name('contacts')} ({database.typed[job_id]}) "
+        f"WHERE {database.typed[status]} IN "
+        f"({typed(listed(statuses, schema.contact_statuses))})",
+        unless,
+        fits,
+        is_dispelled=is_served,
+        reading=reading(database, "contacts", statement),
+    )
+
+
+def _served(
+    database: Database,
+    field: str,
+    column: str,
+    given: set[str | None],
+    *,
+    status: str | None = None,
+    statuses: Sequence[str] = ("",),
+) -> tuple[bool, list[Condition]]:
+    """
+    Return whether an index finds rows by a column, and the conditions of partial ones that may.
+
+    Arguments:
+        database: what the catalogs tell.
+        field: which table.
+        column: the column.
+        given: what else the statement says by `=`, IN or IS NULL.
+        status: the status column, if the statement names statuses.
+        statuses: those statuses.
+    """
+    known = frozenset(it for it in given if it is not None)
+    indexes = [it for it in database.indexes_of(field) if it.finds(column, known)]
+    rows = database.known_columns(field, status)
+    return any(it.predicate is None for it in indexes), [
+        Condition(it.predicate, rows, statuses) for it in indexes if it.predicate is not None
+    ]
+
+
+def invalid(database: Database, field: str) -> Iterator[str]:
+    """Yield the indexes that serve nothing."""
+    for index in database.indexes.get(database.tables[field].oid or 0, ()):
+        if not index.is_valid:
+            yield (
+                f"the index {index.name} of {database.name(field)} is not valid, so it serves "
+                "nothing: CREATE INDEX CONCURRENTLY has failed, or is not done yet; if it has "
+                f"failed, REINDEX INDEX CONCURRENTLY {index.name}"
+            )

@@ -1,0 +1,224 @@
+"""What the catalogs say of the three tables, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Final
+
+import attrs
+from psycopg import sql
+
+from batch_cancel.adapters.postgres.parts import trusted
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres.schema import Table as Name
+from batch_cancel.adapters.postgres_facts import Facts
+
+FIELDS: Final = ("jobs", "contacts", "cancellations")
+"""How the schema's arguments for its tables are called."""
+
+Rows = list[tuple[Any, ...]]
+
+
+@attrs.frozen
+class Table:
+    """A table that was looked for; its names as they are typed, but for those of its parts."""
+
+    oid: int | None
+    namespace: str | None
+    kind: str | None
+    may_enter: bool | None
+    elsewhere: Sequence[str] | None
+    """In which schemas there is a table of this name."""
+    parts: Sequence[str] | None
+    """What its rows are in, as schema.name: the table itself, or its partitions."""
+    secured_for: str | None
+    """The role that connects, if row-level security applies to it here."""
+    allowed: Sequence[str] | None
+    """The privileges for which a policy shows that role any rows at all."""
+    policies: Sequence[str] | None
+    """The policies that apply to that role."""
+
+    @property
+    def has_indexes(self) -> bool:
+        """Whether it could have some: those of a view or a foreign table are elsewhere."""
+        return self.kind in {"r", "p"}
+
+
+@attrs.frozen
+class Column:
+    """A column that is there; the type is what a domain is made of."""
+
+    privileges: frozenset[str]
+    type: str
+    labels: frozenset[str] | None
+    is_domain: bool
+
+
+@attrs.frozen
+class Index:
+    """An index, its name as it is typed; one that is not valid is in no use."""
+
+    name: str
+    is_valid: bool
+    is_unique: bool
+    predicate: str | None
+    columns: Sequence[str]
+
+    def finds(self, column: str, given: frozenset[str]) -> bool:
+        """
+        Check whether it begins with a column, or with given ones and then this column.
+
+        Arguments:
+            column: what rows are looked for by.
+            given: what else the statement says by `=`, IN or IS NULL.
+        """
+        return column in takewhile(lambda it: it == column or it in given, self.columns)
+
+
+@attrs.frozen
+class Constraint:
+    """
+    A check constraint on one column alone, its own or its domain's.
+
+    Arguments:
+        table: the oid of the table.
+        name: its name, as it is typed.
+        column: the column.
+        text: its condition, as the catalog spells it.
+        of_domain: the domain, as it is typed; None for a constraint of the table's own.
+    """
+
+    table: int
+    name: str
+    column: str
+    text: str
+    of_domain: str | None
+
+
+@attrs.frozen
+class Database:
+    """
+    All that the catalogs tell of a database, and the schema that it should have.
+
+    Arguments:
+        schema: the names of the tables and columns.
+        typed: how each of these names is typed.
+        tables: the tables, by the schema's arguments.
+        columns: the columns by table and name.
+        indexes: the indexes by table.
+        constraints: the check constraints.
+        facts: what the adapter itself asks the catalogs.
+    """
+
+    schema: PostgresSchema
+    typed: Mapping[str, str]
+    tables: Mapping[str, Table]
+    columns: Mapping[int, Mapping[str, Column]]
+    indexes: Mapping[int, Sequence[Index]]
+    constraints: Sequence[Constraint]
+    facts: Facts
+
+    def name(self, field: str) -> str:
+        """Return the name of a table as it is typed."""
+        namespace, name = pair(getattr(self.schema, field))
+        return ".".join(self.typed[part] for part in (namespace, name) if part is not None)
+
+    def columns_of(self, field: str) -> Mapping[str, Column]:
+        """Return the columns of a table."""
+        return self.columns.get(self.tables[field].oid or 0, {})
+
+    def has_columns(self, field: str, *names: str | None) -> bool:
+        """Check whether a table has these columns; those that are None are not needed."""
+        return self.columns_of(field).keys() >= set(filter(None, names))
+
+    def indexes_of(self, field: str) -> Sequence[Index]:
+        """Return the indexes of a table that are in use."""
+        found = self.indexes.get(self.tables[field].oid or 0, ())
+        return [it for it in found if it.is_valid]
+
+    def known_columns(
+        self, field: str, status: str | None = None, *, is_value: bool = False
+    ) -> sql.Composable:
+        """
+        Return what a row that counts holds, as far as it is known, as SQL.
+
+        Arguments:
+            field: which table.
+            status: the column of which `given.status` is the value.
+            is_value: whether a domain's constraint asks, which calls it VALUE.
+        """
+        columns = self.columns_of(field)
+        where = self.schema.job_where if field == "jobs" else self.schema.contact_where
+        known: dict[str, sql.Composable] = {
+            column: sql.Literal(constant) for column, constant in where.items()
+        }
+        if status is not None:
+            known[status] = sql.SQL("given.status")
+        typed = (
+            sql.SQL("{}::{} AS {}").format(
+                it, trusted(columns[name].type), sql.Identifier("value" if is_value else name)
+            )
+            for name, it in known.items()
+            if name in columns and (name == status or not is_value)
+        )
+        return sql.SQL(", ").join(typed)
+
+
+def pair(table: Name) -> tuple[str | None, str]:
+    """Return the schema that a table is looked for in, if one is given, and its name."""
+    return (None, table) if isinstance(table, str) else table
+
+
+def names_of(schema: PostgresSchema) -> list[str]:
+    """Return every name of a schema."""
+
+    def each() -> Iterator[str]:
+        for value in attrs.asdict(schema, recurse=False).values():
+            if isinstance(value, str):
+                yield value
+            elif isinstance(value, tuple):
+                yield from value
+        yield from schema.job_where
+        yield from schema.contact_where
+
+    return list(each())
+
+
+def tables_of(schema: PostgresSchema) -> Mapping[str, list[str | None]]:
+    """Return the parameters that ask for the tables."""
+    pairs = [pair(getattr(schema, field)) for field in FIELDS]
+    return {
+        "fields": list(FIELDS),
+        "schemas": [namespace for namespace, _ in pairs],
+        "names": [name for _, name in pairs],
+    }
+
+
+def read_tables(rows: Rows) -> Mapping[str, Table]:
+    """Read the tables."""
+    return {field: Table(*rest) for field, *rest in rows}
+
+
+def read_columns(rows: Rows) -> Mapping[int, Mapping[str, Column]]:
+    """Read the columns."""
+    columns: dict[int, dict[str, Column]] = {}
+    for table, name, may_select, may_insert, may_update, type_, labels, is_domain in rows:
+        may = {"SELECT": may_select, "INSERT": may_insert, "UPDATE": may_update}
+        privileges = frozenset(privilege for privilege, granted in may.items() if granted)
+        known = None if labels is None else frozenset[str](labels)
+        columns.setdefault(table, {})[name] = Column(privileges, type_, known, is_domain)
+    return columns
+
+
+def read_indexes(rows: Rows) -> Mapping[int, Sequence[Index]]:
+    """Read the indexes."""
+    indexes: dict[int, list[Index]] = {}
+    for table, *rest in rows:
+        indexes.setdefault(table, []).append(Index(*rest))
+    return indexes
+
+
+def read_constraints(rows: Rows) -> Sequence[Constraint]:
+    """Read the check constraints."""
+    return [Constraint(*row) for row in rows]

@@ -1,0 +1,35 @@
+"""
+Jobs and contacts in tables that SQLAlchemy knows, on Postgres (psycopg, asyncpg) and on SQLite.
+
+    with Session(engine) as session:
+        cancellation = cancel_rows("batch_xyz789", uow=joining(session, TABLES))
+        session.commit()
+
+Rule 1: each statement is written once, in SQLAlchemy's constructs; the asyncio half runs the same
+        over its engine's own bridge.
+Rule 2: a transaction locks before it reads. On Postgres that is the job's row, FOR NO KEY UPDATE.
+        SQLite has one lock for the whole file, and takes it for a statement that writes.
+Rule 3: the statements after the lock are statements of their own: under READ COMMITTED they see
+        what was committed while the transaction waited. A higher level is refused.
+Rule 4: a contact is named by its job's key, by its organization where contacts have one, and by
+        its id. Whether these are unique is what the database says, not what the metadata says.
+Rule 5: what was written is read before the commit: a trigger, a rule or a policy may have made
+        something else of it.
+"""
+
+from batch_cancel.adapters.sqlalchemy.columns import cancellations_table
+from batch_cancel.adapters.sqlalchemy.joining import joining, joining_async
+from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.adapters.sqlalchemy.unit_of_work import (
+    AsyncSqlAlchemyUnitOfWork,
+    SqlAlchemyUnitOfWork,
+)
+
+__all__ = [
+    "AsyncSqlAlchemyUnitOfWork",
+    "SqlAlchemyTables",
+    "SqlAlchemyUnitOfWork",
+    "cancellations_table",
+    "joining",
+    "joining_async",
+]

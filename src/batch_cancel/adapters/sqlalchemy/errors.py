@@ -1,0 +1,185 @@
+"""
+What goes wrong with a database, as the library's own errors.
+
+By SQLSTATE, or by SQLite's own name: a driver's message may hold hosts, users and values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Final, Literal
+
+import attrs
+from sqlalchemy import exc
+
+from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
+
+COMMITS_BY_ITSELF: Final = (
+    "a transaction is needed, and this connection commits by itself after each statement: take an "
+    "engine or a connection without AUTOCOMMIT"
+)
+_IN_THE_WAY: Final = (
+    "a trigger, a rule or a policy is in the way; let it pass the statuses that this library "
+    "writes"
+)
+_UNREACHABLE: Final = (
+    "the database can't be reached: check that it runs and has connections left, and that "
+    "address, database, user and password are right"
+)
+_LOST: Final = "the connection to the database broke"
+_MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
+    "25P01": (Fault.REFUSED, COMMITS_BY_ITSELF),
+    "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
+    "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
+    "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
+    "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
+    "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
+    "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
+    "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
+    "53200": (Fault.BUSY, "Postgres has no memory left"),
+    "53300": (Fault.BUSY, "Postgres has no connection left"),
+    "SQLITE_BUSY": (Fault.BUSY, "the SQLite file is locked by another transaction"),
+    "SQLITE_LOCKED": (Fault.BUSY, "the SQLite file is locked by another transaction"),
+    "SQLITE_FULL": (Fault.REFUSED, "the SQLite file cannot grow: its disk is full"),
+    "SQLITE_READONLY": (Fault.REFUSED, "the SQLite file is read-only"),
+}
+_NOT_CONNECTED: Final[Mapping[str, tuple[Fault, str]]] = {
+    "3D000": (Fault.REFUSED, "the server has no database of this name: create it, or correct it"),
+    "28P01": (Fault.REFUSED, "the server refused the password: correct it"),
+    "28000": (
+        Fault.REFUSED,
+        "the server refused the role: check that it exists, may log in, and is in pg_hba.conf",
+    ),
+    "53300": _MEANINGS["53300"],
+    "57P03": (Fault.BUSY, "the server starts up or shuts down"),
+}
+_IN_ENGLISH: Final[Mapping[str, str]] = {
+    r"database .* does not exist": "3D000",
+    r"password authentication failed": "28P01",
+    r"role .* does not exist|role .* is not permitted|no pg_hba\.conf entry": "28000",
+    r"too many (clients|connections)|connection slots are reserved": "53300",
+    r"the database system is (starting|shutting)": "57P03",
+}
+"""What libpq keeps of a refusal to connect is its message, without the SQLSTATE."""
+
+
+def written_otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
+    """Return the error for rows that are not as they were written, with what is found instead."""
+    return StoreFailed(f"{what}: {_IN_THE_WAY}", fault=fault)
+
+
+Phase = Literal["connecting", "working", "committing", "leaving"]
+
+
+@attrs.define
+class Progress:
+    """
+    How far a transaction got.
+
+    Arguments:
+        phase: what it is at; "leaving" is the end of a savepoint, however it ends.
+    """
+
+    phase: Phase = "connecting"
+
+
+@contextmanager
+def translated() -> Generator[Progress]:
+    """Turn SQLAlchemy's errors into `StoreFailed`; everything else passes through."""
+    progress = Progress()
+    try:
+        yield progress
+    except exc.TimeoutError as error:
+        reason = "the pool gave no connection in time"
+        raise StoreFailed(reason, fault=Fault.LATE) from error
+    except exc.DBAPIError as error:
+        raise _store_failed(error, progress) from error
+    except Exception as error:
+        failure = _drivers_own(error, progress)
+        if failure is None:
+            raise
+        raise failure from error
+
+
+@contextmanager
+def within_savepoint(progress: Progress) -> Generator[None]:
+    """
+    Turn the errors of statements within a savepoint, before it is left.
+
+    What goes wrong when it is left comes after: then nobody knows what of it is still there.
+    """
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise _store_failed(error, progress) from error
+    except OSError as error:
+        raise _lost(progress) from error
+    finally:
+        progress.phase = "leaving"
+
+
+def _store_failed(error: exc.DBAPIError, progress: Progress) -> StoreFailed:
+    cause = error.orig
+    name = _name(cause)
+    if progress.phase == "leaving":
+        reason = (
+            "the savepoint of the cancel could not be left "
+            f"({type(cause).__name__}, {name or 'no SQLSTATE'}): roll your transaction back"
+        )
+        return StoreFailed(reason, "unknown")
+    if progress.phase == "connecting":
+        return _not_connected(cause, name)
+    # SQLite's longer names say more of the same: SQLITE_BUSY_SNAPSHOT.
+    meaning = _MEANINGS.get(name) or _MEANINGS.get("_".join(name.split("_")[:2]))
+    if meaning is not None:
+        fault, reason = meaning
+        return StoreFailed(reason, fault=fault)
+    is_end = name.startswith(("08", "57P"))  # What poolers say, and a server that shuts down.
+    is_lost = error.connection_invalidated or is_end
+    if is_lost or (not name and isinstance(error, exc.OperationalError)):
+        return _lost(progress)
+    return _refused(cause, name)
+
+
+def _refused(cause: object, name: str) -> StoreFailed:
+    return StoreFailed(f"the database refused ({type(cause).__name__}, {name or 'no SQLSTATE'})")
+
+
+def _lost(progress: Progress) -> StoreFailed:
+    # The answer to a COMMIT may be lost on its way back: then nobody here knows.
+    is_open = progress.phase in {"committing", "leaving"}
+    outcome: Outcome = "unknown" if is_open else "unchanged"
+    what = f"{_LOST} before the commit was confirmed" if is_open else _LOST
+    return StoreFailed(what, outcome, Fault.INTERRUPTED)
+
+
+def _not_connected(cause: object, name: str) -> StoreFailed:
+    if not name:
+        lines = str(cause).splitlines()
+        said = (state for it, state in _IN_ENGLISH.items() if lines and re.search(it, lines[0]))
+        name = next(said, "")
+    meaning = _NOT_CONNECTED.get(name) or _MEANINGS.get(name)
+    if meaning is not None:
+        fault, reason = meaning
+        return StoreFailed(reason, fault=fault)
+    if not name or name.startswith(("08", "57P")):
+        return StoreFailed(_UNREACHABLE, fault=Fault.BUSY)
+    return _refused(cause, name)
+
+
+def _drivers_own(error: Exception, progress: Progress) -> StoreFailed | None:
+    """Read what asyncpg raises past SQLAlchemy: where nobody listens, and where it is refused."""
+    if isinstance(error, OSError):
+        return _not_connected(error, "") if progress.phase == "connecting" else _lost(progress)
+    name = _name(error)
+    return _not_connected(error, name) if name and progress.phase == "connecting" else None
+
+
+def _name(cause: object) -> str:
+    """Return the SQLSTATE, by the names that drivers have for it, or SQLite's own; or nothing."""
+    for attribute in ("sqlstate", "pgcode", "sqlite_errorname"):
+        if name := getattr(cause, attribute, None):
+            return str(name)
+    return ""

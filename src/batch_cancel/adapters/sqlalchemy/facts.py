@@ -1,0 +1,283 @@
+"""
+What the database itself says of the tables, for the rules of `domain.shape`.
+
+Rule 1: metadata may lie about a database that migrations have made. Postgres is asked by its
+        catalogs, SQLite by its PRAGMAs.
+Rule 2: what is right is read once by each process. What is refused is asked again each time, so
+        that a repaired table works at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from batch_cancel.adapters import postgres_facts
+from batch_cancel.adapters.postgres_facts import Facts
+from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.shape import Table, UniqueIndex
+
+_KNOWN_MAX: Final = 1000
+"""For so many databases or schemas one mapping remembers what they say."""
+
+
+def name_parts(connection: Connection, table: sa.Table) -> tuple[str | None, str]:
+    """Return the schema and the name of a table, as this connection translates them."""
+    translated: Any = connection.get_execution_options().get("schema_translate_map") or {}
+    return translated.get(table.schema, table.schema), table.name
+
+
+def quoted(connection: Connection, table: sa.Table) -> str:
+    """Return the name of a table as a text that the database reads as one."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    return ".".join(quote(it) for it in name_parts(connection, table) if it is not None)
+
+
+@attrs.frozen
+class Seen:
+    """
+    What one transaction has seen of the tables.
+
+    Arguments:
+        tables: the adopter's.
+        oids: of jobs, contacts and cancellations on Postgres, None for one that is not there;
+            None on SQLite.
+        place: which tables of which database these are; None if nothing is to be remembered.
+        is_joined: whether the transaction is the caller's.
+    """
+
+    tables: SqlAlchemyTables
+    oids: tuple[int | None, ...] | None
+    place: Hashable | None
+    is_joined: bool
+
+    def of_jobs(self, connection: Connection) -> Facts:
+        """
+        Return what the database says, for a step that touches no contact.
+
+        Raises:
+            StoreFailed: nothing can be right in this database.
+        """
+        return self._checked(connection, lambda _: None)
+
+    def of_contacts(self, connection: Connection, *, has_organization: bool) -> Facts:
+        """
+        Return what the database says, for a step that touches the contacts of one job.
+
+        Raises:
+            StoreFailed: the job's key may be that of several jobs, or nothing can be right here.
+        """
+        keys = self.tables.keys
+        return self._checked(
+            connection,
+            lambda facts: keys.job_problem(facts.jobs, has_organization=has_organization),
+        )
+
+    def of_single_contacts(self, connection: Connection, key: JobKey) -> Facts:
+        """
+        Return what the database says, for a step that names contacts by their ids.
+
+        Raises:
+            StoreFailed: as `of_contacts`, or an id may be that of several contacts.
+        """
+        keys, is_of_one = self.tables.keys, key.organization_id is not None
+        return self._checked(
+            connection,
+            lambda facts: (
+                keys.job_problem(facts.jobs, has_organization=is_of_one)
+                or keys.contact_problem(facts.contacts, has_organization=is_of_one)
+            ),
+        )
+
+    def _checked(self, connection: Connection, problem: Callable[[Facts], str | None]) -> Facts:
+        known = self.tables.known
+        facts = known.get(self.place)
+        if facts is not None and problem(facts) is None:
+            return facts
+        facts = self._read(connection)
+        if facts is None:
+            return _NOTHING  # A table is missing: the statements themselves say which.
+        reason = next(iter(facts.refusals), None) or problem(facts)
+        if reason is not None:
+            raise StoreFailed(reason)
+        if self.place is not None:
+            if len(known) >= _KNOWN_MAX:
+                known.clear()
+            known[self.place] = facts
+        return facts
+
+    def _read(self, connection: Connection) -> Facts | None:
+        if self.oids is None:
+            return _sqlite_facts(connection, self.tables)
+        jobs, contacts, cancellations = self.oids
+        if jobs is None or contacts is None:
+            return None
+        question = postgres_facts.question().format(
+            jobs=jobs, contacts=contacts, cancellations=cancellations or 0
+        )
+        return postgres_facts.read_facts(connection.execute(sa.text(question)).scalar_one())
+
+
+_NOTHING: Final = Facts(
+    jobs=Table(""),
+    contacts=Table(""),
+    refusals=(),
+    jobs_have_triggers=True,
+    contacts_have_triggers=True,
+    jobs_are_rewritten=True,
+    contacts_are_rewritten=True,
+    contacts_partitioned_by=frozenset(),
+    deferrable=(),
+)
+
+
+# SQLite ------------------------------------------------------------------------------------------
+
+
+def sqlite_place(connection: Connection, tables: SqlAlchemyTables) -> Hashable | None:
+    """Return which tables these are, and of which version of their schema; None if unsure."""
+    asked = (
+        "SELECT (SELECT file FROM pragma_database_list WHERE name = 'main'), "
+        "(SELECT schema_version FROM pragma_schema_version), "
+        "(SELECT count(*) FROM sqlite_temp_master)"
+    )
+    file, version, temporary = connection.exec_driver_sql(asked).one()
+    ours = (tables.jobs, tables.contacts, tables.cancellations)
+    schemas = {name_parts(connection, it)[0] for it in ours}
+    # A database without a file is its connection's own, and so is what is temporary.
+    is_sure = file and not temporary and schemas <= {None, "main"}
+    return (file, version) if is_sure else None
+
+
+def _sqlite_facts(connection: Connection, tables: SqlAlchemyTables) -> Facts | None:
+    jobs, contacts = (_SqliteTable.find(connection, it) for it in (tables.jobs, tables.contacts))
+    if jobs is None or contacts is None:
+        return None
+    jobs_are_rewritten, contacts_are_rewritten = jobs.has_triggers(), contacts.has_triggers()
+    return Facts(
+        jobs=jobs.described(),
+        contacts=contacts.described(),
+        refusals=tuple(
+            f"a temporary table {it.name} of this session hides yours: name your tables with "
+            "their schema, or drop the temporary one"
+            for it in (jobs, contacts)
+            if it.hides_another
+        ),
+        jobs_have_triggers=jobs_are_rewritten,
+        contacts_have_triggers=contacts_are_rewritten,
+        jobs_are_rewritten=jobs_are_rewritten,
+        contacts_are_rewritten=contacts_are_rewritten,
+        contacts_partitioned_by=frozenset(),
+        deferrable=(),
+    )
+
+
+@attrs.frozen
+class _SqliteTable:
+    connection: Connection
+    table: sa.Table
+    schema: str
+    name: str
+    is_view: bool
+    hides_another: bool
+
+    @classmethod
+    def find(cls, connection: Connection, table: sa.Table) -> _SqliteTable | None:
+        """Find the table that a statement would; None if there is none."""
+        schema, name = name_parts(connection, table)
+        if schema is None:
+            listed = connection.exec_driver_sql("PRAGMA database_list").all()
+            others = [str(row[1]) for row in listed if row[1] not in {"main", "temp"}]
+            schemas = ["temp", "main", *others]  # The order in which SQLite looks.
+        else:
+            schemas = [schema]
+        found = [(it, kind) for it in schemas if (kind := _kind(connection, it, name))]
+        if not found:
+            return None
+        (place, kind), *rest = found
+        return cls(connection, table, place, name, kind == "view", place == "temp" and bool(rest))
+
+    def described(self) -> Table:
+        """Return its unique indexes and the columns that hold no NULL."""
+        rows = self._pragma("table_info", self.name)
+        by_number = {row[0]: self._as_mapped(row[1]) for row in rows}
+        primary = [row for row in rows if row[5]]
+        unique = list(self._indexes(by_number))
+        not_null = {self._as_mapped(row[1]) for row in rows if row[3]}
+        if len(primary) == 1 and str(primary[0][2]).upper() == "INTEGER":
+            # The rowid itself, of which there is no index.
+            name = self._as_mapped(primary[0][1])
+            unique.append(UniqueIndex(frozenset({name})))
+            not_null.add(name)
+        return Table(self.name, tuple(unique), frozenset(not_null), self.is_view)
+
+    def has_triggers(self) -> bool:
+        """Check whether a trigger may write a row otherwise than it was written."""
+        return any(
+            self.connection.exec_driver_sql(
+                f"SELECT 1 FROM {_master(self.connection, it)} "  # noqa: S608  # Quoted.
+                "WHERE type = 'trigger' AND lower(tbl_name) = lower(?) LIMIT 1",
+                (self.name,),
+            ).first()
+            for it in {self.schema, "temp"}
+        )
+
+    def _indexes(self, by_number: dict[int, str]) -> list[UniqueIndex]:
+        found: list[UniqueIndex] = []
+        for _, index, is_unique, _, is_partial in self._pragma("index_list", self.name):
+            rows = [row for row in self._pragma("index_xinfo", index) if row[5]]
+            if (
+                is_unique
+                and not is_partial
+                and all(row[1] in by_number for row in rows)  # An expression is no column.
+                and not any(self._is_finer(row[4], row[2]) for row in rows)
+            ):
+                found.append(UniqueIndex(frozenset(by_number[row[1]] for row in rows)))
+        return found
+
+    def _is_finer(self, collation: str, column: str) -> bool:
+        """Check whether an index tells texts apart that the column's own `=` finds equal."""
+        quote = self.connection.dialect.identifier_preparer.quote_identifier
+        # What a column of a UNION finds equal is what the first of its parts does.
+        compared = (
+            f"SELECT it = ? FROM (SELECT {quote(column)} AS it "  # noqa: S608  # Quoted.
+            f"FROM {quote(self.schema)}.{quote(self.name)} WHERE 0 "
+            "UNION ALL SELECT ? LIMIT 1)"
+        )
+        folds, trims = (
+            bool(self.connection.exec_driver_sql(compared, ("a", it)).scalar())
+            for it in ("A", "a ")
+        )
+        finer = {"BINARY": folds or trims, "NOCASE": trims, "RTRIM": folds}
+        return finer.get(collation.upper(), False)
+
+    def _as_mapped(self, column: str) -> str:
+        """Return the mapping's spelling of a name, which SQLite compares without case."""
+        names = {it.name.lower(): it.name for it in self.table.columns}
+        return names.get(column.lower(), column)
+
+    def _pragma(self, name: str, argument: str) -> list[Any]:
+        quote = self.connection.dialect.identifier_preparer.quote_identifier
+        asked = f"PRAGMA {quote(self.schema)}.{name}({quote(argument)})"
+        return list(self.connection.exec_driver_sql(asked).all())
+
+
+def _master(connection: Connection, schema: str) -> str:
+    if schema == "temp":
+        return "sqlite_temp_master"
+    return f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master"
+
+
+def _kind(connection: Connection, schema: str, name: str) -> str | None:
+    """Return whether it is a table or a view; None if it is not there."""
+    asked = (
+        f"SELECT type FROM {_master(connection, schema)} "  # noqa: S608  # Quoted.
+        "WHERE type IN ('table', 'view') AND lower(name) = lower(?)"
+    )
+    return connection.exec_driver_sql(asked, (name,)).scalar()

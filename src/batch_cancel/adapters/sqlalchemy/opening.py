@@ -1,0 +1,224 @@
+"""
+How a transaction is opened: what must hold in it, and what is read before anything else.
+
+Rule 1: what is asked of the database here travels with what had to be sent anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
+
+from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
+from batch_cancel.adapters.sqlalchemy.facts import Seen, quoted, sqlite_place
+from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.errors import StoreFailed, shown
+
+_IDLE: Final = 0
+"""The status of a connection of psycopg on which no transaction is open."""
+
+
+def check_pool(pool: Pool) -> None:
+    """
+    Refuse the one connection that a pool has for all, while it is in a transaction of another.
+
+    Our commit would be the end of that, and so would a mere look: giving the connection back rolls
+    back.
+
+    Raises:
+        StoreFailed: it is.
+    """
+    # The connection of a StaticPool is made when it is first asked for.
+    record: Any = vars(pool).get("connection") if isinstance(pool, StaticPool) else None
+    if record is not None and _is_in_transaction(record.driver_connection):
+        raise StoreFailed(_SHARED)
+
+
+def check_shared(connection: Connection) -> None:
+    """
+    Refuse a thread's one connection while it is in a transaction of another, as `check_pool` does.
+
+    Raises:
+        StoreFailed: it is.
+    """
+    is_shared = isinstance(connection.engine.pool, SingletonThreadPool)
+    if is_shared and _is_in_transaction(connection.connection.driver_connection):
+        raise StoreFailed(_SHARED)
+
+
+_SHARED: Final = (
+    "this engine has one connection for all, which is in a transaction of somebody else's: join "
+    "that one with joining(), or take an engine whose pool has connections of their own"
+)
+
+
+def _is_in_transaction(driver: Any) -> bool:  # noqa: ANN401  # Of any driver.
+    if (status := getattr(getattr(driver, "info", None), "transaction_status", None)) is not None:
+        return bool(status != _IDLE)
+    if (ask := getattr(driver, "is_in_transaction", None)) is not None:
+        return bool(ask())
+    return bool(getattr(driver, "in_transaction", False))
+
+
+@attrs.frozen
+class Settings:
+    """
+    What holds in each transaction of ours, and in it alone.
+
+    Arguments:
+        lock_timeout: how long Postgres waits for a lock.
+        statement_timeout: how long a statement may take there, and the transaction may be idle.
+    """
+
+    lock_timeout: timedelta
+    statement_timeout: timedelta
+
+    def open(self, connection: Connection, tables: SqlAlchemyTables) -> Seen:
+        """
+        Let the transaction begin as one of ours.
+
+        Raises:
+            StoreFailed: it can't be one.
+        """
+        if connection.dialect.name == "sqlite":
+            return _opened_sqlite(connection, tables, is_joined=False)
+        _check_transaction(connection)
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
+        settings = {
+            "lock_timeout": self.lock_timeout,
+            "statement_timeout": self.statement_timeout,
+            "idle_in_transaction_session_timeout": self.statement_timeout,
+        }
+        set_each = [
+            sa.func.set_config(name, str(max(1, value // timedelta(milliseconds=1))), sa.true())
+            for name, value in settings.items()
+        ]
+        # A temporary table of this session comes last, and so hides none of the adopter's. What
+        # this sets is in force for the names that are read after it.
+        path = sa.func.nullif(sa.func.current_setting("search_path"), "")
+        real_first = sa.func.concat_ws(", ", path, "pg_temp")
+        set_each.append(sa.func.set_config("search_path", real_first, sa.true()))
+        seen, level = _read(connection, tables, set_each, is_joined=False)
+        if level != "read committed":
+            msg = (
+                f"READ COMMITTED was asked for, and the server runs the transaction as "
+                f"{shown(level)}: contacts that come in while it waits for the job would be left "
+                "behind. Enable READ COMMITTED on the server"
+            )
+            raise StoreFailed(msg)
+        return seen
+
+
+_OPEN: Final[dict[int, object]] = {}
+"""The connections on which a cancel is open that was joined to them, by their identity."""
+
+
+@attrs.define
+class Joined:
+    """
+    The one cancel that may be open on a connection of the caller's.
+
+    Two would be savepoints of which the one ends the other: whatever is undone or kept by either,
+    half of the other is undone or kept with it. A second is refused, for waiting would be waiting
+    for a task or thread that may itself wait for this one.
+
+    Arguments:
+        driver: the driver's connection.
+        seen: what it saw of the tables.
+    """
+
+    driver: object
+    seen: Seen
+
+    def __enter__(self) -> Seen:
+        return self.seen
+
+    def __exit__(self, *_: object) -> None:
+        del _OPEN[id(self.driver)]
+
+
+def join(connection: Connection, tables: SqlAlchemyTables) -> Joined:
+    """
+    Let the caller's transaction begin in earnest: drivers put that off until a statement.
+
+    Raises:
+        StoreFailed: another cancel is open on the connection, or the transaction is none to join.
+    """
+    driver = connection.connection.driver_connection
+    mine = object()
+    if _OPEN.setdefault(id(driver), mine) is not mine:
+        msg = (
+            "another cancel is open on this connection: cancels joined to one connection must "
+            "follow each other, or have a connection each"
+        )
+        raise StoreFailed(msg)
+    try:
+        return Joined(driver, _joined(connection, tables))
+    except BaseException:
+        del _OPEN[id(driver)]
+        raise
+
+
+def _joined(connection: Connection, tables: SqlAlchemyTables) -> Seen:
+    if connection.dialect.name == "sqlite":
+        return _opened_sqlite(connection, tables, is_joined=True)
+    _check_transaction(connection)
+    seen, level = _read(connection, tables, [], is_joined=True)
+    if level not in {"read committed", "read uncommitted"}:
+        msg = (
+            f"joining() needs a READ COMMITTED transaction, and this one is {shown(level)}: it "
+            "would leave contacts behind that came in while it waited for the job"
+        )
+        raise StoreFailed(msg)
+    return seen
+
+
+def _read(
+    connection: Connection,
+    tables: SqlAlchemyTables,
+    set_each: Sequence[sa.ColumnElement[Any]],
+    *,
+    is_joined: bool,
+) -> tuple[Seen, object]:
+    """Set what is to be set, and read the transaction's level and which tables these are."""
+    # All other values of synchronous_commit than off wait for this server's disk already.
+    commit = sa.func.current_setting("synchronous_commit")
+    durable = sa.func.coalesce(sa.func.nullif(commit, "off"), "on")
+    durably = sa.func.set_config("synchronous_commit", durable, sa.true())
+    # Where YugabyteDB maps READ COMMITTED to something else, only its own setting says so.
+    yugabyte = sa.func.current_setting("yb_effective_transaction_isolation_level", sa.true())
+    level = sa.func.coalesce(yugabyte, sa.func.current_setting("transaction_isolation"))
+    oids = [
+        sa.cast(sa.func.to_regclass(quoted(connection, it)), postgresql.OID)
+        for it in (tables.jobs, tables.contacts, tables.cancellations)
+    ]
+    asked = sa.select(*set_each, durably, level, sa.func.current_database(), *oids)
+    level_is, database, *found = connection.execute(asked).one()[len(set_each) + 1 :]
+    url = connection.engine.url
+    place: Hashable = (url.host, url.port, database, *found)
+    return Seen(tables, tuple(found), place, is_joined), level_is
+
+
+def _opened_sqlite(connection: Connection, tables: SqlAlchemyTables, *, is_joined: bool) -> Seen:
+    # Waits for the lock and changes nothing: a SELECT would see what was there before the wait.
+    connection.execute(sa.delete(tables.jobs).where(sa.false()))
+    if not getattr(connection.connection.driver_connection, "in_transaction", True):
+        raise StoreFailed(COMMITS_BY_ITSELF)
+    return Seen(tables, None, sqlite_place(connection, tables), is_joined)
+
+
+def _check_transaction(connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":
+        msg = (
+            f"{connection.dialect.name} is neither Postgres nor SQLite: nothing else is supported"
+        )
+        raise StoreFailed(msg)
+    if getattr(connection.connection.dbapi_connection, "autocommit", False):
+        raise StoreFailed(COMMITS_BY_ITSELF)

@@ -1,0 +1,255 @@
+"""Jobs, contacts and the records of cancellations, in one transaction; and a look at all three."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batch_cancel.adapters.sqlalchemy import columns
+from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
+from batch_cancel.adapters.sqlalchemy.facts import Seen
+from batch_cancel.adapters.sqlalchemy.inspection import AsyncInspection, Inspection
+from batch_cancel.adapters.sqlalchemy.statements import (
+    Bridged,
+    Statements,
+    as_record,
+    check_written,
+    is_record_of,
+    several_jobs,
+)
+from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.adapters.sqlalchemy.work import AsyncWork, Work
+from batch_cancel.domain.errors import Fault, StoreFailed, shown
+from batch_cancel.domain.model import (
+    CANCELLABLE_CONTACTS,
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+    Removal,
+)
+
+_STILL_OPEN: Final = (
+    "contacts of the cancelled job are still open, though none was added meanwhile without the "
+    "job's lock"
+)
+
+
+class _Jobs(Statements):
+    def lock(self, key: JobKey) -> Job | None:
+        tables, dialect = self.tables, self.dialect
+        try:
+            is_job = tables.is_job(key)
+        except ValueError:
+            return None
+        asked: Any = sa.select(*tables.names(dialect), tables.spelled_status(dialect))
+        asked = asked.where(is_job).with_for_update(key_share=True)
+        if not self.is_sqlite:
+            # The clock is read after the wait for the lock, outside of the query that waits.
+            locked = asked.cte("locked")
+            asked = sa.select(locked, sa.func.clock_timestamp(type_=columns.Moment))
+        rows: list[Any] = list(self.connection.execute(asked).all())
+        if not rows:
+            return None
+        if len(rows) > 1:
+            raise several_jobs(key)
+        job_id, organization_id, deferred_id, status, *clock = rows[0]
+        found = JobKey(str(job_id), columns.text(organization_id))
+        if _folded(found) != _folded(key):
+            return None  # The database reads " 42 " as 42; an id has one spelling only.
+        status = tables.read_job_status(status)
+        job = Job(found, status, columns.text(deferred_id), clock[0] if clock else self.now())
+        if status != JobStatus.CANCELLED:
+            return job
+        ours = tables.cancellations
+        # A statement of its own, after the lock.
+        row = self.connection.execute(sa.select(ours).where(is_record_of(ours, found))).first()
+        return job if row is None else attrs.evolve(job, cancellation=as_record(row, found))
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        tables = self.tables
+        self._keep(record)
+        marked = (
+            sa.update(tables.jobs)
+            .where(tables.is_job(job.key))
+            .values(tables.job_values(JobStatus.CANCELLED))
+            .values(self.touched(tables.jobs, tables.job_updated_at, record.cancelled_at))
+        )
+        rows_changed = self.connection.execute(marked).rowcount
+        if rows_changed != 1:
+            msg = (
+                f"marking the locked job changed {rows_changed} rows instead of 1: a trigger or a "
+                f"policy is in the way, or organization {shown(job.key.organization_id)} has "
+                "several jobs of this id"
+            )
+            raise StoreFailed(msg)
+        has_organization = job.key.organization_id is not None
+        facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
+        with self.late_triggers_run(facts):
+            self._check_outcome(record)
+
+    def _keep(self, record: CancellationRecord) -> None:
+        ours = self.tables.cancellations
+        dialect = sqlite if self.is_sqlite else postgresql
+        kept = dialect.insert(ours).values(
+            organization_id=record.key.organization_id or "",
+            batch_job_id=record.key.batch_job_id,
+            operation_id=record.operation_id,
+            previous_status=record.previous_status.value,
+            contacts_cancelled=record.contacts_cancelled,
+            actor=record.actor,
+            reason=record.reason,
+            cancelled_at=record.cancelled_at,
+            deferred_id=record.deferred_id,
+            removal=record.removal.value,
+            is_announced=record.is_announced,
+            taken_at=record.cancelled_at,
+        )
+        # A record that is there already is that of a job which somebody brought back to life.
+        anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
+        self.connection.execute(
+            kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
+        )
+
+    def _check_outcome(self, record: CancellationRecord) -> None:
+        """Look, in a statement of its own, whether all is as the answer will say."""
+        tables, ours = self.tables, self.tables.cancellations
+        its_own = sa.and_(
+            is_record_of(ours, record.key),
+            ours.c.operation_id == record.operation_id,
+            ours.c.contacts_cancelled == record.contacts_cancelled,
+        )
+        is_cancelled = tables.job_has({JobStatus.CANCELLED})
+        cancelled = sa.exists().where(tables.is_job(record.key), is_cancelled)
+        is_kept = sa.exists().where(its_own)
+        left = tables.any_contact_of(record.key, CANCELLABLE_CONTACTS)
+        outcome = self.connection.execute(sa.select(cancelled, is_kept, left.is_(None))).one()
+        if not outcome[2]:
+            raise written_otherwise(_STILL_OPEN, Fault.INCOMPLETE)
+        if not outcome[0]:
+            what = "the job is not cancelled after its status was set"
+            raise written_otherwise(what)
+        if not outcome[1]:
+            what = "the record of the cancellation is not there as it was written"
+            raise written_otherwise(what)
+
+
+class _Contacts(Statements):
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        tables = self.tables
+        has_organization = key.organization_id is not None
+        facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
+        is_its = self.contact_of(key)
+        is_cancelled = tables.contact_has({ContactStatus.CANCELLED})
+        cancelled = (
+            sa.update(tables.contacts)
+            .where(is_its, tables.contact_in(statuses))
+            .values(tables.contact_values(ContactStatus.CANCELLED))
+            .values(self.touched(tables.contacts, tables.contact_updated_at))
+        )
+        if not facts.contacts_are_rewritten:
+            return self.write(cancelled, is_cancelled, is_rewritten=False)
+        before = self.count_contacts(is_its, is_cancelled)
+        number = self.write(cancelled, is_cancelled, is_rewritten=True)
+        check_written(self.count_contacts(is_its, is_cancelled) - before, number)
+        return number
+
+
+class _Outbox(Statements):
+    def settle(self, record: CancellationRecord) -> None:
+        ours = self.tables.cancellations
+        # Only for the operation that owes it, and never backwards.
+        owed = sa.and_(is_record_of(ours, record.key), ours.c.operation_id == record.operation_id)
+        pending = ours.c.removal == Removal.PENDING.value
+        settled = sa.case((pending, record.removal.value), else_=ours.c.removal)
+        announced = sa.true() if record.is_announced else ours.c.is_announced
+        self.connection.execute(
+            sa.update(ours).where(owed).values(removal=settled, is_announced=announced)
+        )
+
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        ours = self.tables.cancellations
+        row = self.connection.execute(sa.select(ours).where(is_record_of(ours, key))).first()
+        return None if row is None else as_record(row, key)
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        ours, at = self.tables.cancellations, self.now()
+        pending = ours.c.removal == Removal.PENDING.value
+        owing = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
+        asked = (
+            sa.select(ours)
+            .where(owing, ours.c.taken_at <= at - lease)
+            .order_by(ours.c.taken_at)
+            .limit(limit)
+            .with_for_update(key_share=True, skip_locked=True)
+        )
+        rows = self.connection.execute(asked).all()
+        taken = [
+            as_record(row, JobKey(row.batch_job_id, row.organization_id or None)) for row in rows
+        ]
+        for record in taken:
+            mine = is_record_of(ours, record.key)
+            self.connection.execute(sa.update(ours).where(mine).values(taken_at=at))
+        return taken
+
+
+class SqlAlchemyRepositories:
+    """What one transaction can reach."""
+
+    def __init__(self, connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> None:
+        self.jobs = _Jobs(connection, tables, seen)
+        self.contacts = _Contacts(connection, tables, seen)
+        self.outbox = _Outbox(connection, tables, seen)
+        self.inspection = Inspection(connection, tables, seen)
+        self.work = Work(connection, tables, seen)
+
+
+class _AsyncJobs(Bridged):
+    async def lock(self, key: JobKey) -> Job | None:
+        return await self.run(_Jobs.lock, _Jobs, key)
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        await self.run(_Jobs.mark_cancelled, _Jobs, job, record)
+
+
+class _AsyncContacts(Bridged):
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        return await self.run(_Contacts.cancel, _Contacts, key, statuses)
+
+
+class _AsyncOutbox(Bridged):
+    async def settle(self, record: CancellationRecord) -> None:
+        await self.run(_Outbox.settle, _Outbox, record)
+
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        return await self.run(_Outbox.find, _Outbox, key)
+
+    async def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return await self.run(_Outbox.take, _Outbox, limit, lease, announcements=announcements)
+
+
+class AsyncSqlAlchemyRepositories:
+    """What one transaction can reach."""
+
+    def __init__(self, connection: AsyncConnection, tables: SqlAlchemyTables, seen: Seen) -> None:
+        self.jobs = _AsyncJobs(connection, tables, seen)
+        self.contacts = _AsyncContacts(connection, tables, seen)
+        self.outbox = _AsyncOutbox(connection, tables, seen)
+        self.inspection = AsyncInspection(connection, tables, seen)
+        self.work = AsyncWork(connection, tables, seen)
+
+
+def _folded(key: JobKey) -> tuple[str, str]:
+    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()

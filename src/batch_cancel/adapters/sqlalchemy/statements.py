@@ -1,0 +1,213 @@
+"""What all repositories share: the clock, the conditions, the look at what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batch_cancel.adapters.postgres_facts import Facts
+from batch_cancel.adapters.sqlalchemy import columns
+from batch_cancel.adapters.sqlalchemy.columns import Moment
+from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
+from batch_cancel.adapters.sqlalchemy.facts import Seen
+from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@attrs.frozen
+class Statements:
+    """The statements of one repository, in one transaction."""
+
+    connection: Connection
+    tables: SqlAlchemyTables
+    seen: Seen
+
+    @property
+    def dialect(self) -> sa.Dialect:
+        """Of which database the statements are."""
+        return self.connection.dialect
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is SQLite."""
+        return self.dialect.name == "sqlite"
+
+    def now(self) -> datetime:
+        """Read the store's clock; SQLite has none but this machine's."""
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        clock = sa.func.clock_timestamp(type_=Moment)
+        return self.connection.execute(sa.select(clock)).scalar_one()
+
+    def touched(
+        self, table: sa.Table, name: str | None, at: datetime | None = None
+    ) -> dict[str, object]:
+        """
+        Return what the column of a row's last change is set to.
+
+        Arguments:
+            table: the row's.
+            name: the column's key; None if there is none.
+            at: the time; None for that of the statement, which costs no round trip.
+        """
+        if name is None:
+            return {}
+        column = table.c[name]
+        if at is None and not self.is_sqlite:
+            clock = columns.statement_time(column)
+            if clock is not None:
+                return {name: clock}
+        return {name: columns.moment(column, self.now() if at is None else at)}
+
+    def contact_of(self, key: JobKey) -> sa.ColumnElement[bool]:
+        """
+        Return the condition that a row of contacts is this job's.
+
+        Raises:
+            StoreFailed: no contact can refer to such a job, or it is not one job.
+        """
+        try:
+            condition = self.tables.is_contact_of(key)
+        except ValueError as error:
+            reason = (
+                "no contact can refer to this job: the columns of jobs and contacts that name "
+                "a job, or an organization, are of different types"
+            )
+            raise StoreFailed(reason) from error
+        if self.is_sqlite and self.tables.job_key is not None:
+            # Of several rows, a subquery of SQLite takes the first; Postgres refuses by itself.
+            found = sa.select(sa.func.count()).select_from(self.tables.jobs)
+            if self.connection.execute(found.where(self.tables.is_job(key))).scalar_one() > 1:
+                raise several_jobs(key)
+        return condition
+
+    def write(
+        self, statement: sa.Update, is_so: sa.ColumnElement[bool], *, is_rewritten: bool
+    ) -> int:
+        """
+        Write rows, and look at each as it is written.
+
+        Arguments:
+            statement: it writes.
+            is_so: holds for a row that is as it was meant.
+            is_rewritten: whether something else writes the rows after that, or in the statement's
+                place: then Postgres could not return them, and they are read again by the caller.
+
+        Returns:
+            how many rows.
+
+        Raises:
+            StoreFailed: a row is not as it was meant.
+        """
+        if self.is_sqlite or is_rewritten:
+            return self.connection.execute(statement).rowcount
+        done = statement.returning(is_so.label("is_so")).cte("done")
+        counted = sa.select(sa.func.count(), sa.func.count().filter(done.c.is_so))
+        number, right = self.connection.execute(counted.select_from(done)).one()
+        if number != right:
+            what = f"{number - right} of {number} rows have another status than was written"
+            raise written_otherwise(what)
+        return int(number)
+
+    @contextmanager
+    def late_triggers_run(self, facts: Facts) -> Generator[None]:
+        """Let the triggers run that wait for the commit, before what was written is looked at."""
+        if self.is_sqlite:
+            yield
+        elif self.seen.is_joined:
+            self._set_constraints([it[:2] for it in facts.deferrable], "IMMEDIATE")
+            yield
+            # The caller's own later statements find them as they were.
+            self._set_constraints([it[:2] for it in facts.deferrable if it[2]], "DEFERRED")
+        else:
+            self.connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+            yield
+
+    def _set_constraints(self, names: Sequence[tuple[str, str]], when: str) -> None:
+        quote = self.dialect.identifier_preparer.quote_identifier
+        if names:
+            listed = ", ".join(".".join(map(quote, it)) for it in names)
+            self.connection.exec_driver_sql(
+                f"SET CONSTRAINTS {listed} {when}", execution_options={"no_parameters": True}
+            )
+
+    def count_contacts(self, *conditions: sa.ColumnElement[bool]) -> int:
+        """Return how many contacts there are of this kind."""
+        counted = sa.select(sa.func.count()).select_from(self.tables.contacts)
+        return int(self.connection.execute(counted.where(*conditions)).scalar_one())
+
+
+@attrs.frozen
+class Bridged:
+    """The same, over an engine of asyncio."""
+
+    connection: AsyncConnection
+    tables: SqlAlchemyTables
+    seen: Seen
+
+    async def run(
+        self,
+        method: Callable[Concatenate[Any, _P], _R],
+        kind: type[Statements],
+        *arguments: _P.args,
+        **more: _P.kwargs,
+    ) -> _R:
+        """Run a method of the blocking half over the engine's bridge to its driver."""
+        return await self.connection.run_sync(
+            lambda connection: method(kind(connection, self.tables, self.seen), *arguments, **more)
+        )
+
+
+def several_jobs(key: JobKey) -> StoreFailed:
+    """Return the error for an id that is not that of one job."""
+    return StoreFailed(
+        f"organization {shown(key.organization_id)} has several jobs of this id: map a column "
+        "that is unique with job_id=..."
+    )
+
+
+def check_written(number: int, meant: int) -> None:
+    """
+    Refuse what was not written, or was written otherwise.
+
+    Raises:
+        StoreFailed: it is another number of rows than was meant.
+    """
+    if number != meant:
+        what = f"{number} rows have the status that was written instead of {meant}"
+        raise written_otherwise(what)
+
+
+def is_record_of(ours: sa.Table, key: JobKey) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is the record of this job's cancellation."""
+    organization_id = key.organization_id or ""  # A primary key holds no NULL.
+    return sa.and_(
+        ours.c.organization_id == organization_id, ours.c.batch_job_id == key.batch_job_id
+    )
+
+
+def as_record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # By version a tuple or not.
+    """Return a row of our own table as the record that it is."""
+    return CancellationRecord(
+        operation_id=row.operation_id,
+        key=key,
+        previous_status=JobStatus(row.previous_status),
+        contacts_cancelled=row.contacts_cancelled,
+        actor=row.actor,
+        reason=row.reason,
+        cancelled_at=row.cancelled_at,
+        deferred_id=row.deferred_id,
+        removal=Removal(row.removal),
+        is_announced=row.is_announced,
+    )

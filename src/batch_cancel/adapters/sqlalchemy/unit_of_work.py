@@ -1,0 +1,115 @@
+"""Transactions of our own, each on a connection of the adopter's engine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from batch_cancel.adapters.sqlalchemy.errors import translated
+from batch_cancel.adapters.sqlalchemy.opening import Settings, check_pool, check_shared
+from batch_cancel.adapters.sqlalchemy.repositories import (
+    AsyncSqlAlchemyRepositories,
+    SqlAlchemyRepositories,
+)
+from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+
+
+class SqlAlchemyUnitOfWork:
+    """
+    Transactions of our own, each on a connection of an engine.
+
+    Arguments:
+        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
+            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
+            lock.
+        tables: yours.
+        lock_timeout: how long Postgres waits for the job's row.
+        statement_timeout: how long one statement may take there, and the transaction may be idle.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tables: SqlAlchemyTables,
+        *,
+        lock_timeout: timedelta = timedelta(seconds=5),
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._settings = Settings(lock_timeout, statement_timeout)
+
+    @contextmanager
+    def begin(self) -> Generator[SqlAlchemyRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with translated() as progress:
+            check_pool(self._engine.pool)
+            with self._engine.connect() as connection:
+                progress.phase = "working"
+                check_shared(connection)
+                with connection.begin():
+                    seen = self._settings.open(connection, self._tables)
+                    yield SqlAlchemyRepositories(connection, self._tables, seen)
+                    progress.phase = "committing"
+                progress.phase = "working"
+
+    def pause(self, attempts: int) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        time.sleep(_pause_seconds(attempts))
+
+
+class AsyncSqlAlchemyUnitOfWork:
+    """
+    Transactions of our own, each on a connection of an engine.
+
+    Arguments:
+        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
+            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
+            lock.
+        tables: yours.
+        lock_timeout: how long Postgres waits for the job's row.
+        statement_timeout: how long one statement may take there, and the transaction may be idle.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        tables: SqlAlchemyTables,
+        *,
+        lock_timeout: timedelta = timedelta(seconds=5),
+        statement_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._settings = Settings(lock_timeout, statement_timeout)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with translated() as progress:
+            check_pool(self._engine.pool)
+            async with self._engine.connect() as connection:
+                progress.phase = "working"
+                await connection.run_sync(check_shared)
+                async with connection.begin():
+                    seen = await connection.run_sync(self._settings.open, self._tables)
+                    yield AsyncSqlAlchemyRepositories(connection, self._tables, seen)
+                    progress.phase = "committing"
+                progress.phase = "working"
+
+    async def pause(self, attempts: int) -> None:
+        """Wait a little before another attempt, longer the more were made."""
+        await asyncio.sleep(_pause_seconds(attempts))
+
+
+def _pause_seconds(attempts: int) -> float:
+    # Those who met once should not meet again.
+    seconds: float = 0.025 * 2 ** (attempts - 1)
+    return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
