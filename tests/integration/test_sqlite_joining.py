@@ -332,8 +332,8 @@ def test_a_temporary_table_does_not_hide_ours(
     at = datetime.now(UTC) - timedelta(hours=2)
     store.add_contacts("w", {"1": "pending", "2": "dialing"})
     store.add_contacts("w", {"3": "dialing"}, since=at)
-    lazy.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}")  # noqa: S608
-    before = lazy.execute(f"SELECT * FROM temp.{table}").fetchall()  # noqa: S608
+    lazy.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}")
+    before = lazy.execute(f"SELECT * FROM temp.{table}").fetchall()
     uow = joining(lazy)
 
     assert claim_contacts("w", uow=uow, limit=9) == ["1"]
@@ -357,4 +357,4 @@ def test_a_temporary_table_does_not_hide_ours(
         "3": "timeout",
         "4": "pending",
     }
-    assert lazy.execute(f"SELECT * FROM temp.{table}").fetchall() == before  # noqa: S608
+    assert lazy.execute(f"SELECT * FROM temp.{table}").fetchall() == before

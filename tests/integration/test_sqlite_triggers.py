@@ -63,7 +63,7 @@ def contents(path: Path) -> list[tuple[object, ...]]:
         return [
             row
             for table in ("batch_jobs", "batch_contacts", "batch_cancellations")
-            for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")  # noqa: S608
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")
         ]
 
 
@@ -175,6 +175,21 @@ def test_contacts_that_were_cancelled_before_do_not_make_a_count_true(path: Path
     before = contents(path)
     with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 0"):
         cancel_job("j", uow=SqliteStore(path), scheduler=MemoryScheduler())
+    assert contents(path) == before
+
+
+def test_a_temporary_trigger_is_a_trigger(path: Path) -> None:
+    """The caller's connection has it, and the file does not."""
+    with closing(sqlite3.connect(path)) as connection:
+        before = contents(path)
+        connection.execute(
+            "CREATE TEMP TRIGGER t AFTER UPDATE OF status ON main.batch_contacts "
+            "WHEN NEW.status = 'cancelled' BEGIN UPDATE batch_contacts SET status = 'failed' "
+            "WHERE job_number = NEW.job_number AND id = NEW.id; END"
+        )
+        with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 0"):
+            cancel_rows("j", uow=joining(connection))
+        connection.commit()
     assert contents(path) == before
 
 
