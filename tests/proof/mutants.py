@@ -141,7 +141,15 @@ PARTS = (
             "integration/test_sqlalchemy.py",
             *(
                 f"integration/test_sqlalchemy_{name}.py"
-                for name in ("keys", "mapping", "outcomes", "transactions")
+                for name in (
+                    "columns",
+                    "joining",
+                    "keys",
+                    "mapping",
+                    "outcomes",
+                    "refusals",
+                    "transactions",
+                )
             ),
             "integration/test_django.py",
         ),
