@@ -54,8 +54,8 @@ JOBS_BY_ORGANIZATION = (
     "PRIMARY KEY (organization_id, id))"
 )
 CONTACTS_BY_ORGANIZATION = (
-    "CREATE TABLE batch_contacts (organization_id text, id bigint, batch_job_id text, status text, "
-    "next_attempt_at timestamptz, updated_at timestamptz DEFAULT now(), "
+    "CREATE TABLE batch_contacts (organization_id text, id bigint, batch_job_id text, "
+    "status text, next_attempt_at timestamptz, updated_at timestamptz DEFAULT now(), "
     "PRIMARY KEY (organization_id, batch_job_id, id))"
 )
 JOBS_WITH_NUMBERS = (

@@ -180,6 +180,24 @@ def test_a_contact_of_another_class_is_not_added(layer: Layer) -> None:
     assert kinds(layer) == {"call": "running", "c1": "pending"}
 
 
+def test_a_contact_of_the_base_class_is_one(layer: Layer) -> None:
+    """All rows are contacts then, and a new one is of the class that was given."""
+    Shared.metadata.create_all(layer.engine)
+    with Session(layer.engine) as session:
+        session.add(Mailing(id="mail", status="running"))
+        session.add(Reader(id="r1", batch_job_id="mail", status="pending"))
+        session.commit()
+    tables = attrs.evolve(SHARED, jobs=Work, contacts=Addressee)
+    added = [{"id": "a1"}, {"id": "a2", "kind": "callee"}]
+    assert layer.call("append_contacts", "mail", added, tables=tables) == 2
+    assert layer.rows("SELECT id, kind FROM addressees ORDER BY 1") == [
+        ("a1", "any"),
+        ("a2", "callee"),
+        ("r1", "reader"),
+    ]
+    assert layer.call("cancel_rows", "mail", tables=tables).record.contacts_cancelled == 3
+
+
 def test_a_class_that_is_no_rows_is_refused() -> None:
     """Nothing would tell its rows from others."""
 
@@ -323,8 +341,22 @@ def test_versions_that_sql_cannot_make_are_refused() -> None:
         "contacts": CONTACTS,
         "cancellations": TABLES.cancellations,
     }
+
+    class Counted(Other):
+        __tablename__ = "counted"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        version: Mapped[int] = mapped_column()
+        __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+    class Child(Counted):
+        __tablename__ = "child"
+        id: Mapped[str] = mapped_column(sa.ForeignKey("counted.id"), primary_key=True)
+        status: Mapped[str]
+
     with pytest.raises(ValueError, match=r"version_id_generator=False\), or name a column"):
         SqlAlchemyTables(jobs=Own, **given)
+    with pytest.raises(ValueError, match="the versions of Child are in another table"):
+        SqlAlchemyTables(jobs=Child, **given)
     assert SqlAlchemyTables(jobs=Own, **given, job_version=None).job_version is None
     assert SqlAlchemyTables(jobs=Server, **given).job_version is None
 

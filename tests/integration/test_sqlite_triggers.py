@@ -168,6 +168,16 @@ def test_a_trigger_on_the_records_that_spoils_a_cancelled_contact_is_no_success(
     assert contents(path) == before
 
 
+def test_contacts_that_were_cancelled_before_do_not_make_a_count_true(path: Path) -> None:
+    """Two are diverted, and two others were cancelled long ago."""
+    SqliteStore(path).add_contacts("j", {"5": "cancelled", "6": "cancelled"})
+    add(path, SQLITE_TRIGGERS["contacts diverted"])
+    before = contents(path)
+    with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 0"):
+        cancel_job("j", uow=SqliteStore(path), scheduler=MemoryScheduler())
+    assert contents(path) == before
+
+
 def test_a_trigger_that_only_writes_elsewhere_is_no_harm(path: Path) -> None:
     """An audit log is filled, and a column of the row itself may be set."""
     add(

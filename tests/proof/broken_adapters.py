@@ -412,8 +412,8 @@ class FindsByTheIdAlone(memory._Outbox):
 
 class FindsAnotherOperationsRecord(memory._Outbox):
     def find(self, key: Any) -> Any:
-        rows = [row for row in self.rows.values() if row.cancellation]
-        return attrs.evolve(rows[0].cancellation, key=key) if rows else None
+        found = [row.cancellation for row in self.rows.values() if row.cancellation is not None]
+        return attrs.evolve(found[0], key=key) if found else None
 
 
 _in_memory("test_i16_a_strangers_record_is_not_found", outbox=FindsByTheIdAlone)

@@ -141,7 +141,15 @@ PARTS = (
     Part(
         "SQLAlchemy and Django",
         ("adapters/sqlalchemy/*", "adapters/django.py"),
-        (*CONTRACT, "integration/test_sqlalchemy.py", "integration/test_django.py"),
+        (
+            *CONTRACT,
+            "integration/test_sqlalchemy.py",
+            *(
+                f"integration/test_sqlalchemy_{name}.py"
+                for name in ("keys", "mapping", "outcomes", "transactions")
+            ),
+            "integration/test_django.py",
+        ),
         "sqlalchemy or django",
     ),
     Part(
