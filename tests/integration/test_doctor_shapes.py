@@ -6,6 +6,7 @@ Each shape is made on the real server, and the cancel itself is asked where it c
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from batch_cancel import cancel_job
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
+from batch_cancel.adapters.postgres_facts import read_facts
 from batch_cancel.domain.errors import CancelFailed
 from tests.diagnoses import diagnosed, execute, with_reference_tables
 
@@ -177,6 +179,33 @@ def test_a_database_without_an_encoding_is_named(postgres_server: PostgresServer
             )
         finally:
             execute(template, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize(("extension", "name"), [("bdr", "BDR"), ("spock", "Spock")])
+def test_one_of_several_primaries_is_named(
+    postgres_database: str, extension: str, name: str
+) -> None:
+    """By what the catalog says is installed: here, it is only said."""
+    dsn = with_reference_tables(postgres_database)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET allow_system_table_mods = on")
+        connection.execute(
+            "INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, "
+            "extversion) SELECT 99999, %s, oid, 'public'::regnamespace, false, '1' FROM pg_roles "
+            "WHERE rolname = current_user",
+            [extension],
+        )
+    [sentence] = diagnosed(dsn).missing
+    assert sentence.startswith(f"the database is one of several primaries ({name})")
+    assert sentence in refusal(dsn)
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_pglogical_is_refused_in_both_directions_alone(*, both_ways: bool) -> None:
+    """A database that only sends, or only applies, is one with one primary."""
+    told = {"encoding": "UTF8", "extensions": ["pglogical"], "tables": None}
+    facts = read_facts(json.dumps({**told, "applies_and_sends": both_ways}))
+    assert len(facts.refusals) == both_ways
 
 
 def test_a_temporary_table_that_hides_yours_is_named(postgres_schema: str) -> None:

@@ -63,9 +63,9 @@ WRITERS = {
         ),
     ),
     "a rule besides": (
-        "CREATE RULE audit AS ON INSERT TO batch_contacts DO ALSO NOTIFY contacts",
+        "CREATE RULE audit AS ON UPDATE TO batch_contacts DO ALSO NOTIFY contacts",
         (
-            "the rule audit of batch_contacts (ON INSERT DO ALSO) may write more rows: "
+            "the rule audit of batch_contacts (ON UPDATE DO ALSO) may write more rows: "
             f"{LETS_CONTACTS}"
         ),
     ),

@@ -113,9 +113,14 @@ PARTS = (
                     "guards",
                     "locks",
                     "names",
+                    "refused",
                     "schemas",
                     "tables",
                 )
+            ),
+            *(
+                f"integration/test_doctor_{name}.py"
+                for name in ("indexes", "rows", "shapes", "writers")
             ),
             *(f"integration/test_{name}.py" for name in ("checks", "joining", "work_postgres")),
         ),
