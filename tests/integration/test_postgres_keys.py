@@ -70,7 +70,7 @@ CONTACTS_WITH_NUMBERS = CONTACTS_BY_ORGANIZATION.replace(
 
 @attrs.define
 class Database:
-    """Two organizations, A and B, each with a job "1", which is number 1 of A and 2 of B."""
+    """Two organizations, A and B, each with a job "1", which is number 2 of A and 1 of B."""
 
     dsn: str
     connection: psycopg.Connection[Any]
@@ -81,7 +81,7 @@ class Database:
             self.connection.execute(statement.encode())
         self.connection.execute(
             "INSERT INTO batch_jobs (organization_id, id, number, status) "
-            "VALUES ('A', '1', 1, 'running'), ('B', '1', 2, 'running')"
+            "VALUES ('A', '1', 2, 'running'), ('B', '1', 1, 'running')"
         )
         self.connection.execute(
             "INSERT INTO batch_contacts (organization_id, id, batch_job_id, status, updated_at) "
@@ -90,6 +90,18 @@ class Database:
             "(2, 'dialing'), (3, 'dialing'), (4, 'busy'), (5, 'completed'), (6, 'paused')) "
             "AS c (id, status)"
         )
+
+    def watch(self) -> None:
+        """Add triggers that change nothing, so that what is written is looked at."""
+        self.connection.execute(
+            "CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RETURN NULL; END $$"
+        )
+        for table in ("batch_jobs", "batch_contacts"):
+            self.connection.execute(
+                f"CREATE CONSTRAINT TRIGGER watch AFTER INSERT OR UPDATE ON {table} "
+                "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch()".encode()
+            )
 
     def rows(self, organization_id: str) -> list[tuple[Any, ...]]:
         """Give all that belongs to an organization, its tables' rows whole."""
@@ -110,6 +122,13 @@ class Database:
                 [organization_id],
             ).fetchall()
         )
+
+    def contacts(self) -> dict[tuple[str, str, int], str]:
+        """Give the status of every contact by its organization, its job and its id."""
+        rows = self.connection.execute(
+            "SELECT organization_id, batch_job_id::text, id, status FROM batch_contacts"
+        )
+        return {(organization, job, id_): status for organization, job, id_, status in rows}
 
     def job(self, organization_id: str) -> str:
         """Give the status of an organization's job."""
@@ -164,11 +183,14 @@ def made(request: pytest.FixtureRequest, database: Database) -> tuple[Database, 
 
 
 @pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
+@pytest.mark.parametrize("is_watched", [False, True], ids=["bare", "watched"])
 def test_each_step_touches_one_organizations_job_alone(
-    made: tuple[Database, PostgresSchema], *, is_joined: bool
+    made: tuple[Database, PostgresSchema], *, is_joined: bool, is_watched: bool
 ) -> None:
     """B's rows stay byte for byte what they were, through all that is done to A's."""
     database, schema = made
+    if is_watched:
+        database.watch()
     theirs = database.rows("B")
     with closing(psycopg.connect(database.dsn)) as connection:
         uow: Any = joining(connection, schema) if is_joined else database.uow(schema)
@@ -218,6 +240,74 @@ def append_contacts_refused(job: str, named: dict[str, Any]) -> bool:
     return True
 
 
+@pytest.mark.parametrize("is_watched", [False, True], ids=["bare", "watched"])
+@pytest.mark.parametrize("has_times", [False, True], ids=["untimed", "timed"])
+def test_a_claim_takes_contacts_of_its_own_job_alone(
+    made: tuple[Database, PostgresSchema], *, has_times: bool, is_watched: bool
+) -> None:
+    """Whatever waits under equal ids in other jobs, of A and of B; one job's state is its own."""
+    database, schema = made
+    if is_watched:
+        database.watch()
+    if not has_times:
+        schema = attrs.evolve(schema, contact_next_attempt_at=None)
+    job = "2" if schema.job_key is None else "3"
+    database.connection.execute(
+        "INSERT INTO batch_jobs (organization_id, id, number, status) "
+        "VALUES ('A', '2', 3, 'scheduled');"
+        "INSERT INTO batch_contacts (organization_id, id, batch_job_id, status) "
+        f"VALUES ('A', 5, '{job}', 'pending'), ('A', 6, '{job}', 'pending');"
+        "UPDATE batch_contacts SET status = 'pending' WHERE organization_id = 'B';"
+        "UPDATE batch_contacts SET next_attempt_at = '2020-01-01' WHERE id % 2 = 0".encode()
+    )
+    before = database.contacts()
+    uow = database.uow(schema)
+    assert claim_contacts("2", limit=9, uow=uow, organization_id="A") == []
+    claimed = claim_contacts("1", limit=9, uow=uow, organization_id="A")
+    assert sorted(claimed) == ["1", "4"]
+    job = "1" if schema.job_key is None else "2"
+    assert database.contacts() == before | {
+        ("A", job, 1): "dialing",
+        ("A", job, 4): "dialing",
+    }
+
+
+def test_a_job_is_told_from_others_of_its_id_and_of_its_organization(
+    made: tuple[Database, PostgresSchema],
+) -> None:
+    """It is read, started and finished; no other job is, or is waited for."""
+    database, schema = made
+    uow = database.uow(schema)
+    database.connection.execute(
+        "DELETE FROM batch_contacts;"
+        "UPDATE batch_jobs SET status = 'scheduled' WHERE organization_id = 'B';"
+        "INSERT INTO batch_jobs (organization_id, id, number, status) "
+        "VALUES ('A', '2', 3, 'scheduled'), ('B', '2', 4, 'running')"
+    )
+    before = database.rows("A"), database.rows("B")
+    for organization, job, is_running in (
+        ("A", "1", True),
+        ("A", "2", False),
+        ("B", "1", False),
+        ("B", "2", True),
+    ):
+        named: dict[str, Any] = {"uow": uow, "organization_id": organization}
+        assert still_running(job, **named) is is_running
+    assert start_job("1", uow=uow, organization_id="A") is False
+    with psycopg.connect(database.dsn) as holder:
+        holder.execute(
+            "SELECT FROM batch_jobs WHERE (organization_id, id) <> ('A', '2') FOR UPDATE"
+        )
+        assert finish_job("2", uow=uow, organization_id="A") is False
+    assert (database.rows("A"), database.rows("B")) == before
+    database.connection.execute("UPDATE batch_jobs SET status = 'running'")
+    assert finish_job("1", uow=uow, organization_id="A") is True
+    found = database.connection.execute(
+        "SELECT organization_id, id FROM batch_jobs WHERE status <> 'running'"
+    )
+    assert found.fetchall() == [("A", "1")]
+
+
 def test_a_job_is_finished_whatever_anothers_contacts_are(
     made: tuple[Database, PostgresSchema],
 ) -> None:
@@ -253,6 +343,19 @@ def test_the_guards_look_at_the_contacts_own_job(made: tuple[Database, PostgresS
     assert (database.statuses("A")[5], database.statuses("B")[5]) == ("completed", "queued")
     database.connection.execute("UPDATE batch_contacts SET status = 'queued' WHERE id = 6")
     assert (database.statuses("A")[6], database.statuses("B")[6]) == ("cancelled", "queued")
+
+
+def test_the_guards_look_at_a_contact_that_changes_its_organization(database: Database) -> None:
+    """So it comes to a job of the same id that is cancelled."""
+    statements, schema = MADE["organization and id"]
+    database.make(*statements, schema=schema)
+    database.connection.execute(guards_ddl(schema).encode())
+    database.connection.execute(
+        "UPDATE batch_contacts SET id = id + 10 WHERE organization_id = 'B'"
+    )
+    cancel_rows("1", uow=database.uow(schema), organization_id="A")
+    database.connection.execute("UPDATE batch_contacts SET organization_id = 'A' WHERE id = 11")
+    assert database.statuses("A")[11] == "cancelled"
 
 
 # Refused -----------------------------------------------------------------------------------------
@@ -293,6 +396,21 @@ UNSAFE_JOBS = {
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'lame'::regclass",
         BY_ORGANIZATION,
         "add a unique index that is valid and covers every row",
+    ),
+    "an index that is not unique": (
+        JOBS_BY_ORGANIZATION.replace(", PRIMARY KEY (organization_id, id)", "")
+        + "; CREATE INDEX ON batch_jobs (organization_id, id)",
+        BY_ORGANIZATION,
+        "add a unique index",
+    ),
+    "an index with case, on a column without": (
+        "CREATE EXTENSION citext; "
+        + JOBS_BY_ORGANIZATION.replace("id text, number", "id citext, number").replace(
+            ", PRIMARY KEY (organization_id, id)", ""
+        )
+        + "; CREATE UNIQUE INDEX ON batch_jobs (organization_id, id text_ops)",
+        BY_ORGANIZATION,
+        "add a unique index",
     ),
     "an index on an expression": (
         JOBS_BY_ORGANIZATION.replace(", PRIMARY KEY (organization_id, id)", "")
@@ -399,6 +517,20 @@ def test_a_table_that_is_mended_works_at_once(database: Database) -> None:
     assert cancel_rows("1", uow=uow, organization_id="A").record.contacts_cancelled == 2
 
 
+def test_what_an_index_includes_is_no_part_of_its_key(database: Database) -> None:
+    """Rows are told apart by the rest."""
+    database.make(
+        JOBS_BY_ORGANIZATION.replace(", PRIMARY KEY (organization_id, id)", "")
+        + "; CREATE UNIQUE INDEX ON batch_jobs (organization_id, id) INCLUDE (number)",
+        CONTACTS_BY_ORGANIZATION,
+        schema=BY_ORGANIZATION,
+    )
+    theirs = database.rows("B")
+    uow = database.uow(BY_ORGANIZATION)
+    assert cancel_rows("1", uow=uow, organization_id="A").record.contacts_cancelled == 2
+    assert database.rows("B") == theirs
+
+
 def test_the_word_counts_for_views_alone(database: Database) -> None:
     """Of a table Postgres itself tells."""
     vouched = attrs.evolve(BY_ORGANIZATION, keys_are_unique=True)
@@ -426,7 +558,7 @@ def test_jobs_of_no_organization_are_told_apart_or_refused(database: Database, n
     )
     contacts = CONTACTS_BY_ORGANIZATION.replace("PRIMARY KEY", "UNIQUE NULLS NOT DISTINCT")
     database.make(jobs, contacts, schema=BY_ORGANIZATION)
-    database.connection.execute("UPDATE batch_jobs SET organization_id = NULL WHERE number = 1")
+    database.connection.execute("UPDATE batch_jobs SET organization_id = NULL WHERE number = 2")
     database.connection.execute(
         "UPDATE batch_contacts SET organization_id = NULL WHERE organization_id = 'A'"
     )

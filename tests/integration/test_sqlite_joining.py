@@ -7,7 +7,7 @@ import sys
 import threading
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +29,7 @@ from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.testing.hooked import Hooked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -358,3 +358,17 @@ def test_a_temporary_table_does_not_hide_ours(
         "4": "pending",
     }
     assert lazy.execute(f"SELECT * FROM temp.{table}").fetchall() == before
+
+
+@pytest.mark.parametrize("factory", [bytes, lambda text: text.decode().upper()])
+def test_texts_are_read_as_they_are(
+    path: Path, lazy: sqlite3.Connection, factory: Callable[[bytes], Any]
+) -> None:
+    """Whatever the caller's connection makes of them; afterwards it makes that of them again."""
+    lazy.text_factory = factory
+    cancelled = cancel_rows("job", uow=joining(lazy), operation_id="op")
+    assert cancelled.record.key == JobKey("job")
+    assert cancel_rows("job", uow=joining(lazy), operation_id="op").replayed
+    assert lazy.text_factory is factory
+    lazy.commit()
+    assert status(path) == "cancelled"

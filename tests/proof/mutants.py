@@ -85,7 +85,7 @@ CORE = tuple(
     f"unit/test_{name}.py"
     for name in (
         *("attempts", "cancellation", "deferred", "drift", "errors", "guards"),
-        *("memory", "model", "presenter", "spelling", "use_cases", "work"),
+        *("memory", "model", "presenter", "shape", "spelling", "use_cases", "work"),
     )
 )
 MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
@@ -102,20 +102,14 @@ PARTS = (
     ),
     Part(
         "Postgres",
-        ("adapters/postgres/*",),
+        ("adapters/postgres/*", "adapters/postgres_facts.py"),
         (
             *CONTRACT,
             *(
                 f"integration/test_postgres_{name}.py"
                 for name in (
-                    "connections",
-                    "faults",
-                    "guards",
-                    "locks",
-                    "names",
-                    "refused",
-                    "schemas",
-                    "tables",
+                    *("connections", "faults", "guards", "keys", "locks", "names", "outcomes"),
+                    *("refused", "schemas", "sessions", "tables"),
                 )
             ),
             *(
@@ -165,7 +159,10 @@ PARTS = (
         ("adapters/sqlite/*",),
         (
             *CONTRACT,
-            *(f"integration/test_sqlite_{name}.py" for name in ("store", "scheduler", "joining")),
+            *(
+                f"integration/test_sqlite_{name}.py"
+                for name in ("store", "scheduler", "joining", "triggers")
+            ),
             "integration/test_checks.py",
         ),
         "sqlite and not sqlalchemy and not redis and not postgres and not memory and not cluster "

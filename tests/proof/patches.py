@@ -1,9 +1,9 @@
 """
-Bugs planted in the SQL and the Lua, one at a time, each to be found by the test named for it.
+Bugs planted in the SQL, the Lua and the stores, one at a time, each to be found by one test.
 
-A mutation tool for Python does not look into these files, so the bugs are written by hand, in
-`sql_and_lua.toml`. Each is planted in a copy of the package; the test runs against that copy, and
-must fail. Unpatched, it must pass.
+A mutation tool for Python does not look into SQL and Lua, and takes only a sample of the stores:
+the bugs are written by hand, in the `.toml` files of `PLANTED`. Each is planted in a copy of the
+package; the test named for it runs against that copy, and must fail. Unpatched, it must pass.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from tests.servers import POSTGRES_DSN, REDIS_URL, PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "batch_cancel"
+PLANTED = ("sql_and_lua", "postgres")
+"""The files that say what is planted."""
+
 PATIENCE_SECONDS = 120
 """How long a test may take with a bug planted; one that hangs has not found it."""
 
@@ -69,8 +72,10 @@ class Patch:
 
 def patches() -> list[Patch]:
     """Give every bug to plant."""
-    with (Path(__file__).parent / "sql_and_lua.toml").open("rb") as file:
-        return [Patch(**entry) for entry in tomllib.load(file)["patch"]]
+    files = (Path(__file__).with_name(f"{name}.toml") for name in PLANTED)
+    return [
+        Patch(**it) for file in files for it in tomllib.loads(file.read_text("utf-8"))["patch"]
+    ]
 
 
 @contextmanager

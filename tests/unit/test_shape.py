@@ -1,0 +1,213 @@
+"""Whether tables are of a shape on which a store can be right: by hand, without a database."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from batch_cancel.domain.shape import Keys, Table, UniqueIndex
+
+KEYS = Keys(
+    job_id="id",
+    job_key="key",
+    job_organization_id="org",
+    contact_id="contact",
+    contact_job_id="job",
+    contact_organization_id="contact_org",
+    are_unique=False,
+)
+WITHOUT = attrs.evolve(KEYS, contact_organization_id=None)
+"""The same where contacts have no organization."""
+
+UNORGANIZED = attrs.evolve(KEYS, job_organization_id=None, contact_organization_id=None)
+"""The same where jobs have none either."""
+
+
+def table(*unique: UniqueIndex, not_null: tuple[str, ...] = (), is_view: bool = False) -> Table:
+    """Describe a table of jobs or contacts."""
+    return Table("tables.it", unique, frozenset(not_null), is_view)
+
+
+def over(*columns: str, nulls_distinct: bool = True) -> UniqueIndex:
+    """Describe a unique index."""
+    return UniqueIndex(frozenset(columns), nulls_distinct)
+
+
+# Unique ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("indexes", "columns", "expected"),
+    [
+        ([], ["id"], False),
+        ([over("id")], ["id"], True),
+        ([over("id")], ["id", "org"], True),
+        ([over("id")], ["org"], False),
+        ([over("id", "org")], ["id"], False),
+        ([over("id", "org")], ["id", "org"], True),
+        ([over("id", "org")], ["org", "id"], True),
+        ([over("id", "org", "day")], ["id", "org"], False),
+        ([over("id", "day"), over("id")], ["id", "org"], True),
+        ([over("id")], ["id", None], True),
+        ([over("id", "org")], ["id", None], False),
+    ],
+)
+def test_what_a_unique_index_covers(
+    indexes: list[UniqueIndex], columns: list[str | None], *, expected: bool
+) -> None:
+    """Rows of equal values in the columns are one row if an index is over some of them alone."""
+    assert table(*indexes).is_unique(*columns) is expected
+
+
+@pytest.mark.parametrize(
+    ("index", "not_null", "expected"),
+    [
+        (over("id", "org"), (), False),
+        (over("id", "org"), ("org",), True),
+        (over("id", "org"), ("id",), False),
+        (over("id", "org", nulls_distinct=False), (), True),
+        (over("id"), (), True),
+    ],
+)
+def test_an_index_tells_nulls_apart(
+    index: UniqueIndex, not_null: tuple[str, ...], *, expected: bool
+) -> None:
+    """Of rows of no organization it says nothing, unless the column holds no NULL."""
+    made = table(index, not_null=not_null)
+    assert made.is_unique("id", "org", of_no_organization=True) is expected
+    assert made.is_unique("id", "org") is True
+    assert made.is_unique("id", "org", of_no_organization=False) is True
+
+
+def test_where_no_column_is_mapped_for_it_no_index_is_over_the_organization() -> None:
+    """Then every job is one of no organization."""
+    assert table(over("id")).is_unique("id", None, of_no_organization=True) is True
+    assert table(over("id", "org")).is_unique("id", None, of_no_organization=True) is False
+
+
+# Jobs --------------------------------------------------------------------------------------------
+
+ADD_AN_INDEX = (
+    "nothing says that 'key' names one job of tables.it: add a unique index that is valid and "
+    "covers every row, or map the columns that have one (job_key=..., or "
+    "job_organization_id=... and contact_organization_id=...)"
+)
+MAP_THE_ORGANIZATION = (
+    "tables.it has several jobs of one 'key', one in each 'org', so contacts must be told apart "
+    "by organization as well: map their column with contact_organization_id=..., or map a column "
+    "that is unique by itself with job_key=..."
+)
+NULLS = (
+    "tables.it may have several jobs of one 'key' without 'org', because its unique index takes "
+    "NULLs for different values: make the index NULLS NOT DISTINCT, or the column NOT NULL"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "jobs", "of_one", "of_none"),
+    [
+        (KEYS, table(), ADD_AN_INDEX, ADD_AN_INDEX),
+        (KEYS, table(over("key")), None, None),
+        (WITHOUT, table(over("key")), None, None),
+        (UNORGANIZED, table(over("key")), None, None),
+        (KEYS, table(over("id")), ADD_AN_INDEX, ADD_AN_INDEX),
+        (KEYS, table(over("key", "org")), None, NULLS),
+        (KEYS, table(over("key", "org"), not_null=("org",)), None, None),
+        (KEYS, table(over("key", "org", nulls_distinct=False)), None, None),
+        (WITHOUT, table(over("key", "org")), MAP_THE_ORGANIZATION, MAP_THE_ORGANIZATION),
+        (UNORGANIZED, table(over("key", "org")), ADD_AN_INDEX, ADD_AN_INDEX),
+        (KEYS, table(over("key", "org", "day")), ADD_AN_INDEX, ADD_AN_INDEX),
+        # Of a table the database itself tells, whatever the adopter says.
+        (attrs.evolve(KEYS, are_unique=True), table(), ADD_AN_INDEX, ADD_AN_INDEX),
+    ],
+)
+def test_whether_a_jobs_key_names_one_jobs_contacts(
+    keys: Keys, jobs: Table, of_one: str | None, of_none: str | None
+) -> None:
+    """For a job of an organization, and for one of none."""
+    assert keys.job_problem(jobs, has_organization=True) == of_one
+    assert keys.job_problem(jobs, has_organization=False) == of_none
+
+
+VIEW = table(is_view=True)
+VIEW_OF_JOBS = (
+    "tables.it is a view, of which nobody can see that 'key' is unique: map the table behind it, "
+    "or vouch for it with keys_are_unique=True"
+)
+VIEW_OF_CONTACTS = VIEW_OF_JOBS.replace("'key'", "'contact'")
+
+
+@pytest.mark.parametrize("has_organization", [False, True])
+def test_of_a_view_the_adopters_word_counts(*, has_organization: bool) -> None:
+    """Nobody sees its indexes."""
+    vouched = attrs.evolve(KEYS, are_unique=True)
+    assert KEYS.job_problem(VIEW, has_organization=has_organization) == VIEW_OF_JOBS
+    assert KEYS.contact_problem(VIEW, has_organization=has_organization) == VIEW_OF_CONTACTS
+    assert vouched.job_problem(VIEW, has_organization=has_organization) is None
+    assert vouched.contact_problem(VIEW, has_organization=has_organization) is None
+
+
+# Contacts ----------------------------------------------------------------------------------------
+
+ADD_TO_CONTACTS = (
+    "nothing says that 'contact' names one contact of a job in tables.it: map a column that is "
+    "unique within a job with contact_id=..., or add a unique index on 'job' and 'contact'"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "contacts", "of_one", "of_none"),
+    [
+        (KEYS, table(), ADD_TO_CONTACTS, ADD_TO_CONTACTS),
+        (KEYS, table(over("contact")), None, None),
+        (KEYS, table(over("contact", "job")), None, None),
+        (WITHOUT, table(over("contact", "job")), None, None),
+        (KEYS, table(over("contact", "contact_org")), None, ADD_TO_CONTACTS),
+        (KEYS, table(over("contact", "contact_org"), not_null=("contact_org",)), None, None),
+        (KEYS, table(over("contact", "job", "contact_org")), None, ADD_TO_CONTACTS),
+        (KEYS, table(over("contact", "contact_org", nulls_distinct=False)), None, None),
+        (WITHOUT, table(over("contact", "contact_org")), ADD_TO_CONTACTS, ADD_TO_CONTACTS),
+        (KEYS, table(over("job")), None, None),
+        (KEYS, table(over("contact", "day")), ADD_TO_CONTACTS, ADD_TO_CONTACTS),
+        (attrs.evolve(KEYS, are_unique=True), table(), ADD_TO_CONTACTS, ADD_TO_CONTACTS),
+    ],
+)
+def test_whether_a_contacts_id_names_one_contact_of_a_job(
+    keys: Keys, contacts: Table, of_one: str | None, of_none: str | None
+) -> None:
+    """For a job of an organization, and for one of none."""
+    assert keys.contact_problem(contacts, has_organization=True) == of_one
+    assert keys.contact_problem(contacts, has_organization=False) == of_none
+
+
+# Both --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "jobs", "contacts", "expected"),
+    [
+        (KEYS, table(over("key")), table(over("contact")), []),
+        (KEYS, table(), table(over("contact")), [(False, ADD_AN_INDEX)]),
+        (KEYS, table(over("key")), table(), [(True, ADD_TO_CONTACTS)]),
+        (KEYS, table(), table(), [(False, ADD_AN_INDEX), (True, ADD_TO_CONTACTS)]),
+        # Where jobs have organizations, those of none are not asked about.
+        (KEYS, table(over("key", "org")), table(over("contact", "contact_org")), []),
+        (
+            UNORGANIZED,
+            table(over("key", "org")),
+            table(over("contact", "contact_org")),
+            [(False, ADD_AN_INDEX), (True, ADD_TO_CONTACTS)],
+        ),
+        (
+            KEYS,
+            VIEW,
+            VIEW,
+            [(False, VIEW_OF_JOBS), (True, VIEW_OF_CONTACTS)],
+        ),
+    ],
+)
+def test_what_keeps_a_cancel_or_the_workers_from_being_right(
+    keys: Keys, jobs: Table, contacts: Table, expected: list[tuple[bool, str]]
+) -> None:
+    """A cancel needs to know a job, a worker its contacts as well."""
+    assert list(keys.problems(jobs, contacts)) == expected
