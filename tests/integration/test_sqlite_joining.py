@@ -366,9 +366,9 @@ def test_texts_are_read_as_they_are(
 ) -> None:
     """Whatever the caller's connection makes of them; afterwards it makes that of them again."""
     lazy.text_factory = factory
-    cancelled = cancel_rows("job", uow=joining(lazy), operation_id="op")
-    assert cancelled.record.key == JobKey("job")
-    assert cancel_rows("job", uow=joining(lazy), operation_id="op").replayed
+    cancelled = cancel_rows("j", uow=joining(lazy), operation_id="op")
+    assert cancelled.record.key == JobKey("j")
+    assert cancel_rows("j", uow=joining(lazy), operation_id="op").replayed
     assert lazy.text_factory is factory
     lazy.commit()
     assert status(path) == "cancelled"
