@@ -136,7 +136,23 @@ PARTS = (
     Part(
         "SQLAlchemy and Django",
         ("adapters/sqlalchemy/*", "adapters/django.py"),
-        (*CONTRACT, "integration/test_sqlalchemy.py", "integration/test_django.py"),
+        (
+            *CONTRACT,
+            "integration/test_sqlalchemy.py",
+            *(
+                f"integration/test_sqlalchemy_{name}.py"
+                for name in (
+                    "columns",
+                    "joining",
+                    "keys",
+                    "mapping",
+                    "outcomes",
+                    "refusals",
+                    "transactions",
+                )
+            ),
+            "integration/test_django.py",
+        ),
         "sqlalchemy or django",
     ),
     Part(

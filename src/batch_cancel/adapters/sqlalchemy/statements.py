@@ -189,6 +189,18 @@ def check_written(number: int, meant: int) -> None:
         raise written_otherwise(what)
 
 
+def check_skipped(number: int) -> None:
+    """
+    Refuse to take rows that were to be written, and are as they were, for rows that were not.
+
+    Raises:
+        StoreFailed: there are such rows.
+    """
+    if number:
+        what = f"{number} rows that were to be written are as they were"
+        raise written_otherwise(what)
+
+
 def is_record_of(ours: sa.Table, key: JobKey) -> sa.ColumnElement[bool]:
     """Return the condition that a row is the record of this job's cancellation."""
     organization_id = key.organization_id or ""  # A primary key holds no NULL.

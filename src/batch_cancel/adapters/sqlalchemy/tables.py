@@ -367,7 +367,7 @@ def _counting(
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that a row counts."""
     conditions = columns.holding(table, where)
-    if part is not None:
+    if part is not None and part.identities:
         conditions.append(table.c[part.column].in_(part.identities))
     return conditions
 
