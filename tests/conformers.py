@@ -237,7 +237,7 @@ class PostgresTables(StoreAdapter):
             f"CREATE TRIGGER sabotage {event} ON {table} FOR EACH ROW EXECUTE FUNCTION sabotage()"
         )
         # A process asks the catalogs once: it goes on as one that begins now.
-        ground._known.clear()
+        ground.KNOWN.clear()
 
     def close(self) -> None:
         """Leave no trigger behind."""

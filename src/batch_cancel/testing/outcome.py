@@ -120,7 +120,7 @@ class OutcomeConformance(StoreAdapter):
         """It would be handed out again, and called twice."""
         world.add_job("job", "running", OPEN_CONTACTS)
         sabotage(world, what)
-        expect(attempt(world, world.claim) or set(), set[str](), "The contacts given out:")
+        expect(attempt(world, world.claim) or set[str](), set[str](), "The contacts given out:")
         expect(world.statuses(), list(OPEN_CONTACTS), "The contacts:")
 
     @pytest.mark.parametrize("what", ["job skipped", "job restored"])

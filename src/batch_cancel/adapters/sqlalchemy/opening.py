@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
-from batch_cancel.adapters.sqlalchemy.facts import Seen, quoted, sqlite_place
+from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_place
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed, shown
 
@@ -196,7 +196,7 @@ def _read(
     yugabyte = sa.func.current_setting("yb_effective_transaction_isolation_level", sa.true())
     level = sa.func.coalesce(yugabyte, sa.func.current_setting("transaction_isolation"))
     oids = [
-        sa.cast(sa.func.to_regclass(quoted(connection, it)), postgresql.OID)
+        sa.cast(sa.func.to_regclass(quoted(*name_parts(connection, it))), postgresql.OID)
         for it in (tables.jobs, tables.contacts, tables.cancellations)
     ]
     # As the server knows itself: an engine need not say where it connects to.
