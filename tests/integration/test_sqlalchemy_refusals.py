@@ -111,7 +111,10 @@ def test_an_id_that_may_be_that_of_several_contacts_is_refused(layer: Layer, ste
     with pytest.raises(StoreFailed, match="nothing says that 'id' names one contact of a job"):
         take(layer, step, BY_ORGANIZATION)
     assert dump(layer) == before
-    assert take(layer, "cancel_rows", BY_ORGANIZATION).record.contacts_cancelled == 1
+    assert take(layer, "cancel_rows", BY_ORGANIZATION).record.contacts_cancelled == 2
+    # What is known by now answers the one question, and not the other.
+    with pytest.raises(StoreFailed, match="nothing says that 'id' names one contact of a job"):
+        take(layer, step, BY_ORGANIZATION)
 
 
 @pytest.mark.parametrize("layer", ["psycopg", "asyncpg"], indirect=True)
@@ -126,7 +129,7 @@ def test_an_index_that_was_not_built_to_its_end_is_refused(layer: Layer) -> None
         take(layer, "cancel_rows", BY_KEY)
     layer.execute("REINDEX INDEX jobs_key")
     # A repaired table works at once.
-    assert take(layer, "cancel_rows", BY_KEY).record.contacts_cancelled == 1
+    assert take(layer, "cancel_rows", BY_KEY).record.contacts_cancelled == 2
 
 
 @pytest.mark.parametrize("layer", ["pysqlite", "aiosqlite"], indirect=True)
@@ -143,7 +146,7 @@ def test_an_index_that_tells_more_apart_than_the_column_is_refused(layer: Layer)
     with pytest.raises(CancelFailed, match="nothing says that 'id' names one job"):
         take(layer, "cancel_rows", PLAIN)
     layer.execute("DROP INDEX jobs_key", "CREATE UNIQUE INDEX jobs_key ON jobs (id)")
-    assert take(layer, "cancel_rows", PLAIN).record.contacts_cancelled == 1
+    assert take(layer, "cancel_rows", PLAIN).record.contacts_cancelled == 2
 
 
 @pytest.mark.parametrize("layer", ["pysqlite", "aiosqlite"], indirect=True)
@@ -166,7 +169,7 @@ def test_a_job_of_no_organization_needs_an_index_that_sees_nulls(layer: Layer) -
     layer.execute("UPDATE jobs SET organization_id = NULL WHERE organization_id = 'a'")
     with pytest.raises(CancelFailed, match="takes NULLs for different values"):
         take(layer, "cancel_rows", kind, organization_id=None)
-    assert take(layer, "cancel_rows", kind, organization_id="b").record.contacts_cancelled == 1
+    assert take(layer, "cancel_rows", kind, organization_id="b").record.contacts_cancelled == 2
 
 
 @pytest.mark.parametrize("layer", ["psycopg", "asyncpg"], indirect=True)
@@ -178,7 +181,7 @@ def test_a_view_needs_a_word_of_the_adopters(layer: Layer, *, joined: bool) -> N
     with pytest.raises(CancelFailed, match="vouch for it with keys_are_unique=True"):
         take(layer, "cancel_rows", PLAIN, joined=joined)
     vouched = attrs.evolve(PLAIN, keys_are_unique=True)
-    assert take(layer, "cancel_rows", vouched, joined=joined).record.contacts_cancelled == 1
+    assert take(layer, "cancel_rows", vouched, joined=joined).record.contacts_cancelled == 2
 
 
 @pytest.mark.parametrize("layer", ["pysqlite", "aiosqlite"], indirect=True)
