@@ -31,6 +31,7 @@ from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
     PostgresSchema,
     PostgresUnitOfWork,
+    ground,
 )
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
@@ -235,6 +236,8 @@ class PostgresTables(StoreAdapter):
         self.look.execute(
             f"CREATE TRIGGER sabotage {event} ON {table} FOR EACH ROW EXECUTE FUNCTION sabotage()"
         )
+        # A process asks the catalogs once: it goes on as one that begins now.
+        ground.KNOWN.clear()
 
     def close(self) -> None:
         """Leave no trigger behind."""

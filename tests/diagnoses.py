@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
@@ -15,6 +17,8 @@ from batch_cancel.adapters.postgres import (
 from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from batch_cancel.domain.fitness import Diagnosis
 
 
@@ -46,6 +50,19 @@ def diagnosed(dsn: str, *first: str, **names: Any) -> Diagnosis:
     found = PostgresUnitOfWork(connect, schema).examine()
     assert asyncio.run(AsyncPostgresUnitOfWork(connect_async, schema).examine()) == found
     return found
+
+
+@contextmanager
+def a_stranger_to(dsn: str) -> Generator[str]:
+    """Lend a connection string for a user who may enter this schema, and nothing else."""
+    with psycopg.connect(dsn) as connection:
+        [(namespace,)] = connection.execute("SELECT current_schema()").fetchall()
+    name = f"user_{namespace}"
+    execute(dsn, f"CREATE ROLE {name} LOGIN", f"GRANT USAGE ON SCHEMA {namespace} TO {name}")
+    try:
+        yield make_conninfo(dsn, user=name)
+    finally:
+        execute(dsn, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
 def execute(dsn: str, *statements: str) -> None:

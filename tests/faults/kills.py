@@ -24,11 +24,14 @@ import redis
 import redis.asyncio
 
 from batch_cancel import (
+    Cancellation,
     JobKey,
     cancel_job,
     cancel_job_async,
     reconcile,
     reconcile_async,
+    remove_deferred,
+    remove_deferred_async,
 )
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
@@ -158,6 +161,10 @@ def victim(place: Place, job_id: str, verb: Verb, death: Death) -> None:
     }
     if verb is Verb.RECONCILE:
         reconcile(**given, lease=timedelta(0))
+    elif verb is Verb.REMOVE:
+        with place.uow().begin() as repositories:
+            record = repositories.outbox.find(JobKey(job_id))
+        remove_deferred(Cancellation(record, replayed=False, joined=True), **given)
     else:
         cancel_job(job_id, operation_id=OURS, **given)
 
@@ -170,6 +177,10 @@ async def _act_async(place: Place, job_id: str, verb: Verb, plan: Plan, tell: An
     }
     if verb is Verb.RECONCILE:
         await reconcile_async(**given, lease=timedelta(0))
+    elif verb is Verb.REMOVE:
+        async with place.uow().begin() as repositories:
+            record = await repositories.outbox.find(JobKey(job_id))
+        await remove_deferred_async(Cancellation(record, replayed=False, joined=True), **given)
     else:
         await cancel_job_async(job_id, operation_id=OURS, **given)
 

@@ -31,8 +31,11 @@ from batch_cancel import (
     cancel_job_async,
     reconcile,
     reconcile_async,
+    remove_deferred,
+    remove_deferred_async,
 )
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
+from batch_cancel.domain.cancellation import Cancellation
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import (
@@ -80,6 +83,8 @@ class Verb(Enum):
 
     CANCEL = "cancel"
     RECONCILE = "reconcile"
+    REMOVE = "remove"
+    """The rest of a cancel that was a part of the caller's own transaction, after its commit."""
 
 
 @attrs.frozen
@@ -142,6 +147,14 @@ SCENARIOS: Final = (
         has_start=True,
         cancelled_by=THEIRS,
         verb=Verb.RECONCILE,
+    ),
+    Scenario(
+        "a cancel that joined a transaction",
+        "scheduled",
+        "200 removed",
+        has_start=True,
+        cancelled_by=OURS,
+        verb=Verb.REMOVE,
     ),
     Scenario(
         "a hook not told",
@@ -261,6 +274,7 @@ class Stage:
     before: Look | None = None
     told: list[str] = attrs.field(factory=list)
     numbers: itertools.count[int] = attrs.field(factory=itertools.count)
+    _record: CancellationRecord | None = None
 
     @property
     def is_async(self) -> bool:
@@ -289,8 +303,15 @@ class Stage:
             world.schedule(self.start_id)
         if scenario.cancelled_by is not None:
             self._cancel_and_die(scenario.cancelled_by)
+        self._record = self.record(scenario)
         self.told.clear()
         self.before = self.look()
+
+    @property
+    def joined_cancellation(self) -> Cancellation:
+        """What `cancel_rows` gave in the caller's transaction."""
+        assert self._record is not None
+        return Cancellation(self._record, replayed=False, joined=True)
 
     def play(self, scenario: Scenario, plan: Plan, during: Callable[[], object]) -> object:
         """
@@ -391,6 +412,8 @@ class Stage:
         try:
             if verb is Verb.RECONCILE:
                 return reconcile(**given, lease=timedelta(0))
+            if verb is Verb.REMOVE:
+                return remove_deferred(self.joined_cancellation, **given)
             return cancel_job(self.job_id, operation_id=operation_id, **given)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and error is not plan.raised:
@@ -407,6 +430,8 @@ class Stage:
         try:
             if verb is Verb.RECONCILE:
                 return await reconcile_async(**given, lease=timedelta(0))
+            if verb is Verb.REMOVE:
+                return await remove_deferred_async(self.joined_cancellation, **given)
             return await cancel_job_async(self.job_id, operation_id=operation_id, **given)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and error is not plan.raised:

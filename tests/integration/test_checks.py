@@ -683,7 +683,7 @@ def test_a_postgres_out_of_reach_is_a_sentence() -> None:
 
 
 def test_a_view_is_not_asked_for_indexes(dsn: str, execute: Callable[[str], object]) -> None:
-    """They are on the tables that it shows. That its ids are unique, the adopter has to vouch for."""
+    """They are on the tables that it shows. That its ids are unique is the adopter's word."""
     execute("ALTER TABLE batch_jobs RENAME TO jobs")
     execute("CREATE VIEW batch_jobs AS SELECT * FROM jobs")
     assert checked(dsn) == [

@@ -280,7 +280,8 @@ OWN = """
 from batch_cancel import JobStatus
 from batch_cancel.adapters.postgres import PostgresSchema
 SCHEMA = PostgresSchema(
-    jobs="campaigns", job_key="number", job_status="state", job_where={"deleted_at": None, "kind": "50%"},
+    jobs="campaigns", job_key="number", job_status="state",
+    job_where={"deleted_at": None, "kind": "50%"},
     job_statuses={status: status.upper() for status in JobStatus},
     contact_where={"deleted_at": None},
 )

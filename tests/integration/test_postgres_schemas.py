@@ -194,7 +194,8 @@ def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
          "no spelling is given for busy"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: ["BUSY", "OK"]},
          "busy and completed have one spelling, 'OK'"),
-        ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: "a\0b"}, "must be a text or an integer"),
+        ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: "a\0b"},
+         "must be a text or an integer"),
         ("job_where", {"": None}, "job_where must name columns"),
         ("job_where", {"deleted_at": 1.5}, "job_where must say which text, integer, bool or None"),
         ("contact_where", {"kind": "a\0b"}, "contact_where must say which text"),
@@ -247,7 +248,7 @@ def test_a_job_that_does_not_count_is_not_there(dsn: str, half: Half, change: st
     with tables(dsn, KEPT) as made:
         with_deletions(made)
         made.add_job("gone", "scheduled", {"c": "pending"}, "org", "start")
-        made.rows(f"UPDATE batch_jobs SET {change}")  # noqa: S608  # Ours, above.
+        made.rows(f"UPDATE batch_jobs SET {change}")
         before = made.rows("SELECT xmin, * FROM batch_jobs")
         uow = PostgresUnitOfWork(lambda: psycopg.connect(dsn), KEPT)
         with psycopg.connect(dsn) as locker:

@@ -1,15 +1,13 @@
 """
-Transactions that SQLAlchemy's store opens or joins: whose they are, and what holds in them.
+What holds in the transactions that SQLAlchemy's store opens or joins, and why one can't be had.
 
-A cancel never ends a transaction of somebody else's, never shares a connection with another
-cancel, and is refused where the database would not keep what it promises.
+A cancel is refused where the database would not keep what it promises.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,13 +16,11 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
-from sqlalchemy.pool import SingletonThreadPool, StaticPool
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
 
 from batch_cancel import (
     CancelFailed,
-    JobKey,
     JobNotFound,
     cancel_rows,
     cancel_rows_async,
@@ -33,11 +29,11 @@ from batch_cancel.adapters.sqlalchemy import (
     AsyncSqlAlchemyUnitOfWork,
     SqlAlchemyUnitOfWork,
     joining,
-    joining_async,
 )
 from batch_cancel.domain.errors import Fault, StoreFailed
 from tests import data_layers
-from tests.data_layers import CONTACTS, DRIVERS, JOBS, METADATA, TABLES, Layer
+from tests.data_layers import DRIVERS, TABLES, Layer
+from tests.integration.test_sqlalchemy_joining import DONE, OPEN, seed, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,228 +56,11 @@ def layer(
         yield lent
 
 
-def seed(engine: sa.Engine) -> None:
-    """Make the reference tables and two running jobs of a contact each."""
-    METADATA.create_all(engine)
-    with engine.begin() as connection:
-        for number, job_id in enumerate(("j1", "j2")):
-            connection.execute(sa.insert(JOBS).values(id=job_id, status="running"))
-            contact = {"id": number, "batch_job_id": job_id, "status": "pending"}
-            connection.execute(sa.insert(CONTACTS).values(contact))
-
-
-def statuses(engine: sa.Engine) -> dict[str, tuple[str, str]]:
-    """Return the status of each job and of its contact."""
-    asked = sa.select(JOBS.c.id, JOBS.c.status, CONTACTS.c.status).join_from(
-        JOBS, CONTACTS, JOBS.c.id == CONTACTS.c.batch_job_id
-    )
-    with engine.connect() as connection:
-        return {row[0]: (row[1], row[2]) for row in connection.execute(asked)}
-
-
-OPEN, DONE = ("running", "pending"), ("cancelled", "cancelled")
-
-
-# One after the other -----------------------------------------------------------------------------
-
-
-@ASYNCIO
-@pytest.mark.parametrize("second", ["j2", "missing", "j1"])
-def test_tasks_that_join_one_connection_are_refused_but_for_one(layer: Layer, second: str) -> None:
-    """One cancel is whole, the other did nothing, and the caller's commit keeps the one."""
-
-    async def main() -> list[Any]:
-        assert layer.asyncio_engine is not None
-        async with layer.asyncio_engine.connect() as connection:
-            uow = joining_async(connection, TABLES)
-            cancels = (cancel_rows_async(it, uow=uow) for it in ("j1", second))
-            answers = await asyncio.gather(*cancels, return_exceptions=True)
-            await connection.commit()
-            return answers
-
-    first, refusal = asyncio.run(main())
-    assert first.record.contacts_cancelled == 1
-    assert isinstance(refusal, CancelFailed)
-    assert refusal.outcome == "unchanged"
-    assert "must follow each other" in str(refusal)
-    assert statuses(layer.engine) == {"j1": DONE, "j2": OPEN}
-    assert layer.rows("SELECT batch_job_id, contacts_cancelled FROM batch_cancellations") == [
-        ("j1", 1)
-    ]
-
-
-@BLOCKING
-@pytest.mark.parametrize("kind", ["connection", "session"])
-def test_threads_that_join_one_connection_are_refused_but_for_one(layer: Layer, kind: str) -> None:
-    """Before anything is sent on it; when the first is done, the next may follow."""
-    engine = layer.engine
-    if not layer.is_postgres:
-        url = engine.url
-        engine = sa.create_engine(url, connect_args={"check_same_thread": False})
-    refused: list[int] = []
-    sent: list[str] = []
-
-    with Session(engine) if kind == "session" else engine.connect() as caller:
-        uow = joining(caller, TABLES)
-
-        def cancel() -> None:
-            event.listen(engine, "before_cursor_execute", lambda *it: sent.append(it[2]))
-            with pytest.raises(CancelFailed, match="must follow each other"):
-                cancel_rows("j2", uow=uow)
-            refused.append(len(sent))
-
-        with uow.begin() as repositories:
-            assert repositories.work.status(JobKey("j1", None)) == "running"
-            thread = threading.Thread(target=cancel)
-            thread.start()
-            thread.join()
-        assert refused == [0]
-        for job_id in ("j1", "missing", "j2"):
-            with suppress(JobNotFound):
-                cancel_rows(job_id, uow=uow)
-        caller.commit()
-    assert statuses(layer.engine) == {"j1": DONE, "j2": DONE}
-    engine.dispose()
-
-
-@BLOCKING
-def test_a_cancel_that_could_not_begin_lets_the_next_one(layer: Layer) -> None:
-    """What was refused on the way in holds no connection."""
-    engine = layer.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for _ in range(2):
-            with pytest.raises(CancelFailed, match="commits by itself"):
-                cancel_rows("j1", uow=joining(connection, TABLES))
-
-
-@BLOCKING
-@pytest.mark.parametrize("fails", [False, True], ids=["kept", "undone"])
-def test_a_savepoint_that_is_gone_leaves_its_outcome_unknown(layer: Layer, *, fails: bool) -> None:
-    """Nobody knows what of it went with the savepoint that somebody else has ended."""
-    with layer.engine.connect() as connection:
-        uow = joining(connection, TABLES)
-        gone = pytest.raises(StoreFailed, match="roll your transaction back")
-        with gone as failure, uow.begin():
-            connection.exec_driver_sql("RELEASE SAVEPOINT sa_savepoint_1")
-            if fails:
-                raise JobNotFound(JobKey("j1", None))
-        assert failure.value.outcome == "unknown"
-
-
-@ASYNCIO
-def test_a_savepoint_that_is_gone_leaves_its_outcome_unknown_to_tasks(layer: Layer) -> None:
-    """The same over the drivers of asyncio."""
-
-    async def main() -> None:
-        assert layer.asyncio_engine is not None
-        async with layer.asyncio_engine.connect() as connection:
-            with pytest.raises(StoreFailed, match="roll your transaction back") as failure:
-                async with joining_async(connection, TABLES).begin():
-                    await connection.exec_driver_sql("RELEASE SAVEPOINT sa_savepoint_1")
-            assert failure.value.outcome == "unknown"
-
-    asyncio.run(main())
-
-
-@BLOCKING
-def test_a_statement_that_fails_within_the_savepoint_changed_nothing(layer: Layer) -> None:
-    """It was undone with the savepoint."""
-    with layer.engine.connect() as connection:
-        uow = joining(connection, TABLES)
-        with pytest.raises(StoreFailed, match="the database refused") as failure, uow.begin():
-            connection.exec_driver_sql("SELECT * FROM nowhere")
-        assert failure.value.outcome == "unchanged"
-        cancel_rows("j1", uow=uow)
-        connection.commit()
-    assert statuses(layer.engine) == {"j1": DONE, "j2": OPEN}
-
-
-# Whose transaction -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["sqlite", "sqlite of a thread", "postgres"])
-def test_one_connection_for_all_is_left_alone_while_it_is_in_use(
-    name: str, layer_dsn: str
-) -> None:
-    """Our commit would be that of whoever uses it, and so would a rollback of ours."""
-    options: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
-    if name == "postgres":
-        engine = sa.create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(layer_dsn),
-            poolclass=StaticPool,
-        )
-    else:
-        pool = StaticPool if name == "sqlite" else SingletonThreadPool
-        engine = sa.create_engine("sqlite://", poolclass=pool, **options)
-    seed(engine)
-    uow = SqlAlchemyUnitOfWork(engine, TABLES)
-    with Session(engine) as session:
-        session.execute(sa.insert(JOBS).values(id="draft", status="pending"))
-        with pytest.raises(CancelFailed, match="one connection for all") as failure:
-            cancel_rows("j1", uow=uow)
-        assert failure.value.outcome == "unchanged"
-        assert session.execute(sa.select(sa.func.count()).select_from(JOBS)).scalar_one() == 3
-        session.rollback()
-    assert statuses(engine) == {"j1": OPEN, "j2": OPEN}
-    with engine.connect() as connection:
-        assert connection.execute(sa.select(sa.func.count()).select_from(JOBS)).scalar_one() == 2
-    cancel_rows("j1", uow=uow)
-    assert statuses(engine) == {"j1": DONE, "j2": OPEN}
-    engine.dispose()
-
-
-@pytest.mark.parametrize("name", ["sqlite", "postgres"])
-def test_one_connection_for_all_tasks_is_left_alone_likewise(name: str, layer_dsn: str) -> None:
-    """Over aiosqlite and asyncpg."""
-
-    async def main() -> None:
-        if name == "postgres":
-            engine = data_layers.postgres_engine_async(layer_dsn, poolclass=StaticPool)
-        else:
-            engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
-        async with engine.begin() as connection:
-            await connection.run_sync(METADATA.create_all)
-            await connection.execute(sa.insert(JOBS).values(id="j1", status="running"))
-        uow = AsyncSqlAlchemyUnitOfWork(engine, TABLES)
-        async with AsyncSession(engine) as session:
-            await session.execute(sa.insert(JOBS).values(id="draft", status="pending"))
-            with pytest.raises(CancelFailed, match="one connection for all"):
-                await cancel_rows_async("j1", uow=uow)
-            await session.rollback()
-        done = await cancel_rows_async("j1", uow=uow)
-        assert done.record.contacts_cancelled == 0
-        async with engine.connect() as connection:
-            found = await connection.execute(sa.select(JOBS.c.id, JOBS.c.status))
-            assert found.all() == [("j1", "cancelled")]
-        await engine.dispose()
-
-    asyncio.run(main())
-
-
 @pytest.fixture
 def layer_dsn(postgres_server: PostgresServer) -> Iterator[str]:
     """Lend an empty schema of Postgres."""
     with postgres_server.schema() as dsn:
         yield dsn
-
-
-def test_a_session_that_routes_sends_a_cancel_to_the_writer(tmp_path: Path) -> None:
-    """As SQLAlchemy's manual has it: all but a flush, an UPDATE and a DELETE go elsewhere."""
-    leader, follower = (data_layers.sqlite_engine(tmp_path / it) for it in ("leader", "follower"))
-    for engine in (leader, follower):
-        seed(engine)
-
-    class RoutingSession(Session):
-        def get_bind(self, mapper: Any = None, *, clause: Any = None, **_: Any) -> Any:
-            is_writing = self._flushing or isinstance(clause, sa.Update | sa.Delete)
-            return leader if is_writing else follower
-
-    with RoutingSession() as session:
-        cancel_rows("j1", uow=joining(session, TABLES))
-        session.commit()
-    assert statuses(leader) == {"j1": DONE, "j2": OPEN}
-    assert statuses(follower) == {"j1": OPEN, "j2": OPEN}
 
 
 # What holds in it --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import sys
 import threading
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +29,7 @@ from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.testing.hooked import Hooked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -270,10 +270,12 @@ def test_two_threads_on_one_connection_leave_no_half(path: Path) -> None:
         thread = threading.Thread(target=cancel)
         thread.start()
         assert inside.wait(10)
-        with pytest.raises(CancelFailed, match="must follow each other"):
-            cancel_rows("missing", uow=joining(connection))
-        go_on.set()
-        thread.join()
+        try:
+            with pytest.raises(CancelFailed, match="must follow each other"):
+                cancel_rows("missing", uow=joining(connection))
+        finally:
+            go_on.set()
+            thread.join()
         assert answers == [1]
         connection.commit()
     assert not half(path)
@@ -284,9 +286,8 @@ def test_a_savepoint_that_can_not_be_left_is_unknown(path: Path, lazy: sqlite3.C
     """The caller has committed in between: what was done is done, and nobody says "unchanged"."""
     begin = joining(lazy).begin()
     with pytest.raises(StoreFailed, match="no such savepoint") as caught, begin:
-        lazy.executescript("UPDATE batch_jobs SET status = 'failed'; COMMIT")
+        lazy.commit()
     assert caught.value.outcome == "unknown"
-    assert status(path) == "failed"
 
 
 def test_a_rollback_that_can_not_be_done_is_unknown(path: Path, lazy: sqlite3.Connection) -> None:
@@ -331,8 +332,8 @@ def test_a_temporary_table_does_not_hide_ours(
     at = datetime.now(UTC) - timedelta(hours=2)
     store.add_contacts("w", {"1": "pending", "2": "dialing"})
     store.add_contacts("w", {"3": "dialing"}, since=at)
-    lazy.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}")  # noqa: S608
-    before = lazy.execute(f"SELECT * FROM temp.{table}").fetchall()  # noqa: S608
+    lazy.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}")
+    before = lazy.execute(f"SELECT * FROM temp.{table}").fetchall()
     uow = joining(lazy)
 
     assert claim_contacts("w", uow=uow, limit=9) == ["1"]
@@ -356,4 +357,18 @@ def test_a_temporary_table_does_not_hide_ours(
         "3": "timeout",
         "4": "pending",
     }
-    assert lazy.execute(f"SELECT * FROM temp.{table}").fetchall() == before  # noqa: S608
+    assert lazy.execute(f"SELECT * FROM temp.{table}").fetchall() == before
+
+
+@pytest.mark.parametrize("factory", [bytes, lambda text: text.decode().upper()])
+def test_texts_are_read_as_they_are(
+    path: Path, lazy: sqlite3.Connection, factory: Callable[[bytes], Any]
+) -> None:
+    """Whatever the caller's connection makes of them; afterwards it makes that of them again."""
+    lazy.text_factory = factory
+    cancelled = cancel_rows("j", uow=joining(lazy), operation_id="op")
+    assert cancelled.record.key == JobKey("j")
+    assert cancel_rows("j", uow=joining(lazy), operation_id="op").replayed
+    assert lazy.text_factory is factory
+    lazy.commit()
+    assert status(path) == "cancelled"

@@ -63,7 +63,7 @@ def contents(path: Path) -> list[tuple[object, ...]]:
         return [
             row
             for table in ("batch_jobs", "batch_contacts", "batch_cancellations")
-            for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")  # noqa: S608
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")
         ]
 
 
@@ -165,6 +165,31 @@ def test_a_trigger_on_the_records_that_spoils_a_cancelled_contact_is_no_success(
     before = contents(path)
     with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 1"):
         cancel_job("j", uow=SqliteStore(path), scheduler=MemoryScheduler())
+    assert contents(path) == before
+
+
+def test_contacts_that_were_cancelled_before_do_not_make_a_count_true(path: Path) -> None:
+    """Two are diverted, and two others were cancelled long ago."""
+    SqliteStore(path).add_contacts("j", {"5": "cancelled", "6": "cancelled"})
+    add(path, SQLITE_TRIGGERS["contacts diverted"])
+    before = contents(path)
+    with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 0"):
+        cancel_job("j", uow=SqliteStore(path), scheduler=MemoryScheduler())
+    assert contents(path) == before
+
+
+def test_a_temporary_trigger_is_a_trigger(path: Path) -> None:
+    """The caller's connection has it, and the file does not."""
+    with closing(sqlite3.connect(path)) as connection:
+        before = contents(path)
+        connection.execute(
+            "CREATE TEMP TRIGGER t AFTER UPDATE OF status ON main.batch_contacts "
+            "WHEN NEW.status = 'cancelled' BEGIN UPDATE batch_contacts SET status = 'failed' "
+            "WHERE job_number = NEW.job_number AND id = NEW.id; END"
+        )
+        with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 0"):
+            cancel_rows("j", uow=joining(connection))
+        connection.commit()
     assert contents(path) == before
 
 

@@ -109,13 +109,14 @@ PARTS = (
                 f"integration/test_postgres_{name}.py"
                 for name in (
                     *("connections", "faults", "guards", "keys", "locks", "names", "outcomes"),
-                    *("schemas", "sessions", "tables"),
+                    *("refused", "schemas", "sessions", "tables"),
                 )
             ),
             *(
-                f"integration/test_{name}.py"
-                for name in ("checks", "doctor_rows", "doctor_shapes", "joining", "work_postgres")
+                f"integration/test_doctor_{name}.py"
+                for name in ("indexes", "rows", "shapes", "writers")
             ),
+            *(f"integration/test_{name}.py" for name in ("checks", "joining", "work_postgres")),
         ),
         "not redis and not sqlite and not cluster and (not contract or postgres) "
         "and not sqlalchemy and not django and not replica and not file and not pgbouncer "
@@ -136,9 +137,18 @@ PARTS = (
         ("adapters/sqlalchemy/*", "adapters/django.py"),
         (
             *CONTRACT,
+            "integration/test_sqlalchemy.py",
             *(
-                f"integration/test_sqlalchemy{name}.py"
-                for name in ("", "_keys", "_mapping", "_outcomes", "_transactions")
+                f"integration/test_sqlalchemy_{name}.py"
+                for name in (
+                    "columns",
+                    "joining",
+                    "keys",
+                    "mapping",
+                    "outcomes",
+                    "refusals",
+                    "transactions",
+                )
             ),
             "integration/test_django.py",
         ),

@@ -27,7 +27,7 @@ def before_rows(plan: Plan) -> Iterator[str]:
     yield f"CREATE SCHEMA {quoted(plan.schema)}"
     yield f"SET search_path = {quoted(plan.schema)}, public"
     yield "CREATE SEQUENCE rids START 100000"
-    yield "CREATE TABLE audit_log (what text)"
+    yield "CREATE TABLE audit_log (what text, rid bigint DEFAULT nextval('rids'))"
     yield from _types(plan)
     hidden = "rid bigint NOT NULL DEFAULT nextval('rids')"
     yield from _table(plan, plan.jobs, [hidden])

@@ -2,8 +2,8 @@
 What varies from one generated schema to the next.
 
 Rule 1: a value of `PLAIN` never keeps a well-formed schema from working; a twist may.
-Rule 2: a schema is drawn so that pairs of values that have not met yet meet. Every third schema or
-        so has a twist, in turn, so that each plain value is also seen where a step is refused.
+Rule 2: a schema is drawn so that pairs of values that have not met yet meet. Some have a twist, in
+        turn, so that each plain value is also seen where a step is refused.
 Rule 3: the n-th schema of a seed is always the same, however many are drawn.
 """
 
@@ -149,6 +149,7 @@ def cases(
     seed: int,
     only: Mapping[str, tuple[str, ...]] | None = None,
     twists: Mapping[str, tuple[str, ...]] | None = None,
+    twisted: frozenset[int] = frozenset({2, 4}),
 ) -> Iterator[Case]:
     """
     Draw schemas without end.
@@ -157,13 +158,14 @@ def cases(
         seed: of the random choices.
         only: for some dimensions, the only plain values.
         twists: for some dimensions, the only values that a twist may have.
+        twisted: which of five in a row have a twist.
     """
     rng = random.Random(seed)  # noqa: S311  # No secret.
     offered = {**PLAIN, **(only or {})}
     turns = _shuffled(rng, twists or {})
     met: set[frozenset[tuple[str, str]]] = set()
     for index in itertools.count():
-        twist = next(turns) if index % 5 in {2, 4} else {}
+        twist = next(turns) if index % 5 in twisted else {}
         drawn = [_drawn(rng, offered, twist) for _ in range(_CANDIDATES)]
         values = max(drawn, key=lambda it: len(_pairs(it) - met))
         met |= _pairs(values)

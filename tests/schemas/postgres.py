@@ -139,7 +139,7 @@ class Dumper:
         self._queries = {
             "jobs": _query(plan, plan.jobs, "rid"),
             "contacts": _query(plan, plan.contacts, "rid, owner, origin"),
-            "audit_log": f"SELECT row_number() OVER () AS rid, what FROM {place}.audit_log",
+            "audit_log": f"SELECT rid, what FROM {place}.audit_log ORDER BY rid",
             "cancellations": (
                 f"SELECT organization_id || chr(10) || batch_job_id AS rid, * "
                 f"FROM {place}.{quoted(plan.cancellations)} ORDER BY 1"

@@ -74,6 +74,7 @@ class Programme:
         yield self._call("append", "work", contacts=new)
         yield self._call("append", "cancelled", contacts=new[:1])
         yield self._call("finish", "work")
+        yield self._call("finish", "calling")
         yield self._call("finish", "finish")
         yield self._call("inspect", "work")
         yield self._call("cancel", "work", operation_id="op work")

@@ -73,15 +73,16 @@ PLAIN_VALUES: Final = {
 
 
 def drawn(seed: int) -> Iterator[Case]:
-    """Draw cases without end: two on Postgres, one on SQLite, and so on."""
+    """Draw cases without end: three on Postgres, one on SQLite, and so on."""
     plain = {
         name: tuple(it for it in values if it in PLAIN_VALUES[name])
         for name, values in ON_SQLITE.items()
     }
-    postgres = cases(seed, ON_POSTGRES)
+    # Fewer schemas than for psycopg, and as many twists to be seen.
+    postgres = cases(seed, ON_POSTGRES, twisted=frozenset({0, 2, 4}))
     sqlite = cases(seed, plain, twists=ON_SQLITE)
     for index in itertools.count():
-        case = next(sqlite if index % 3 == 2 else postgres)
+        case = next(sqlite if index % 4 == 3 else postgres)
         yield attrs.evolve(case, index=index)
 
 

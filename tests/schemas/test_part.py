@@ -30,7 +30,7 @@ def databases(postgres_server: PostgresServer) -> Iterator[Databases]:
 @pytest.mark.parametrize(
     ("name", "drawn", "number", "try_it"),
     [
-        ("Postgres", dimensions.cases(SEED), 50, campaign.run_postgres),
+        ("Postgres", dimensions.cases(SEED), 40, campaign.run_postgres),
         ("SQLAlchemy", sqlalchemy_cases.drawn(SEED), 20, sqlalchemy_cases.run),
         ("SQLite", sqlite_cases.drawn(SEED), 15, sqlite_cases.run),
     ],

@@ -41,6 +41,7 @@ JOBS: Final = {
     "ended": "completed",
     "work": "running",
     "finish": "running",
+    "calling": "running",
     "start": "pending",
     "cancelled": "cancelled",
     "unknown": UNKNOWN,
@@ -273,9 +274,11 @@ def _add_contacts(
     world: World, job: JobRow, place: int, raw: _Raw, *, soft: bool, few: bool
 ) -> None:
     for number, (status, next_attempt, updated, since) in enumerate(_CONTACTS):
-        if job.role == "finish" and status not in _ENDED:
-            continue
-        if few and 2 < number < len(_CONTACTS) - 4:
+        if job.role in {"finish", "calling"} and status not in _ENDED:
+            is_calling = job.role == "calling" and (updated, since) == ("new", "new")
+            if not is_calling:
+                continue
+        if few and status not in {"pending", "queued", "dialing", "timeout", "cancelled"}:
             continue
         rid = len(world.contacts) + 1
         world.contacts.append(

@@ -265,3 +265,11 @@ def test_an_error_nobody_refined_is_a_failure() -> None:
     error = BatchCancelError("anything")
     assert error.detail == "Failed to cancel batch job"
     assert error.retryable is False
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_what_somebody_must_repair_is_not_retryable(fault: Fault) -> None:
+    """Also where open contacts were left: the attempts that this is worth were made already."""
+    is_retryable = fault not in {Fault.REFUSED, Fault.INCOMPLETE}
+    assert StoreFailed("", fault=fault).retryable is is_retryable
+    assert CancelFailed(JobKey("j"), "", fault=fault).retryable is is_retryable

@@ -1,15 +1,17 @@
 """
 What Postgres says of the adopter's tables, for every adapter that works on Postgres.
 
-The catalogs are asked once per process, schema and database, in the first transaction that needs
-to know, and the answer serves all later ones. What is refused is asked again each time, so that a
-repaired table works at once.
+The catalogs are asked in the first transaction that needs to know, once per process, schema and
+database, and the answer serves the others of the next minute: then a trigger that was made, or an
+index that was dropped, is seen as well. What is refused is asked again each time, so that a table
+that is repaired works at once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Hashable, Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -55,6 +57,11 @@ class Writer:
     events: tuple[str, ...]
 
 
+_KNOWN_SECONDS: Final = 60.0
+_KNOWN_MAX: Final = 1000
+"""A schema for each of many tenants is as many tables; this many are kept."""
+
+
 @attrs.frozen
 class Facts:
     """
@@ -86,6 +93,32 @@ class Facts:
     contacts_partitioned_by: frozenset[str]
     deferrable: tuple[tuple[str, str, bool], ...]
     writers: tuple[Writer, ...] = ()
+
+
+@attrs.define
+class Known:
+    """What is known of tables already, by whatever names them; bounded in number and in time."""
+
+    _facts: dict[Hashable, tuple[float, Facts]] = attrs.field(factory=dict, init=False)
+
+    def get(self, place: Hashable) -> Facts | None:
+        """Return what was learnt of these tables within the last minute."""
+        learnt_at, facts = self._facts.get(place, (0.0, None))
+        return facts if time.monotonic() < learnt_at + _KNOWN_SECONDS else None
+
+    def learn(self, place: Hashable, facts: Facts) -> None:
+        """Keep what the database says now."""
+        if len(self._facts) >= _KNOWN_MAX:
+            self._facts.clear()
+        self._facts[place] = (time.monotonic(), facts)
+
+    def forget(self, place: Hashable) -> None:
+        """Ask again the next time."""
+        self._facts.pop(place, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._facts.clear()
 
 
 @cache

@@ -40,7 +40,7 @@ class _Model:
     operation_id: str | None = None
     contacts_cancelled: int = 0
     answer_removed: bool = False
-    old_calls: set[int] = attrs.field(factory=set)
+    old_calls: set[int] = attrs.field(factory=set[int])
 
 
 class CancelMachine(RuleBasedStateMachine):

@@ -3,7 +3,7 @@ What goes wrong with Postgres, as the library's own errors: one table, by SQLSTA
 
 By SQLSTATE and not by class, because psycopg files the same kind of fault under several classes.
 The driver's own message is shown only for faults of the schema, where it names a table or a
-column; elsewhere it may hold hosts, users and values.
+column; elsewhere it may hold hosts, users and values, and is at most looked at.
 
 What is left behind depends on when. An error that Postgres reports and survives has undone the
 transaction, at COMMIT as anywhere. Once COMMIT is on its way, a connection that ends for whatever
@@ -13,6 +13,7 @@ reason leaves it open what became of it.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -35,6 +36,40 @@ _PASSING: Final = {
     "53200": (Fault.BUSY, "Postgres has no memory left"),
     "53300": (Fault.BUSY, "Postgres has no connection left"),
 }
+_MOVED: Final = (
+    "another transaction moved a row to another partition meanwhile: if contacts are partitioned "
+    "by their status, partition them by another column, or busy workers keep every cancel failing"
+)
+_NOT_ADMITTED: Final = {
+    "3D000": (Fault.REFUSED, "Postgres has no such database: check its name, or create it"),
+    "28P01": (Fault.REFUSED, "Postgres refused the password: check user and password"),
+    "28000": (
+        Fault.REFUSED,
+        (
+            "Postgres does not admit this user: check that the role exists and may log in, and "
+            "that pg_hba.conf admits it from here"
+        ),
+    ),
+    "57P03": (Fault.BUSY, "Postgres is starting up or shutting down: try again in a moment"),
+}
+_WORDS: Final = {
+    "3D000": r'database ".*" does not exist$',
+    "28P01": r"password authentication failed for user |fe_sendauth: no password supplied$",
+    "28000": (
+        r'role ".*" (does not exist|is not permitted to log in)$|no pg_hba\.conf entry for |'
+        r"pg_hba\.conf rejects |\w+ authentication failed for user "
+    ),
+    "53300": (
+        r"sorry, too many clients already$|too many connections for |"
+        r"remaining connection slots are reserved "
+    ),
+    "57P03": r"the database system is (starting up|shutting down|in recovery|not .*accepting )",
+}
+"""
+The reasons for which a connection is refused, by SQLSTATE, which psycopg does not pass on here.
+They are English: where the server speaks another language, all of them are one.
+"""
+
 _UNREACHABLE: Final = (
     "Postgres can't be reached: check that it runs and has connections left, and that address, "
     "database, user and password are right"
@@ -118,8 +153,9 @@ def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
         # The savepoint was not left as it was entered: what was done in it may be committed.
         return StoreFailed(_NOT_RELEASED, "unknown", Fault.INTERRUPTED)
     state = error.sqlstate
-    if state in _PASSING and error.diag.severity_nonlocalized != "PANIC":
-        fault, reason = _PASSING[state]
+    known = _known(error, progress)
+    if known is not None:
+        fault, reason = known
         return StoreFailed(reason, fault=fault)
     if progress.phase == "connecting" and state is None:
         return _not_connected(error)
@@ -129,6 +165,28 @@ def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
         what = (error.diag.message_primary or type(error).__name__).splitlines()[0]
         return StoreFailed(f"{what}: {_SCHEMA[state]}")
     return StoreFailed(f"Postgres refused ({type(error).__name__}, SQLSTATE {state})")
+
+
+def _known(error: psycopg.Error, progress: Progress) -> tuple[Fault, str] | None:
+    """Return what kind of fault it is and its reason, if its SQLSTATE alone tells."""
+    state = error.sqlstate
+    if progress.phase == "connecting":
+        state = state or _refusal(error)
+        if state in _NOT_ADMITTED:
+            return _NOT_ADMITTED[state]
+    if state not in _PASSING or error.diag.severity_nonlocalized == "PANIC":
+        return None
+    fault, reason = _PASSING[state]
+    is_moved = "moved to another partition" in (error.diag.message_primary or "")
+    return fault, _MOVED if is_moved else reason
+
+
+def _refusal(error: psycopg.Error) -> str | None:
+    """Return the SQLSTATE for which a connection was refused, as far as its words show it."""
+    first, *_ = str(error).splitlines() or [""]
+    # Before stands the address; after, the server's own reason, or that of its client library.
+    reason = re.split(r"failed: (?:FATAL: +)?(?!connection to server)", first, maxsplit=1)[-1]
+    return next((state for state, words in _WORDS.items() if re.match(words, reason)), None)
 
 
 def _is_lost(error: psycopg.Error) -> bool:

@@ -14,7 +14,7 @@ from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
 from batch_cancel.adapters.postgres.parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
 from batch_cancel.adapters.postgres.rows import Row
-from batch_cancel.adapters.postgres_facts import Facts, question
+from batch_cancel.adapters.postgres_facts import Facts, Known, question
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import JobKey
 
@@ -23,7 +23,7 @@ Oids = tuple[int | None, int | None, int | None]
 
 _Place = tuple[object, ...]
 
-_known: Final[dict[_Place, Facts]] = {}
+KNOWN: Final = Known()
 """What the catalogs said, by schema and database, of tables that were found to be right."""
 
 
@@ -68,7 +68,11 @@ class Ground:
     @property
     def known(self) -> Facts | None:
         """What is known of the tables already."""
-        return _known.get(self.place)
+        return KNOWN.get(self.place)
+
+    def learn(self, facts: Facts) -> None:
+        """Keep what the catalogs say of the tables."""
+        KNOWN.learn(self.place, facts)
 
     @property
     def question(self) -> sql.SQL | None:
@@ -84,7 +88,7 @@ class Ground:
         Return the facts of tables on which this job can be handled.
 
         Arguments:
-            facts: what the catalogs say.
+            facts: what the catalogs say, or have said.
             key: the job.
             contacts: whether single contacts are named as well, by their ids.
 
@@ -98,9 +102,8 @@ class Ground:
         if problem is None and contacts:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
         if problem is not None:
-            _known.pop(self.place, None)  # A table that is mended is believed at once.
+            KNOWN.forget(self.place)  # A table that is mended is believed at once.
             raise StoreFailed(problem)
-        _known[self.place] = facts
         return facts
 
     def late_triggers(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:

@@ -62,6 +62,7 @@ class Statements:
                 return None
             [(answer,)] = self.execute(asked, {}).fetchall()
             facts = read_facts(answer)
+            self.ground.learn(facts)
         return self.ground.checked(facts, key, contacts=contacts)
 
     def run_late_triggers(self, facts: Facts) -> None:
@@ -112,6 +113,7 @@ class AsyncStatements:
                 return None
             [(answer,)] = await (await self.execute(asked, {})).fetchall()
             facts = read_facts(answer)
+            self.ground.learn(facts)
         return self.ground.checked(facts, key, contacts=contacts)
 
     async def run_late_triggers(self, facts: Facts) -> None:

@@ -10,7 +10,7 @@ Rule 2: what is right is read once by each process. What is refused is asked aga
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -23,9 +23,6 @@ from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import JobKey
 from batch_cancel.domain.shape import Table, UniqueIndex
 
-_KNOWN_MAX: Final = 1000
-"""For so many databases or schemas one mapping remembers what they say."""
-
 
 def name_parts(connection: Connection, table: sa.Table) -> tuple[str | None, str]:
     """Return the schema and the name of a table, as this connection translates them."""
@@ -33,13 +30,17 @@ def name_parts(connection: Connection, table: sa.Table) -> tuple[str | None, str
     return translated.get(table.schema, table.schema), table.name
 
 
-def quoted(connection: Connection, table: sa.Table) -> str:
-    """Return the name of a table as a text that the database reads as one."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    return ".".join(quote(it) for it in name_parts(connection, table) if it is not None)
+def quoted(*parts: str | None) -> str:
+    """
+    Return the parts of a name as the database reads it; None for one that there is not.
+
+    Not by the dialect's own quoting: it doubles percent signs for drivers that take them for
+    placeholders, and these names are values, or in statements without any.
+    """
+    return ".".join('"' + it.replace('"', '""') + '"' for it in parts if it is not None)
 
 
-@attrs.frozen
+@attrs.define
 class Seen:
     """
     What one transaction has seen of the tables.
@@ -50,12 +51,15 @@ class Seen:
             None on SQLite.
         place: which tables of which database these are; None if nothing is to be remembered.
         is_joined: whether the transaction is the caller's.
+        cancelled_before: how many of the job's contacts were cancelled before those that a cancel
+            has written, and that something may write once more; None where nothing does.
     """
 
     tables: SqlAlchemyTables
     oids: tuple[int | None, ...] | None
     place: Hashable | None
     is_joined: bool
+    cancelled_before: int | None = None
 
     def of_jobs(self, connection: Connection) -> Facts:
         """
@@ -97,44 +101,37 @@ class Seen:
 
     def _checked(self, connection: Connection, problem: Callable[[Facts], str | None]) -> Facts:
         known = self.tables.known
-        facts = known.get(self.place)
+        facts = None if self.place is None else known.get(self.place)
         if facts is not None and problem(facts) is None:
             return facts
         facts = self._read(connection)
         if facts is None:
-            return _NOTHING  # A table is missing: the statements themselves say which.
+            raise StoreFailed(self._missing(connection))
         reason = next(iter(facts.refusals), None) or problem(facts)
         if reason is not None:
             raise StoreFailed(reason)
         if self.place is not None:
-            if len(known) >= _KNOWN_MAX:
-                known.clear()
-            known[self.place] = facts
+            known.learn(self.place, facts)
         return facts
+
+    def _missing(self, connection: Connection) -> str:
+        ours = (self.tables.jobs, self.tables.contacts, self.tables.cancellations)
+        names = ", ".join(".".join(filter(None, name_parts(connection, it))) for it in ours)
+        return (
+            f"a table is missing among {names}: create it, or see which schema the connection "
+            "looks in"
+        )
 
     def _read(self, connection: Connection) -> Facts | None:
         if self.oids is None:
             return _sqlite_facts(connection, self.tables)
         jobs, contacts, cancellations = self.oids
-        if jobs is None or contacts is None:
+        if jobs is None or contacts is None or cancellations is None:
             return None
         question = postgres_facts.question().format(
-            jobs=jobs, contacts=contacts, cancellations=cancellations or 0
+            jobs=jobs, contacts=contacts, cancellations=cancellations
         )
         return postgres_facts.read_facts(connection.execute(sa.text(question)).scalar_one())
-
-
-_NOTHING: Final = Facts(
-    jobs=Table(""),
-    contacts=Table(""),
-    refusals=(),
-    jobs_have_triggers=True,
-    contacts_have_triggers=True,
-    jobs_are_rewritten=True,
-    contacts_are_rewritten=True,
-    contacts_partitioned_by=frozenset(),
-    deferrable=(),
-)
 
 
 # SQLite ------------------------------------------------------------------------------------------

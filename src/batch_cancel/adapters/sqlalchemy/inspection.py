@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_cancel.adapters.sqlalchemy import columns
-from batch_cancel.adapters.sqlalchemy.statements import Bridged, Statements, as_record
+from batch_cancel.adapters.sqlalchemy.statements import (
+    Bridged,
+    Statements,
+    as_record,
+    several_jobs,
+)
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus, Removal
 
@@ -53,7 +59,7 @@ class Inspection(Statements):
         )
         waiting: Any = self.connection.execute(scheduled)
         stopped: Any = self.connection.execute(cancelled)
-        return Inventory(
+        inventory = Inventory(
             removals_pending=tuple(
                 as_record(row, JobKey(row.batch_job_id, row.organization_id or None))
                 for row in self.connection.execute(removals)
@@ -68,6 +74,11 @@ class Inspection(Statements):
             ),
             calls_overdue=self._overdue(limit, older_than),
         )
+        for listed in (inventory.scheduled, inventory.cancelled, inventory.calls_overdue or ()):
+            for key, number in Counter(it.key for it in listed).items():
+                if number > 1:
+                    raise several_jobs(key)  # None of them can be meant by its name.
+        return inventory
 
     def _overdue(self, limit: int, older_than: timedelta) -> tuple[OverdueCalls, ...] | None:
         tables = self.tables
@@ -81,7 +92,7 @@ class Inspection(Statements):
             .select_from(tables.jobs)
             .join(tables.contacts, tables.is_contact_of_its_job())
             .where(is_overdue, *tables.counting_jobs)
-            .group_by(*tables.naming)
+            .group_by(tables.key_column, *tables.naming)
             .order_by(number.desc())
             .limit(limit)
         )

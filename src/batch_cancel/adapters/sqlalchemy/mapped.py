@@ -24,7 +24,8 @@ class Part:
 
     Arguments:
         column: the key of the column that tells them apart.
-        identities: what it holds for the class and for those derived from it.
+        identities: what it holds for the class and for those derived from it; empty if all rows
+            are of these.
         own: what it holds for the class itself; None if rows are of derived classes only.
     """
 
@@ -56,12 +57,19 @@ def mapper_of(given: Given) -> Mapper[Any] | None:
 
 
 def part_of(given: Given) -> Part | None:
-    """Return which rows are of a mapped class; None if all are."""
+    """
+    Return which rows are of a mapped class; None if nothing tells classes apart.
+
+    Raises:
+        ValueError: which rows are its own can't be known.
+    """
     mapper = mapper_of(given)
-    if mapper is None or not (mapper.single and mapper.inherits) or mapper.polymorphic_on is None:
+    if mapper is None or mapper.polymorphic_on is None:
         return None
-    identities = [it.polymorphic_identity for it in mapper.self_and_descendants]
     key = _key(table_of(given), mapper.polymorphic_on)
+    if not (mapper.single and mapper.inherits):
+        return None if key is None else Part(key, (), mapper.polymorphic_identity)
+    identities = [it.polymorphic_identity for it in mapper.self_and_descendants]
     if key is None or not any(it is not None for it in identities):
         msg = (
             f"which rows of {mapper.local_table} are a {mapper.class_.__name__} can't be seen "
@@ -76,7 +84,7 @@ def version_of(given: Given, field: str) -> str | None:
     Return the key of the column that a mapped class counts its versions in; None for none.
 
     Raises:
-        ValueError: its versions are not counted.
+        ValueError: its versions are not counted, or in another table.
     """
     mapper = mapper_of(given)
     if mapper is None or mapper.version_id_col is None or mapper.version_id_generator is False:
@@ -88,7 +96,11 @@ def version_of(given: Given, field: str) -> str | None:
             f"name a column of numbers with {field}=..."
         )
         raise ValueError(msg)
-    return _key(table_of(given), mapper.version_id_col)
+    key = _key(table_of(given), mapper.version_id_col)
+    if key is None:
+        msg = f"the versions of {mapper.class_.__name__} are in another table: name its own table"
+        raise ValueError(msg)
+    return key
 
 
 def _counts(generator: object) -> bool:

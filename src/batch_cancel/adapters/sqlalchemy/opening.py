@@ -6,7 +6,7 @@ Rule 1: what is asked of the database here travels with what had to be sent anyw
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
-from batch_cancel.adapters.sqlalchemy.facts import Seen, quoted, sqlite_place
+from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_place
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed, shown
 
@@ -196,14 +196,19 @@ def _read(
     yugabyte = sa.func.current_setting("yb_effective_transaction_isolation_level", sa.true())
     level = sa.func.coalesce(yugabyte, sa.func.current_setting("transaction_isolation"))
     oids = [
-        sa.cast(sa.func.to_regclass(quoted(connection, it)), postgresql.OID)
+        sa.cast(sa.func.to_regclass(quoted(*name_parts(connection, it))), postgresql.OID)
         for it in (tables.jobs, tables.contacts, tables.cancellations)
     ]
-    asked = sa.select(*set_each, durably, level, sa.func.current_database(), *oids)
-    level_is, database, *found = connection.execute(asked).one()[len(set_each) + 1 :]
-    url = connection.engine.url
-    place: Hashable = (url.host, url.port, database, *found)
-    return Seen(tables, tuple(found), place, is_joined), level_is
+    # As the server knows itself: an engine need not say where it connects to.
+    server = sa.func.concat_ws(
+        " ",
+        sa.func.current_database(),
+        sa.func.current_setting("port"),
+        sa.func.inet_server_addr(),
+    )
+    asked = sa.select(*set_each, durably, level, server, *oids)
+    level_is, server_is, *found = connection.execute(asked).one()[len(set_each) + 1 :]
+    return Seen(tables, tuple(found), (server_is, *found), is_joined), level_is
 
 
 def _opened_sqlite(connection: Connection, tables: SqlAlchemyTables, *, is_joined: bool) -> Seen:

@@ -16,7 +16,7 @@ from batch_cancel.adapters.postgres_facts import Facts
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
-from batch_cancel.adapters.sqlalchemy.facts import Seen
+from batch_cancel.adapters.sqlalchemy.facts import Seen, quoted
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
@@ -135,9 +135,8 @@ class Statements:
             yield
 
     def _set_constraints(self, names: Sequence[tuple[str, str]], when: str) -> None:
-        quote = self.dialect.identifier_preparer.quote_identifier
         if names:
-            listed = ", ".join(".".join(map(quote, it)) for it in names)
+            listed = ", ".join(quoted(*it) for it in names)
             self.connection.exec_driver_sql(
                 f"SET CONSTRAINTS {listed} {when}", execution_options={"no_parameters": True}
             )
@@ -186,6 +185,18 @@ def check_written(number: int, meant: int) -> None:
     """
     if number != meant:
         what = f"{number} rows have the status that was written instead of {meant}"
+        raise written_otherwise(what)
+
+
+def check_skipped(number: int) -> None:
+    """
+    Refuse to take rows that were to be written, and are as they were, for rows that were not.
+
+    Raises:
+        StoreFailed: there are such rows.
+    """
+    if number:
+        what = f"{number} rows that were to be written are as they were"
         raise written_otherwise(what)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from batch_cancel.adapters.postgres_facts import Facts
+from batch_cancel.adapters.postgres_facts import Known
 from batch_cancel.adapters.sqlalchemy import columns, mapped
 from batch_cancel.adapters.sqlalchemy.columns import Constant
 from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
@@ -126,7 +126,7 @@ class SqlAlchemyTables:
     )
     contact_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     keys_are_unique: bool = False
-    known: dict[object, Facts] = attrs.field(factory=dict[object, Facts], init=False, repr=False)
+    known: Known = attrs.field(factory=Known, init=False, repr=False)
     """What databases say of these tables, as far as it is right; read once by each process."""
 
     def __attrs_post_init__(self) -> None:
@@ -367,7 +367,7 @@ def _counting(
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that a row counts."""
     conditions = columns.holding(table, where)
-    if part is not None:
+    if part is not None and part.identities:
         conditions.append(table.c[part.column].in_(part.identities))
     return conditions
 

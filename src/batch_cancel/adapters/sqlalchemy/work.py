@@ -18,7 +18,12 @@ from sqlalchemy import exc
 
 from batch_cancel.adapters.postgres_facts import Facts
 from batch_cancel.adapters.sqlalchemy import columns, mapped
-from batch_cancel.adapters.sqlalchemy.statements import Bridged, Statements, check_written
+from batch_cancel.adapters.sqlalchemy.statements import (
+    Bridged,
+    Statements,
+    check_skipped,
+    check_written,
+)
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import ContactStatus, Job, JobKey, JobStatus
@@ -117,6 +122,9 @@ class Work(Statements):
             if is_rewritten:
                 with self.late_triggers_run(facts):
                     check_written(self.count_contacts(is_its, is_so), 1)
+        elif facts.contacts_have_triggers:
+            is_live = tables.contact_in({ContactStatus.DIALING})
+            check_skipped(self.count_contacts(is_its, is_live))
         return number == 1
 
     def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
@@ -138,6 +146,8 @@ class Work(Statements):
         values = {**tables.contact_values(settlement.status), **self._going_on(settlement)}
         is_open, is_so = sa.and_(is_its, is_overdue), tables.contact_has({settlement.status})
         self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)
+        if facts.contacts_have_triggers:
+            check_skipped(self.count_contacts(is_open))
         return len(ids)
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
@@ -215,6 +225,9 @@ class Work(Statements):
             if is_rewritten:
                 with self.late_triggers_run(facts):
                     check_written(int(self.status(key) == status), 1)
+        elif facts.jobs_have_triggers:
+            counted = sa.select(sa.func.count()).select_from(tables.jobs).where(is_it)
+            check_skipped(self.connection.execute(counted).scalar_one())
         return number == 1
 
     def _going_on(self, settlement: Settlement) -> dict[str, object]:
@@ -302,6 +315,8 @@ def _told_apart(part: mapped.Part | None, contact: Mapping[str, object]) -> Mapp
     if part is None:
         return contact
     given = contact.get(part.column, part.own)
+    if not part.identities:
+        return contact if given is None else {**contact, part.column: given}
     if given not in part.identities:
         reason = f"a contact is of another class: {part.column!r} must be one of its mapped class"
         raise StoreFailed(reason)

@@ -65,9 +65,23 @@ class Joined:
         Raises:
             StoreFailed: another one is open on this connection.
         """
-        with _taken(self.connection), _savepoint(self.connection):
+        with (
+            _taken(self.connection),
+            _texts_as_they_are(self.connection.raw),
+            _savepoint(self.connection),
+        ):
             self.connection.execute(SQL["take_write_lock"])
             yield repositories(self.connection)
+
+
+@contextmanager
+def _texts_as_they_are(raw: sqlite3.Connection) -> Generator[None]:
+    """Read texts as texts meanwhile, whatever the caller's connection makes of them."""
+    theirs, raw.text_factory = raw.text_factory, str
+    try:
+        yield
+    finally:
+        raw.text_factory = theirs
 
 
 @contextmanager

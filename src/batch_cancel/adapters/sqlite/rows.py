@@ -94,15 +94,19 @@ def with_marks(statuses: AbstractSet[str], name: str) -> str:
     return SQL[name].replace(_MARKS, ", ".join("?" * len(statuses)))
 
 
-def tally(
+def has_triggers(connection: Connection) -> bool:
+    """Check whether anything may skip, undo or add to what is written."""
+    return connection.row(SQL["has_triggers"]) == (1,)
+
+
+def count_contacts(
     connection: Connection, key: JobKey, statuses: AbstractSet[ContactStatus]
-) -> tuple[int, int]:
-    """Count a job's contacts in these statuses, and the cancelled ones."""
-    [row] = connection.rows(
-        with_marks(statuses, "tally_contacts"),
-        (*sorted(statuses), ContactStatus.CANCELLED.value, *named(key)),
+) -> int:
+    """Return how many of a job's contacts are in these statuses."""
+    [(count,)] = connection.rows(
+        with_marks(statuses, "count_contacts_in"), (*named(key), *sorted(statuses))
     )
-    return cast("tuple[int, int]", row)
+    return cast("int", count)
 
 
 def key_of(job_id: object, organization_id: object) -> JobKey:

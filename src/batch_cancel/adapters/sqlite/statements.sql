@@ -67,12 +67,28 @@ WHERE
     job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
     AND status IN (:statuses);
 
--- name: tally_contacts
--- Only looks: how many contacts of the job are in the statuses that it is given, and how many in
--- another one.
-SELECT coalesce(sum(status IN (:statuses)), 0), coalesce(sum(status = ?), 0)
-FROM main.batch_contacts
-WHERE job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?);
+-- name: has_triggers
+-- Only looks: whether any trigger, a temporary one included, sees what is written here.
+SELECT
+    EXISTS (
+        SELECT 1 FROM main.sqlite_master
+        WHERE
+            type = 'trigger'
+            AND lower(tbl_name) IN ('batch_jobs', 'batch_contacts', 'batch_cancellations')
+    )
+    OR EXISTS (
+        SELECT 1 FROM temp.sqlite_master
+        WHERE
+            type = 'trigger'
+            AND lower(tbl_name) IN ('batch_jobs', 'batch_contacts', 'batch_cancellations')
+    );
+
+-- name: count_contacts_in
+-- Only looks: how many contacts of the job are in the statuses that it is given.
+SELECT count(*) FROM main.batch_contacts
+WHERE
+    job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
+    AND status IN (:statuses);
 
 -- name: count_contacts
 -- Only looks: how many of the contacts of these ids have this status. All ids come in one

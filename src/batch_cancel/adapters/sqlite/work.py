@@ -15,7 +15,13 @@ from uuid import uuid4
 import attrs
 
 from batch_cancel.adapters.sqlite.file import SQL, Connection, now, text_of
-from batch_cancel.adapters.sqlite.rows import listed, named, tally, with_marks, written_otherwise
+from batch_cancel.adapters.sqlite.rows import (
+    count_contacts,
+    listed,
+    named,
+    with_marks,
+    written_otherwise,
+)
 from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
@@ -146,7 +152,7 @@ class Work:
         return None if row is None else cast("str | None", row[0])
 
     def _is_finishable(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        left, _ = tally(self.connection, key, unfinished)
+        left = count_contacts(self.connection, key, unfinished)
         return self.status(key) == JobStatus.RUNNING and not left
 
     def _look_at_job(self, key: JobKey, changed: int, due: JobStatus) -> None:
