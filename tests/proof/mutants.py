@@ -84,7 +84,7 @@ CONTRACT = tuple(
 CORE = tuple(
     f"unit/test_{name}.py"
     for name in (
-        *("attempts", "cancellation", "deferred", "drift", "errors", "guards"),
+        *("attempts", "cancellation", "deferred", "drift", "errors", "guards", "inspect"),
         *("log", "memory", "model", "presenter", "shape", "spelling", "use_cases", "work"),
     )
 )
