@@ -161,7 +161,7 @@ PARTS = (
             *CONTRACT,
             *(
                 f"integration/test_sqlite_{name}.py"
-                for name in ("store", "scheduler", "joining", "triggers")
+                for name in ("joining", "keys", "scheduler", "store", "triggers")
             ),
             "integration/test_checks.py",
         ),
