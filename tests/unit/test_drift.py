@@ -1,13 +1,83 @@
-"""What a second look makes of the drift that the first one found."""
+"""What is drift between the database and the scheduler, and what a second look makes of it."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import attrs
 import pytest
 
-from batch_cancel.domain.drift import CancelledJob, Drift, Inventory, OverdueCalls
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.drift import (
+    CancelledJob,
+    DeferredStart,
+    Drift,
+    Inventory,
+    OverdueCalls,
+)
+from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
 
-JOB = JobKey("job", "acme")
+JOB, OTHER, THIRD = JobKey("job", "acme"), JobKey("other", "acme"), JobKey("job", "zeta")
+
+
+def owed(key: JobKey, deferred_id: str, operation_id: str = "op") -> CancellationRecord:
+    """Give the record of a cancellation that owes a removal."""
+    return CancellationRecord(
+        operation_id=operation_id,
+        key=key,
+        previous_status=JobStatus.SCHEDULED,
+        contacts_cancelled=0,
+        actor=None,
+        reason=None,
+        cancelled_at=datetime(2030, 1, 1, tzinfo=UTC),
+        deferred_id=deferred_id,
+        removal=Removal.PENDING,
+    )
+
+
+FOUND = Inventory(
+    removals_pending=(owed(JOB, "d1"), owed(OTHER, "d2")),
+    scheduled=(
+        DeferredStart(JOB, "d3"),
+        DeferredStart(OTHER, "d4"),
+        DeferredStart(THIRD, None),
+    ),
+    cancelled=(CancelledJob(JOB, "d1", 0), CancelledJob(OTHER, "d5", 2)),
+)
+"""Two cancelled jobs, of which one names another start than its record does."""
+
+
+def test_a_scheduler_is_asked_about_every_start_once() -> None:
+    """Those of records, of cancelled jobs and of scheduled ones."""
+    assert FOUND.deferred_ids == {"d1", "d2", "d3", "d4", "d5"}
+
+
+def test_drift_is_what_waits_and_should_not_and_what_should_and_does_not() -> None:
+    """And what is owed, and what would be called."""
+    assert FOUND.drift({"d1", "d3", "d5"}, 4) == Drift(
+        removals_pending=FOUND.removals_pending,
+        starts_waiting=(DeferredStart(JOB, "d1"), DeferredStart(OTHER, "d5")),
+        starts_missing=(DeferredStart(OTHER, "d4"), DeferredStart(THIRD, None)),
+        contacts_open=(CancelledJob(OTHER, "d5", 2),),
+    )
+    assert FOUND.drift({"d1", "d3", "d5"}, 3).is_partial
+
+
+def test_what_a_second_look_finds_settled_is_no_drift() -> None:
+    """A removal that was confirmed, a job that was started; another operation's is another."""
+    first = FOUND.drift({"d1", "d2"}, 9)
+    anew = owed(OTHER, "d2", "another")
+    later = attrs.evolve(
+        FOUND,
+        removals_pending=(owed(JOB, "d1"), anew),
+        scheduled=(DeferredStart(JOB, "d3"), DeferredStart(OTHER, "moved")),
+    )
+    assert first.confirmed_by(later) == Drift(
+        removals_pending=(owed(JOB, "d1"),),
+        starts_waiting=(DeferredStart(JOB, "d1"),),
+        starts_missing=(DeferredStart(JOB, "d3"),),
+        contacts_open=(CancelledJob(OTHER, "d5", 2),),
+    )
+    assert first.confirmed_by(FOUND) == first
 
 
 def test_open_contacts_that_the_second_look_did_not_reach_are_told() -> None:

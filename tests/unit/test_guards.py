@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
+import attrs
 import pytest
 
 from batch_cancel import AlreadyTerminal, ContactStatus, JobKey, JobNotFound, JobStatus
@@ -23,7 +24,7 @@ from batch_cancel.domain.guards import (
     is_running,
     live_job,
 )
-from batch_cancel.domain.model import Job
+from batch_cancel.domain.model import CancellationRecord, Job, Removal
 
 KEY = JobKey("j", "acme")
 LATER = datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
@@ -147,11 +148,30 @@ def test_an_ended_job_gets_no_contacts(status: str) -> None:
     assert (refused.value.key, refused.value.status) == (KEY, JobStatus(status))
 
 
+def test_a_cancelled_job_is_refused_with_its_record() -> None:
+    """It says when, and how many contacts."""
+    record = CancellationRecord(
+        operation_id="op",
+        key=KEY,
+        previous_status=JobStatus.RUNNING,
+        contacts_cancelled=2,
+        actor=None,
+        reason=None,
+        cancelled_at=LATER,
+        deferred_id=None,
+        removal=Removal.NOT_APPLICABLE,
+    )
+    with pytest.raises(AlreadyTerminal) as refused:
+        live_job(KEY, attrs.evolve(job("cancelled"), cancellation=record))
+    assert refused.value.cancellation is record
+
+
 @pytest.mark.parametrize("status", ["paused", "", "RUNNING", None])
 def test_an_unknown_job_gets_no_contacts(status: str | None) -> None:
     """What is not known is never guessed at."""
-    with pytest.raises(UnknownJobStatus):
+    with pytest.raises(UnknownJobStatus) as refused:
         live_job(KEY, job(status))
+    assert (refused.value.key, refused.value.status) == (KEY, status)
 
 
 def test_no_job_gets_no_contacts() -> None:
@@ -209,10 +229,12 @@ def test_an_age_of_calls_that_makes_no_sense(age: timedelta) -> None:
         check_age(age)
 
 
-@pytest.mark.parametrize("age", [3600, 4.0, "4h", None])
-def test_an_age_of_calls_is_a_timedelta(age: Any) -> None:
+@pytest.mark.parametrize(
+    ("age", "kind"), [(3600, "int"), (4.0, "float"), ("4h", "str"), (None, "NoneType")]
+)
+def test_an_age_of_calls_is_a_timedelta(age: Any, kind: str) -> None:
     """A number says nothing of its unit."""
-    with pytest.raises(TypeError, match="older_than must be a timedelta, got"):
+    with pytest.raises(TypeError, match=f"older_than must be a timedelta, got {kind}$"):
         check_age(age)
 
 

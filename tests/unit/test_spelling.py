@@ -126,6 +126,8 @@ def test_all_spellings_of_some_statuses_are_listed_in_one_order() -> None:
     assert all_spellings(spelled, chosen) == [12, 7, "PAUSED", "it's on", "new"]
     assert all_spellings(spelled, reversed(chosen)) == [12, 7, "PAUSED", "it's on", "new"]
     assert all_spellings(spelled, []) == []
+    mixed = job_spellings({**JOBS, JobStatus.PENDING: ["12", "new", 7], JobStatus.RUNNING: 2})
+    assert all_spellings(mixed, chosen) == [2, 7, "12", "new"]
 
 
 @pytest.mark.parametrize(
