@@ -121,7 +121,7 @@ MEDDLING: dict[str, tuple[str, str, str, bool, Fault]] = {
         "batch_contacts",
         RESTORE.format("batch_contacts"),
         False,
-        Fault.REFUSED,
+        Fault.INCOMPLETE,
     ),
     "spells contacts afterwards": (
         "AFTER UPDATE",

@@ -65,9 +65,9 @@ _IN_ENGLISH: Final[Mapping[str, str]] = {
 """What libpq keeps of a refusal to connect is its message, without the SQLSTATE."""
 
 
-def written_otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
+def written_otherwise(what: str) -> StoreFailed:
     """Return the error for rows that are not as they were written, with what is found instead."""
-    return StoreFailed(f"{what}: {_IN_THE_WAY}", fault=fault)
+    return StoreFailed(f"{what}: {_IN_THE_WAY}")
 
 
 Phase = Literal["connecting", "working", "committing", "leaving"]

@@ -38,8 +38,8 @@ from batch_cancel.domain.model import (
 )
 
 _STILL_OPEN: Final = (
-    "contacts of the cancelled job are still open, though none was added meanwhile without the "
-    "job's lock"
+    "contacts of the job are still open after all were cancelled: look for a trigger, a rule or a "
+    "policy that keeps them, or for a writer that adds contacts to a job without a look at it"
 )
 
 
@@ -133,7 +133,7 @@ class _Jobs(Statements):
         left = tables.any_contact_of(record.key, CANCELLABLE_CONTACTS)
         outcome = self.connection.execute(sa.select(cancelled, is_kept, left.is_(None))).one()
         if not outcome[2]:
-            raise written_otherwise(_STILL_OPEN, Fault.INCOMPLETE)
+            raise StoreFailed(_STILL_OPEN, fault=Fault.INCOMPLETE)
         if not outcome[0]:
             what = "the job is not cancelled after its status was set"
             raise written_otherwise(what)
