@@ -7,7 +7,8 @@ back, with a sentence that says where to look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import Any, Protocol
@@ -21,14 +22,27 @@ from batch_cancel import (
     CancelFailed,
     ContactStatus,
     append_contacts,
+    append_contacts_async,
     cancel_rows,
+    cancel_rows_async,
     claim_contacts,
+    claim_contacts_async,
     expire_calls,
+    expire_calls_async,
     finish_job,
+    finish_job_async,
     settle_contact,
+    settle_contact_async,
     start_job,
+    start_job_async,
 )
-from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
+from batch_cancel.adapters.postgres import (
+    AsyncPostgresUnitOfWork,
+    PostgresSchema,
+    PostgresUnitOfWork,
+    joining,
+    joining_async,
+)
 from batch_cancel.domain.errors import Fault
 from batch_cancel.testing.hooked import Hooked
 from tests.servers import PostgresServer
@@ -390,6 +404,51 @@ def test_a_step_that_a_trigger_undoes_changes_nothing(
     with pytest.raises(BatchCancelError, match="trigger"):
         carried_out(STEPS[name](database))
     assert database.dump() == before
+
+
+ASYNC_STEPS: dict[str, Callable[[Database], Callable[[Any], Awaitable[Any]]]] = {
+    "cancel": lambda _: lambda uow: cancel_rows_async("live", uow=uow),
+    "start": lambda _: lambda uow: start_job_async("later", uow=uow),
+    "finish": lambda _: lambda uow: finish_job_async("done", uow=uow),
+    "claim": lambda _: lambda uow: claim_contacts_async("live", uow=uow, limit=5),
+    "settle": lambda it: (
+        lambda uow: settle_contact_async(
+            "live", it.contact("live", "dialing"), ContactStatus.BUSY, uow=uow
+        )
+    ),
+    "append": lambda _: lambda uow: append_contacts_async("live", [{}, {}], uow=uow),
+    "expire": lambda _: lambda uow: expire_calls_async("live", SOON, uow=uow),
+}
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
+@pytest.mark.parametrize("name", ASYNC_STEPS)
+def test_a_step_in_asyncio_that_a_late_trigger_undoes_changes_nothing(
+    database: Database, name: str, *, is_joined: bool
+) -> None:
+    """It runs before what was written is looked at, there as well."""
+    body = RESTORE_JOB if name in {"start", "finish"} else RESTORE_CONTACT
+    if name == "append":
+        body = "DELETE FROM batch_contacts WHERE id = NEW.id; RETURN NULL;"
+    table = "batch_jobs" if name in {"start", "finish"} else "batch_contacts"
+    database.trigger(body, "DEFERRED", table)
+    before = database.dump()
+    step = ASYNC_STEPS[name](database)
+
+    async def main() -> None:
+        if not is_joined:
+            await step(AsyncPostgresUnitOfWork(lambda: _connected(database)))
+            return
+        async with await _connected(database) as connection:
+            await step(joining_async(connection))
+
+    with pytest.raises(BatchCancelError, match="trigger"):
+        asyncio.run(main())
+    assert database.dump() == before
+
+
+async def _connected(database: Database) -> psycopg.AsyncConnection[Any]:
+    return await psycopg.AsyncConnection.connect(database.dsn)
 
 
 @pytest.mark.parametrize("name", [it for it in STEPS if it != "append"])
