@@ -17,6 +17,7 @@ import attrs
 import psycopg
 import pytest
 from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
 
 from batch_cancel import (
@@ -325,7 +326,7 @@ def test_a_database_of_no_encoding_is_refused(postgres_server: PostgresServer) -
 
 def test_foreign_tables_are_refused(database: Database, postgres_server: PostgresServer) -> None:
     """Their remote transaction keeps a snapshot from before the wait; so does a view over them."""
-    there = psycopg.conninfo.conninfo_to_dict(database.dsn)
+    there = conninfo_to_dict(database.dsn)
     [(namespace,)] = database.connection.execute("SELECT current_schema()").fetchall()
     with postgres_server.schema() as dsn, psycopg.connect(dsn, autocommit=True) as here:
         here.execute("CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA pg_catalog")
@@ -353,5 +354,5 @@ def test_foreign_tables_are_refused(database: Database, postgres_server: Postgre
 
 
 def _schema_of(dsn: str) -> str:
-    options = str(psycopg.conninfo.conninfo_to_dict(dsn)["options"])
+    options = str(conninfo_to_dict(dsn)["options"])
     return options.removeprefix("-csearch_path=")

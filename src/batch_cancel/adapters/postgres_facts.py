@@ -99,7 +99,9 @@ class Facts:
 class Known:
     """What is known of tables already, by whatever names them; bounded in number and in time."""
 
-    _facts: dict[Hashable, tuple[float, Facts]] = attrs.field(factory=dict, init=False)
+    _facts: dict[Hashable, tuple[float, Facts]] = attrs.field(
+        factory=dict[Hashable, tuple[float, Facts]], init=False
+    )
 
     def get(self, place: Hashable) -> Facts | None:
         """Return what was learnt of these tables within the last minute."""

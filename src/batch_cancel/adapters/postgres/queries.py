@@ -83,14 +83,14 @@ class Queries:
     def count_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels contacts and counts what was really written."""
         return self._statement(
-            "count_cancelled_contacts", cancel_contacts=self.cancel_contacts(statuses)
+            "count_cancelled_contacts", cancel_contacts=self.cancel_contacts(frozenset(statuses))
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def list_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels contacts and names them."""
         return self._statement(
-            "list_cancelled_contacts", cancel_contacts=self.cancel_contacts(statuses)
+            "list_cancelled_contacts", cancel_contacts=self.cancel_contacts(frozenset(statuses))
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.

@@ -151,7 +151,7 @@ class PostgresSchema:
     job_updated_at: str | None = _optional_column("updated_at")
     job_version: str | None = _optional_column(None)
     job_statuses: JobSpellings = attrs.field(
-        factory=dict[JobStatus, Spelling], converter=job_spellings, eq=_by_spelling
+        factory=dict[JobStatus, tuple[Spelling, ...]], converter=job_spellings, eq=_by_spelling
     )
     job_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -166,7 +166,9 @@ class PostgresSchema:
     contact_dialing_since: str | None = _optional_column(None)
     contact_version: str | None = _optional_column(None)
     contact_statuses: ContactSpellings = attrs.field(
-        factory=dict[ContactStatus, Spelling], converter=contact_spellings, eq=_by_spelling
+        factory=dict[ContactStatus, tuple[Spelling, ...]],
+        converter=contact_spellings,
+        eq=_by_spelling,
     )
     contact_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
