@@ -432,7 +432,7 @@ UNSAFE_JOBS = {
         JOBS_BY_ORGANIZATION.replace("TABLE batch_jobs", "TABLE all_jobs")
         + "; CREATE VIEW batch_jobs AS SELECT * FROM all_jobs",
         BY_ORGANIZATION,
-        "vouch for it with keys_are_unique=True",
+        "declare that with keys_are_unique=True",
     ),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -225,6 +225,16 @@ def test_cancels_joined_to_one_connection_at_once_are_refused(
     assert second.outcome == "unchanged"
     assert "another call of this library is at work on this connection" in str(second)
     assert (database.state("a"), database.state("b")) == (CANCELLED, UNTOUCHED)
+
+
+def test_a_transaction_that_has_failed_is_named(database: Database) -> None:
+    """A statement of the caller's failed before, and its error was caught."""
+    with psycopg.connect(database.dsn) as connection:
+        with suppress(psycopg.errors.UndefinedTable):
+            connection.execute("SELECT FROM nowhere")
+        with pytest.raises(CancelFailed, match="in this transaction has failed: roll it back"):
+            cancel_rows("a", uow=joining(connection))
+    assert database.state("a") == UNTOUCHED
 
 
 def test_threads_on_one_connection_are_refused(database: Database) -> None:

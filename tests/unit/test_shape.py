@@ -93,9 +93,9 @@ ADD_AN_INDEX = (
     "job_organization_id=... and contact_organization_id=...)"
 )
 MAP_THE_ORGANIZATION = (
-    "tables.it has several jobs of one 'key', one in each 'org', so contacts must be told apart "
-    "by organization as well: map their column with contact_organization_id=..., or map a column "
-    "that is unique by itself with job_key=..."
+    "tables.it may have a job of the same 'key' in each 'org', so its contacts must be named by "
+    "organization, too: map their organization with contact_organization_id=..., or, if they "
+    "refer to a column that is unique by itself, map that one with job_key=..."
 )
 NULLS = (
     "tables.it may have several jobs of one 'key' without 'org', because its unique index takes "
@@ -131,8 +131,8 @@ def test_whether_a_jobs_key_names_one_jobs_contacts(
 
 VIEW = table(is_view=True)
 VIEW_OF_JOBS = (
-    "tables.it is a view, of which nobody can see that 'key' is unique: map the table behind it, "
-    "or vouch for it with keys_are_unique=True"
+    "tables.it is a view, in which no index shows that 'key' is unique: map the table behind it, "
+    "or, if it is unique, declare that with keys_are_unique=True"
 )
 VIEW_OF_CONTACTS = VIEW_OF_JOBS.replace("'key'", "'contact'")
 

@@ -143,9 +143,9 @@ class Inspected:
             yield f"{_job(job.key)} is cancelled, but {_contacts(job)} still open"
         for calls in self.drift.calls_overdue or ():
             yield (
-                f"{_job(calls.key)}: {_number(calls.contacts, 'call')} live for longer than "
-                f"{self.calls_older_than}; where their workers are dead, end them with "
-                "`batch-cancel expire-calls`"
+                f"{_job(calls.key)} has calls that have been live for more than "
+                f"{self.calls_older_than}: {calls.contacts}; if their workers are dead, end them "
+                "with `batch-cancel expire-calls`"
             )
 
 
@@ -179,7 +179,7 @@ class Expired:
     def text(self) -> str:
         """Tell it in sentences."""
         if not self.calls:
-            return _text([f"{_job(self.key)} has no call that has been live for so long"])
+            return _text([f"{_job(self.key)} has no call that has been live for that long"])
         return _text([f"{_job(self.key)}: calls ended: {self.calls}"])
 
 
@@ -230,7 +230,7 @@ class Doctored:
             ("Fits:", found.fits),
             ("Missing:", found.missing),
             ("Slow:", found.slow),
-            ("Missing to workers only:", found.workers),
+            ("Missing for workers only:", found.workers),
             ("Worth a look:", found.notes),
         )
         lines = [

@@ -112,10 +112,10 @@ class Keys:
         if organization is not None and jobs.is_unique(self.job_key, organization):
             if self.contact_organization_id is None:
                 return (
-                    f"{jobs.name} has several jobs of one {self.job_key!r}, one in each "
-                    f"{organization!r}, so contacts must be told apart by organization as well: "
-                    "map their column with contact_organization_id=..., or map a column that is "
-                    "unique by itself with job_key=..."
+                    f"{jobs.name} may have a job of the same {self.job_key!r} in each "
+                    f"{organization!r}, so its contacts must be named by organization, too: map "
+                    "their organization with contact_organization_id=..., or, if they refer to a "
+                    "column that is unique by itself, map that one with job_key=..."
                 )
             return (
                 f"{jobs.name} may have several jobs of one {self.job_key!r} without "
@@ -170,6 +170,6 @@ class Keys:
     @staticmethod
     def _unseen(table: Table, column: str) -> str:
         return (
-            f"{table.name} is a view, of which nobody can see that {column!r} is unique: map the "
-            "table behind it, or vouch for it with keys_are_unique=True"
+            f"{table.name} is a view, in which no index shows that {column!r} is unique: map the "
+            "table behind it, or, if it is unique, declare that with keys_are_unique=True"
         )

@@ -153,7 +153,7 @@ def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]
     if not is_cancelled:
         reason = (
             f"the job was set to cancelled, and is not, or is hidden: look for a trigger, a rule "
-            f"or a policy on {jobs} that keeps another status, or see whether organization "
+            f"or a policy on {jobs} that keeps another status, and check whether organization "
             f"{shown(key.organization_id)} has several jobs of this id"
         )
         raise StoreFailed(reason)
@@ -161,7 +161,7 @@ def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]
         reason = (
             f"contacts of the job are still open after all were cancelled: look for a trigger, a "
             f"rule or a policy on {contacts} that keeps them, or for a writer that adds contacts "
-            "to a job without a look at it"
+            "without locking their job"
         )
         raise StoreFailed(reason, fault=Fault.INCOMPLETE)
     if not is_recorded:
@@ -174,19 +174,19 @@ def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]
 
 def check_written(queries: Queries, key: JobKey, *, is_so: bool) -> None:
     """Refuse contacts that are not as they were written."""
-    _check(queries.schema.contacts, "contacts", key, is_so=is_so)
+    _check(queries.schema.contacts, "contacts of job {} are", key, is_so=is_so)
 
 
 def check_job(queries: Queries, key: JobKey, *, is_so: bool) -> None:
     """Refuse a job that is not as it was written."""
-    _check(queries.schema.jobs, "the job", key, is_so=is_so)
+    _check(queries.schema.jobs, "job {} is", key, is_so=is_so)
 
 
 def _check(table: Table, what: str, key: JobKey, *, is_so: bool) -> None:
     if not is_so:
         reason = (
-            f"{what} of {shown(key.batch_job_id)} can't be written as they have to be: look for a "
-            f"trigger, a rule or a policy on {_name(table)} that keeps or changes what is written"
+            f"{what.format(shown(key.batch_job_id))} not as written: look for a trigger, a rule "
+            f"or a policy on {_name(table)} that skips, undoes or changes what is written"
         )
         raise StoreFailed(reason)
 

@@ -135,8 +135,8 @@ class PostgresSchema:
             any other is left alone.
         contact_where: what columns hold in the rows that count; other rows are no contacts.
         cancellations: our own table, as `batch-cancel schema` prints it.
-        keys_are_unique: your word, where jobs or contacts are views, that the ids are unique there
-            as they have to be in tables: Postgres can't tell of a view.
+        keys_are_unique: declares that ids are unique in the views that you map, as unique indexes
+            show it of tables; Postgres can't tell whether they are.
 
     Raises:
         ValueError: a name that Postgres can't have, a status without a spelling, or two of one.
