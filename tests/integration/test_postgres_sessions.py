@@ -325,7 +325,7 @@ def test_a_database_of_no_encoding_is_refused(postgres_server: PostgresServer) -
                 uow = PostgresUnitOfWork(
                     lambda encoding=encoding: psycopg.connect(dsn, client_encoding=encoding)  # type: ignore[misc]
                 )
-                with pytest.raises(BatchCancelError):
+                with pytest.raises(BatchCancelError, match="SQL_ASCII"):
                     cancel_job("a", uow=uow, scheduler=MemoryScheduler())
                 assert connection.execute("SELECT status FROM batch_jobs").fetchone() == (
                     "running",

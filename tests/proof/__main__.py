@@ -19,7 +19,7 @@ PARTS: dict[str, Callable[[], Sequence[Row]]] = {
     "the explorer": partial(exploration.rows, short=False),
     "the broken adapters": partial(teeth.rows, short=False),
     "the code mutants": mutants.rows,
-    "the SQL and Lua mutants": patches.rows,
+    "the SQL, Lua and store mutants": patches.rows,
 }
 
 

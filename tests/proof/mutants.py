@@ -84,8 +84,8 @@ CONTRACT = tuple(
 CORE = tuple(
     f"unit/test_{name}.py"
     for name in (
-        *("attempts", "cancellation", "deferred", "drift", "errors", "guards"),
-        *("memory", "model", "presenter", "shape", "spelling", "use_cases", "work"),
+        *("attempts", "cancellation", "deferred", "drift", "errors", "guards", "inspect"),
+        *("log", "memory", "model", "presenter", "shape", "spelling", "use_cases", "work"),
     )
 )
 MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
@@ -161,7 +161,7 @@ PARTS = (
             *CONTRACT,
             *(
                 f"integration/test_sqlite_{name}.py"
-                for name in ("store", "scheduler", "joining", "triggers")
+                for name in ("joining", "keys", "scheduler", "store", "triggers")
             ),
             "integration/test_checks.py",
         ),

@@ -38,7 +38,7 @@ def text(rows: Sequence[Row]) -> str:
         [
             HEAD,
             *_table(("", "seen", "wanted", ""), summary),
-            "\n## Bugs in the SQL and the Lua\n",
+            "\n## Bugs in the SQL, the Lua and the stores\n",
             "Planted one at a time; the test named must fail.\n",
             *_table(("file", "what goes wrong", "found by"), planted),
             "\n## Code mutants that survive\n",

@@ -27,7 +27,7 @@ from tests.servers import POSTGRES_DSN, REDIS_URL, PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "batch_cancel"
-PLANTED = ("sql_and_lua", "postgres")
+PLANTED = ("sql_and_lua", "postgres", "sqlalchemy", "sqlite")
 """The files that say what is planted."""
 
 PATIENCE_SECONDS = 120
@@ -133,9 +133,9 @@ def complaint(patch: Patch) -> str:
 def _is_of_a_test(told: str) -> bool:
     """Say whether a test failed; one that could not begin, or SQL that is none, finds nothing."""
     errors = "SyntaxError|UndefinedColumn|ProgrammingError|compiling script"
-    return " failed" in told.splitlines()[-1] and not re.search(
-        rf"^E .*({errors})", told, re.MULTILINE
-    )
+    # Not the last line: a warning of the interpreter may come after it.
+    has_failed = re.search(r"^\d+ failed\b", told, re.MULTILINE)
+    return has_failed is not None and not re.search(rf"^E .*({errors})", told, re.MULTILINE)
 
 
 def unpatched(every: Sequence[Patch]) -> list[str]:
@@ -158,7 +158,7 @@ def rows(*, processes: int = 2) -> list[Row]:
     found = len(every) - len(not_found)
     return [
         Row(
-            "SQL and Lua mutants found",
+            "SQL, Lua and store mutants found",
             f"{found}/{len(every)}",
             "all, at least 50",
             [*complaints, *not_found],

@@ -927,6 +927,16 @@ def test_a_committed_record_is_read_before_the_scheduler_is_asked(half: Half) ->
     assert (result.removal, result.replayed) == (Removal.REMOVED, False)
 
 
+def test_what_followed_the_commit_is_logged(half: Half, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, as of a cancel of ours; of a replay nothing is."""
+    script = Script(found=record())
+    with caplog.at_level(logging.INFO):
+        half.remove_deferred(JOINED, Clock(script), uow=Store(script))
+        half.remove_deferred(attrs.evolve(JOINED, replayed=True), Clock(script))
+    [entry] = caplog.records
+    assert entry.getMessage().startswith("batch job 'job' was cancelled: from scheduled, ")
+
+
 @pytest.mark.parametrize("found", [None, record(operation_id="op-2")], ids=["none", "another's"])
 @pytest.mark.parametrize("removal", [Removal.PENDING, Removal.NOT_APPLICABLE])
 def test_without_a_committed_record_the_deferred_start_is_left_alone(
@@ -966,6 +976,7 @@ def test_a_store_without_records_is_asked_for_the_job(half: Half) -> None:
     store = Store(cancelled, Repositories(cancelled, keeps_records=False))
     assert half.remove_deferred(JOINED, Clock(cancelled), uow=store).redis_job_cancelled
     assert cancelled.calls == ["begin", "lock", "commit", "scheduler", "begin", "commit"]
+    assert cancelled.given("lock") == (JobKey("job"),)
     for found in (job("scheduled"), job("running"), job(None), None):
         script = Script(found)
         store = Store(script, Repositories(script, keeps_records=False))

@@ -100,6 +100,7 @@ STEPS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], 
     "start": (start_job, start_job_async, ("due",), True),
     "claim": (claim_contacts, claim_contacts_async, ("j",), ["a"]),
     "settle": (settle_contact, settle_contact_async, ("j", "b", "busy"), "busy"),
+    "settle for good": (settle_contact, settle_contact_async, ("j", "b", "failed"), "failed"),
     "expire": (expire_calls, expire_calls_async, ("old", HOUR), 1),
     "append": (append_contacts, append_contacts_async, ("j", [{"id": "c"}]), 1),
     "finish": (finish_job, finish_job_async, ("done",), True),
@@ -148,6 +149,14 @@ def test_a_step_that_did_not_happen_is_taken_again(
     uow = flaky(is_async, *failures)
     assert take(step, uow) == STEPS[step][3]
     assert uow.paused == paused
+
+
+@pytest.mark.parametrize("step", ["settle for good", "start", "claim", "finish", "look"])
+def test_a_step_that_does_not_depend_on_it_does_not_lock_the_job(
+    step: str, is_async: object
+) -> None:
+    """So it waits for nobody who has locked it."""
+    assert take(step, flaky(is_async, jobs=None)) == STEPS[step][3]
 
 
 @pytest.mark.parametrize("step", STEPS)
