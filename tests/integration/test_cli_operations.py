@@ -479,7 +479,12 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
         redis_to_break.client.config_set("maxmemory-policy", "noeviction")
         connection.execute("CREATE INDEX ON batch_contacts (batch_job_id)")
     assert run("check", *urls) == (0, "store and scheduler are fit\n", "")
-    assert run("check", *urls, "--json").body == {"fit": True, "store": [], "scheduler": []}
+    assert run("check", *urls, "--json").body == {
+        "fit": True,
+        "store": [],
+        "scheduler": [],
+        "notes": [],
+    }
 
 
 def test_servers_out_of_reach_are_told(run: Callable[..., Done]) -> None:
@@ -598,7 +603,13 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
     [
         ("reconcile", ["0  nothing is left owed", "6  something is still owed; run it again"]),
         ("inspect", ["0  no drift", "1  drift was found", "5  failed; stderr says why"]),
-        ("check", ["0  both are fit", "1  something is missing; stdout says what"]),
+        (
+            "check",
+            [
+                "0  both are fit; what is worth a look may be listed",
+                "1  something is missing; stdout says what",
+            ],
+        ),
         (
             "expire-calls",
             [

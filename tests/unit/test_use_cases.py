@@ -950,7 +950,7 @@ def test_without_a_committed_record_the_deferred_start_is_left_alone(
     with caplog.at_level(logging.DEBUG), pytest.raises(CancelFailed) as failure:
         half.remove_deferred(joined, Clock(script), uow=Store(script), on_cancelled=never)
     assert str(failure.value) == NOT_COMMITTED
-    assert (failure.value.outcome, failure.value.fault) == ("unchanged", Fault.REFUSED)
+    assert (failure.value.outcome, failure.value.fault) == ("unknown", Fault.REFUSED)
     assert failure.value.key == JobKey("job")
     assert script.calls == READ
     assert caplog.records == []
@@ -966,7 +966,7 @@ def test_before_the_callers_commit_the_deferred_start_is_left_alone(half: Half) 
         "still be rolled back; the deferred start was left alone: call it after your commit, with "
         "a unit of work that opens transactions of its own; nothing was changed"
     )
-    assert (failure.value.outcome, failure.value.fault) == ("unchanged", Fault.REFUSED)
+    assert (failure.value.outcome, failure.value.fault) == ("unknown", Fault.REFUSED)
     assert script.calls == []
 
 

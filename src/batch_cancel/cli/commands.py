@@ -327,14 +327,15 @@ def check(*, store: _Store, scheduler: _Scheduler = None, as_json: _Json = False
 
     \b
     Exit codes:
-      0  both are fit
+      0  both are fit; what is worth a look may be listed
       1  something is missing; stdout says what
       2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with _faults_told():
         uow = urls.store_at(store)
         starts = urls.scheduler_at(scheduler, store)
-        report = reports.Checked(uow.check(), starts.check())
+        diagnosis = uow.examine()
+        report = reports.Checked(diagnosis.problems, starts.check(), diagnosis.notes)
     output.answer(report.json() if as_json else report.text())
     if not report.is_fit:
         raise typer.Exit(FOUND_AMISS)

@@ -185,10 +185,11 @@ class Expired:
 
 @attrs.frozen
 class Checked:
-    """What is missing, if anything is."""
+    """What is missing, if anything is, and what is worth a look."""
 
     store: Sequence[str]
     scheduler: Sequence[str]
+    notes: Sequence[str] = ()
 
     @property
     def is_fit(self) -> bool:
@@ -198,13 +199,16 @@ class Checked:
     def json(self) -> str:
         """Tell it as one JSON object."""
         problems = {"store": list(self.store), "scheduler": list(self.scheduler)}
-        return _json({"fit": self.is_fit, **problems})
+        return _json({"fit": self.is_fit, **problems, "notes": list(self.notes)})
 
     def text(self) -> str:
         """Tell it in sentences."""
         # A file that is store and scheduler at once has the same to say twice.
         found = dict.fromkeys((*self.store, *self.scheduler))
-        return _text(list(found) or ["store and scheduler are fit"])
+        lines = list(found) or ["store and scheduler are fit"]
+        if self.notes:
+            lines += ["Worth a look:", *(f"  {note}" for note in self.notes)]
+        return _text(lines)
 
 
 @attrs.frozen
