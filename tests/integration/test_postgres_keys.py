@@ -38,6 +38,7 @@ from batch_cancel.adapters.postgres import (
     joining,
     table_ddl,
 )
+from batch_cancel.domain.errors import StoreFailed
 from tests.servers import PostgresServer
 
 SOON = timedelta(minutes=1)
@@ -454,6 +455,60 @@ def test_a_job_that_may_be_several_is_refused(
             connection.commit()
             assert told in str(failure.value), name
             assert (database.rows("A"), database.rows("B")) == before, name
+
+
+COARSE = {
+    "an integer is '1' and '01'": ("id", "batch_job_id", "bigint"),
+    "char(n) is '1' and '1 '": ("id", "batch_job_id", "char(4)"),
+    "citext is 'a' and 'A'": ("organization_id", "organization_id", "public.citext"),
+    "a domain over a domain": ("id", "batch_job_id", "outer_number"),
+}
+"""A column of jobs that is text, and one of contacts that finds several of its values equal."""
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
+@pytest.mark.parametrize("kind", COARSE)
+def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
+    database: Database, kind: str, *, is_joined: bool
+) -> None:
+    """By each step that touches contacts, and by a check, before anything is changed."""
+    of_jobs, of_contacts, type_ = COARSE[kind]
+    for statement in (
+        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA public",
+        "CREATE DOMAIN inner_number AS bigint",
+        "CREATE DOMAIN outer_number AS inner_number",
+    ):
+        database.connection.execute(statement.encode())
+    schema = BY_ORGANIZATION
+    database.make(JOBS_BY_ORGANIZATION, CONTACTS_BY_ORGANIZATION, schema=schema)
+    database.connection.execute(
+        f"ALTER TABLE batch_contacts ALTER {of_contacts} TYPE {type_} "
+        f"USING {of_contacts}::{type_}".encode()
+    )
+    before = database.rows("A"), database.rows("B")
+    told = f"what '{of_jobs}' of batch_jobs, of the type text, tells apart"
+    assert any(told in it for it in database.uow(schema).examine().missing)
+    with closing(psycopg.connect(database.dsn)) as connection:
+        uow: Any = joining(connection, schema) if is_joined else database.uow(schema)
+        for name, step in ABOUT_JOBS:
+            with pytest.raises(BatchCancelError) as failure:
+                step(uow=uow, organization_id="A")
+            connection.commit()
+            assert told in str(failure.value), name
+            assert (database.rows("A"), database.rows("B")) == before, name
+
+
+def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to(database: Database) -> None:
+    """A NULL in the key's column is no key: the contact would be nobody's."""
+    jobs = JOBS_WITH_NUMBERS.replace("bigint PRIMARY KEY", "bigint UNIQUE")
+    database.make(jobs, CONTACTS_WITH_NUMBERS, schema=SURROGATE, by_number=True)
+    database.connection.execute("ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey")
+    database.connection.execute("ALTER TABLE batch_contacts ALTER batch_job_id DROP NOT NULL")
+    database.connection.execute("UPDATE batch_jobs SET number = NULL WHERE organization_id = 'A'")
+    before = database.contacts()
+    with pytest.raises(StoreFailed, match="'number' of '1' is NULL"):
+        append_contacts("1", [{"id": 7}], uow=database.uow(SURROGATE), organization_id="A")
+    assert database.contacts() == before
 
 
 def test_an_inspection_of_jobs_that_may_be_several_is_refused(database: Database) -> None:

@@ -169,6 +169,7 @@ def _table(facts: dict[str, Any]) -> Table:
         ),
         not_null=frozenset(facts.get("not_null") or ()),
         is_view=bool(facts.get("is_view")),
+        kinds=facts.get("kinds") or {},
     )
 
 

@@ -131,6 +131,7 @@ SELECT
         WHERE organization_id = %(record_organization_id)s
           AND batch_job_id = %(record_batch_job_id)s
           AND operation_id = %(operation_id)s AND contacts_cancelled = %(contacts_cancelled)s
+          AND deferred_id IS NOT DISTINCT FROM %(deferred_id)s AND removal = %(removal)s
     ),
     {first_contact} IS NOT NULL
 

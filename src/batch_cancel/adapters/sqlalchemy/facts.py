@@ -80,7 +80,10 @@ class Seen:
         keys = self.tables.keys
         return self._checked(
             connection,
-            lambda facts: keys.job_problem(facts.jobs, has_organization=has_organization),
+            lambda facts: (
+                keys.job_problem(facts.jobs, has_organization=has_organization)
+                or keys.reference_problem(facts.jobs, facts.contacts)
+            ),
         )
 
     def of_single_contacts(self, connection: Connection, key: JobKey) -> Facts:
@@ -95,6 +98,7 @@ class Seen:
             connection,
             lambda facts: (
                 keys.job_problem(facts.jobs, has_organization=is_of_one)
+                or keys.reference_problem(facts.jobs, facts.contacts)
                 or keys.contact_problem(facts.contacts, has_organization=is_of_one)
             ),
         )
