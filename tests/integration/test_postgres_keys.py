@@ -459,7 +459,6 @@ def test_a_job_that_may_be_several_is_refused(
 
 COARSE = {
     "an integer is '1' and '01'": ("id", "batch_job_id", "bigint"),
-    "char(n) is '1' and '1 '": ("id", "batch_job_id", "char(4)"),
     "citext is 'a' and 'A'": ("organization_id", "organization_id", "public.citext"),
     "a domain over a domain": ("id", "batch_job_id", "outer_number"),
 }
@@ -570,6 +569,44 @@ def test_a_table_that_is_mended_works_at_once(database: Database) -> None:
         cancel_rows("1", uow=uow, organization_id="A")
     database.connection.execute("ALTER TABLE batch_jobs ADD PRIMARY KEY (organization_id, id)")
     assert cancel_rows("1", uow=uow, organization_id="A").record.contacts_cancelled == 2
+
+
+def test_an_index_that_is_rolled_back_is_not_believed_in(database: Database) -> None:
+    """What a transaction sees of its own changes holds in that transaction alone."""
+    database.make(JOBS_BY_ORGANIZATION, CONTACTS_BY_ORGANIZATION, schema=PostgresSchema())
+    with closing(psycopg.connect(database.dsn)) as connection:
+        connection.execute("DELETE FROM batch_jobs WHERE organization_id = 'B'")
+        connection.execute("CREATE UNIQUE INDEX ON batch_jobs (id)")
+        cancel_rows("1", uow=joining(connection), organization_id="A")
+        connection.rollback()
+    before = database.contacts()
+    with pytest.raises(BatchCancelError, match="map their column with contact_organization_id"):
+        cancel_rows("1", uow=database.uow(PostgresSchema()), organization_id="A")
+    assert database.contacts() == before
+
+
+def test_a_contact_that_is_added_counts(database: Database) -> None:
+    """It has what rows that count hold; one that says otherwise is refused."""
+    contacts = CONTACTS_BY_ORGANIZATION.replace("status text", "kind text, status text")
+    schema = attrs.evolve(BY_ORGANIZATION, contact_where={"kind": "voice"})
+    database.make(JOBS_BY_ORGANIZATION, contacts, schema=schema)
+    uow = database.uow(schema)
+    with pytest.raises(StoreFailed, match="'kind' holds 'voice' in those that do"):
+        append_contacts("1", [{"id": 7, "kind": "sms"}], uow=uow, organization_id="A")
+    more = [{"id": 7}, {"id": 8, "kind": "voice"}]
+    assert append_contacts("1", more, uow=uow, organization_id="A") == 2
+    assert claim_contacts("1", limit=5, uow=uow, organization_id="A") == ["7", "8"]
+
+
+def test_a_call_without_a_time_of_its_claim_goes_by_its_last_change(database: Database) -> None:
+    """It was live before the column came; nothing else would ever end it."""
+    contacts = CONTACTS_BY_ORGANIZATION.replace("status text", "since timestamptz, status text")
+    schema = attrs.evolve(BY_ORGANIZATION, contact_dialing_since="since")
+    database.make(JOBS_BY_ORGANIZATION, contacts, schema=schema)
+    uow = database.uow(schema)
+    drift = inspect(uow=uow, scheduler=MemoryScheduler(), calls_older_than=SOON)
+    assert [it.contacts for it in drift.calls_overdue or ()] == [2, 2]
+    assert expire_calls("1", SOON, uow=uow, organization_id="A") == 2
 
 
 def test_what_an_index_includes_is_no_part_of_its_key(database: Database) -> None:

@@ -218,5 +218,17 @@ SELECT pg_catalog.json_build_object(
     ) AND EXISTS (
         SELECT 1 FROM pg_catalog.pg_replication_slots AS s WHERE s.plugin = 'pglogical_output'
     ),
+    -- What this transaction itself changes in the tables, it may still roll back. All such changes
+    -- take one of these locks.
+    'is_changing', EXISTS (
+        SELECT 1
+        FROM pg_catalog.pg_locks AS l
+        WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
+          AND l.relation IN (SELECT below.oid FROM below)
+          AND l.mode IN (
+              'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+              'AccessExclusiveLock'
+          )
+    ),
     'tables', (SELECT pg_catalog.json_object_agg(facts.place, facts.known) FROM facts)
 )::text

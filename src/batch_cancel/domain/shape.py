@@ -19,12 +19,16 @@ from typing import Final
 
 import attrs
 
+from batch_cancel.domain.errors import StoreFailed
 
 TEXT: Final = "text"
 """The kind of a column that tells any two values apart that differ in a byte."""
 
-_AS_FINE: Final = frozenset({("integer", "numeric")})
-"""The kinds of a job's column and of a contact's, where the second tells apart what the first does."""
+_AS_FINE: Final = frozenset({("integer", "numeric"), (TEXT, "character")})
+"""
+The kinds of a job's column and of a contact's that may differ. A padded one does not know trailing
+blanks, in which alone no two ids differ.
+"""
 
 
 @attrs.frozen
@@ -80,6 +84,27 @@ class Table:
             )
             for index in self.unique
         )
+
+
+def counted(contact: Mapping[str, object], where: Mapping[str, object]) -> Mapping[str, object]:
+    """
+    Return a contact to be added, with what the columns hold in the contacts that count.
+
+    Arguments:
+        contact: its values by column.
+        where: what the columns hold in the rows that count.
+
+    Raises:
+        StoreFailed: it has another value there, with which it would not count.
+    """
+    for column, held in where.items():
+        given = contact.get(column, held)
+        if (given is None) is not (held is None) or str(given) != str(held):
+            reason = (
+                f"a contact that is added has to count: {column!r} holds {held!r} in those that do"
+            )
+            raise StoreFailed(reason)
+    return {**where, **contact}
 
 
 @attrs.frozen(kw_only=True)
@@ -158,8 +183,8 @@ class Keys:
             if own is None or theirs in {None, TEXT, own} or (own, theirs) in _AS_FINE:
                 continue
             return (
-                f"{of_contacts!r} of {contacts.name} is of the type {theirs}, which may find equal "
-                f"what {of_jobs!r} of {jobs.name}, of the type {own}, tells apart, so contacts of "
+                f"{of_contacts!r} of {contacts.name} is of the type {theirs}, which may find "
+                f"equal what {of_jobs!r} of {jobs.name}, of the type {own}, tells apart, so contacts of "
                 "another job could be taken for a job's own: let both columns have one type and "
                 "one collation"
             )

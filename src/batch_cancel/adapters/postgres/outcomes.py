@@ -33,6 +33,7 @@ from batch_cancel.domain.model import (
     ContactStatus,
     JobKey,
 )
+from batch_cancel.domain.shape import counted
 
 _PARAMETERS_MAX: Final = 60_000
 """The most values in one statement; the wire format counts them in 16 bits."""
@@ -67,7 +68,9 @@ def inserts(
     named_back: bool,
 ) -> Iterator[tuple[sql.SQL, list[object], int]]:
     """Yield as few statements as add these contacts, in their order, with values and number."""
-    for columns, group in groupby(contacts, key=tuple):
+    where = queries.schema.contact_where
+    counting = (counted(it, where) for it in contacts)
+    for columns, group in groupby(counting, key=tuple):
         rows = list(group)
         rows_max = _PARAMETERS_MAX // (len(names) + len(columns))
         for start in range(0, len(rows), rows_max):

@@ -215,7 +215,7 @@ SELECT * FROM (
     JOIN {jobs} AS job
       ON job.{job_key} = contact.{contact_job_id}{of_the_same_organization}{existing_aliased_job}
     WHERE contact.{contact_status} IN ({dialing}){existing_aliased_contact}
-      AND contact.{dialing_since} < statement_timestamp() - %(older_than)s
+      AND {aliased_dialing_since} < statement_timestamp() - %(older_than)s
     GROUP BY job.{job_key}, job.{job_id}, {aliased_organization_id}
     ORDER BY count(*) DESC
     LIMIT %(limit)s
