@@ -96,10 +96,10 @@ def is_of_an_id(error: psycopg.DataError | UnicodeEncodeError) -> bool:
     """
     Check whether an id is no uuid, no number, or no text in this encoding: no row can have it.
 
-    Postgres says so of one parameter, `$1`, which it can't read; psycopg before it asks. Every other
-    such error is that of a constant, of which an enum knows nothing, of a policy, or of a trigger
-    whose own statement has a `$1`. Where the server logs parameters, the context of each error
-    names all of them.
+    Postgres says so of one parameter, `$1`, which it can't read; psycopg before it asks. Every
+    other such error is that of a constant, of which an enum knows nothing, of a policy, or of a
+    trigger whose own statement has a `$1`. Where the server logs parameters, the context of each
+    error names all of them.
     """
     if isinstance(error, UnicodeEncodeError) or error.sqlstate is None:
         return True
