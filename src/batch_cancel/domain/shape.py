@@ -184,9 +184,9 @@ class Keys:
                 continue
             return (
                 f"{of_contacts!r} of {contacts.name} is of the type {theirs}, which may find "
-                f"equal what {of_jobs!r} of {jobs.name}, of the type {own}, tells apart, so contacts "
-                "of another job could be taken for a job's own: let both columns have one type and "
-                "one collation"
+                f"equal what {of_jobs!r} of {jobs.name}, of the type {own}, tells apart, so "
+                "contacts of another job could be taken for a job's own: let both columns have "
+                "one type and one collation"
             )
         return None
 
