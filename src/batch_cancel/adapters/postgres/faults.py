@@ -98,10 +98,11 @@ _SCHEMA: Final = {
     "42703": "map your column's name with PostgresSchema(...)",
     "42501": "grant SELECT and UPDATE on jobs and contacts, and INSERT, SELECT and UPDATE on "
     "batch_cancellations",
-    "22P02": "a status is missing from your enum",
+    "22P02": "a status is missing from your enum, or a trigger or a policy can't read a value",
     "0A000": "look for a rule on that table, which Postgres does not let us see behind",
     "21000": "a job's id names several jobs: give each an id of its own within its organization",
-    "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum",
+    "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum, and "
+    "let contacts refer to jobs by a column of one type with theirs",
 }
 
 Phase = Literal["connecting", "working", "releasing", "committing", "committed"]

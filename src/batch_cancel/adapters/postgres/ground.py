@@ -96,8 +96,10 @@ class Ground:
             StoreFailed: the tables are not such; nothing was changed.
         """
         keys, has_organization = self.queries.schema.keys, key.organization_id is not None
-        problem = next(iter(facts.refusals), None) or keys.job_problem(
-            facts.jobs, has_organization=has_organization
+        problem = (
+            next(iter(facts.refusals), None)
+            or keys.job_problem(facts.jobs, has_organization=has_organization)
+            or keys.reference_problem(facts.jobs, facts.contacts)
         )
         if problem is None and contacts:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)

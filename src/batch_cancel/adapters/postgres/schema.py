@@ -127,8 +127,8 @@ class PostgresSchema:
         contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
             column: then every contact is due.
         contact_updated_at: set when a contact is changed; None if there is no such column.
-        contact_dialing_since: set when a contact is claimed; None if there is no such column: then
-            `expire_calls` goes by `contact_updated_at`.
+        contact_dialing_since: set when a contact is claimed; where it is NULL, or None because
+            there is no such column, `expire_calls` goes by `contact_updated_at`.
         contact_version: raised by 1 when a contact is changed, and 1 in those that are added; None
             if there is no such column.
         contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
