@@ -147,6 +147,10 @@ ADD_CONTACT = (
     "IF NEW.status = 'cancelled' THEN INSERT INTO batch_contacts (batch_job_id, status) "
     "VALUES (NEW.id, 'pending'); END IF; RETURN NULL;"
 )
+FAIL_CONTACTS = (
+    "UPDATE batch_contacts SET status = 'failed' WHERE batch_job_id = NEW.id "
+    "AND status = 'cancelled'; RETURN NULL;"
+)
 FORGET = "DELETE FROM batch_cancellations; RETURN NULL;"
 
 UNDOING_A_CANCEL = {
@@ -164,6 +168,8 @@ UNDOING_A_CANCEL = {
     "a contact is capitalised in the commit": (CAPITAL_CONTACT, "DEFERRED", "batch_contacts"),
     "a contact is added": (ADD_CONTACT, "AFTER", "batch_jobs"),
     "a contact is added in the commit": (ADD_CONTACT, "DEFERRED", "batch_jobs"),
+    "contacts are failed with the job": (FAIL_CONTACTS, "AFTER", "batch_jobs"),
+    "contacts are failed in the commit": (FAIL_CONTACTS, "DEFERRED", "batch_jobs"),
     "the record is forgotten": (FORGET, "AFTER", "batch_jobs"),
     "the record is not kept": ("RETURN NULL;", "BEFORE", "batch_cancellations"),
     "the record is of another number": (
