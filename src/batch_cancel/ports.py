@@ -78,11 +78,11 @@ class JobRepository(Protocol):
         """
         Set the locked job's status to cancelled, and keep the record if records are kept.
 
-        Then look at the outcome, in the same transaction: the job is cancelled, no contact of it
+        Then check the outcome, in the same transaction: the job is cancelled, no contact of it
         is in one of the five open statuses, and the record is there.
 
         Raises:
-            StoreFailed: the outcome is another; `INCOMPLETE` where open contacts are left, else
+            StoreFailed: the outcome differs; `INCOMPLETE` if open contacts are left, else
                 `REFUSED`.
         """
         ...
@@ -107,11 +107,11 @@ class AsyncJobRepository(Protocol):
         """
         Set the locked job's status to cancelled, and keep the record if records are kept.
 
-        Then look at the outcome, in the same transaction: the job is cancelled, no contact of it
+        Then check the outcome, in the same transaction: the job is cancelled, no contact of it
         is in one of the five open statuses, and the record is there.
 
         Raises:
-            StoreFailed: the outcome is another; `INCOMPLETE` where open contacts are left, else
+            StoreFailed: the outcome differs; `INCOMPLETE` if open contacts are left, else
                 `REFUSED`.
         """
         ...
@@ -251,8 +251,8 @@ class WorkRepository(Protocol):
     What workers do to a job and its contacts, within one transaction.
 
     Each step looks and writes in one: what it looked at can't have changed when it writes. A key
-    or an id that the store could hold no row of is `JobNotFound`. A step that finds a row which it
-    wrote otherwise than it was written, by a trigger or a rule, raises `StoreFailed`.
+    or an id that the store could hold no row of is `JobNotFound`. A step checks the rows that it
+    wrote, and raises `StoreFailed` if a trigger or a rule has changed them.
     """
 
     def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
@@ -288,10 +288,15 @@ class WorkRepository(Protocol):
 
     def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
         """
-        Write how the job's contacts go on whose status has been dialing for longer than that.
+        Write `settlement` to the job's contacts that have been dialing for too long.
 
-        By the store's clock, and by the time at which the contact was claimed; where only the time
-        of its last change is known, by that.
+        The age is measured by the store's clock from the time of the claim; if only the time of
+        the last change is known, from that.
+
+        Arguments:
+            key: the job.
+            settlement: what to write.
+            older_than: how long a contact must have been dialing.
 
         Returns:
             how many were written.
@@ -314,7 +319,7 @@ class WorkRepository(Protocol):
         """
         Set a running job to completed if none of its contacts has a status in `unfinished`.
 
-        Whoever adds a contact while he holds the job's lock is waited for, and his contact seen.
+        It waits for a transaction that adds a contact under the job's lock, and sees that contact.
 
         Returns:
             whether it is completed now, by this.
@@ -331,8 +336,8 @@ class AsyncWorkRepository(Protocol):
     What workers do to a job and its contacts, within one transaction.
 
     Each step looks and writes in one: what it looked at can't have changed when it writes. A key
-    or an id that the store could hold no row of is `JobNotFound`. A step that finds a row which it
-    wrote otherwise than it was written, by a trigger or a rule, raises `StoreFailed`.
+    or an id that the store could hold no row of is `JobNotFound`. A step checks the rows that it
+    wrote, and raises `StoreFailed` if a trigger or a rule has changed them.
     """
 
     async def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
@@ -370,10 +375,15 @@ class AsyncWorkRepository(Protocol):
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
         """
-        Write how the job's contacts go on whose status has been dialing for longer than that.
+        Write `settlement` to the job's contacts that have been dialing for too long.
 
-        By the store's clock, and by the time at which the contact was claimed; where only the time
-        of its last change is known, by that.
+        The age is measured by the store's clock from the time of the claim; if only the time of
+        the last change is known, from that.
+
+        Arguments:
+            key: the job.
+            settlement: what to write.
+            older_than: how long a contact must have been dialing.
 
         Returns:
             how many were written.
@@ -396,7 +406,7 @@ class AsyncWorkRepository(Protocol):
         """
         Set a running job to completed if none of its contacts has a status in `unfinished`.
 
-        Whoever adds a contact while he holds the job's lock is waited for, and his contact seen.
+        It waits for a transaction that adds a contact under the job's lock, and sees that contact.
 
         Returns:
             whether it is completed now, by this.

@@ -23,7 +23,8 @@ CLOSED = ["dialing", "completed", "failed", "blocked", "cancelled", "voicemail",
 
 def drift(**found: Any) -> Drift:
     """Give what an inspection finds, where no call is overdue unless it says so."""
-    return Drift(**{"calls_overdue": (), **found})
+    found.setdefault("calls_overdue", ())
+    return Drift(**found)
 
 
 def silent(*_: Any) -> None:

@@ -107,12 +107,7 @@ MISSING = {
     ),
     "no table of ours": (
         ["DROP TABLE batch_cancellations"],
-        [
-            (
-                "table batch_cancellations is missing: run `batch-cancel schema` and send what it "
-                "prints"
-            )
-        ],
+        [("table batch_cancellations is missing: run the SQL that `batch-cancel schema` prints")],
     ),
 }
 
@@ -518,7 +513,7 @@ def test_a_table_that_is_elsewhere_is_found(
                 f"{namespace}: map it with PostgresSchema(contacts=(schema, table)), or set the "
                 "search_path"
             ),
-            "table nowhere.ours is missing: run `batch-cancel schema` and send what it prints",
+            "table nowhere.ours is missing: run the SQL that `batch-cancel schema` prints",
         ]
         names = {"contacts": (namespace, "contacts_elsewhere")}
         execute("ALTER TABLE batch_cancellations_old RENAME TO batch_cancellations")
@@ -688,8 +683,8 @@ def test_a_view_is_not_asked_for_indexes(dsn: str, execute: Callable[[str], obje
     execute("CREATE VIEW batch_jobs AS SELECT * FROM jobs")
     assert checked(dsn) == [
         (
-            "batch_jobs is a view, of which nobody can see that 'id' is unique: map the table "
-            "behind it, or vouch for it with keys_are_unique=True"
+            "batch_jobs is a view, in which no index shows that 'id' is unique: map the table "
+            "behind it, or, if it is unique, declare that with keys_are_unique=True"
         )
     ]
     assert checked(dsn, keys_are_unique=True) == []

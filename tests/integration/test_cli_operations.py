@@ -328,8 +328,8 @@ def test_each_drift_has_its_sentence(run: Callable[..., Done], drifted: Path) ->
         "batch job 'nameless' is scheduled, but names no deferred start: nothing will start it",
         "batch job 'open' is cancelled, but 2 contacts are still open",
         (
-            "batch job 'live' of organization 'org': 2 calls are live for longer than 4:00:00; "
-            "where their workers are dead, end them with `batch-cancel expire-calls`"
+            "batch job 'live' of organization 'org' has calls that have been live for more than "
+            "4:00:00: 2; if their workers are dead, end them with `batch-cancel expire-calls`"
         ),
     ]
     assert run("inspect", "--store", f"sqlite:///{drifted}") == done
@@ -382,7 +382,7 @@ def test_calls_of_dead_workers_are_ended(run: Callable[..., Done], drifted: Path
     mine = ["expire-calls", "live", "--organization", "org", *store]
     assert run("expire-calls", "live", "--older-than", "4h", *store) == (
         0,
-        "batch job 'live' has no call that has been live for so long\n",
+        "batch job 'live' has no call that has been live for that long\n",
         "",
     )
     assert run(*mine, "--older-than", "1d", "--json").body == {
@@ -479,7 +479,12 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
         redis_to_break.client.config_set("maxmemory-policy", "noeviction")
         connection.execute("CREATE INDEX ON batch_contacts (batch_job_id)")
     assert run("check", *urls) == (0, "store and scheduler are fit\n", "")
-    assert run("check", *urls, "--json").body == {"fit": True, "store": [], "scheduler": []}
+    assert run("check", *urls, "--json").body == {
+        "fit": True,
+        "store": [],
+        "scheduler": [],
+        "notes": [],
+    }
 
 
 def test_servers_out_of_reach_are_told(run: Callable[..., Done]) -> None:
@@ -598,8 +603,20 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
     [
         ("reconcile", ["0  nothing is left owed", "6  something is still owed; run it again"]),
         ("inspect", ["0  no drift", "1  drift was found", "5  failed; stderr says why"]),
-        ("check", ["0  both are fit", "1  something is missing; stdout says what"]),
-        ("expire-calls", ["0  they are ended, or there were none", "5  failed; stderr says why"]),
+        (
+            "check",
+            [
+                "0  both are fit; what is worth a look may be listed",
+                "1  something is missing; stdout says what",
+            ],
+        ),
+        (
+            "expire-calls",
+            [
+                "0  they are ended, or this organization has no such job or no such call",
+                "5  failed; stderr says why",
+            ],
+        ),
     ],
 )
 def test_the_help_lists_the_exit_codes(

@@ -189,7 +189,7 @@ def test_a_commit_that_postgres_turned_into_a_rollback_removes_nothing(
     assert entry.getMessage().startswith("batch job 'job': its cancellation is not committed")
     with pytest.raises(CancelFailed, match="not committed") as failure:
         _ = removal.result
-    assert (failure.value.outcome, failure.value.retryable) == ("unchanged", False)
+    assert (failure.value.outcome, failure.value.retryable) == ("unknown", False)
 
 
 def _never(_: CancelResult) -> None:

@@ -85,7 +85,7 @@ def test_what_only_workers_need_is_told_apart(dsn: str) -> None:
     code, told, _ = doctor("--store", url_of(dsn))
     assert (code, told) == (
         0,
-        FITS + "Missing to workers only:\n"
+        FITS + "Missing for workers only:\n"
         "  column id is missing from batch_contacts: map its name with "
         "PostgresSchema(contact_id=...)\n"
         "  column next_attempt_at is missing from batch_contacts: map its name with "
@@ -209,7 +209,7 @@ def test_what_claims_miss_is_told_apart(dsn: str) -> None:
     made(dsn, "ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey")
     assert doctor("--store", url_of(dsn)) == (
         0,
-        FITS + "Missing to workers only:\n"
+        FITS + "Missing for workers only:\n"
         "  nothing says that 'id' names one contact of a job in batch_contacts: map a column that "
         "is unique within a job with contact_id=..., or add a unique index on 'batch_job_id' and "
         "'id'\n",

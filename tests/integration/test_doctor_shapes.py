@@ -48,7 +48,7 @@ def test_jobs_of_two_organizations_with_one_id_are_missing_a_column(postgres_sch
     dsn = with_reference_tables(postgres_schema, *BY_ORGANIZATION)
     [sentence] = diagnosed(dsn).missing
     assert sentence in refusal(dsn)
-    assert "map their column with contact_organization_id=..." in sentence
+    assert "map their organization with contact_organization_id=..." in sentence
     found = diagnosed(dsn, **OF_AN_ORGANIZATION)
     assert (found.missing, found.slow, found.workers) == ((), (), ())
     assert "an index finds a job by its id" in found.fits
@@ -115,14 +115,14 @@ def test_a_view_needs_the_adopter_s_word(postgres_schema: str) -> None:
     found = diagnosed(dsn)
     assert found.missing == (
         (
-            "batch_jobs is a view, of which nobody can see that 'id' is unique: map the table "
-            "behind it, or vouch for it with keys_are_unique=True"
+            "batch_jobs is a view, in which no index shows that 'id' is unique: map the table "
+            "behind it, or, if it is unique, declare that with keys_are_unique=True"
         ),
     )
     assert found.workers == (
         (
-            "batch_contacts is a view, of which nobody can see that 'id' is unique: map the table "
-            "behind it, or vouch for it with keys_are_unique=True"
+            "batch_contacts is a view, in which no index shows that 'id' is unique: map the table "
+            "behind it, or, if it is unique, declare that with keys_are_unique=True"
         ),
     )
     found = diagnosed(dsn, keys_are_unique=True)

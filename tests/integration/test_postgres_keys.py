@@ -38,6 +38,7 @@ from batch_cancel.adapters.postgres import (
     joining,
     table_ddl,
 )
+from batch_cancel.domain.errors import StoreFailed
 from tests.servers import PostgresServer
 
 SOON = timedelta(minutes=1)
@@ -432,7 +433,7 @@ UNSAFE_JOBS = {
         JOBS_BY_ORGANIZATION.replace("TABLE batch_jobs", "TABLE all_jobs")
         + "; CREATE VIEW batch_jobs AS SELECT * FROM all_jobs",
         BY_ORGANIZATION,
-        "vouch for it with keys_are_unique=True",
+        "declare that with keys_are_unique=True",
     ),
 }
 
@@ -454,6 +455,59 @@ def test_a_job_that_may_be_several_is_refused(
             connection.commit()
             assert told in str(failure.value), name
             assert (database.rows("A"), database.rows("B")) == before, name
+
+
+COARSE = {
+    "an integer is '1' and '01'": ("id", "batch_job_id", "bigint"),
+    "citext is 'a' and 'A'": ("organization_id", "organization_id", "public.citext"),
+    "a domain over a domain": ("id", "batch_job_id", "outer_number"),
+}
+"""A column of jobs that is text, and one of contacts that finds several of its values equal."""
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
+@pytest.mark.parametrize("kind", COARSE)
+def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
+    database: Database, kind: str, *, is_joined: bool
+) -> None:
+    """By each step that touches contacts, and by a check, before anything is changed."""
+    of_jobs, of_contacts, type_ = COARSE[kind]
+    for statement in (
+        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA public",
+        "CREATE DOMAIN inner_number AS bigint",
+        "CREATE DOMAIN outer_number AS inner_number",
+    ):
+        database.connection.execute(statement.encode())
+    schema = BY_ORGANIZATION
+    database.make(JOBS_BY_ORGANIZATION, CONTACTS_BY_ORGANIZATION, schema=schema)
+    database.connection.execute(
+        f"ALTER TABLE batch_contacts ALTER {of_contacts} TYPE {type_} "
+        f"USING {of_contacts}::{type_}".encode()
+    )
+    before = database.rows("A"), database.rows("B")
+    told = f"what '{of_jobs}' of batch_jobs, of the type text, tells apart"
+    assert any(told in it for it in database.uow(schema).examine().missing)
+    with closing(psycopg.connect(database.dsn)) as connection:
+        uow: Any = joining(connection, schema) if is_joined else database.uow(schema)
+        for name, step in ABOUT_JOBS:
+            with pytest.raises(BatchCancelError) as failure:
+                step(uow=uow, organization_id="A")
+            connection.commit()
+            assert told in str(failure.value), name
+            assert (database.rows("A"), database.rows("B")) == before, name
+
+
+def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to(database: Database) -> None:
+    """A NULL in the key's column is no key: the contact would be nobody's."""
+    jobs = JOBS_WITH_NUMBERS.replace("bigint PRIMARY KEY", "bigint UNIQUE")
+    database.make(jobs, CONTACTS_WITH_NUMBERS, schema=SURROGATE, by_number=True)
+    database.connection.execute("ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey")
+    database.connection.execute("ALTER TABLE batch_contacts ALTER batch_job_id DROP NOT NULL")
+    database.connection.execute("UPDATE batch_jobs SET number = NULL WHERE organization_id = 'A'")
+    before = database.contacts()
+    with pytest.raises(StoreFailed, match="'number' of '1' is NULL"):
+        append_contacts("1", [{"id": 7}], uow=database.uow(SURROGATE), organization_id="A")
+    assert database.contacts() == before
 
 
 def test_an_inspection_of_jobs_that_may_be_several_is_refused(database: Database) -> None:
@@ -515,6 +569,44 @@ def test_a_table_that_is_mended_works_at_once(database: Database) -> None:
         cancel_rows("1", uow=uow, organization_id="A")
     database.connection.execute("ALTER TABLE batch_jobs ADD PRIMARY KEY (organization_id, id)")
     assert cancel_rows("1", uow=uow, organization_id="A").record.contacts_cancelled == 2
+
+
+def test_an_index_that_is_rolled_back_is_not_believed_in(database: Database) -> None:
+    """What a transaction sees of its own changes holds in that transaction alone."""
+    database.make(JOBS_BY_ORGANIZATION, CONTACTS_BY_ORGANIZATION, schema=PostgresSchema())
+    with closing(psycopg.connect(database.dsn)) as connection:
+        connection.execute("DELETE FROM batch_jobs WHERE organization_id = 'B'")
+        connection.execute("CREATE UNIQUE INDEX ON batch_jobs (id)")
+        cancel_rows("1", uow=joining(connection), organization_id="A")
+        connection.rollback()
+    before = database.contacts()
+    with pytest.raises(BatchCancelError, match="contact_organization_id"):
+        cancel_rows("1", uow=database.uow(PostgresSchema()), organization_id="A")
+    assert database.contacts() == before
+
+
+def test_a_contact_that_is_added_counts(database: Database) -> None:
+    """It has what rows that count hold; one that says otherwise is refused."""
+    contacts = CONTACTS_BY_ORGANIZATION.replace("status text", "kind text, status text")
+    schema = attrs.evolve(BY_ORGANIZATION, contact_where={"kind": "voice"})
+    database.make(JOBS_BY_ORGANIZATION, contacts, schema=schema)
+    uow = database.uow(schema)
+    with pytest.raises(StoreFailed, match="'kind' holds 'voice' in those that do"):
+        append_contacts("1", [{"id": 7, "kind": "sms"}], uow=uow, organization_id="A")
+    more: list[dict[str, object]] = [{"id": 7}, {"id": 8, "kind": "voice"}]
+    assert append_contacts("1", more, uow=uow, organization_id="A") == 2
+    assert claim_contacts("1", limit=5, uow=uow, organization_id="A") == ["7", "8"]
+
+
+def test_a_call_without_a_time_of_its_claim_goes_by_its_last_change(database: Database) -> None:
+    """It was live before the column came; nothing else would ever end it."""
+    contacts = CONTACTS_BY_ORGANIZATION.replace("status text", "since timestamptz, status text")
+    schema = attrs.evolve(BY_ORGANIZATION, contact_dialing_since="since")
+    database.make(JOBS_BY_ORGANIZATION, contacts, schema=schema)
+    uow = database.uow(schema)
+    drift = inspect(uow=uow, scheduler=MemoryScheduler(), calls_older_than=SOON)
+    assert [it.contacts for it in drift.calls_overdue or ()] == [2, 2]
+    assert expire_calls("1", SOON, uow=uow, organization_id="A") == 2
 
 
 def test_what_an_index_includes_is_no_part_of_its_key(database: Database) -> None:

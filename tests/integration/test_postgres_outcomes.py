@@ -16,11 +16,13 @@ from typing import Any, Protocol
 import attrs
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from batch_cancel import (
     BatchCancelError,
     CancelFailed,
     ContactStatus,
+    JobNotFound,
     append_contacts,
     append_contacts_async,
     cancel_rows,
@@ -159,6 +161,10 @@ ADD_CONTACT = (
     "IF NEW.status = 'cancelled' THEN INSERT INTO batch_contacts (batch_job_id, status) "
     "VALUES (NEW.id, 'pending'); END IF; RETURN NULL;"
 )
+FAIL_CONTACTS = (
+    "UPDATE batch_contacts SET status = 'failed' WHERE batch_job_id = NEW.id "
+    "AND status = 'cancelled'; RETURN NULL;"
+)
 FORGET = "DELETE FROM batch_cancellations; RETURN NULL;"
 
 UNDOING_A_CANCEL = {
@@ -176,10 +182,22 @@ UNDOING_A_CANCEL = {
     "a contact is capitalised in the commit": (CAPITAL_CONTACT, "DEFERRED", "batch_contacts"),
     "a contact is added": (ADD_CONTACT, "AFTER", "batch_jobs"),
     "a contact is added in the commit": (ADD_CONTACT, "DEFERRED", "batch_jobs"),
+    "contacts are failed with the job": (FAIL_CONTACTS, "AFTER", "batch_jobs"),
+    "contacts are failed in the commit": (FAIL_CONTACTS, "DEFERRED", "batch_jobs"),
     "the record is forgotten": (FORGET, "AFTER", "batch_jobs"),
     "the record is not kept": ("RETURN NULL;", "BEFORE", "batch_cancellations"),
     "the record is of another number": (
         "NEW.contacts_cancelled := 0; RETURN NEW;",
+        "BEFORE",
+        "batch_cancellations",
+    ),
+    "the record owes nothing": (
+        "NEW.removal := 'absent'; RETURN NEW;",
+        "BEFORE",
+        "batch_cancellations",
+    ),
+    "the record is of another start": (
+        "NEW.deferred_id := 'theirs'; RETURN NEW;",
         "BEFORE",
         "batch_cancellations",
     ),
@@ -462,6 +480,30 @@ def test_a_step_that_a_rule_undoes_changes_nothing(
     before = database.dump()
     with pytest.raises(BatchCancelError, match="rule"):
         carried_out(step)
+    assert database.dump() == before
+
+
+@pytest.mark.parametrize("logged", ["0", "-1"], ids=["", "parameters are logged"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_value_that_a_trigger_refuses_is_no_unknown_id(
+    database: Database, carried_out: Caller, name: str, logged: str
+) -> None:
+    """The job is there: an answer as if it were not would lose what a worker has to tell."""
+    table = "batch_jobs" if name in {"start", "finish"} else "batch_contacts"
+    step = STEPS[name](database)
+    database.execute("CREATE TABLE counters (number smallint)", "INSERT INTO counters VALUES (1)")
+    database.trigger(
+        "EXECUTE 'UPDATE counters SET number = 40000 + $1' USING 1; RETURN NULL;", "AFTER", table
+    )
+    database.dsn = make_conninfo(
+        database.dsn,
+        options=f"{conninfo_to_dict(database.dsn)['options']} "
+        f"-clog_parameter_max_length_on_error={logged}",
+    )
+    before = database.dump()
+    with pytest.raises(BatchCancelError) as failure:
+        carried_out(step)
+    assert not isinstance(failure.value, JobNotFound)
     assert database.dump() == before
 
 

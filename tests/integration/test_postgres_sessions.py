@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ import attrs
 import psycopg
 import pytest
 from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
 
 from batch_cancel import (
@@ -226,6 +227,16 @@ def test_cancels_joined_to_one_connection_at_once_are_refused(
     assert (database.state("a"), database.state("b")) == (CANCELLED, UNTOUCHED)
 
 
+def test_a_transaction_that_has_failed_is_named(database: Database) -> None:
+    """A statement of the caller's failed before, and its error was caught."""
+    with psycopg.connect(database.dsn) as connection:
+        with suppress(psycopg.errors.UndefinedTable):
+            connection.execute("SELECT FROM nowhere")
+        with pytest.raises(CancelFailed, match="in this transaction has failed: roll it back"):
+            cancel_rows("a", uow=joining(connection))
+    assert database.state("a") == UNTOUCHED
+
+
 def test_threads_on_one_connection_are_refused(database: Database) -> None:
     """The second is told so before it sends anything."""
     with psycopg.connect(database.dsn) as connection:
@@ -325,7 +336,7 @@ def test_a_database_of_no_encoding_is_refused(postgres_server: PostgresServer) -
 
 def test_foreign_tables_are_refused(database: Database, postgres_server: PostgresServer) -> None:
     """Their remote transaction keeps a snapshot from before the wait; so does a view over them."""
-    there = psycopg.conninfo.conninfo_to_dict(database.dsn)
+    there = conninfo_to_dict(database.dsn)
     [(namespace,)] = database.connection.execute("SELECT current_schema()").fetchall()
     with postgres_server.schema() as dsn, psycopg.connect(dsn, autocommit=True) as here:
         here.execute("CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA pg_catalog")
@@ -353,5 +364,5 @@ def test_foreign_tables_are_refused(database: Database, postgres_server: Postgre
 
 
 def _schema_of(dsn: str) -> str:
-    options = str(psycopg.conninfo.conninfo_to_dict(dsn)["options"])
+    options = str(conninfo_to_dict(dsn)["options"])
     return options.removeprefix("-csearch_path=")

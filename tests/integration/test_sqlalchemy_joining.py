@@ -180,6 +180,17 @@ def test_a_savepoint_that_is_gone_leaves_its_outcome_unknown_to_tasks(layer: Lay
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("layer", ["psycopg"], indirect=True)
+def test_a_transaction_that_has_failed_is_named(layer: Layer) -> None:
+    """A statement of the caller's failed before, and its error was caught."""
+    with layer.engine.connect() as connection:
+        with suppress(sa.exc.ProgrammingError):
+            connection.execute(sa.text("SELECT 1 FROM nowhere"))
+        with pytest.raises(CancelFailed, match="in this transaction has failed: roll it back"):
+            cancel_rows("j1", uow=joining(connection, TABLES))
+    assert statuses(layer.engine)["j1"] == ("running", "pending")
+
+
 @BLOCKING
 def test_a_statement_that_fails_within_the_savepoint_changed_nothing(layer: Layer) -> None:
     """It was undone with the savepoint."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from batch_cancel import ContactStatus, JobKey
+from batch_cancel import BatchCancelError, ContactStatus, JobKey
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
 from batch_cancel.adapters.sqlalchemy import SqlAlchemyTables, cancellations_table
 from tests import data_layers
@@ -141,12 +141,12 @@ def statuses(layer: Layer, organization_id: str = "a") -> dict[str, str]:
     return {row[1]: row[2] for row in found if row[0] == organization_id}
 
 
-def take(layer: Layer, step: str, kind: SqlAlchemyTables, **more: Any) -> Any:
-    """Do one step for organization a's job."""
+def take(layer: Layer, step: str, kind: SqlAlchemyTables, job: str = "job", **more: Any) -> Any:
+    """Do one step for a job of organization a."""
     arguments: dict[str, tuple[Any, ...]] = {
-        "settle_contact": ("job", "c2", ContactStatus.COMPLETED),
-        "append_contacts": ("job", [_new_contact(kind)]),
-        "expire_calls": ("job", AGE),
+        "settle_contact": (job, "c2", ContactStatus.COMPLETED),
+        "append_contacts": (job, [_new_contact(kind)]),
+        "expire_calls": (job, AGE),
         "inspect": (),
     }
     named: dict[str, Any] = {"organization_id": "a"}
@@ -155,7 +155,7 @@ def take(layer: Layer, step: str, kind: SqlAlchemyTables, **more: Any) -> Any:
     if step == "inspect":
         is_async = layer.asyncio_engine is not None
         named = {"scheduler": AsyncMemoryScheduler() if is_async else MemoryScheduler()}
-    return layer.call(step, *arguments.get(step, ("job",)), tables=kind, **named | more)
+    return layer.call(step, *arguments.get(step, (job,)), tables=kind, **named | more)
 
 
 def _new_contact(kind: SqlAlchemyTables) -> dict[str, object]:
@@ -222,6 +222,37 @@ def test_contacts_of_two_jobs_may_have_one_id(layer: Layer, step: str) -> None:
     others = dump(layer, "b")
     take(layer, step, PLAIN)
     assert dump(layer, "b") == others
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["own", "joined"])
+@pytest.mark.parametrize("step", WRITING)
+def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
+    layer: Layer, step: str, *, joined: bool
+) -> None:
+    """A number is '1' and '01' at once, so a cancel of one would be that of the other."""
+    layer.execute(
+        "CREATE TABLE jobs (pk integer, id text UNIQUE, organization_id text, status text)",
+        "CREATE TABLE contacts (id text, organization_id text, batch_job_id numeric, "
+        "job_pk integer, status text, updated_at timestamp, UNIQUE (batch_job_id, id))",
+        "INSERT INTO jobs VALUES (0, '1', 'a', 'running'), (1, '01', 'b', 'running')",
+        "INSERT INTO contacts VALUES ('c1', 'b', 1, 0, 'pending', NULL)",
+    )
+    PLAIN.cancellations.create(layer.engine)
+    before = dump(layer)
+    with pytest.raises(BatchCancelError, match="of the type text, tells apart"):
+        take(layer, step, PLAIN, job="1", joined=joined)
+    assert dump(layer) == before
+
+
+def test_a_contact_that_is_added_counts(layer: Layer) -> None:
+    """It has what rows that count hold; one that says otherwise is refused."""
+    create_distinct(layer)
+    kind = tables(contact_where={"job_pk": 7})
+    assert take(layer, "append_contacts", kind) == 1
+    assert layer.rows("SELECT job_pk FROM contacts WHERE id = 'c9'") == [(7,)]
+    more = [{"id": "c8", "job_pk": 8}]
+    with pytest.raises(BatchCancelError, match="'job_pk' holds 7 in those that do"):
+        layer.call("append_contacts", "job", more, tables=kind, organization_id="a")
 
 
 def create_distinct(layer: Layer) -> None:

@@ -57,7 +57,7 @@ WRONG: dict[str, tuple[SqlAlchemyTables, tuple[str, ...], str]] = {
     "contacts have no organization": (
         PLAIN,
         ("CREATE UNIQUE INDEX jobs_key ON jobs (organization_id, id)",),
-        "map their column with contact_organization_id",
+        "map their organization with contact_organization_id",
     ),
     "a partial index": (
         BY_KEY,
@@ -178,7 +178,7 @@ def test_a_view_needs_a_word_of_the_adopters(layer: Layer, *, joined: bool) -> N
     """Nobody can see what is unique in it."""
     create_distinct(layer)
     layer.execute("ALTER TABLE jobs RENAME TO all_jobs", "CREATE VIEW jobs AS TABLE all_jobs")
-    with pytest.raises(CancelFailed, match="vouch for it with keys_are_unique=True"):
+    with pytest.raises(CancelFailed, match="declare that with keys_are_unique=True"):
         take(layer, "cancel_rows", PLAIN, joined=joined)
     vouched = attrs.evolve(PLAIN, keys_are_unique=True)
     assert take(layer, "cancel_rows", vouched, joined=joined).record.contacts_cancelled == 2

@@ -93,9 +93,9 @@ ADD_AN_INDEX = (
     "job_organization_id=... and contact_organization_id=...)"
 )
 MAP_THE_ORGANIZATION = (
-    "tables.it has several jobs of one 'key', one in each 'org', so contacts must be told apart "
-    "by organization as well: map their column with contact_organization_id=..., or map a column "
-    "that is unique by itself with job_key=..."
+    "tables.it may have a job of the same 'key' in each 'org', so its contacts must be named by "
+    "organization, too: map their organization with contact_organization_id=..., or, if they "
+    "refer to a column that is unique by itself, map that one with job_key=..."
 )
 NULLS = (
     "tables.it may have several jobs of one 'key' without 'org', because its unique index takes "
@@ -131,8 +131,8 @@ def test_whether_a_jobs_key_names_one_jobs_contacts(
 
 VIEW = table(is_view=True)
 VIEW_OF_JOBS = (
-    "tables.it is a view, of which nobody can see that 'key' is unique: map the table behind it, "
-    "or vouch for it with keys_are_unique=True"
+    "tables.it is a view, in which no index shows that 'key' is unique: map the table behind it, "
+    "or, if it is unique, declare that with keys_are_unique=True"
 )
 VIEW_OF_CONTACTS = VIEW_OF_JOBS.replace("'key'", "'contact'")
 
@@ -211,3 +211,43 @@ def test_what_keeps_a_cancel_or_the_workers_from_being_right(
 ) -> None:
     """A cancel needs to know a job, a worker its contacts as well."""
     assert list(keys.problems(jobs, contacts)) == expected
+
+
+# References --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of_jobs", "of_contacts", "is_right"),
+    [
+        ("text", "text", True),
+        ("integer", "integer", True),
+        ("uuid", "text", True),
+        ("citext", "citext", True),
+        ("integer", "numeric", True),
+        ("text", "integer", False),
+        ("text", "citext", False),
+        ("text", "character", True),
+        ("citext", "character", False),
+        ("text", "uuid", False),
+        ("numeric", "integer", False),
+        (None, "integer", True),
+        ("text", None, True),
+    ],
+)
+@pytest.mark.parametrize("columns", [("key", "job"), ("org", "contact_org")])
+def test_what_contacts_refer_by_must_be_as_fine_as_what_jobs_are_named_by(
+    of_jobs: str | None, of_contacts: str | None, columns: tuple[str, str], *, is_right: bool
+) -> None:
+    """Else a contact refers to several jobs at once; what is not known is not asked about."""
+    ours, theirs = columns
+    kinds = {} if of_jobs is None else {ours: of_jobs}
+    jobs = attrs.evolve(table(over("key")), kinds=kinds)
+    kinds = {} if of_contacts is None else {theirs: of_contacts}
+    contacts = attrs.evolve(table(over("contact")), kinds=kinds)
+    problems = [sentence for _, sentence in KEYS.problems(jobs, contacts)]
+    assert bool(problems) is not is_right
+    for sentence in problems:
+        assert sentence.startswith(
+            f"{theirs!r} of tables.it is of the type {of_contacts}, which may find equal what "
+            f"{ours!r} of tables.it, of the type {of_jobs}, tells apart"
+        )

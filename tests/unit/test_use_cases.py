@@ -882,7 +882,8 @@ NOT_COMMITTED = (
     "batch job 'job': its cancellation is not committed, so its deferred start was left alone: "
     "your transaction was rolled back, as COMMIT does without an error after a statement in it "
     "has failed (find what failed, and cancel again in a new one), or is still open (call "
-    "remove_deferred after your commit); nothing was changed"
+    "remove_deferred after your commit); it may have been cancelled: retry with the same "
+    "operation id"
 )
 
 
@@ -950,7 +951,7 @@ def test_without_a_committed_record_the_deferred_start_is_left_alone(
     with caplog.at_level(logging.DEBUG), pytest.raises(CancelFailed) as failure:
         half.remove_deferred(joined, Clock(script), uow=Store(script), on_cancelled=never)
     assert str(failure.value) == NOT_COMMITTED
-    assert (failure.value.outcome, failure.value.fault) == ("unchanged", Fault.REFUSED)
+    assert (failure.value.outcome, failure.value.fault) == ("unknown", Fault.REFUSED)
     assert failure.value.key == JobKey("job")
     assert script.calls == READ
     assert caplog.records == []
@@ -964,9 +965,10 @@ def test_before_the_callers_commit_the_deferred_start_is_left_alone(half: Half) 
     assert str(failure.value) == (
         "batch job 'job': remove_deferred was called within a transaction of yours, which may "
         "still be rolled back; the deferred start was left alone: call it after your commit, with "
-        "a unit of work that opens transactions of its own; nothing was changed"
+        "a unit of work that opens transactions of its own; it may have been cancelled: retry "
+        "with the same operation id"
     )
-    assert (failure.value.outcome, failure.value.fault) == ("unchanged", Fault.REFUSED)
+    assert (failure.value.outcome, failure.value.fault) == ("unknown", Fault.REFUSED)
     assert script.calls == []
 
 

@@ -198,7 +198,8 @@ def remove_deferred_on_commit(
     says what is still owed, and reconcile finishes it. The record is read before the scheduler is
     asked, because Django runs its hooks also after a COMMIT that Postgres turned into a rollback,
     and the block of the cancellation may have been rolled back alone. Without a record the
-    deferred start is left alone, and a warning is logged.
+    deferred start is left alone, and a warning is logged. Django drops the hook, without a
+    warning, if the block that it was registered in is rolled back.
 
     Arguments:
         cancellation: what `cancel_rows` returned in this transaction.
@@ -208,7 +209,7 @@ def remove_deferred_on_commit(
             `announce=True`.
 
     Returns:
-        a handle, whose `result` is there once Django has committed.
+        a handle, whose `result` is available once Django has committed.
     """
     # However it was joined, for example by the plain connection: this is Django's transaction.
     joined = attrs.evolve(cancellation, joined=True)

@@ -379,7 +379,7 @@ class _Seeds:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
-            since: how long they have had it, an aware datetime; None for now.
+            since: since when they have had it, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.

@@ -81,6 +81,7 @@ class Facts:
         deferrable: the constraint triggers that may run as late as the commit: schema, name, and
             whether they do unless told otherwise.
         writers: the triggers and rules that run when rows are added or changed, without ours.
+        are_provisional: whether the transaction that asked changes the tables itself.
     """
 
     jobs: Table
@@ -93,13 +94,16 @@ class Facts:
     contacts_partitioned_by: frozenset[str]
     deferrable: tuple[tuple[str, str, bool], ...]
     writers: tuple[Writer, ...] = ()
+    are_provisional: bool = False
 
 
 @attrs.define
 class Known:
     """What is known of tables already, by whatever names them; bounded in number and in time."""
 
-    _facts: dict[Hashable, tuple[float, Facts]] = attrs.field(factory=dict, init=False)
+    _facts: dict[Hashable, tuple[float, Facts]] = attrs.field(
+        factory=dict[Hashable, tuple[float, Facts]], init=False
+    )
 
     def get(self, place: Hashable) -> Facts | None:
         """Return what was learnt of these tables within the last minute."""
@@ -107,7 +111,9 @@ class Known:
         return facts if time.monotonic() < learnt_at + _KNOWN_SECONDS else None
 
     def learn(self, place: Hashable, facts: Facts) -> None:
-        """Keep what the database says now."""
+        """Keep what the database says now, unless that may still be rolled back."""
+        if facts.are_provisional:
+            return
         if len(self._facts) >= _KNOWN_MAX:
             self._facts.clear()
         self._facts[place] = (time.monotonic(), facts)
@@ -157,6 +163,7 @@ def read_facts(answer: str) -> Facts:
             )
         ),
         writers=tuple(_writers(tables)),
+        are_provisional=bool(server.get("is_changing")),
     )
 
 
@@ -169,6 +176,7 @@ def _table(facts: dict[str, Any]) -> Table:
         ),
         not_null=frozenset(facts.get("not_null") or ()),
         is_view=bool(facts.get("is_view")),
+        kinds=facts.get("kinds") or {},
     )
 
 

@@ -46,6 +46,32 @@ WITH RECURSIVE given (place, oid) AS (
             FROM pg_catalog.pg_attribute AS a
             WHERE a.attrelid = found.oid AND a.attnotnull AND a.attnum > 0
         ),
+        -- What the columns' own `=` compares: the type below any domains, where integers are one
+        -- and so are texts, and the collation where equal texts may differ.
+        'kinds', (
+            SELECT pg_catalog.json_object_agg(a.attname, CASE
+                WHEN NOT coalesce(l.collisdeterministic, true)
+                    THEN base.name || ' collate ' || pg_catalog.quote_ident(l.collname)
+                WHEN base.name IN ('text', 'character varying') THEN 'text'
+                WHEN base.name IN ('smallint', 'integer', 'bigint') THEN 'integer'
+                ELSE base.name
+            END)
+            FROM pg_catalog.pg_attribute AS a
+            CROSS JOIN LATERAL (
+                WITH RECURSIVE under (oid, next) AS (
+                    SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type AS t WHERE t.oid = a.atttypid
+                    UNION ALL
+                    SELECT t.oid, t.typbasetype
+                    FROM under
+                    JOIN pg_catalog.pg_type AS t ON t.oid = under.next
+                )
+                SELECT pg_catalog.format_type(under.oid, NULL) AS name
+                FROM under
+                WHERE under.next = 0
+            ) AS base
+            LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
+            WHERE a.attrelid = found.oid AND a.attnum > 0 AND NOT a.attisdropped
+        ),
         -- An index counts if it finds equal what the columns' own `=` finds equal: by the type's
         -- own operator class, and by the column's collation where equal texts may differ.
         'unique', (
@@ -191,6 +217,18 @@ SELECT pg_catalog.json_build_object(
         WHERE pg_catalog.starts_with(o.roname, 'pgl_')
     ) AND EXISTS (
         SELECT 1 FROM pg_catalog.pg_replication_slots AS s WHERE s.plugin = 'pglogical_output'
+    ),
+    -- What this transaction itself changes in the tables, it may still roll back. All such changes
+    -- take one of these locks.
+    'is_changing', EXISTS (
+        SELECT 1
+        FROM pg_catalog.pg_locks AS l
+        WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
+          AND l.relation IN (SELECT below.oid FROM below)
+          AND l.mode IN (
+              'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+              'AccessExclusiveLock'
+          )
     ),
     'tables', (SELECT pg_catalog.json_object_agg(facts.place, facts.known) FROM facts)
 )::text

@@ -256,7 +256,8 @@ def inspect(
 
     It names removals still owed, deferred starts of cancelled jobs that still wait, scheduled
     jobs that nothing will start, open contacts of cancelled jobs, and jobs with calls that have
-    been live for too long. What is just under way may be among them: run it again, drift stays.
+    been live for too long. Work in progress can appear as drift; real drift persists: run it
+    again.
 
     \b
     Exit codes:
@@ -288,8 +289,8 @@ def expire_calls(
         typer.Option(
             parser=duration,
             metavar="DURATION",
-            help="How long a call has been live: seconds, or 90s, 45m, 4h, 2d. "
-            "Longer than any call lasts.",
+            help="End the calls that have been live for longer: seconds, or 90s, 45m, 4h, 2d. "
+            "Choose more than any call lasts.",
         ),
     ],
     store: _Store,
@@ -297,15 +298,15 @@ def expire_calls(
     as_json: _Json = False,
 ) -> None:
     """
-    End the calls of a job that have been live for too long, as those of dead workers.
+    End the calls of a job that have been live for too long: those of dead workers.
 
-    Their contacts end as timeout: they are dialled again, unless the job was cancelled; then they
-    become cancelled. A worker that is alive after all can no longer settle such a call. `inspect`
-    names the jobs that have some.
+    Their contacts become timeout, and are dialled again; in a cancelled job they become cancelled.
+    A worker that is alive after all can no longer settle such a call. `inspect` names the jobs
+    that have such calls.
 
     \b
     Exit codes:
-      0  they are ended, or there were none
+      0  they are ended, or this organization has no such job or no such call
       2  the command line is wrong; nothing was done
       5  failed; stderr says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
@@ -320,19 +321,21 @@ def check(*, store: _Store, scheduler: _Scheduler = None, as_json: _Json = False
     """
     Tell whether store and scheduler are fit for the library; nothing is changed.
 
-    It looks for tables, columns, indexes, permissions, statuses, versions and settings, under the
-    names that PostgresSchema() has. With other names, ask PostgresUnitOfWork(...).check().
+    It looks for tables, columns, keys, indexes, permissions, statuses, versions and settings,
+    under the names that PostgresSchema() has. With other names, use `batch-cancel doctor
+    --schema`, or PostgresUnitOfWork(...).check().
 
     \b
     Exit codes:
-      0  both are fit
+      0  both are fit; what is worth a look may be listed
       1  something is missing; stdout says what
       2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with _faults_told():
         uow = urls.store_at(store)
         starts = urls.scheduler_at(scheduler, store)
-        report = reports.Checked(uow.check(), starts.check())
+        diagnosis = uow.examine()
+        report = reports.Checked(diagnosis.problems, starts.check(), diagnosis.notes)
     output.answer(report.json() if as_json else report.text())
     if not report.is_fit:
         raise typer.Exit(FOUND_AMISS)
@@ -348,12 +351,12 @@ def doctor(
     """
     Examine a store: what fits, what is missing, what is slow, what only workers need.
 
-    It reads the database's catalogs and has the library's statements planned; nothing is run or
-    changed.
+    It reads the database's catalogs and up to 10,000 rows of each table, and has the library's
+    statements planned; none of them is run, and nothing is changed.
 
     \b
     Exit codes:
-      0  a cancel misses nothing
+      0  nothing that a cancel needs is missing or slow; what is worth a look may be listed
       1  something is missing or slow; stdout says what
       2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.

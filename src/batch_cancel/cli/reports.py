@@ -143,9 +143,9 @@ class Inspected:
             yield f"{_job(job.key)} is cancelled, but {_contacts(job)} still open"
         for calls in self.drift.calls_overdue or ():
             yield (
-                f"{_job(calls.key)}: {_number(calls.contacts, 'call')} live for longer than "
-                f"{self.calls_older_than}; where their workers are dead, end them with "
-                "`batch-cancel expire-calls`"
+                f"{_job(calls.key)} has calls that have been live for more than "
+                f"{self.calls_older_than}: {calls.contacts}; if their workers are dead, end them "
+                "with `batch-cancel expire-calls`"
             )
 
 
@@ -179,16 +179,17 @@ class Expired:
     def text(self) -> str:
         """Tell it in sentences."""
         if not self.calls:
-            return _text([f"{_job(self.key)} has no call that has been live for so long"])
+            return _text([f"{_job(self.key)} has no call that has been live for that long"])
         return _text([f"{_job(self.key)}: calls ended: {self.calls}"])
 
 
 @attrs.frozen
 class Checked:
-    """What is missing, if anything is."""
+    """What is missing, if anything is, and what is worth a look."""
 
     store: Sequence[str]
     scheduler: Sequence[str]
+    notes: Sequence[str] = ()
 
     @property
     def is_fit(self) -> bool:
@@ -198,13 +199,16 @@ class Checked:
     def json(self) -> str:
         """Tell it as one JSON object."""
         problems = {"store": list(self.store), "scheduler": list(self.scheduler)}
-        return _json({"fit": self.is_fit, **problems})
+        return _json({"fit": self.is_fit, **problems, "notes": list(self.notes)})
 
     def text(self) -> str:
         """Tell it in sentences."""
         # A file that is store and scheduler at once has the same to say twice.
         found = dict.fromkeys((*self.store, *self.scheduler))
-        return _text(list(found) or ["store and scheduler are fit"])
+        lines = list(found) or ["store and scheduler are fit"]
+        if self.notes:
+            lines += ["Worth a look:", *(f"  {note}" for note in self.notes)]
+        return _text(lines)
 
 
 @attrs.frozen
@@ -230,7 +234,7 @@ class Doctored:
             ("Fits:", found.fits),
             ("Missing:", found.missing),
             ("Slow:", found.slow),
-            ("Missing to workers only:", found.workers),
+            ("Missing for workers only:", found.workers),
             ("Worth a look:", found.notes),
         )
         lines = [

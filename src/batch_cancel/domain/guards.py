@@ -71,7 +71,7 @@ def check_limit(limit: int) -> None:
         raise ValueError(msg)
 
 
-def check_age(older_than: timedelta) -> None:
+def check_age(older_than: object) -> None:
     """
     Refuse an age of calls that makes no sense.
 

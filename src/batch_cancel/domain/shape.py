@@ -7,14 +7,28 @@ Rule 2: a contact is this job's if the value by which it refers to its job names
         Where it names one job of each organization, contacts must have the organization too.
 Rule 3: NULLs are different values to most unique indexes: among jobs of no organization, such an
         index over the organization and the id says nothing.
-Rule 4: what is not seen to be right is refused with a sentence that says what to do.
+Rule 4: what contacts refer to their job by must tell apart what jobs are told apart by. An integer
+        does not know '1' from '01', nor does citext know 'a' from 'A'.
+Rule 5: what is not seen to be right is refused with a sentence that says what to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import attrs
+
+from batch_cancel.domain.errors import StoreFailed
+
+TEXT: Final = "text"
+"""The kind of a column that tells any two values apart that differ in a byte."""
+
+_AS_FINE: Final = frozenset({("integer", "numeric"), (TEXT, "character")})
+"""
+The kinds of a job's column and of a contact's that may differ. A padded one does not know trailing
+blanks, in which alone no two ids differ.
+"""
 
 
 @attrs.frozen
@@ -41,12 +55,15 @@ class Table:
         unique: its unique indexes.
         not_null: the columns that hold no NULL.
         is_view: whether it is a view, of which the catalog tells neither.
+        kinds: what the `=` of each column compares: TEXT, or another name for each kind. Columns
+            of one kind find the same values equal.
     """
 
     name: str
     unique: tuple[UniqueIndex, ...] = ()
     not_null: frozenset[str] = frozenset()
     is_view: bool = False
+    kinds: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
     def is_unique(self, *columns: str | None, of_no_organization: bool = False) -> bool:
         """
@@ -67,6 +84,27 @@ class Table:
             )
             for index in self.unique
         )
+
+
+def counted(contact: Mapping[str, object], where: Mapping[str, object]) -> Mapping[str, object]:
+    """
+    Return a contact to be added, with what the columns hold in the contacts that count.
+
+    Arguments:
+        contact: its values by column.
+        where: what the columns hold in the rows that count.
+
+    Raises:
+        StoreFailed: it has another value there, with which it would not count.
+    """
+    for column, held in where.items():
+        given = contact.get(column, held)
+        if (given is None) is not (held is None) or str(given) != str(held):
+            reason = (
+                f"a contact that is added has to count: {column!r} holds {held!r} in those that do"
+            )
+            raise StoreFailed(reason)
+    return {**where, **contact}
 
 
 @attrs.frozen(kw_only=True)
@@ -112,10 +150,10 @@ class Keys:
         if organization is not None and jobs.is_unique(self.job_key, organization):
             if self.contact_organization_id is None:
                 return (
-                    f"{jobs.name} has several jobs of one {self.job_key!r}, one in each "
-                    f"{organization!r}, so contacts must be told apart by organization as well: "
-                    "map their column with contact_organization_id=..., or map a column that is "
-                    "unique by itself with job_key=..."
+                    f"{jobs.name} may have a job of the same {self.job_key!r} in each "
+                    f"{organization!r}, so its contacts must be named by organization, too: map "
+                    "their organization with contact_organization_id=..., or, if they refer to a "
+                    "column that is unique by itself, map that one with job_key=..."
                 )
             return (
                 f"{jobs.name} may have several jobs of one {self.job_key!r} without "
@@ -127,6 +165,30 @@ class Keys:
             "that is valid and covers every row, or map the columns that have one "
             "(job_key=..., or job_organization_id=... and contact_organization_id=...)"
         )
+
+    def reference_problem(self, jobs: Table, contacts: Table) -> str | None:
+        """
+        Return why contacts of several jobs may be taken for those of one; None if they can't.
+
+        Arguments:
+            jobs: the table of jobs.
+            contacts: the table of contacts.
+        """
+        references = (
+            (self.job_key, self.contact_job_id),
+            (self.job_organization_id, self.contact_organization_id),
+        )
+        for of_jobs, of_contacts in references:
+            own, theirs = jobs.kinds.get(of_jobs or ""), contacts.kinds.get(of_contacts or "")
+            if own is None or theirs in {None, TEXT, own} or (own, theirs) in _AS_FINE:
+                continue
+            return (
+                f"{of_contacts!r} of {contacts.name} is of the type {theirs}, which may find "
+                f"equal what {of_jobs!r} of {jobs.name}, of the type {own}, tells apart, so "
+                "contacts of another job could be taken for a job's own: let both columns have "
+                "one type and one collation"
+            )
+        return None
 
     def contact_problem(self, contacts: Table, *, has_organization: bool) -> str | None:
         """
@@ -160,7 +222,9 @@ class Keys:
             asked about only where all jobs are.
         """
         has_organization = self.job_organization_id is not None
-        job = self.job_problem(jobs, has_organization=has_organization)
+        job = self.job_problem(jobs, has_organization=has_organization) or self.reference_problem(
+            jobs, contacts
+        )
         if job is not None:
             yield False, job
         contact = self.contact_problem(contacts, has_organization=has_organization)
@@ -170,6 +234,6 @@ class Keys:
     @staticmethod
     def _unseen(table: Table, column: str) -> str:
         return (
-            f"{table.name} is a view, of which nobody can see that {column!r} is unique: map the "
-            "table behind it, or vouch for it with keys_are_unique=True"
+            f"{table.name} is a view, in which no index shows that {column!r} is unique: map the "
+            "table behind it, or, if it is unique, declare that with keys_are_unique=True"
         )

@@ -107,9 +107,11 @@ def _spelled(
 
 def _listed(status: JobStatus | ContactStatus, given: object) -> tuple[Spelling, ...]:
     """Return the spellings of one status, each once and as a plain text or number."""
-    is_one = isinstance(given, str | bytes) or not isinstance(given, Sequence)
+    several = [given]
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        several = list(cast("Sequence[object]", given))
     listed: dict[Spelling, None] = {}
-    for spelling in [given] if is_one else cast("Sequence[object]", given):
+    for spelling in several:
         # A bool is an int to Python, and no status to anybody.
         if isinstance(spelling, str) and "\0" not in spelling:
             listed[str(spelling)] = None

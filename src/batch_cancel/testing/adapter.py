@@ -1,5 +1,5 @@
 """
-What an adapter's owner gives the kit: how to fill his store, look into it, and reach it.
+What the kit needs to know of an adapter: how to fill its store, read it, and reach it.
 
 What an adapter can't do is declared here, by class attribute, and its tests are skipped; nothing
 is ever skipped for an adapter's name. A method may be a coroutine function in an asyncio adapter.
@@ -58,11 +58,11 @@ Sabotage = Literal[
     "record skipped",
 ]
 """
-What something between the store and its rows does to what is written, as a trigger would.
+The kinds of damage that a trigger may do to what a store writes.
 
-Skipped: the write does nothing (contacts: an added one as well). Restored: the row has its old
-status again. Diverted: a contact that becomes cancelled becomes failed instead. Added: as a job's
-status changes, it gets a contact that is pending.
+Skipped: the write does nothing; "contacts skipped" also drops contacts that are added. Restored:
+the row keeps its old status. Diverted: a contact that is set to cancelled becomes failed instead.
+Added: when a job's status changes, the job gets another pending contact.
 """
 
 ALL_SABOTAGES: Final[frozenset[Sabotage]] = frozenset(get_args(Sabotage))
@@ -119,7 +119,7 @@ class StoreAdapter(Adapter):
     """Whether two organizations may each have a job of the same id."""
 
     sabotages: ClassVar[AbstractSet[Sabotage]] = frozenset()
-    """What `sabotage` can do to what the store writes; none, where nothing is between them."""
+    """The kinds of damage that `sabotage` can do to what the store writes; none by default."""
 
     guards: ClassVar[AbstractSet[Guard]] = ALL_GUARDS
     """The workers' steps there are: its own `work`, or functions of yours."""
@@ -168,15 +168,16 @@ class StoreAdapter(Adapter):
 
     def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> Maybe[object]:
         """
-        Set a contact's times so long ago, its status unchanged, and commit.
+        Move a contact's times back by `age`, with its status unchanged, and commit.
 
-        As if it had been dialing since then; only for a store that has the step "expire".
+        The contact has then been dialing for that long. Only a store with the step "expire" needs
+        it.
         """
         msg = "implement `make_old`, or declare `guards` without 'expire'"
         raise NotImplementedError(msg)
 
     def sabotage(self, what: Sabotage) -> Maybe[object]:
-        """Let something undo what the store writes, until `fresh` or `close`."""
+        """Install something that undoes what the store writes, until `fresh` or `close`."""
         msg = "implement `sabotage`, or declare no `sabotages`"
         raise NotImplementedError(msg)
 
@@ -232,7 +233,7 @@ class StoreAdapter(Adapter):
         )
 
     def expire(self, key: JobKey, older_than: timedelta) -> Maybe[int]:
-        """End the calls that have been live for longer; tell how many."""
+        """End the calls that have been live for longer; return how many."""
         if self.is_async:
             return expire_calls_async(
                 key.batch_job_id,

@@ -180,10 +180,10 @@ def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation |
         log.not_looked_up(record, error)
         return None
     if is_open:
-        raise CancelFailed(record.key, _STILL_OPEN)
+        raise CancelFailed(record.key, _STILL_OPEN, "unknown")
     current = committed(cancellation, found)
     if current is None:
-        raise CancelFailed(record.key, _NOT_COMMITTED)
+        raise CancelFailed(record.key, _NOT_COMMITTED, "unknown")
     return current
 
 
@@ -204,10 +204,10 @@ async def _as_committed_async(
         log.not_looked_up(record, error)
         return None
     if is_open:
-        raise CancelFailed(record.key, _STILL_OPEN)
+        raise CancelFailed(record.key, _STILL_OPEN, "unknown")
     current = committed(cancellation, found)
     if current is None:
-        raise CancelFailed(record.key, _NOT_COMMITTED)
+        raise CancelFailed(record.key, _NOT_COMMITTED, "unknown")
     return current
 
 

@@ -257,11 +257,11 @@ def expire_calls(
     organization_id: str | None = None,
 ) -> int:
     """
-    End the calls of a job that have been live for longer than that, as those of dead workers.
+    End the calls of a job that have been live for too long: those of dead workers.
 
-    Their contacts end as `timeout`, by the rule of any outcome: they are dialled again, unless the
-    job was cancelled; then they become cancelled. A worker that is alive after all and settles
-    such a call later finds that its contact is no longer dialing.
+    Their contacts become `timeout`, and are dialled again; in a cancelled job they become
+    cancelled. A worker that is alive after all, and settles such a call later, finds that its
+    contact is no longer dialing.
 
     Arguments:
         batch_job_id: the job.
@@ -293,11 +293,11 @@ async def expire_calls_async(
     organization_id: str | None = None,
 ) -> int:
     """
-    End the calls of a job that have been live for longer than that, as those of dead workers.
+    End the calls of a job that have been live for too long: those of dead workers.
 
-    Their contacts end as `timeout`, by the rule of any outcome: they are dialled again, unless the
-    job was cancelled; then they become cancelled. A worker that is alive after all and settles
-    such a call later finds that its contact is no longer dialing.
+    Their contacts become `timeout`, and are dialled again; in a cancelled job they become
+    cancelled. A worker that is alive after all, and settles such a call later, finds that its
+    contact is no longer dialing.
 
     Arguments:
         batch_job_id: the job.

@@ -25,11 +25,15 @@ from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 
 _logger: Final = logging.getLogger("batch_cancel")
 
-_PASSING: Final = {
+_MEANINGS: Final = {
     "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
     "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
     "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
     "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
+    "25P02": (
+        Fault.REFUSED,
+        "an earlier statement in this transaction has failed: roll it back, and begin a new one",
+    ),
     "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
     "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
     "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
@@ -94,10 +98,11 @@ _SCHEMA: Final = {
     "42703": "map your column's name with PostgresSchema(...)",
     "42501": "grant SELECT and UPDATE on jobs and contacts, and INSERT, SELECT and UPDATE on "
     "batch_cancellations",
-    "22P02": "a status is missing from your enum",
+    "22P02": "a status is missing from your enum, or a trigger or a policy can't read a value",
     "0A000": "look for a rule on that table, which Postgres does not let us see behind",
     "21000": "a job's id names several jobs: give each an id of its own within its organization",
-    "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum",
+    "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum, and "
+    "let contacts refer to jobs by a column of one type with theirs",
 }
 
 Phase = Literal["connecting", "working", "releasing", "committing", "committed"]
@@ -164,7 +169,8 @@ def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
     if state in _SCHEMA:
         what = (error.diag.message_primary or type(error).__name__).splitlines()[0]
         return StoreFailed(f"{what}: {_SCHEMA[state]}")
-    return StoreFailed(f"Postgres refused ({type(error).__name__}, SQLSTATE {state})")
+    what = f"Postgres refused a statement ({type(error).__name__}, SQLSTATE {state})"
+    return StoreFailed(f"{what}: the reason is in Postgres' log")
 
 
 def _known(error: psycopg.Error, progress: Progress) -> tuple[Fault, str] | None:
@@ -174,9 +180,9 @@ def _known(error: psycopg.Error, progress: Progress) -> tuple[Fault, str] | None
         state = state or _refusal(error)
         if state in _NOT_ADMITTED:
             return _NOT_ADMITTED[state]
-    if state not in _PASSING or error.diag.severity_nonlocalized == "PANIC":
+    if state not in _MEANINGS or error.diag.severity_nonlocalized == "PANIC":
         return None
-    fault, reason = _PASSING[state]
+    fault, reason = _MEANINGS[state]
     is_moved = "moved to another partition" in (error.diag.message_primary or "")
     return fault, _MOVED if is_moved else reason
 

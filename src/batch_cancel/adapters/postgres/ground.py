@@ -96,8 +96,10 @@ class Ground:
             StoreFailed: the tables are not such; nothing was changed.
         """
         keys, has_organization = self.queries.schema.keys, key.organization_id is not None
-        problem = next(iter(facts.refusals), None) or keys.job_problem(
-            facts.jobs, has_organization=has_organization
+        problem = (
+            next(iter(facts.refusals), None)
+            or keys.job_problem(facts.jobs, has_organization=has_organization)
+            or keys.reference_problem(facts.jobs, facts.contacts)
         )
         if problem is None and contacts:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
@@ -156,7 +158,7 @@ def begun(
     cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
     cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [each.fetchone() for each in cursor.results() if each.description]
-    _, level, *row = rows[-1] or ()
+    [*_, (_, level, *row)] = filter(None, rows)
     is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
     return Ground.of(connection, queries, tuple(row), is_joined=is_joined)
@@ -182,7 +184,7 @@ async def begun_async(
     cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
     await cursor.execute(own_settings or queries.joined_settings, prepare=False)
     rows = [await each.fetchone() async for each in cursor.results() if each.description]
-    _, level, *row = rows[-1] or ()
+    [*_, (_, level, *row)] = filter(None, rows)
     is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
     return Ground.of(connection, queries, tuple(row), is_joined=is_joined)

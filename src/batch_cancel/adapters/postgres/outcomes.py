@@ -33,9 +33,13 @@ from batch_cancel.domain.model import (
     ContactStatus,
     JobKey,
 )
+from batch_cancel.domain.shape import counted
 
 _PARAMETERS_MAX: Final = 60_000
 """The most values in one statement; the wire format counts them in 16 bits."""
+
+_ONE_PARAMETER: Final = re.compile(r"[^$\n]*\$\d+(?: = '(?:[^']|'')*')?")
+"""The context of an error in reading a parameter, in any language, with its value or without."""
 
 ADDED: Final = TERMINAL_CONTACTS | {ContactStatus.PENDING}
 """The statuses of a contact just added: ours, or one that ends it before it is ever called."""
@@ -64,7 +68,9 @@ def inserts(
     named_back: bool,
 ) -> Iterator[tuple[sql.SQL, list[object], int]]:
     """Yield as few statements as add these contacts, in their order, with values and number."""
-    for columns, group in groupby(contacts, key=tuple):
+    where = queries.schema.contact_where
+    counting = (counted(it, where) for it in contacts)
+    for columns, group in groupby(counting, key=tuple):
         rows = list(group)
         rows_max = _PARAMETERS_MAX // (len(names) + len(columns))
         for start in range(0, len(rows), rows_max):
@@ -90,12 +96,14 @@ def is_of_an_id(error: psycopg.DataError | UnicodeEncodeError) -> bool:
     """
     Check whether an id is no uuid, no number, or no text in this encoding: no row can have it.
 
-    Postgres says so of a parameter, `$1`; psycopg before it asks. Every other such error is that
-    of a constant, of which an enum knows nothing, or of a policy.
+    Postgres says so of one parameter, `$1`, which it can't read; psycopg before it asks. Every
+    other such error is that of a constant, of which an enum knows nothing, of a policy, or of a
+    trigger whose own statement has a `$1`. Where the server logs parameters, the context of each
+    error names all of them.
     """
     if isinstance(error, UnicodeEncodeError) or error.sqlstate is None:
         return True
-    return re.search(r"\$\d", error.diag.context or "") is not None
+    return _ONE_PARAMETER.fullmatch(error.diag.context or "") is not None
 
 
 @contextmanager
@@ -153,7 +161,7 @@ def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]
     if not is_cancelled:
         reason = (
             f"the job was set to cancelled, and is not, or is hidden: look for a trigger, a rule "
-            f"or a policy on {jobs} that keeps another status, or see whether organization "
+            f"or a policy on {jobs} that keeps another status, and check whether organization "
             f"{shown(key.organization_id)} has several jobs of this id"
         )
         raise StoreFailed(reason)
@@ -161,7 +169,7 @@ def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]
         reason = (
             f"contacts of the job are still open after all were cancelled: look for a trigger, a "
             f"rule or a policy on {contacts} that keeps them, or for a writer that adds contacts "
-            "to a job without a look at it"
+            "without locking their job"
         )
         raise StoreFailed(reason, fault=Fault.INCOMPLETE)
     if not is_recorded:
@@ -174,19 +182,19 @@ def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]
 
 def check_written(queries: Queries, key: JobKey, *, is_so: bool) -> None:
     """Refuse contacts that are not as they were written."""
-    _check(queries.schema.contacts, "contacts", key, is_so=is_so)
+    _check(queries.schema.contacts, "contacts of job {} are", key, is_so=is_so)
 
 
 def check_job(queries: Queries, key: JobKey, *, is_so: bool) -> None:
     """Refuse a job that is not as it was written."""
-    _check(queries.schema.jobs, "the job", key, is_so=is_so)
+    _check(queries.schema.jobs, "job {} is", key, is_so=is_so)
 
 
 def _check(table: Table, what: str, key: JobKey, *, is_so: bool) -> None:
     if not is_so:
         reason = (
-            f"{what} of {shown(key.batch_job_id)} can't be written as they have to be: look for a "
-            f"trigger, a rule or a policy on {_name(table)} that keeps or changes what is written"
+            f"{what.format(shown(key.batch_job_id))} not as written: look for a trigger, a rule "
+            f"or a policy on {_name(table)} that skips, undoes or changes what is written"
         )
         raise StoreFailed(reason)
 
@@ -195,6 +203,16 @@ def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequ
     """Refuse a contact that is not as it was settled, or was kept from it."""
     is_dialing, is_so = rows[0] if len(rows) == 1 else (False, False)
     check_written(queries, key, is_so=is_so if is_settled else not is_dialing)
+
+
+def check_referable(queries: Queries, key: JobKey, value: object) -> None:
+    """Refuse to add contacts to a job that has nothing by which they could refer to it."""
+    if value is None:
+        reason = (
+            f"the {queries.schema.job_key!r} of {shown(key.batch_job_id)} is NULL, so no contact "
+            "can refer to this job: set it first"
+        )
+        raise StoreFailed(reason)
 
 
 def check_knows_calls(queries: Queries) -> None:

@@ -107,9 +107,12 @@ def array_of(texts: Iterable[str]) -> str:
 
 def touched(updated_at: str | None, version: str | None) -> sql.SQL:
     """Return what is set besides when a row is changed: its time and its version."""
-    parts = []
-    if updated_at is not None:
-        parts.append(sql.SQL(", {} = clock_timestamp()").format(quoted(updated_at)))
-    if version is not None:
-        parts.append(sql.SQL(", {0} = coalesce({0}, 0) + 1").format(quoted(version)))
-    return fixed(sql.SQL("").join(parts))
+    parts = {
+        ", {0} = clock_timestamp()": updated_at,
+        ", {0} = coalesce({0}, 0) + 1": version,
+    }
+    return fixed(
+        sql.SQL("").join(
+            trusted(part).format(quoted(name)) for part, name in parts.items() if name is not None
+        )
+    )

@@ -83,14 +83,14 @@ class Queries:
     def count_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels contacts and counts what was really written."""
         return self._statement(
-            "count_cancelled_contacts", cancel_contacts=self.cancel_contacts(statuses)
+            "count_cancelled_contacts", cancel_contacts=self.cancel_contacts(frozenset(statuses))
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def list_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels contacts and names them."""
         return self._statement(
-            "list_cancelled_contacts", cancel_contacts=self.cancel_contacts(statuses)
+            "list_cancelled_contacts", cancel_contacts=self.cancel_contacts(frozenset(statuses))
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
@@ -254,7 +254,8 @@ def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
         "contact_status": quoted(schema.contact_status),
         "next_attempt_at": quoted(schema.contact_next_attempt_at),
         "settle_next_attempt_at": _set(schema.contact_next_attempt_at, "%(retry_at)s"),
-        "dialing_since": quoted(schema.dialing_since),
+        "dialing_since": _dialing_since(schema, ""),
+        "aliased_dialing_since": _dialing_since(schema, "contact."),
         "begin_call": _set(schema.contact_dialing_since, "clock_timestamp()"),
         "touch_contact": touched(schema.contact_updated_at, schema.contact_version),
         "existing_job": existing_rows(schema.job_where),
@@ -289,6 +290,13 @@ def _same(one: str, column: str | None, other: str, organization: str | None) ->
             _of(one, column), _of(other, organization)
         )
     )
+
+
+def _dialing_since(schema: PostgresSchema, of: str) -> sql.SQL:
+    # A call that was live before the column came has no time of its claim.
+    names = (schema.contact_dialing_since, schema.contact_updated_at)
+    columns = [_of(of, it) for it in names if it is not None]
+    return fixed(sql.SQL("coalesce({})").format(sql.SQL(", ").join(columns)))
 
 
 def _set(column: str | None, value: LiteralString) -> sql.SQL:

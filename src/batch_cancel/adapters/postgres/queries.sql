@@ -131,6 +131,7 @@ SELECT
         WHERE organization_id = %(record_organization_id)s
           AND batch_job_id = %(record_batch_job_id)s
           AND operation_id = %(operation_id)s AND contacts_cancelled = %(contacts_cancelled)s
+          AND deferred_id IS NOT DISTINCT FROM %(deferred_id)s AND removal = %(removal)s
     ),
     {first_contact} IS NOT NULL
 
@@ -214,7 +215,7 @@ SELECT * FROM (
     JOIN {jobs} AS job
       ON job.{job_key} = contact.{contact_job_id}{of_the_same_organization}{existing_aliased_job}
     WHERE contact.{contact_status} IN ({dialing}){existing_aliased_contact}
-      AND contact.{dialing_since} < statement_timestamp() - %(older_than)s
+      AND {aliased_dialing_since} < statement_timestamp() - %(older_than)s
     GROUP BY job.{job_key}, job.{job_id}, {aliased_organization_id}
     ORDER BY count(*) DESC
     LIMIT %(limit)s

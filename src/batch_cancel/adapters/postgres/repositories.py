@@ -72,9 +72,10 @@ class _Jobs(Watched):
 class _Contacts(Statements):
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
         facts, asked, queries = self.facts(key), frozenset(statuses), self.queries
-        if facts is None or not facts.contacts_have_triggers:
+        if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return self.execute(queries.cancel_contacts(asked), named(key)).rowcount
-        if not facts.contacts_are_rewritten:
+        # A trigger on jobs may write contacts, once the job is marked.
+        if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
             cursor = self.execute(queries.count_cancelled_contacts(asked), named(key))
             written, cancelled = _counts(cursor.fetchall())
             check_written(queries, key, is_so=written == cancelled)
@@ -149,9 +150,10 @@ class _AsyncJobs(AsyncWatched):
 class _AsyncContacts(AsyncStatements):
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
         facts, asked, queries = await self.facts(key), frozenset(statuses), self.queries
-        if facts is None or not facts.contacts_have_triggers:
+        if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return (await self.execute(queries.cancel_contacts(asked), named(key))).rowcount
-        if not facts.contacts_are_rewritten:
+        # A trigger on jobs may write contacts, once the job is marked.
+        if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
             cursor = await self.execute(queries.count_cancelled_contacts(asked), named(key))
             written, cancelled = _counts(await cursor.fetchall())
             check_written(queries, key, is_so=written == cancelled)

@@ -127,16 +127,16 @@ class PostgresSchema:
         contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
             column: then every contact is due.
         contact_updated_at: set when a contact is changed; None if there is no such column.
-        contact_dialing_since: set when a contact is claimed; None if there is no such column: then
-            `expire_calls` goes by `contact_updated_at`.
+        contact_dialing_since: set when a contact is claimed; where it is NULL, or None because
+            there is no such column, `expire_calls` goes by `contact_updated_at`.
         contact_version: raised by 1 when a contact is changed, and 1 in those that are added; None
             if there is no such column.
         contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
             any other is left alone.
         contact_where: what columns hold in the rows that count; other rows are no contacts.
         cancellations: our own table, as `batch-cancel schema` prints it.
-        keys_are_unique: your word, where jobs or contacts are views, that the ids are unique there
-            as they have to be in tables: Postgres can't tell of a view.
+        keys_are_unique: declares that ids are unique in the views that you map, as unique indexes
+            show it of tables; Postgres can't tell whether they are.
 
     Raises:
         ValueError: a name that Postgres can't have, a status without a spelling, or two of one.
@@ -151,7 +151,7 @@ class PostgresSchema:
     job_updated_at: str | None = _optional_column("updated_at")
     job_version: str | None = _optional_column(None)
     job_statuses: JobSpellings = attrs.field(
-        factory=dict[JobStatus, Spelling], converter=job_spellings, eq=_by_spelling
+        factory=dict[JobStatus, tuple[Spelling, ...]], converter=job_spellings, eq=_by_spelling
     )
     job_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -166,7 +166,9 @@ class PostgresSchema:
     contact_dialing_since: str | None = _optional_column(None)
     contact_version: str | None = _optional_column(None)
     contact_statuses: ContactSpellings = attrs.field(
-        factory=dict[ContactStatus, Spelling], converter=contact_spellings, eq=_by_spelling
+        factory=dict[ContactStatus, tuple[Spelling, ...]],
+        converter=contact_spellings,
+        eq=_by_spelling,
     )
     contact_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value

@@ -11,6 +11,7 @@ from batch_cancel.adapters.postgres.outcomes import (
     check_job,
     check_knows_calls,
     check_one,
+    check_referable,
     check_settled,
     check_written,
     contacts_refused,
@@ -156,6 +157,7 @@ class Work(Watched):
         if schema.job_key is None:
             return (key.batch_job_id, *organization)
         [(value,)] = self.execute(self.queries.read_key, named(key)).fetchall()
+        check_referable(self.queries, key, value)
         return (value, *organization)
 
     def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
@@ -289,6 +291,7 @@ class AsyncWork(AsyncWatched):
         if schema.job_key is None:
             return (key.batch_job_id, *organization)
         [(value,)] = await (await self.execute(self.queries.read_key, named(key))).fetchall()
+        check_referable(self.queries, key, value)
         return (value, *organization)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:

@@ -35,6 +35,10 @@ _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
     "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
     "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
+    "25P02": (
+        Fault.REFUSED,
+        "an earlier statement in this transaction has failed: roll it back, and begin a new one",
+    ),
     "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
     "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
     "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
@@ -144,7 +148,8 @@ def _store_failed(error: exc.DBAPIError, progress: Progress) -> StoreFailed:
 
 
 def _refused(cause: object, name: str) -> StoreFailed:
-    return StoreFailed(f"the database refused ({type(cause).__name__}, {name or 'no SQLSTATE'})")
+    what = f"the database refused a statement ({type(cause).__name__}, {name or 'no SQLSTATE'})"
+    return StoreFailed(f"{what}: the reason is in its log, or in the cause of this error")
 
 
 def _lost(progress: Progress) -> StoreFailed:

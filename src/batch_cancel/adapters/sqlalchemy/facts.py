@@ -21,7 +21,7 @@ from batch_cancel.adapters.postgres_facts import Facts
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import JobKey
-from batch_cancel.domain.shape import Table, UniqueIndex
+from batch_cancel.domain.shape import TEXT, Table, UniqueIndex
 
 
 def name_parts(connection: Connection, table: sa.Table) -> tuple[str | None, str]:
@@ -80,7 +80,10 @@ class Seen:
         keys = self.tables.keys
         return self._checked(
             connection,
-            lambda facts: keys.job_problem(facts.jobs, has_organization=has_organization),
+            lambda facts: (
+                keys.job_problem(facts.jobs, has_organization=has_organization)
+                or keys.reference_problem(facts.jobs, facts.contacts)
+            ),
         )
 
     def of_single_contacts(self, connection: Connection, key: JobKey) -> Facts:
@@ -95,6 +98,7 @@ class Seen:
             connection,
             lambda facts: (
                 keys.job_problem(facts.jobs, has_organization=is_of_one)
+                or keys.reference_problem(facts.jobs, facts.contacts)
                 or keys.contact_problem(facts.contacts, has_organization=is_of_one)
             ),
         )
@@ -212,7 +216,8 @@ class _SqliteTable:
             name = self._as_mapped(primary[0][1])
             unique.append(UniqueIndex(frozenset({name})))
             not_null.add(name)
-        return Table(self.name, tuple(unique), frozenset(not_null), self.is_view)
+        kinds = {by_number[row[0]]: self._kind(row[1], str(row[2])) for row in rows}
+        return Table(self.name, tuple(unique), frozenset(not_null), self.is_view, kinds)
 
     def has_triggers(self) -> bool:
         """Check whether a trigger may write a row otherwise than it was written."""
@@ -240,6 +245,23 @@ class _SqliteTable:
 
     def _is_finer(self, collation: str, column: str) -> bool:
         """Check whether an index tells texts apart that the column's own `=` finds equal."""
+        folds, trims = self._finds_equal(column)
+        finer = {"BINARY": folds or trims, "NOCASE": trims, "RTRIM": folds}
+        return finer.get(collation.upper(), False)
+
+    def _kind(self, column: str, declared: str) -> str:
+        """Return what the column's own `=` compares, by SQLite's rules of affinity."""
+        words = declared.upper()
+        if "INT" in words:
+            return "integer"
+        if words and not any(it in words for it in ("CHAR", "CLOB", "TEXT", "BLOB")):
+            is_real = any(it in words for it in ("REAL", "FLOA", "DOUB"))
+            return "real" if is_real else "numeric"
+        folds, trims = self._finds_equal(column)
+        return TEXT + " without case" * folds + " without trailing blanks" * trims
+
+    def _finds_equal(self, column: str) -> tuple[bool, bool]:
+        """Return whether the column's own `=` ignores case, and trailing blanks."""
         quote = self.connection.dialect.identifier_preparer.quote_identifier
         # What a column of a UNION finds equal is what the first of its parts does.
         compared = (
@@ -251,8 +273,7 @@ class _SqliteTable:
             bool(self.connection.exec_driver_sql(compared, ("a", it)).scalar())
             for it in ("A", "a ")
         )
-        finer = {"BINARY": folds or trims, "NOCASE": trims, "RTRIM": folds}
-        return finer.get(collation.upper(), False)
+        return folds, trims
 
     def _as_mapped(self, column: str) -> str:
         """Return the mapping's spelling of a name, which SQLite compares without case."""

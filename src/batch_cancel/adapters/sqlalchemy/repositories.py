@@ -160,7 +160,8 @@ class _Contacts(Statements):
             .values(tables.contact_values(ContactStatus.CANCELLED))
             .values(self.touched(tables.contacts, tables.contact_updated_at))
         )
-        if not facts.contacts_are_rewritten:
+        # A trigger on jobs may write contacts, once the job is marked.
+        if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
             return self.write(cancelled, is_cancelled, is_rewritten=False)
         # They are counted again with the outcome, once late triggers have run.
         self.seen.cancelled_before = self.count_contacts(is_its, is_cancelled)

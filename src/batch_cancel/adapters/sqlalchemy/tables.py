@@ -87,8 +87,8 @@ class SqlAlchemyTables:
         contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
             any other is left alone.
         contact_where: what columns hold in the rows that count; other rows are no contacts.
-        keys_are_unique: your word that `job_key` names one job and `contact_id` one contact of a
-            job, where these are views, of which the database can't tell.
+        keys_are_unique: declares that `job_key` names one job and `contact_id` one contact of a
+            job in the views that you map; the database can't tell whether they do.
 
     Raises:
         TypeError: what is given is no table.

@@ -27,6 +27,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import ContactStatus, Job, JobKey, JobStatus
+from batch_cancel.domain.shape import counted
 
 _ROWS_MAX: Final = 1000
 """How many rows one statement names."""
@@ -166,7 +167,8 @@ class Work(Statements):
         counts = self.is_sqlite and facts.contacts_are_rewritten
         before = self.count_contacts(is_its, is_pending) if counts else 0
         for contact in contacts:
-            values = {**_told_apart(part, contact), **own}
+            counting = counted(contact, tables.contact_where)
+            values = {**_told_apart(part, counting), **own}
             try:
                 self._add(values, is_its, is_pending, facts)
             except exc.StatementError as error:

@@ -62,7 +62,7 @@ class SqliteStore:
         return self._file.check()
 
     def examine(self) -> Diagnosis:
-        """Examine the file: what is missing, and the triggers on its tables, worth a look."""
+        """Return what the file misses, and the triggers on its tables, which are worth a look."""
         return self._file.examine()
 
     def add_job(
@@ -106,7 +106,7 @@ class SqliteStore:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
-            since: how long they have had it, an aware datetime; None for now.
+            since: since when they have had it, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.

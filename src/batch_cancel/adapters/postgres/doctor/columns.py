@@ -148,7 +148,7 @@ def _table_missing(field: str, name: str, elsewhere: Sequence[str]) -> str:
             "the search_path"
         )
     if field == "cancellations":
-        return f"table {name} is missing: run `batch-cancel schema` and send what it prints"
+        return f"table {name} is missing: run the SQL that `batch-cancel schema` prints"
     return f"table {name} is missing: map its name with PostgresSchema({field}=...)"
 
 
