@@ -475,6 +475,7 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
             "fit": False,
             "store": [first],
             "scheduler": [second],
+            "notes": [],
         }
         redis_to_break.client.config_set("maxmemory-policy", "noeviction")
         connection.execute("CREATE INDEX ON batch_contacts (batch_job_id)")

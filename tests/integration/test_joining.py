@@ -384,7 +384,7 @@ def test_a_whole_cancel_within_a_transaction_of_the_callers_is_refused(database:
     with psycopg.connect(database.dsn) as connection:
         with pytest.raises(CancelFailed, match="call cancel_rows there") as failure:
             cancel_job("job", uow=joining(connection), scheduler=MemoryScheduler())
-        assert (failure.value.outcome, failure.value.retryable) == ("unknown", False)
+        assert (failure.value.outcome, failure.value.retryable) == ("unchanged", False)
     assert not database.is_cancelled()
 
 
