@@ -308,12 +308,23 @@ class Theatre:
             connection.execute(query)
 
     def _shut_gate(self) -> Action:
-        """Let COMMIT wait for a lock before it commits."""
+        """
+        Let COMMIT wait for a lock before it commits.
+
+        A deferred trigger of a table of ours runs before the outcome is looked at. So one that
+        does puts off another, which runs in the COMMIT.
+        """
         self.execute(
+            "CREATE TABLE IF NOT EXISTS gates (number int);"
             "CREATE OR REPLACE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;"
-            "CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON batch_cancellations "
-            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pass()"
+            "CREATE OR REPLACE FUNCTION shut() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN SET CONSTRAINTS gate DEFERRED; INSERT INTO gates VALUES (1); "
+            "RETURN NULL; END $$;"
+            "CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON gates "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pass();"
+            "CREATE CONSTRAINT TRIGGER shut AFTER INSERT ON batch_cancellations "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION shut()"
         )
         keeper = psycopg.connect(self.dsn, autocommit=True)
         keeper.execute("SELECT pg_advisory_lock(1)")
