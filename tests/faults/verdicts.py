@@ -132,7 +132,7 @@ def _of_a_store_s_fault(
     else:  # Nobody knows this error; at a commit nobody knows what it has left.
         commits = point.is_exit and scenario.usually.startswith("200")
         outcome, fault = ("unknown", "interrupted") if commits else ("unchanged", "refused")
-    is_worth_it = fault in {"conflict", "interrupted"} or (
+    is_worth_it = fault in {"conflict", "incomplete", "interrupted"} or (
         outcome == "unknown" and fault != "refused"
     )
     # These are worth two attempts in all, and two were made before a pause failed.
