@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
@@ -184,7 +184,7 @@ def test_a_savepoint_that_is_gone_leaves_its_outcome_unknown_to_tasks(layer: Lay
 def test_a_transaction_that_has_failed_is_named(layer: Layer) -> None:
     """A statement of the caller's failed before, and its error was caught."""
     with layer.engine.connect() as connection:
-        with suppress(sa.exc.ProgrammingError):
+        with suppress(exc.ProgrammingError):
             connection.execute(sa.text("SELECT 1 FROM nowhere"))
         with pytest.raises(CancelFailed, match="in this transaction has failed: roll it back"):
             cancel_rows("j1", uow=joining(connection, TABLES))
