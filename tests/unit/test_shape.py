@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from batch_cancel.domain.shape import Keys, Table, UniqueIndex
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.shape import Keys, Table, UniqueIndex, counted
 
 KEYS = Keys(
     job_id="id",
@@ -251,3 +252,20 @@ def test_what_contacts_refer_by_must_be_as_fine_as_what_jobs_are_named_by(
             f"{theirs!r} of tables.it is of the type {of_contacts}, which may find equal what "
             f"{ours!r} of tables.it, of the type {of_jobs}, tells apart"
         )
+
+
+def test_a_contact_that_is_added_holds_what_makes_it_count() -> None:
+    """The constants of the mapping are added; the caller may repeat them."""
+    where = {"kind": "voice", "deleted_at": None, "level": 1}
+    held = {"kind": "voice", "deleted_at": None, "level": 1}
+    assert counted({"id": 7}, where) == {**held, "id": 7}
+    assert counted({"id": 7, "level": "1"}, where) == {**held, "id": 7, "level": "1"}
+    assert counted({"id": 7}, {}) == {"id": 7}
+
+
+@pytest.mark.parametrize("column", ["kind", "deleted_at"])
+def test_a_contact_that_would_not_count_is_refused(column: str) -> None:
+    """It would be added and never called."""
+    where = {"kind": "voice", "deleted_at": None}
+    with pytest.raises(StoreFailed, match=f"'{column}' holds"):
+        counted({column: "else"}, where)
