@@ -9,7 +9,6 @@ from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.shape import Keys, Table, UniqueIndex, counted
 
 KEYS = Keys(
-    job_id="id",
     job_key="key",
     job_organization_id="org",
     contact_id="contact",

@@ -113,7 +113,6 @@ class Keys:
     The columns by which jobs and contacts are named.
 
     Arguments:
-        job_id: the id that callers know.
         job_key: the jobs' column that contacts refer to.
         job_organization_id: a job's organization, if there is such a column.
         contact_id: a contact's id.
@@ -122,7 +121,6 @@ class Keys:
         are_unique: the adopter's word that they are, for views.
     """
 
-    job_id: str
     job_key: str
     job_organization_id: str | None
     contact_id: str

@@ -185,7 +185,6 @@ class PostgresSchema:
     def keys(self) -> Keys:
         """The columns by which jobs and contacts are named."""
         return Keys(
-            job_id=self.job_id,
             job_key=self.job_key or self.job_id,
             job_organization_id=self.job_organization_id,
             contact_id=self.contact_id,

@@ -164,7 +164,6 @@ class SqlAlchemyTables:
         of, its = self.jobs.c, self.contacts.c
         organization, contact_organization = self.job_organization_id, self.contact_organization_id
         return Keys(
-            job_id=of[self.job_id].name,
             job_key=self.key_column.name,
             job_organization_id=None if organization is None else of[organization].name,
             contact_id=its[self.contact_id].name,
