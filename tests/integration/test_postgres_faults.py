@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from batch_cancel import CancelFailed, JobKey, cancel_job
-from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
 from batch_cancel.ports import StoreFailed
 from batch_cancel.presenter import present_error
 from tests.integration.test_postgres_tables import (
@@ -33,11 +33,13 @@ from tests.servers import PostgresServer
 
 PASSWORD = "hunter2"
 
+LABELLED = PostgresSchema(contact_id="label")
+
 
 @pytest.fixture
 def made(postgres_server: PostgresServer) -> Iterator[Tables]:
     """Lend tables with one scheduled job of two contacts."""
-    with postgres_server.schema() as dsn, tables(dsn) as made:
+    with postgres_server.schema() as dsn, tables(dsn, LABELLED) as made:
         made.add_job("job", "scheduled", {"ann": "pending", "bob": "completed"}, None, "start")
         yield made
 
@@ -128,21 +130,21 @@ def test_each_sqlstate_says_whether_to_ask_again(
 ) -> None:
     """By the state, whatever class the driver files it under; its message stays inside."""
     raise_on(made, when, state)
-    error = failure_of(half, half.uow(made.dsn))
+    error = failure_of(half, half.uow(made.dsn, made.schema))
     assert error.retryable is is_retryable
     assert error.outcome == (after_commit if when == "commit" else "unchanged")
     assert not is_cancelled(made)
     made.rows("DROP FUNCTION fault CASCADE; DROP FUNCTION IF EXISTS arm CASCADE")
-    assert half.cancel(half.uow(made.dsn), "job").contacts_cancelled == 1
+    assert half.cancel(half.uow(made.dsn, made.schema), "job").contacts_cancelled == 1
 
 
 @HALVES
 def test_a_refused_row_is_not_shown(made: Tables, half: Half) -> None:
     """Postgres tells what was in it; the failure does not."""
     made.rows("ALTER TABLE batch_contacts ADD CHECK (status <> 'cancelled')")
-    made.rows("UPDATE batch_contacts SET label = {}", PASSWORD)
+    made.rows("UPDATE batch_contacts SET label = {} WHERE status = 'pending'", PASSWORD)
     with pytest.raises(CancelFailed) as failure:
-        half.cancel(half.uow(made.dsn), "job")
+        half.cancel(half.uow(made.dsn, made.schema), "job")
     assert PASSWORD not in str(failure.value)
     assert "CheckViolation" in str(failure.value)
     assert "23514" in str(failure.value)
@@ -307,10 +309,10 @@ def test_a_connection_that_is_cut_is_a_failure_that_may_pass(made: Tables, half:
         call(repositories.contacts.cancel, JobKey("job"), frozenset[Any]())
 
     with pytest.raises(StoreFailed) as failure:
-        half.begun(half.uow(made.dsn), cut)
+        half.begun(half.uow(made.dsn, made.schema), cut)
     assert (failure.value.outcome, failure.value.retryable) == ("unchanged", True)
     assert not is_cancelled(made)
-    assert half.cancel(half.uow(made.dsn), "job").contacts_cancelled == 1
+    assert half.cancel(half.uow(made.dsn, made.schema), "job").contacts_cancelled == 1
 
 
 @HALVES
@@ -323,7 +325,7 @@ def test_a_connection_that_is_cut_in_the_commit_leaves_an_unknown(
         "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';"
     )
     arm(made, "batch_jobs")
-    uow, recorder = half.uow(made.dsn), Recorder()
+    uow, recorder = half.uow(made.dsn, made.schema), Recorder()
     with pytest.raises(CancelFailed) as failure:
         half.cancel(uow, "job", recorder, operation_id="op-1")
     assert (failure.value.outcome, failure.value.retryable) == ("unknown", True)
@@ -370,7 +372,7 @@ def test_a_programs_own_error_is_not_postgress(made: Tables, half: Half) -> None
         raise OwnError
 
     with pytest.raises(OwnError):
-        half.begun(half.uow(made.dsn), fail)
+        half.begun(half.uow(made.dsn, made.schema), fail)
     assert not is_cancelled(made)
 
 
@@ -386,5 +388,5 @@ def test_a_lost_connection_does_not_hide_a_programs_own_error(made: Tables) -> N
 
     half = Blocking()
     with pytest.raises(OwnError):
-        half.begun(half.uow(made.dsn), fail)
+        half.begun(half.uow(made.dsn, made.schema), fail)
     assert not is_cancelled(made)
