@@ -133,21 +133,24 @@ class SqliteScheduler:
         """
         Take the starts that are due, the earliest first, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in
+        the order in which they are returned: one that may have ended its last owner comes last.
 
         Raises:
+            ValueError: a lease that is negative or longer than a year.
             SchedulerUnavailable: the file cannot be had in time, or not at all.
         """
-        claimed: list[Claimed] = []
+        deferred.check_lease(lease)
+        token = uuid4().hex
         with self._step() as connection:
             at = now()
             rows = connection.rows(SQL["read_deferred_until"], (text_of(at), max(limit, 0)))
-            for deferred_id, *row in rows:
-                start, token = _start(tuple(row)), uuid4().hex
-                taken = deferred.claim(start, at, token, at + lease)
-                if _write(cast("str", deferred_id), taken, connection):
-                    claimed.append(Claimed(cast("str", deferred_id), start.payload, token))
-        return claimed
+            due = [(cast("str", deferred_id), _start(tuple(row))) for deferred_id, *row in rows]
+            starts = deferred.in_delivery_order(due)
+            for starts_after, (deferred_id, start) in enumerate(reversed(starts)):
+                ends_at = deferred.lease_end(at + lease, starts_after)
+                _write(deferred_id, deferred.claim(start, at, token, ends_at), connection)
+        return [Claimed(deferred_id, start.payload, token) for deferred_id, start in starts]
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
