@@ -272,7 +272,7 @@ def test_what_remembers_a_claim_is_forgotten(claims: Claims) -> None:
     assert claims.server.client.zrange(claims.key("old"), 0, -1) == ["b"]
 
 
-# A store that the version before has written ------------------------------------------------------
+# A store that the version before has written -----------------------------------------------------
 
 
 def test_starts_that_the_version_before_has_written_are_handed_out(claims: Claims) -> None:
@@ -344,10 +344,14 @@ def test_a_start_that_ends_its_pump_is_delivered_after_those_of_later_answers(
             mine = [each for each in ids if crc32(each.encode()) % 2 == shard]
             claims.wait([f"poison-{shard}", *mine], shard=shard)
         delivered: list[str] = []
-        for _ in range(3):
+        for _ in range(2):
             _live(scheduler, {"poison-0", "poison-1"}, delivered, 5_000)
             claims.lapse(2)
-            assert sorted(delivered) == ids
+        assert len(delivered) >= len(ids) - 2  # All but the first ones of later answers.
+        for _ in range(2):
+            _live(scheduler, {"poison-0", "poison-1"}, delivered, 5_000)
+            claims.lapse(2)
+        assert sorted(delivered) == ids
 
 
 # Shards ------------------------------------------------------------------------------------------
