@@ -17,6 +17,8 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor
+from batch_cancel.adapters.redis.scheduler import _CLAIM
 from batch_cancel.ports import SchedulerUnavailable
 from batch_cancel.use_cases.pump import pump
 from tests.fault_proxy import TO_CLIENT, FaultProxy
@@ -116,11 +118,9 @@ def claims(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterato
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Lend how many starts, of how many bytes, each answer of the server has handed out."""
-    from batch_cancel.adapters.redis import scheduler
-
     seen: list[tuple[int, int]] = []
-    for kind in (scheduler.Executor, scheduler.AsyncExecutor):
-        _spy_on(kind, scheduler._CLAIM, seen, monkeypatch)
+    for kind in (Executor, AsyncExecutor):
+        _spy_on(kind, _CLAIM, seen, monkeypatch)
     return seen
 
 

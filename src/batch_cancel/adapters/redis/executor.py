@@ -46,11 +46,6 @@ _WAITING_SHARE: Final = 0.5
 
 _BUDGET_MAX: Final = timedelta(days=1)
 
-_ANOTHER_LOOP: Final = (
-    "the asyncio client of Redis was used in another event loop before: make a client and a "
-    "scheduler in each event loop, or close the client's connections before its loop ends"
-)
-
 _LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 """Connection errors that trying again does not mend."""
 
@@ -230,10 +225,6 @@ class AsyncExecutor:
                     raise _refused(error) from error
                 if time.monotonic() + pause >= deadline:
                     raise _late(error, self._budget_seconds) from error
-            except RuntimeError as error:
-                if "loop" not in str(error):
-                    raise
-                raise SchedulerUnavailable(_ANOTHER_LOOP) from error
             await self._line.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 

@@ -26,7 +26,7 @@ from zlib import crc32
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.checks import problems
+from batch_cancel.adapters.redis.checks import problems, without_replicas
 from batch_cancel.adapters.redis.claims import Claim
 from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, replicas_wanted
 from batch_cancel.adapters.redis.wire import (
@@ -51,7 +51,7 @@ _CLAIM: Final = script("common", "claim")
 _ACK: Final = script("common", "ack")
 _WAITING: Final = script("common", "waiting")
 _WAITING_AMONG: Final = script("waiting_among")
-_CHECK: Final = script("check")
+_CHECK: Final = script("native_check", "check")
 
 
 _Page = tuple[Sequence[bytes], Sequence[bytes]]
@@ -251,6 +251,11 @@ class RedisScheduler(_Layout):
                 found[error.reason] = None
                 break
             found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+        if self._min_replicas and not found:
+            try:
+                self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found[without_replicas(self._min_replicas, error.reason)] = None
         return list(found)
 
 
@@ -408,4 +413,9 @@ class AsyncRedisScheduler(_Layout):
                 found[error.reason] = None
                 break
             found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+        if self._min_replicas and not found:
+            try:
+                await self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found[without_replicas(self._min_replicas, error.reason)] = None
         return list(found)
