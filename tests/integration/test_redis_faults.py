@@ -364,6 +364,22 @@ def test_a_server_out_of_memory_changes_nothing(fragile: _Schedulers) -> None:
     assert scheduler.waiting() == set()
 
 
+def test_a_server_out_of_memory_hands_out_what_waits(fragile: _Schedulers) -> None:
+    """What was claimed and lapsed, too: whoever finishes it makes room."""
+    scheduler = fragile.make()
+    for each in ("a", "b", "c"):
+        scheduler.schedule(each, _past(), each.encode())
+    assert len(scheduler.claim(2, timedelta(0))) == 2
+    fragile.server.client.config_set("maxmemory", "1")
+    try:
+        claimed = scheduler.claim(9, HOUR)
+    finally:
+        fragile.server.client.config_set("maxmemory", "0")
+    found = sorted((start.deferred_id, start.payload) for start in claimed)
+    assert found == [("a", b"a"), ("b", b"b"), ("c", b"c")]
+    assert [scheduler.ack(start.deferred_id, start.token) for start in claimed] == [True] * 3
+
+
 def test_a_server_that_may_not_write_is_asked_until_it_may(fragile: _Schedulers) -> None:
     """A demoted master is no answer within a short budget, and no obstacle to a long one."""
     hasty, patient = fragile.make(budget=SHORT), fragile.make()

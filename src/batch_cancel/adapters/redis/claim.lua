@@ -41,6 +41,7 @@ local waiting = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'WITHSCORES', 'LIM
 local lapsed = redis.call('ZRANGEBYSCORE', run, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
 local w, l, bytes, is_full = 1, 1, 0, false
 local first, last, tokens = {}, {}, {}
+local not_due, not_run = {}, {}
 while #first + #last < 2 * limit and (waiting[w] or lapsed[l]) do
   local is_waiting = waiting[w]
     and not (lapsed[l] and tonumber(lapsed[l + 1]) < tonumber(waiting[w + 1]))
@@ -55,10 +56,10 @@ while #first + #last < 2 * limit and (waiting[w] or lapsed[l]) do
   local order = first
   if is_waiting then
     w = w + 2
-    redis.call('ZREM', due, id)
+    not_due[#not_due + 1] = id
   else
     l = l + 2
-    redis.call('ZREM', run, id)
+    not_run[#not_run + 1] = id
     local owner = state and string.sub(state, 2, 1 + TOKEN_LENGTH)
     if owner and not tokens[owner] then
       tokens[owner] = true
@@ -71,16 +72,28 @@ while #first + #last < 2 * limit and (waiting[w] or lapsed[l]) do
   end
 end
 
+-- All of them at once, for a server does nothing else meanwhile. What was handed out is taken from
+-- the lists first: a server without memory allows that, and then the rest.
+local leases, states = {}, {}
 local left = (#first + #last) / 2
 for _, order in ipairs({first, last}) do
   for i = 1, #order, 2 do
-    local id, payload = order[i], order[i + 1]
     left = left - 1
-    redis.call('ZADD', run, lease_end - left * STEP, id)
-    redis.call('HSET', job, id, 'R' .. token .. payload)
+    leases[#leases + 1] = lease_end - left * STEP
+    leases[#leases + 1] = order[i]
+    states[#states + 1] = order[i]
+    states[#states + 1] = 'R' .. token .. order[i + 1]
   end
 end
-if #first + #last > 0 then
+if #not_due > 0 then
+  redis.call('ZREM', due, unpack(not_due))
+end
+if #not_run > 0 then
+  redis.call('ZREM', run, unpack(not_run))
+end
+if #leases > 0 then
+  redis.call('ZADD', run, unpack(leases))
+  redis.call('HSET', job, unpack(states))
   redis.call('ZADD', old, now + patience, receipt)
   redis.call('HSET', job, receipt, lease_end)
 end
