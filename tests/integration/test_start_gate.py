@@ -253,6 +253,15 @@ def test_a_decision_outlives_the_time_at_which_the_start_is_due(
         assert least - HOUR < gates.left(name) <= least
 
 
+def test_a_cancel_that_is_repeated_is_remembered_as_long(gates: Gates) -> None:
+    """No longer and no shorter than the first one said."""
+    gate = gates.make(retention=DAY)
+    gate.arm("job", 10 * DAY)
+    for operation in ("first", "first", "second"):
+        gate.cancel("job", operation)
+        assert 11 * DAY - HOUR < gates.left("job") <= 11 * DAY
+
+
 def test_without_an_answer_nothing_starts(gates: Gates) -> None:
     """The gate fails closed: no answer is an error, never a yes."""
     with FaultProxy(gates.server.port) as proxy:

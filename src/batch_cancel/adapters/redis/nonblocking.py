@@ -195,9 +195,8 @@ async def _until(deadline: float) -> AsyncGenerator[Callable[[], None]]:
             yield heed
     except Exception as error:
         heed()
-        if isinstance(error, RuntimeError) and "loop" in str(
-            error
-        ):  # All that asyncio says of it.
+        # asyncio has no class for it.
+        if isinstance(error, RuntimeError) and "loop" in str(error):
             raise SchedulerUnavailable(_ANOTHER_LOOP) from error
         raise
     heed()
