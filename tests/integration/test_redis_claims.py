@@ -224,6 +224,7 @@ def test_junk_in_the_lists_hides_no_start(claims: Claims) -> None:
     claims.wait(["good"])
     assert claims.claim(claims.make(), 10) == ["good"]
     assert claims.server.client.zcard(claims.key("due")) == 0
+    assert claims.server.client.zrange(claims.key("run"), 0, -1) == ["good"]
 
 
 def test_a_claim_whose_answer_is_lost_gives_all_of_them_in_the_same_order(claims: Claims) -> None:

@@ -12,8 +12,10 @@ import pytest
 import redis
 import redis.asyncio
 
+from batch_cancel.adapters.memory import MemoryStore
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.inspect import inspect
 from tests.fault_proxy import FaultProxy
 
 if TYPE_CHECKING:
@@ -201,6 +203,22 @@ def test_many_starts_can_wait(gates: Gates) -> None:
     for each in ids:
         gate.arm(each)
     assert gate.waiting_among(ids | {"another"}) == ids
+
+
+def test_inspect_sees_what_the_gate_has_lost(redis_server: RedisServer) -> None:
+    """A scheduled job that nothing will start, and an armed start of a cancelled job."""
+    namespace = f"test-{uuid4().hex[:8]}"
+    with redis.Redis(port=redis_server.port) as client:
+        gate = StartGate(client, namespace=namespace, budget=PATIENT)
+        store = MemoryStore()
+        for job in ("waits", "lost"):
+            store.add_job(job, status="scheduled", deferred_id=f"start-of-{job}")
+            gate.arm(f"start-of-{job}", datetime.now(UTC) + HOUR)
+        assert not inspect(uow=store, scheduler=gate).is_found
+        client.delete(f"{namespace}:gate:start-of-lost")
+        found = inspect(uow=store, scheduler=gate)
+        client.delete(f"{namespace}:gate:start-of-waits")
+    assert [it.key.batch_job_id for it in found.starts_missing] == ["lost"]
 
 
 def test_a_redis_that_is_fit_for_the_gate(gates: Gates, redis_server: RedisServer) -> None:
