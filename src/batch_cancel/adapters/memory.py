@@ -853,7 +853,7 @@ class MemoryScheduler(_DeferredStarts):
         the order in which they are returned: one that may have ended its last owner comes last.
 
         Raises:
-            ValueError: a lease that is negative or longer than a year.
+            ValueError: `lease` is negative, or longer than a century.
         """
         return self._claim(limit, lease)
 
@@ -900,7 +900,7 @@ class AsyncMemoryScheduler(_DeferredStarts):
         the order in which they are returned: one that may have ended its last owner comes last.
 
         Raises:
-            ValueError: a lease that is negative or longer than a year.
+            ValueError: `lease` is negative, or longer than a century.
         """
         return self._claim(limit, lease)
 

@@ -33,7 +33,8 @@ import attrs
 
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 
-LEASE_MAX: Final = timedelta(days=366)
+LEASE_MAX: Final = timedelta(days=36_500)
+"""The longest lease: a century. No clock can add much more to the time that it shows."""
 
 
 class DeferredState(StrEnum):
@@ -94,6 +95,22 @@ class Claimed:
     token: str
 
 
+def check_lease(lease: object) -> None:
+    """
+    Refuse a lease that makes no sense.
+
+    Raises:
+        TypeError: `lease` is no timedelta.
+        ValueError: `lease` is negative, or longer than a century.
+    """
+    if not isinstance(lease, timedelta):
+        msg = f"lease must be a timedelta, got {type(lease).__name__}"
+        raise TypeError(msg)
+    if not timedelta(0) <= lease <= LEASE_MAX:
+        msg = f"lease must not be negative, and at most {LEASE_MAX.days} days, got {lease}"
+        raise ValueError(msg)
+
+
 def check_schedulable(deferred_id: str, at: datetime) -> None:
     """
     Refuse what no store could keep.
@@ -106,18 +123,6 @@ def check_schedulable(deferred_id: str, at: datetime) -> None:
         raise ValueError(msg)
     if at.utcoffset() is None:
         msg = f"`at` must be an aware datetime, got {at!r}"
-        raise ValueError(msg)
-
-
-def check_lease(lease: timedelta) -> None:
-    """
-    Refuse a lease that no store could keep.
-
-    Raises:
-        ValueError: a negative lease, or one longer than a year.
-    """
-    if not timedelta(0) <= lease <= LEASE_MAX:
-        msg = f"the lease must be between 0 and {LEASE_MAX.days} days, got {lease!r}"
         raise ValueError(msg)
 
 

@@ -178,11 +178,11 @@ class RedisScheduler(_Layout):
 
         Arguments:
             limit: how many to take at most. Fewer are returned if the budget ends before.
-            lease: up to a year.
+            lease: up to a century.
 
         Raises:
             SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
-            ValueError: a lease that is negative or longer.
+            ValueError: `lease` is negative, or longer than a century.
         """
         claim = Claim(limit, lease, self._budget)
         for keys in claim.questions(self._in_turn()):
@@ -340,11 +340,11 @@ class AsyncRedisScheduler(_Layout):
 
         Arguments:
             limit: how many to take at most. Fewer are returned if the budget ends before.
-            lease: up to a year.
+            lease: up to a century.
 
         Raises:
             SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
-            ValueError: a lease that is negative or longer.
+            ValueError: `lease` is negative, or longer than a century.
         """
         claim = Claim(limit, lease, self._budget)
         for keys in claim.questions(self._in_turn()):

@@ -140,8 +140,8 @@ class SqliteScheduler:
         the order in which they are returned: one that may have ended its last owner comes last.
 
         Raises:
-            ValueError: a lease that is negative or longer than a year.
             SchedulerUnavailable: the file cannot be had in time, or not at all.
+            ValueError: `lease` is negative, or longer than a century.
         """
         deferred.check_lease(lease)
         before: list[tuple[str, Deferred]] = []
