@@ -18,6 +18,10 @@ of a job that is taken away meanwhile. So the start gate decides, in the job's f
 Whatever the job store, `scheduler=gate` is enough: what was cancelled fires, finds the gate closed
 and does nothing. What is here also takes it out of a RedisJobStore, unless it is due soon.
 
+Without an answer from the gate, or if the gate does not know the start, `may_start` raises. The
+job then ends with that error in APScheduler's log. A job with a date is not tried again: arm and
+add it anew if it still should start.
+
 The id of a deferred start is the job's id. An id is used once. APScheduler is not needed here.
 """
 
