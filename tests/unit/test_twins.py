@@ -102,6 +102,18 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
 
 OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
+    **{
+        ("use_cases/kinds.py", name): "Each half refuses the kind that the other one is for."
+        for name in (
+            "check_store_async",
+            "check_scheduler_async",
+            "check_starts_async",
+            "check_hook_async",
+            "opened_async",
+            "returned_async",
+            "tell_async",
+        )
+    },
     ("adapters/memory.py", "_AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),

@@ -769,6 +769,7 @@ class _DeferredStarts:
             return deferred.was_removed_by(self._by_id[deferred_id], operation_id)
 
     def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        deferred.check_lease(lease)
         now = datetime.now(UTC)
         claimed: list[Claimed] = []
         with self._lock:

@@ -308,30 +308,12 @@ class _UnitOfWork(_Port):
     def begin(self) -> object:
         """Open a transaction."""
         inner: Any = self._inner
-        return _Transaction(inner.begin(), self._spans)
-
-
-@attrs.define
-class _Transaction:
-    """A transaction with a span around it, blocking or asyncio as it is entered."""
-
-    _inner: Any
-    _spans: _Spans
-    _entered: Any = None
-
-    def __enter__(self) -> object:
-        self._entered = self._spans.transaction(self._inner)
-        return self._entered.__enter__()
-
-    def __exit__(self, *error: object) -> object:
-        return self._entered.__exit__(*error)
-
-    async def __aenter__(self) -> object:
-        self._entered = self._spans.transaction_async(self._inner)
-        return await self._entered.__aenter__()
-
-    async def __aexit__(self, *error: object) -> object:
-        return await self._entered.__aexit__(*error)
+        transaction = inner.begin()
+        if hasattr(type(transaction), "__enter__"):
+            return self._spans.transaction(transaction)
+        if hasattr(type(transaction), "__aenter__"):
+            return self._spans.transaction_async(transaction)
+        return transaction  # Of no kind: for whoever enters it to refuse.
 
 
 class _Repositories(_Port):

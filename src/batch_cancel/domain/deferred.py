@@ -21,12 +21,16 @@ tested against them.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+
+LEASE_MAX: Final = timedelta(days=36_500)
+"""The longest lease: a century. No clock can add much more to the time that it shows."""
 
 
 class DeferredState(StrEnum):
@@ -85,6 +89,22 @@ class Claimed:
     deferred_id: str
     payload: bytes
     token: str
+
+
+def check_lease(lease: object) -> None:
+    """
+    Refuse a lease that makes no sense.
+
+    Raises:
+        TypeError: `lease` is no timedelta.
+        ValueError: `lease` is negative, or longer than a century.
+    """
+    if not isinstance(lease, timedelta):
+        msg = f"lease must be a timedelta, got {type(lease).__name__}"
+        raise TypeError(msg)
+    if not timedelta(0) <= lease <= LEASE_MAX:
+        msg = f"lease must not be negative, and at most {LEASE_MAX.days} days, got {lease}"
+        raise ValueError(msg)
 
 
 def check_schedulable(deferred_id: str, at: datetime) -> None:

@@ -108,6 +108,19 @@ def is_storable(text: str, bytes_max: int) -> bool:
         return False
 
 
+def check_text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    """
+    Check that an argument is a text.
+
+    Raises:
+        TypeError: it is something else, for example an integer or a UUID.
+    """
+    if not isinstance(value, str):
+        name, kind = attribute.name, type(value).__name__
+        msg = f"{name} must be a str, got {kind}: pass str({name})"
+        raise TypeError(msg)
+
+
 @attrs.frozen
 class JobKey:
     """
@@ -116,11 +129,14 @@ class JobKey:
     Arguments:
         batch_job_id: any text; one that no store can hold names no job.
         organization_id: the owning organization; None for jobs that have none.
+
+    Raises:
+        TypeError: an id that is not a str.
     """
 
-    batch_job_id: str = attrs.field(validator=validators.instance_of(str))
+    batch_job_id: str = attrs.field(validator=check_text)
     organization_id: str | None = attrs.field(
-        default=None, validator=validators.optional(validators.instance_of(str))
+        default=None, validator=validators.optional(check_text)
     )
 
     @property

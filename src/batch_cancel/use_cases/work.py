@@ -36,6 +36,7 @@ from batch_cancel.ports import (
     Repositories,
     UnitOfWork,
 )
+from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.lock import lock, lock_async
 
 _T = TypeVar("_T")
@@ -560,12 +561,13 @@ async def _append_async(
 
 
 def _attempted(uow: UnitOfWork, key: JobKey, step: Callable[[Repositories], _T]) -> _T:
+    kinds.check_store(uow)
     if not key.can_exist:
         raise JobNotFound(key)
     made = 0
     while True:
         try:
-            with uow.begin() as repositories:
+            with kinds.opened(uow) as repositories:
                 return step(repositories)
         except StoreFailed as failure:
             made += 1
@@ -577,12 +579,13 @@ def _attempted(uow: UnitOfWork, key: JobKey, step: Callable[[Repositories], _T])
 async def _attempted_async(
     uow: AsyncUnitOfWork, key: JobKey, step: Callable[[AsyncRepositories], Awaitable[_T]]
 ) -> _T:
+    kinds.check_store_async(uow)
     if not key.can_exist:
         raise JobNotFound(key)
     made = 0
     while True:
         try:
-            async with uow.begin() as repositories:
+            async with kinds.opened_async(uow) as repositories:
                 return await step(repositories)
         except StoreFailed as failure:
             made += 1

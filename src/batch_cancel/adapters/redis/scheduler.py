@@ -39,7 +39,7 @@ from batch_cancel.adapters.redis.wire import (
     script,
     span,
 )
-from batch_cancel.domain.deferred import Claimed, check_schedulable
+from batch_cancel.domain.deferred import Claimed, check_lease, check_schedulable
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
 
@@ -85,6 +85,7 @@ class _Layout:
         return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
 
     def _claim_arguments(self, token: str, limit: int, lease: timedelta) -> Sequence[bytes]:
+        check_lease(lease)
         return encoded(token), number(limit), span(lease), self._patience
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
@@ -182,6 +183,7 @@ class RedisScheduler(_Layout):
 
         Raises:
             SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+            ValueError: `lease` is negative, or longer than a century.
         """
         claimed: list[Claimed] = []
         for keys in self._in_turn():
@@ -337,6 +339,7 @@ class AsyncRedisScheduler(_Layout):
 
         Raises:
             SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+            ValueError: `lease` is negative, or longer than a century.
         """
         claimed: list[Claimed] = []
         for keys in self._in_turn():

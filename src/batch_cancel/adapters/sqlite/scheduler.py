@@ -137,7 +137,9 @@ class SqliteScheduler:
 
         Raises:
             SchedulerUnavailable: the file cannot be had in time, or not at all.
+            ValueError: `lease` is negative, or longer than a century.
         """
+        deferred.check_lease(lease)
         claimed: list[Claimed] = []
         with self._step() as connection:
             at = now()

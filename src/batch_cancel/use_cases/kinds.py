@@ -1,0 +1,302 @@
+"""
+Check what a caller passed: a store, a scheduler and a hook, each blocking or asyncio.
+
+Rule 1: a wrong kind is a `TypeError` before the first statement is sent. Otherwise a cancel would
+        be answered with success, while its removal stays pending and its hook is never called.
+Rule 2: an object is judged by the methods that are called, never by its class: whatever has the
+        methods of the port will do.
+Rule 3: blocking or asyncio is read from a method itself: whether it is a coroutine function,
+        whether it opens its transaction with or without `async`, and what it declares to return.
+Rule 4: where that shows nothing, what the method returned is judged. Asyncio functions take a
+        value in the place of an awaitable, because the work is done by then. Blocking functions
+        never take an awaitable for an answer: nobody would await it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, isawaitable, iscoroutinefunction
+from types import FunctionType, MethodType
+from typing import Final, TypeVar, cast
+
+from batch_cancel.ports import AsyncRepositories, AsyncUnitOfWork, Repositories, UnitOfWork
+
+_T = TypeVar("_T")
+
+_STORE: Final = "the store (uow)"
+_SCHEDULER: Final = "the scheduler"
+_HOOK: Final = "the hook (on_cancelled)"
+_STARTS: Final = "the store of deferred starts"
+
+_CALL_ASYNC: Final = (
+    "this function is blocking: await the function of the same name that ends in _async, or pass "
+    "a blocking one"
+)
+_CALL_BLOCKING: Final = (
+    "this function is asyncio: call the function of the same name without _async, or pass an "
+    "asyncio one"
+)
+
+
+class WrongKind(TypeError):
+    """A store, a scheduler or a hook cannot be used by the function that it was passed to."""
+
+
+def check_store(uow: object) -> None:
+    """
+    Check that `uow` is a store for blocking functions.
+
+    Raises:
+        TypeError: it has no `begin`, is a class, or is of the asyncio kind.
+    """
+    begin = _method(uow, _STORE, "begin", "PostgresUnitOfWork(...)")
+    flags = _generator_flags(begin)
+    if flags & CO_ASYNC_GENERATOR or (not flags and is_asyncio(begin)):
+        msg = f"{_STORE} is of the asyncio kind ({_kind(uow)}), and {_CALL_ASYNC}"
+        raise WrongKind(msg)
+
+
+def check_store_async(uow: object) -> None:
+    """
+    Check that `uow` is a store for asyncio functions.
+
+    Raises:
+        TypeError: it has no `begin`, is a class, or is of the blocking kind.
+    """
+    begin = _method(uow, _STORE, "begin", "AsyncPostgresUnitOfWork(...)")
+    if _generator_flags(begin) & CO_GENERATOR:
+        msg = f"{_STORE} is of the blocking kind ({_kind(uow)}), and {_CALL_BLOCKING}"
+        raise WrongKind(msg)
+
+
+def check_scheduler(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for blocking functions.
+
+    Raises:
+        TypeError: it has no `cancel`, is a class, or is of the asyncio kind.
+    """
+    cancel = _method(scheduler, _SCHEDULER, "cancel", "RedisScheduler(...)")
+    if is_asyncio(cancel):
+        msg = f"{_SCHEDULER} is of the asyncio kind ({_kind(scheduler)}), and {_CALL_ASYNC}"
+        raise WrongKind(msg)
+
+
+def check_scheduler_async(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for asyncio functions.
+
+    Raises:
+        TypeError: it has no `cancel`, is a class, or is of the blocking kind.
+    """
+    cancel = _method(scheduler, _SCHEDULER, "cancel", "AsyncRedisScheduler(...)")
+    if declares(cancel, bool):
+        msg = f"{_SCHEDULER} is of the blocking kind ({_kind(scheduler)}), and {_CALL_BLOCKING}"
+        raise WrongKind(msg)
+
+
+def check_starts(store: object) -> None:
+    """
+    Check that `store` is a native store of deferred starts for blocking functions.
+
+    Raises:
+        TypeError: it has no `claim` and `ack`, is a class, or is of the asyncio kind.
+    """
+    claim = _method(store, _STARTS, "claim", "RedisScheduler(...)")
+    _method(store, _STARTS, "ack", "RedisScheduler(...)")
+    if is_asyncio(claim):
+        msg = f"{_STARTS} is of the asyncio kind ({_kind(store)}), and {_CALL_ASYNC}"
+        raise WrongKind(msg)
+
+
+def check_starts_async(store: object) -> None:
+    """
+    Check that `store` is a native store of deferred starts for asyncio functions.
+
+    Raises:
+        TypeError: it has no `claim` and `ack`, is a class, or is of the blocking kind.
+    """
+    claim = _method(store, _STARTS, "claim", "AsyncRedisScheduler(...)")
+    _method(store, _STARTS, "ack", "AsyncRedisScheduler(...)")
+    if declares(claim, list):
+        msg = f"{_STARTS} is of the blocking kind ({_kind(store)}), and {_CALL_BLOCKING}"
+        raise WrongKind(msg)
+
+
+def check_hook(hook: object, name: str = _HOOK) -> None:
+    """
+    Check that a blocking function can call `hook`; None is no hook, and fine.
+
+    Raises:
+        TypeError: it is not callable, or it is a coroutine function.
+    """
+    if hook is None:
+        return
+    _check_callable(hook, name)
+    if is_asyncio(hook):
+        msg = (
+            f"{name} is a coroutine function ({_name(hook)}), and {_CALL_ASYNC}; nothing would "
+            "await it here"
+        )
+        raise WrongKind(msg)
+
+
+def check_hook_async(hook: object, name: str = _HOOK) -> None:
+    """
+    Check that an asyncio function can call `hook`; None is no hook, and a plain function is fine.
+
+    Raises:
+        TypeError: it is not callable.
+    """
+    if hook is not None:
+        _check_callable(hook, name)
+
+
+def tell(hook: Callable[[_T], object], subject: _T, name: str = _HOOK) -> None:
+    """
+    Call a hook from a blocking function; it was called if nothing is raised.
+
+    Raises:
+        TypeError: it returned an awaitable, which nobody awaits; a coroutine is closed.
+        Exception: whatever the hook raises.
+    """
+    returned(hook(subject), name)
+
+
+async def tell_async(hook: Callable[[_T], object], subject: _T, name: str = _HOOK) -> None:
+    """
+    Call a hook from an asyncio function, and await what it returns, if that is awaitable.
+
+    Raises:
+        Exception: whatever the hook raises.
+    """
+    await returned_async(hook(subject), name)
+
+
+def opened(uow: UnitOfWork) -> AbstractContextManager[Repositories]:
+    """
+    Begin a transaction, for a `with` statement; nothing has been sent yet.
+
+    Raises:
+        TypeError: what `begin` returned cannot be entered by `with`.
+    """
+    transaction: object = uow.begin()
+    if hasattr(type(transaction), "__enter__"):
+        return cast("AbstractContextManager[Repositories]", transaction)
+    raise _not_entered(transaction, "__aenter__", "context manager", _CALL_ASYNC)
+
+
+def opened_async(uow: AsyncUnitOfWork) -> AbstractAsyncContextManager[AsyncRepositories]:
+    """
+    Begin a transaction, for an `async with` statement; nothing has been sent yet.
+
+    Raises:
+        TypeError: what `begin` returned cannot be entered by `async with`.
+    """
+    transaction: object = uow.begin()
+    if hasattr(type(transaction), "__aenter__"):
+        return cast("AbstractAsyncContextManager[AsyncRepositories]", transaction)
+    raise _not_entered(transaction, "__enter__", "async context manager", _CALL_BLOCKING)
+
+
+def returned(answer: _T, name: str = _SCHEDULER) -> _T:
+    """
+    Return what a blocking port or a hook has answered.
+
+    Raises:
+        TypeError: it is an awaitable, which nobody awaits; a coroutine is closed.
+    """
+    if isinstance(answer, bool) or not isawaitable(answer):
+        return answer
+    discard(answer)
+    msg = f"{name} returned an awaitable ({_kind(answer)}) that nothing awaits: {_CALL_ASYNC}"
+    raise WrongKind(msg)
+
+
+async def returned_async(answer: Awaitable[_T] | _T, name: str = _SCHEDULER) -> _T:
+    """Return what an asyncio port or a hook has answered, awaited if it is awaitable."""
+    del name  # It never is of the wrong kind.
+    return await answer if isawaitable(answer) else answer
+
+
+def discard(answer: object) -> None:
+    """Close a coroutine that nobody will await, so that Python does not warn of it."""
+    close = getattr(answer, "close", None)
+    if isawaitable(answer) and callable(close):
+        close()
+
+
+def is_asyncio(function: object) -> bool:
+    """Check whether a call of `function` certainly returns a coroutine."""
+    plain: object = function.__func__ if isinstance(function, MethodType) else function
+    if isinstance(plain, FunctionType) and not plain.__dict__:  # The usual case, at once.
+        return bool(plain.__code__.co_flags & CO_COROUTINE)
+    if iscoroutinefunction(function):
+        return True
+    # An instance whose class has an `async def __call__`.
+    return iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+
+
+def declares(function: object, answer: type) -> bool:
+    """Check whether `function` is declared to return an `answer` itself, not an awaitable."""
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
+    # A decorator copies the declaration of what it wraps, and may return something else.
+    if is_asyncio(function) or hasattr(function, "__wrapped__"):
+        return False
+    annotations: object = getattr(function, "__annotations__", None)
+    if not isinstance(annotations, dict):
+        return False
+    declared = cast("dict[str, object]", annotations).get("return")
+    if isinstance(declared, str):
+        return declared.partition("[")[0] == answer.__name__
+    return answer in (declared, getattr(declared, "__origin__", None))
+
+
+def _generator_flags(begin: object) -> int:
+    """Return the flags of the generator function that contextlib made `begin` of; 0 for others."""
+    code: object = getattr(getattr(begin, "__wrapped__", None), "__code__", None)
+    flags: object = getattr(code, "co_flags", 0)
+    return flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) if isinstance(flags, int) else 0
+
+
+def _method(port: object, name: str, method: str, example: str) -> object:
+    """Return the method of a port that is called, if the port has it."""
+    if isinstance(port, type):
+        msg = f"{name} is the class {port.__name__}: pass an instance of it"
+        raise WrongKind(msg)
+    found: object = getattr(port, method, None)
+    if callable(found):
+        return found
+    msg = f"{name} has no method `{method}` ({_kind(port)}): pass for example {example}"
+    raise WrongKind(msg)
+
+
+def _check_callable(hook: object, name: str) -> None:
+    if not callable(hook):
+        msg = f"{name} cannot be called ({_kind(hook)}): pass a function of one argument"
+        raise WrongKind(msg)
+
+
+def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> WrongKind:
+    """Return the error for what `begin` returned."""
+    if hasattr(type(transaction), other):
+        kind = "blocking" if other == "__enter__" else "asyncio"
+        return WrongKind(f"{_STORE} opens transactions of the {kind} kind, and {advice}")
+    discard(transaction)
+    return WrongKind(
+        f"{_STORE} has a `begin` that returned no {wanted} but {_kind(transaction)}: decorate it "
+        f"with contextlib.{'contextmanager' if other == '__aenter__' else 'asynccontextmanager'}"
+    )
+
+
+def _kind(value: object) -> str:
+    """Return how the kind of a value is called; of the value itself nothing is shown."""
+    return "None" if value is None else type(value).__name__
+
+
+def _name(function: object) -> str:
+    name: object = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type(function).__name__
