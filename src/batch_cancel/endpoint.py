@@ -31,7 +31,7 @@ from batch_cancel.presenter.requests import (
     path_below,
     reason_in,
 )
-from batch_cancel.use_cases import log
+from batch_cancel.use_cases import kinds, log
 
 Authenticate = Callable[[str], Principal | None]
 """Gives the principal that an API key belongs to; None if it is nobody's."""
@@ -80,6 +80,14 @@ def _is_prefix(_: object, __: attrs.Attribute[str], value: str) -> None:
         raise ValueError(msg)
 
 
+def _is_cancel(_: object, __: attrs.Attribute[Cancel], value: Cancel) -> None:
+    kinds.check_cancel(value)
+
+
+def _is_cancel_async(_: object, __: attrs.Attribute[AsyncCancel], value: AsyncCancel) -> None:
+    kinds.check_cancel_async(value)
+
+
 @attrs.frozen
 class Endpoint:
     """
@@ -90,9 +98,12 @@ class Endpoint:
         authenticate: tells whose key it is.
         prefix: where it begins, below whatever it is mounted at.
         retry_after: if given, errors that may pass are 429 or 503 with it; else they are 500.
+
+    Raises:
+        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
     """
 
-    cancel: Cancel
+    cancel: Cancel = attrs.field(validator=_is_cancel)
     authenticate: Authenticate
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
@@ -128,7 +139,7 @@ class Endpoint:
             actor=principal.actor,
             reason=reason,
         )
-        return present(result)
+        return present(kinds.returned(result))
 
 
 @attrs.frozen
@@ -141,9 +152,12 @@ class AsyncEndpoint:
         authenticate: tells whose key it is.
         prefix: where it begins, below whatever it is mounted at.
         retry_after: if given, errors that may pass are 429 or 503 with it; else they are 500.
+
+    Raises:
+        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
     """
 
-    cancel: AsyncCancel
+    cancel: AsyncCancel = attrs.field(validator=_is_cancel_async)
     authenticate: AsyncAuthenticate
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
@@ -174,14 +188,14 @@ class AsyncEndpoint:
         bytes_declared(request)
         operation_id = operation_id_of(request)
         reason = reason_in(await _gathered_async(body), request)
-        result = await self.cancel(
+        result = self.cancel(
             batch_job_id,
             organization_id=principal.organization_id,
             operation_id=operation_id,
             actor=principal.actor,
             reason=reason,
         )
-        return present(result)
+        return present(await kinds.returned_async(result))
 
 
 def _gathered(body: Iterable[bytes]) -> bytes:

@@ -14,20 +14,28 @@ Rule 4: where that shows nothing, what the method returned is judged. Asyncio fu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, isawaitable, iscoroutinefunction
+from inspect import (
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    CO_GENERATOR,
+    isawaitable,
+    iscoroutinefunction,
+)
 from types import FunctionType, MethodType
 from typing import Final, TypeVar, cast
 
+from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.ports import AsyncRepositories, AsyncUnitOfWork, Repositories, UnitOfWork
 
 _T = TypeVar("_T")
 
 _STORE: Final = "the store (uow)"
 _SCHEDULER: Final = "the scheduler"
-_HOOK: Final = "the hook (on_cancelled)"
+_HOOK: Final = "the hook"
+_CANCEL: Final = "the endpoint's `cancel`"
 _STARTS: Final = "the store of deferred starts"
 
 _CALL_ASYNC: Final = (
@@ -97,6 +105,38 @@ def check_scheduler_async(scheduler: object) -> None:
         raise WrongKind(msg)
 
 
+def check_inspectable(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for blocking functions, able to report what waits or not.
+
+    Raises:
+        TypeError: it has neither `waiting_among` nor `cancel`, is a class, or is of the asyncio
+            kind.
+    """
+    waiting_among: object = getattr(scheduler, "waiting_among", None)
+    if isinstance(scheduler, type) or waiting_among is None:
+        check_scheduler(scheduler)
+    elif is_asyncio(waiting_among):
+        msg = f"{_SCHEDULER} is of the asyncio kind ({_kind(scheduler)}), and {_CALL_ASYNC}"
+        raise WrongKind(msg)
+
+
+def check_inspectable_async(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for asyncio functions, able to report what waits or not.
+
+    Raises:
+        TypeError: it has neither `waiting_among` nor `cancel`, is a class, or is of the blocking
+            kind.
+    """
+    waiting_among: object = getattr(scheduler, "waiting_among", None)
+    if isinstance(scheduler, type) or waiting_among is None:
+        check_scheduler_async(scheduler)
+    elif declares(waiting_among, set):
+        msg = f"{_SCHEDULER} is of the blocking kind ({_kind(scheduler)}), and {_CALL_BLOCKING}"
+        raise WrongKind(msg)
+
+
 def check_starts(store: object) -> None:
     """
     Check that `store` is a native store of deferred starts for blocking functions.
@@ -125,7 +165,7 @@ def check_starts_async(store: object) -> None:
         raise WrongKind(msg)
 
 
-def check_hook(hook: object, name: str = _HOOK) -> None:
+def check_hook(hook: object) -> None:
     """
     Check that a blocking function can call `hook`; None is no hook, and fine.
 
@@ -134,16 +174,16 @@ def check_hook(hook: object, name: str = _HOOK) -> None:
     """
     if hook is None:
         return
-    _check_callable(hook, name)
+    _check_callable(hook, _HOOK)
     if is_asyncio(hook):
         msg = (
-            f"{name} is a coroutine function ({_name(hook)}), and {_CALL_ASYNC}; nothing would "
+            f"{_HOOK} is a coroutine function ({_name(hook)}), and {_CALL_ASYNC}; nothing would "
             "await it here"
         )
         raise WrongKind(msg)
 
 
-def check_hook_async(hook: object, name: str = _HOOK) -> None:
+def check_hook_async(hook: object) -> None:
     """
     Check that an asyncio function can call `hook`; None is no hook, and a plain function is fine.
 
@@ -151,10 +191,10 @@ def check_hook_async(hook: object, name: str = _HOOK) -> None:
         TypeError: it is not callable.
     """
     if hook is not None:
-        _check_callable(hook, name)
+        _check_callable(hook, _HOOK)
 
 
-def tell(hook: Callable[[_T], object], subject: _T, name: str = _HOOK) -> None:
+def tell(hook: Callable[[_T], object], subject: _T) -> None:
     """
     Call a hook from a blocking function; it was called if nothing is raised.
 
@@ -162,17 +202,19 @@ def tell(hook: Callable[[_T], object], subject: _T, name: str = _HOOK) -> None:
         TypeError: it returned an awaitable, which nobody awaits; a coroutine is closed.
         Exception: whatever the hook raises.
     """
-    returned(hook(subject), name)
+    returned(hook(subject))
 
 
-async def tell_async(hook: Callable[[_T], object], subject: _T, name: str = _HOOK) -> None:
+async def tell_async(hook: Callable[[_T], object], subject: _T) -> None:
     """
     Call a hook from an asyncio function, and await what it returns, if that is awaitable.
 
     Raises:
         Exception: whatever the hook raises.
     """
-    await returned_async(hook(subject), name)
+    answer: object = hook(subject)
+    if isawaitable(answer):
+        await answer
 
 
 def opened(uow: UnitOfWork) -> AbstractContextManager[Repositories]:
@@ -201,7 +243,7 @@ def opened_async(uow: AsyncUnitOfWork) -> AbstractAsyncContextManager[AsyncRepos
     raise _not_entered(transaction, "__enter__", "async context manager", _CALL_BLOCKING)
 
 
-def returned(answer: _T, name: str = _SCHEDULER) -> _T:
+def returned(answer: _T) -> _T:
     """
     Return what a blocking port or a hook has answered.
 
@@ -211,14 +253,14 @@ def returned(answer: _T, name: str = _SCHEDULER) -> _T:
     if isinstance(answer, bool) or not isawaitable(answer):
         return answer
     discard(answer)
-    msg = f"{name} returned an awaitable ({_kind(answer)}) that nothing awaits: {_CALL_ASYNC}"
+    msg = f"it returned an awaitable ({_kind(answer)}) that nothing awaits, and {_CALL_ASYNC}"
     raise WrongKind(msg)
 
 
-async def returned_async(answer: Awaitable[_T] | _T, name: str = _SCHEDULER) -> _T:
+async def returned_async(answer: Awaitable[_T]) -> _T:
     """Return what an asyncio port or a hook has answered, awaited if it is awaitable."""
-    del name  # It never is of the wrong kind.
-    return await answer if isawaitable(answer) else answer
+    given: object = answer  # A blocking port that was not recognised as one has answered already.
+    return await answer if isawaitable(given) else cast("_T", given)
 
 
 def discard(answer: object) -> None:
@@ -226,6 +268,37 @@ def discard(answer: object) -> None:
     close = getattr(answer, "close", None)
     if isawaitable(answer) and callable(close):
         close()
+
+
+def check_cancel(cancel: object) -> None:
+    """
+    Check the function that a blocking endpoint calls, and the ports that are bound to it.
+
+    Raises:
+        TypeError: it is not callable, or a coroutine function, or a port is of the wrong kind.
+    """
+    _check_callable(cancel, _CANCEL)
+    if is_asyncio(cancel):
+        msg = f"{_CANCEL} is a coroutine function ({_name(cancel)}): pass one of cancel_job"
+        raise WrongKind(msg)
+    _check_bound(cancel)
+
+
+def check_cancel_async(cancel: object) -> None:
+    """
+    Check the function that an asyncio endpoint calls, and the ports that are bound to it.
+
+    Raises:
+        TypeError: it is not callable, or it blocks, or a port is of the wrong kind.
+    """
+    _check_callable(cancel, _CANCEL)
+    if declares(cancel, CancelResult):
+        msg = (
+            f"{_CANCEL} blocks ({_name(cancel)}): pass one of cancel_job_async, or "
+            "partial(asyncio.to_thread, partial(cancel_job, ...))"
+        )
+        raise WrongKind(msg)
+    _check_bound(cancel)
 
 
 def is_asyncio(function: object) -> bool:
@@ -276,8 +349,34 @@ def _method(port: object, name: str, method: str, example: str) -> object:
 
 def _check_callable(hook: object, name: str) -> None:
     if not callable(hook):
-        msg = f"{name} cannot be called ({_kind(hook)}): pass a function of one argument"
+        msg = f"{name} cannot be called ({_kind(hook)}): pass a function"
         raise WrongKind(msg)
+
+
+def _check_bound(function: object) -> None:
+    """Check the ports that functools.partial has bound to `cancel_job` or its asyncio half."""
+    while isinstance(function, partial):
+        bound = cast("partial[object]", function)
+        checks = _CHECKS.get(getattr(bound.func, "__name__", ""), {})
+        for name, check in checks.items():
+            if name in bound.keywords:
+                check(bound.keywords[name])
+        function = bound.args[0] if bound.args else bound.func
+
+
+_CHECKS: Final[Mapping[str, Mapping[str, Callable[[object], None]]]] = {
+    "cancel_job": {
+        "uow": check_store,
+        "scheduler": check_scheduler,
+        "on_cancelled": check_hook,
+    },
+    "cancel_job_async": {
+        "uow": check_store_async,
+        "scheduler": check_scheduler_async,
+        "on_cancelled": check_hook_async,
+    },
+}
+"""What is bound to which function; a decorated one keeps the name."""
 
 
 def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> WrongKind:
@@ -298,5 +397,7 @@ def _kind(value: object) -> str:
 
 
 def _name(function: object) -> str:
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
     name: object = getattr(function, "__qualname__", None)
     return name if isinstance(name, str) else type(function).__name__

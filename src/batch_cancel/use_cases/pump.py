@@ -23,17 +23,12 @@ from batch_cancel.domain.deferred import Claimed, check_lease
 from batch_cancel.use_cases import kinds, log
 
 _LEASE: Final = timedelta(seconds=30)
-_STORE: Final = "the store of deferred starts"
-_DELIVER: Final = "the callable (deliver)"
 
 Deliver = Callable[[Claimed], object]
 """Takes a start over; when it returns, the start is in good hands."""
 
 AsyncDeliver = Callable[[Claimed], Awaitable[object] | object]
-"""
-Takes a start over; when it returns, the start is in good hands. What it returns is awaited, if it is
-awaitable.
-"""
+"""Takes a start over; when it returns, or what it returns was awaited, it is in good hands."""
 
 
 class DeferredStore(Protocol):
@@ -92,18 +87,18 @@ def pump(
         ValueError: `lease` is negative, or longer than a century.
     """
     kinds.check_starts(store)
-    kinds.check_hook(deliver, _DELIVER)
+    kinds.check_hook(deliver)
     check_lease(lease)
     delivered = 0
-    for start in kinds.returned(store.claim(limit, lease), _STORE):
+    for start in kinds.returned(store.claim(limit, lease)):
         try:
-            kinds.tell(deliver, start, _DELIVER)
+            kinds.tell(deliver, start)
         except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
             log.not_delivered(start, "was not delivered", error)
             continue
         delivered += 1
         try:
-            kinds.returned(store.ack(start.deferred_id, start.token), _STORE)
+            kinds.returned(store.ack(start.deferred_id, start.token))
         except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
             log.not_delivered(start, "was delivered but not acknowledged", error)
     return delivered
@@ -137,18 +132,18 @@ async def pump_async(
         ValueError: `lease` is negative, or longer than a century.
     """
     kinds.check_starts_async(store)
-    kinds.check_hook_async(deliver, _DELIVER)
+    kinds.check_hook_async(deliver)
     check_lease(lease)
     delivered = 0
-    for start in await kinds.returned_async(store.claim(limit, lease), _STORE):
+    for start in await kinds.returned_async(store.claim(limit, lease)):
         try:
-            await kinds.tell_async(deliver, start, _DELIVER)
+            await kinds.tell_async(deliver, start)
         except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
             log.not_delivered(start, "was not delivered", error)
             continue
         delivered += 1
         try:
-            await kinds.returned_async(store.ack(start.deferred_id, start.token), _STORE)
+            await kinds.returned_async(store.ack(start.deferred_id, start.token))
         except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
             log.not_delivered(start, "was delivered but not acknowledged", error)
     return delivered

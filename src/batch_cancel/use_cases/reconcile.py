@@ -144,9 +144,7 @@ class _AsyncSpared:
             self.patience = self.patience.after_sparing()
             raise SchedulerUnavailable(_SPARED)
         try:
-            answer = await kinds.returned_async(
-                self.scheduler.cancel(deferred_id, operation_id)
-            )
+            answer = await kinds.returned_async(self.scheduler.cancel(deferred_id, operation_id))
         except Exception:
             self.patience = self.patience.after_silence()
             raise
