@@ -143,6 +143,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 """Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
+    ("cli/apps.py", "_perform"): "It exists because the halves differ.",
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",

@@ -32,6 +32,8 @@ from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.unexpected import described
 
 _LIMIT: Final = 1000
+_NOBODY: Final = frozenset({"batch-cancel inspect"})
+"""Asked about where there is no start to ask about, to see whether the scheduler answers."""
 
 
 def inspect(
@@ -123,7 +125,7 @@ def _compared(
     if not isinstance(scheduler, InspectableScheduler):
         return inventory.drift(None, limit)
     try:
-        waiting = kinds.returned(scheduler.waiting_among(inventory.deferred_ids))
+        waiting = kinds.returned(scheduler.waiting_among(inventory.deferred_ids or _NOBODY))
     except kinds.WrongKind:
         raise
     except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
@@ -137,7 +139,9 @@ async def _compared_async(
     if not isinstance(scheduler, AsyncInspectableScheduler):
         return inventory.drift(None, limit)
     try:
-        waiting = await kinds.returned_async(scheduler.waiting_among(inventory.deferred_ids))
+        waiting = await kinds.returned_async(
+            scheduler.waiting_among(inventory.deferred_ids or _NOBODY)
+        )
     except kinds.WrongKind:
         raise
     except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
