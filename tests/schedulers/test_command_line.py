@@ -109,13 +109,6 @@ def test_the_line_of_the_readme_removes_what_is_owed(rig: Rig, owing: str) -> No
     assert removal(owing) == "removed"
 
 
-def test_another_librarys_name_is_not_enough_to_guess(owing: str) -> None:
-    """Each that can be named is in the list that a wrong one is answered with."""
-    _, _, err = run("reconcile", "--store", owing, "--scheduler", "cron+redis://localhost")
-    for name in NAMED:
-        assert f"{name}+redis://" in err or f"{name}+postgresql://" in err
-
-
 def removal(url: str) -> str:
     """Give what the cancellation's record says of the removal."""
     with psycopg.connect(url) as rows:

@@ -150,7 +150,7 @@ def inspected(half: Half, store: Store, scheduler: Any) -> Drift:
 def test_what_is_no_scheduler_is_refused(half: Half, nothing: Any) -> None:
     """Before the store is asked."""
     store = Store([])
-    with pytest.raises(TypeError, match="^the scheduler (has no method `cancel`|is the class)"):
+    with pytest.raises(TypeError, match=r"^the scheduler (has no method `cancel`|is the class)"):
         inspected(half, store, nothing)
     assert store.asked == []
 

@@ -204,7 +204,7 @@ def _opener(
         kind = redis.RedisCluster if is_cluster else redis.Redis
         try:
             client = kind.from_url(url)  # pyright: ignore[reportUnknownMemberType]
-        except redis.RedisError as error:  # Only a cluster's client connects here.
+        except Exception as error:  # noqa: BLE001  # A cluster's client connects here.
             yield Unreachable(type(error).__name__)
             return
         with closing(client):

@@ -1,0 +1,558 @@
+"""What is passed to a function is of the right kind, or a TypeError before anything is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect as python
+import logging
+from collections.abc import Callable
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial, wraps
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock, Mock
+from uuid import UUID
+
+import attrs
+import pytest
+
+import batch_cancel
+from batch_cancel import (
+    CancelFailed,
+    Cancellation,
+    ContactStatus,
+    JobKey,
+    Removal,
+    cancel_job,
+    cancel_job_async,
+    cancel_rows,
+    reconcile,
+    reconcile_async,
+    remove_deferred,
+)
+from batch_cancel.adapters.asgi import AsgiApp
+from batch_cancel.adapters.memory import (
+    AsyncMemoryScheduler,
+    AsyncMemoryStore,
+    MemoryScheduler,
+    MemoryStore,
+)
+from batch_cancel.adapters.wsgi import WsgiApp
+from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.pump import pump, pump_async
+from batch_cancel.use_cases.unexpected import described
+
+AGE = timedelta(hours=1)
+
+
+@attrs.define
+class Asked:
+    """Ports of both kinds that note whatever is asked of them."""
+
+    calls: list[str] = attrs.field(factory=list[str])
+
+    def store(self) -> Any:
+        """Give a blocking store."""
+
+        class Store:
+            @contextmanager
+            def begin(_) -> Any:  # noqa: N805  # `self` is the test's.
+                self.calls.append("begin")
+                with MemoryStore().begin() as repositories:
+                    yield repositories
+
+        return Store()
+
+    def store_async(self) -> Any:
+        """Give an asyncio store."""
+
+        class Store:
+            @asynccontextmanager
+            async def begin(_) -> Any:  # noqa: N805  # `self` is the test's.
+                self.calls.append("begin")
+                async with AsyncMemoryStore().begin() as repositories:
+                    yield repositories
+
+        return Store()
+
+    def scheduler(self) -> Any:
+        """Give a blocking scheduler."""
+
+        class Scheduler:
+            def cancel(_, deferred_id: str, operation_id: str) -> bool:  # noqa: N805
+                self.calls.append("cancel")
+                return True
+
+            def waiting_among(_, deferred_ids: Any) -> set[str]:  # noqa: N805
+                self.calls.append("waiting_among")
+                return set()
+
+        return Scheduler()
+
+    def scheduler_async(self) -> Any:
+        """Give an asyncio scheduler."""
+
+        class Scheduler:
+            async def cancel(_, deferred_id: str, operation_id: str) -> bool:  # noqa: N805
+                self.calls.append("cancel")
+                return True
+
+            async def waiting_among(_, deferred_ids: Any) -> set[str]:  # noqa: N805
+                self.calls.append("waiting_among")
+                return set()
+
+        return Scheduler()
+
+
+def plain(_: object) -> None:
+    """Be a plain hook."""
+
+
+async def coroutine(_: object) -> None:
+    """Be a hook of the asyncio kind."""
+
+
+def owed() -> Cancellation:
+    """Give a committed cancellation that owes a removal."""
+    store = MemoryStore()
+    store.add_job("job", "scheduled", deferred_id="start")
+    return cancel_rows("job", uow=store)
+
+
+# Every function of the package, with the arguments that are right.
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "append_contacts": ("job", [{"id": "c"}]),
+    "cancel_job": ("job",),
+    "cancel_rows": ("job",),
+    "claim_contacts": ("job",),
+    "expire_calls": ("job", AGE),
+    "finish_job": ("job",),
+    "inspect": (),
+    "reconcile": (),
+    "remove_deferred": (),
+    "settle_contact": ("job", "c", ContactStatus.BUSY),
+    "start_job": ("job",),
+    "still_running": ("job",),
+}
+NAMES = sorted(ARGUMENTS)
+
+
+def called(name: str, *, is_async: bool, **ports: Any) -> Any:
+    """Call a function of the package with these ports."""
+    function: Any = getattr(batch_cancel, f"{name}_async" if is_async else name)
+    arguments = (owed(), ports.pop("scheduler")) if name == "remove_deferred" else ARGUMENTS[name]
+    if name == "claim_contacts":
+        ports["limit"] = 1
+    answer = function(*arguments, **ports)
+    return asyncio.run(answer) if is_async else answer
+
+
+def ports_of(name: str, asked: Asked, *, is_async: bool) -> dict[str, Any]:
+    """Give the right ports for a function."""
+    takes = python.signature(getattr(batch_cancel, name)).parameters
+    ports = {
+        "uow": asked.store_async() if is_async else asked.store(),
+        "scheduler": asked.scheduler_async() if is_async else asked.scheduler(),
+        "on_cancelled": coroutine if is_async else plain,
+    }
+    return {port: value for port, value in ports.items() if port in takes}
+
+
+def test_every_function_of_the_package_is_asked_here() -> None:
+    """A new one must be added above."""
+    functions = {name for name in batch_cancel.__all__ if name.islower()}
+    assert {name for name in functions if not name.endswith("_async")} == {*NAMES}
+
+
+WRONG = [
+    ("uow", None),
+    ("uow", "postgresql://u:hunter2@h/d"),
+    ("uow", MemoryStore),
+    ("uow", "the other kind"),
+    ("uow", Mock()),
+    ("scheduler", None),
+    ("scheduler", "redis://:hunter2@h"),
+    ("scheduler", MemoryScheduler),
+    ("scheduler", "the other kind"),
+    ("on_cancelled", "tell"),
+    ("on_cancelled", 7),
+]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asyncio"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("port", "wrong"), WRONG, ids=lambda it: str(it)[:20])
+def test_a_wrong_kind_is_refused_before_anything_is_asked(
+    name: str, port: str, wrong: Any, is_async: bool
+) -> None:
+    """By every function that takes such a port, in a sentence that shows nothing of it."""
+    asked = Asked()
+    ports = ports_of(name, asked, is_async=is_async)
+    optional = name == "remove_deferred" and port == "uow" and (wrong is None)
+    late = name == "remove_deferred" and isinstance(wrong, Mock)
+    if port not in ports or optional or late:
+        return
+    ports[port] = wrong
+    if wrong == "the other kind":
+        ports[port] = ports_of(name, asked, is_async=not is_async)[port]
+    with pytest.raises(TypeError) as refused:
+        called(name, is_async=is_async, **ports)
+    assert asked.calls == []
+    assert "hunter2" not in str(refused.value)
+    assert str(refused.value).startswith(("the store", "the scheduler", "the hook"))
+    if wrong == "the other kind":
+        ending = "without _async" if is_async else "that ends in _async"
+        assert ending in str(refused.value)
+    gc.collect()  # A coroutine that nobody awaited would be warned of, which is an error here.
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asyncio"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_right_kind_is_asked(name: str, is_async: bool) -> None:
+    """The test above would also pass if everything was refused."""
+    asked = Asked()
+    try:
+        called(name, is_async=is_async, **ports_of(name, asked, is_async=is_async))
+    except batch_cancel.BatchCancelError:
+        pass
+    assert asked.calls
+
+
+@pytest.mark.parametrize("name", ["cancel_job", "reconcile", "remove_deferred"])
+def test_a_coroutine_function_is_no_hook_of_a_blocking_function(name: str) -> None:
+    """Nothing would await it: it would be noted as called, and never run."""
+    asked = Asked()
+
+    class Hook:
+        async def __call__(self, result: object) -> None:
+            raise AssertionError
+
+    for hook in (coroutine, partial(coroutine), Hook(), AsyncMock()):
+        ports = ports_of(name, asked, is_async=False) | {"on_cancelled": hook}
+        with pytest.raises(TypeError, match=r"^the hook is a coroutine function"):
+            called(name, is_async=False, **ports)
+    assert asked.calls == []
+
+
+# Ducks -------------------------------------------------------------------------------------------
+
+
+def scheduled(store: MemoryStore | AsyncMemoryStore) -> None:
+    """Add a job with a deferred start."""
+    store.add_job("job", "scheduled", deferred_id="start")
+
+
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate as adopters do: the annotations are those of what is wrapped."""
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return call
+
+
+class Duck:
+    """A store that is one by its method alone; what it begins is a class of its own."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def begin(self) -> Any:
+        """Begin."""
+        return self._store.begin()
+
+
+class Threaded:
+    """An asyncio scheduler whose method is a plain function that returns an awaitable."""
+
+    def __init__(self, scheduler: MemoryScheduler) -> None:
+        self._scheduler = scheduler
+
+    def cancel(self, deferred_id: str, operation_id: str) -> Any:
+        """Cancel it in a thread."""
+        return asyncio.to_thread(self._scheduler.cancel, deferred_id, operation_id)
+
+
+class Decorated:
+    """An asyncio scheduler whose coroutine function is decorated by a plain one."""
+
+    @logged
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Cancel it."""
+        return True
+
+
+def test_whatever_has_the_methods_will_do() -> None:
+    """No class of ours is asked for."""
+    store, scheduler = MemoryStore(), MemoryScheduler()
+    scheduled(store)
+    scheduler.schedule("start", datetime.now(UTC) + AGE)
+    duck: Any = Duck(store)
+    assert cancel_job("job", uow=duck, scheduler=scheduler).removal is Removal.REMOVED
+
+
+@pytest.mark.parametrize("make", [Threaded, lambda _: Decorated(), lambda it: it])
+def test_an_asyncio_scheduler_may_be_of_plain_functions(make: Callable[[Any], Any]) -> None:
+    """What it returns is awaited, or is the answer: by then the work is done."""
+
+    class Undeclared:
+        def cancel(self, deferred_id, operation_id):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            return inner.cancel(deferred_id, operation_id)
+
+    store, inner = AsyncMemoryStore(), MemoryScheduler()
+    scheduled(store)
+    inner.schedule("start", datetime.now(UTC) + AGE)
+    found = make(inner)
+    given: Any = Undeclared() if found is inner else found
+    result = asyncio.run(cancel_job_async("job", uow=store, scheduler=given))
+    assert result.removal is Removal.REMOVED
+
+
+def test_a_mock_is_judged_by_what_it_returns() -> None:
+    """MagicMock can be entered in both ways; Mock in none."""
+    magic, mock = MagicMock(), Mock()
+    assert kinds.opened(magic) is magic.begin()
+    assert kinds.opened_async(magic) is magic.begin()
+    for opened in (kinds.opened, kinds.opened_async):
+        begun: Any = opened
+        with pytest.raises(TypeError, match="`begin` that returned no (async )?context manager"):
+            begun(mock)
+
+
+def test_a_store_that_begins_with_the_other_kind_is_refused() -> None:
+    """It shows only once it is asked to begin; nothing was sent by then."""
+    store = AsyncMemoryStore()
+    scheduled(store)
+    duck: Any = Duck(store)
+    with pytest.raises(TypeError, match="opens transactions of the asyncio kind"):
+        cancel_job("job", uow=duck, scheduler=MemoryScheduler())
+    blocking: Any = Duck(MemoryStore())
+    with pytest.raises(TypeError, match="opens transactions of the blocking kind"):
+        asyncio.run(cancel_job_async("job", uow=blocking, scheduler=AsyncMemoryScheduler()))
+
+
+# What is judged by what it returned --------------------------------------------------------------
+
+
+def test_an_awaitable_of_a_blocking_scheduler_is_never_true(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The removal stays owed, the coroutine is closed, and the log says what is wrong."""
+    store, inner = MemoryStore(), AsyncMemoryScheduler()
+    scheduled(store)
+
+    class Hidden:
+        def cancel(self, deferred_id: str, operation_id: str) -> Any:
+            return inner.cancel(deferred_id, operation_id)
+
+    assert cancel_job("job", uow=store, scheduler=Hidden()).removal is Removal.PENDING
+    [result] = reconcile(uow=store, scheduler=Hidden(), lease=timedelta(0))
+    assert result.removal is Removal.PENDING
+    assert "it returned an awaitable (coroutine) that nothing awaits" in caplog.text
+    assert "await the function of the same name that ends in _async" in caplog.text
+    gc.collect()
+
+
+def test_an_awaitable_of_a_blocking_hook_is_not_called(caplog: pytest.LogCaptureFixture) -> None:
+    """The announcement stays owed, until a hook is called that is one."""
+    store, heard = MemoryStore(), list[object]()
+    scheduled(store)
+
+    async def tell(result: object) -> None:
+        heard.append(result)
+
+    ports: Any = {"uow": store, "scheduler": MemoryScheduler()}
+    cancel_job("job", **ports, on_cancelled=lambda result: tell(result))  # noqa: PLW0108
+    assert heard == []
+    assert "the on_cancelled hook failed (it returned an awaitable" in caplog.text
+    reconcile(**ports, on_cancelled=heard.append, lease=timedelta(0))
+    assert len(heard) == 1
+    assert reconcile(**ports, on_cancelled=heard.append, lease=timedelta(0)) == []
+    gc.collect()
+
+
+def test_a_plain_hook_of_an_asyncio_function_is_called_once() -> None:
+    """It has run, so there is nothing to await, and nothing is owed."""
+    store, heard = AsyncMemoryStore(), list[object]()
+    scheduled(store)
+    ports: Any = {"uow": store, "scheduler": AsyncMemoryScheduler(), "on_cancelled": heard.append}
+
+    async def twice() -> object:
+        await cancel_job_async("job", **ports)
+        return await reconcile_async(**ports, lease=timedelta(0))
+
+    assert asyncio.run(twice()) == []
+    assert len(heard) == 1
+
+
+# The pump ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [None, "redis://", MemoryScheduler, AsyncMemoryScheduler()])
+def test_a_pump_refuses_what_is_no_store_of_starts(wrong: Any) -> None:
+    """Before it claims."""
+    with pytest.raises(TypeError, match=r"^the store of deferred starts"):
+        pump(wrong, plain)
+
+
+def test_a_pump_refuses_the_wrong_kind_of_callable() -> None:
+    """A start would be acknowledged that nobody has taken over."""
+    store, late = MemoryScheduler(), datetime.now(UTC) - AGE
+    store.schedule("start", late)
+    with pytest.raises(TypeError, match=r"^the hook is a coroutine function"):
+        pump(store, coroutine)
+    assert pump(store, lambda start: coroutine(start), lease=timedelta(0)) == 0  # noqa: PLW0108
+    heard: list[Any] = []
+    assert pump(store, heard.append) == 1
+    other = AsyncMemoryScheduler()
+    other.schedule("start", late)
+    assert asyncio.run(pump_async(other, heard.append)) == 1
+    assert [start.deferred_id for start in heard] == ["start", "start"]
+    blocking: Any = MemoryScheduler()
+    with pytest.raises(TypeError, match="of the blocking kind"):
+        asyncio.run(pump_async(blocking, coroutine))
+    gc.collect()
+
+
+# Endpoints ---------------------------------------------------------------------------------------
+
+
+BLOCKING: Any = {"uow": MemoryStore(), "scheduler": MemoryScheduler()}
+ASYNCIO: Any = {"uow": AsyncMemoryStore(), "scheduler": AsyncMemoryScheduler()}
+
+
+def nobody(_: str) -> None:
+    """Know nobody."""
+
+
+@pytest.mark.parametrize(
+    "cancel",
+    [
+        None,
+        partial(cancel_job, **BLOCKING),
+        cancel_job,
+        partial(cancel_job_async, **BLOCKING),
+        partial(cancel_job_async, **{**ASYNCIO, "scheduler": None}),
+        partial(asyncio.to_thread, partial(cancel_job, **ASYNCIO)),
+        partial(asyncio.to_thread, partial(cancel_job, **BLOCKING, on_cancelled=coroutine)),
+    ],
+)
+def test_an_asgi_application_refuses_the_wrong_kind(cancel: Any) -> None:
+    """When it is made, not when a customer cancels."""
+    with pytest.raises(TypeError):
+        AsgiApp(cancel, nobody)
+
+
+@pytest.mark.parametrize(
+    "cancel",
+    [
+        None,
+        cancel_job_async,
+        partial(cancel_job_async, **ASYNCIO),
+        partial(cancel_job, **ASYNCIO),
+        partial(cancel_job, **{**BLOCKING, "uow": MemoryStore}),
+        partial(cancel_job, **BLOCKING, on_cancelled=coroutine),
+    ],
+)
+def test_a_wsgi_application_refuses_the_wrong_kind(cancel: Any) -> None:
+    """When it is made, not when a customer cancels."""
+    with pytest.raises(TypeError):
+        WsgiApp(cancel, nobody)
+
+
+def test_endpoints_take_the_right_kind() -> None:
+    """And functions of the adopter's, of which nothing is known."""
+    AsgiApp(partial(cancel_job_async, **ASYNCIO, on_cancelled=plain), nobody)
+    AsgiApp(partial(asyncio.to_thread, partial(cancel_job, **BLOCKING)), nobody)
+    anything: Any = lambda *_, **__: None  # noqa: E731
+    AsgiApp(anything, nobody)
+    WsgiApp(partial(cancel_job, **BLOCKING, on_cancelled=plain), nobody)
+    WsgiApp(anything, nobody)
+
+
+# Ids, leases, and errors that nobody foresaw -----------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [7, UUID(int=7), b"job", None])
+def test_an_id_that_is_no_text_says_what_to_pass(wrong: Any) -> None:
+    """One sentence, without the value."""
+    sentence = f"must be a str, got {type(wrong).__name__}: pass str("
+    for name, call in (
+        ("batch_job_id", lambda: JobKey(wrong)),
+        ("batch_job_id", lambda: cancel_job(wrong, **BLOCKING)),
+        ("organization_id", lambda: JobKey("job", wrong or 7.5)),
+        ("operation_id", lambda: cancel_job("job", **BLOCKING, operation_id=wrong or 7.5)),
+    ):
+        with pytest.raises(TypeError) as refused:
+            call()
+        expected = (
+            sentence if name == "batch_job_id" or wrong else sentence.replace("NoneType", "float")
+        )
+        assert str(refused.value) == f"{name} {expected}{name})"
+
+
+@pytest.mark.parametrize("lease", [timedelta.max, timedelta(days=36_501), timedelta(seconds=-1)])
+def test_a_lease_that_no_clock_can_add_is_refused(lease: timedelta) -> None:
+    """A sentence, and no OverflowError."""
+    for call in (
+        lambda: reconcile(**BLOCKING, lease=lease),
+        lambda: asyncio.run(reconcile_async(**ASYNCIO, lease=lease)),
+        lambda: MemoryScheduler().claim(1, lease),
+        lambda: pump(MemoryScheduler(), plain, lease=lease),
+    ):
+        with pytest.raises(ValueError, match="lease must not be negative, and at most 36500 days"):
+            call()
+    number: Any = 30
+    with pytest.raises(TypeError, match="lease must be a timedelta, got int"):
+        reconcile(**BLOCKING, lease=number)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (TypeError("'NoneType' object is not callable"), "TypeError: 'NoneType' object is not ca"),
+        (
+            AttributeError("'X' object has no attribute 'lock'"),
+            "AttributeError: 'X' object has no",
+        ),
+        (NotImplementedError(), "NotImplementedError"),
+        (RuntimeError("no running event loop"), "RuntimeError: no running event loop"),
+        (RuntimeError("postgresql://u:hunter2@h/d"), "RuntimeError"),
+        (TypeError("password hunter2"), "TypeError"),
+        (TypeError("bad number +49 170 1234567"), "TypeError"),
+        (ValueError("hunter2"), "ValueError"),
+        (KeyError("hunter2"), "KeyError"),
+        (OSError("hunter2"), "OSError"),
+        (type("DriverError", (RuntimeError,), {})("hunter2"), "DriverError"),
+    ],
+)
+def test_what_a_store_raises_is_named(error: Exception, text: str) -> None:
+    """With its text where Python reports a mistake; never with data."""
+    assert described(error).startswith(text)
+    assert "hunter2" not in described(error)
+    assert "1234567" not in described(error)
+
+    class Broken:
+        @contextmanager
+        def begin(self) -> Any:
+            raise error
+            yield
+
+    with pytest.raises(CancelFailed) as failed:
+        cancel_job("job", uow=Broken(), scheduler=MemoryScheduler())
+    assert failed.value.reason == f"the store raised {described(error)}"
+
+
+def test_a_removal_alone_is_not_noted_in_what_is_no_store(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The commit is done, so a store that shows its kind only now does not raise."""
+    store, scheduler = MemoryStore(), MemoryScheduler()
+    scheduled(store)
+    duck: Any = Duck(AsyncMemoryStore())
+    with caplog.at_level(logging.WARNING):
+        result = remove_deferred(cancel_rows("job", uow=store), scheduler, uow=duck)
+    assert result.removal is Removal.ABSENT
+    assert "could not be noted (the store (uow) opens transactions of the asyncio" in caplog.text
