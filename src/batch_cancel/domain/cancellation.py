@@ -29,8 +29,8 @@ from batch_cancel.domain.model import (
     JobKey,
     JobStatus,
     Removal,
-    check_text,
     is_storable,
+    is_text,
 )
 
 
@@ -40,7 +40,7 @@ def _is_text_of(bytes_max: int) -> Callable[[object, attrs.Attribute[str], str],
             msg = f"{attribute.name} must be 1 to {bytes_max} bytes of UTF-8 without NUL"
             raise ValueError(msg)
 
-    return validators.and_(check_text, check)
+    return validators.and_(is_text, check)
 
 
 @attrs.frozen

@@ -108,7 +108,7 @@ def is_storable(text: str, bytes_max: int) -> bool:
         return False
 
 
-def check_text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+def check_text(name: str, value: object) -> None:
     """
     Check that an argument is a text.
 
@@ -116,9 +116,13 @@ def check_text(_: object, attribute: attrs.Attribute[str], value: object) -> Non
         TypeError: it is something else, for example an integer or a UUID.
     """
     if not isinstance(value, str):
-        name, kind = attribute.name, type(value).__name__
-        msg = f"{name} must be a str, got {kind}: pass str({name})"
+        msg = f"{name} must be a str, got {type(value).__name__}: pass str({name})"
         raise TypeError(msg)
+
+
+def is_text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    """Check as a validator of attrs that a field is a text."""
+    check_text(attribute.name, value)
 
 
 @attrs.frozen
@@ -134,10 +138,8 @@ class JobKey:
         TypeError: an id that is not a str.
     """
 
-    batch_job_id: str = attrs.field(validator=check_text)
-    organization_id: str | None = attrs.field(
-        default=None, validator=validators.optional(check_text)
-    )
+    batch_job_id: str = attrs.field(validator=is_text)
+    organization_id: str | None = attrs.field(default=None, validator=validators.optional(is_text))
 
     @property
     def can_exist(self) -> bool:

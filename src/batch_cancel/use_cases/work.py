@@ -27,7 +27,14 @@ from batch_cancel.domain.guards import (
     is_running,
     live_job,
 )
-from batch_cancel.domain.model import ID_BYTES_MAX, ContactStatus, Job, JobKey, is_storable
+from batch_cancel.domain.model import (
+    ID_BYTES_MAX,
+    ContactStatus,
+    Job,
+    JobKey,
+    check_text,
+    is_storable,
+)
 from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,
     AsyncRepositories,
@@ -197,6 +204,7 @@ def settle_contact(
     """
     end = CallEnd(outcome, retry_at)
     key = JobKey(batch_job_id, organization_id)
+    check_text("contact_id", contact_id)
     if not is_storable(contact_id, ID_BYTES_MAX):
         return None
     try:
@@ -240,6 +248,7 @@ async def settle_contact_async(
     """
     end = CallEnd(outcome, retry_at)
     key = JobKey(batch_job_id, organization_id)
+    check_text("contact_id", contact_id)
     if not is_storable(contact_id, ID_BYTES_MAX):
         return None
     try:
