@@ -308,12 +308,14 @@ class _UnitOfWork(_Port):
     def begin(self) -> object:
         """Open a transaction."""
         inner: Any = self._inner
-        transaction = inner.begin()
-        if hasattr(type(transaction), "__enter__"):
-            return self._spans.transaction(transaction)
-        if hasattr(type(transaction), "__aenter__"):
-            return self._spans.transaction_async(transaction)
-        return transaction  # Of no kind: for whoever enters it to refuse.
+        transaction: object = inner.begin()
+        match transaction:
+            case AbstractContextManager():
+                return self._spans.transaction(transaction)
+            case AbstractAsyncContextManager():
+                return self._spans.transaction_async(transaction)
+            case _:  # Of no kind: for whoever enters it to refuse.
+                return transaction
 
 
 class _Repositories(_Port):

@@ -105,7 +105,9 @@ def opener(scheme: str, rest: str) -> OpenScheduler | None:
         msg = f"--scheduler: {name} keeps the keys of a start where no Redis Cluster can be"
         raise UsageError(msg)
     try:
-        import redis  # noqa: PLC0415, F401  # Only for a URL that asks for it.
+        from redis.connection import (  # noqa: PLC0415  # Only for a URL that asks for it.
+            parse_url,  # pyright: ignore[reportUnknownVariableType]  # It has no types.
+        )
     except ImportError as error:
         msg = "a Redis scheduler needs more: pip install 'batch_cancel[redis]'"
         raise UsageError(msg) from error
@@ -123,7 +125,10 @@ def opener(scheme: str, rest: str) -> OpenScheduler | None:
     url = f"{transport.removesuffix('+cluster')}://{address}"
     if theirs:
         url = f"{url}?{urlencode(theirs)}"
-    _check_url(url)
+    try:
+        parse_url(url)
+    except ValueError:  # Its message may hold a part of the password.
+        raise UsageError(_INVALID) from None
     return _opener(library, url, ours, is_cluster=is_cluster)
 
 
@@ -181,17 +186,6 @@ def _value(name: str, text: str, known: Mapping[str, type]) -> object:
         }[known[name].__name__]
         msg = f"--scheduler: the option {name!r} must be {wanted}"
         raise UsageError(msg) from None
-
-
-def _check_url(url: str) -> None:
-    from redis.connection import (  # noqa: PLC0415  # Only for a URL that asks for it.
-        parse_url,  # pyright: ignore[reportUnknownVariableType]  # It has no types.
-    )
-
-    try:
-        parse_url(url)
-    except ValueError:  # Its message may hold a part of the password.
-        raise UsageError(_INVALID) from None
 
 
 def _opener(

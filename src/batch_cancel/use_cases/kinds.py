@@ -28,6 +28,7 @@ from types import FunctionType, MethodType
 from typing import Final, TypeVar, cast
 
 from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.ports import AsyncRepositories, AsyncUnitOfWork, Repositories, UnitOfWork
 
 _T = TypeVar("_T")
@@ -222,11 +223,12 @@ def opened(uow: UnitOfWork) -> AbstractContextManager[Repositories]:
     Begin a transaction, for a `with` statement; nothing has been sent yet.
 
     Raises:
-        TypeError: what `begin` returned cannot be entered by `with`.
+        TypeError: `begin` returned what `async with` enters, or an awaitable.
+        StoreFailed: it returned something else that cannot be entered.
     """
-    transaction: object = uow.begin()
+    transaction = uow.begin()
     if hasattr(type(transaction), "__enter__"):
-        return cast("AbstractContextManager[Repositories]", transaction)
+        return transaction
     raise _not_entered(transaction, "__aenter__", "context manager", _CALL_ASYNC)
 
 
@@ -235,11 +237,12 @@ def opened_async(uow: AsyncUnitOfWork) -> AbstractAsyncContextManager[AsyncRepos
     Begin a transaction, for an `async with` statement; nothing has been sent yet.
 
     Raises:
-        TypeError: what `begin` returned cannot be entered by `async with`.
+        TypeError: `begin` returned what `with` enters, or an awaitable.
+        StoreFailed: it returned something else that cannot be entered.
     """
-    transaction: object = uow.begin()
+    transaction = uow.begin()
     if hasattr(type(transaction), "__aenter__"):
-        return cast("AbstractAsyncContextManager[AsyncRepositories]", transaction)
+        return transaction
     raise _not_entered(transaction, "__enter__", "async context manager", _CALL_BLOCKING)
 
 
@@ -379,16 +382,20 @@ _CHECKS: Final[Mapping[str, Mapping[str, Callable[[object], None]]]] = {
 """What is bound to which function; a decorated one keeps the name."""
 
 
-def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> WrongKind:
-    """Return the error for what `begin` returned."""
+def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> Exception:
+    """Return the error for what `begin` returned: of the other kind, or nothing that begins."""
     if hasattr(type(transaction), other):
         kind = "blocking" if other == "__enter__" else "asyncio"
         return WrongKind(f"{_STORE} opens transactions of the {kind} kind, and {advice}")
-    discard(transaction)
-    return WrongKind(
-        f"{_STORE} has a `begin` that returned no {wanted} but {_kind(transaction)}: decorate it "
-        f"with contextlib.{'contextmanager' if other == '__aenter__' else 'asynccontextmanager'}"
+    decorator = "contextmanager" if other == "__aenter__" else "asynccontextmanager"
+    msg = (
+        f"the store's `begin` returned no {wanted} but {_kind(transaction)}: decorate it with "
+        f"contextlib.{decorator}"
     )
+    if isawaitable(transaction):
+        discard(transaction)
+        return WrongKind(msg)
+    return StoreFailed(msg)
 
 
 def _kind(value: object) -> str:
