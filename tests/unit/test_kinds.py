@@ -33,12 +33,14 @@ from batch_cancel import (
     settle_contact,
 )
 from batch_cancel.adapters.asgi import AsgiApp
+from batch_cancel.adapters.django import DjangoUnitOfWork, remove_deferred_on_commit
 from batch_cancel.adapters.memory import (
     AsyncMemoryScheduler,
     AsyncMemoryStore,
     MemoryScheduler,
     MemoryStore,
 )
+from batch_cancel.adapters.otel import Telemetry
 from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.ports import StoreFailed
 from batch_cancel.use_cases import kinds
@@ -472,6 +474,36 @@ def test_endpoints_take_the_right_kind() -> None:
     AsgiApp(anything, nobody)
     WsgiApp(partial(cancel_job, **BLOCKING, on_cancelled=plain), nobody)
     WsgiApp(anything, nobody)
+
+
+# Wrapped and framework's ports --------------------------------------------------------------------
+
+
+def test_djangos_hook_refuses_the_wrong_kind_when_it_is_registered() -> None:
+    """Not in the hook, where Django would log it and go on."""
+    uow: Any = DjangoUnitOfWork()
+    right = {"scheduler": MemoryScheduler(), "uow": uow, "on_cancelled": plain}
+    for wrong in (
+        {"scheduler": None},
+        {"scheduler": AsyncMemoryScheduler()},
+        {"uow": None},
+        {"uow": MemoryStore()},
+        {"on_cancelled": coroutine},
+    ):
+        ports: Any = right | wrong
+        with pytest.raises(TypeError):
+            remove_deferred_on_commit(owed(), ports.pop("scheduler"), **ports)
+
+
+def test_telemetry_hides_no_kind() -> None:
+    """What it wraps is refused as what it is."""
+    telemetry = Telemetry()
+    store: Any = telemetry.uow(AsyncMemoryStore())
+    with pytest.raises(TypeError, match="opens transactions of the asyncio kind"):
+        cancel_job("job", uow=store, scheduler=MemoryScheduler())
+    scheduler: Any = telemetry.scheduler(AsyncMemoryScheduler())
+    with pytest.raises(TypeError, match="the scheduler is of the asyncio kind"):
+        cancel_job("job", uow=MemoryStore(), scheduler=scheduler)
 
 
 # Ids, leases, and errors that nobody foresaw -----------------------------------------------------

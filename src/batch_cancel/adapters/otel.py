@@ -309,13 +309,13 @@ class _UnitOfWork(_Port):
         """Open a transaction."""
         inner: Any = self._inner
         transaction: object = inner.begin()
-        match transaction:
-            case AbstractContextManager():
-                return self._spans.transaction(transaction)
-            case AbstractAsyncContextManager():
-                return self._spans.transaction_async(transaction)
-            case _:  # Of no kind: for whoever enters it to refuse.
-                return transaction
+        if isinstance(transaction, AbstractContextManager):
+            blocking = cast("AbstractContextManager[object]", transaction)
+            return self._spans.transaction(blocking)
+        if isinstance(transaction, AbstractAsyncContextManager):
+            awaited = cast("AbstractAsyncContextManager[object]", transaction)
+            return self._spans.transaction_async(awaited)
+        return transaction  # Of no kind: for whoever enters it to refuse.
 
 
 class _Repositories(_Port):
