@@ -32,6 +32,7 @@ from batch_cancel.presenter.requests import (
     reason_in,
 )
 from batch_cancel.use_cases import kinds, log
+from batch_cancel.use_cases.endpoint_kinds import check_cancel, check_cancel_async
 
 Authenticate = Callable[[str], Principal | None]
 """Gives the principal that an API key belongs to; None if it is nobody's."""
@@ -81,11 +82,11 @@ def _is_prefix(_: object, __: attrs.Attribute[str], value: str) -> None:
 
 
 def _is_cancel(_: object, __: attrs.Attribute[Cancel], value: Cancel) -> None:
-    kinds.check_cancel(value)
+    check_cancel(value)
 
 
 def _is_cancel_async(_: object, __: attrs.Attribute[AsyncCancel], value: AsyncCancel) -> None:
-    kinds.check_cancel_async(value)
+    check_cancel_async(value)
 
 
 @attrs.frozen

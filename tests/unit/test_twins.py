@@ -102,6 +102,9 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
 
 OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
+    ("use_cases/endpoint_kinds.py", "check_cancel_async"): (
+        "Each half refuses the kind that the other one is for."
+    ),
     **{
         ("use_cases/kinds.py", name): "Each half refuses the kind that the other one is for."
         for name in (
@@ -110,7 +113,6 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             "check_starts_async",
             "check_hook_async",
             "check_inspectable_async",
-            "check_cancel_async",
             "opened_async",
             "returned_async",
             "tell_async",

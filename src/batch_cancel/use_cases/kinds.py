@@ -14,7 +14,7 @@ Rule 4: where that shows nothing, what the method returned is judged. Asyncio fu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from inspect import (
@@ -27,7 +27,6 @@ from inspect import (
 from types import FunctionType, MethodType
 from typing import Final, TypeVar, cast
 
-from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.ports import AsyncRepositories, AsyncUnitOfWork, Repositories, UnitOfWork
 
@@ -36,7 +35,6 @@ _T = TypeVar("_T")
 _STORE: Final = "the store (uow)"
 _SCHEDULER: Final = "the scheduler"
 _HOOK: Final = "the hook"
-_CANCEL: Final = "the endpoint's `cancel`"
 _STARTS: Final = "the store of deferred starts"
 
 _CALL_ASYNC: Final = (
@@ -63,8 +61,7 @@ def check_store(uow: object) -> None:
     begin = _method(uow, _STORE, "begin", "PostgresUnitOfWork(...)")
     flags = _generator_flags(begin)
     if flags & CO_ASYNC_GENERATOR or (not flags and is_asyncio(begin)):
-        msg = f"{_STORE} is of the asyncio kind ({_kind(uow)}), and {_CALL_ASYNC}"
-        raise WrongKind(msg)
+        raise _is_asyncio(_STORE, uow)
 
 
 def check_store_async(uow: object) -> None:
@@ -76,8 +73,7 @@ def check_store_async(uow: object) -> None:
     """
     begin = _method(uow, _STORE, "begin", "AsyncPostgresUnitOfWork(...)")
     if _generator_flags(begin) & CO_GENERATOR:
-        msg = f"{_STORE} is of the blocking kind ({_kind(uow)}), and {_CALL_BLOCKING}"
-        raise WrongKind(msg)
+        raise _is_blocking(_STORE, uow)
 
 
 def check_scheduler(scheduler: object) -> None:
@@ -89,8 +85,7 @@ def check_scheduler(scheduler: object) -> None:
     """
     cancel = _method(scheduler, _SCHEDULER, "cancel", "RedisScheduler(...)")
     if is_asyncio(cancel):
-        msg = f"{_SCHEDULER} is of the asyncio kind ({_kind(scheduler)}), and {_CALL_ASYNC}"
-        raise WrongKind(msg)
+        raise _is_asyncio(_SCHEDULER, scheduler)
 
 
 def check_scheduler_async(scheduler: object) -> None:
@@ -102,8 +97,7 @@ def check_scheduler_async(scheduler: object) -> None:
     """
     cancel = _method(scheduler, _SCHEDULER, "cancel", "AsyncRedisScheduler(...)")
     if declares(cancel, bool):
-        msg = f"{_SCHEDULER} is of the blocking kind ({_kind(scheduler)}), and {_CALL_BLOCKING}"
-        raise WrongKind(msg)
+        raise _is_blocking(_SCHEDULER, scheduler)
 
 
 def check_inspectable(scheduler: object) -> None:
@@ -118,8 +112,7 @@ def check_inspectable(scheduler: object) -> None:
     if isinstance(scheduler, type) or waiting_among is None:
         check_scheduler(scheduler)
     elif is_asyncio(waiting_among):
-        msg = f"{_SCHEDULER} is of the asyncio kind ({_kind(scheduler)}), and {_CALL_ASYNC}"
-        raise WrongKind(msg)
+        raise _is_asyncio(_SCHEDULER, scheduler)
 
 
 def check_inspectable_async(scheduler: object) -> None:
@@ -134,8 +127,7 @@ def check_inspectable_async(scheduler: object) -> None:
     if isinstance(scheduler, type) or waiting_among is None:
         check_scheduler_async(scheduler)
     elif declares(waiting_among, set):
-        msg = f"{_SCHEDULER} is of the blocking kind ({_kind(scheduler)}), and {_CALL_BLOCKING}"
-        raise WrongKind(msg)
+        raise _is_blocking(_SCHEDULER, scheduler)
 
 
 def check_starts(store: object) -> None:
@@ -148,8 +140,7 @@ def check_starts(store: object) -> None:
     claim = _method(store, _STARTS, "claim", "RedisScheduler(...)")
     _method(store, _STARTS, "ack", "RedisScheduler(...)")
     if is_asyncio(claim):
-        msg = f"{_STARTS} is of the asyncio kind ({_kind(store)}), and {_CALL_ASYNC}"
-        raise WrongKind(msg)
+        raise _is_asyncio(_STARTS, store)
 
 
 def check_starts_async(store: object) -> None:
@@ -162,8 +153,7 @@ def check_starts_async(store: object) -> None:
     claim = _method(store, _STARTS, "claim", "AsyncRedisScheduler(...)")
     _method(store, _STARTS, "ack", "AsyncRedisScheduler(...)")
     if declares(claim, list):
-        msg = f"{_STARTS} is of the blocking kind ({_kind(store)}), and {_CALL_BLOCKING}"
-        raise WrongKind(msg)
+        raise _is_blocking(_STARTS, store)
 
 
 def check_hook(hook: object) -> None:
@@ -175,10 +165,10 @@ def check_hook(hook: object) -> None:
     """
     if hook is None:
         return
-    _check_callable(hook, _HOOK)
+    check_callable(hook, _HOOK)
     if is_asyncio(hook):
         msg = (
-            f"{_HOOK} is a coroutine function ({_name(hook)}), and {_CALL_ASYNC}; nothing would "
+            f"{_HOOK} is a coroutine function ({name_of(hook)}), and {_CALL_ASYNC}; nothing would "
             "await it here"
         )
         raise WrongKind(msg)
@@ -192,7 +182,7 @@ def check_hook_async(hook: object) -> None:
         TypeError: it is not callable.
     """
     if hook is not None:
-        _check_callable(hook, _HOOK)
+        check_callable(hook, _HOOK)
 
 
 def tell(hook: Callable[[_T], object], subject: _T) -> None:
@@ -273,37 +263,6 @@ def discard(answer: object) -> None:
         close()
 
 
-def check_cancel(cancel: object) -> None:
-    """
-    Check the function that a blocking endpoint calls, and the ports that are bound to it.
-
-    Raises:
-        TypeError: it is not callable, or a coroutine function, or a port is of the wrong kind.
-    """
-    _check_callable(cancel, _CANCEL)
-    if is_asyncio(cancel):
-        msg = f"{_CANCEL} is a coroutine function ({_name(cancel)}): pass one of cancel_job"
-        raise WrongKind(msg)
-    _check_bound(cancel)
-
-
-def check_cancel_async(cancel: object) -> None:
-    """
-    Check the function that an asyncio endpoint calls, and the ports that are bound to it.
-
-    Raises:
-        TypeError: it is not callable, or it blocks, or a port is of the wrong kind.
-    """
-    _check_callable(cancel, _CANCEL)
-    if declares(cancel, CancelResult):
-        msg = (
-            f"{_CANCEL} blocks ({_name(cancel)}): pass one of cancel_job_async, or "
-            "partial(asyncio.to_thread, partial(cancel_job, ...))"
-        )
-        raise WrongKind(msg)
-    _check_bound(cancel)
-
-
 def is_asyncio(function: object) -> bool:
     """Check whether a call of `function` certainly returns a coroutine."""
     plain: object = function.__func__ if isinstance(function, MethodType) else function
@@ -338,6 +297,14 @@ def _generator_flags(begin: object) -> int:
     return flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) if isinstance(flags, int) else 0
 
 
+def _is_asyncio(name: str, port: object) -> WrongKind:
+    return WrongKind(f"{name} is of the asyncio kind ({_kind(port)}), and {_CALL_ASYNC}")
+
+
+def _is_blocking(name: str, port: object) -> WrongKind:
+    return WrongKind(f"{name} is of the blocking kind ({_kind(port)}), and {_CALL_BLOCKING}")
+
+
 def _method(port: object, name: str, method: str, example: str) -> object:
     """Return the method of a port that is called, if the port has it."""
     if isinstance(port, type):
@@ -350,36 +317,16 @@ def _method(port: object, name: str, method: str, example: str) -> object:
     raise WrongKind(msg)
 
 
-def _check_callable(hook: object, name: str) -> None:
+def check_callable(hook: object, name: str) -> None:
+    """
+    Check that something can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
     if not callable(hook):
         msg = f"{name} cannot be called ({_kind(hook)}): pass a function"
         raise WrongKind(msg)
-
-
-def _check_bound(function: object) -> None:
-    """Check the ports that functools.partial has bound to `cancel_job` or its asyncio half."""
-    while isinstance(function, partial):
-        bound = cast("partial[object]", function)
-        checks = _CHECKS.get(getattr(bound.func, "__name__", ""), {})
-        for name, check in checks.items():
-            if name in bound.keywords:
-                check(bound.keywords[name])
-        function = bound.args[0] if bound.args else bound.func
-
-
-_CHECKS: Final[Mapping[str, Mapping[str, Callable[[object], None]]]] = {
-    "cancel_job": {
-        "uow": check_store,
-        "scheduler": check_scheduler,
-        "on_cancelled": check_hook,
-    },
-    "cancel_job_async": {
-        "uow": check_store_async,
-        "scheduler": check_scheduler_async,
-        "on_cancelled": check_hook_async,
-    },
-}
-"""What is bound to which function; a decorated one keeps the name."""
 
 
 def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> Exception:
@@ -403,7 +350,8 @@ def _kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def _name(function: object) -> str:
+def name_of(function: object) -> str:
+    """Return the name of a function, whatever was bound to it."""
     while isinstance(function, partial):
         function = cast("partial[object]", function).func
     name: object = getattr(function, "__qualname__", None)
