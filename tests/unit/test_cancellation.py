@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 
 from batch_cancel.domain.cancellation import (
@@ -17,6 +18,7 @@ from batch_cancel.domain.cancellation import (
     plan_cancellation,
     removal_of,
 )
+from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
 from batch_cancel.domain.model import CancellationRecord, Job, JobKey, JobStatus, Removal
 
@@ -207,8 +209,47 @@ def test_an_answer_is_the_record_and_the_removal_as_known_now(
         operation_id="op-1",
         cancelled_at=NOON,
         replayed=replayed,
+        organization_id="acme",
     )
     assert result.redis_job_cancelled is is_cancelled
+
+
+def test_an_answer_names_whose_job_it_was_who_cancelled_it_and_why() -> None:
+    """A hook has nothing else to find out whom to tell."""
+    known = attrs.evolve(record(), actor="ann@example.com", reason="call +49 30 1234567")
+    result = conclude(Cancellation(known, replayed=False), Removal.REMOVED)
+    assert (result.organization_id, result.actor, result.reason) == (
+        "acme",
+        "ann@example.com",
+        "call +49 30 1234567",
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        CancelRequest(KEY, "op-1", actor="ann@example.com", reason="call +49 30 1234567"),
+        attrs.evolve(record(), actor="ann@example.com", reason="call +49 30 1234567"),
+        conclude(
+            Cancellation(
+                attrs.evolve(record(), actor="ann@example.com", reason="call +49 30 1234567"),
+                replayed=False,
+            ),
+            Removal.PENDING,
+        ),
+        plan_cancellation(
+            CancelRequest(KEY, "op-1", actor="ann@example.com", reason="call +49 30 1234567"),
+            job("running"),
+        ),
+        Claimed("start", b"ann@example.com, call +49 30 1234567", "token"),
+        Deferred(DeferredState.DUE, NOON, b"ann@example.com, call +49 30 1234567"),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_no_repr_shows_who_why_or_what_was_scheduled(value: object) -> None:
+    """It may name a person, and a repr ends up in logs and error reports."""
+    for private in ("ann@", "1234567"):
+        assert private not in repr(value)
 
 
 def result_from(status: JobStatus) -> CancelResult:

@@ -357,6 +357,8 @@ def test_a_scheduled_job_is_cancelled_in_this_order(half: Half) -> None:
         operation_id="op-1",
         cancelled_at=NOON,
         replayed=False,
+        actor="ann",
+        reason="why",
     )
 
 

@@ -28,7 +28,7 @@ from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, j
 from batch_cancel.adapters.postgres.faults import lost, translated
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import Repositories, Scheduler
 from batch_cancel.use_cases import log
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
@@ -139,13 +139,15 @@ class DeferredRemoval:
     The removal of a deferred start, which Django runs after its commit.
 
     Arguments:
-        key: the job.
+        record: the record of the cancellation.
         remove: removes its deferred start, if the cancellation is committed.
         using: the alias of the database.
     """
 
-    def __init__(self, key: JobKey, remove: Callable[[], CancelResult], using: str) -> None:
-        self._key = key
+    def __init__(
+        self, record: CancellationRecord, remove: Callable[[], CancelResult], using: str
+    ) -> None:
+        self._record = record
         self._remove = remove
         self._outcome: CancelResult | CancelFailed | None = None
         self._connection = _django.connections[using]
@@ -174,14 +176,14 @@ class DeferredRemoval:
         try:
             self._outcome = self._remove()
         except CancelFailed as failure:
-            log.not_committed(failure)
+            log.not_committed(self._record, failure)
             self._outcome = failure
 
     def _without_outcome(self) -> Exception:
         # Django drops a hook together with the block that it was registered in.
         if any(hook == self._run for _, hook, *_ in self._connection.run_on_commit):
-            return RuntimeError(_NOT_YET.format(shown(self._key.batch_job_id)))
-        return CancelFailed(self._key, _DROPPED, "unknown", Fault.INTERRUPTED)
+            return RuntimeError(_NOT_YET.format(shown(self._record.key.batch_job_id)))
+        return CancelFailed(self._record.key, _DROPPED, "unknown", Fault.INTERRUPTED)
 
 
 def remove_deferred_on_commit(
@@ -214,4 +216,4 @@ def remove_deferred_on_commit(
     # However it was joined, for example by the plain connection: this is Django's transaction.
     joined = attrs.evolve(cancellation, joined=True)
     remove = partial(remove_deferred, joined, scheduler, uow=uow, on_cancelled=on_cancelled)
-    return DeferredRemoval(cancellation.record.key, remove, uow.using)
+    return DeferredRemoval(cancellation.record, remove, uow.using)

@@ -61,11 +61,12 @@ class CancelRequest:
 
     key: JobKey
     operation_id: str = attrs.field(validator=_is_text_of(ID_BYTES_MAX))
+    # Both may name a person: kept out of logs.
     actor: str | None = attrs.field(
-        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX))
+        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX)), repr=False
     )
     reason: str | None = attrs.field(
-        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX))
+        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX)), repr=False
     )
     announce: bool = False
 
@@ -140,6 +141,9 @@ class CancelResult:
         operation_id: names this cancellation; the caller's, or generated.
         cancelled_at: when, by the store's clock, in UTC.
         replayed: True if this operation had already cancelled the job before.
+        organization_id: whose job it is; None for a job of no organization.
+        actor: who cancelled, as the caller of the cancellation named them.
+        reason: why, in that caller's words.
     """
 
     batch_job_id: str
@@ -149,6 +153,9 @@ class CancelResult:
     operation_id: str
     cancelled_at: datetime
     replayed: bool
+    organization_id: str | None = None
+    actor: str | None = attrs.field(default=None, repr=False)  # May name a person.
+    reason: str | None = attrs.field(default=None, repr=False)
 
     @property
     def redis_job_cancelled(self) -> bool:
@@ -285,4 +292,7 @@ def conclude(cancellation: Cancellation, removal: Removal) -> CancelResult:
         operation_id=record.operation_id,
         cancelled_at=record.cancelled_at,
         replayed=cancellation.replayed,
+        organization_id=record.key.organization_id,
+        actor=record.actor,
+        reason=record.reason,
     )

@@ -66,7 +66,7 @@ class Deferred:
 
     state: DeferredState
     at: datetime | None = None
-    payload: bytes = b""
+    payload: bytes = attrs.field(default=b"", repr=False)  # May hold anything: out of logs.
     token: str | None = None
     operation_id: str | None = None
 
@@ -83,7 +83,7 @@ class Claimed:
     """
 
     deferred_id: str
-    payload: bytes
+    payload: bytes = attrs.field(repr=False)  # May hold anything: kept out of logs.
     token: str
 
 
