@@ -281,7 +281,7 @@ _in_memory("test_i21_the_longest_untouched_comes_first", outbox=TakesThePassersB
 
 
 class StartsBlindly(memory._Work):
-    def start(self, key: Any, statuses: Any) -> bool:
+    def start(self, key: Any, statuses: Any, deferred_id: Any) -> bool:
         self.rows[key] = attrs.evolve(self.rows[key], status="running")
         return True
 

@@ -575,14 +575,18 @@ _plant(
 
 
 class _BlindStart(Work):
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
         await self.transaction.lock("writes the job", JOB, lambda _: None)
         self.transaction.write_job(JOB, JobStatus.RUNNING)
         return True
 
 
 class _CheckedStart(Work):
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
         if not await self.transaction.look(
             "reads the job's status", lambda rows: rows[JOB][0] in statuses
         ):

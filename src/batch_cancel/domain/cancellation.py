@@ -6,7 +6,8 @@ Rule 1: every decision about a cancellation is made here. Use cases and adapters
 Rule 2: nothing here waits, reads a clock or knows a store. Same arguments, same answer.
 Rule 3: a live job (scheduled, pending, running) is cancelled; a terminal one is refused, unless it
         was this very operation that cancelled it; an unknown one fails closed.
-Rule 4: a deferred start is removed only for a scheduled job that has one.
+Rule 4: a deferred start is removed wherever the job names one: that of a job which was started
+        early still waits. The API's answer speaks of scheduled jobs alone.
 """
 
 from __future__ import annotations
@@ -159,8 +160,13 @@ class CancelResult:
 
     @property
     def redis_job_cancelled(self) -> bool:
-        """Whether this cancellation itself removed the deferred start, confirmed."""
-        return self.removal is Removal.REMOVED
+        """
+        Whether this cancellation itself removed the deferred start of a scheduled job, confirmed.
+
+        The API answers False for every other job; `removal` tells of one that was started early.
+        """
+        is_of_scheduled = self.previous_status is JobStatus.SCHEDULED
+        return is_of_scheduled and self.removal is Removal.REMOVED
 
     @property
     def message(self) -> str:
@@ -205,7 +211,7 @@ def plan_cancellation(request: CancelRequest, job: Job | None) -> CancelPlan | C
         case JobStatus.SCHEDULED:
             removal = Removal.ABSENT if job.deferred_id is None else Removal.PENDING
         case JobStatus.PENDING | JobStatus.RUNNING:
-            removal = Removal.NOT_APPLICABLE
+            removal = Removal.NOT_APPLICABLE if job.deferred_id is None else Removal.PENDING
         case JobStatus.CANCELLED:
             record = job.cancellation
             if record is not None and record.operation_id == request.operation_id:

@@ -61,9 +61,13 @@ class _Meant:
 class Work(Statements):
     """The steps."""
 
-    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        """Set the job to running if its status is one of these."""
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
         tables = self.tables
+        if deferred_id is not None and self._deferred_id(key) != deferred_id:
+            return False
         is_ready = sa.and_(self._is_job(key), tables.job_in(statuses))
         return self._set_job(key, is_ready, JobStatus.RUNNING)
 
@@ -204,6 +208,12 @@ class Work(Statements):
         found = self.connection.execute(asked).scalar()
         return self.tables.read_job_status(found)
 
+    def _deferred_id(self, key: JobKey) -> str | None:
+        """Read the id of the job's deferred start, under the job's lock."""
+        *_, named = self.tables.names(self.dialect)
+        asked = sa.select(named).where(self._is_job(key)).with_for_update(key_share=True)
+        return columns.text(self.connection.execute(asked).scalar())
+
     def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         try:
             return self.tables.is_job(key)
@@ -281,9 +291,11 @@ class Work(Statements):
 class AsyncWork(Bridged):
     """The steps."""
 
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        """Set the job to running if its status is one of these."""
-        return await self.run(Work.start, Work, key, statuses)
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
+        return await self.run(Work.start, Work, key, statuses, deferred_id)
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
