@@ -298,11 +298,11 @@ def test_a_job_cancelled_anew_owes_what_its_new_record_says(world: World) -> Non
     world.revive("job")
     world.cancel("job", operation_id="new")
 
-    assert world.remove_deferred(old, uow=world.store.uow).removal is Removal.REMOVED
+    assert world.remove_deferred(old, uow=world.store.uow).removal is Removal.ABSENT
 
     record = world.record("job")
     assert record is not None
-    assert (record.operation_id, record.removal) == ("new", Removal.NOT_APPLICABLE)
+    assert (record.operation_id, record.removal) == ("new", Removal.REMOVED)
     assert world.reconcile() == []
 
 

@@ -52,14 +52,14 @@ def record(operation_id: str = "op-1", removal: Removal = Removal.REMOVED) -> Ca
     [
         ("scheduled", "arq_job_abc123", "pending"),
         ("scheduled", None, "absent"),
-        ("pending", "arq_job_abc123", "not_applicable"),
+        ("pending", "arq_job_abc123", "pending"),
         ("pending", None, "not_applicable"),
-        ("running", "arq_job_abc123", "not_applicable"),
+        ("running", "arq_job_abc123", "pending"),
         ("running", None, "not_applicable"),
     ],
 )
 def test_a_live_job_is_cancelled(status: str, deferred_id: str | None, removal: str) -> None:
-    """Its five kinds of open contacts with it; only a scheduled one has a start to take back."""
+    """Its five kinds of open contacts with it, and whatever deferred start it names."""
     plan = plan_cancellation(REQUEST, job(status, deferred_id=deferred_id))
     assert isinstance(plan, CancelPlan)
     assert plan.previous_status == status
@@ -252,9 +252,15 @@ def test_no_repr_shows_who_why_or_what_was_scheduled(value: object) -> None:
         assert private not in repr(value)
 
 
-def result_from(status: JobStatus) -> CancelResult:
+def result_from(status: JobStatus, removal: Removal = Removal.ABSENT) -> CancelResult:
     """Give the result of cancelling a job of this status."""
-    return CancelResult("job", status, 0, Removal.ABSENT, "op-1", NOON, replayed=False)
+    return CancelResult("job", status, 0, removal, "op-1", NOON, replayed=False)
+
+
+@pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.RUNNING])
+def test_the_api_s_answer_speaks_of_the_start_of_a_scheduled_job_alone(status: JobStatus) -> None:
+    """The contract's table: of a pending or running job it is false, whatever was taken back."""
+    assert result_from(status, Removal.REMOVED).redis_job_cancelled is False
 
 
 @pytest.mark.parametrize(
