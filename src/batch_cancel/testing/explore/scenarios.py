@@ -148,6 +148,7 @@ _SMALL: Final = (
         it.append(),
         it.finish(),
         contacts=("completed",),
+        deferred_id=None,
         one_by_one=True,
     ),
     _scenario(
