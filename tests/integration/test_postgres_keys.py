@@ -515,14 +515,20 @@ def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
     for statement in (
         "CREATE EXTENSION IF NOT EXISTS citext SCHEMA public",
         "CREATE DOMAIN folded AS public.citext",
-        f"CREATE TABLE batch_jobs (id {type_} PRIMARY KEY, organization_id text, "
-        "status text, scheduled_job_id text, updated_at timestamptz)",
-        "CREATE TABLE batch_contacts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
-        "batch_job_id text NOT NULL, status text NOT NULL, next_attempt_at timestamptz, "
-        "updated_at timestamptz)",
+        (
+            f"CREATE TABLE batch_jobs (id {type_} PRIMARY KEY, organization_id text, "
+            "status text, scheduled_job_id text, updated_at timestamptz)"
+        ),
+        (
+            "CREATE TABLE batch_contacts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+            "batch_job_id text NOT NULL, status text NOT NULL, next_attempt_at timestamptz, "
+            "updated_at timestamptz)"
+        ),
         "INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')",
-        "INSERT INTO batch_contacts (batch_job_id, status) "
-        f"VALUES ('job', 'pending'), ('{spelled}', 'pending')",
+        (
+            "INSERT INTO batch_contacts (batch_job_id, status) "
+            f"VALUES ('job', 'pending'), ('{spelled}', 'pending')"
+        ),
         table_ddl(PostgresSchema()),
     ):
         database.connection.execute(statement.encode())

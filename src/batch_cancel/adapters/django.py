@@ -25,11 +25,15 @@ import psycopg
 from django import db  # pyright: ignore[reportMissingTypeStubs]
 
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
+from batch_cancel.adapters.postgres.doctor.catalog import Catalog
+from batch_cancel.adapters.postgres.doctor.examination import examined
 from batch_cancel.adapters.postgres.faults import lost, translated
+from batch_cancel.adapters.postgres.repositories import PostgresRepositories
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
+from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.model import CancellationRecord
-from batch_cancel.ports import Repositories, Scheduler
+from batch_cancel.ports import Scheduler
 from batch_cancel.use_cases import log
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
 
@@ -87,7 +91,7 @@ class DjangoUnitOfWork:
         return any(not block._from_testcase for block in blocks)  # noqa: SLF001
 
     @contextmanager
-    def begin(self) -> Generator[Repositories]:
+    def begin(self) -> Generator[PostgresRepositories]:
         """Open a transaction or a savepoint: keep it on a clean exit, undo it on any exception."""
         wrapper = _django.connections[self.using]
         if not wrapper.in_atomic_block:
@@ -101,6 +105,26 @@ class DjangoUnitOfWork:
             connection = self._connection()
         with joining(connection, self._schema).begin() as repositories:
             yield repositories
+
+    def check(self) -> list[str]:
+        """
+        Return in sentences what the library misses in this database; nothing is changed.
+
+        An empty list means that it fits: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        return self.examine().problems
+
+    def examine(self) -> Diagnosis:
+        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
+        try:
+            with self.begin() as repositories:
+                connection = repositories.jobs.connection
+                # Within `atomic()`, what is set for the examination must not outlive it.
+                with connection.transaction(force_rollback=True):
+                    return examined(self._schema, Catalog(connection))
+        except StoreFailed as error:
+            return Diagnosis(missing=(error.reason,))
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""

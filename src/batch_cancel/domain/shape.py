@@ -7,8 +7,8 @@ Rule 2: a contact is this job's if the value by which it refers to its job names
         Where it names one job of each organization, contacts must have the organization too.
 Rule 3: NULLs are different values to most unique indexes: among jobs of no organization, such an
         index over the organization and the id says nothing.
-Rule 4: what contacts refer to their job by must tell apart what jobs are told apart by, and nothing
-        else. An integer does not know '1' from '01', nor does citext know 'a' from 'A'.
+Rule 4: what contacts refer to their job by must tell apart what jobs are told apart by, and
+        nothing else. An integer does not know '1' from '01', nor does citext know 'a' from 'A'.
 Rule 5: what is not seen to be right is refused with a sentence that says what to do.
 """
 
