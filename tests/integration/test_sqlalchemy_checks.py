@@ -104,15 +104,15 @@ def test_it_is_checkable(layer: Layer) -> None:
         (
             ["ALTER TABLE batch_jobs DROP COLUMN scheduled_job_id"],
             (
-                "column scheduled_job_id is missing from batch_jobs: run your migrations, or map its "
-                "name with job_deferred_id=..."
+                "column scheduled_job_id is missing from batch_jobs: run your migrations, or map "
+                "its name with job_deferred_id=..."
             ),
         ),
         (
             ["ALTER TABLE batch_cancellations DROP COLUMN reason"],
             (
-                "column reason is missing from batch_cancellations, which another version has made: "
-                "add it by a migration"
+                "column reason is missing from batch_cancellations, which another version has "
+                "made: add it by a migration"
             ),
         ),
     ],
@@ -133,8 +133,8 @@ def test_a_column_that_workers_need_alone_is_no_problem_of_a_cancel(layer: Layer
     assert found.problems == []
     assert found.workers == (
         (
-            "column next_attempt_at is missing from batch_contacts: run your migrations, or map its "
-            "name with contact_next_attempt_at=..."
+            "column next_attempt_at is missing from batch_contacts: run your migrations, or map "
+            "its name with contact_next_attempt_at=..."
         ),
     )
 
@@ -234,8 +234,10 @@ def test_a_user_that_may_not_write_is_told_what_to_grant(layer: Layer) -> None:
     may_not = "the user that connects may not"
     assert {
         f"{may_not} UPDATE updated_at of batch_jobs: GRANT UPDATE ON batch_jobs to it",
-        f"{may_not} UPDATE status, updated_at of batch_contacts: GRANT UPDATE ON batch_contacts "
-        "to it",
+        (
+            f"{may_not} UPDATE status, updated_at of batch_contacts: GRANT UPDATE ON "
+            "batch_contacts to it"
+        ),
     } <= set(found.missing)
     assert any("GRANT UPDATE ON batch_cancellations" in it for it in found.missing)
     assert any("GRANT INSERT ON batch_cancellations" in it for it in found.missing)
