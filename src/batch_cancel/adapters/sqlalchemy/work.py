@@ -24,7 +24,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     check_skipped,
     check_written,
 )
-from batch_cancel.domain.errors import JobNotFound, StoreFailed
+from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import ContactStatus, Job, JobKey, JobStatus
 from batch_cancel.domain.shape import counted
@@ -161,6 +161,7 @@ class Work(Statements):
         has_organization = job.key.organization_id is not None
         facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
         is_its = self.contact_of(job.key)
+        self._check_referable(job.key)
         own = tables.new_contact(job.key)
         if not all(set(it).issubset(keys - set(own)) for it in contacts):
             names = " and ".join(map(repr, own))
@@ -213,6 +214,19 @@ class Work(Statements):
         *_, named = self.tables.names(self.dialect)
         asked = sa.select(named).where(self._is_job(key)).with_for_update(key_share=True)
         return columns.text(self.connection.execute(asked).scalar())
+
+    def _check_referable(self, key: JobKey) -> None:
+        """Refuse to add contacts to a job that has nothing by which they could refer to it."""
+        name = self.tables.job_key
+        if name is None:
+            return
+        asked = sa.select(self.tables.jobs.c[name]).where(self._is_job(key))
+        if self.connection.execute(asked).scalar() is None:
+            reason = (
+                f"the {name!r} of {shown(key.batch_job_id)} is NULL, so no contact can refer to "
+                "this job: set it first"
+            )
+            raise StoreFailed(reason)
 
     def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         try:
