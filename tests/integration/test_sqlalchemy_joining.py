@@ -118,7 +118,7 @@ def test_tasks_that_share_one_session_are_refused_but_for_one(
         assert layer.asyncio_engine is not None
         async with AsyncSession(layer.asyncio_engine) as session:
             if is_begun:
-                await session.connection()
+                await session.scalar(sa.select(1))
             uow = joining_async(session, TABLES)
             cancels = (cancel_rows_async(it, uow=uow) for it in ("j1", "j2"))
             answers = await asyncio.gather(*cancels, return_exceptions=True)

@@ -160,7 +160,8 @@ def _mapped(tables: SqlAlchemyTables, field: str) -> Iterator[tuple[str, str]]:
     """Yield the arguments that map the columns of a table, each with the column's name."""
     table: sa.Table = getattr(tables, field)
     if field == "cancellations":
-        yield from ((field, it.name) for it in table.columns)
+        columns: Sequence[sa.Column[Any]] = [*table.columns]
+        yield from ((field, it.name) for it in columns)
         return
     prefix = "job_" if field == "jobs" else "contact_"
     for argument in attrs.fields_dict(type(tables)):
@@ -186,7 +187,8 @@ def _see_columns(found: _Found, tables: SqlAlchemyTables, field: str, table: _Ta
 def _missing_privileges(
     connection: Connection, tables: SqlAlchemyTables, field: str, seen: Seen, table: _Table
 ) -> Iterator[str]:
-    oid = dict(zip(("jobs", "contacts", "cancellations"), seen.oids or (), strict=False))[field]
+    fields: tuple[str, ...] = ("jobs", "contacts", "cancellations")
+    oid = dict(zip(fields, seen.oids or (), strict=False))[field]
     for privilege in ("SELECT", "INSERT", "UPDATE"):
         names = [
             name
