@@ -57,8 +57,8 @@ def start_job(
         uow: where the jobs are.
         organization_id: whose job it is; None for a job of no organization.
         deferred_id: the id of the deferred start that fired, to be compared with the one that the
-            job names, which differs once the job is rescheduled; None starts the job early,
-            whatever it names.
+            job names, which differs once the job is rescheduled. Let the row name a start before
+            that can fire. None starts the job early, whatever it names.
 
     Returns:
         True if the job is running now and was started by this call. False: it is cancelled, has
@@ -97,8 +97,8 @@ async def start_job_async(
         uow: where the jobs are.
         organization_id: whose job it is; None for a job of no organization.
         deferred_id: the id of the deferred start that fired, to be compared with the one that the
-            job names, which differs once the job is rescheduled; None starts the job early,
-            whatever it names.
+            job names, which differs once the job is rescheduled. Let the row name a start before
+            that can fire. None starts the job early, whatever it names.
 
     Returns:
         True if the job is running now and was started by this call. False: it is cancelled, has
