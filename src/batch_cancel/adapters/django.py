@@ -119,10 +119,7 @@ class DjangoUnitOfWork:
         """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
         try:
             with self.begin() as repositories:
-                connection = repositories.jobs.connection
-                # Within `atomic()`, what is set for the examination must not outlive it.
-                with connection.transaction(force_rollback=True):
-                    return examined(self._schema, Catalog(connection))
+                return examined(self._schema, Catalog(repositories.jobs.connection))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 
