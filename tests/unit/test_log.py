@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -110,7 +110,7 @@ NAMES = (
     *("previous_status", "contacts_cancelled", "removal"),
 )
 KNOWN = ["a\nb", "acme", "op", "scheduled", 3, "pending"]
-FIELDS: dict[str, tuple[Callable[[], None], list[object]]] = {
+FIELDS: dict[str, tuple[Callable[[], None], Sequence[object]]] = {
     "done": (LINES["done"][0], ["a\nb", "acme", "o\np", "scheduled", 3, "pending"]),
     "owed": (LINES["owed"][0], KNOWN),
     "owed by a result": (
@@ -138,7 +138,7 @@ def test_every_record_about_a_job_has_the_same_fields(
     write()
     fields = {it: value for it, value in vars(caplog.records[0]).items() if it not in plain}
     assert sorted(fields) == sorted(NAMES)
-    assert [fields[it] for it in NAMES] == expected
+    assert [fields[it] for it in NAMES] == [*expected]
     assert {type(it) for it in fields.values()} <= {str, int, type(None)}
 
 

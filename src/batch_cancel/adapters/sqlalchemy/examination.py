@@ -34,6 +34,9 @@ from batch_cancel.domain.spelling import Spelling
 
 _VERSION_MIN: Final = 15
 
+_FIELDS: Final = ("jobs", "contacts", "cancellations")
+"""The tables, in the order in which a transaction has seen them."""
+
 _TOUCHED: Final = frozenset(
     {
         *("job_status", "job_updated_at", "job_version"),
@@ -96,7 +99,7 @@ def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Di
     if connection.dialect.name == "postgresql":
         found.missing.extend(_server_problems(connection))
     there: dict[str, _Table] = {}
-    for field in ("jobs", "contacts", "cancellations"):
+    for field in _FIELDS:
         table = _reflected(connection, getattr(tables, field))
         if table is None:
             found.missing.append(_table_missing(connection, tables, field))
@@ -158,10 +161,9 @@ def _table_missing(connection: Connection, tables: SqlAlchemyTables, field: str)
 
 def _mapped(tables: SqlAlchemyTables, field: str) -> Iterator[tuple[str, str]]:
     """Yield the arguments that map the columns of a table, each with the column's name."""
-    table: sa.Table = getattr(tables, field)
+    table: Any = getattr(tables, field)
     if field == "cancellations":
-        columns: Sequence[sa.Column[Any]] = [*table.columns]
-        yield from ((field, it.name) for it in columns)
+        yield from ((field, str(it.name)) for it in table.columns)
         return
     prefix = "job_" if field == "jobs" else "contact_"
     for argument in attrs.fields_dict(type(tables)):
@@ -187,8 +189,7 @@ def _see_columns(found: _Found, tables: SqlAlchemyTables, field: str, table: _Ta
 def _missing_privileges(
     connection: Connection, tables: SqlAlchemyTables, field: str, seen: Seen, table: _Table
 ) -> Iterator[str]:
-    fields: tuple[str, ...] = ("jobs", "contacts", "cancellations")
-    oid = dict(zip(fields, seen.oids or (), strict=False))[field]
+    oid = (seen.oids or ())[_FIELDS.index(field)]
     for privilege in ("SELECT", "INSERT", "UPDATE"):
         names = [
             name
