@@ -219,7 +219,7 @@ def test_a_row_too_many_or_too_few_is_harm(spoil: Callable[[Tables], None]) -> N
     "untrue",
     [
         {"contacts_cancelled": 3},
-        {"removal": "removed"},
+        {"removal": "absent"},
         {"previous_status": "pending"},
         {"replayed": True},
         {"batch_job_id": "job "},
