@@ -31,7 +31,8 @@ from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
 from batch_cancel.domain.model import JobKey
 from batch_cancel.ports import Repositories, Scheduler
 from batch_cancel.use_cases import log
-from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
+from batch_cancel.use_cases.announcement import OnCancelled
+from batch_cancel.use_cases.removal import remove_deferred
 
 __all__ = ["DeferredRemoval", "DjangoUnitOfWork", "remove_deferred_on_commit"]
 

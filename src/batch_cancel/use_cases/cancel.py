@@ -42,14 +42,10 @@ from batch_cancel.ports import (
     Scheduler,
     UnitOfWork,
 )
+from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.lock import lock, lock_async
-from batch_cancel.use_cases.removal import (
-    AsyncOnCancelled,
-    OnCancelled,
-    remove_deferred,
-    remove_deferred_async,
-)
+from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
 
 
 def cancel_job(
@@ -282,6 +278,7 @@ def _cancel_in_transaction(request: CancelRequest, uow: UnitOfWork) -> Cancellat
     with _faults_named(request.key) as progress:
         with uow.begin() as repositories:
             cancellation = _carry_out(request, repositories)
+            progress.is_replay = cancellation.replayed
             progress.outcome = "unknown"
         return cancellation
 
@@ -294,6 +291,7 @@ async def _cancel_in_transaction_async(
     with _faults_named(request.key) as progress:
         async with uow.begin() as repositories:
             cancellation = await _carry_out_async(request, repositories)
+            progress.is_replay = cancellation.replayed
             progress.outcome = "unknown"
         return cancellation
 
@@ -325,6 +323,11 @@ async def _carry_out_async(
 @attrs.define
 class _Progress:
     outcome: Outcome = "unchanged"
+    is_replay: bool = False
+
+    def told(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of a failure: a replay has written nothing that could be unknown."""
+        return "unchanged" if self.is_replay else outcome
 
 
 @contextmanager
@@ -334,10 +337,11 @@ def _faults_named(key: JobKey) -> Generator[_Progress]:
     try:
         yield progress
     except StoreFailed as error:
-        raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
+        outcome = progress.told(error.outcome)
+        raise CancelFailed(key, error.reason, outcome, error.fault) from error
     except BatchCancelError:
         raise
     except Exception as error:
         reason = f"the store raised {type(error).__name__}"
         fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
-        raise CancelFailed(key, reason, progress.outcome, fault) from error
+        raise CancelFailed(key, reason, progress.told(progress.outcome), fault) from error
