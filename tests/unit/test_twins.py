@@ -55,6 +55,13 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ("adapters/memory.py", "AsyncMemoryStore"): (
         Differs("Tasks take turns.", "Threads take turns.", "Each is for one kind of caller."),
     ),
+    ("use_cases/announcement.py", "announce_async"): (
+        Differs(
+            "_uninterrupted(note(attrs.evolve(claimed, is_announced=True), uow))",
+            "note(attrs.evolve(claimed, is_announced=True), uow)",
+            "A task may be cancelled at each await, a blocking call is not.",
+        ),
+    ),
     ("use_cases/work.py", "_attempted_async"): (
         Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
     ),
@@ -129,6 +136,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 """Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
+    ("use_cases/announcement.py", "_uninterrupted"): "Only a task is cancelled at an await.",
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",

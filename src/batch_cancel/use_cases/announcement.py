@@ -72,7 +72,7 @@ async def announce_async(
     """
     claimed = await _claimed_async(record, uow, done)
     if claimed is not None and await tell_async(claimed, result, on_cancelled):
-        await note_async(attrs.evolve(claimed, is_announced=True), uow)
+        await _uninterrupted(note_async(attrs.evolve(claimed, is_announced=True), uow))
 
 
 def tell(record: CancellationRecord, result: CancelResult, on_cancelled: OnCancelled) -> bool:
@@ -142,11 +142,7 @@ def note(record: CancellationRecord, uow: UnitOfWork) -> None:
 
 
 async def note_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
-    """Note what was done, as it is in the record, even if the task is cancelled meanwhile."""
-    await _uninterrupted(_note_async(record, uow))
-
-
-async def _note_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
+    """Note what was done, as it is in the record."""
     try:
         async with uow.begin() as repositories:
             if repositories.outbox is not None:
