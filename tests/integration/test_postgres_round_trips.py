@@ -113,8 +113,8 @@ def test_what_a_hook_and_a_removal_cost(dsn: str) -> None:
         )
         connection.commit()
         cancel_rows(f"owed-{number}", uow=uow)
-    # However many are taken, the take is of seven: BEGIN, settings, the records, and in a savepoint
-    # of its own, which is two more, their jobs; COMMIT.
+    # However many are taken, the take is of seven: BEGIN, settings, the records, and in a
+    # savepoint of its own, which is two more, their jobs; COMMIT.
     del given["on_cancelled"]
     assert trips(reconcile, lease=timedelta(0), **given) == 7 + 3 * 4
     connection.close()
