@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from batch_cancel import JobKey, Removal, reconcile, reconcile_async
+from batch_cancel import (
+    JobKey,
+    Removal,
+    reconcile,
+    reconcile_async,
+    remove_deferred,
+    remove_deferred_async,
+)
 from tests.contract.test_reconcile import down, removal, unfinished
 
 if TYPE_CHECKING:
@@ -194,6 +201,26 @@ def test_a_cancel_does_not_tell_what_reconcile_has_told(world: World) -> None:
     assert len(told) == 1
 
 
+def test_a_cancel_does_not_tell_while_reconcile_tells(world: World) -> None:
+    """Its turn is over, though nothing is noted yet."""
+    unfinished(world, "job", announce=True)
+    slow = attrs.evolve(world.cancel_rows("job", operation_id="op of job"), replayed=False)
+    told: list[CancelResult] = []
+    given = {"uow": world.store.uow, "on_cancelled": world.hook_that(told.append)}
+
+    async def behave_async(result: CancelResult) -> None:
+        told.append(result)
+        await remove_deferred_async(slow, world.scheduler, **given)
+
+    def behave(result: CancelResult) -> None:
+        told.append(result)
+        remove_deferred(slow, world.scheduler, **given)
+
+    world.reconcile(on_cancelled=behave_async if world.runner else behave)
+
+    assert len(told) == 1
+
+
 def test_without_a_store_to_note_it_in_a_hook_is_told_twice(world: World) -> None:
     """Who passes no unit of work to `remove_deferred` is told so by its description."""
     unfinished(world, "job", announce=True)
@@ -242,6 +269,7 @@ def test_a_task_cancelled_after_its_hook_has_noted_it(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         world.cancel("job", on_cancelled=hook)
 
+    assert asyncio.all_tasks(world.runner.get_loop()) == set()
     assert world.reconcile(on_cancelled=hook) == []
     assert len(told) == 1
 
