@@ -172,16 +172,16 @@ def judge(lines: Sequence[Line], dead: set[int], lease_seconds: float, found: Fo
         (it for mine in by_process.values() for it in passes_of(mine)), key=lambda it: it.ended
     )
     found.seen["passes that came to their end"] += sum(it.is_whole for it in passes)
-    found.seen["times that a job was taken, at most"] = max(map(len, takes.values()), default=0)
     found.seen["passes that a kill or a hook ended"] += sum(not it.is_whole for it in passes)
     asked, answers, takes = (_times(lines, what) for what in ("ask", "answer", "take"))
+    found.seen["times that the same job was taken"] += max(map(len, takes.values()), default=0)
 
     def is_unasked(it: Pass, job: str) -> bool:
         was_owed = job in asked and not any(at < it.begun for at in answers[job])
         return was_owed and not any(it.begun <= at <= it.ended for at in asked[job])
 
     def is_untold(it: Pass, job: str) -> bool:
-        # Once its lease is over, another pass takes what it has not come to; then it is that one's.
+        # Once its lease is over, another pass takes what it has not come to.
         is_handed_over = any(it.begun < at <= it.ended for at in takes[job])
         return not is_handed_over and not any(
             telling.begun <= it.ended and (telling.is_done or telling.ended >= it.begun)

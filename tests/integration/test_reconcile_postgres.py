@@ -363,6 +363,7 @@ def test_of_many_claims_at_once_one_succeeds(place: Place) -> None:
     def claim() -> None:
         with place.uow.begin() as repositories:
             found = repositories.outbox.find(record.key)
+            assert found is not None
             barrier.wait()
             claimed.append(repositories.outbox.claim(found))
 

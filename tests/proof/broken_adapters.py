@@ -282,7 +282,8 @@ class SettlesForAnyLife(memory._Outbox):
 
 class ClaimsForEverybody(memory._Outbox):
     def claim(self, record: Any) -> Any:
-        return super().claim(super().find(record.key))
+        found = super().find(record.key)
+        return found and super().claim(found)
 
 
 class ClaimsWithoutATrace(memory._Outbox):
@@ -294,13 +295,13 @@ class ClaimsWithoutATrace(memory._Outbox):
 class ClaimsForAnyOperation(memory._Outbox):
     def claim(self, record: Any) -> Any:
         found = super().find(record.key)
-        return super().claim(attrs.evolve(record, operation_id=found.operation_id))
+        return found and super().claim(attrs.evolve(record, operation_id=found.operation_id))
 
 
 class ClaimsForAnyLife(memory._Outbox):
     def claim(self, record: Any) -> Any:
         found = super().find(record.key)
-        return super().claim(attrs.evolve(record, cancelled_at=found.cancelled_at))
+        return found and super().claim(attrs.evolve(record, cancelled_at=found.cancelled_at))
 
 
 class TakesWithoutSayingWhen(memory._Outbox):

@@ -78,7 +78,7 @@ def test_after_a_lost_answer_more_attempts_are_worth_it(fault: Fault, attempts: 
 def test_a_lost_answer_is_not_forgotten() -> None:
     """Once it is not known what became of one attempt, no later fault makes it known."""
     made = Attempts().failed(failure(Fault.INTERRUPTED, "unknown"))
-    assert made == Attempts(1, may_be_done=True)
+    assert made == Attempts(1, may_be_done=True, may_be_ours=True)
     last = failure(Fault.REFUSED)
     with pytest.raises(CancelFailed) as given_up:
         made.failed(last)

@@ -137,6 +137,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("use_cases/announcement.py", "_uninterrupted"): "Only a task is cancelled at an await.",
+    ("use_cases/announcement.py", "_ended"): "The same.",
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",

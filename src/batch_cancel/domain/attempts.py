@@ -63,19 +63,30 @@ class Attempts:
     Arguments:
         made: how many were made.
         may_be_done: whether one of them may have been carried out, its answer lost.
+        may_be_ours: whether one of those was more than a replay, which only reads.
     """
 
     made: int = 0
     may_be_done: bool = False
+    may_be_ours: bool = False
 
-    def failed(self, failure: CancelFailed) -> Attempts:
+    def failed(self, failure: CancelFailed, *, is_replay: bool = False) -> Attempts:
         """
         Count a failed attempt.
+
+        Arguments:
+            failure: how it failed.
+            is_replay: whether it had found the job cancelled by this operation.
 
         Raises:
             CancelFailed: another attempt is not worth it.
         """
-        after = Attempts(self.made + 1, self.may_be_done or failure.outcome == "unknown")
+        is_unknown = failure.outcome == "unknown"
+        after = Attempts(
+            self.made + 1,
+            self.may_be_done or is_unknown,
+            self.may_be_ours or (is_unknown and not is_replay),
+        )
         attempts_max = ATTEMPTS_MAX_UNKNOWN if after.may_be_done else ATTEMPTS_MAX
         if after.made < attempts_max[failure.fault]:
             return after
@@ -85,7 +96,7 @@ class Attempts:
 
     def succeeded(self, cancellation: Cancellation) -> Cancellation:
         """Give the cancellation, which is no replay if an attempt of ours had carried it out."""
-        return attrs.evolve(cancellation, replayed=cancellation.replayed and not self.may_be_done)
+        return attrs.evolve(cancellation, replayed=cancellation.replayed and not self.may_be_ours)
 
     def refused(self, refusal: AlreadyTerminal) -> BatchCancelError:
         """Give the error for a job found ended, which may have been an attempt of ours."""

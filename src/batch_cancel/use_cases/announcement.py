@@ -12,7 +12,7 @@ Rule 3: once an asyncio hook has returned, cancelling its task does not interrup
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -21,6 +21,9 @@ from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.use_cases import log
 from batch_cancel.use_cases.joining import read_record
+
+_GRACE_SECONDS: Final = 2.0
+"""So long a note may take that was under way when its task was cancelled."""
 
 OnCancelled = Callable[[CancelResult], object]
 """Is told of a cancellation once it is done."""
@@ -197,7 +200,7 @@ def _to_be_told(claimed: CancellationRecord | None) -> CancellationRecord | None
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work in a task of its own, and wait for its end before a cancellation goes on."""
+    """Do the work in a task of its own, and let it end before a cancellation goes on."""
     import asyncio  # noqa: PLC0415  # The package comes without an event loop.
 
     try:
@@ -205,9 +208,24 @@ async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
     except RuntimeError:  # Another library's event loop: it has its own ways to shield.
         await work
         return
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(_ended(work))
     try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
+        error = await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        try:
+            await asyncio.wait([task], timeout=_GRACE_SECONDS)
+        finally:
+            task.cancel()  # It hangs, or somebody insists.
         await asyncio.wait([task])
-        raise
+        raise task.result() or cancelled from None
+    if error is not None:
+        raise error
+
+
+async def _ended(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Do the work; return what it raised, some of which an event loop would raise elsewhere."""
+    try:
+        await work
+    except BaseException as error:  # noqa: BLE001  # Whoever waits for the task raises it.
+        return error
+    return None

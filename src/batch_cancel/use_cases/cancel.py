@@ -228,54 +228,58 @@ def _check_own(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> None:
 
 
 def _is_joined(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> bool:
-    with _faults_named(key):
+    with _faults_named(key, _Progress()):
         return is_joined(uow)
 
 
 def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
     attempts = Attempts()
     while True:
+        progress = _Progress()
         try:
             _pause(request.key, attempts, uow)
-            return attempts.succeeded(_cancel_in_transaction(request, uow))
+            return attempts.succeeded(_cancel_in_transaction(request, uow, progress))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
         except CancelFailed as failure:
             if not isinstance(uow, RepeatableUnitOfWork):
                 raise
-            attempts = attempts.failed(failure)
+            attempts = attempts.failed(failure, is_replay=progress.is_replay)
 
 
 async def _cancel_async(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
     attempts = Attempts()
     while True:
+        progress = _Progress()
         try:
             await _pause_async(request.key, attempts, uow)
-            return attempts.succeeded(await _cancel_in_transaction_async(request, uow))
+            return attempts.succeeded(await _cancel_in_transaction_async(request, uow, progress))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
         except CancelFailed as failure:
             if not isinstance(uow, AsyncRepeatableUnitOfWork):
                 raise
-            attempts = attempts.failed(failure)
+            attempts = attempts.failed(failure, is_replay=progress.is_replay)
 
 
 def _pause(key: JobKey, attempts: Attempts, uow: UnitOfWork) -> None:
     if attempts.made and isinstance(uow, RepeatableUnitOfWork):
-        with _faults_named(key):
+        with _faults_named(key, _Progress()):
             uow.pause(attempts.made)
 
 
 async def _pause_async(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
     if attempts.made and isinstance(uow, AsyncRepeatableUnitOfWork):
-        with _faults_named(key):
+        with _faults_named(key, _Progress()):
             await uow.pause(attempts.made)
 
 
-def _cancel_in_transaction(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
+def _cancel_in_transaction(
+    request: CancelRequest, uow: UnitOfWork, progress: _Progress
+) -> Cancellation:
     if not request.key.can_exist:
         raise JobNotFound(request.key)
-    with _faults_named(request.key) as progress:
+    with _faults_named(request.key, progress):
         with uow.begin() as repositories:
             cancellation = _carry_out(request, repositories)
             progress.is_replay = cancellation.replayed
@@ -284,11 +288,11 @@ def _cancel_in_transaction(request: CancelRequest, uow: UnitOfWork) -> Cancellat
 
 
 async def _cancel_in_transaction_async(
-    request: CancelRequest, uow: AsyncUnitOfWork
+    request: CancelRequest, uow: AsyncUnitOfWork, progress: _Progress
 ) -> Cancellation:
     if not request.key.can_exist:
         raise JobNotFound(request.key)
-    with _faults_named(request.key) as progress:
+    with _faults_named(request.key, progress):
         async with uow.begin() as repositories:
             cancellation = await _carry_out_async(request, repositories)
             progress.is_replay = cancellation.replayed
@@ -325,23 +329,17 @@ class _Progress:
     outcome: Outcome = "unchanged"
     is_replay: bool = False
 
-    def told(self, outcome: Outcome) -> Outcome:
-        """Return the outcome of a failure: a replay has written nothing that could be unknown."""
-        return "unchanged" if self.is_replay else outcome
-
 
 @contextmanager
-def _faults_named(key: JobKey) -> Generator[_Progress]:
+def _faults_named(key: JobKey, progress: _Progress) -> Generator[None]:
     """Turn every fault of a store into `CancelFailed` for this job, with what is known of it."""
-    progress = _Progress()
     try:
-        yield progress
+        yield
     except StoreFailed as error:
-        outcome = progress.told(error.outcome)
-        raise CancelFailed(key, error.reason, outcome, error.fault) from error
+        raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
     except BatchCancelError:
         raise
     except Exception as error:
         reason = f"the store raised {type(error).__name__}"
         fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
-        raise CancelFailed(key, reason, progress.told(progress.outcome), fault) from error
+        raise CancelFailed(key, reason, progress.outcome, fault) from error
