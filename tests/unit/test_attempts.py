@@ -79,6 +79,10 @@ def test_a_lost_answer_is_not_forgotten() -> None:
     """Once it is not known what became of one attempt, no later fault makes it known."""
     made = Attempts().failed(failure(Fault.INTERRUPTED, "unknown"))
     assert made == Attempts(1, may_be_done=True, may_be_ours=True)
+    replay = Attempts().failed(failure(Fault.INTERRUPTED, "unknown"), is_replay=True)
+    assert replay == Attempts(1, may_be_done=True)
+    found = Cancellation(RECORD, replayed=True)
+    assert [made.succeeded(found).replayed, replay.succeeded(found).replayed] == [False, True]
     last = failure(Fault.REFUSED)
     with pytest.raises(CancelFailed) as given_up:
         made.failed(last)
