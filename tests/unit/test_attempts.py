@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from batch_cancel.domain.attempts import Attempts
+from batch_cancel.domain.cancellation import Cancellation
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault
 from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
 
