@@ -169,9 +169,10 @@ WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_b
 
 -- name: take_owing
 -- Gives each cancellation to one caller at a time: rows that another is just taking are passed over,
--- and those taken within the lease are not due.
+-- and those taken within the lease are not due. The order is said twice: an UPDATE returns its rows in
+-- any.
 WITH owing AS (
-    SELECT organization_id, batch_job_id
+    SELECT organization_id, batch_job_id, taken_at
     FROM {cancellations}
     WHERE (removal = 'pending' OR NOT is_announced)
       AND (removal = 'pending' OR %(announcements)s)
@@ -179,14 +180,18 @@ WITH owing AS (
     ORDER BY taken_at
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
+), done AS (
+    UPDATE {cancellations} AS taken
+    SET taken_at = greatest(clock_timestamp(), taken.taken_at + interval '1 microsecond')
+    FROM owing
+    WHERE taken.organization_id = owing.organization_id
+      AND taken.batch_job_id = owing.batch_job_id
+    RETURNING taken.*, owing.taken_at AS taken_before
 )
-UPDATE {cancellations} AS taken
-SET taken_at = greatest(clock_timestamp(), taken.taken_at + interval '1 microsecond')
-FROM owing
-WHERE taken.organization_id = owing.organization_id AND taken.batch_job_id = owing.batch_job_id
-RETURNING taken.batch_job_id, taken.organization_id, taken.operation_id, taken.previous_status,
-          taken.contacts_cancelled, taken.actor, taken.reason, taken.cancelled_at,
-          taken.deferred_id, taken.removal, taken.is_announced, taken.taken_at
+SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
+       reason, cancelled_at, deferred_id, removal, is_announced, taken_at
+FROM done
+ORDER BY taken_before
 
 -- name: find_undone
 -- Which of these jobs are there and not cancelled. The ids are an array without a type, so that it
