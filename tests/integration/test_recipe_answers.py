@@ -61,7 +61,7 @@ def huey(client: redis.Redis, task_id: str) -> HueyScheduler:
 def rq(client: redis.Redis, job_id: str) -> RqScheduler:
     """Schedule a job as RQ does."""
     client.zadd("rq:scheduled:default", {job_id: FAR})
-    job = {"status": "scheduled", "origin": "default", "started_at": ""}
+    job: dict[Any, Any] = {"status": "scheduled", "origin": "default", "started_at": ""}
     client.hset(f"rq:job:{job_id}", mapping=job)
     return RqScheduler(client, budget=PATIENCE)
 
@@ -169,7 +169,7 @@ def test_an_rq_job_of_another_queue_is_no_answer(client: redis.Redis) -> None:
 @pytest.mark.parametrize("place", ["deferred", "ready", "rate limit", "queue"])
 def test_an_rq_job_is_taken_back_wherever_it_waits(place: str, client: redis.Redis) -> None:
     """For another job, between the two, for a free slot, for a worker."""
-    job = {"status": "rate_limited", "origin": "default", "started_at": ""}
+    job: dict[Any, Any] = {"status": "rate_limited", "origin": "default", "started_at": ""}
     client.hset("rq:job:a", mapping=job | {"rate_limit_key": "campaigns"})
     match place:
         case "rate limit":

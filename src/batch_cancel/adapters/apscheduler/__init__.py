@@ -24,6 +24,7 @@ The id of a deferred start is the job's id. An id is used once. APScheduler is n
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from importlib.resources import files
 from typing import Final
@@ -32,15 +33,19 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
+from batch_cancel.adapters.redis.checks import problems
 from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
-from batch_cancel.adapters.redis.wire import BUDGET, encoded
+from batch_cancel.adapters.redis.wire import BUDGET, decoded, encoded, script
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
 
 _TIDY: Final = Script((files(__name__) / "tidy.lua").read_text())
+_CHECK: Final = script("check")
+_WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"
 """Long enough for any two clocks that a scheduler can live with."""
+_PAGE_SIZE: Final = 1000
 
 
 class ApschedulerScheduler:
@@ -93,6 +98,37 @@ class ApschedulerScheduler:
                 self._executor.run(_TIDY, self._keys, arguments)
         return taken_back
 
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait in the job store; nothing is changed.
+
+        One that was cancelled a moment before it was due waits there until it finds the gate
+        closed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each thousand.
+        """
+        ids: set[str] = set()
+        listed = [encoded(it) for it in sorted(deferred_ids)]
+        for first in range(0, len(listed), _PAGE_SIZE):
+            page = listed[first : first + _PAGE_SIZE]
+            waiting = self._executor.run(_WAITING_AMONG, self._keys[1:], page)
+            ids.update(map(decoded, waiting))
+        return ids
+
+    def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in the job store's Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts. The gate's Redis is for
+        the gate to check.
+        """
+        try:
+            told, refused = self._executor.run(_CHECK, self._keys[::-1], ())
+        except SchedulerUnavailable as error:
+            return [error.reason]
+        return list(problems(decoded(told), [decoded(it) for it in refused]))
+
 
 class AsyncApschedulerScheduler:
     """
@@ -143,6 +179,37 @@ class AsyncApschedulerScheduler:
                 arguments = (encoded(deferred_id), _SECONDS_AHEAD)
                 await self._executor.run(_TIDY, self._keys, arguments)
         return taken_back
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait in the job store; nothing is changed.
+
+        One that was cancelled a moment before it was due waits there until it finds the gate
+        closed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each thousand.
+        """
+        ids: set[str] = set()
+        listed = [encoded(it) for it in sorted(deferred_ids)]
+        for first in range(0, len(listed), _PAGE_SIZE):
+            page = listed[first : first + _PAGE_SIZE]
+            waiting = await self._executor.run(_WAITING_AMONG, self._keys[1:], page)
+            ids.update(map(decoded, waiting))
+        return ids
+
+    async def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in the job store's Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts. The gate's Redis is for
+        the gate to check.
+        """
+        try:
+            told, refused = await self._executor.run(_CHECK, self._keys[::-1], ())
+        except SchedulerUnavailable as error:
+            return [error.reason]
+        return list(problems(decoded(told), [decoded(it) for it in refused]))
 
 
 def _refuse_cluster(client: object) -> None:

@@ -32,11 +32,11 @@ from batch_cancel.adapters.redis.recipe import (
     AsyncRecipeScheduler,
     Recipe,
     RecipeScheduler,
+    encoded,
     own_key,
     scripts,
     single_script,
 )
-from batch_cancel.adapters.redis.wire import encoded
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["AsyncHueyScheduler", "HueyScheduler", "watch"]
@@ -92,8 +92,8 @@ class HueyScheduler(RecipeScheduler):
         Arguments:
             deferred_id: the task's id.
             message: the task as Huey keeps it.
-            source: "new" from whoever schedules, "again" from a consumer that moves the task, "retry"
-                from one that has run it.
+            source: "new" from whoever schedules, "again" from a consumer that moves the task,
+                "retry" from one that has run it.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be remembered or not.
@@ -139,8 +139,8 @@ class AsyncHueyScheduler(AsyncRecipeScheduler):
         Arguments:
             deferred_id: the task's id.
             message: the task as Huey keeps it.
-            source: "new" from whoever schedules, "again" from a consumer that moves the task, "retry"
-                from one that has run it.
+            source: "new" from whoever schedules, "again" from a consumer that moves the task,
+                "retry" from one that has run it.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be remembered or not.
@@ -205,7 +205,7 @@ def _check_watchable(huey: Any, place: str) -> None:  # noqa: ANN401  # Huey bri
         raise ValueError(msg)
     if getattr(huey.serializer, "comp", False) and not huey.serializer.use_zlib:
         msg = (
-            "gzip writes the time into each message, so that no task is found again: compress with "
-            "zlib, RedisHuey(compression=True, use_zlib=True)"
+            "gzip writes the time into each message, so that no task is found again: compress "
+            "with zlib, RedisHuey(compression=True, use_zlib=True)"
         )
         raise ValueError(msg)

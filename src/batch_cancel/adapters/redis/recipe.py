@@ -43,6 +43,7 @@ __all__ = [
     "Recipe",
     "RecipeScheduler",
     "RecipeScripts",
+    "encoded",
     "own_key",
     "scripts",
     "single_script",
@@ -90,7 +91,7 @@ class Recipe:
 
 def scripts(package: str) -> RecipeScripts:
     """Give the scripts of the recipe in `recipe.lua` of this package."""
-    recipe = _text(package, "recipe")
+    recipe = f"local oddity\n{_text(package, 'recipe')}"  # Not every recipe has one.
     cancel, waits, oddities = (
         Script(f"{recipe}\n{_text(_HERE, name)}") for name in ("answered", "waits", "oddities")
     )

@@ -6,9 +6,9 @@ due and enqueue them a moment later without looking again, so a job that is take
 moment comes back. The answer is right all the same if the job's function is `guarded`: it does not
 start then. An id that was cancelled is thereby used up; schedule anew under a new one.
 
-Taken back is what waits for its time, in its queue, for a free slot of its `rate_limit` or for the
-job that it depends on. What ran before and waits for its `Retry` or `Repeat` has fired: it does not
-run again, and the answer is False.
+Taken back is what waits for its time, in its queue, for a free slot of its `rate_limit` or for
+the job that it depends on. What ran before and waits for its `Retry` or `Repeat` has fired: it
+does not run again, and the answer is False.
 
 A job that waits in another queue is no answer but `SchedulerUnavailable`: the removal stays owed,
 and the message names that queue.

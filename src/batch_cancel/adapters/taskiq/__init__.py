@@ -4,8 +4,8 @@ Deferred starts that are schedules with a time, in a ListRedisScheduleSource of 
 taskiq's scheduler sends from a copy that it read up to a minute ago, and does not look again.
 Exact if its source is the one in `batch_cancel.adapters.taskiq.source`, which looks again.
 
-What has a cron or an interval is taken back, too; once it was sent it has fired, so that it is sent
-no more, and the answer is False.
+What has a cron or an interval is taken back, too; once it was sent it has fired, so that it is
+sent no more, and the answer is False.
 
 The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up;
 schedule anew under a new one. Who cancels needs neither taskiq nor that source.
