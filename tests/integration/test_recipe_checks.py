@@ -1,4 +1,4 @@
-"""`check()` and `waiting_among()` of the libraries' adapters: each sentence, by breaking its thing."""
+"""`check()` and `waiting_among()` of the libraries' adapters, by breaking what they name."""
 
 from __future__ import annotations
 
