@@ -238,7 +238,7 @@ def test_those_of_the_starts_that_wait_are_told(
     [
         ("arq", {"arq:in-progress:start": "1"}),
         ("SAQ", {"saq:default:active": ["saq:job:default:start"]}),
-        ("taskiq", {"batch_cancel:decided:8:schedule:start": "started"}),
+        ("taskiq", {"batch_cancel:decided:8:schedule:start": "cancelled"}),
     ],
 )
 def test_what_a_worker_has_does_not_wait(

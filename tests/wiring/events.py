@@ -101,6 +101,12 @@ def running(start: Start) -> Script:
     yield "later"
 
 
+def fails(start: Start) -> Script:
+    """In a worker's hands, as above; then it fails, and is run again by the library."""
+    start.schedule()
+    yield "later"
+
+
 def finished(start: Start) -> Script:
     """It ran, and is over."""
     start.schedule()
@@ -171,6 +177,7 @@ EVENTS: dict[str, Callable[[Any], Script]] = {
     "queued": queued,
     "between": between,
     "running": running,
+    "fails": fails,
     "finished": finished,
     "failed": failed,
     "moved": moved,

@@ -1,7 +1,9 @@
 """
 What runs in a library's own environment: a campaign over some of its settings.
 
-    python inside.py LIBRARY PLACES
+    python inside.py LIBRARY settings PLACES      prints the names of the settings
+    python inside.py LIBRARY campaign PLACES      prints a list of records
+    python inside.py LIBRARY worker PLACES        its workers, in a process of their own
 
 A module of `libraries` plugs a library in:
 
@@ -14,7 +16,7 @@ A module of `libraries` plugs a library in:
         def move(self): ...         bring what is due to the workers' queue
         def work(self): ...         run what is there, with the library's real worker, and end
 
-PLACES is JSON: {"redis": url, "settings": [...], "events": [...]}. It prints a list of records.
+PLACES is JSON: {"redis": url, "settings": [...], "events": [...], "patience": 1}.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -37,6 +41,8 @@ import redis.asyncio
 from batch_cancel.ports import SchedulerUnavailable
 
 AHEAD_SECONDS = 2.0
+TOO_SLOW = 75
+"""Ends with this if the machine was: what was to wait was due before it was cancelled."""
 AGAIN_SECONDS = 1.0
 """How long a library waits before it runs again what failed."""
 
@@ -49,13 +55,13 @@ def fire(url: str, start_id: str) -> None:
     """Be the deferred start: note that it ran, and do what its id says."""
     with redis.Redis.from_url(url, decode_responses=True) as client:
         runs = client.hincrby("ran", start_id, 1)
-        if start_id.startswith("running"):
+        if start_id.startswith(("running", "fails")):
             # Whoever cancels is another program: here, whoever is at the other end of this list.
             client.rpush("cancel", start_id)
             for _ in range(30):
                 if client.blpop([f"cancelled:{start_id}"], timeout=1):
                     break
-        if start_id.startswith("failed") and runs == 1:
+        if start_id.startswith(("failed", "fails")) and runs == 1:
             raise Retried
 
 
@@ -124,14 +130,53 @@ class Shared:
         return int(self.client.hget("ran", start_id) or 0)
 
 
-def campaign(module: Any, places: dict[str, Any]) -> list[dict[str, Any]]:
+class Workers:
+    """The workers of all settings, in a process of their own."""
+
+    def __init__(self, library: str, places: dict[str, Any]) -> None:
+        pipe = subprocess.PIPE
+        command = [sys.executable, __file__, library, "worker", json.dumps(places)]
+        # A set is written in another order there.
+        environment = os.environ | {"PYTHONHASHSEED": "2"}
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment
+        )
+
+    def do(self, call: str) -> None:
+        """Have each of them do it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(call, file=self._process.stdin, flush=True)
+        if self._process.stdout.readline() != "done\n":
+            message = f"the workers died while they should {call}"
+            raise RuntimeError(message)
+
+    def end(self) -> None:
+        """Let them go."""
+        self._process.communicate()
+
+
+def serve(module: Any, places: dict[str, Any]) -> None:
+    """Be the workers: a call a line."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    worlds = _worlds(module, places)
+    for line in sys.stdin:
+        for world in worlds.values():
+            getattr(world, line.strip())()
+        print("done", file=answers, flush=True)
+
+
+def _worlds(module: Any, places: dict[str, Any]) -> dict[str, Any]:
+    return {name: module.World(places, name, module.SETTINGS[name]) for name in places["settings"]}
+
+
+def campaign(module: Any, places: dict[str, Any], workers: Workers) -> list[dict[str, Any]]:
     """Run the settings in step."""
     from tests.wiring.events import EVENTS, STAGES
 
     shared = Shared(places["redis"])
-    worlds = {
-        name: module.World(places, name, module.SETTINGS[name]) for name in places["settings"]
-    }
+    worlds = _worlds(module, places)
+    workers.do("carry")  # They are at work.
     starts = [
         Start(world, name, event, second, shared)
         for name, world in worlds.items()
@@ -140,53 +185,50 @@ def campaign(module: Any, places: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     began = time.time()
     shared.moments = {
-        "due": began + AHEAD_SECONDS * (1 + len(starts) / 200),
+        "due": began + places["patience"] * (AHEAD_SECONDS + 0.01 * len(starts)),
         "never": began + 10 * 365 * 86400,
     }
     stop = _cancel_from_outside(shared, {start.id: start for start in starts})
     scripts = [(start, EVENTS[start.record["event"]](start)) for start in starts]
     waits_for = {start.id: next(script, None) for start, script in scripts}
     for stage in STAGES:
-        _reach(stage, [*worlds.values()], shared)
+        _reach(stage, workers, shared)
         for start, script in scripts:
             if waits_for[start.id] == stage:
                 waits_for[start.id] = next(script, None)
-    _reach("later", [*worlds.values()], shared)
+    _reach("later", workers, shared)
     stop()
     for start in starts:
         start.record["ran"] = shared.ran(start.id)
     return [start.record for start in starts]
 
 
-def _reach(stage: str, worlds: list[Any], shared: Shared) -> None:
+def _reach(stage: str, workers: Workers, shared: Shared) -> None:
     """Do what brings all starts to this stage."""
     match stage:
         case "waiting":
-            for world in worlds:
-                world.carry()
+            workers.do("carry")
         case "due":
-            time.sleep(max(0.0, shared.moments["due"] - time.time()) + 0.1)
+            if shared.moments["due"] < time.time():
+                sys.exit(TOO_SLOW)
+            time.sleep(shared.moments["due"] - time.time() + 0.1)
         case "queued":
-            for world in worlds:
-                world.move()
+            workers.do("move")
         case "ran":
-            for world in worlds:
-                world.work()
+            workers.do("work")
             shared.moments["later"] = time.time() + AGAIN_SECONDS
         case _:
-            for world in worlds:
-                world.carry()
+            workers.do("carry")
             time.sleep(max(0.0, shared.moments["later"] - time.time()) + 0.1)
-            for world in worlds:
-                world.move()
-                world.work()
+            workers.do("move")
+            workers.do("work")
 
 
 def _cancel_from_outside(shared: Shared, starts: dict[str, Start]) -> Any:
     """Cancel what runs, from a thread of its own, until told to stop."""
     import threading
 
-    def serve() -> None:
+    def cancel() -> None:
         with redis.Redis.from_url(shared.url, decode_responses=True) as client:
             while True:
                 asked = client.blpop(["cancel"], timeout=1)
@@ -201,7 +243,7 @@ def _cancel_from_outside(shared: Shared, starts: dict[str, Start]) -> Any:
                     start.cancel(start.second)
                 client.rpush(f"cancelled:{asked[1]}", "go")
 
-    thread = threading.Thread(target=serve, daemon=True)
+    thread = threading.Thread(target=cancel, daemon=True)
     thread.start()
 
     def stop() -> None:
@@ -213,10 +255,21 @@ def _cancel_from_outside(shared: Shared, starts: dict[str, Start]) -> Any:
 
 def main() -> None:
     """Run as the command line says."""
-    library, places = sys.argv[1:]
-    answers, sys.stdout = sys.stdout, sys.stderr
+    library, role, given = sys.argv[1:]
+    places = json.loads(given)
     module = importlib.import_module(f"tests.wiring.libraries.{library}")
-    print(json.dumps(campaign(module, json.loads(places))), file=answers, flush=True)
+    if role == "settings":
+        print(json.dumps([*module.SETTINGS]))
+        return
+    if role == "worker":
+        serve(module, places)
+        return
+    answers, sys.stdout = sys.stdout, sys.stderr
+    workers = Workers(library, places)
+    try:
+        print(json.dumps(campaign(module, places, workers)), file=answers, flush=True)
+    finally:
+        workers.end()
 
 
 if __name__ == "__main__":

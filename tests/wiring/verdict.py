@@ -21,33 +21,33 @@ Record = Mapping[str, Any]
 @attrs.frozen
 class Documented:
     """
-    An answer that is not what the rules ask for, and stands on the library's page.
+    What is not as the rules ask for, and stands on the library's page.
 
     Arguments:
-        event: at which it is given.
-        setting: under which; None for any.
-        answers: those of the cancels.
-        runs: whether the start runs all the same.
-        sentence: what the page says.
-        waits: whether it is still told as waiting.
+        sentence: what the README says of it.
+        faults: what a record shows, all of it.
+        events: at which it is so.
+        settings: under which; None for any.
     """
 
-    event: str
-    setting: str | None
-    answers: Sequence[bool]
-    runs: bool
     sentence: str
-    waits: bool = False
+    faults: Sequence[str]
+    events: Sequence[str]
+    settings: Sequence[str] | None = None
 
-    def covers(self, record: Record) -> bool:
-        """Say whether the record is of this kind."""
+    def covers(self, record: Record, found: Sequence[str]) -> bool:
+        """Say whether what was found is this."""
         return (
-            record["event"] == self.event
-            and self.setting in {None, record["setting"]}
-            and [*record["answers"]] == [*self.answers]
-            and (_runs_after(record) > 0) == self.runs
-            and bool(record["waits"]) == self.waits
+            record["event"] in self.events
+            and (self.settings is None or record["setting"] in self.settings)
+            and sorted(found) == sorted(self.faults)
         )
+
+
+RAN = "it ran afterwards"
+HAD_NOT_RUN = "False, though it had not run"
+STILL_WAITS = "told as waiting after its cancel"
+NOT_AGAIN = "the other operation was then told False"
 
 
 def faults(record: Record) -> Iterator[str]:
@@ -64,16 +64,18 @@ def faults(record: Record) -> Iterator[str]:
     if any(answers) and had_run:
         yield "True, though it had run"
     if _runs_after(record) > 0:
-        yield f"{answers[0]}, and it ran afterwards"
+        yield RAN if not answers[0] else f"True, and {RAN}"
     if not answers[0] and not had_run and event != "unknown":
-        yield "False, though it had not run"
+        yield HAD_NOT_RUN
     if answers[0] and not record["waited"]:
         yield "True, though it was not told as waiting"
     if record["waits"]:
-        yield "told as waiting after its cancel"
-    came_again = event == "again"
-    if len(answers) > 1 and answers[1] != (answers[0] if record["second"] == "same" else came_again):
-        yield f"the {record['second']} operation was then told {answers[1]}"
+        yield STILL_WAITS
+    if len(answers) > 1:
+        is_same = record["second"] == "same"
+        if answers[1] != (answers[0] if is_same else event == "again"):
+            who = "same" if is_same else "other"
+            yield f"the {who} operation was then told {answers[1]}"
 
 
 def _runs_after(record: Record) -> int:
@@ -86,19 +88,19 @@ class Tally:
     What came of a library's campaign.
 
     Arguments:
-        settings: how many were tried.
+        settings: the names of those that were tried.
         combinations: how many were judged.
         true: how many first answers were True.
-        fired: how many were False, for it had fired or never was.
-        documented: the sentences of the documented ones, and how many there were of each.
+        false: how many were False.
+        documented: the sentences of what is documented, and how many there were of each.
         wrong: a line for each combination that is neither right nor documented.
         refused: how many the library itself does not take.
     """
 
-    settings: int = 0
+    settings: list[str] = attrs.Factory(list)
     combinations: int = 0
     true: int = 0
-    fired: int = 0
+    false: int = 0
     documented: dict[str, int] = attrs.Factory(dict)
     wrong: list[str] = attrs.Factory(list)
     refused: int = 0
@@ -106,20 +108,20 @@ class Tally:
 
 def tally(records: Sequence[Record], documented: Sequence[Documented]) -> Tally:
     """Judge the records."""
-    found = Tally(settings=len({record["setting"] for record in records}))
+    result = Tally(settings=[*dict.fromkeys(record["setting"] for record in records)])
     for record in records:
         if record["skipped"]:
-            found.refused += 1
+            result.refused += 1
             continue
-        found.combinations += 1
-        broken = [*faults(record)]
-        known = next((it for it in documented if it.covers(record)), None)
-        if broken and known is None:
+        result.combinations += 1
+        if record["answers"]:
+            result.true += record["answers"][0] is True
+            result.false += record["answers"][0] is False
+        found = [*faults(record)]
+        known = next((it for it in documented if it.covers(record, found)), None)
+        if known is not None:
+            result.documented[known.sentence] = result.documented.get(known.sentence, 0) + 1
+        elif found:
             where = f"{record['setting']}, {record['event']}, {record['second']} operation"
-            found.wrong.append(f"{where}: {'; '.join(broken)}")
-        elif broken and known:
-            found.documented[known.sentence] = found.documented.get(known.sentence, 0) + 1
-        elif record["answers"]:
-            found.true += bool(record["answers"][0])
-            found.fired += not record["answers"][0]
-    return found
+            result.wrong.append(f"{where}: {'; '.join(found)}")
+    return result

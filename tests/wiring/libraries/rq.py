@@ -82,7 +82,7 @@ class World:
         if self._options.get("elder"):
             self._elder.enqueue_at(due.replace(tzinfo=None), *arguments, job_id=start_id)
             return True
-        if start_id.startswith("failed"):
+        if start_id.startswith(("failed", "fails")):
             options["retry"] = Retry(max=1, interval=int(AGAIN_SECONDS))
         if not self._options.get("depends_on"):
             try:

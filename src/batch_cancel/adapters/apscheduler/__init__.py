@@ -18,6 +18,9 @@ of a job that is taken away meanwhile. So the start gate decides, in the job's f
 Whatever the job store, `scheduler=gate` is enough: what was cancelled fires, finds the gate closed
 and does nothing. What is here also takes it out of a RedisJobStore, unless it is due soon.
 
+A job that repeats (cron, interval) passes the gate each time, once it has passed it: when it has
+run, the answer is False, and only a run that is more than five seconds ahead is taken out.
+
 The id of a deferred start is the job's id. An id is used once. APScheduler is not needed here.
 """
 
@@ -41,7 +44,7 @@ from batch_cancel.ports import SchedulerUnavailable
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
 
 _TIDY: Final = Script((files(__name__) / "tidy.lua").read_text())
-_CHECK: Final = script("check")
+_CHECK: Final = script("recipe_check", "check")
 _WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"
 """Long enough for any two clocks that a scheduler can live with."""
@@ -91,11 +94,10 @@ class ApschedulerScheduler:
             SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
         """
         taken_back = self._gate.cancel(deferred_id, operation_id)
-        if taken_back:
-            # What stays in the job store fires, and finds the gate closed.
-            with contextlib.suppress(SchedulerUnavailable):
-                arguments = (encoded(deferred_id), _SECONDS_AHEAD)
-                self._executor.run(_TIDY, self._keys, arguments)
+        # What stays in the job store fires, and finds the gate closed.
+        with contextlib.suppress(SchedulerUnavailable):
+            arguments = (encoded(deferred_id), _SECONDS_AHEAD)
+            self._executor.run(_TIDY, self._keys, arguments)
         return taken_back
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
@@ -173,11 +175,10 @@ class AsyncApschedulerScheduler:
             SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
         """
         taken_back = await self._gate.cancel(deferred_id, operation_id)
-        if taken_back:
-            # What stays in the job store fires, and finds the gate closed.
-            with contextlib.suppress(SchedulerUnavailable):
-                arguments = (encoded(deferred_id), _SECONDS_AHEAD)
-                await self._executor.run(_TIDY, self._keys, arguments)
+        # What stays in the job store fires, and finds the gate closed.
+        with contextlib.suppress(SchedulerUnavailable):
+            arguments = (encoded(deferred_id), _SECONDS_AHEAD)
+            await self._executor.run(_TIDY, self._keys, arguments)
         return taken_back
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:

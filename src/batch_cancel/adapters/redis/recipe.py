@@ -33,7 +33,7 @@ from batch_cancel.adapters.redis.executor import (
     Script,
     replicas_wanted,
 )
-from batch_cancel.adapters.redis.wire import BUDGET, RETENTION, decoded, encoded, lasting
+from batch_cancel.adapters.redis.wire import BUDGET, RETENTION, decoded, encoded, lasting, script
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = [
@@ -114,7 +114,7 @@ def _text(package: str, name: str) -> str:
 
 _HERE: Final = "batch_cancel.adapters.redis"
 _TAKEN_BACK: Final = single_script(_HERE, "taken_back")
-_CHECK: Final = single_script(_HERE, "check")
+_CHECK: Final = script("recipe_check", "check")
 
 
 class _Recipes:

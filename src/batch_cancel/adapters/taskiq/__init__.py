@@ -7,8 +7,9 @@ Exact if its source is the one in `batch_cancel.adapters.taskiq.source`, which l
 What has a cron or an interval is taken back, too; once it was sent it has fired, so that it is
 sent no more, and the answer is False.
 
-The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up;
-schedule anew under a new one. Who cancels needs neither taskiq nor that source.
+The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up:
+scheduled anew it is not sent after a cancel, which answers False. Take a new id. Who cancels needs
+neither taskiq nor that source.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
 -- Guarantees: true if and only if the schedule was there, was not on its way to the broker, and was
 -- never sent; it never is again then, from whatever copy of it the scheduler holds.
 local function waits(id, data, decided, times, crons, intervals)
-  local decision = redis.call('GET', decided)
-  return redis.call('EXISTS', data) == 1 and decision ~= 'started' and decision ~= 'cancelled'
+  return redis.call('EXISTS', data) == 1 and redis.call('GET', decided) ~= 'cancelled'
 end
 
 local function take_back(id, data, decided, times, crons, intervals)
-  local schedule = redis.call('GET', data)
-  local decision = redis.call('GET', decided)
-  if not schedule or decision == 'started' then
+  local schedule, decision = redis.call('GET', data), redis.call('GET', decided)
+  if not schedule then
     return false
   end
   redis.call('SET', decided, 'cancelled', 'PX', ARGV[2])
@@ -22,5 +20,5 @@ local function take_back(id, data, decided, times, crons, intervals)
   redis.pcall('LREM', crons, 0, id)
   redis.pcall('LREM', intervals, 0, id)
   -- Scheduled anew under an id that is used up, it would never have been sent.
-  return decision ~= 'cancelled', decision == 'repeats'
+  return decision ~= 'cancelled', decision == 'repeats' or decision == 'started'
 end
