@@ -34,6 +34,7 @@ CORE := src/batch_cancel/domain/*,src/batch_cancel/use_cases/*
 # environment of its own; `make test` is content with two of them.
 LIBRARIES := $(sort $(notdir $(basename $(wildcard requirements/schedulers/*.in))))
 LIBRARIES_SHORT := arq rq
+WIRED := apscheduler arq huey procrastinate rq saq taskiq
 # A server or two for each worker, so more workers than this do not pay.
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4
 
@@ -81,6 +82,10 @@ serve: $(VENV)/demo.stamp ## Serve the endpoint over a few jobs, to try it
 schedulers: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Race cancels against the workers of every library
 	@BATCH_CANCEL_TEST_LIBRARIES=all $(BIN)/python -m pytest -n0 -q tests/schedulers
 	@$(BIN)/python -m tests.schedulers
+
+.PHONY: wiring
+wiring: $(VENV)/test.stamp $(WIRED:%=$(VENV)/schedulers/%.stamp) ## Cross every library's settings with a start's life; count wrong answers
+	@$(BIN)/python -m tests.wiring
 
 .PHONY: proof
 proof: $(VENV)/proof.stamp ## Explore every interleaving, plant every bug; count what was found

@@ -122,6 +122,9 @@ def test_two_queues_whose_names_and_ids_read_alike_have_answers_of_their_own(
     assert low.cancel("high:42", "stop all") is True
     assert high.cancel("42", "stop all") is True
     assert client.zcard("arq:queue:high") == 0
+    client.zadd("arq:queue", {"high:7": FAR})
+    assert low.cancel("high:7", "stop all") is True
+    assert high.cancel("7", "stop all") is False  # It never was there.
 
 
 @pytest.mark.parametrize("start", ["a:message", "messages:a", "a"])

@@ -16,7 +16,8 @@ class Library:
     A library of the campaign.
 
     Arguments:
-        name: as it calls itself.
+        name: as it calls itself, and its version.
+        adapter: what of ours serves it.
         exact: what makes it exact, as the README says.
         documented: what is not as the rules ask for.
         environments: variables of a process of its own, for the settings that need one.
@@ -24,6 +25,7 @@ class Library:
     """
 
     name: str
+    adapter: str
     exact: str
     documented: Sequence[Documented] = ()
     environments: Mapping[str, Mapping[str, str]] = {}
@@ -38,9 +40,10 @@ _NOT_FOUND = "nor is a task with a set among its arguments"
 _NOT_READ = "with a `dump=` of your own that is no JSON every answer is False; the job is gone"
 
 LIBRARIES: Final[dict[str, Library]] = {
-    "arq": Library("arq", "alone", [_RUNS_AGAIN]),
+    "arq": Library("arq 0.28", "`adapters.arq`", "alone", [_RUNS_AGAIN]),
     "rq": Library(
-        "RQ, rq-scheduler",
+        "RQ 3.0, rq-scheduler 0.14",
+        '`adapters.rq`; `scheduled="rq:scheduler:scheduled_jobs"` for rq-scheduler',
         "with `@guarded` on the job's function",
         [
             _RUNS_AGAIN,
@@ -51,7 +54,8 @@ LIBRARIES: Final[dict[str, Library]] = {
         environments={"RQ_KEY_PREFIX": {"RQ_KEY_PREFIX": "{mine}.rq"}},
     ),
     "saq": Library(
-        "SAQ",
+        "SAQ 0.26",
+        "`adapters.saq`",
         "alone",
         [
             _RUNS_AGAIN,
@@ -68,7 +72,8 @@ LIBRARIES: Final[dict[str, Library]] = {
         ],
     ),
     "huey": Library(
-        "Huey",
+        "Huey 3.5",
+        "`adapters.huey`",
         "with `watch(huey, scheduler)` where you schedule and in the consumers",
         [
             _RUNS_AGAIN,
@@ -88,7 +93,8 @@ LIBRARIES: Final[dict[str, Library]] = {
         ],
     ),
     "taskiq": Library(
-        "taskiq-redis",
+        "taskiq-redis 1.2",
+        "`adapters.taskiq`",
         "with `CancellableScheduleSource` as the scheduler's source",
         [
             Documented(
@@ -101,13 +107,15 @@ LIBRARIES: Final[dict[str, Library]] = {
         ],
     ),
     "procrastinate": Library(
-        "Procrastinate",
+        "Procrastinate 3.10",
+        "`adapters.procrastinate`",
         "alone; in your transaction, too",
         [_RUNS_AGAIN],
         on_postgres=True,
     ),
     "apscheduler": Library(
-        "APScheduler",
+        "APScheduler 3.11",
+        "`adapters.apscheduler`",
         "with the start gate",
         [
             Documented(

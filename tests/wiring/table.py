@@ -34,11 +34,12 @@ def keep(tallies: dict[str, Tally]) -> None:
 def rows() -> list[str]:
     """Give the rows of the README's table."""
     return [
-        "| {} | {} | {} | {} |".format(
+        "| {} | {} | {} | {} | {} |".format(
             library.name,
+            library.adapter,
             library.exact,
-            f"{found['combinations']} under {len(found['settings'])} settings",
-            "; ".join(dict.fromkeys(it.sentence for it in library.documented)) or "nothing",
+            f"{len(found['settings'])}, {found['combinations']}",
+            "; ".join(dict.fromkeys(it.sentence for it in library.documented)),
         )
         for name, library in LIBRARIES.items()
         for found in [shown()[name]]

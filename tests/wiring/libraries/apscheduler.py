@@ -45,7 +45,10 @@ class World:
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
         self._options, self._url = options, places["redis"]
         self._gate = StartGate(blocking(places), budget=PATIENCE)
-        keys = {"jobs_key": f"apscheduler.{name}.jobs", "run_times_key": f"apscheduler.{name}.times"}
+        keys = {
+            "jobs_key": f"apscheduler.{name}.jobs",
+            "run_times_key": f"apscheduler.{name}.times",
+        }
         self._store = keys | options.get("store", {})
         self._keys = {it: self._store[it] for it in keys}
         self._scheduler = self._made()

@@ -58,7 +58,9 @@ class World:
         with psycopg.connect(self._dsn) as connection:
             # One of the two processes makes the tables; the other one waits for it.
             connection.execute("SELECT pg_advisory_xact_lock(1)")
-            if connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone() == (None,):
+            if connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone() == (
+                None,
+            ):
                 self._app.schema_manager.apply_schema()
         uow = PostgresUnitOfWork(lambda: psycopg.connect(self._dsn))
         self.ours = Numbered(ProcrastinateScheduler(uow), self._ids)

@@ -111,9 +111,7 @@ class World:
 
     def work(self) -> None:
         """Run a worker until its queue is empty."""
-        worker = SimpleWorker(
-            [self._queue], connection=self._client, serializer=self._serializer
-        )
+        worker = SimpleWorker([self._queue], connection=self._client, serializer=self._serializer)
         worker.push_exc_handler(lambda *_: False)
         worker.work(burst=True, logging_level="CRITICAL")
 
