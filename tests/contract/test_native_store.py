@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import itertools
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -556,6 +556,42 @@ def test_an_interrupt_goes_through_the_pump(store: _Native) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         store.pump(deliver)
+
+
+@pytest.mark.parametrize("limit", [100, 3])
+def test_starts_that_end_their_pump_each_time_hold_up_no_other(store: _Native, limit: int) -> None:
+    """Two of them, due first of all: the others are delivered in a few lives of the pump."""
+    poison, good = {"a-poison", "b-poison"}, [f"good-{number}" for number in range(5)]
+    for name in (*sorted(poison), *good):
+        store.schedule(name, _past())
+    delivered: list[str] = []
+
+    def deliver(start: Claimed) -> None:
+        if start.deferred_id in poison:
+            raise KeyboardInterrupt
+        delivered.append(start.deferred_id)
+
+    for _ in range(3 if store.in_order and limit == 100 else 12):
+        with suppress(KeyboardInterrupt):
+            store.pump(deliver, limit=limit, lease=AT_ONCE)
+    assert sorted(delivered) == good
+
+
+@pytest.mark.parametrize("lease", [-timedelta(seconds=1), timedelta.max, timedelta(days=36_501)])
+def test_a_lease_that_no_store_could_keep_is_refused(store: _Native, lease: timedelta) -> None:
+    """And nothing is handed out."""
+    store.schedule("a", _past())
+    with pytest.raises(ValueError, match="lease must not be negative, and at most 36500 days"):
+        store.claim(1, lease)
+    assert store.waiting() == {"a"}
+
+
+def test_a_claimed_start_does_not_show_its_payload(store: _Native) -> None:
+    """It may hold personal data, and a repr ends up in logs."""
+    store.schedule("a", _past(), b"+49 170 1234567")
+    [start] = store.claim(1, HOUR)
+    assert "170" not in repr(start)
+    assert start.deferred_id in repr(start)
 
 
 def test_a_start_whose_acknowledgement_is_lost_counts_as_delivered(

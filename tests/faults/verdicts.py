@@ -171,7 +171,8 @@ def _of_looking_up(scenario: Scenario, point: Point, kind: FaultKind) -> frozens
     if point.is_exit:
         return frozenset({scenario.usually})
     if kind.effect.garbage is None and point.member == "find":
-        return frozenset({_RAN_OUT})  # That is how the port says that it is not committed.
+        # That is how the port says that it is not committed; the caller knows what became of it.
+        return frozenset({"failed unknown refused"})
     # It may pass unnoticed where only "is None" is asked, or look like a store without records.
     return frozenset({pending} | ({scenario.usually} if point.member == "outbox" else set()))
 

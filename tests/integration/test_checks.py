@@ -14,7 +14,8 @@ import socket
 import sqlite3
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
@@ -29,7 +30,12 @@ from batch_cancel.adapters.postgres import (
     PostgresSchema,
     PostgresUnitOfWork,
 )
-from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.redis import (
+    AsyncRedisScheduler,
+    AsyncStartGate,
+    RedisScheduler,
+    StartGate,
+)
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from tests.processes import free_port, unprivileged
 from tests.worlds import create_reference_tables
@@ -749,15 +755,23 @@ def replacing(port: int, old: bytes, new: bytes) -> Generator[int]:
 # Redis -------------------------------------------------------------------------------------------
 
 
-def redis_checked(url: str, **options: Any) -> list[str]:
+REDIS: dict[str, tuple[Any, Any]] = {
+    "native": (RedisScheduler, AsyncRedisScheduler),
+    "gate": (StartGate, AsyncStartGate),
+}
+"""What keeps its own keys in Redis, blocking and asyncio."""
+
+
+def redis_checked(url: str, which: str = "native", **options: Any) -> list[str]:
     """Ask both halves, which say the same."""
+    maker, maker_async = REDIS[which]
 
     async def ask() -> list[str]:
         async with redis.asyncio.Redis.from_url(url) as client:
-            return await AsyncRedisScheduler(client, **options).check()
+            return cast("list[str]", await maker_async(client, **options).check())
 
     with redis.Redis.from_url(url) as client:
-        found = RedisScheduler(client, **options).check()
+        found: list[str] = maker(client, **options).check()
     assert asyncio.run(ask()) == found
     return found
 
@@ -782,12 +796,13 @@ def test_what_waits_is_left_alone(redis_server: RedisServer, redis_prefix: str) 
     client.delete(*keys)
 
 
-def test_an_eviction_policy_is_named(redis_to_break: RedisServer) -> None:
+@pytest.mark.parametrize("which", REDIS)
+def test_an_eviction_policy_is_named(redis_to_break: RedisServer, which: str) -> None:
     """Whatever it is, unless it is none."""
     client = redis_to_break.client
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        assert redis_checked(redis_to_break.url()) == [
+        assert redis_checked(redis_to_break.url(), which) == [
             (
                 "Redis may evict deferred starts (maxmemory-policy allkeys-lru): "
                 "CONFIG SET maxmemory-policy noeviction"
@@ -795,15 +810,16 @@ def test_an_eviction_policy_is_named(redis_to_break: RedisServer) -> None:
         ]
     finally:
         client.config_set("maxmemory-policy", "noeviction")
-    assert redis_checked(redis_to_break.url()) == []
+    assert redis_checked(redis_to_break.url(), which) == []
 
 
-def test_a_full_redis_is_named(redis_to_break: RedisServer) -> None:
+@pytest.mark.parametrize("which", REDIS)
+def test_a_full_redis_is_named(redis_to_break: RedisServer, which: str) -> None:
     """A start could not be scheduled."""
     client = redis_to_break.client
     client.config_set("maxmemory", "1")
     try:
-        assert redis_checked(redis_to_break.url()) == [
+        assert redis_checked(redis_to_break.url(), which) == [
             "Redis has no memory left, so that nothing can be scheduled: raise its maxmemory"
         ]
     finally:
@@ -844,59 +860,106 @@ def test_keys_of_something_else_are_named(redis_server: RedisServer, redis_prefi
             ],
         ),
         (
-            ["+@all", "-zadd", "~*"],
+            ["+@all", "-zadd", "-set", "~*"],
             ["the user that connects may not do what the scripts do: grant it +@all on our keys"],
         ),
     ],
 )
+@pytest.mark.parametrize("which", REDIS)
 def test_what_a_redis_user_may_not_do_is_named(
-    redis_server: RedisServer, redis_prefix: str, rules: list[str], sentences: list[str]
+    redis_server: RedisServer,
+    redis_prefix: str,
+    rules: list[str],
+    sentences: list[str],
+    which: str,
 ) -> None:
     """Its password is not shown."""
     user = redis_prefix.removesuffix(":")
     redis_server.command("ACL", "SETUSER", user, "on", ">hunter2", *rules)
     try:
         url = f"redis://{user}:hunter2@127.0.0.1:{redis_server.port}/0"
-        assert redis_checked(url, namespace=redis_prefix) == sentences
+        assert redis_checked(url, which, namespace=redis_prefix) == sentences
     finally:
         redis_server.command("ACL", "DELUSER", user)
 
 
-def test_a_replica_of_redis_is_named(redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("which", REDIS)
+def test_a_replica_of_redis_is_named(redis_server: RedisServer, which: str) -> None:
     """It would refuse every cancel."""
     from tests.servers import RedisServer
 
     with RedisServer.own("--replicaof", "127.0.0.1", str(redis_server.port)) as replica:
-        assert redis_checked(replica.url()) == ["Redis is read-only here: connect to the master"]
+        assert redis_checked(replica.url(), which) == [
+            "Redis is read-only here: connect to the master"
+        ]
 
 
-def test_a_redis_that_is_too_old_is_named(redis_server: RedisServer, redis_prefix: str) -> None:
+@pytest.mark.parametrize("which", REDIS)
+def test_too_few_replicas_are_named(redis_to_break: RedisServer, which: str) -> None:
+    """Every cancel would end without an answer."""
+    options: Any = {"budget": timedelta(seconds=1), "min_replicas": 2}
+    assert redis_checked(redis_to_break.url(), which, **options) == [
+        (
+            "min_replicas=2 cannot be kept, so nothing is ever answered: Redis has too few "
+            "replicas that keep it (0 of 2)"
+        )
+    ]
+
+
+@pytest.mark.parametrize("which", REDIS)
+def test_a_user_that_may_not_wait_for_replicas_is_named(
+    redis_server: RedisServer, redis_prefix: str, which: str
+) -> None:
+    """The scripts may run, but a cancel would be refused."""
+    user = redis_prefix.removesuffix(":")
+    redis_server.command("ACL", "SETUSER", user, "on", ">hunter2", "+@all", "-wait", "~*")
+    try:
+        url = f"redis://{user}:hunter2@127.0.0.1:{redis_server.port}/0"
+        assert redis_checked(url, which) == []
+        assert redis_checked(url, which, min_replicas=1) == [
+            (
+                "min_replicas=1 cannot be kept, so nothing is ever answered: Redis refused "
+                "(NoPermissionError)"
+            )
+        ]
+    finally:
+        redis_server.command("ACL", "DELUSER", user)
+
+
+@pytest.mark.parametrize("which", REDIS)
+def test_a_redis_that_is_too_old_is_named(
+    redis_server: RedisServer, redis_prefix: str, which: str
+) -> None:
     """Valkey counts as the Redis that it says it is."""
     version = str(redis_server.client.info("server")["redis_version"])
     old, new = f"redis_version:{version}".encode(), f"redis_version:6{version[1:]}".encode()
     with replacing(redis_server.port, old, new) as port:
-        assert redis_checked(f"redis://127.0.0.1:{port}", namespace=redis_prefix) == [
+        assert redis_checked(f"redis://127.0.0.1:{port}", which, namespace=redis_prefix) == [
             f"Redis is version 6{version[1:]}: 7 or later, or Valkey, is needed"
         ]
 
 
-def test_a_redis_out_of_reach_is_a_sentence() -> None:
-    """And no exception."""
+@pytest.mark.parametrize("which", REDIS)
+def test_a_redis_out_of_reach_is_a_sentence(which: str) -> None:
+    """And no exception; once, however much is asked."""
     url = f"redis://ann:hunter2@127.0.0.1:{free_port()}"
-    [sentence] = redis_checked(url)
+    [sentence] = redis_checked(url, which, min_replicas=1)
     assert sentence == "Redis gave no answer within 250 ms (ConnectionError)"
 
 
-def test_a_cluster_is_checked_shard_by_shard(redis_cluster: RedisCluster) -> None:
-    """Each of them on its own node."""
+@pytest.mark.parametrize("which", REDIS)
+def test_a_cluster_is_checked_node_by_node(redis_cluster: RedisCluster, which: str) -> None:
+    """The native store's shards, and keys of the gate on each node."""
+    maker, maker_async = REDIS[which]
+    options: Any = {"namespace": "check"} | ({"shards": 16} if which == "native" else {})
 
     async def ask() -> list[str]:
         async with redis.asyncio.RedisCluster.from_url(redis_cluster.url) as client:
-            return await AsyncRedisScheduler(client, namespace="check", shards=16).check()
+            return cast("list[str]", await maker_async(client, **options).check())
 
     def checked() -> list[str]:
         with redis.RedisCluster.from_url(redis_cluster.url) as client:
-            found = RedisScheduler(client, namespace="check", shards=16).check()
+            found: list[str] = maker(client, **options).check()
         assert asyncio.run(ask()) == found
         return found
 

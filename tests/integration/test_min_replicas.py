@@ -14,7 +14,12 @@ import redis.asyncio
 
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
 from batch_cancel.adapters.huey import HueyScheduler
-from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.redis import (
+    AsyncRedisScheduler,
+    AsyncStartGate,
+    RedisScheduler,
+    StartGate,
+)
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler
 from batch_cancel.adapters.saq import SaqScheduler
 from batch_cancel.adapters.taskiq import TaskiqStarts
@@ -35,6 +40,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "native": (RedisScheduler, AsyncRedisScheduler),
     "arq": (ArqScheduler, AsyncArqScheduler),
     "rq": (RqScheduler, AsyncRqScheduler),
+    "gate": (StartGate, AsyncStartGate),
 }
 
 
@@ -97,6 +103,8 @@ def _wait_for_its_time(group: Group, name: str, deferred_id: str) -> None:
     """Have a start wait, as the library keeps it."""
     if name == "native":
         RedisScheduler(group.primary.client, budget=PATIENT).schedule(deferred_id, FUTURE)
+    elif name == "gate":
+        StartGate(group.primary.client, budget=PATIENT).arm(deferred_id, FUTURE)
     elif name == "arq":
         group.primary.client.zadd("arq:queue", {deferred_id: 9e12})
     else:
@@ -144,6 +152,48 @@ def test_a_schedule_that_no_replica_has_is_not_answered(
     assert asyncio.run(schedule(PATIENT)) is True
 
 
+@pytest.mark.parametrize("kind", [0, 1], ids=["blocking", "asyncio"])
+@pytest.mark.parametrize("asked", ["arm", "may_start"])
+def test_what_the_gate_decides_is_not_answered_until_a_replica_has_it(
+    asked: str, kind: int, group: Group, paused: Any
+) -> None:
+    """Armed or started: a failover could forget it. Repeated, it is the same answer."""
+    StartGate(group.primary.client, budget=PATIENT).arm("c", FUTURE)
+
+    async def ask(budget: timedelta) -> bool:
+        options: Any = {"budget": budget, "min_replicas": 1}
+        arguments = ("c", FUTURE) if asked == "arm" else ("c",)
+        if not kind:
+            with redis.Redis.from_url(group.primary.url()) as client:
+                return bool(getattr(StartGate(client, **options), asked)(*arguments))
+        async with redis.asyncio.Redis.from_url(group.primary.url()) as client:
+            return bool(await getattr(AsyncStartGate(client, **options), asked)(*arguments))
+
+    paused.pause()
+    for _ in range(2):
+        with pytest.raises(SchedulerUnavailable, match="too few replicas"):
+            asyncio.run(ask(SHORT))
+    paused.resume()
+    assert asyncio.run(ask(PATIENT)) is True
+
+
+def test_what_was_taken_back_does_not_start_after_a_failover(group: Group, paused: Any) -> None:
+    """The replica has not heard of the cancel, so the cancel was not answered."""
+    del paused
+    gate = StartGate(group.primary.client, budget=PATIENT, min_replicas=1)
+    assert gate.arm("d", FUTURE) is True
+    assert gate.arm("e", FUTURE) is True
+    assert gate.cancel("d", "operation") is True
+    group.replica.process.pause()
+    with pytest.raises(SchedulerUnavailable, match="too few replicas"):
+        StartGate(group.primary.client, budget=SHORT, min_replicas=1).cancel("e", "operation")
+    group.replica.process.resume()
+    wait_until(group.has_all, "the replica has all")
+    with redis.Redis.from_url(group.replica.url()) as client:
+        states = [client.get(f"bc:gate:{it}") for it in ("d", "e")]
+    assert states == [b"Coperation", b"Coperation"]
+
+
 def test_more_replicas_than_there_are_is_no_answer(group: Group, paused: Any) -> None:
     """One acknowledges, two are wanted."""
     assert paused.running
@@ -155,7 +205,7 @@ def test_more_replicas_than_there_are_is_no_answer(group: Group, paused: Any) ->
 @pytest.mark.parametrize("replicas", [-1])
 def test_fewer_than_none_are_refused(maker: Any, replicas: int, group: Group) -> None:
     """When it is made."""
-    for make in (maker, RedisScheduler, TaskiqStarts):
+    for make in (maker, RedisScheduler, StartGate, TaskiqStarts):
         with pytest.raises(ValueError, match="min_replicas"):
             make(group.primary.client, min_replicas=replicas)
 
@@ -163,9 +213,11 @@ def test_fewer_than_none_are_refused(maker: Any, replicas: int, group: Group) ->
 def test_a_cluster_is_refused(redis_cluster: RedisCluster) -> None:
     """When it is made: its client may wait on another connection than it wrote on."""
     with closing(redis.RedisCluster.from_url(redis_cluster.url)) as client:
-        RedisScheduler(client)  # Without it, a cluster is fine.
-        with pytest.raises(TypeError, match="min_replicas"):
-            RedisScheduler(client, min_replicas=1)
+        for make in (RedisScheduler, StartGate):
+            make(client)  # Without it, a cluster is fine.
+            with pytest.raises(TypeError, match="min_replicas"):
+                make(client, min_replicas=1)
     twin = object.__new__(redis.asyncio.RedisCluster)  # Nothing of it is asked but what it is.
-    with pytest.raises(TypeError, match="min_replicas"):
-        AsyncRedisScheduler(twin, min_replicas=1)
+    for make_twin in (AsyncRedisScheduler, AsyncStartGate):
+        with pytest.raises(TypeError, match="min_replicas"):
+            make_twin(twin, min_replicas=1)

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import inspect
 import pickle
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -200,6 +200,11 @@ def test_a_queue_that_rq_does_not_know_is_named(client: redis.Redis, redis_datab
     assert checked("RQ", redis_database) == []
 
 
+def _seed_apscheduler(client: redis.Redis, start: str) -> None:
+    StartGate(client, budget=PATIENCE).arm(start, datetime.now(UTC))
+    client.zadd("apscheduler.run_times", {start: 1})
+
+
 def _seed_huey(client: redis.Redis, start: str) -> None:
     HueyScheduler(client, budget=PATIENCE).remember(start, f"message of {start}".encode())
     client.zadd("huey.schedule.huey", {f"message of {start}": 1})
@@ -213,7 +218,7 @@ SEEDS: dict[str, Any] = {
     ),
     "Huey": _seed_huey,
     "taskiq": lambda client, start: client.set(f"schedule:data:{start}", "a schedule"),
-    "APScheduler": lambda client, start: client.zadd("apscheduler.run_times", {start: 1}),
+    "APScheduler": _seed_apscheduler,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import threading
 import time
@@ -18,7 +19,15 @@ import redis.asyncio.retry
 import redis.retry
 from redis.backoff import ConstantBackoff
 
-from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.arq import ArqScheduler
+from batch_cancel.adapters.huey import HueyScheduler
+from batch_cancel.adapters.redis import (
+    AsyncRedisScheduler,
+    AsyncStartGate,
+    RedisScheduler,
+    StartGate,
+)
+from batch_cancel.adapters.rq import RqScheduler
 from batch_cancel.ports import SchedulerUnavailable
 from tests.fault_proxy import TO_CLIENT, TO_SERVER, FaultProxy
 from tests.processes import wait_until
@@ -355,6 +364,22 @@ def test_a_server_out_of_memory_changes_nothing(fragile: _Schedulers) -> None:
     assert scheduler.waiting() == set()
 
 
+def test_a_server_out_of_memory_hands_out_what_waits(fragile: _Schedulers) -> None:
+    """What was claimed and lapsed, too: whoever finishes it makes room."""
+    scheduler = fragile.make()
+    for each in ("a", "b", "c"):
+        scheduler.schedule(each, _past(), each.encode())
+    assert len(scheduler.claim(2, timedelta(0))) == 2
+    fragile.server.client.config_set("maxmemory", "1")
+    try:
+        claimed = scheduler.claim(9, HOUR)
+    finally:
+        fragile.server.client.config_set("maxmemory", "0")
+    found = sorted((start.deferred_id, start.payload) for start in claimed)
+    assert found == [("a", b"a"), ("b", b"b"), ("c", b"c")]
+    assert [scheduler.ack(start.deferred_id, start.token) for start in claimed] == [True] * 3
+
+
 def test_a_server_that_may_not_write_is_asked_until_it_may(fragile: _Schedulers) -> None:
     """A demoted master is no answer within a short budget, and no obstacle to a long one."""
     hasty, patient = fragile.make(budget=SHORT), fragile.make()
@@ -414,6 +439,19 @@ def test_the_client_s_dialect_makes_no_difference(
     assert scheduler.ack("ключ", start.token) is True
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp037"])
+def test_the_client_s_encoding_makes_no_difference(schedulers: _Schedulers, encoding: str) -> None:
+    """What the scripts are sent is bytes; cp037 is an encoding of mainframes, without ASCII."""
+    scheduler = schedulers.make(encoding=encoding, protocol=2)
+    client = schedulers.server.client
+    client.script_flush()
+    assert scheduler.schedule("ключ", _past(), b"payload") is True
+    [start] = scheduler.claim(1, HOUR)
+    assert (start.deferred_id, start.payload) == ("ключ", b"payload")
+    assert scheduler.cancel("ключ", "operation") is False
+    assert scheduler.check() == []
+
+
 # Tombstones --------------------------------------------------------------------------------------
 
 
@@ -448,6 +486,7 @@ def test_a_tombstone_lasts_as_long_as_it_was_told_to(schedulers: _Schedulers) ->
     scheduler.ack("finished", start.token)
     client: Any = schedulers.server.client
     forget = dict(client.zrange(schedulers.key("old"), 0, -1, withscores=True))
+    forget = {it: at for it, at in forget.items() if not it.startswith("\0")}  # A claim's own.
     assert sorted(forget) == ["barred", "cancelled", "finished", "late"]
     in_30_days = (datetime.now(UTC) + timedelta(days=30)).timestamp() * 1000
     assert all(in_30_days - 600_000 < at <= in_30_days + 1000 for at in forget.values())
@@ -471,7 +510,13 @@ def test_a_client_of_the_other_kind_is_refused() -> None:
         {"namespace": "a{b"},
         {"namespace": "a}b"},
         {"budget": timedelta(0)},
+        {"budget": timedelta.min},
+        {"budget": timedelta.max},
+        {"budget": timedelta(days=2)},
         {"retention": timedelta(0)},
+        {"retention": timedelta.min},
+        {"retention": timedelta.max},
+        {"retention": timedelta(days=365 * 11_000)},
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, Any]) -> None:
@@ -480,6 +525,28 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any]) -> None:
         RedisScheduler(redis.Redis(), **options)
     with pytest.raises(ValueError, match="must"):
         AsyncRedisScheduler(redis.asyncio.Redis(), **options)
+    if {*options} & {"budget", "retention"}:
+        for maker in (StartGate, ArqScheduler, RqScheduler, HueyScheduler):
+            with pytest.raises(ValueError, match="must"):
+                maker(redis.Redis(), **options)
+
+
+def test_a_retention_may_be_as_long_as_the_calendar(redis_server: RedisServer) -> None:
+    """Ten thousand years, in every script that counts with it."""
+    namespace, ages = f"test-{uuid4().hex[:8]}", timedelta(days=365 * 10_000)
+    client = redis_server.client
+    scheduler = RedisScheduler(client, namespace=namespace, budget=PATIENT, retention=ages)
+    gate = StartGate(client, namespace=namespace, budget=PATIENT, retention=ages)
+    for each in ("a", "b"):
+        assert scheduler.schedule(each, _past()) is True
+        assert gate.arm(each, _future()) is True
+    assert scheduler.cancel("a", "operation") is True
+    [start] = scheduler.claim(9, HOUR)
+    assert scheduler.ack(start.deferred_id, start.token) is True
+    assert gate.cancel("a", "operation") is True
+    assert gate.may_start("b") is True
+    for key in client.scan_iter(f"*{namespace}*", count=1000):
+        client.delete(key)
 
 
 # asyncio alone -----------------------------------------------------------------------------------
@@ -519,3 +586,32 @@ def test_calling_a_task_off_goes_through_and_leaves_the_client_sound(
         assert asyncio.run(run()) == [False, True] * 10
     finally:
         redis_server.client.delete(job, f"{{{namespace}:0}}:old")
+
+
+# The loop of these connections is gone: nobody can close them any more.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_client_of_another_event_loop_is_no_answer(redis_server: RedisServer) -> None:
+    """A sentence that says so, from every operation; a client made in the loop serves it."""
+    namespace = f"test-{uuid4().hex[:8]}"
+    client = redis.asyncio.Redis(port=redis_server.port)
+    scheduler = AsyncRedisScheduler(client, namespace=namespace, budget=PATIENT)
+    gate = AsyncStartGate(client, namespace=namespace, budget=PATIENT)
+    assert asyncio.run(scheduler.schedule("a", _future())) is True
+    with pytest.raises(SchedulerUnavailable, match="another event loop"):
+        asyncio.run(scheduler.cancel("a", "operation"))
+
+    async def cancel_all() -> bool:
+        async with redis.asyncio.Redis(port=redis_server.port) as another:
+            await AsyncStartGate(another, namespace=namespace).arm("a", _future())
+            fresh = AsyncRedisScheduler(another, namespace=namespace, budget=PATIENT)
+            return await fresh.cancel("a", "operation")
+
+    assert asyncio.run(cancel_all()) is True
+    assert asyncio.run(gate.arm("b", _future())) is True
+    with pytest.raises(SchedulerUnavailable, match="another event loop"):
+        asyncio.run(gate.may_start("b"))
+    for key in redis_server.client.scan_iter(f"*{namespace}*", count=1000):
+        redis_server.client.delete(key)
+    del scheduler, gate, client
+    gc.collect()

@@ -376,6 +376,7 @@ def test_gates_are_found_on_any_node_of_a_cluster(
     async def pass_all() -> list[bool]:
         client = redis.asyncio.RedisCluster.from_url(redis_cluster.url)
         twin = AsyncStartGate(client, namespace=namespace, budget=PATIENT)
+        assert await twin.waiting_among({*ids, "unknown"}) == set(ids[20:])
         passed = [await twin.may_start(it) for it in ids]
         await client.aclose()
         return passed
@@ -384,6 +385,7 @@ def test_gates_are_found_on_any_node_of_a_cluster(
         gate = StartGate(client, namespace=namespace, budget=PATIENT)
         assert all(gate.arm(it, _future()) for it in ids)
         assert [gate.cancel(it, "operation") for it in ids[:20]] == [True] * 20
+        assert gate.waiting_among({*ids, "unknown"}) == set(ids[20:])
         assert asyncio.run(pass_all()) == [False] * 20 + [True] * 10
         assert [gate.cancel(it, "operation") for it in ids] == [True] * 20 + [False] * 10
         keys = [f"{namespace}:gate:{it}" for it in ids]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batch_cancel import Removal, cancel_job
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from batch_cancel.ports import SchedulerUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,60 @@ def test_the_earliest_start_is_claimed_first(path: Path) -> None:
     scheduler.schedule("second", noon + timedelta(microseconds=1))
     assert [claimed.deferred_id for claimed in scheduler.claim(2, HOUR)] == ["first", "second"]
     assert [claimed.deferred_id for claimed in scheduler.claim(2, HOUR)] == ["third"]
+
+
+def _wait_in(path: Path, starts: int) -> list[str]:
+    """Have starts wait in a file, and give their ids in the order of time."""
+    scheduler, due = SqliteScheduler(path), datetime(2024, 5, 1, tzinfo=UTC)
+    scheduler.schedule("start-00000", due)
+    ids = [f"start-{number:05}" for number in range(starts)]
+    rows = [
+        (each, "due", (due + timedelta(seconds=number)).isoformat(timespec="microseconds"), b"")
+        for number, each in enumerate(ids)
+    ]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT OR REPLACE INTO batch_deferred_starts (deferred_id, state, at, payload) "
+            "VALUES (?, ?, ?, ?)",
+            rows,
+        )
+    return ids
+
+
+def test_a_claim_of_many_starts_lets_others_write_between(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand in each transaction; what comes late does not lose what came before."""
+    ids = _wait_in(path, 3_500)
+    scheduler, other = SqliteScheduler(path), SqliteScheduler(path)
+    steps: list[int] = []
+    claim_some = scheduler._claim_some
+
+    def claim(limit: int, lease: timedelta, token: str) -> Any:
+        assert other.schedule(f"between-{len(steps)}", datetime.now(UTC) + HOUR)
+        steps.append(limit)
+        if len(steps) == 4:
+            reason = "busy"
+            raise SchedulerUnavailable(reason)
+        return claim_some(limit, lease, token)
+
+    monkeypatch.setattr(scheduler, "_claim_some", claim)
+    claimed = scheduler.claim(3_400, HOUR)
+    assert [start.deferred_id for start in claimed] == ids[:3_000]
+    assert steps == [1_000, 1_000, 1_000, 400]
+    assert len({start.token for start in claimed}) == 3
+    assert all(other.ack(start.deferred_id, start.token) for start in claimed[::500])
+    steps[:] = [0, 0, 0]
+    with pytest.raises(SchedulerUnavailable, match="busy"):
+        scheduler.claim(10, HOUR)
+    assert [start.deferred_id for start in other.claim(9_000, HOUR)] == ids[3_000:]
+
+
+def test_a_start_is_in_one_claim_once_however_short_its_lease(path: Path) -> None:
+    """A lease that ends while the claim goes on is not handed out by it again."""
+    _wait_in(path, 1_200)
+    claimed = SqliteScheduler(path).claim(5_000, timedelta(0))
+    assert len(claimed) == len({start.deferred_id for start in claimed})
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -12,8 +12,10 @@ import pytest
 import redis
 import redis.asyncio
 
+from batch_cancel.adapters.memory import MemoryStore
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.inspect import inspect
 from tests.fault_proxy import FaultProxy
 
 if TYPE_CHECKING:
@@ -88,10 +90,23 @@ class Gate:
         """Pass it."""
         return self._answer(self._gate.may_start(deferred_id))
 
+    def waiting_among(self, deferred_ids: set[str]) -> set[str]:
+        """Name those that wait."""
+        found: set[str] = self._result(self._gate.waiting_among(deferred_ids))
+        return found
+
+    def check(self) -> list[str]:
+        """Name what is missing."""
+        found: list[str] = self._result(self._gate.check())
+        return found
+
     def _answer(self, given: Any) -> bool:
-        answer = self._runner.run(given) if asyncio.iscoroutine(given) else given
+        answer = self._result(given)
         assert isinstance(answer, bool)
         return answer
+
+    def _result(self, given: Any) -> Any:
+        return self._runner.run(given) if asyncio.iscoroutine(given) else given
 
 
 @pytest.fixture(params=["blocking", "asyncio"])
@@ -123,11 +138,97 @@ def test_what_has_started_is_not_taken_back(gates: Gates) -> None:
     assert gate.may_start("job")
 
 
-def test_a_start_that_was_never_armed_may_start(gates: Gates) -> None:
-    """Nothing closed the gate."""
+def test_a_start_that_was_never_armed_does_not_start(gates: Gates) -> None:
+    """An exception says so, on which start, and what to do; nothing is decided by it."""
     gate = gates.make()
+    for _ in range(2):
+        with pytest.raises(SchedulerUnavailable, match=r"does not know the start 'job'.* arm"):
+            gate.may_start("job")
+    assert gate.arm("job")
     assert gate.may_start("job")
     assert not gate.cancel("job")
+
+
+def test_a_start_that_was_never_armed_may_start_where_not_all_are(gates: Gates) -> None:
+    """Nothing closed the gate, and this one is told that starts need not be armed."""
+    gate = gates.make(armed_only=False)
+    assert gate.may_start("job")
+    assert not gate.cancel("job")
+    assert gates.make().may_start("job")
+
+
+@pytest.mark.parametrize("taken_back", [True, False])
+def test_a_gate_that_lost_its_state_lets_nothing_pass(
+    gates: Gates, redis_server: RedisServer, *, taken_back: bool
+) -> None:
+    """FLUSHALL, or a key that expired: what was cancelled does not start, nor does the rest."""
+    gate = gates.make()
+    gate.arm("job")
+    if taken_back:
+        assert gate.cancel("job")
+    redis_server.client.delete(f"{gates.namespace}:gate:job")
+    with pytest.raises(SchedulerUnavailable, match="does not know the start 'job'"):
+        gate.may_start("job")
+    # A cancel afterwards bars it, so that nothing can arm it again.
+    assert not gate.cancel("job")
+    assert not gate.arm("job")
+    assert not gate.may_start("job")
+
+
+def test_what_the_gate_is_asked_about_is_not_shown_in_full(gates: Gates) -> None:
+    """An id may be long."""
+    with pytest.raises(SchedulerUnavailable) as refused:
+        gates.make().may_start("x" * 1_000)
+    assert len(str(refused.value)) < 400
+
+
+def test_armed_starts_that_are_not_decided_wait(gates: Gates) -> None:
+    """Of those asked for alone; to look changes nothing."""
+    gate = gates.make()
+    for each in ("waits", "cancelled", "started", "not asked for"):
+        gate.arm(each)
+    gate.cancel("cancelled")
+    gate.may_start("started")
+    asked = {"waits", "cancelled", "started", "unknown", "", "\0", "\ud800", "ключ"}
+    assert gate.waiting_among(asked) == {"waits"}
+    assert gate.waiting_among(asked) == {"waits"}
+    assert gate.waiting_among(set()) == set()
+    assert not gate.cancel("unknown")
+
+
+def test_many_starts_can_wait(gates: Gates) -> None:
+    """More than one script is asked about."""
+    gate = gates.make()
+    ids = {f"job-{number}" for number in range(2_100)}
+    for each in ids:
+        gate.arm(each)
+    assert gate.waiting_among(ids | {"another"}) == ids
+
+
+def test_inspect_sees_what_the_gate_has_lost(redis_server: RedisServer) -> None:
+    """A scheduled job that nothing will start, and an armed start of a cancelled job."""
+    namespace = f"test-{uuid4().hex[:8]}"
+    with redis.Redis(port=redis_server.port) as client:
+        gate = StartGate(client, namespace=namespace, budget=PATIENT)
+        store = MemoryStore()
+        for job in ("waits", "lost"):
+            store.add_job(job, status="scheduled", deferred_id=f"start-of-{job}")
+            gate.arm(f"start-of-{job}", datetime.now(UTC) + HOUR)
+        assert not inspect(uow=store, scheduler=gate).is_found
+        client.delete(f"{namespace}:gate:start-of-lost")
+        found = inspect(uow=store, scheduler=gate)
+        client.delete(f"{namespace}:gate:start-of-waits")
+    assert [it.key.batch_job_id for it in found.starts_missing] == ["lost"]
+
+
+def test_a_redis_that_is_fit_for_the_gate(gates: Gates, redis_server: RedisServer) -> None:
+    """Nothing is written, and no key is made."""
+    client: Any = redis_server.client
+    gate = gates.make()
+    writes = client.info("persistence")["rdb_changes_since_last_save"]
+    assert gate.check() == []
+    assert client.info("persistence")["rdb_changes_since_last_save"] == writes
+    assert list(client.scan_iter(f"{gates.namespace}*")) == []
 
 
 def test_cancelling_what_was_never_armed_bars_it(gates: Gates) -> None:
@@ -170,6 +271,15 @@ def test_a_decision_outlives_the_time_at_which_the_start_is_due(
         assert least - HOUR < gates.left(name) <= least
 
 
+def test_a_cancel_that_is_repeated_is_remembered_as_long(gates: Gates) -> None:
+    """No longer and no shorter than the first one said."""
+    gate = gates.make(retention=DAY)
+    gate.arm("job", 10 * DAY)
+    for operation in ("first", "first", "second"):
+        gate.cancel("job", operation)
+        assert 11 * DAY - HOUR < gates.left("job") <= 11 * DAY
+
+
 def test_without_an_answer_nothing_starts(gates: Gates) -> None:
     """The gate fails closed: no answer is an error, never a yes."""
     with FaultProxy(gates.server.port) as proxy:
@@ -184,6 +294,7 @@ def test_a_lost_answer_is_given_again(gates: Gates, asked: str) -> None:
     """The script has run, its answer is cut off: the repetition says the same."""
     with FaultProxy(gates.server.port) as proxy:
         gate = gates.make(proxy.port)
+        gate.arm("to load the script")
         getattr(gate, asked)("to load the script")
         gate.arm("job")
         proxy.cut_answer_to(b"EVALSHA")

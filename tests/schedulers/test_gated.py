@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import attrs
 import pytest
 
+from batch_cancel.adapters.redis import StartGate
 from tests.fault_proxy import FaultProxy
 from tests.processes import HOST, wait_until
-from tests.schedulers.catalogue import LIBRARIES
+from tests.schedulers.catalogue import LIBRARIES, PATIENCE
 from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
 
@@ -36,6 +38,8 @@ def test_without_an_answer_nothing_starts_until_there_is_one(name: str) -> None:
     """It fails closed; when the gate answers again, the start is not lost."""
     start = f"start-{uuid4().hex}"
     with behind_a_proxy(name) as (rig, proxy):
+        gate = StartGate(rig.redis, budget=PATIENCE)
+        gate.arm(start, datetime.now(UTC))
         proxy.refuse()
         rig.ask("send", start, time.time())
         wait_until(lambda: SAID[name] in rig._workers[0].log(), "a worker could not ask")
@@ -43,6 +47,37 @@ def test_without_an_answer_nothing_starts_until_there_is_one(name: str) -> None:
         proxy.heal()
         rig.wait_ran(start)
         assert rig.ran(start) == 1
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_start_that_the_gate_does_not_know_waits_to_be_armed(name: str) -> None:
+    """Its state is lost, the broker's is not: nothing starts until somebody arms it again."""
+    start = f"start-{uuid4().hex}"
+    library = attrs.evolve(LIBRARIES[name], workers=1)
+    with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
+        rig.start_workers()
+        gate = StartGate(rig.redis, budget=PATIENCE)
+        gate.arm(start, datetime.now(UTC))
+        rig.redis.delete(f"bc:gate:{start}")
+        rig.ask("send", start, time.time())
+        said = f"does not know the start '{start}'"
+        wait_until(lambda: said in rig._workers[0].log(), "a worker was refused")
+        assert rig.ran(start) == 0
+        assert gate.arm(start, datetime.now(UTC)) is True
+        rig.wait_ran(start)
+        assert rig.ran(start) == 1
+
+
+def test_apscheduler_runs_no_job_that_the_gate_does_not_know() -> None:
+    """It has no retries: the job ends with an error in its log."""
+    start = f"start-{uuid4().hex}"
+    library = attrs.evolve(LIBRARIES["apscheduler"], workers=1)
+    with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
+        rig.start_workers()
+        rig.ask("send", start, time.time())
+        said = f"does not know the start '{start}'"
+        wait_until(lambda: said in rig._workers[0].log(), "the job was refused")
+        assert rig.ran(start) == 0
 
 
 def test_apscheduler_s_job_store_is_tidied_only_of_what_is_not_due_soon() -> None:

@@ -50,7 +50,7 @@ def client(redis_database: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def is_sent(redis_database: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lend a way to ask the source whether it sends."""
-    stubs = {
+    stubs: dict[str, dict[str, Any]] = {
         "taskiq": {},
         "taskiq.exceptions": {"ScheduledTaskCancelledError": Cancelled},
         "taskiq_redis": {"ListRedisScheduleSource": Source},

@@ -147,3 +147,42 @@ def test_anything_else_can_be_scheduled(deferred_id: str) -> None:
     """Special characters are bytes of an id like any others."""
     checked: Any = deferred.check_schedulable(deferred_id, NOW)  # type: ignore[func-returns-value]
     assert checked is None
+
+
+def test_the_first_that_is_left_of_each_claim_comes_last() -> None:
+    """Whoever had them may have ended of it; what was not handed out before stays in order."""
+
+    def lapsed(token: str) -> Deferred:
+        return Deferred(DeferredState.CLAIMED, at=NOW, token=token)
+
+    starts = [
+        ("a1", lapsed("a")),
+        ("due", DUE),
+        ("b1", lapsed("b")),
+        ("a2", lapsed("a")),
+        ("due too", DUE),
+        ("b2", lapsed("b")),
+        ("a3", lapsed("a")),
+    ]
+    order = [deferred_id for deferred_id, _ in deferred.in_delivery_order(starts)]
+    assert order == ["due", "a2", "due too", "b2", "a3", "a1", "b1"]
+    assert deferred.in_delivery_order([]) == []
+
+
+def test_leases_end_in_the_order_of_delivery() -> None:
+    """The last one as late as it was asked for."""
+    ends = [deferred.lease_end(LATER, starts_after) for starts_after in (2, 1, 0)]
+    assert ends == sorted(set(ends))
+    assert ends[-1] == LATER
+
+
+@pytest.mark.parametrize("lease", [timedelta(0), timedelta(days=36_500)])
+def test_a_lease_may_be_nothing_or_a_century(lease: timedelta) -> None:
+    """And anything in between."""
+    deferred.check_lease(lease)
+
+
+def test_a_payload_is_not_shown() -> None:
+    """It may hold personal data."""
+    assert "{}" not in repr(DUE)
+    assert "{}" not in repr(deferred.Claimed("a", b"{}", "token"))

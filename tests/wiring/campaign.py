@@ -27,7 +27,7 @@ def run(
 ) -> Tally:
     """Run the settings, all unless said otherwise, with the events, all unless said otherwise."""
     known = LIBRARIES[library]
-    settings = settings or _asked(library, "settings", {})
+    settings = settings or list[str](_asked(library, "settings", {}))
     together = [it for it in settings if it not in known.environments]
     groups: list[tuple[list[str], Mapping[str, str]]] = [
         (together, {}),
@@ -68,7 +68,7 @@ def _asked(
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONHASHSEED": "1"} | environment,
+        env={**os.environ, "PYTHONHASHSEED": "1", **environment},
     )
     if done.returncode == TOO_SLOW:
         return None

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from tests.wiring.verdict import HAD_NOT_RUN, NOT_AGAIN, RAN, STILL_WAITS, Documented
+from tests.wiring.verdict import HAD_NOT_RUN, NOT_AGAIN, RAN, Documented
 
 
 @attrs.frozen
@@ -36,6 +36,16 @@ _RUNS_AGAIN = Documented(
     "a start that runs is left to run, and is retried if it then fails", [RAN], ["fails"]
 )
 _ONE_LIFE = "an id that was cancelled or sent is used up: scheduled anew it is not sent"
+_WAITS = [
+    "scheduled",
+    "on its way",
+    "far ahead",
+    "due",
+    "queued",
+    "between",
+    "again",
+    "after a run",
+]
 _NOT_FOUND = "nor is a task with a set among its arguments"
 _NOT_READ = "with a `dump=` of your own that is no JSON every answer is False; the job is gone"
 
@@ -63,8 +73,7 @@ LIBRARIES: Final[dict[str, Library]] = {
                 Documented(
                     _NOT_READ,
                     found,
-                    ["scheduled", "on its way", "far ahead", "due", "queued", "between", "again"]
-                    + ["after a run"],
+                    _WAITS,
                     ["dump and load, pickle"],
                 )
                 for found in ([HAD_NOT_RUN], [HAD_NOT_RUN, NOT_AGAIN])
@@ -119,14 +128,8 @@ LIBRARIES: Final[dict[str, Library]] = {
         "with the start gate",
         [
             Documented(
-                "one that is due within five seconds stays in the job store, and finds the gate "
-                "closed",
-                [STILL_WAITS],
-                ["scheduled", "on its way", "due", "queued", "between", "moved"],
-            ),
-            Documented(
                 "a job that repeats goes on once it has run: False",
-                [RAN, STILL_WAITS],
+                [RAN],
                 ["running", "fails", "finished", "failed"],
                 ["interval"],
             ),

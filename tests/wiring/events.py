@@ -29,6 +29,7 @@ class Start(Protocol):
 
     def schedule(self, after: str = "due") -> bool:
         """Schedule it for one of the stages; False if the library takes no such id now."""
+        ...
 
     def cancel(self, operation: str) -> None:
         """Cancel it, and note the answer."""
@@ -39,6 +40,7 @@ class Start(Protocol):
     @property
     def second(self) -> str:
         """The operation of the second cancel: the first one's, or another."""
+        ...
 
     def skip(self) -> None:
         """Note that the library knows no such event."""
@@ -51,42 +53,42 @@ def _both(start: Start) -> None:
 
 
 def scheduled(start: Start) -> Script:
-    """Wait for its time."""
+    """Cancel it while it waits for its time."""
     start.schedule()
     yield "waiting"
     _both(start)
 
 
 def on_its_way(start: Start) -> Script:
-    """Scheduled this moment: some libraries carry it through a worker first."""
+    """Cancel it this moment: some libraries carry it through a worker before it waits."""
     start.schedule()
     _both(start)
     yield "waiting"
 
 
 def far(start: Start) -> Script:
-    """Years ahead, and nobody waits for that."""
+    """Cancel what is years ahead."""
     start.schedule("never")
     yield "waiting"
     _both(start)
 
 
 def due(start: Start) -> Script:
-    """Its time has come, and no worker has looked."""
+    """Cancel it when its time has come, and no worker has looked."""
     start.schedule()
     yield "due"
     _both(start)
 
 
 def queued(start: Start) -> Script:
-    """In the workers' queue, or held back from it."""
+    """Cancel it in the workers' queue, or held back from it."""
     start.schedule()
     yield "queued"
     _both(start)
 
 
 def between(start: Start) -> Script:
-    """Cancelled by one operation while it waits, and by the second one when it is due."""
+    """Cancel it while it waits, and with the second operation when it is due."""
     start.schedule()
     yield "waiting"
     start.look()
@@ -96,26 +98,26 @@ def between(start: Start) -> Script:
 
 
 def running(start: Start) -> Script:
-    """In a worker's hands: the job itself cancels."""
+    """Cancel it while a worker runs it, see `inside.fire`."""
     start.schedule()
     yield "later"
 
 
 def fails(start: Start) -> Script:
-    """In a worker's hands, as above; then it fails, and is run again by the library."""
+    """Cancel it while a worker runs it; then it fails, and the library may run it again."""
     start.schedule()
     yield "later"
 
 
 def finished(start: Start) -> Script:
-    """It ran, and is over."""
+    """Cancel it when it is over."""
     start.schedule()
     yield "ran"
     _both(start)
 
 
 def failed(start: Start) -> Script:
-    """It ran, failed, and waits for another time."""
+    """Cancel it when it has failed, and waits for another time."""
     start.schedule()
     yield "ran"
     _both(start)
@@ -123,7 +125,7 @@ def failed(start: Start) -> Script:
 
 
 def moved(start: Start) -> Script:
-    """Scheduled twice under one id, where the library takes that."""
+    """Schedule it twice under one id, where the library takes that, and cancel."""
     start.schedule("never")
     yield "waiting"
     if not start.schedule():
@@ -134,7 +136,7 @@ def moved(start: Start) -> Script:
 
 
 def again(start: Start) -> Script:
-    """Cancelled, scheduled anew under its id, and cancelled again by the second operation."""
+    """Cancel it, schedule it anew under its id, and cancel that with the second operation."""
     start.schedule("never")
     yield "waiting"
     start.look()
@@ -147,7 +149,7 @@ def again(start: Start) -> Script:
 
 
 def after_run(start: Start) -> Script:
-    """It ran; then it is scheduled anew under its id, and that one is cancelled."""
+    """Let it run, schedule it anew under its id, and cancel that."""
     start.schedule()
     yield "ran"
     if not start.schedule("later"):
@@ -158,13 +160,13 @@ def after_run(start: Start) -> Script:
 
 
 def unknown(start: Start) -> Script:
-    """Nobody has scheduled it."""
+    """Cancel what nobody has scheduled."""
     yield "waiting"
     _both(start)
 
 
 def untouched(start: Start) -> Script:
-    """Nobody cancels it: it must run, or the campaign shows nothing."""
+    """Cancel nothing: it must run, or the campaign shows nothing."""
     start.schedule()
     yield "ran"
 

@@ -93,6 +93,7 @@ class Start:
 
     def cancel(self, operation: str) -> None:
         """Cancel it with our adapter: the first time the blocking one, then its asyncio twin."""
+        answer: bool | str
         try:
             if self.record["answers"]:
                 answer = asyncio.run(self._cancel_async(operation))
@@ -236,7 +237,7 @@ def _cancel_from_outside(shared: Shared, starts: dict[str, Start]) -> Any:
                     continue
                 if asked[1] == "stop":
                     return
-                start = starts[asked[1]]
+                start = starts[str(asked[1])]
                 if not start.record["answers"]:
                     start.look()
                     start.cancel("operation")
@@ -259,7 +260,7 @@ def main() -> None:
     places = json.loads(given)
     module = importlib.import_module(f"tests.wiring.libraries.{library}")
     if role == "settings":
-        print(json.dumps([*module.SETTINGS]))
+        sys.stdout.write(json.dumps([*module.SETTINGS]))
         return
     if role == "worker":
         serve(module, places)

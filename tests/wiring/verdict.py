@@ -57,18 +57,10 @@ def faults(record: Record) -> Iterator[str]:
         if record["ran"] == 0:
             yield "nobody cancelled it, and it did not run"
         return
-    had_run = record["ran_before"] > (event == "after a run")
     if not answers or not all(isinstance(it, bool) for it in answers):
         yield f"no answer: {answers}"
         return
-    if any(answers) and had_run:
-        yield "True, though it had run"
-    if _runs_after(record) > 0:
-        yield RAN if not answers[0] else f"True, and {RAN}"
-    if not answers[0] and not had_run and event != "unknown":
-        yield HAD_NOT_RUN
-    if answers[0] and not record["waited"]:
-        yield "True, though it was not told as waiting"
+    yield from _faults_of_the_first(record, answers[0])
     if record["waits"]:
         yield STILL_WAITS
     if len(answers) > 1:
@@ -76,6 +68,18 @@ def faults(record: Record) -> Iterator[str]:
         if answers[1] != (answers[0] if is_same else event == "again"):
             who = "same" if is_same else "other"
             yield f"the {who} operation was then told {answers[1]}"
+
+
+def _faults_of_the_first(record: Record, answer: bool) -> Iterator[str]:  # noqa: FBT001
+    had_run = record["ran_before"] > (record["event"] == "after a run")
+    if True in record["answers"] and had_run:
+        yield "True, though it had run"
+    if _runs_after(record) > 0:
+        yield f"True, and {RAN}" if answer else RAN
+    if not answer and not had_run and record["event"] != "unknown":
+        yield HAD_NOT_RUN
+    if answer and not record["waited"]:
+        yield "True, though it was not told as waiting"
 
 
 def _runs_after(record: Record) -> int:

@@ -15,6 +15,9 @@ it back. So the gate decides when the task comes to run; it is also the schedule
     cancel_job(job_id, uow=uow, scheduler=gate)
 
 The id of a deferred start is the task's id. An id is used once.
+
+Every task with this base has to be armed, one that is sent without an ETA too, unless the gate is
+made with `armed_only=False`.
 """
 
 # Celery has no types, and need not be installed where this is checked.
@@ -38,8 +41,9 @@ def gated(gate: StartGate) -> type[Any]:
     """
     Give the base of tasks that run only if the gate lets them pass.
 
-    A task that was cancelled is ignored. Without an answer from the gate it is tried again, as
-    often and as late as its own `max_retries` and `default_retry_delay` say.
+    A task that was cancelled is ignored. Without an answer from the gate, or if the gate does not
+    know the task, it is tried again, as often and as late as its own `max_retries` and
+    `default_retry_delay` say, and then fails with `SchedulerUnavailable`.
     """
 
     class GatedTask(Task):  # type: ignore[misc]

@@ -17,6 +17,9 @@ decides when the message comes to be processed; it is also the scheduler to canc
     cancel_job(job_id, uow=uow, scheduler=gate)
 
 The id of a deferred start is the message's id. An id is used once.
+
+Every message of such an actor has to be armed, one without a delay too, unless the gate is made
+with `armed_only=False`.
 """
 
 # Dramatiq need not be installed where this is checked.
@@ -34,15 +37,15 @@ __all__ = ["StartGateMiddleware", "StartGateUnavailable"]
 
 
 class StartGateUnavailable(MiddlewareError):  # type: ignore[misc]
-    """The start gate gave no answer, so the message is not processed now."""
+    """The start gate gave no answer or does not know the message, which is not processed now."""
 
 
 class StartGateMiddleware(Middleware):  # type: ignore[misc]
     """
     Lets the messages of actors with `start_gate=True` pass only if the gate does.
 
-    A message that was cancelled is skipped. Without an answer from the gate it fails, and is tried
-    again as the actor's own retries say.
+    A message that was cancelled is skipped. Without an answer from the gate, or if the gate does
+    not know the message, it fails, and is tried again as the actor's own retries say.
 
     Arguments:
         gate: which one.

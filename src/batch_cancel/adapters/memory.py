@@ -769,16 +769,19 @@ class _DeferredStarts:
             return deferred.was_removed_by(self._by_id[deferred_id], operation_id)
 
     def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
-        now = datetime.now(UTC)
-        claimed: list[Claimed] = []
+        deferred.check_lease(lease)
+        now, token = datetime.now(UTC), uuid4().hex
         with self._lock:
-            for deferred_id, start in sorted(self._by_id.items(), key=_fires_at):
-                if len(claimed) >= limit:
-                    break
-                token = uuid4().hex
-                if self._put(deferred_id, deferred.claim(start, now, token, now + lease)):
-                    claimed.append(Claimed(deferred_id, start.payload, token))
-        return claimed
+            due = [
+                (deferred_id, start)
+                for deferred_id, start in sorted(self._by_id.items(), key=_fires_at)
+                if deferred.claim(start, now, token, now)
+            ]
+            starts = deferred.in_delivery_order(due[: max(limit, 0)])
+            for starts_after, (deferred_id, start) in enumerate(reversed(starts)):
+                ends_at = deferred.lease_end(now + lease, starts_after)
+                self._put(deferred_id, deferred.claim(start, now, token, ends_at))
+        return [Claimed(deferred_id, start.payload, token) for deferred_id, start in starts]
 
     def _ack(self, deferred_id: str, token: str) -> bool:
         with self._lock:
@@ -846,7 +849,11 @@ class MemoryScheduler(_DeferredStarts):
         """
         Take the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in
+        the order in which they are returned: one that may have ended its last owner comes last.
+
+        Raises:
+            ValueError: `lease` is negative, or longer than a century.
         """
         return self._claim(limit, lease)
 
@@ -889,7 +896,11 @@ class AsyncMemoryScheduler(_DeferredStarts):
         """
         Take the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in
+        the order in which they are returned: one that may have ended its last owner comes last.
+
+        Raises:
+            ValueError: `lease` is negative, or longer than a century.
         """
         return self._claim(limit, lease)
 

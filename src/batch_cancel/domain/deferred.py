@@ -11,8 +11,11 @@ Rule 1: only a start that is due in the future or now, and was not handed out, c
         the cancel that does so is told True, and is told True again when it repeats.
 Rule 2: cancelling is for ever. What was cancelled is never scheduled and never handed out again,
         and neither is an id that was cancelled before anybody scheduled it.
-Rule 3: a start is handed out to one owner at a time; if he does not finish it within his lease, it
-        is handed out again.
+Rule 3: a start is handed out to one owner at a time; if it is not finished within the lease, it is
+        handed out again.
+Rule 4: a start that ends its owner's process holds up no other. What is handed out together is
+        delivered in that order, so the first that is left of a claim may have ended its owner: it
+        comes last when it is handed out again.
 
 Every function gives the next state, or None where nothing changes. The stores keep the states,
 each in its own way; a store that runs a script on its server repeats these rules there, and is
@@ -21,12 +24,17 @@ tested against them.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+
+LEASE_MAX: Final = timedelta(days=36_500)
+"""The longest lease: a century. No clock can add much more to the time that it shows."""
 
 
 class DeferredState(StrEnum):
@@ -66,7 +74,7 @@ class Deferred:
 
     state: DeferredState
     at: datetime | None = None
-    payload: bytes = b""
+    payload: bytes = attrs.field(default=b"", repr=False)
     token: str | None = None
     operation_id: str | None = None
 
@@ -78,13 +86,29 @@ class Claimed:
 
     Arguments:
         deferred_id: its id.
-        payload: what was scheduled with it.
+        payload: what was scheduled with it; not in the repr, for it may hold personal data.
         token: names the lease; show it to acknowledge.
     """
 
     deferred_id: str
-    payload: bytes
+    payload: bytes = attrs.field(repr=False)
     token: str
+
+
+def check_lease(lease: object) -> None:
+    """
+    Refuse a lease that makes no sense.
+
+    Raises:
+        TypeError: `lease` is no timedelta.
+        ValueError: `lease` is negative, or longer than a century.
+    """
+    if not isinstance(lease, timedelta):
+        msg = f"lease must be a timedelta, got {type(lease).__name__}"
+        raise TypeError(msg)
+    if not timedelta(0) <= lease <= LEASE_MAX:
+        msg = f"lease must not be negative, and at most {LEASE_MAX.days} days, got {lease}"
+        raise ValueError(msg)
 
 
 def check_schedulable(deferred_id: str, at: datetime) -> None:
@@ -137,6 +161,35 @@ def claim(
     if current.at is None or current.at > now:
         return None
     return Deferred(DeferredState.CLAIMED, lease_ends_at, current.payload, token)
+
+
+def in_delivery_order(starts: Sequence[tuple[str, Deferred]]) -> list[tuple[str, Deferred]]:
+    """
+    Sort starts that are handed out together into the order in which they are to be delivered.
+
+    The order stays as it is, but the first start of each claim whose lease ended comes last.
+
+    Arguments:
+        starts: by id, as they are before they are handed out; in the order of `Deferred.at`.
+    """
+    trusted: list[tuple[str, Deferred]] = []
+    suspects: list[tuple[str, Deferred]] = []
+    tokens: set[str | None] = {None}
+    for deferred_id, start in starts:
+        (trusted if start.token in tokens else suspects).append((deferred_id, start))
+        tokens.add(start.token)
+    return trusted + suspects
+
+
+def lease_end(lease_ends_at: datetime, starts_after: int) -> datetime:
+    """
+    Return when the lease of one start ends, so that starts claimed together lapse in their order.
+
+    Arguments:
+        lease_ends_at: when the lease of the last one ends.
+        starts_after: how many are delivered after this one.
+    """
+    return lease_ends_at - starts_after * timedelta(microseconds=1)
 
 
 def acknowledge(current: Deferred | None, token: str) -> Deferred | None:

@@ -11,6 +11,9 @@ is one round: there is no loop and no clock in here. Yours is two lines, with a 
 Delivery is at least once. What was not acknowledged within its lease (the callable raised, the
 process died, the store was out of reach) is handed out again, to any pump; so the callable must
 bear to be given the same start twice, as a compare-and-set from "scheduled" to "running" does.
+
+A start whose delivery ends the process each time holds up no other: when the leases have ended,
+the start that was in delivery comes after all others.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ class DeferredStore(Protocol):
         """
         Take the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again, and comes last if
+        it may have ended its owner: the pump delivers in the order of the list.
         """
         ...
 
@@ -54,7 +58,8 @@ class AsyncDeferredStore(Protocol):
         """
         Take the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again, and comes last if
+        it may have ended its owner: the pump delivers in the order of the list.
         """
         ...
 

@@ -17,7 +17,7 @@ def _app(places: Mapping[str, str]) -> tuple[Celery, Any]:
     app.conf.broker_connection_retry_on_startup = True
 
     @app.task(  # type: ignore[untyped-decorator]
-        name="start", base=gated(gate(places)), default_retry_delay=0.1
+        name="start", base=gated(gate(places)), default_retry_delay=0.1, max_retries=None
     )
     def start_job(deferred_id: str) -> None:
         start(places, deferred_id)

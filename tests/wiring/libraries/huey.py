@@ -32,7 +32,7 @@ class JsonSerializer(Serializer):  # type: ignore[misc]
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "zlib": {"made with": {"compression": True, "use_zlib": True}},
-    "SignedSerializer": {"made with": {"serializer": SignedSerializer(secret="x")}},  # noqa: S106
+    "SignedSerializer": {"made with": {"serializer": SignedSerializer(secret="x")}},
     "pickle protocol 2": {"made with": {"serializer": Serializer(pickle_protocol=2)}},
     "local time": {"made with": {"utc": False}},
     "set as argument": {"argument": {"alpha", "beta", "gamma", "delta", "eps", "zeta"}},

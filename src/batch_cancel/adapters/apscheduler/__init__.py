@@ -21,6 +21,10 @@ and does nothing. What is here also takes it out of a RedisJobStore, unless it i
 A job that repeats (cron, interval) passes the gate each time, once it has passed it: when it has
 run, the answer is False, and only a run that is more than five seconds ahead is taken out.
 
+Without an answer from the gate, or if the gate does not know the start, `may_start` raises. The
+job then ends with that error in APScheduler's log. A job with a date is not tried again: arm and
+add it anew if it still should start.
+
 The id of a deferred start is the job's id. An id is used once. APScheduler is not needed here.
 """
 
@@ -44,7 +48,7 @@ from batch_cancel.ports import SchedulerUnavailable
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
 
 _TIDY: Final = Script((files(__name__) / "tidy.lua").read_text())
-_CHECK: Final = script("recipe_check", "check")
+_CHECK: Final = script("native_check", "check")
 _WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"
 """Long enough for any two clocks that a scheduler can live with."""
@@ -102,10 +106,10 @@ class ApschedulerScheduler:
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait in the job store; nothing is changed.
+        Give those of the deferred starts that wait in the job store, and that the gate lets pass.
 
-        One that was cancelled a moment before it was due waits there until it finds the gate
-        closed.
+        Nothing is changed. One that was cancelled shortly before it is due stays in the job
+        store, and finds the gate closed.
 
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each thousand.
@@ -116,20 +120,21 @@ class ApschedulerScheduler:
             page = listed[first : first + _PAGE_SIZE]
             waiting = self._executor.run(_WAITING_AMONG, self._keys[1:], page)
             ids.update(map(decoded, waiting))
-        return ids
+        return self._gate.waiting_among(ids) if ids else ids
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in the job store's Redis; nothing is changed.
+        Name in sentences what the gate and the job store miss in their Redis; nothing is changed.
 
-        An empty list says that it is fit: ask when your program starts. The gate's Redis is for
-        the gate to check.
+        An empty list says that it is fit: ask when your program starts.
         """
+        found = dict.fromkeys(self._gate.check())
         try:
             told, refused = self._executor.run(_CHECK, self._keys[::-1], ())
         except SchedulerUnavailable as error:
-            return [error.reason]
-        return list(problems(decoded(told), [decoded(it) for it in refused]))
+            return [*(found | {error.reason: None})]
+        reasons = [decoded(it) for it in refused]
+        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
 
 
 class AsyncApschedulerScheduler:
@@ -183,10 +188,10 @@ class AsyncApschedulerScheduler:
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait in the job store; nothing is changed.
+        Give those of the deferred starts that wait in the job store, and that the gate lets pass.
 
-        One that was cancelled a moment before it was due waits there until it finds the gate
-        closed.
+        Nothing is changed. One that was cancelled shortly before it is due stays in the job
+        store, and finds the gate closed.
 
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each thousand.
@@ -197,20 +202,21 @@ class AsyncApschedulerScheduler:
             page = listed[first : first + _PAGE_SIZE]
             waiting = await self._executor.run(_WAITING_AMONG, self._keys[1:], page)
             ids.update(map(decoded, waiting))
-        return ids
+        return await self._gate.waiting_among(ids) if ids else ids
 
     async def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in the job store's Redis; nothing is changed.
+        Name in sentences what the gate and the job store miss in their Redis; nothing is changed.
 
-        An empty list says that it is fit: ask when your program starts. The gate's Redis is for
-        the gate to check.
+        An empty list says that it is fit: ask when your program starts.
         """
+        found = dict.fromkeys(await self._gate.check())
         try:
             told, refused = await self._executor.run(_CHECK, self._keys[::-1], ())
         except SchedulerUnavailable as error:
-            return [error.reason]
-        return list(problems(decoded(told), [decoded(it) for it in refused]))
+            return [*(found | {error.reason: None})]
+        reasons = [decoded(it) for it in refused]
+        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
 
 
 def _refuse_cluster(client: object) -> None:

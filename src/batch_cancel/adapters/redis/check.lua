@@ -1,7 +1,5 @@
--- Guarantees: what the server tells of itself, and for each kind of write that the other scripts
--- make, the first line of why it is refused; nothing is changed, for no id is empty.
-local due, job = KEYS[1], KEYS[2]
-
+-- Guarantees: what the server says of itself, and for each of the commands, which the file before
+-- this lists, the first line of why it is refused; nothing is changed, for no id is empty.
 local told = {}
 for i, section in ipairs({'server', 'replication', 'memory'}) do
   local info = redis.pcall('INFO', section)
@@ -9,10 +7,8 @@ for i, section in ipairs({'server', 'replication', 'memory'}) do
 end
 
 local refused = {}
-for _, write in ipairs({
-  {'ZADD', due, 'XX', 0, ''}, {'ZREM', due, ''}, {'HDEL', job, ''},
-}) do
-  local answer = redis.pcall(unpack(write))
+for _, command in ipairs(commands) do
+  local answer = redis.pcall(unpack(command))
   if type(answer) == 'table' and answer.err then
     refused[#refused + 1] = answer.err
   end

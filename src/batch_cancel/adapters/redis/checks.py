@@ -1,4 +1,4 @@
-"""Whether a Redis is fit for the native store: what its answers mean, in sentences."""
+"""Check whether a Redis is fit for the native store or the start gate, in sentences."""
 
 from __future__ import annotations
 
@@ -49,3 +49,8 @@ def problems(told: str, refused: Sequence[str]) -> Iterator[str]:
         # Of an ACL, a script is told without the code that everybody else is told.
         code = "NOPERM" if "ACL failure" in error else error.partition(" ")[0]
         yield _REFUSALS.get(code, "Redis refuses to write: its log tells why")
+
+
+def without_replicas(min_replicas: int, reason: str) -> str:
+    """Return the sentence that `min_replicas` cannot be kept."""
+    return f"min_replicas={min_replicas} cannot be kept, so nothing is ever answered: {reason}"

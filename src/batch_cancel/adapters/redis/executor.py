@@ -44,6 +44,8 @@ _PASSING: Final = (
 _WAITING_SHARE: Final = 0.5
 """Of the time left, for replicas: a server ends such a wait up to 100 ms late, and then tells."""
 
+_BUDGET_MAX: Final = timedelta(days=1)
+
 _LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 """Connection errors that trying again does not mend."""
 
@@ -111,11 +113,11 @@ class Executor:
 
     Raises:
         TypeError: a client of the other kind.
-        ValueError: no budget at all.
+        ValueError: a budget that is not positive, or longer than a day.
     """
 
     def __init__(self, client: redis.Redis | redis.RedisCluster, budget: timedelta) -> None:
-        self._budget_seconds = _positive_seconds(budget)
+        self._budget_seconds = seconds_of(budget)
         self._line: Line = line_to(client)
 
     def run(
@@ -160,14 +162,15 @@ class Executor:
         min_replicas: int,
         deadline: float,
     ) -> Any:  # noqa: ANN401  # Whatever the script answers.
+        # All that is text is sent as bytes: the client may have any encoding.
         operands = (len(keys), *keys, *arguments)
         # Redis waits for what this very connection has written.
         wait = _wait(min_replicas, deadline)
         try:
-            by_digest = ("EVALSHA", script.digest, *operands)
+            by_digest = ("EVALSHA", script.digest.encode(), *operands)
             answers = self._line.send((by_digest, *wait), keys[0], deadline)
         except exceptions.NoScriptError:  # The server is new, or was told to forget.
-            by_source = ("EVAL", script.source, *operands)
+            by_source = ("EVAL", script.source.encode(), *operands)
             answers = self._line.send((by_source, *wait), keys[0], deadline)
         return _answer(answers, min_replicas)
 
@@ -182,13 +185,13 @@ class AsyncExecutor:
 
     Raises:
         TypeError: a client of the other kind.
-        ValueError: no budget at all.
+        ValueError: a budget that is not positive, or longer than a day.
     """
 
     def __init__(
         self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, budget: timedelta
     ) -> None:
-        self._budget_seconds = _positive_seconds(budget)
+        self._budget_seconds = seconds_of(budget)
         self._line: AsyncLine = line_to_async(client)
 
     async def run(
@@ -233,14 +236,15 @@ class AsyncExecutor:
         min_replicas: int,
         deadline: float,
     ) -> Any:  # noqa: ANN401  # Whatever the script answers.
+        # All that is text is sent as bytes: the client may have any encoding.
         operands = (len(keys), *keys, *arguments)
         # Redis waits for what this very connection has written.
         wait = _wait(min_replicas, deadline)
         try:
-            by_digest = ("EVALSHA", script.digest, *operands)
+            by_digest = ("EVALSHA", script.digest.encode(), *operands)
             answers = await self._line.send((by_digest, *wait), keys[0], deadline)
         except exceptions.NoScriptError:  # The server is new, or was told to forget.
-            by_source = ("EVAL", script.source, *operands)
+            by_source = ("EVAL", script.source.encode(), *operands)
             answers = await self._line.send((by_source, *wait), keys[0], deadline)
         return _answer(answers, min_replicas)
 
@@ -277,9 +281,18 @@ def _answer(answers: Sequence[Any], min_replicas: int) -> Any:  # noqa: ANN401  
     return answer
 
 
-def _positive_seconds(budget: timedelta) -> float:
+def seconds_of(budget: timedelta) -> float:
+    """
+    Return the budget in seconds.
+
+    Raises:
+        ValueError: it is not positive, or longer than a day.
+    """
     if budget <= timedelta(0):
         msg = f"the budget must be longer than nothing, got {budget!r}"
+        raise ValueError(msg)
+    if budget > _BUDGET_MAX:
+        msg = f"the budget must be a day at most, got {budget!r}"
         raise ValueError(msg)
     return budget.total_seconds()
 

@@ -25,8 +25,14 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.client import NEVER_DECODE
 
 from batch_cancel.adapters.redis.versions import CONNECTION_ARGUMENTS
+from batch_cancel.ports import SchedulerUnavailable
 
 _SECOND_BELL_SECONDS: Final = 0.05
+
+_ANOTHER_LOOP: Final = (
+    "the asyncio client of Redis was used in another event loop before: make a client and a "
+    "scheduler in each event loop, or close the client's connections before its loop ends"
+)
 
 _Commands = Sequence[Sequence[Any]]
 
@@ -187,7 +193,10 @@ async def _until(deadline: float) -> AsyncGenerator[Callable[[], None]]:
             asyncio.timeout(seconds_left),
         ):
             yield heed
-    except Exception:
+    except Exception as error:
         heed()
+        # asyncio has no class for it.
+        if isinstance(error, RuntimeError) and "loop" in str(error):
+            raise SchedulerUnavailable(_ANOTHER_LOOP) from error
         raise
     heed()

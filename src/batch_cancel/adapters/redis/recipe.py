@@ -114,7 +114,7 @@ def _text(package: str, name: str) -> str:
 
 _HERE: Final = "batch_cancel.adapters.redis"
 _TAKEN_BACK: Final = single_script(_HERE, "taken_back")
-_CHECK: Final = script("recipe_check", "check")
+_CHECK: Final = script("native_check", "check")
 
 
 class _Recipes:

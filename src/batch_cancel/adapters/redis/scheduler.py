@@ -15,7 +15,7 @@ The server must not evict: `maxmemory-policy noeviction`. Its clock is the only 
 
 from __future__ import annotations
 
-import itertools
+import secrets
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
@@ -26,7 +26,8 @@ from zlib import crc32
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.checks import problems
+from batch_cancel.adapters.redis.checks import problems, without_replicas
+from batch_cancel.adapters.redis.claims import Claim
 from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, replicas_wanted
 from batch_cancel.adapters.redis.wire import (
     BUDGET,
@@ -37,7 +38,6 @@ from batch_cancel.adapters.redis.wire import (
     moment,
     number,
     script,
-    span,
 )
 from batch_cancel.domain.deferred import Claimed, check_schedulable
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
@@ -51,7 +51,7 @@ _CLAIM: Final = script("common", "claim")
 _ACK: Final = script("common", "ack")
 _WAITING: Final = script("common", "waiting")
 _WAITING_AMONG: Final = script("waiting_among")
-_CHECK: Final = script("check")
+_CHECK: Final = script("native_check", "check")
 
 
 _Page = tuple[Sequence[bytes], Sequence[bytes]]
@@ -76,16 +76,11 @@ class _Layout:
             )
             for shard in range(shards)
         ]
+        self._budget = budget
         self._retention = lasting(retention)
-        # A claim is asked again within the budget, and reaches the server a moment later.
-        self._patience = span(2 * budget)
-        self._first_shard = itertools.count()
 
     def _keys(self, deferred_id: str) -> Sequence[bytes]:
         return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
-
-    def _claim_arguments(self, token: str, limit: int, lease: timedelta) -> Sequence[bytes]:
-        return encoded(token), number(limit), span(lease), self._patience
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
         """Give the ids by the keys that they are found under, so many at a time."""
@@ -97,8 +92,8 @@ class _Layout:
                 yield keys, ids[first : first + _PAGE_SIZE]
 
     def _in_turn(self) -> list[Sequence[bytes]]:
-        """Give the shards, each time from another one on, so that none has to wait for long."""
-        first = next(self._first_shard) % len(self._shards)
+        """Return the shards from any of them on: no pump lives too short to reach one of them."""
+        first = secrets.randbelow(len(self._shards))
         return [*self._shards[first:], *self._shards[:first]]
 
 
@@ -178,25 +173,27 @@ class RedisScheduler(_Layout):
         """
         Take the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in
+        the order in which they are returned: one that may have ended its last owner comes last.
+
+        Arguments:
+            limit: how many to take at most. Fewer are returned if the budget ends before.
+            lease: up to a century.
 
         Raises:
             SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+            ValueError: `lease` is negative, or longer than a century.
         """
-        claimed: list[Claimed] = []
-        for keys in self._in_turn():
-            if len(claimed) >= limit:
-                break
-            token = uuid4().hex
-            arguments = self._claim_arguments(token, limit - len(claimed), lease)
+        claim = Claim(limit, lease, self._budget)
+        for keys in claim.questions(self._in_turn()):
             try:
-                answer = self._executor.run(_CLAIM, keys, arguments)
+                answer = self._executor.run(_CLAIM, keys, claim.arguments())
             except SchedulerUnavailable:
-                if not claimed:
+                if not claim.starts:
                     raise
-                break  # What the other shards have handed out must not be lost.
-            claimed += _claimed(answer, token)
-        return claimed
+                break  # What was handed out before must not be lost.
+            claim.add(answer)
+        return claim.starts
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
@@ -254,6 +251,11 @@ class RedisScheduler(_Layout):
                 found[error.reason] = None
                 break
             found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+        if self._min_replicas and not found:
+            try:
+                self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found[without_replicas(self._min_replicas, error.reason)] = None
         return list(found)
 
 
@@ -333,25 +335,27 @@ class AsyncRedisScheduler(_Layout):
         """
         Take the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in
+        the order in which they are returned: one that may have ended its last owner comes last.
+
+        Arguments:
+            limit: how many to take at most. Fewer are returned if the budget ends before.
+            lease: up to a century.
 
         Raises:
             SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+            ValueError: `lease` is negative, or longer than a century.
         """
-        claimed: list[Claimed] = []
-        for keys in self._in_turn():
-            if len(claimed) >= limit:
-                break
-            token = uuid4().hex
-            arguments = self._claim_arguments(token, limit - len(claimed), lease)
+        claim = Claim(limit, lease, self._budget)
+        for keys in claim.questions(self._in_turn()):
             try:
-                answer = await self._executor.run(_CLAIM, keys, arguments)
+                answer = await self._executor.run(_CLAIM, keys, claim.arguments())
             except SchedulerUnavailable:
-                if not claimed:
+                if not claim.starts:
                     raise
-                break  # What the other shards have handed out must not be lost.
-            claimed += _claimed(answer, token)
-        return claimed
+                break  # What was handed out before must not be lost.
+            claim.add(answer)
+        return claim.starts
 
     async def ack(self, deferred_id: str, token: str) -> bool:
         """
@@ -409,9 +413,9 @@ class AsyncRedisScheduler(_Layout):
                 found[error.reason] = None
                 break
             found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+        if self._min_replicas and not found:
+            try:
+                await self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found[without_replicas(self._min_replicas, error.reason)] = None
         return list(found)
-
-
-def _claimed(answer: list[bytes], token: str) -> list[Claimed]:
-    pairs = zip(answer[::2], answer[1::2], strict=True)
-    return [Claimed(decoded(deferred_id), payload, token) for deferred_id, payload in pairs]

@@ -10,6 +10,8 @@ from batch_cancel.adapters.redis.executor import Script
 
 BUDGET: Final = timedelta(milliseconds=250)
 RETENTION: Final = timedelta(days=30)
+_RETENTION_MAX: Final = timedelta(days=3_652_500)
+"""Ten thousand years: in milliseconds, still an exact number for a script that counts with it."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -51,9 +53,12 @@ def lasting(retention: timedelta) -> bytes:
     Write how long something is remembered, in milliseconds.
 
     Raises:
-        ValueError: nothing at all.
+        ValueError: it is not positive, or longer than ten thousand years.
     """
     if retention <= timedelta(0):
         msg = f"the retention must be longer than nothing, got {retention!r}"
+        raise ValueError(msg)
+    if retention > _RETENTION_MAX:
+        msg = f"the retention must be 10,000 years at most, got {retention!r}"
         raise ValueError(msg)
     return span(retention)

@@ -141,7 +141,9 @@ def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P,
     Decorate a job's function: in a worker, a job that was taken back does nothing.
 
     Called outside a worker, the function is what it was. When Redis does not answer, the job fails
-    with `SchedulerUnavailable` and does not start.
+    with `SchedulerUnavailable` and does not start. What is asked for is kept beside the job, in
+    the same Redis: a Redis that has lost it has lost the job as well, or, after a failover to a
+    replica that lags, the whole cancel. `min_replicas` guards against that.
 
     Arguments:
         scheduler: with the same queue and prefix as the one that cancels.

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Final, cast
 from uuid import uuid4
 
 from batch_cancel.adapters.sqlite.file import (
@@ -30,6 +30,9 @@ from batch_cancel.domain import deferred
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+
+_STARTS_MAX: Final = 1_000
+"""In one transaction: nobody else can write to the file meanwhile."""
 
 
 def _start(row: tuple[Value, ...]) -> Deferred:
@@ -133,21 +136,45 @@ class SqliteScheduler:
         """
         Take the starts that are due, the earliest first, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in
+        the order in which they are returned: one that may have ended its last owner comes last.
 
         Raises:
             SchedulerUnavailable: the file cannot be had in time, or not at all.
+            ValueError: `lease` is negative, or longer than a century.
         """
-        claimed: list[Claimed] = []
+        deferred.check_lease(lease)
+        before: list[tuple[str, Deferred]] = []
+        tokens: dict[str, str] = {}
+        lapses_at = now() + lease  # Afterwards a step would hand out the same starts again.
+        while len(before) < limit:
+            room, token = min(limit - len(before), _STARTS_MAX), uuid4().hex
+            try:
+                due = self._claim_some(room, lease, token)
+            except SchedulerUnavailable:
+                if not before:
+                    raise
+                break  # What was handed out before must not be lost.
+            before += due
+            tokens |= dict.fromkeys((deferred_id for deferred_id, _ in due), token)
+            if len(due) < room or now() >= lapses_at:
+                break
+        return [
+            Claimed(deferred_id, start.payload, tokens[deferred_id])
+            for deferred_id, start in deferred.in_delivery_order(before)
+        ]
+
+    def _claim_some(self, limit: int, lease: timedelta, token: str) -> list[tuple[str, Deferred]]:
+        """Claim starts in one transaction, and return them as they were before."""
         with self._step() as connection:
             at = now()
-            rows = connection.rows(SQL["read_deferred_until"], (text_of(at), max(limit, 0)))
-            for deferred_id, *row in rows:
-                start, token = _start(tuple(row)), uuid4().hex
-                taken = deferred.claim(start, at, token, at + lease)
-                if _write(cast("str", deferred_id), taken, connection):
-                    claimed.append(Claimed(cast("str", deferred_id), start.payload, token))
-        return claimed
+            rows = connection.rows(SQL["read_deferred_until"], (text_of(at), limit))
+            due = [(cast("str", deferred_id), _start(tuple(row))) for deferred_id, *row in rows]
+            starts = deferred.in_delivery_order(due)
+            for starts_after, (deferred_id, start) in enumerate(reversed(starts)):
+                ends_at = deferred.lease_end(at + lease, starts_after)
+                _write(deferred_id, deferred.claim(start, at, token, ends_at), connection)
+        return due
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
