@@ -34,7 +34,6 @@ CORE := src/batch_cancel/domain/*,src/batch_cancel/use_cases/*
 # environment of its own; `make test` is content with two of them.
 LIBRARIES := $(sort $(notdir $(basename $(wildcard requirements/schedulers/*.in))))
 LIBRARIES_SHORT := arq rq
-WIRED := apscheduler arq huey procrastinate rq saq taskiq
 # A server or two for each worker, so more workers than this do not pay.
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4
 
@@ -84,7 +83,7 @@ schedulers: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Race
 	@$(BIN)/python -m tests.schedulers
 
 .PHONY: wiring
-wiring: $(VENV)/test.stamp $(WIRED:%=$(VENV)/schedulers/%.stamp) ## Cross every library's settings with a start's life; count wrong answers
+wiring: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Cross every library's settings with a start's life; count wrong answers
 	@$(BIN)/python -m tests.wiring
 
 .PHONY: proof

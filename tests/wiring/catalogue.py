@@ -35,6 +35,9 @@ class Library:
 _RUNS_AGAIN = Documented(
     "a start that runs is left to run, and is retried if it then fails", [RAN], ["fails"]
 )
+_PASSES_AGAIN = Documented(
+    "what has passed the gate passes it again: retries run", [RAN], ["fails", "failed"]
+)
 _ONE_LIFE = "an id that was cancelled or sent is used up: scheduled anew it is not sent"
 _WAITS = [
     "scheduled",
@@ -134,5 +137,17 @@ LIBRARIES: Final[dict[str, Library]] = {
                 ["interval"],
             ),
         ],
+    ),
+    "celery": Library(
+        "Celery 5.7",
+        "`StartGate`",
+        "with `@app.task(base=gated(gate))` of `adapters.celery`",
+        [_PASSES_AGAIN],
+    ),
+    "dramatiq": Library(
+        "Dramatiq 2.2",
+        "`StartGate`",
+        "with `StartGateMiddleware` of `adapters.dramatiq`",
+        [_PASSES_AGAIN],
     ),
 }

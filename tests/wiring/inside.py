@@ -125,6 +125,7 @@ class Shared:
         self.url = url
         self.client: Any = redis.Redis.from_url(url, decode_responses=True)
         self.moments: dict[str, float] = {}
+        self.seconds_again = AGAIN_SECONDS
 
     def ran(self, start_id: str) -> int:
         """Say how often it has run."""
@@ -176,6 +177,7 @@ def campaign(module: Any, places: dict[str, Any], workers: Workers) -> list[dict
     from tests.wiring.events import EVENTS, STAGES
 
     shared = Shared(places["redis"])
+    shared.seconds_again = getattr(module, "SECONDS_AGAIN", AGAIN_SECONDS)
     worlds = _worlds(module, places)
     workers.do("carry")  # They are at work.
     starts = [
@@ -217,7 +219,7 @@ def _reach(stage: str, workers: Workers, shared: Shared) -> None:
             workers.do("move")
         case "ran":
             workers.do("work")
-            shared.moments["later"] = time.time() + AGAIN_SECONDS
+            shared.moments["later"] = time.time() + shared.seconds_again
         case _:
             workers.do("carry")
             time.sleep(max(0.0, shared.moments["later"] - time.time()) + 0.1)
