@@ -143,6 +143,14 @@ def test_what_a_redis_user_may_not_do_is_named(
         redis_server.command("ACL", "DELUSER", user)
 
 
+@pytest.mark.parametrize("name", ["arq", "RQ", "SAQ", "Huey", "taskiq"])
+def test_replicas_that_are_missing_are_named(name: str, redis_database: str) -> None:
+    """No cancel would ever be answered."""
+    options = {"budget": timedelta(seconds=1), "min_replicas": 1}
+    [sentence] = asked(name, redis_database, "check", **options)
+    assert sentence.startswith("min_replicas=1 cannot be kept, so nothing is ever answered: ")
+
+
 WRONG_KEYS = {
     "arq": ("arq:queue", "zset"),
     "RQ": ("rq:queue:default", "list"),

@@ -26,7 +26,7 @@ import attrs
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.checks import problems
+from batch_cancel.adapters.redis.checks import problems, without_replicas
 from batch_cancel.adapters.redis.executor import (
     AsyncExecutor,
     Executor,
@@ -252,7 +252,13 @@ class RecipeScheduler(_Recipes):
             odd = self._executor.run(self._recipe.scripts.oddities, keys, kinds)
         except SchedulerUnavailable as error:
             return [error.reason]
-        return _found(told, refused, odd)
+        found = _found(told, refused, odd)
+        if self._min_replicas and not found:
+            try:
+                self._executor.run(_CHECK, tried, (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found.append(without_replicas(self._min_replicas, error.reason))
+        return found
 
 
 class AsyncRecipeScheduler(_Recipes):
@@ -322,4 +328,10 @@ class AsyncRecipeScheduler(_Recipes):
             odd = await self._executor.run(self._recipe.scripts.oddities, keys, kinds)
         except SchedulerUnavailable as error:
             return [error.reason]
-        return _found(told, refused, odd)
+        found = _found(told, refused, odd)
+        if self._min_replicas and not found:
+            try:
+                await self._executor.run(_CHECK, tried, (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found.append(without_replicas(self._min_replicas, error.reason))
+        return found
