@@ -178,6 +178,7 @@ def test_an_rq_job_is_taken_back_wherever_it_waits(place: str, client: redis.Red
         case "rate limit":
             client.zadd("rq:rl:campaigns:rate_limited", {"a": 1})
         case "queue":
+            client.hset("rq:job:a", "status", "queued")
             client.rpush("rq:queue:default", "a")
             client.zadd("rq:rl:campaigns:allowed", {"a": 1})
         case _:

@@ -1,7 +1,6 @@
 -- Guarantees: true if and only if the job waited - for its time, in its queue, for a free slot of its
 -- rate limit or for another job -, no worker had it, and none had it before; what waits for its retry
 -- or its repetition is taken back too, and counts as fired.
---
 local NOT_FIRED = {[''] = true, created = true, scheduled = true, deferred = true}
 local TAKEN = {queued = true, started = true}
 
@@ -21,9 +20,15 @@ local function look(id, scheduled, queue, deferred, ready, limits, job)
   return not is_taken and (timed or queued), had_fired, held
 end
 
-local function waits(...)
-  local is_waiting = look(...)
-  return is_waiting
+local function waits(id, scheduled, queue, deferred, ready, limits, job)
+  local status, limit = unpack(redis.call('HMGET', job, 'status', 'rate_limit_key'))
+  -- Its status tells where it is: the queue is searched for no more than what is there.
+  if status == 'queued' then
+    return redis.call('LPOS', queue, id)
+  end
+  return status ~= 'started' and redis.call('ZSCORE', scheduled, id)
+    or redis.call('ZSCORE', deferred, id) or redis.call('ZSCORE', ready, id)
+    or limit and redis.call('ZSCORE', limits .. limit .. ':rate_limited', id)
 end
 
 local function take_back(id, scheduled, queue, deferred, ready, limits, job)
