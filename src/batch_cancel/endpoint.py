@@ -31,7 +31,8 @@ from batch_cancel.presenter.requests import (
     path_below,
     reason_in,
 )
-from batch_cancel.use_cases import log
+from batch_cancel.use_cases import kinds, log
+from batch_cancel.use_cases.endpoint_kinds import check_cancel, check_cancel_async
 
 Authenticate = Callable[[str], Principal | None]
 """Gives the principal that an API key belongs to; None if it is nobody's."""
@@ -80,6 +81,14 @@ def _is_prefix(_: object, __: attrs.Attribute[str], value: str) -> None:
         raise ValueError(msg)
 
 
+def _is_cancel(_: object, __: attrs.Attribute[Cancel], value: Cancel) -> None:
+    check_cancel(value)
+
+
+def _is_cancel_async(_: object, __: attrs.Attribute[AsyncCancel], value: AsyncCancel) -> None:
+    check_cancel_async(value)
+
+
 @attrs.frozen
 class Endpoint:
     """
@@ -90,9 +99,12 @@ class Endpoint:
         authenticate: tells whose key it is.
         prefix: where it begins, below whatever it is mounted at.
         retry_after: if given, errors that may pass are 429 or 503 with it; else they are 500.
+
+    Raises:
+        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
     """
 
-    cancel: Cancel
+    cancel: Cancel = attrs.field(validator=_is_cancel)
     authenticate: Authenticate
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
@@ -128,7 +140,7 @@ class Endpoint:
             actor=principal.actor,
             reason=reason,
         )
-        return present(result)
+        return present(kinds.returned(result))
 
 
 @attrs.frozen
@@ -141,9 +153,12 @@ class AsyncEndpoint:
         authenticate: tells whose key it is.
         prefix: where it begins, below whatever it is mounted at.
         retry_after: if given, errors that may pass are 429 or 503 with it; else they are 500.
+
+    Raises:
+        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
     """
 
-    cancel: AsyncCancel
+    cancel: AsyncCancel = attrs.field(validator=_is_cancel_async)
     authenticate: AsyncAuthenticate
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
@@ -174,14 +189,14 @@ class AsyncEndpoint:
         bytes_declared(request)
         operation_id = operation_id_of(request)
         reason = reason_in(await _gathered_async(body), request)
-        result = await self.cancel(
+        result = self.cancel(
             batch_job_id,
             organization_id=principal.organization_id,
             operation_id=operation_id,
             actor=principal.actor,
             reason=reason,
         )
-        return present(result)
+        return present(await kinds.returned_async(result))
 
 
 def _gathered(body: Iterable[bytes]) -> bytes:

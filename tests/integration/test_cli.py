@@ -404,7 +404,7 @@ def test_a_job_on_postgres_with_its_start_in_redis(
         )
     with redis.Redis.from_url(redis_database) as client:
         RedisScheduler(client).schedule("d", datetime.now(UTC) + timedelta(days=1))
-        urls = ["--store", as_url(postgres_schema), "--scheduler", redis_database]
+        urls = ["--store", as_url(postgres_schema), "--scheduler", f"native+{redis_database}"]
 
         done = run("cancel", "j", *urls)
 
@@ -487,7 +487,7 @@ def test_missing_tables_are_named(
     run: Callable[..., Done], postgres_schema: str, redis_database: str
 ) -> None:
     """The sentence says how to make them."""
-    urls = ["--store", as_url(postgres_schema), "--scheduler", redis_database]
+    urls = ["--store", as_url(postgres_schema), "--scheduler", f"native+{redis_database}"]
     done = run("cancel", "j", *urls)
     assert (done.code, done.body) == (5, FAILED)
     assert "batch_jobs" in done.sentence
@@ -497,7 +497,7 @@ def test_missing_tables_are_named(
 def test_a_postgres_that_is_down_is_exit_code_5(run: Callable[..., Done]) -> None:
     """Nothing of the URL is shown."""
     url = f"postgresql://ann:hunter2@127.0.0.1:{free_port()}/db"
-    done = run("cancel", "j", "--store", url, "--scheduler", "redis://127.0.0.1")
+    done = run("cancel", "j", "--store", url, "--scheduler", "native+redis://127.0.0.1")
     assert (done.code, done.body) == (5, FAILED)
     assert "Postgres can't be reached: check that it runs" in done.sentence
     assert done.sentence.endswith("nothing was changed")
@@ -509,7 +509,7 @@ def test_a_database_that_is_not_there_is_exit_code_5(
 ) -> None:
     """One sentence, as for every other wrong address."""
     url = as_url(make_conninfo(postgres_schema, dbname="nowhere", password="hunter2"))
-    done = run("cancel", "j", "--store", url, "--scheduler", "redis://127.0.0.1")
+    done = run("cancel", "j", "--store", url, "--scheduler", "native+redis://127.0.0.1")
     assert (done.code, done.body) == (5, FAILED)
     assert done.sentence.endswith("nothing was changed")
     assert "hunter2" not in done.err
@@ -519,7 +519,7 @@ def test_a_redis_that_is_down_is_said_after_the_job_is_cancelled(
     run: Callable[..., Done], file: Path, store: str
 ) -> None:
     """Nothing of the URL is shown."""
-    url = f"redis://ann:hunter2@127.0.0.1:{free_port()}/0"
+    url = f"native+redis://ann:hunter2@127.0.0.1:{free_port()}/0"
     done = run("cancel", "scheduled", "--store", store, "--scheduler", url)
     assert done.code == 0
     assert done.body["redisJobCancelled"] is False
@@ -532,7 +532,7 @@ def test_a_wrong_password_is_said_after_the_job_is_cancelled(
     run: Callable[..., Done], file: Path, store: str, redis_server: RedisServer
 ) -> None:
     """The same as any other Redis that does not answer; the password is not shown."""
-    url = f"redis://ann:hunter2@127.0.0.1:{redis_server.port}/0"
+    url = f"native+redis://ann:hunter2@127.0.0.1:{redis_server.port}/0"
     done = run("cancel", "scheduled", "--store", store, "--scheduler", url)
     assert done.code == 0
     assert done.body["redisJobCancelled"] is False
@@ -547,7 +547,7 @@ def test_a_start_in_a_redis_cluster(
     """It is found by way of any of its nodes."""
     with closing(redis.RedisCluster.from_url(redis_cluster.url)) as client:
         RedisScheduler(client).schedule("start", datetime.now(UTC) + timedelta(days=1))
-        url = redis_cluster.url.replace("redis://", "redis+cluster://")
+        url = redis_cluster.url.replace("redis://", "native+redis+cluster://")
 
         done = run("cancel", "scheduled", "--store", store, "--scheduler", url)
 
@@ -559,7 +559,7 @@ def test_a_redis_cluster_that_is_down_is_said_after_the_job_is_cancelled(
     run: Callable[..., Done], file: Path, store: str
 ) -> None:
     """Its client connects as soon as it is made; that is no reason to fail."""
-    url = f"redis+cluster://ann:hunter2@127.0.0.1:{free_port()}"
+    url = f"native+redis+cluster://ann:hunter2@127.0.0.1:{free_port()}"
     done = run("cancel", "scheduled", "--store", store, "--scheduler", url)
     assert done.code == 0
     assert done.body["redisJobCancelled"] is False

@@ -186,7 +186,7 @@ def test_a_redis_that_is_down_leaves_it_owed(
     for number in range(3):
         SqliteStore(file).add_job(f"job-{number}", "scheduled", deferred_id="d")
         cancel_rows(f"job-{number}", uow=SqliteStore(file))
-    url = f"redis://ann:hunter2@127.0.0.1:{free_port()}"
+    url = f"native+redis://ann:hunter2@127.0.0.1:{free_port()}"
 
     done = run("reconcile", "--store", store, "--scheduler", url, "--lease", "0")
 
@@ -206,7 +206,7 @@ def test_a_redis_that_comes_back_is_asked_again_by_the_next_run(
     Redis stopped: the cancel answers 200 with redisJobCancelled false, in time. Redis back:
     reconcile leaves no deferred start, and says so.
     """
-    urls = ["--store", store, "--scheduler", redis_to_break.url()]
+    urls = ["--store", store, "--scheduler", f"native+{redis_to_break.url()}"]
     starts = RedisScheduler(redis.Redis.from_url(redis_to_break.url()))
     starts.schedule("start-a", datetime.now(UTC) + timedelta(days=1))
     redis_to_break.stop()
@@ -255,8 +255,8 @@ def test_reconcile_on_postgres_with_a_redis_cluster(
             "VALUES ('j', 'org', 'scheduled', 'of-the-cluster')"
         )
     urls = ["--store", as_url(postgres_schema)]
-    nowhere = ["--scheduler", f"redis://127.0.0.1:{free_port()}"]
-    there = ["--scheduler", redis_cluster.url.replace("redis://", "redis+cluster://")]
+    nowhere = ["--scheduler", f"native+redis://127.0.0.1:{free_port()}"]
+    there = ["--scheduler", redis_cluster.url.replace("redis://", "native+redis+cluster://")]
     with redis.RedisCluster.from_url(redis_cluster.url) as client:
         RedisScheduler(client).schedule("of-the-cluster", datetime.now(UTC) + timedelta(days=1))
         assert run("cancel", "j", "--organization", "org", *urls, *nowhere).code == 0
@@ -278,6 +278,8 @@ def test_no_drift_is_said(run: Callable[..., Done], store: str) -> None:
     assert run("inspect", "--store", store, "--json").body == {
         "drift": False,
         "partial": False,
+        "startsSeen": True,
+        "schedulerFault": None,
         "removalsPending": [],
         "startsWaiting": [],
         "startsMissing": [],
@@ -345,6 +347,8 @@ def test_inspect_answers_a_program_with_json(run: Callable[..., Done], drifted: 
     assert body == {
         "drift": True,
         "partial": False,
+        "startsSeen": True,
+        "schedulerFault": None,
         "removalsPending": [
             {
                 "batchJobId": "a",
@@ -380,10 +384,18 @@ def test_calls_of_dead_workers_are_ended(run: Callable[..., Done], drifted: Path
     """Those alone that are older, and each once."""
     store = ["--store", f"sqlite:///{drifted}"]
     mine = ["expire-calls", "live", "--organization", "org", *store]
-    assert run("expire-calls", "live", "--older-than", "4h", *store) == (
+    assert run("expire-calls", "a", "--older-than", "4h", *store) == (
         0,
-        "batch job 'live' has no call that has been live for that long\n",
+        "batch job 'a' has no call that has been live for that long\n",
         "",
+    )
+    assert run("expire-calls", "live", "--older-than", "4h", *store) == (
+        3,
+        "",
+        (
+            "batch-cancel: there is no batch job 'live' in this organization: name its "
+            "organization with --organization, if it has one\n"
+        ),
     )
     assert run(*mine, "--older-than", "1d", "--json").body == {
         "batchJobId": "live",
@@ -461,7 +473,7 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
     run: Callable[..., Done], postgres_schema: str, redis_to_break: RedisServer
 ) -> None:
     """Exit code 1 until both are fit; both are told of in one run."""
-    urls = ["--store", as_url(postgres_schema), "--scheduler", redis_to_break.url()]
+    urls = ["--store", as_url(postgres_schema), "--scheduler", f"native+{redis_to_break.url()}"]
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute("DROP INDEX batch_contacts_open")
@@ -476,6 +488,7 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
             "store": [first],
             "scheduler": [second],
             "notes": [],
+            "schedulerFault": None,
         }
         redis_to_break.client.config_set("maxmemory-policy", "noeviction")
         connection.execute("CREATE INDEX ON batch_contacts (batch_job_id)")
@@ -485,6 +498,7 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
         "store": [],
         "scheduler": [],
         "notes": [],
+        "schedulerFault": None,
     }
 
 
@@ -495,9 +509,9 @@ def test_servers_out_of_reach_are_told(run: Callable[..., Done]) -> None:
         "--store",
         f"postgresql://ann:hunter2@127.0.0.1:{free_port()}/db",
         "--scheduler",
-        f"redis+cluster://ann:hunter2@127.0.0.1:{free_port()}",
+        f"native+redis+cluster://ann:hunter2@127.0.0.1:{free_port()}",
     )
-    assert done.code == 1
+    assert done.code == 7
     first, second = done.out.splitlines()
     assert first.startswith("Postgres can't be reached")
     assert second.startswith("the scheduler did not answer (")
@@ -554,20 +568,49 @@ def test_a_store_that_fails_is_exit_code_5(
     assert (done.code, done.out) == (5, "")
     assert "does not exist" in done.err
     url = f"postgresql://ann:hunter2@127.0.0.1:{free_port()}/db"
-    done = run(command, "--store", url, "--scheduler", "redis://127.0.0.1")
+    done = run(command, "--store", url, "--scheduler", "native+redis://127.0.0.1")
     assert (done.code, done.out) == (5, "")
     assert done.err.startswith("batch-cancel: Postgres can't be reached")
 
 
-def test_an_inspection_without_its_scheduler_is_exit_code_5(
-    run: Callable[..., Done], store: str
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_a_scheduler_that_does_not_answer_has_an_exit_code_of_its_own(
+    run: Callable[..., Done], file: Path, store: str, scheme: str
 ) -> None:
-    """Half an answer is none."""
-    for scheme in ("redis", "redis+cluster"):
-        url = f"{scheme}://ann:hunter2@127.0.0.1:{free_port()}"
-        done = run("inspect", "--store", store, "--scheduler", url)
-        assert (done.code, done.out) == (5, "")
-        assert done.err.count("\n") == 1
+    """Never "no drift"; what the store knows is reported, and that the scheduler is silent."""
+    url = f"native+{scheme}://ann:hunter2@127.0.0.1:{free_port()}"
+    urls = ["--store", store, "--scheduler", url]
+    silent = r"the scheduler did not answer \(.+\): which deferred starts wait is not known\n"
+    done = run("inspect", *urls)
+    assert (done.code, done.err) == (7, "")
+    assert re.fullmatch(silent, done.out)
+
+    SqliteStore(file).add_job("open", "cancelled")
+    SqliteStore(file).add_contacts("open", {"1": "pending"})
+    done = run("inspect", *urls)
+    assert done.code == 7
+    assert re.fullmatch(
+        "batch job 'open' is cancelled, but 1 contact is still open\n" + silent, done.out
+    )
+    body = run("inspect", *urls, "--json").body
+    assert (body["drift"], body["startsSeen"]) == (True, False)
+    assert body["schedulerFault"]
+
+    done = run("check", *urls)
+    assert (done.code, done.err) == (7, "")
+    assert re.fullmatch(r"the scheduler did not answer \(.+\)\n", done.out)
+    assert run("check", *urls, "--json").body["schedulerFault"] == body["schedulerFault"]
+
+
+def test_an_empty_store_does_not_hide_a_scheduler_that_is_down(
+    run: Callable[..., Done], tmp_path: Path
+) -> None:
+    """There is no start to ask about, and it is asked all the same."""
+    SqliteStore(tmp_path / "empty.db").add_job("running", "running")
+    url = f"native+redis://127.0.0.1:{free_port()}"
+    done = run("inspect", "--store", f"sqlite:///{tmp_path}/empty.db", "--scheduler", url)
+    assert done.code == 7
+    assert "no drift" not in done.out
 
 
 def test_what_nobody_foresaw_is_one_sentence(
@@ -603,18 +646,28 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
     ("command", "codes"),
     [
         ("reconcile", ["0  nothing is left owed", "6  something is still owed; run it again"]),
-        ("inspect", ["0  no drift", "1  drift was found", "5  failed; stderr says why"]),
+        (
+            "inspect",
+            [
+                "0  no drift",
+                "1  drift was found",
+                "5  failed; stderr says why",
+                "7  the scheduler did not answer; what the store knows is reported",
+            ],
+        ),
         (
             "check",
             [
                 "0  both are fit; what is worth a look may be listed",
                 "1  something is missing; stdout says what",
+                "7  the scheduler did not answer; what else was found is reported",
             ],
         ),
         (
             "expire-calls",
             [
-                "0  they are ended, or this organization has no such job or no such call",
+                "0  they are ended, or the job has no such call",
+                "3  this organization has no such job",
                 "5  failed; stderr says why",
             ],
         ),

@@ -27,7 +27,15 @@ from tests.servers import POSTGRES_DSN, REDIS_URL, PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "batch_cancel"
-PLANTED = ("sql_and_lua", "postgres", "sqlalchemy", "sqlite", "starts", "libraries")
+PLANTED = (
+    "sql_and_lua",
+    "postgres",
+    "sqlalchemy",
+    "sqlite",
+    "starts",
+    "wiring",
+    "libraries",
+)
 """The files that say what is planted."""
 
 PATIENCE_SECONDS = 120

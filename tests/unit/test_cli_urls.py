@@ -5,13 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batch_cancel.adapters.apscheduler import ApschedulerScheduler
+from batch_cancel.adapters.arq import ArqScheduler
+from batch_cancel.adapters.huey import HueyScheduler
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.procrastinate import ProcrastinateScheduler
+from batch_cancel.adapters.redis import RedisScheduler, StartGate
+from batch_cancel.adapters.rq import RqScheduler
+from batch_cancel.adapters.saq import SaqScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.cli.urls import UnusableUrl, scheduler_at, store_at
+from batch_cancel.adapters.taskiq import TaskiqStarts
+from batch_cancel.cli.imports import UsageError
+from batch_cancel.cli.libraries import LIBRARIES
+from batch_cancel.cli.urls import scheduler_at, store_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,13 +60,15 @@ def test_the_scheduler_of_a_sqlite_store_is_in_the_same_file(tmp_path: Path) -> 
     for file, deferred_id in ((one, "in one"), (other, "in the other")):
         SqliteScheduler(file).schedule(deferred_id, datetime(2050, 1, 1, tzinfo=UTC))
     store = f"sqlite:///{one}"
-    assert scheduler_at(f"sqlite:///{other}", store).cancel("in one", "op") is False
-    assert scheduler_at(None, store).cancel("in one", "op") is True
+    with scheduler_at(f"sqlite:///{other}", store)() as scheduler:
+        assert scheduler.cancel("in one", "op") is False
+    with scheduler_at(None, store)() as scheduler:
+        assert scheduler.cancel("in one", "op") is True
 
 
 def test_a_postgres_store_has_no_scheduler_of_its_own() -> None:
     """Which one it is must be said."""
-    with pytest.raises(UnusableUrl, match="--scheduler is needed with this store: sqlite:///"):
+    with pytest.raises(UsageError, match="--scheduler is needed with this store: sqlite:///"):
         scheduler_at(None, "postgresql://host/db")
 
 
@@ -77,37 +89,120 @@ def test_a_postgres_store_has_no_scheduler_of_its_own() -> None:
 )
 def test_a_store_of_no_known_scheme_is_refused(url: str) -> None:
     """The sentence says what there is, and repeats nothing."""
-    with pytest.raises(UnusableUrl) as caught:
+    with pytest.raises(UsageError) as caught:
         store_at(url)
     assert str(caught.value) == (
         "--store must be a URL: sqlite:///relative.db, sqlite:////absolute.db or postgresql://..."
     )
 
 
-@pytest.mark.parametrize("url", ["", "redis", "http://u:hunter2@h", "redis+sentinel://h"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "redis", "http://u:hunter2@h", "arq+http://hunter2", "cron+redis://h", "native://h"],
+)
 def test_a_scheduler_of_no_known_scheme_is_refused(url: str) -> None:
-    """The sentence says what there is, and repeats nothing."""
-    with pytest.raises(UnusableUrl) as caught:
+    """The sentence lists what there is, and repeats nothing."""
+    with pytest.raises(UsageError) as caught:
         scheduler_at(url, "sqlite:///jobs.db")
-    assert str(caught.value) == (
-        "--scheduler must be a URL: sqlite:///file.db, redis://..., rediss://... or "
-        "redis+cluster://..."
+    assert str(caught.value).startswith("--scheduler must be a URL: sqlite:///file.db, native+re")
+    for library in LIBRARIES:
+        assert f"{library}+redis://" in str(caught.value)
+    assert "procrastinate+postgresql://" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "redis+cluster", "rediss+cluster"])
+def test_a_redis_url_that_names_no_library_is_refused(scheme: str) -> None:
+    """Whose starts are there is not guessed: another library's would be noted as absent."""
+    with pytest.raises(UsageError) as caught:
+        scheduler_at(f"{scheme}://u:hunter2@h", "sqlite:///jobs.db")
+    assert str(caught.value).startswith(f"--scheduler: {scheme}:// does not name the library")
+    assert "write one of native+redis://..., arq+redis://..., rq+redis://..." in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "keys"),
+    [
+        ("native+redis://h", RedisScheduler, None),
+        ("native+rediss://h:1/2?namespace=x&shards=4&retention=1d", RedisScheduler, None),
+        ("native+unix:///run/redis.sock?db=2", RedisScheduler, None),
+        ("arq+redis://h?queue=arq:low&budget=500ms", ArqScheduler, "arq:low"),
+        ("rq+redis://h?scheduled=rq:scheduler:scheduled_jobs", RqScheduler, "rq:scheduler:"),
+        ("saq+redis://h?queue=low&min_replicas=1", SaqScheduler, "saq:low:incomplete"),
+        ("huey+redis://h?name=calls", HueyScheduler, "huey.schedule.calls"),
+        ("taskiq+redis://h?prefix=p", TaskiqStarts, "p:data:ID"),
+        ("apscheduler+redis://h?jobs_key=j&namespace=x", ApschedulerScheduler, None),
+        ("gate+redis://h?namespace=x", StartGate, None),
+    ],
+)
+def test_a_url_names_the_library_and_its_options(url: str, kind: type, keys: str | None) -> None:
+    """Each adapter of Redis, made as its class would be; nobody is connected to."""
+    with scheduler_at(url, "sqlite:///jobs.db")() as scheduler:
+        assert type(scheduler) is kind
+        if keys is not None:
+            recipe: Any = scheduler
+            assert recipe._recipe.keys("ID")[0].startswith(keys)
+
+
+def test_procrastinate_is_named_by_its_database() -> None:
+    """Its starts are rows."""
+    with scheduler_at("procrastinate+postgresql://h/d", "sqlite:///jobs.db")() as scheduler:
+        assert type(scheduler) is ProcrastinateScheduler
+    with pytest.raises(UsageError, match=r"^--scheduler is no valid URL"):
+        scheduler_at("procrastinate+postgresql://u:hunter2%@h/d", "sqlite:///jobs.db")
+
+
+def test_an_option_that_is_not_known_is_refused_by_its_name() -> None:
+    """With the ones that are: those of the adapter, and those of the connection."""
+    with pytest.raises(UsageError) as caught:
+        scheduler_at("arq+redis://h?qeue=hunter2", "sqlite:///jobs.db")
+    assert str(caught.value).startswith(
+        "--scheduler: arq+redis:// has no option 'qeue'; it knows queue, budget, retention, "
+        "min_replicas"
     )
+    assert "; and of the connection client_name, db, password" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("native+redis://h?shards=hunter2", "the option 'shards' must be a whole number"),
+        ("arq+redis://h?budget=hunter2", "the option 'budget' must be a duration"),
+        ("arq+redis://h?queue=a&queue=b", "an option is given twice"),
+        ("arq+redis+cluster://h", "arq keeps the keys of a start where no Redis Cluster can be"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_refused(url: str, sentence: str) -> None:
+    """Of its value nothing is shown."""
+    with pytest.raises(UsageError) as caught:
+        scheduler_at(url, "sqlite:///jobs.db")
+    assert str(caught.value).startswith(f"--scheduler: {sentence}")
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["shards=0", "min_replicas=-1", "retention=0", "namespace={}"])
+def test_an_option_that_the_adapter_refuses_is_a_usage_error(option: str) -> None:
+    """In the adapter's own words."""
+    opened = scheduler_at(f"native+redis://h?{option}", "sqlite:///jobs.db")
+    with pytest.raises(UsageError, match=r"^--scheduler: "), opened():
+        pass
 
 
 @pytest.mark.parametrize("url", ["sqlite://jobs.db", "sqlite://"])
 def test_two_slashes_are_one_too_few(url: str) -> None:
     """The most common mistake has a sentence of its own."""
-    with pytest.raises(UnusableUrl, match="--store needs three slashes before a relative path"):
+    with pytest.raises(UsageError, match="--store needs three slashes before a relative path"):
         store_at(url)
 
 
 @pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "sqlite:///a\0b"])
 def test_a_path_that_names_no_file_is_refused(url: str) -> None:
     """Before anything is opened."""
-    with pytest.raises(UnusableUrl, match="--store: "):
+    with pytest.raises(UsageError, match="--store: "):
         store_at(url)
-    with pytest.raises(UnusableUrl, match="--scheduler: "):
+    with pytest.raises(UsageError, match="--scheduler: "):
         scheduler_at(url, "postgresql://host/db")
 
 
@@ -123,7 +218,7 @@ def test_a_path_that_names_no_file_is_refused(url: str) -> None:
 )
 def test_a_postgres_url_that_cannot_be_parsed_shows_nothing_of_itself(url: str) -> None:
     """The driver's message would quote a part of the password."""
-    with pytest.raises(UnusableUrl) as caught:
+    with pytest.raises(UsageError) as caught:
         store_at(url)
     assert str(caught.value).startswith("--store is no valid URL: percent-encode")
     assert SECRET not in str(caught.value)
@@ -131,11 +226,21 @@ def test_a_postgres_url_that_cannot_be_parsed_shows_nothing_of_itself(url: str) 
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+cluster"])
-@pytest.mark.parametrize("rest", ["host:hunter2/0", "host/0?socket_timeout=hunter2", "[hunter2"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "host:hunter2/0",
+        "host/0?socket_timeout=hunter2",
+        "[hunter2",
+        "host?hunter2",
+        ":hunter2?x=y@host/0",
+        ":hunter2#x@host/0",
+    ],
+)
 def test_a_redis_url_that_cannot_be_parsed_shows_nothing_of_itself(scheme: str, rest: str) -> None:
     """The driver's message would quote a part of it."""
-    with pytest.raises(UnusableUrl) as caught:
-        scheduler_at(f"{scheme}://{rest}", "sqlite:///jobs.db")
+    with pytest.raises(UsageError) as caught:
+        scheduler_at(f"native+{scheme}://{rest}", "sqlite:///jobs.db")
     assert str(caught.value).startswith("--scheduler is no valid URL: percent-encode")
     assert SECRET not in str(caught.value)
 
@@ -150,7 +255,7 @@ def test_a_redis_url_that_cannot_be_parsed_shows_nothing_of_itself(scheme: str, 
         ),
         (
             "redis",
-            ["cancel", "j", "--store", "sqlite:///f", "--scheduler", "redis://h"],
+            ["cancel", "j", "--store", "sqlite:///f", "--scheduler", "native+redis://h"],
             "a Redis scheduler needs more: pip install 'batch_cancel[redis]'",
         ),
         ("typer", ["demo"], "batch-cancel needs more: pip install 'batch_cancel[cli]'"),

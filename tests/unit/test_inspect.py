@@ -13,7 +13,7 @@ import pytest
 
 from batch_cancel import JobKey, inspect, inspect_async
 from batch_cancel.domain.drift import DeferredStart, Drift, Inventory
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.guards import CALL_AGE_SUSPECT
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 
@@ -128,11 +128,65 @@ def test_a_store_without_an_inspection_says_so(half: Half) -> None:
     assert store.asked == []
 
 
+class Blind:
+    """A scheduler that can cancel, and cannot report what waits."""
+
+    def cancel(self, deferred_id: str, operation_id: str) -> Any:
+        """Never be called."""
+        raise AssertionError
+
+
+def inspected(half: Half, store: Store, scheduler: Any) -> Drift:
+    """Inspect a store beside another scheduler."""
+    if half is blocking:
+        both: Any = store
+        return inspect(uow=both, scheduler=scheduler)
+    other: Any = AsyncStore(store)
+    return asyncio.run(inspect_async(uow=other, scheduler=scheduler))
+
+
 @HALVES
-def test_a_scheduler_that_cannot_tell_is_refused(half: Half) -> None:
-    """By its name, and before the store is asked."""
-    run: Any = inspect if half is blocking else lambda **it: asyncio.run(inspect_async(**it))
+@pytest.mark.parametrize("nothing", [object(), None, "redis://localhost", Blind])
+def test_what_is_no_scheduler_is_refused(half: Half, nothing: Any) -> None:
+    """Before the store is asked."""
     store = Store([])
-    with pytest.raises(TypeError, match=r"^object cannot tell what waits"):
-        run(uow=store, scheduler=object())
+    with pytest.raises(TypeError, match=r"^the scheduler (has no method `cancel`|is the class)"):
+        inspected(half, store, nothing)
     assert store.asked == []
+
+
+@HALVES
+def test_a_scheduler_that_cannot_see_what_waits_leaves_the_rest(half: Half) -> None:
+    """What the store alone knows is reported, and that nothing was seen of the starts."""
+    nameless = DeferredStart(JobKey("nameless"), None)
+    store = Store([Inventory(scheduled=(START, nameless))] * 2)
+    assert inspected(half, store, Blind()) == Drift(starts_missing=(nameless,), starts_seen=False)
+    clean = inspected(half, Store([Inventory(scheduled=(START,))]), Blind())
+    assert clean == Drift(starts_seen=False)
+    assert not clean.is_found
+
+
+@HALVES
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (SchedulerUnavailable("Redis gave no answer within 250 ms"), "Redis gave no answer"),
+        (LookupError("hunter2"), "it raised LookupError"),
+        (AttributeError("it has no pool"), "it raised AttributeError: it has no pool"),
+    ],
+)
+def test_a_scheduler_that_does_not_answer_is_a_finding(
+    half: Half, fault: Exception, sentence: str
+) -> None:
+    """Never "no drift"; what the store knows is reported with it."""
+
+    class Silent(Store):
+        def waiting_among(self, deferred_ids: object) -> frozenset[str]:
+            raise fault
+
+    found = half(Silent([Inventory(scheduled=(START,))] * 2))
+    assert found.is_found
+    assert (found.starts_missing, found.starts_seen) == ((), False)
+    assert found.scheduler_fault is not None
+    assert found.scheduler_fault.startswith(sentence)
+    assert "hunter2" not in found.scheduler_fault

@@ -102,6 +102,22 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
 
 OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
+    ("use_cases/endpoint_kinds.py", "check_cancel_async"): (
+        "Each half refuses the kind that the other one is for."
+    ),
+    **{
+        ("use_cases/kinds.py", name): "Each half refuses the kind that the other one is for."
+        for name in (
+            "check_store_async",
+            "check_scheduler_async",
+            "check_starts_async",
+            "check_hook_async",
+            "check_inspectable_async",
+            "opened_async",
+            "returned_async",
+            "tell_async",
+        )
+    },
     ("adapters/memory.py", "_AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
@@ -129,13 +145,13 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 """Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
+    ("cli/apps.py", "_perform"): "It exists because the halves differ.",
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",
     ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
-    ("adapters/otel.py", "_Transaction"): "The same: how it is entered decides.",
     ("testing/conformance.py", "StoreConformance"): "One for both halves: tests are written once.",
     ("testing/conformance.py", "_settle"): "The same.",
     ("testing/expiry.py", "_is_refused"): "The same.",

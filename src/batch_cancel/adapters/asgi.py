@@ -24,6 +24,7 @@ from batch_cancel.presenter import Response
 from batch_cancel.presenter.keys import Principal
 from batch_cancel.presenter.openapi import Page
 from batch_cancel.presenter.requests import Refusal, Refused, Request, decoded, joined
+from batch_cancel.use_cases.kinds import returned_async
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -45,6 +46,9 @@ class AsgiApp:
             else with the contract's 500.
         budget: how long a request may take. A cancel that takes longer is answered as failed,
             with an outcome that is not known, and goes on to its end.
+
+    Raises:
+        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
     """
 
     def __init__(
@@ -76,13 +80,14 @@ class AsgiApp:
             reason: str | None,
         ) -> CancelResult:
             begun.append(JobKey(batch_job_id, organization_id))
-            return await self._cancel(
+            answer = self._cancel(
                 batch_job_id,
                 organization_id=organization_id,
                 operation_id=operation_id,
                 actor=actor,
                 reason=reason,
             )
+            return await returned_async(answer)
 
         endpoint = attrs.evolve(self._endpoint, cancel=cancel)
         task = asyncio.create_task(endpoint.respond(request, body))

@@ -30,7 +30,7 @@ from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
 from batch_cancel.domain.model import JobKey
 from batch_cancel.ports import Repositories, Scheduler
-from batch_cancel.use_cases import log
+from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
 
 __all__ = ["DeferredRemoval", "DjangoUnitOfWork", "remove_deferred_on_commit"]
@@ -210,7 +210,16 @@ def remove_deferred_on_commit(
 
     Returns:
         a handle, whose `result` is available once Django has committed.
+
+    Raises:
+        TypeError: a store, a scheduler or a hook of the wrong kind.
     """
+    kinds.check_scheduler(scheduler)
+    kinds.check_hook(on_cancelled)
+    kinds.check_store(uow)
+    if not isinstance(getattr(uow, "using", None), str):
+        msg = f"the store (uow) must be a DjangoUnitOfWork, got {type(uow).__name__}"
+        raise TypeError(msg)
     # However it was joined, for example by the plain connection: this is Django's transaction.
     joined = attrs.evolve(cancellation, joined=True)
     remove = partial(remove_deferred, joined, scheduler, uow=uow, on_cancelled=on_cancelled)

@@ -308,30 +308,14 @@ class _UnitOfWork(_Port):
     def begin(self) -> object:
         """Open a transaction."""
         inner: Any = self._inner
-        return _Transaction(inner.begin(), self._spans)
-
-
-@attrs.define
-class _Transaction:
-    """A transaction with a span around it, blocking or asyncio as it is entered."""
-
-    _inner: Any
-    _spans: _Spans
-    _entered: Any = None
-
-    def __enter__(self) -> object:
-        self._entered = self._spans.transaction(self._inner)
-        return self._entered.__enter__()
-
-    def __exit__(self, *error: object) -> object:
-        return self._entered.__exit__(*error)
-
-    async def __aenter__(self) -> object:
-        self._entered = self._spans.transaction_async(self._inner)
-        return await self._entered.__aenter__()
-
-    async def __aexit__(self, *error: object) -> object:
-        return await self._entered.__aexit__(*error)
+        transaction: object = inner.begin()
+        if isinstance(transaction, AbstractContextManager):
+            blocking = cast("AbstractContextManager[object]", transaction)
+            return self._spans.transaction(blocking)
+        if isinstance(transaction, AbstractAsyncContextManager):
+            awaited = cast("AbstractAsyncContextManager[object]", transaction)
+            return self._spans.transaction_async(awaited)
+        return transaction  # Of no kind: for whoever enters it to refuse.
 
 
 class _Repositories(_Port):

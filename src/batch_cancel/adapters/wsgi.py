@@ -40,7 +40,8 @@ class WsgiApp:
             else with the contract's 500.
 
     Raises:
-        TypeError: `authenticate` is a coroutine function.
+        TypeError: `authenticate` is a coroutine function; `cancel`, or a port that is bound to it,
+            is of the wrong kind.
     """
 
     def __init__(

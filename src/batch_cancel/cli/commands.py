@@ -19,18 +19,15 @@ from batch_cancel import (
     JobKey,
     JobNotFound,
     Removal,
-    cancel_job,
 )
-from batch_cancel import expire_calls as expired
-from batch_cancel import inspect as inspected
-from batch_cancel import reconcile as reconciled
-from batch_cancel.cli import output, reports, urls
+from batch_cancel.cli import options, output, reports, urls
 from batch_cancel.cli.demo import play
 from batch_cancel.cli.durations import duration
-from batch_cancel.domain.guards import CALL_AGE_SUSPECT
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS
-from batch_cancel.ports import UnitOfWork
+from batch_cancel.cli.imports import UsageError, importable
+from batch_cancel.cli.options import wiring
 from batch_cancel.presenter import Response, present, present_error
+from batch_cancel.use_cases.kinds import WrongKind
+from batch_cancel.use_cases.unexpected import described
 
 FOUND_AMISS: Final = 1
 USAGE_ERROR: Final = 2
@@ -38,40 +35,7 @@ NOT_FOUND: Final = 3
 ALREADY_TERMINAL: Final = 4
 FAILED: Final = 5
 STILL_PENDING: Final = 6
-
-_Store = Annotated[
-    str,
-    typer.Option(
-        metavar="URL",
-        envvar="BATCH_CANCEL_STORE",
-        help=f"Where the jobs are ({urls.STORES}). A SQLite file must exist.",
-    ),
-]
-_Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="BATCH_CANCEL_SCHEDULER",
-        help=f"Where the deferred starts wait ({urls.SCHEDULERS}). "
-        "May be left out with a SQLite store: then it is the same file.",
-    ),
-]
-_Json = Annotated[
-    bool, typer.Option("--json", help="Answer with one JSON object instead of sentences.")
-]
-
-_Organization = Annotated[
-    str | None,
-    typer.Option(metavar="ID", help="Whose job it is; left out for a job of none."),
-]
-_Names = Annotated[
-    str | None,
-    typer.Option(
-        "--schema",
-        metavar="MODULE:NAME",
-        help="Where your PostgresSchema is, if your names are not the reference ones.",
-    ),
-]
+SILENT: Final = 7
 
 _app: Final = typer.Typer(
     name="batch-cancel",
@@ -117,11 +81,14 @@ def _program(
 
 @_app.command()
 def cancel(
+    context: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job to cancel.")],
     *,
-    store: _Store,
-    scheduler: _Scheduler = None,
-    organization: _Organization = None,
+    app: options.App = None,
+    store: options.Store = None,
+    scheduler: options.Scheduler = None,
+    schema: options.Names = None,
+    organization: options.Organization = None,
     operation_id: Annotated[
         str | None,
         typer.Option(
@@ -153,38 +120,34 @@ def cancel(
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     if operation_id is None:
         operation_id = uuid4().hex
-    try:
-        uow = urls.store_at(store)
-        starts = urls.scheduler_at(scheduler, store)
-        result = cancel_job(
-            job_id,
-            uow=uow,
-            scheduler=starts,
-            organization_id=organization,
-            operation_id=operation_id,
-            actor=actor,
-            reason=reason,
-        )
-    except (urls.UnusableUrl, ValueError) as error:
-        output.complain(str(error))
-        raise typer.Exit(USAGE_ERROR) from error
-    except BatchCancelError as error:
-        _answer(present_error(error))
-        output.complain(_what_to_do(error, organization, operation_id))
-        raise typer.Exit(_code(error)) from error
-    _answer(present(result))
-    if result.removal is Removal.PENDING:
+    key = JobKey(job_id, organization)
+    named = {"operation_id": operation_id, "actor": actor, "reason": reason}
+    with _faults_told():
+        wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
+        try:
+            done = wired.perform(lambda calls: calls.cancel(key, named))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        except BatchCancelError as error:
+            _answer(present_error(error))
+            output.complain(_what_to_do(error, organization, operation_id))
+            raise typer.Exit(_code(error)) from error
+    _answer(present(done.result))
+    if done.result.removal is Removal.PENDING:
         output.complain(
             "the job is cancelled, but the scheduler did not confirm that its deferred start was "
-            f"taken back ({starts.fault}); run the same command again once it answers"
+            f"taken back ({done.fault}); run the same command again once it answers"
         )
 
 
 @_app.command()
 def reconcile(
+    context: typer.Context,
     *,
-    store: _Store,
-    scheduler: _Scheduler = None,
+    app: options.App = None,
+    store: options.Store = None,
+    scheduler: options.Scheduler = None,
+    schema: options.Names = None,
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many cancellations to take up at most.")
     ] = 1000,
@@ -198,13 +161,14 @@ def reconcile(
             "0 takes up everything at once.",
         ),
     ] = 30,
-    as_json: _Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """
     Finish the removals of deferred starts that cancellations still owe.
 
-    Run it from anywhere, as often as you like, beside live cancels and beside itself. It tells no
-    on_cancelled hook: that is for a program of yours that calls reconcile(on_cancelled=...).
+    Run it from anywhere, as often as you like, beside live cancels and beside itself. With --app,
+    its on_cancelled is called for the cancellations that are still to be announced; without one,
+    those are left to whoever has it.
 
     \b
     Exit codes:
@@ -214,15 +178,12 @@ def reconcile(
       6  something is still owed; run it again
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with _faults_told():
-        uow = urls.store_at(store)
-        starts = urls.scheduler_at(scheduler, store)
-        results = reconciled(
-            uow=uow, scheduler=starts, limit=limit, lease=timedelta(seconds=lease)
-        )
-        report = reports.Reconciled(results, _removals_owed(uow, limit), limit)
+        wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
+        done = wired.perform(lambda calls: calls.reconcile(limit, timedelta(seconds=lease)))
+        report = reports.Reconciled(done.results, done.removals_owed, limit, done.hooks_failed)
     output.answer(report.json() if as_json else report.text())
-    if starts.fault is not None:
-        output.complain(f"the scheduler did not confirm every removal ({starts.fault})")
+    if done.fault is not None:
+        output.complain(f"the scheduler did not confirm every removal ({done.fault})")
     if report.is_pending:
         output.complain(report.advice(lease))
         raise typer.Exit(STILL_PENDING)
@@ -230,9 +191,12 @@ def reconcile(
 
 @_app.command()
 def inspect(
+    context: typer.Context,
     *,
-    store: _Store,
-    scheduler: _Scheduler = None,
+    app: options.App = None,
+    store: options.Store = None,
+    scheduler: options.Scheduler = None,
+    schema: options.Names = None,
     limit: Annotated[
         int,
         typer.Option(
@@ -249,7 +213,7 @@ def inspect(
             help="How long a call may be live: seconds, or 90s, 45m, 4h, 2d.",
         ),
     ] = "4h",  # type: ignore[assignment]  # typer parses it.
-    as_json: _Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """
     Tell where database and scheduler have drifted apart; nothing is changed.
@@ -265,23 +229,24 @@ def inspect(
       1  drift was found
       2  the command line is wrong
       5  failed; stderr says why
+      7  the scheduler did not answer; what the store knows is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with _faults_told():
-        uow = urls.store_at(store)
-        starts = urls.scheduler_at(scheduler, store)
-        drift = inspected(
-            uow=uow, scheduler=starts, limit=limit, calls_older_than=calls_older_than
-        )
+        wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
+        drift = wired.perform(lambda calls: calls.inspect(limit, calls_older_than))
         report = reports.Inspected(drift, calls_older_than)
     output.answer(report.json() if as_json else report.text())
     if report.drift.is_partial:
         output.complain(f"no more than {limit} of each kind were looked at: see --limit")
+    if report.drift.scheduler_fault is not None:
+        raise typer.Exit(SILENT)
     if report.drift.is_found:
         raise typer.Exit(FOUND_AMISS)
 
 
 @_app.command()
 def expire_calls(
+    context: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")],
     *,
     older_than: Annotated[
@@ -293,9 +258,11 @@ def expire_calls(
             "Choose more than any call lasts.",
         ),
     ],
-    store: _Store,
-    organization: _Organization = None,
-    as_json: _Json = False,
+    app: options.App = None,
+    store: options.Store = None,
+    schema: options.Names = None,
+    organization: options.Organization = None,
+    as_json: options.Json = False,
 ) -> None:
     """
     End the calls of a job that have been live for too long: those of dead workers.
@@ -306,47 +273,68 @@ def expire_calls(
 
     \b
     Exit codes:
-      0  they are ended, or this organization has no such job or no such call
+      0  they are ended, or the job has no such call
       2  the command line is wrong; nothing was done
+      3  this organization has no such job
       5  failed; stderr says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with _faults_told():
-        ended = expired(job_id, older_than, uow=urls.store_at(store), organization_id=organization)
-        report = reports.Expired(JobKey(job_id, organization), ended)
+        wired = wiring(context, app=app, store=store, schema=schema)
+        key = JobKey(job_id, organization)
+        try:
+            ended = wired.perform_on_store(lambda calls: calls.expire(key, older_than))
+        except JobNotFound as error:
+            output.complain(_what_to_do(error, organization, ""))
+            raise typer.Exit(NOT_FOUND) from error
+        report = reports.Expired(key, ended)
     output.answer(report.json() if as_json else report.text())
 
 
 @_app.command()
-def check(*, store: _Store, scheduler: _Scheduler = None, as_json: _Json = False) -> None:
+def check(
+    context: typer.Context,
+    *,
+    app: options.App = None,
+    store: options.Store = None,
+    scheduler: options.Scheduler = None,
+    schema: options.Names = None,
+    as_json: options.Json = False,
+) -> None:
     """
     Tell whether store and scheduler are fit for the library; nothing is changed.
 
     It looks for tables, columns, keys, indexes, permissions, statuses, versions and settings,
-    under the names that PostgresSchema() has. With other names, use `batch-cancel doctor
-    --schema`, or PostgresUnitOfWork(...).check().
+    under the names that PostgresSchema() has, or yours (--schema). What cannot be checked is
+    named.
 
     \b
     Exit codes:
       0  both are fit; what is worth a look may be listed
       1  something is missing; stdout says what
       2  the command line is wrong
+      5  failed; stderr says why
+      7  the scheduler did not answer; what else was found is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with _faults_told():
-        uow = urls.store_at(store)
-        starts = urls.scheduler_at(scheduler, store)
-        diagnosis = uow.examine()
-        report = reports.Checked(diagnosis.problems, starts.check(), diagnosis.notes)
+        wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
+        found = wired.perform(lambda calls: calls.check())
+        notes = [*found.store.notes, *found.notes]
+        report = reports.Checked(found.store.problems, found.scheduler, notes, found.fault)
     output.answer(report.json() if as_json else report.text())
+    if report.fault is not None:
+        raise typer.Exit(SILENT)
     if not report.is_fit:
         raise typer.Exit(FOUND_AMISS)
 
 
 @_app.command()
 def doctor(
+    context: typer.Context,
     *,
-    store: _Store,
-    schema: _Names = None,
-    as_json: _Json = False,
+    app: options.App = None,
+    store: options.Store = None,
+    schema: options.Names = None,
+    as_json: options.Json = False,
 ) -> None:
     """
     Examine a store: what fits, what is missing, what is slow, what only workers need.
@@ -361,7 +349,8 @@ def doctor(
       2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with _faults_told():
-        report = reports.Doctored(urls.examined(store, schema))
+        wired = wiring(context, app=app, store=store, schema=schema)
+        report = reports.Doctored(wired.perform_on_store(lambda calls: calls.examine()))
     output.answer(report.json() if as_json else report.text())
     if not report.is_fit:
         raise typer.Exit(FOUND_AMISS)
@@ -379,10 +368,10 @@ def schema(
             "--guards", help="Add triggers that repair writers who ignore a cancellation."
         ),
     ] = False,
-    names: _Names = None,
+    names: options.Names = None,
 ) -> None:
     """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
-    with _faults_told():
+    with _faults_told(), importable():
         text = urls.ddl(names, reference=reference, guards=guards)
     output.answer(text)
 
@@ -422,29 +411,21 @@ def serve(
         raise typer.Exit(FAILED) from error
 
 
-def _removals_owed(uow: UnitOfWork, limit: int) -> int:
-    """Count the removals still owed, up to a limit."""
-    with uow.begin() as repositories:
-        if repositories.inspection is None:
-            return 0
-        inventory = repositories.inspection.look(limit, CANCELLABLE_CONTACTS, CALL_AGE_SUSPECT)
-        return len(inventory.removals_pending)
-
-
 @contextmanager
 def _faults_told() -> Generator[None]:
     """Tell of whatever goes wrong in one sentence, and exit with its code."""
     try:
         yield
-    except urls.UnusableUrl as error:
+    except (UsageError, WrongKind) as error:
         output.complain(str(error))
         raise typer.Exit(USAGE_ERROR) from error
     except BatchCancelError as error:
         output.complain(str(error))
         raise typer.Exit(FAILED) from error
+    except typer.Exit:
+        raise
     except Exception as error:
-        # Its type alone: a driver's message may hold a host, a user or a password.
-        output.complain(f"it failed, and nobody foresaw how ({type(error).__name__})")
+        output.complain(f"it failed, and nobody foresaw how ({described(error)})")
         raise typer.Exit(FAILED) from error
 
 

@@ -10,27 +10,44 @@ import typer
 
 from batch_cancel.domain.guards import check_age
 
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-_WRITTEN: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
+_WRITTEN: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|[smhd]?)", re.ASCII)
+
+
+def span(text: str) -> timedelta:
+    """
+    Read a span of time: seconds, or a number with a unit, as in 250ms, 90s, 45m, 4h or 2d.
+
+    Raises:
+        ValueError: it is none, or longer than a timedelta can be.
+    """
+    written = _WRITTEN.fullmatch(text)
+    if written is None:
+        msg = "not a duration: write seconds, or 90s, 45m, 4h, 2d"
+        raise ValueError(msg)
+    number, unit = written.groups()
+    try:
+        return timedelta(seconds=float(number) * _UNITS[unit])
+    except OverflowError as error:
+        msg = "a duration must be shorter"
+        raise ValueError(msg) from error
 
 
 def duration(text: str) -> timedelta:
     """
-    Read a duration: seconds, or a number with a unit, as in 90s, 45m, 4h or 2d.
+    Read the age of a call.
 
     Raises:
-        typer.BadParameter: it is none, or not the age of a call.
+        typer.BadParameter: it is no duration, or not the age of a call.
     """
-    written = _WRITTEN.fullmatch(text)
-    if written is None:
+    if _WRITTEN.fullmatch(text) is None:
         msg = f"{text!r} is no duration: write seconds, or 90s, 45m, 4h, 2d"
         raise typer.BadParameter(msg)
-    number, unit = written.groups()
     try:
-        age = timedelta(seconds=float(number) * _UNITS[unit])
+        age = span(text)
         check_age(age)
-    except (OverflowError, ValueError) as error:
+    except ValueError as error:
         msg = f"{text!r} must be longer than 0 and at most a century"
         raise typer.BadParameter(msg) from error
     return age

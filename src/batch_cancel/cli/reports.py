@@ -24,16 +24,18 @@ class Reconciled:
         results: of the cancellations that were taken up.
         removals_owed: how many removals are owed after it, up to `limit`.
         limit: how many were counted at most.
+        hooks_failed: how many cancellations the application's hook was not told of.
     """
 
     results: Sequence[CancelResult]
     removals_owed: int
     limit: int
+    hooks_failed: int = 0
 
     @property
     def is_pending(self) -> bool:
         """Whether anything is still owed."""
-        return self.removals_owed > 0
+        return self.removals_owed > 0 or self.hooks_failed > 0
 
     def json(self) -> str:
         """Tell it as one JSON object."""
@@ -46,11 +48,17 @@ class Reconciled:
             }
             for it in self.results
         ]
-        return _json({"reconciled": done, "removalsPending": self.removals_owed})
+        return _json(
+            {
+                "reconciled": done,
+                "removalsPending": self.removals_owed,
+                "hooksFailed": self.hooks_failed,
+            }
+        )
 
     def text(self) -> str:
         """Tell it in sentences."""
-        return _text([*map(_finished, self.results), self._rest()])
+        return _text([*map(_finished, self.results), *self._rest()])
 
     def advice(self, lease_seconds: float) -> str:
         """Tell what to do about what is still owed."""
@@ -61,11 +69,14 @@ class Reconciled:
             )
         return "run it again"
 
-    def _rest(self) -> str:
+    def _rest(self) -> Iterator[str]:
         if not self.is_pending:
-            return "nothing is left owed"
-        at_least = "at least " if self.removals_owed >= self.limit else ""
-        return f"{at_least}{_number(self.removals_owed, 'removal')} still owed"
+            yield "nothing is left owed"
+        if self.removals_owed:
+            at_least = "at least " if self.removals_owed >= self.limit else ""
+            yield f"{at_least}{_number(self.removals_owed, 'removal')} still owed"
+        if self.hooks_failed:
+            yield f"{_number(self.hooks_failed, 'announcement')} still owed: on_cancelled failed"
 
 
 def _finished(result: CancelResult) -> str:
@@ -101,6 +112,8 @@ class Inspected:
             {
                 "drift": drift.is_found,
                 "partial": drift.is_partial,
+                "startsSeen": drift.starts_seen,
+                "schedulerFault": drift.scheduler_fault,
                 "removalsPending": [
                     {
                         **_named(it.key),
@@ -124,7 +137,14 @@ class Inspected:
     def text(self) -> str:
         """Tell it in sentences."""
         sentences = list(self._sentences())
-        return _text(sentences or ["no drift: database and scheduler agree"])
+        if self.drift.starts_seen:
+            return _text(sentences or ["no drift: database and scheduler agree"])
+        if self.drift.scheduler_fault is not None:
+            unseen = f"the scheduler did not answer ({self.drift.scheduler_fault})"
+            return _text([*sentences, f"{unseen}: which deferred starts wait is not known"])
+        rest = sentences or ["no drift in the database"]
+        unseen = "this scheduler cannot report which deferred starts wait: they were not looked at"
+        return _text([*rest, unseen])
 
     def _sentences(self) -> Iterator[str]:
         for record in self.drift.removals_pending:
@@ -185,27 +205,45 @@ class Expired:
 
 @attrs.frozen
 class Checked:
-    """What is missing, if anything is, and what is worth a look."""
+    """
+    What is missing, if anything is, and what is worth a look.
+
+    Arguments:
+        store: what the store misses.
+        scheduler: what the scheduler misses.
+        notes: what is worth a look, or was not looked at.
+        fault: why the scheduler did not answer; None if it did, or cannot be asked.
+    """
 
     store: Sequence[str]
     scheduler: Sequence[str]
     notes: Sequence[str] = ()
+    fault: str | None = None
 
     @property
     def is_fit(self) -> bool:
-        """Whether nothing is."""
-        return not (self.store or self.scheduler)
+        """Whether nothing is, as far as is known."""
+        return not (self.store or self.scheduler or self.fault)
 
     def json(self) -> str:
         """Tell it as one JSON object."""
         problems = {"store": list(self.store), "scheduler": list(self.scheduler)}
-        return _json({"fit": self.is_fit, **problems, "notes": list(self.notes)})
+        return _json(
+            {
+                "fit": self.is_fit,
+                **problems,
+                "notes": list(self.notes),
+                "schedulerFault": self.fault,
+            }
+        )
 
     def text(self) -> str:
         """Tell it in sentences."""
         # A file that is store and scheduler at once has the same to say twice.
-        found = dict.fromkeys((*self.store, *self.scheduler))
-        lines = list(found) or ["store and scheduler are fit"]
+        lines = list(dict.fromkeys((*self.store, *self.scheduler)))
+        if self.fault is not None:
+            lines.append(f"the scheduler did not answer ({self.fault})")
+        lines = lines or ["store and scheduler are fit"]
         if self.notes:
             lines += ["Worth a look:", *(f"  {note}" for note in self.notes)]
         return _text(lines)

@@ -9,25 +9,24 @@ Rule 3: a driver is imported only for a URL that asks for it.
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Generator
-from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import nullcontext
 from importlib import resources
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
-import attrs
-
-from batch_cancel.domain.errors import SchedulerUnavailable
+from batch_cancel.cli import libraries
+from batch_cancel.cli.imports import UsageError, found
+from batch_cancel.cli.libraries import OpenScheduler
 from batch_cancel.domain.fitness import Diagnosis
-from batch_cancel.ports import Checkable, InspectableScheduler, Scheduler, UnitOfWork
+from batch_cancel.ports import Checkable, UnitOfWork
 
 if TYPE_CHECKING:
-    from batch_cancel.adapters.postgres import PostgresSchema
+    from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
 
 STORES: Final = "sqlite:///relative.db, sqlite:////absolute.db or postgresql://..."
-SCHEDULERS: Final = "sqlite:///file.db, redis://..., rediss://... or redis+cluster://..."
+SCHEDULERS: Final = (
+    f"sqlite:///file.db, {libraries.named()} or procrastinate+postgresql://... "
+    "(+rediss:// with TLS, +unix:///path for a socket, native+redis+cluster://)"
+)
 
 _NO_PSYCOPG: Final = "a Postgres store needs more: pip install 'batch_cancel[postgres]'"
 
@@ -38,84 +37,12 @@ _CONNECT_TIMEOUT_SECONDS: Final = 10
 """A server behind a wall that swallows packets would be waited for much longer."""
 
 
-class UnusableUrl(Exception):
-    """A URL that names no store or no scheduler that there could be."""
-
-
 class Store(UnitOfWork, Checkable, Protocol):
     """A store, with all that a command may want of it."""
 
     def examine(self) -> Diagnosis:
         """Examine it."""
         ...
-
-
-class FullScheduler(Scheduler, InspectableScheduler, Checkable, Protocol):
-    """A scheduler, with all that a command may want of it."""
-
-
-OpenScheduler = Callable[[], AbstractContextManager[FullScheduler]]
-
-_T = TypeVar("_T")
-
-
-@attrs.define
-class WatchedScheduler:
-    """
-    A scheduler that is opened when it is asked, and whose fault is kept.
-
-    Arguments:
-        opened: opens it.
-        fault: why it gave no answer; None if it did, or was not asked.
-    """
-
-    opened: OpenScheduler
-    fault: str | None = None
-
-    def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Take the deferred start back, for ever."""
-        return self._ask(lambda scheduler: scheduler.cancel(deferred_id, operation_id))
-
-    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """Give those of the deferred starts that wait to fire."""
-        return self._ask(lambda scheduler: scheduler.waiting_among(deferred_ids))
-
-    def check(self) -> list[str]:
-        """Name in sentences what is missing."""
-        try:
-            return self._ask(lambda scheduler: scheduler.check())
-        except Exception:  # noqa: BLE001  # Its fault is the sentence.
-            return [f"the scheduler did not answer ({self.fault})"]
-
-    def _ask(self, question: Callable[[FullScheduler], _T]) -> _T:
-        try:
-            with self.opened() as scheduler:
-                return question(scheduler)
-        except SchedulerUnavailable as error:
-            self.fault = error.reason
-            raise
-        except Exception as error:
-            self.fault = f"it raised {type(error).__name__}"
-            raise
-
-
-def examined(url: str, schema: str | None) -> Diagnosis:
-    """
-    Examine the store that a URL names.
-
-    Arguments:
-        url: where it is.
-        schema: where a PostgresSchema is found, as `module:name`; None for the names of our own.
-
-    Raises:
-        UnusableUrl: there could be no such store, or no such schema.
-    """
-    if url.startswith(("postgresql:", "postgres:")):
-        return _postgres_store(url, schema).examine()
-    if schema is not None:
-        msg = "--schema is for a Postgres store"
-        raise UnusableUrl(msg)
-    return store_at(url).examine()
 
 
 def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
@@ -128,11 +55,11 @@ def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
         guards: whether to add triggers.
 
     Raises:
-        UnusableUrl: there could be no such schema, or psycopg, which quotes its names, is missing.
+        UsageError: there could be no such schema, or psycopg, which quotes its names, is missing.
     """
     if reference and schema is not None:
         msg = "--reference is for the reference names: leave --schema out"
-        raise UnusableUrl(msg)
+        raise UsageError(msg)
     folder = resources.files("batch_cancel.adapters").joinpath("postgres")
     parts = [] if schema else [folder.joinpath("schema.sql").read_text("utf-8")]
     if reference:
@@ -146,46 +73,60 @@ def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
     return "\n".join(parts)
 
 
-def store_at(url: str) -> Store:
+def store_at(url: str, schema: str | None = None) -> Store:
     """
-    Give the store that a URL names.
+    Return the store that a URL names.
+
+    Arguments:
+        url: where it is.
+        schema: where a PostgresSchema is found, as `module:name`; None for the names of our own.
 
     Raises:
-        UnusableUrl: there could be no such store.
+        UsageError: there could be no such store, or no such schema.
     """
     scheme, rest = _split(url, _STORE, STORES)
     match scheme:
-        case "sqlite":
-            return _sqlite_store(_sqlite_path(rest, _STORE))
         case "postgresql" | "postgres":
-            return _postgres_store(url)
+            return _postgres_store(url, schema)
+        case "sqlite":
+            if schema is not None:
+                msg = "--schema is for a Postgres store"
+                raise UsageError(msg)
+            return _sqlite_store(_sqlite_path(rest, _STORE))
         case _:
             raise _unknown(_STORE, STORES)
 
 
-def scheduler_at(url: str | None, store_url: str) -> WatchedScheduler:
+def scheduler_at(url: str | None, store_url: str) -> OpenScheduler:
     """
-    Give the scheduler that a URL names; None names the file of a SQLite store.
+    Return what opens the scheduler that a URL names; None names the file of a SQLite store.
 
     Raises:
-        UnusableUrl: there could be no such scheduler.
+        UsageError: there could be no such scheduler.
     """
     if url is None:
         if not store_url.startswith("sqlite:"):
             msg = f"--scheduler is needed with this store: {SCHEDULERS}"
-            raise UnusableUrl(msg)
+            raise UsageError(msg)
         url = store_url
     scheme, rest = _split(url, _SCHEDULER, SCHEDULERS)
     match scheme:
         case "sqlite":
-            return WatchedScheduler(_sqlite_scheduler(_sqlite_path(rest, _SCHEDULER)))
-        case "redis" | "rediss":
-            return WatchedScheduler(_redis_scheduler(url, is_cluster=False))
-        case "redis+cluster" | "rediss+cluster":
-            plain = f"{scheme.removesuffix('+cluster')}://{rest}"
-            return WatchedScheduler(_redis_scheduler(plain, is_cluster=True))
+            return _sqlite_scheduler(_sqlite_path(rest, _SCHEDULER))
+        case "procrastinate+postgresql" | "procrastinate+postgres":
+            return _procrastinate_scheduler(f"postgresql://{rest}")
+        case _ if scheme in libraries.BARE:
+            msg = (
+                f"--scheduler: {scheme}:// does not name the library whose deferred starts are "
+                f"there; write one of {libraries.named()} (native is RedisScheduler, gate the "
+                "start gate of Celery and Dramatiq)"
+            )
+            raise UsageError(msg)
         case _:
-            raise _unknown(_SCHEDULER, SCHEDULERS)
+            opener = libraries.opener(scheme, rest)
+            if opener is None:
+                raise _unknown(_SCHEDULER, SCHEDULERS)
+            return opener
 
 
 def _split(url: str, option: str, known: str) -> tuple[str, str]:
@@ -195,8 +136,8 @@ def _split(url: str, option: str, known: str) -> tuple[str, str]:
     return scheme, rest
 
 
-def _unknown(option: str, known: str) -> UnusableUrl:
-    return UnusableUrl(f"{option} must be a URL: {known}")
+def _unknown(option: str, known: str) -> UsageError:
+    return UsageError(f"{option} must be a URL: {known}")
 
 
 def _sqlite_path(rest: str, option: str) -> str:
@@ -205,7 +146,7 @@ def _sqlite_path(rest: str, option: str) -> str:
             f"{option} needs three slashes before a relative path, four before an absolute one: "
             "sqlite:///relative.db, sqlite:////absolute.db"
         )
-        raise UnusableUrl(msg)
+        raise UsageError(msg)
     return rest[1:]
 
 
@@ -216,7 +157,7 @@ def _sqlite_store(path: str) -> Store:
         return SqliteStore(path, create=False)
     except ValueError as error:
         msg = f"--store: {error}"
-        raise UnusableUrl(msg) from error
+        raise UsageError(msg) from error
 
 
 def _sqlite_scheduler(path: str) -> OpenScheduler:
@@ -226,77 +167,42 @@ def _sqlite_scheduler(path: str) -> OpenScheduler:
         scheduler = SqliteScheduler(path, create=False)
     except ValueError as error:
         msg = f"--scheduler: {error}"
-        raise UnusableUrl(msg) from error
+        raise UsageError(msg) from error
     return lambda: nullcontext(scheduler)
 
 
-def _postgres_store(url: str, schema: str | None = None) -> Store:
+def _postgres_store(url: str, schema: str | None, option: str = _STORE) -> PostgresUnitOfWork:
     try:
         import psycopg  # noqa: PLC0415
         from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
         from batch_cancel.adapters.postgres import PostgresUnitOfWork  # noqa: PLC0415
     except ImportError as error:  # psycopg raises it too, where it finds no libpq.
-        raise UnusableUrl(_NO_PSYCOPG) from error
+        raise UsageError(_NO_PSYCOPG) from error
     try:
         given = conninfo_to_dict(url)
     except (psycopg.Error, ValueError):  # Its message may hold what stands beside the password.
-        msg = "--store is no valid URL: percent-encode what is special in user and password"
-        raise UnusableUrl(msg) from None
+        msg = f"{option} is no valid URL: percent-encode what is special in user and password"
+        raise UsageError(msg) from None
     seconds = given.get("connect_timeout") or _CONNECT_TIMEOUT_SECONDS
     names = _names(schema)
     return PostgresUnitOfWork(lambda: psycopg.connect(url, connect_timeout=seconds), names)
+
+
+def _procrastinate_scheduler(url: str) -> OpenScheduler:
+    store = _postgres_store(url, None, _SCHEDULER)
+    from batch_cancel.adapters.procrastinate import ProcrastinateScheduler  # noqa: PLC0415
+
+    return lambda: nullcontext(ProcrastinateScheduler(store))
 
 
 def _names(schema: str | None) -> PostgresSchema:
     try:
         from batch_cancel.adapters.postgres import PostgresSchema  # noqa: PLC0415
     except ImportError as error:
-        raise UnusableUrl(_NO_PSYCOPG) from error
-    names = PostgresSchema() if schema is None else _loaded(schema)
+        raise UsageError(_NO_PSYCOPG) from error
+    names = PostgresSchema() if schema is None else found("--schema", schema)
     if not isinstance(names, PostgresSchema):
         msg = "--schema must name a PostgresSchema"
-        raise UnusableUrl(msg)
+        raise UsageError(msg)
     return names
-
-
-def _loaded(path: str) -> object:
-    """Import what `module:name` names, from the working folder too."""
-    module, _, name = path.partition(":")
-    sys.path.insert(0, "")
-    try:
-        found: object = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"--schema must be module:name, and this can't be imported: {error}"
-        raise UnusableUrl(msg) from error
-    finally:
-        sys.path.remove("")
-    return found
-
-
-def _redis_scheduler(url: str, *, is_cluster: bool) -> OpenScheduler:
-    try:
-        import redis  # noqa: PLC0415
-        from redis.connection import (  # noqa: PLC0415
-            parse_url,  # pyright: ignore[reportUnknownVariableType]  # It has no types.
-        )
-
-        from batch_cancel.adapters.redis import RedisScheduler  # noqa: PLC0415
-    except ImportError as error:
-        msg = "a Redis scheduler needs more: pip install 'batch_cancel[redis]'"
-        raise UnusableUrl(msg) from error
-    try:
-        parse_url(url)
-    except ValueError:  # Its message may hold a part of the password.
-        msg = "--scheduler is no valid URL: percent-encode what is special in user and password"
-        raise UnusableUrl(msg) from None
-
-    @contextmanager
-    def opened() -> Generator[FullScheduler]:
-        kind = redis.RedisCluster if is_cluster else redis.Redis
-        with closing(
-            kind.from_url(url)  # pyright: ignore[reportUnknownMemberType]  # Its options have none.
-        ) as client:
-            yield RedisScheduler(client)
-
-    return opened

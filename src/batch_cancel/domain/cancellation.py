@@ -30,6 +30,7 @@ from batch_cancel.domain.model import (
     JobStatus,
     Removal,
     is_storable,
+    is_text,
 )
 
 
@@ -39,7 +40,7 @@ def _is_text_of(bytes_max: int) -> Callable[[object, attrs.Attribute[str], str],
             msg = f"{attribute.name} must be 1 to {bytes_max} bytes of UTF-8 without NUL"
             raise ValueError(msg)
 
-    return validators.and_(validators.instance_of(str), check)
+    return validators.and_(is_text, check)
 
 
 @attrs.frozen

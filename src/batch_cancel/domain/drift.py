@@ -92,20 +92,24 @@ class Inventory:
         named = (DeferredStart(it.key, it.deferred_id) for it in self.cancelled)
         return dict.fromkeys((*owed, *named))
 
-    def drift(self, waiting: AbstractSet[str], limit: int) -> Drift:
+    def drift(
+        self, waiting: AbstractSet[str] | None, limit: int, scheduler_fault: str | None = None
+    ) -> Drift:
         """
-        Tell how far this is from what the scheduler says.
+        Return how far this is from what the scheduler says.
 
         Arguments:
-            waiting: those of `deferred_ids` that wait to fire.
+            waiting: those of `deferred_ids` that wait to fire; None where that is not known.
             limit: how many of each kind were asked for.
+            scheduler_fault: why the scheduler did not answer; None if it did, or was not asked.
         """
+        known = self.deferred_ids if waiting is None else waiting
         return Drift(
             removals_pending=self.removals_pending,
-            starts_waiting=tuple(
-                it for it in self._starts_of_cancelled if it.deferred_id in waiting
-            ),
-            starts_missing=tuple(it for it in self.scheduled if it.deferred_id not in waiting),
+            starts_waiting=()
+            if waiting is None
+            else tuple(it for it in self._starts_of_cancelled if it.deferred_id in waiting),
+            starts_missing=tuple(it for it in self.scheduled if it.deferred_id not in known),
             contacts_open=tuple(it for it in self.cancelled if it.contacts_open),
             calls_overdue=self.calls_overdue,
             is_partial=max(
@@ -120,6 +124,8 @@ class Inventory:
                 )
             )
             >= limit,
+            starts_seen=waiting is not None,
+            scheduler_fault=scheduler_fault,
         )
 
 
@@ -138,6 +144,10 @@ class Drift:
         calls_overdue: jobs with calls that have been live for too long, most likely those of dead
             workers; `expire_calls` ends them. None where the store does not know.
         is_partial: whether a limit was met, so that there may be more that was not looked at.
+        starts_seen: whether the scheduler reported which deferred starts wait. If not,
+            `starts_waiting` is empty, and `starts_missing` names only jobs that name no start.
+        scheduler_fault: why the scheduler did not answer; None if it did, or if it cannot report
+            which deferred starts wait.
     """
 
     removals_pending: tuple[CancellationRecord, ...] = ()
@@ -146,10 +156,12 @@ class Drift:
     contacts_open: tuple[CancelledJob, ...] = ()
     calls_overdue: tuple[OverdueCalls, ...] | None = None
     is_partial: bool = False
+    starts_seen: bool = True
+    scheduler_fault: str | None = None
 
     @property
     def is_found(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any, or the scheduler did not answer, so that nobody knows."""
         return any(
             (
                 self.removals_pending,
@@ -157,6 +169,7 @@ class Drift:
                 self.starts_missing,
                 self.contacts_open,
                 self.calls_overdue,
+                self.scheduler_fault is not None,
             )
         )
 

@@ -108,6 +108,23 @@ def is_storable(text: str, bytes_max: int) -> bool:
         return False
 
 
+def check_text(name: str, value: object) -> None:
+    """
+    Check that an argument is a text.
+
+    Raises:
+        TypeError: it is something else, for example an integer or a UUID.
+    """
+    if not isinstance(value, str):
+        msg = f"{name} must be a str, got {type(value).__name__}: pass str({name})"
+        raise TypeError(msg)
+
+
+def is_text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    """Check as a validator of attrs that a field is a text."""
+    check_text(attribute.name, value)
+
+
 @attrs.frozen
 class JobKey:
     """
@@ -116,12 +133,13 @@ class JobKey:
     Arguments:
         batch_job_id: any text; one that no store can hold names no job.
         organization_id: the owning organization; None for jobs that have none.
+
+    Raises:
+        TypeError: an id that is not a str.
     """
 
-    batch_job_id: str = attrs.field(validator=validators.instance_of(str))
-    organization_id: str | None = attrs.field(
-        default=None, validator=validators.optional(validators.instance_of(str))
-    )
+    batch_job_id: str = attrs.field(validator=is_text)
+    organization_id: str | None = attrs.field(default=None, validator=validators.optional(is_text))
 
     @property
     def can_exist(self) -> bool:

@@ -42,7 +42,9 @@ from batch_cancel.ports import (
     Scheduler,
     UnitOfWork,
 )
+from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.joining import is_joined
+from batch_cancel.use_cases.kinds import opened, opened_async
 from batch_cancel.use_cases.lock import lock, lock_async
 from batch_cancel.use_cases.removal import (
     AsyncOnCancelled,
@@ -50,6 +52,7 @@ from batch_cancel.use_cases.removal import (
     remove_deferred,
     remove_deferred_async,
 )
+from batch_cancel.use_cases.unexpected import described
 
 
 def cancel_job(
@@ -88,8 +91,12 @@ def cancel_job(
         UnknownJobStatus: the job's status is not one that this library knows.
         CancelFailed: the store failed, or `uow` is within a transaction of yours; `.outcome` says
             whether anything changed.
+        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
         TypeError, ValueError: an argument that no store can hold.
     """
+    kinds.check_store(uow)
+    kinds.check_scheduler(scheduler)
+    kinds.check_hook(on_cancelled)
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
     _check_own(key, uow)
@@ -138,8 +145,12 @@ async def cancel_job_async(
         UnknownJobStatus: the job's status is not one that this library knows.
         CancelFailed: the store failed, or `uow` is within a transaction of yours; `.outcome` says
             whether anything changed.
+        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
         TypeError, ValueError: an argument that no store can hold.
     """
+    kinds.check_store_async(uow)
+    kinds.check_scheduler_async(scheduler)
+    kinds.check_hook_async(on_cancelled)
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
     _check_own(key, uow)
@@ -175,6 +186,7 @@ def cancel_rows(
     The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
     told, by `remove_deferred` or by reconcile.
     """
+    kinds.check_store(uow)
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=announce)
     joined = _is_joined(key, uow)
@@ -202,6 +214,7 @@ async def cancel_rows_async(
     The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
     told, by `remove_deferred` or by reconcile.
     """
+    kinds.check_store_async(uow)
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=announce)
     joined = _is_joined(key, uow)
@@ -280,7 +293,7 @@ def _cancel_in_transaction(request: CancelRequest, uow: UnitOfWork) -> Cancellat
     if not request.key.can_exist:
         raise JobNotFound(request.key)
     with _faults_named(request.key) as progress:
-        with uow.begin() as repositories:
+        with opened(uow) as repositories:
             cancellation = _carry_out(request, repositories)
             progress.outcome = "unknown"
         return cancellation
@@ -292,7 +305,7 @@ async def _cancel_in_transaction_async(
     if not request.key.can_exist:
         raise JobNotFound(request.key)
     with _faults_named(request.key) as progress:
-        async with uow.begin() as repositories:
+        async with opened_async(uow) as repositories:
             cancellation = await _carry_out_async(request, repositories)
             progress.outcome = "unknown"
         return cancellation
@@ -335,9 +348,9 @@ def _faults_named(key: JobKey) -> Generator[_Progress]:
         yield progress
     except StoreFailed as error:
         raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
-    except BatchCancelError:
+    except (BatchCancelError, kinds.WrongKind):
         raise
     except Exception as error:
-        reason = f"the store raised {type(error).__name__}"
+        reason = f"the store raised {described(error)}"
         fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
         raise CancelFailed(key, reason, progress.outcome, fault) from error

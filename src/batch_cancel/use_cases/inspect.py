@@ -6,6 +6,9 @@ database once more: a cancel, a start or a reconcile that was at work meanwhile 
 is under way at both looks is told as it is: a removal that a live cancel is just about to confirm
 is pending, and a job whose deferred start was handed out a moment ago, but that its worker has not
 started yet, has no start that waits. Ask again: drift stays.
+
+Some schedulers cannot report which deferred starts wait, and one that could may not answer. Then
+the rest is reported all the same, and the answer says what was not seen.
 """
 
 from __future__ import annotations
@@ -14,23 +17,29 @@ from datetime import timedelta
 from typing import Final
 
 from batch_cancel.domain.drift import Drift, Inventory
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.guards import CALL_AGE_SUSPECT, check_age
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
+    AsyncScheduler,
     AsyncUnitOfWork,
     InspectableScheduler,
+    Scheduler,
     UnitOfWork,
 )
+from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.unexpected import described
 
 _LIMIT: Final = 1000
+_NOBODY: Final = frozenset({"batch-cancel inspect"})
+"""Asked about where there is no start to ask about, to see whether the scheduler answers."""
 
 
 def inspect(
     *,
     uow: UnitOfWork,
-    scheduler: InspectableScheduler,
+    scheduler: InspectableScheduler | Scheduler,
     limit: int = _LIMIT,
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
@@ -39,28 +48,29 @@ def inspect(
 
     Arguments:
         uow: where the jobs are.
-        scheduler: where the deferred starts wait.
+        scheduler: where the deferred starts wait. If it has no `waiting_among`, or does not
+            answer, the answer says so, and holds what the store alone knows.
         limit: how many pending removals, scheduled jobs and cancelled jobs, of each the most
             likely ones, to look at; the answer says whether there may be more.
         calls_older_than: how long a contact is dialing before its call counts as overdue.
 
     Raises:
         StoreFailed: the store failed, or offers no inspection.
-        SchedulerUnavailable: the scheduler did not answer.
-        TypeError: the scheduler cannot tell what waits.
+        TypeError: a store or a scheduler of the wrong kind; nothing was asked of them.
         ValueError: `calls_older_than` is not positive.
     """
-    _check_can_tell(scheduler)
+    kinds.check_store(uow)
+    kinds.check_inspectable(scheduler)
     check_age(calls_older_than)
     inventory = _look(uow, limit, calls_older_than)
-    drift = inventory.drift(scheduler.waiting_among(inventory.deferred_ids), limit)
+    drift = _compared(inventory, scheduler, limit)
     return drift.confirmed_by(_look(uow, limit, calls_older_than)) if drift.is_found else drift
 
 
 async def inspect_async(
     *,
     uow: AsyncUnitOfWork,
-    scheduler: AsyncInspectableScheduler,
+    scheduler: AsyncInspectableScheduler | AsyncScheduler,
     limit: int = _LIMIT,
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
@@ -69,21 +79,22 @@ async def inspect_async(
 
     Arguments:
         uow: where the jobs are.
-        scheduler: where the deferred starts wait.
+        scheduler: where the deferred starts wait. If it has no `waiting_among`, or does not
+            answer, the answer says so, and holds what the store alone knows.
         limit: how many pending removals, scheduled jobs and cancelled jobs, of each the most
             likely ones, to look at; the answer says whether there may be more.
         calls_older_than: how long a contact is dialing before its call counts as overdue.
 
     Raises:
         StoreFailed: the store failed, or offers no inspection.
-        SchedulerUnavailable: the scheduler did not answer.
-        TypeError: the scheduler cannot tell what waits.
+        TypeError: a store or a scheduler of the wrong kind; nothing was asked of them.
         ValueError: `calls_older_than` is not positive.
     """
-    _check_can_tell(scheduler)
+    kinds.check_store_async(uow)
+    kinds.check_inspectable_async(scheduler)
     check_age(calls_older_than)
     inventory = await _look_async(uow, limit, calls_older_than)
-    drift = inventory.drift(await scheduler.waiting_among(inventory.deferred_ids), limit)
+    drift = await _compared_async(inventory, scheduler, limit)
     return (
         drift.confirmed_by(await _look_async(uow, limit, calls_older_than))
         if drift.is_found
@@ -92,14 +103,14 @@ async def inspect_async(
 
 
 def _look(uow: UnitOfWork, limit: int, older_than: timedelta) -> Inventory:
-    with uow.begin() as repositories:
+    with kinds.opened(uow) as repositories:
         if repositories.inspection is None:
             raise StoreFailed(_NO_INSPECTION)
         return repositories.inspection.look(limit, CANCELLABLE_CONTACTS, older_than)
 
 
 async def _look_async(uow: AsyncUnitOfWork, limit: int, older_than: timedelta) -> Inventory:
-    async with uow.begin() as repositories:
+    async with kinds.opened_async(uow) as repositories:
         if repositories.inspection is None:
             raise StoreFailed(_NO_INSPECTION)
         return await repositories.inspection.look(limit, CANCELLABLE_CONTACTS, older_than)
@@ -108,7 +119,37 @@ async def _look_async(uow: AsyncUnitOfWork, limit: int, older_than: timedelta) -
 _NO_INSPECTION: Final = "this store offers no inspection: its `repositories.inspection` is None"
 
 
-def _check_can_tell(scheduler: object) -> None:
-    if not isinstance(scheduler, InspectableScheduler):  # The asyncio one has the same method.
-        msg = f"{type(scheduler).__name__} cannot tell what waits: it has no waiting_among"
-        raise TypeError(msg)
+def _compared(
+    inventory: Inventory, scheduler: InspectableScheduler | Scheduler, limit: int
+) -> Drift:
+    if not isinstance(scheduler, InspectableScheduler):
+        return inventory.drift(None, limit)
+    try:
+        waiting = kinds.returned(scheduler.waiting_among(inventory.deferred_ids or _NOBODY))
+    except kinds.WrongKind:
+        raise
+    except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+        return inventory.drift(None, limit, _fault(error))
+    return inventory.drift(waiting, limit)
+
+
+async def _compared_async(
+    inventory: Inventory, scheduler: AsyncInspectableScheduler | AsyncScheduler, limit: int
+) -> Drift:
+    if not isinstance(scheduler, AsyncInspectableScheduler):
+        return inventory.drift(None, limit)
+    try:
+        waiting = await kinds.returned_async(
+            scheduler.waiting_among(inventory.deferred_ids or _NOBODY)
+        )
+    except kinds.WrongKind:
+        raise
+    except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+        return inventory.drift(None, limit, _fault(error))
+    return inventory.drift(waiting, limit)
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, SchedulerUnavailable):
+        return error.reason
+    return f"it raised {described(error)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CancellationRecord, Job, JobKey
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+from batch_cancel.use_cases.kinds import opened, opened_async
 from batch_cancel.use_cases.lock import lock, lock_async
 
 
@@ -38,7 +39,7 @@ def find(uow: UnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
     Raises:
         StoreFailed: the store returned something else.
     """
-    with uow.begin() as repositories:
+    with opened(uow) as repositories:
         if repositories.outbox is None:
             return lock(repositories, key)
         return _record(repositories.outbox.find(key))
@@ -54,7 +55,7 @@ async def find_async(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | 
     Raises:
         StoreFailed: the store returned something else.
     """
-    async with uow.begin() as repositories:
+    async with opened_async(uow) as repositories:
         if repositories.outbox is None:
             return await lock_async(repositories, key)
         return _record(await repositories.outbox.find(key))

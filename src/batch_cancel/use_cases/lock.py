@@ -5,6 +5,7 @@ from __future__ import annotations
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import Job, JobKey
 from batch_cancel.ports import AsyncRepositories, Repositories
+from batch_cancel.use_cases.kinds import discard
 
 
 def lock(repositories: Repositories, key: JobKey) -> Job | None:
@@ -30,5 +31,6 @@ async def lock_async(repositories: AsyncRepositories, key: JobKey) -> Job | None
 def _job(answer: object) -> Job | None:
     if answer is None or isinstance(answer, Job):
         return answer
+    discard(answer)
     reason = f"the store returned {type(answer).__name__} instead of a Job"
     raise StoreFailed(reason)

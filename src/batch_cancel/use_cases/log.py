@@ -18,6 +18,7 @@ from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.deferred import Claimed
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
 from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.use_cases.kinds import WrongKind
 
 _logger: Final = logging.getLogger("batch_cancel")
 
@@ -54,7 +55,7 @@ def owed(record: CancellationRecord, what: str, culprit: object) -> None:
             "batch job %s is cancelled, but %s (%s); reconcile will finish it",
             shown(record.key.batch_job_id),
             what,
-            type(culprit).__name__,
+            culprit if isinstance(culprit, WrongKind) else type(culprit).__name__,
         )
 
 
@@ -82,7 +83,7 @@ def not_delivered(start: Claimed, what: str, error: Exception) -> None:
             "deferred start %s %s (%s); it is handed out again when its lease ends",
             shown(start.deferred_id),
             what,
-            type(error).__name__,
+            error if isinstance(error, WrongKind) else type(error).__name__,
         )
 
 

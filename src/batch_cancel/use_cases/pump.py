@@ -22,16 +22,16 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
-from batch_cancel.domain.deferred import Claimed
-from batch_cancel.use_cases import log
+from batch_cancel.domain.deferred import Claimed, check_lease
+from batch_cancel.use_cases import kinds, log
 
 _LEASE: Final = timedelta(seconds=30)
 
 Deliver = Callable[[Claimed], object]
 """Takes a start over; when it returns, the start is in good hands."""
 
-AsyncDeliver = Callable[[Claimed], Awaitable[object]]
-"""Takes a start over; when it returns, the start is in good hands."""
+AsyncDeliver = Callable[[Claimed], Awaitable[object] | object]
+"""Takes a start over; when it returns, or what it returns was awaited, it is in good hands."""
 
 
 class DeferredStore(Protocol):
@@ -88,17 +88,22 @@ def pump(
 
     Raises:
         SchedulerUnavailable: the store did not answer when asked what is due.
+        TypeError: `store` or `deliver` is of the wrong kind; nothing was asked of them.
+        ValueError: `lease` is negative, or longer than a century.
     """
+    kinds.check_starts(store)
+    kinds.check_hook(deliver)
+    check_lease(lease)
     delivered = 0
-    for start in store.claim(limit, lease):
+    for start in kinds.returned(store.claim(limit, lease)):
         try:
-            deliver(start)
+            kinds.tell(deliver, start)
         except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
             log.not_delivered(start, "was not delivered", error)
             continue
         delivered += 1
         try:
-            store.ack(start.deferred_id, start.token)
+            kinds.returned(store.ack(start.deferred_id, start.token))
         except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
             log.not_delivered(start, "was delivered but not acknowledged", error)
     return delivered
@@ -128,17 +133,22 @@ async def pump_async(
 
     Raises:
         SchedulerUnavailable: the store did not answer when asked what is due.
+        TypeError: `store` or `deliver` is of the wrong kind; nothing was asked of them.
+        ValueError: `lease` is negative, or longer than a century.
     """
+    kinds.check_starts_async(store)
+    kinds.check_hook_async(deliver)
+    check_lease(lease)
     delivered = 0
-    for start in await store.claim(limit, lease):
+    for start in await kinds.returned_async(store.claim(limit, lease)):
         try:
-            await deliver(start)
+            await kinds.tell_async(deliver, start)
         except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
             log.not_delivered(start, "was not delivered", error)
             continue
         delivered += 1
         try:
-            await store.ack(start.deferred_id, start.token)
+            await kinds.returned_async(store.ack(start.deferred_id, start.token))
         except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
             log.not_delivered(start, "was delivered but not acknowledged", error)
     return delivered

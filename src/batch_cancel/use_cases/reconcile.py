@@ -15,10 +15,11 @@ import attrs
 
 from batch_cancel.domain.attempts import Patience
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.deferred import check_lease
 from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
-from batch_cancel.use_cases import log
+from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.removal import (
     AsyncOnCancelled,
     OnCancelled,
@@ -59,7 +60,13 @@ def reconcile(
 
     Raises:
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
+        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
+        ValueError: `lease` is negative, or longer than a century.
     """
+    kinds.check_store(uow)
+    kinds.check_scheduler(scheduler)
+    kinds.check_hook(on_cancelled)
+    check_lease(lease)
     owed = _take(uow, limit, lease, announcements=on_cancelled is not None)
     spared = _Spared(scheduler)
     return [_finished(record, spared, uow, on_cancelled) for record in owed]
@@ -93,7 +100,13 @@ async def reconcile_async(
 
     Raises:
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
+        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
+        ValueError: `lease` is negative, or longer than a century.
     """
+    kinds.check_store_async(uow)
+    kinds.check_scheduler_async(scheduler)
+    kinds.check_hook_async(on_cancelled)
+    check_lease(lease)
     owed = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
     spared = _AsyncSpared(scheduler)
     return [await _finished_async(record, spared, uow, on_cancelled) for record in owed]
@@ -111,7 +124,7 @@ class _Spared:
             self.patience = self.patience.after_sparing()
             raise SchedulerUnavailable(_SPARED)
         try:
-            answer = self.scheduler.cancel(deferred_id, operation_id)
+            answer = kinds.returned(self.scheduler.cancel(deferred_id, operation_id))
         except Exception:
             self.patience = self.patience.after_silence()
             raise
@@ -131,7 +144,7 @@ class _AsyncSpared:
             self.patience = self.patience.after_sparing()
             raise SchedulerUnavailable(_SPARED)
         try:
-            answer = await self.scheduler.cancel(deferred_id, operation_id)
+            answer = await kinds.returned_async(self.scheduler.cancel(deferred_id, operation_id))
         except Exception:
             self.patience = self.patience.after_silence()
             raise
@@ -164,7 +177,7 @@ async def _finished_async(
 def _take(
     uow: UnitOfWork, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
-    with uow.begin() as repositories:
+    with kinds.opened(uow) as repositories:
         if repositories.outbox is None:
             return []
         return repositories.outbox.take(limit, lease, announcements=announcements)
@@ -173,7 +186,7 @@ def _take(
 async def _take_async(
     uow: AsyncUnitOfWork, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
-    async with uow.begin() as repositories:
+    async with kinds.opened_async(uow) as repositories:
         if repositories.outbox is None:
             return []
         return await repositories.outbox.take(limit, lease, announcements=announcements)

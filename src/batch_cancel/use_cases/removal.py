@@ -23,7 +23,7 @@ from batch_cancel.domain.cancellation import (
 from batch_cancel.domain.errors import CancelFailed
 from batch_cancel.domain.model import CancellationRecord, Removal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
-from batch_cancel.use_cases import log
+from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.joining import find, find_async, is_joined
 
 _NOT_COMMITTED: Final = (
@@ -41,8 +41,8 @@ _STILL_OPEN: Final = (
 OnCancelled = Callable[[CancelResult], object]
 """Is told of a cancellation once it is done."""
 
-AsyncOnCancelled = Callable[[CancelResult], Awaitable[object]]
-"""Is told of a cancellation once it is done."""
+AsyncOnCancelled = Callable[[CancelResult], Awaitable[object] | object]
+"""Is told of a cancellation once it is done; what it returns is awaited, if it is awaitable."""
 
 
 def remove_deferred(
@@ -74,7 +74,9 @@ def remove_deferred(
     Raises:
         CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
             scheduler was not asked.
+        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
     """
+    _check_kinds(scheduler, uow, on_cancelled)
     if cancellation.joined and uow is not None:
         found = _as_committed(cancellation, uow)
         if found is None:
@@ -134,7 +136,9 @@ async def remove_deferred_async(
     Raises:
         CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
             scheduler was not asked.
+        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
     """
+    _check_kinds_async(scheduler, uow, on_cancelled)
     if cancellation.joined and uow is not None:
         found = await _as_committed_async(cancellation, uow)
         if found is None:
@@ -165,6 +169,24 @@ async def finish_async(
     return result
 
 
+def _check_kinds(
+    scheduler: Scheduler, uow: UnitOfWork | None, on_cancelled: OnCancelled | None
+) -> None:
+    kinds.check_scheduler(scheduler)
+    if uow is not None:
+        kinds.check_store(uow)
+    kinds.check_hook(on_cancelled)
+
+
+def _check_kinds_async(
+    scheduler: AsyncScheduler, uow: AsyncUnitOfWork | None, on_cancelled: AsyncOnCancelled | None
+) -> None:
+    kinds.check_scheduler_async(scheduler)
+    if uow is not None:
+        kinds.check_store_async(uow)
+    kinds.check_hook_async(on_cancelled)
+
+
 def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation | None:
     """
     Return the cancellation as it is committed; None if the store did not answer.
@@ -176,6 +198,8 @@ def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation |
     try:
         is_open = is_joined(uow)
         found = None if is_open else find(uow, record.key)
+    except kinds.WrongKind:
+        raise
     except Exception as error:  # noqa: BLE001  # It may be committed: then nothing may be raised.
         log.not_looked_up(record, error)
         return None
@@ -200,6 +224,8 @@ async def _as_committed_async(
     try:
         is_open = is_joined(uow)
         found = None if is_open else await find_async(uow, record.key)
+    except kinds.WrongKind:
+        raise
     except Exception as error:  # noqa: BLE001  # It may be committed: then nothing may be raised.
         log.not_looked_up(record, error)
         return None
@@ -216,7 +242,7 @@ def _removal(record: CancellationRecord, scheduler: Scheduler) -> Removal:
     if deferred_id is None:
         return record.removal
     try:
-        answer: object = scheduler.cancel(deferred_id, record.operation_id)
+        answer: object = kinds.returned(scheduler.cancel(deferred_id, record.operation_id))
     except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
         answer = error
     removal = removal_of(answer)
@@ -230,7 +256,9 @@ async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) 
     if deferred_id is None:
         return record.removal
     try:
-        answer: object = await scheduler.cancel(deferred_id, record.operation_id)
+        answer: object = await kinds.returned_async(
+            scheduler.cancel(deferred_id, record.operation_id)
+        )
     except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
         answer = error
     removal = removal_of(answer)
@@ -243,7 +271,7 @@ def _announced(
     record: CancellationRecord, result: CancelResult, on_cancelled: OnCancelled
 ) -> bool:
     try:
-        on_cancelled(result)
+        kinds.tell(on_cancelled, result)
     except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
         log.owed(record, "the on_cancelled hook failed", error)
         return False
@@ -254,7 +282,7 @@ async def _announced_async(
     record: CancellationRecord, result: CancelResult, on_cancelled: AsyncOnCancelled
 ) -> bool:
     try:
-        await on_cancelled(result)
+        await kinds.tell_async(on_cancelled, result)
     except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
         log.owed(record, "the on_cancelled hook failed", error)
         return False
@@ -263,7 +291,7 @@ async def _announced_async(
 
 def _settle(record: CancellationRecord, uow: UnitOfWork) -> None:
     try:
-        with uow.begin() as repositories:
+        with kinds.opened(uow) as repositories:
             if repositories.outbox is not None:
                 repositories.outbox.settle(record)
     except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
@@ -272,7 +300,7 @@ def _settle(record: CancellationRecord, uow: UnitOfWork) -> None:
 
 async def _settle_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
     try:
-        async with uow.begin() as repositories:
+        async with kinds.opened_async(uow) as repositories:
             if repositories.outbox is not None:
                 await repositories.outbox.settle(record)
     except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.

@@ -27,7 +27,14 @@ from batch_cancel.domain.guards import (
     is_running,
     live_job,
 )
-from batch_cancel.domain.model import ID_BYTES_MAX, ContactStatus, Job, JobKey, is_storable
+from batch_cancel.domain.model import (
+    ID_BYTES_MAX,
+    ContactStatus,
+    Job,
+    JobKey,
+    check_text,
+    is_storable,
+)
 from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,
     AsyncRepositories,
@@ -36,6 +43,7 @@ from batch_cancel.ports import (
     Repositories,
     UnitOfWork,
 )
+from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.lock import lock, lock_async
 
 _T = TypeVar("_T")
@@ -196,6 +204,7 @@ def settle_contact(
     """
     end = CallEnd(outcome, retry_at)
     key = JobKey(batch_job_id, organization_id)
+    check_text("contact_id", contact_id)
     if not is_storable(contact_id, ID_BYTES_MAX):
         return None
     try:
@@ -239,6 +248,7 @@ async def settle_contact_async(
     """
     end = CallEnd(outcome, retry_at)
     key = JobKey(batch_job_id, organization_id)
+    check_text("contact_id", contact_id)
     if not is_storable(contact_id, ID_BYTES_MAX):
         return None
     try:
@@ -560,12 +570,13 @@ async def _append_async(
 
 
 def _attempted(uow: UnitOfWork, key: JobKey, step: Callable[[Repositories], _T]) -> _T:
+    kinds.check_store(uow)
     if not key.can_exist:
         raise JobNotFound(key)
     made = 0
     while True:
         try:
-            with uow.begin() as repositories:
+            with kinds.opened(uow) as repositories:
                 return step(repositories)
         except StoreFailed as failure:
             made += 1
@@ -577,12 +588,13 @@ def _attempted(uow: UnitOfWork, key: JobKey, step: Callable[[Repositories], _T])
 async def _attempted_async(
     uow: AsyncUnitOfWork, key: JobKey, step: Callable[[AsyncRepositories], Awaitable[_T]]
 ) -> _T:
+    kinds.check_store_async(uow)
     if not key.can_exist:
         raise JobNotFound(key)
     made = 0
     while True:
         try:
-            async with uow.begin() as repositories:
+            async with kinds.opened_async(uow) as repositories:
                 return await step(repositories)
         except StoreFailed as failure:
             made += 1

@@ -1,0 +1,126 @@
+"""
+An application's own wiring: `--app module:name`.
+
+Rule 1: it is an object with `uow` and `scheduler`, and perhaps `on_cancelled`, or a function
+        without arguments that returns one; a coroutine function as well.
+Rule 2: an asyncio application is made, asked and left under one event loop. Under a blocking one
+        no event loop runs: Django refuses to work beside one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable, signature
+from typing import TypeVar, cast
+
+from batch_cancel.cli.calls import AsyncCalls, Calls
+from batch_cancel.cli.imports import UsageError, found
+from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.unexpected import with_text
+
+_T = TypeVar("_T")
+
+Command = Callable[[Calls | AsyncCalls], _T | Awaitable[_T]]
+"""What a command does: one call."""
+
+
+def perform(path: str, command: Command[_T]) -> _T:
+    """
+    Run a command on the application that `path` names.
+
+    Raises:
+        UsageError: there is no such application, or it is none.
+        Exception: whatever the command raises.
+    """
+    made = _made(path, found("--app", path))
+    calls = None if isawaitable(made) else _calls(path, made)
+    if isinstance(calls, Calls):
+        return cast("_T", command(calls))
+    return asyncio.run(_perform(path, made if calls is None else calls, command))
+
+
+async def _perform(path: str, made: object, command: Command[_T]) -> _T:
+    calls = made
+    if isawaitable(made):
+        try:
+            calls = _calls(path, await made)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise _raised(path, error) from error
+    answer = command(cast("Calls | AsyncCalls", calls))
+    return cast("_T", await answer if isawaitable(answer) else answer)
+
+
+def _made(path: str, value: object) -> object:
+    """Return the application, or what is to be awaited for it."""
+    if not callable(value) or (hasattr(value, "uow") and not isinstance(value, type)):
+        return value
+    try:
+        signature(value).bind()
+    except TypeError as error:
+        msg = f"--app: {path} needs arguments: name a function that takes none"
+        raise UsageError(msg) from error
+    except ValueError:  # Python does not know its parameters.
+        pass
+    try:
+        return value()
+    except Exception as error:
+        raise _raised(path, error) from error
+
+
+def _calls(path: str, app: object) -> Calls | AsyncCalls:
+    """Return the use cases with the application's ports, blocking or asyncio as those are."""
+    for name in ("uow", "scheduler"):
+        if not hasattr(app, name):
+            what = "None" if app is None else f"of type {type(app).__name__}"
+            msg = f"--app: {path} has no `{name}` (it is {what}): give it uow and scheduler"
+            raise UsageError(msg)
+    uow, scheduler = getattr(app, "uow"), getattr(app, "scheduler")  # noqa: B009  # Of any type.
+    hook = getattr(app, "on_cancelled", None)
+    not_blocking = _fault(kinds.check_store, uow) or _fault(kinds.check_scheduler, scheduler)
+    if not_blocking is None:
+        return Calls(uow, scheduler, _checked(path, kinds.check_hook, hook))
+    if not (
+        _fault(kinds.check_store_async, uow) or _fault(kinds.check_scheduler_async, scheduler)
+    ):
+        return AsyncCalls(uow, scheduler, _checked(path, kinds.check_hook_async, hook))
+    msg = f"--app: {path}: {_why(uow, scheduler)}"
+    raise UsageError(msg)
+
+
+def _fault(check: Callable[[object], None], port: object) -> str | None:
+    """Return why a port is of the wrong kind; None if it is not."""
+    try:
+        check(port)
+    except kinds.WrongKind as error:
+        return str(error)
+    return None
+
+
+def _checked(path: str, check: Callable[[object], None], hook: _T) -> _T:
+    try:
+        check(hook)
+    except kinds.WrongKind as error:
+        msg = f"--app: {path}: on_cancelled must be a plain function beside blocking ports"
+        raise UsageError(msg if callable(hook) else f"--app: {path}: {error}") from error
+    return hook
+
+
+def _why(uow: object, scheduler: object) -> str | None:
+    """Return why these are no ports of one kind."""
+    for check, same, other in (
+        (kinds.check_store, kinds.check_scheduler, kinds.check_scheduler_async),
+        (kinds.check_store_async, kinds.check_scheduler_async, kinds.check_scheduler),
+    ):
+        if _fault(check, uow) is None:
+            if _fault(other, scheduler) is not None:  # It is no scheduler at all.
+                return _fault(same, scheduler)
+            names = f"{type(uow).__name__} and {type(scheduler).__name__}"
+            return f"uow and scheduler must both block or both be asyncio, got {names}"
+    return _fault(kinds.check_store, uow)
+
+
+def _raised(path: str, error: Exception) -> UsageError:
+    return UsageError(f"--app: {path} raised {with_text(error)}")

@@ -1,0 +1,408 @@
+"""
+The use cases as the commands call them, on a blocking or an asyncio application.
+
+Each command is one call, so that an asyncio application runs it under one event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, Protocol, runtime_checkable
+
+import attrs
+
+from batch_cancel import (
+    CancelResult,
+    Drift,
+    JobKey,
+    JobNotFound,
+    cancel_job,
+    cancel_job_async,
+    expire_calls,
+    expire_calls_async,
+    inspect,
+    inspect_async,
+    reconcile,
+    reconcile_async,
+)
+from batch_cancel.domain.errors import SchedulerUnavailable
+from batch_cancel.domain.fitness import Diagnosis
+from batch_cancel.domain.guards import CALL_AGE_SUSPECT
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS
+from batch_cancel.ports import (
+    AsyncInspectableScheduler,
+    AsyncScheduler,
+    AsyncUnitOfWork,
+    InspectableScheduler,
+    Scheduler,
+    UnitOfWork,
+)
+from batch_cancel.use_cases.kinds import opened, opened_async, returned, returned_async
+from batch_cancel.use_cases.removal import AsyncOnCancelled, OnCancelled
+from batch_cancel.use_cases.unexpected import described
+
+_NOBODY: Final = frozenset({"batch-cancel check"})
+"""A deferred start that there is not, to see whether a scheduler answers."""
+
+
+@attrs.frozen
+class Cancelled:
+    """
+    A job that was cancelled.
+
+    Arguments:
+        result: of the cancellation.
+        fault: why the scheduler gave no answer; None if it did, or was not asked.
+    """
+
+    result: CancelResult
+    fault: str | None
+
+
+@attrs.frozen
+class Pass:
+    """
+    A pass of reconcile.
+
+    Arguments:
+        results: of the cancellations that were taken up.
+        removals_owed: how many removals are owed after it, up to the limit.
+        hooks_failed: how many cancellations the application's hook was not told of.
+        fault: why the scheduler gave no answer; None if it did, or was not asked.
+    """
+
+    results: list[CancelResult]
+    removals_owed: int
+    hooks_failed: int
+    fault: str | None
+
+
+@attrs.frozen
+class Check:
+    """
+    Whether a store and a scheduler are fit.
+
+    Arguments:
+        store: what was found of the store.
+        scheduler: what the scheduler misses.
+        notes: what could not be checked.
+        fault: why the scheduler gave no answer; None if it did, or was not asked.
+    """
+
+    store: Diagnosis
+    scheduler: list[str]
+    notes: list[str]
+    fault: str | None
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """A store that reports what fits as well."""
+
+    def examine(self) -> Diagnosis:
+        """Examine the store."""
+        ...
+
+
+@runtime_checkable
+class AsyncExaminable(Protocol):
+    """A store that reports what fits as well."""
+
+    async def examine(self) -> Diagnosis:
+        """Examine the store."""
+        ...
+
+
+@attrs.define
+class _Watched:
+    """A scheduler whose fault is kept."""
+
+    scheduler: Scheduler
+    fault: str | None = None
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Remove the deferred start."""
+        try:
+            return returned(self.scheduler.cancel(deferred_id, operation_id))
+        except Exception as error:
+            self.fault = _fault(error)
+            raise
+
+
+@attrs.define
+class _AsyncWatched:
+    """A scheduler whose fault is kept."""
+
+    scheduler: AsyncScheduler
+    fault: str | None = None
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Remove the deferred start."""
+        try:
+            return await returned_async(self.scheduler.cancel(deferred_id, operation_id))
+        except Exception as error:
+            self.fault = _fault(error)
+            raise
+
+
+@attrs.define
+class _Hook:
+    """A hook whose failures are counted."""
+
+    hook: OnCancelled
+    failed: int = 0
+
+    def __call__(self, result: CancelResult) -> object:
+        try:
+            answer: Any = self.hook(result)
+            return returned(answer)
+        except BaseException:
+            self.failed += 1
+            raise
+
+
+@attrs.define
+class _AsyncHook:
+    """A hook whose failures are counted."""
+
+    hook: AsyncOnCancelled
+    failed: int = 0
+
+    async def __call__(self, result: CancelResult) -> object:
+        try:
+            answer: Any = self.hook(result)
+            return await returned_async(answer)
+        except BaseException:
+            self.failed += 1
+            raise
+
+
+@attrs.frozen
+class Calls:
+    """The use cases, with an application's ports."""
+
+    uow: UnitOfWork
+    scheduler: Scheduler
+    on_cancelled: OnCancelled | None = None
+
+    def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
+        """Cancel a job; its operation, actor and reason come by name."""
+        watched = _Watched(self.scheduler)
+        result = cancel_job(
+            key.batch_job_id,
+            uow=self.uow,
+            scheduler=watched,
+            organization_id=key.organization_id,
+            operation_id=named["operation_id"],
+            actor=named["actor"],
+            reason=named["reason"],
+            on_cancelled=self.on_cancelled,
+        )
+        return Cancelled(result, watched.fault)
+
+    def reconcile(self, limit: int, lease: timedelta) -> Pass:
+        """Finish what cancellations owe, and count what is still owed."""
+        watched = _Watched(self.scheduler)
+        hook = None if self.on_cancelled is None else _Hook(self.on_cancelled)
+        results = reconcile(
+            uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
+        )
+        failed = 0 if hook is None else hook.failed
+        return Pass(results, self._removals_owed(limit), failed, watched.fault)
+
+    def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
+        """Compare store and scheduler."""
+        return inspect(
+            uow=self.uow,
+            scheduler=self.scheduler,
+            limit=limit,
+            calls_older_than=calls_older_than,
+        )
+
+    def expire(self, key: JobKey, older_than: timedelta) -> int:
+        """
+        End a job's calls, and return how many.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        ended = expire_calls(
+            key.batch_job_id, older_than, uow=self.uow, organization_id=key.organization_id
+        )
+        if not ended and not self._is_there(key):
+            raise JobNotFound(key)
+        return ended
+
+    def examine(self) -> Diagnosis:
+        """Examine the store."""
+        uow: object = self.uow
+        if isinstance(uow, Examinable):
+            return returned(uow.examine())
+        check: Any = getattr(uow, "check", None)
+        if check is None:
+            return Diagnosis(notes=(_unchecked("store", uow),))
+        return Diagnosis(missing=tuple(returned(check())))
+
+    def check(self) -> Check:
+        """Check store and scheduler."""
+        store = self.examine()
+        check: Any = getattr(self.scheduler, "check", None)
+        if check is None:
+            return Check(store, [], [_unchecked("scheduler", self.scheduler)], self._silence())
+        try:
+            problems: list[str] = returned(check())
+        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+            return Check(store, [], [], _fault(error))
+        fault = self._silence() if problems else None
+        # It has answered, if only with a refusal; or it is the file of the store, told of already.
+        if fault not in problems or fault in store.problems:
+            return Check(store, problems, [], None)
+        return Check(store, [it for it in problems if it != fault], [], fault)
+
+    def _silence(self) -> str | None:
+        """Return why the scheduler does not answer; None if it does, or cannot be asked."""
+        scheduler: object = self.scheduler
+        if not isinstance(scheduler, InspectableScheduler):
+            return None
+        try:
+            returned(scheduler.waiting_among(_NOBODY))
+        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+            return _fault(error)
+        return None
+
+    def _removals_owed(self, limit: int) -> int:
+        """Count the removals that are still owed, up to a limit."""
+        with opened(self.uow) as repositories:
+            if repositories.inspection is None:
+                return 0
+            inventory = repositories.inspection.look(limit, CANCELLABLE_CONTACTS, CALL_AGE_SUSPECT)
+            return len(inventory.removals_pending)
+
+    def _is_there(self, key: JobKey) -> bool:
+        if not key.can_exist:
+            return False
+        with opened(self.uow) as repositories:
+            return repositories.jobs.lock(key) is not None
+
+
+@attrs.frozen
+class AsyncCalls:
+    """The use cases, with an application's ports."""
+
+    uow: AsyncUnitOfWork
+    scheduler: AsyncScheduler
+    on_cancelled: AsyncOnCancelled | None = None
+
+    async def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
+        """Cancel a job; its operation, actor and reason come by name."""
+        watched = _AsyncWatched(self.scheduler)
+        result = await cancel_job_async(
+            key.batch_job_id,
+            uow=self.uow,
+            scheduler=watched,
+            organization_id=key.organization_id,
+            operation_id=named["operation_id"],
+            actor=named["actor"],
+            reason=named["reason"],
+            on_cancelled=self.on_cancelled,
+        )
+        return Cancelled(result, watched.fault)
+
+    async def reconcile(self, limit: int, lease: timedelta) -> Pass:
+        """Finish what cancellations owe, and count what is still owed."""
+        watched = _AsyncWatched(self.scheduler)
+        hook = None if self.on_cancelled is None else _AsyncHook(self.on_cancelled)
+        results = await reconcile_async(
+            uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
+        )
+        failed = 0 if hook is None else hook.failed
+        return Pass(results, await self._removals_owed(limit), failed, watched.fault)
+
+    async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
+        """Compare store and scheduler."""
+        return await inspect_async(
+            uow=self.uow,
+            scheduler=self.scheduler,
+            limit=limit,
+            calls_older_than=calls_older_than,
+        )
+
+    async def expire(self, key: JobKey, older_than: timedelta) -> int:
+        """
+        End a job's calls, and return how many.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        ended = await expire_calls_async(
+            key.batch_job_id, older_than, uow=self.uow, organization_id=key.organization_id
+        )
+        if not ended and not await self._is_there(key):
+            raise JobNotFound(key)
+        return ended
+
+    async def examine(self) -> Diagnosis:
+        """Examine the store."""
+        uow: object = self.uow
+        if isinstance(uow, AsyncExaminable):
+            return await returned_async(uow.examine())
+        check: Any = getattr(uow, "check", None)
+        if check is None:
+            return Diagnosis(notes=(_unchecked("store", uow),))
+        return Diagnosis(missing=tuple(await returned_async(check())))
+
+    async def check(self) -> Check:
+        """Check store and scheduler."""
+        store = await self.examine()
+        check: Any = getattr(self.scheduler, "check", None)
+        if check is None:
+            return Check(
+                store, [], [_unchecked("scheduler", self.scheduler)], await self._silence()
+            )
+        try:
+            problems: list[str] = await returned_async(check())
+        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+            return Check(store, [], [], _fault(error))
+        fault = await self._silence() if problems else None
+        # It has answered, if only with a refusal; or it is the file of the store, told of already.
+        if fault not in problems or fault in store.problems:
+            return Check(store, problems, [], None)
+        return Check(store, [it for it in problems if it != fault], [], fault)
+
+    async def _silence(self) -> str | None:
+        """Return why the scheduler does not answer; None if it does, or cannot be asked."""
+        scheduler: object = self.scheduler
+        if not isinstance(scheduler, AsyncInspectableScheduler):
+            return None
+        try:
+            await returned_async(scheduler.waiting_among(_NOBODY))
+        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+            return _fault(error)
+        return None
+
+    async def _removals_owed(self, limit: int) -> int:
+        """Count the removals that are still owed, up to a limit."""
+        async with opened_async(self.uow) as repositories:
+            if repositories.inspection is None:
+                return 0
+            inventory = await repositories.inspection.look(
+                limit, CANCELLABLE_CONTACTS, CALL_AGE_SUSPECT
+            )
+            return len(inventory.removals_pending)
+
+    async def _is_there(self, key: JobKey) -> bool:
+        if not key.can_exist:
+            return False
+        async with opened_async(self.uow) as repositories:
+            return await repositories.jobs.lock(key) is not None
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, SchedulerUnavailable):
+        return error.reason
+    return f"it raised {described(error)}"
+
+
+def _unchecked(what: str, port: object) -> str:
+    return f"the {what} was not checked: {type(port).__name__} has no check()"

@@ -1,0 +1,358 @@
+"""
+Check what a caller passed: a store, a scheduler and a hook, each blocking or asyncio.
+
+Rule 1: a wrong kind is a `TypeError` before the first statement is sent. Otherwise a cancel would
+        be answered with success, while its removal stays pending and its hook is never called.
+Rule 2: an object is judged by the methods that are called, never by its class: whatever has the
+        methods of the port will do.
+Rule 3: blocking or asyncio is read from a method itself: whether it is a coroutine function,
+        whether it opens its transaction with or without `async`, and what it declares to return.
+Rule 4: where that shows nothing, what the method returned is judged. Asyncio functions take a
+        value in the place of an awaitable, because the work is done by then. Blocking functions
+        never take an awaitable for an answer: nobody would await it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
+from inspect import (
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    CO_GENERATOR,
+    isawaitable,
+    iscoroutinefunction,
+)
+from types import FunctionType, MethodType
+from typing import Final, TypeVar, cast
+
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.ports import AsyncRepositories, AsyncUnitOfWork, Repositories, UnitOfWork
+
+_T = TypeVar("_T")
+
+_STORE: Final = "the store (uow)"
+_SCHEDULER: Final = "the scheduler"
+_HOOK: Final = "the hook"
+_STARTS: Final = "the store of deferred starts"
+
+_CALL_ASYNC: Final = (
+    "this function is blocking: await the function of the same name that ends in _async, or pass "
+    "a blocking one"
+)
+_CALL_BLOCKING: Final = (
+    "this function is asyncio: call the function of the same name without _async, or pass an "
+    "asyncio one"
+)
+
+
+class WrongKind(TypeError):
+    """A store, a scheduler or a hook cannot be used by the function that it was passed to."""
+
+
+def check_store(uow: object) -> None:
+    """
+    Check that `uow` is a store for blocking functions.
+
+    Raises:
+        TypeError: it has no `begin`, is a class, or is of the asyncio kind.
+    """
+    begin = _method(uow, _STORE, "begin", "PostgresUnitOfWork(...)")
+    flags = _generator_flags(begin)
+    if flags & CO_ASYNC_GENERATOR or (not flags and is_asyncio(begin)):
+        raise _is_asyncio(_STORE, uow)
+
+
+def check_store_async(uow: object) -> None:
+    """
+    Check that `uow` is a store for asyncio functions.
+
+    Raises:
+        TypeError: it has no `begin`, is a class, or is of the blocking kind.
+    """
+    begin = _method(uow, _STORE, "begin", "AsyncPostgresUnitOfWork(...)")
+    if _generator_flags(begin) & CO_GENERATOR:
+        raise _is_blocking(_STORE, uow)
+
+
+def check_scheduler(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for blocking functions.
+
+    Raises:
+        TypeError: it has no `cancel`, is a class, or is of the asyncio kind.
+    """
+    cancel = _method(scheduler, _SCHEDULER, "cancel", "RedisScheduler(...)")
+    if is_asyncio(cancel):
+        raise _is_asyncio(_SCHEDULER, scheduler)
+
+
+def check_scheduler_async(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for asyncio functions.
+
+    Raises:
+        TypeError: it has no `cancel`, is a class, or is of the blocking kind.
+    """
+    cancel = _method(scheduler, _SCHEDULER, "cancel", "AsyncRedisScheduler(...)")
+    if declares(cancel, bool):
+        raise _is_blocking(_SCHEDULER, scheduler)
+
+
+def check_inspectable(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for blocking functions, able to report what waits or not.
+
+    Raises:
+        TypeError: it has neither `waiting_among` nor `cancel`, is a class, or is of the asyncio
+            kind.
+    """
+    waiting_among: object = getattr(scheduler, "waiting_among", None)
+    if isinstance(scheduler, type) or waiting_among is None:
+        check_scheduler(scheduler)
+    elif is_asyncio(waiting_among):
+        raise _is_asyncio(_SCHEDULER, scheduler)
+
+
+def check_inspectable_async(scheduler: object) -> None:
+    """
+    Check that `scheduler` is one for asyncio functions, able to report what waits or not.
+
+    Raises:
+        TypeError: it has neither `waiting_among` nor `cancel`, is a class, or is of the blocking
+            kind.
+    """
+    waiting_among: object = getattr(scheduler, "waiting_among", None)
+    if isinstance(scheduler, type) or waiting_among is None:
+        check_scheduler_async(scheduler)
+    elif declares(waiting_among, set):
+        raise _is_blocking(_SCHEDULER, scheduler)
+
+
+def check_starts(store: object) -> None:
+    """
+    Check that `store` is a native store of deferred starts for blocking functions.
+
+    Raises:
+        TypeError: it has no `claim` and `ack`, is a class, or is of the asyncio kind.
+    """
+    claim = _method(store, _STARTS, "claim", "RedisScheduler(...)")
+    _method(store, _STARTS, "ack", "RedisScheduler(...)")
+    if is_asyncio(claim):
+        raise _is_asyncio(_STARTS, store)
+
+
+def check_starts_async(store: object) -> None:
+    """
+    Check that `store` is a native store of deferred starts for asyncio functions.
+
+    Raises:
+        TypeError: it has no `claim` and `ack`, is a class, or is of the blocking kind.
+    """
+    claim = _method(store, _STARTS, "claim", "AsyncRedisScheduler(...)")
+    _method(store, _STARTS, "ack", "AsyncRedisScheduler(...)")
+    if declares(claim, list):
+        raise _is_blocking(_STARTS, store)
+
+
+def check_hook(hook: object) -> None:
+    """
+    Check that a blocking function can call `hook`; None is no hook, and fine.
+
+    Raises:
+        TypeError: it is not callable, or it is a coroutine function.
+    """
+    if hook is None:
+        return
+    check_callable(hook, _HOOK)
+    if is_asyncio(hook):
+        msg = (
+            f"{_HOOK} is a coroutine function ({name_of(hook)}), and {_CALL_ASYNC}; nothing would "
+            "await it here"
+        )
+        raise WrongKind(msg)
+
+
+def check_hook_async(hook: object) -> None:
+    """
+    Check that an asyncio function can call `hook`; None is no hook, and a plain function is fine.
+
+    Raises:
+        TypeError: it is not callable.
+    """
+    if hook is not None:
+        check_callable(hook, _HOOK)
+
+
+def tell(hook: Callable[[_T], object], subject: _T) -> None:
+    """
+    Call a hook from a blocking function; it was called if nothing is raised.
+
+    Raises:
+        TypeError: it returned an awaitable, which nobody awaits; a coroutine is closed.
+        Exception: whatever the hook raises.
+    """
+    returned(hook(subject))
+
+
+async def tell_async(hook: Callable[[_T], object], subject: _T) -> None:
+    """
+    Call a hook from an asyncio function, and await what it returns, if that is awaitable.
+
+    Raises:
+        Exception: whatever the hook raises.
+    """
+    answer: object = hook(subject)
+    if isawaitable(answer):
+        await answer
+
+
+def opened(uow: UnitOfWork) -> AbstractContextManager[Repositories]:
+    """
+    Begin a transaction, for a `with` statement; nothing has been sent yet.
+
+    Raises:
+        TypeError: `begin` returned what `async with` enters, or an awaitable.
+        StoreFailed: it returned something else that cannot be entered.
+    """
+    transaction = uow.begin()
+    if hasattr(type(transaction), "__enter__"):
+        return transaction
+    raise _not_entered(transaction, "__aenter__", "context manager", _CALL_ASYNC)
+
+
+def opened_async(uow: AsyncUnitOfWork) -> AbstractAsyncContextManager[AsyncRepositories]:
+    """
+    Begin a transaction, for an `async with` statement; nothing has been sent yet.
+
+    Raises:
+        TypeError: `begin` returned what `with` enters, or an awaitable.
+        StoreFailed: it returned something else that cannot be entered.
+    """
+    transaction = uow.begin()
+    if hasattr(type(transaction), "__aenter__"):
+        return transaction
+    raise _not_entered(transaction, "__enter__", "async context manager", _CALL_BLOCKING)
+
+
+def returned(answer: _T) -> _T:
+    """
+    Return what a blocking port or a hook has answered.
+
+    Raises:
+        TypeError: it is an awaitable, which nobody awaits; a coroutine is closed.
+    """
+    if isinstance(answer, bool) or not isawaitable(answer):
+        return answer
+    discard(answer)
+    msg = f"it returned an awaitable ({_kind(answer)}) that nothing awaits, and {_CALL_ASYNC}"
+    raise WrongKind(msg)
+
+
+async def returned_async(answer: Awaitable[_T]) -> _T:
+    """Return what an asyncio port or a hook has answered, awaited if it is awaitable."""
+    given: object = answer  # A blocking port that was not recognised as one has answered already.
+    return await answer if isawaitable(given) else cast("_T", given)
+
+
+def discard(answer: object) -> None:
+    """Close a coroutine that nobody will await, so that Python does not warn of it."""
+    close = getattr(answer, "close", None)
+    if isawaitable(answer) and callable(close):
+        close()
+
+
+def is_asyncio(function: object) -> bool:
+    """Check whether a call of `function` certainly returns a coroutine."""
+    plain: object = function.__func__ if isinstance(function, MethodType) else function
+    if isinstance(plain, FunctionType) and not plain.__dict__:  # The usual case, at once.
+        return bool(plain.__code__.co_flags & CO_COROUTINE)
+    if iscoroutinefunction(function):
+        return True
+    # An instance whose class has an `async def __call__`.
+    return iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+
+
+def declares(function: object, answer: type) -> bool:
+    """Check whether `function` is declared to return an `answer` itself, not an awaitable."""
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
+    # A decorator copies the declaration of what it wraps, and may return something else.
+    if is_asyncio(function) or hasattr(function, "__wrapped__"):
+        return False
+    annotations: object = getattr(function, "__annotations__", None)
+    if not isinstance(annotations, dict):
+        return False
+    declared = cast("dict[str, object]", annotations).get("return")
+    if isinstance(declared, str):
+        return declared.partition("[")[0] == answer.__name__
+    return answer in (declared, getattr(declared, "__origin__", None))
+
+
+def _generator_flags(begin: object) -> int:
+    """Return the flags of the generator function that contextlib made `begin` of; 0 for others."""
+    code: object = getattr(getattr(begin, "__wrapped__", None), "__code__", None)
+    flags: object = getattr(code, "co_flags", 0)
+    return flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) if isinstance(flags, int) else 0
+
+
+def _is_asyncio(name: str, port: object) -> WrongKind:
+    return WrongKind(f"{name} is of the asyncio kind ({_kind(port)}), and {_CALL_ASYNC}")
+
+
+def _is_blocking(name: str, port: object) -> WrongKind:
+    return WrongKind(f"{name} is of the blocking kind ({_kind(port)}), and {_CALL_BLOCKING}")
+
+
+def _method(port: object, name: str, method: str, example: str) -> object:
+    """Return the method of a port that is called, if the port has it."""
+    if isinstance(port, type):
+        msg = f"{name} is the class {port.__name__}: pass an instance of it"
+        raise WrongKind(msg)
+    found: object = getattr(port, method, None)
+    if callable(found):
+        return found
+    msg = f"{name} has no method `{method}` ({_kind(port)}): pass for example {example}"
+    raise WrongKind(msg)
+
+
+def check_callable(hook: object, name: str) -> None:
+    """
+    Check that something can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(hook):
+        msg = f"{name} cannot be called ({_kind(hook)}): pass a function"
+        raise WrongKind(msg)
+
+
+def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> Exception:
+    """Return the error for what `begin` returned: of the other kind, or nothing that begins."""
+    if hasattr(type(transaction), other):
+        kind = "blocking" if other == "__enter__" else "asyncio"
+        return WrongKind(f"{_STORE} opens transactions of the {kind} kind, and {advice}")
+    decorator = "contextmanager" if other == "__aenter__" else "asynccontextmanager"
+    msg = (
+        f"the store's `begin` returned no {wanted} but {_kind(transaction)}: decorate it with "
+        f"contextlib.{decorator}"
+    )
+    if isawaitable(transaction):
+        discard(transaction)
+        return WrongKind(msg)
+    return StoreFailed(msg)
+
+
+def _kind(value: object) -> str:
+    """Return how the kind of a value is called; of the value itself nothing is shown."""
+    return "None" if value is None else type(value).__name__
+
+
+def name_of(function: object) -> str:
+    """Return the name of a function, whatever was bound to it."""
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
+    name: object = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type(function).__name__
