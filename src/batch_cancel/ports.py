@@ -255,12 +255,21 @@ class WorkRepository(Protocol):
     wrote, and raises `StoreFailed` if a trigger or a rule has changed them.
     """
 
-    def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None, /
+    ) -> bool:
         """
-        Set the job to running if its status is in `statuses`.
+        Set the job to running if its status is in `statuses` and it names this deferred start.
+
+        Status and deferred start are compared in the write, or under the job's lock.
+
+        Arguments:
+            key: the job.
+            statuses: those that it may be started from.
+            deferred_id: the deferred start that fired; None to start the job whatever it names.
 
         Returns:
-            whether it was, and is running now.
+            whether it was so, and is running now.
         """
         ...
 
@@ -340,12 +349,21 @@ class AsyncWorkRepository(Protocol):
     wrote, and raises `StoreFailed` if a trigger or a rule has changed them.
     """
 
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus], /) -> bool:
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None, /
+    ) -> bool:
         """
-        Set the job to running if its status is in `statuses`.
+        Set the job to running if its status is in `statuses` and it names this deferred start.
+
+        Status and deferred start are compared in the write, or under the job's lock.
+
+        Arguments:
+            key: the job.
+            statuses: those that it may be started from.
+            deferred_id: the deferred start that fired; None to start the job whatever it names.
 
         Returns:
-            whether it was, and is running now.
+            whether it was so, and is running now.
         """
         ...
 

@@ -75,9 +75,8 @@ def test_a_scheduled_job_loses_its_deferred_start_and_its_contacts(world: World)
 
 
 def test_a_pending_job_has_its_contacts_cancelled(world: World) -> None:
-    """The contract's second row: no deferred start is looked for, even if one waits."""
-    world.add_job("job", "pending", CONTACTS, deferred_id="start")
-    world.schedule("start")
+    """The contract's second row."""
+    world.add_job("job", "pending", CONTACTS)
 
     result = world.cancel("job")
 
@@ -88,7 +87,65 @@ def test_a_pending_job_has_its_contacts_cancelled(world: World) -> None:
     assert result.removal is Removal.NOT_APPLICABLE
     assert world.row("job").status == "cancelled"
     assert world.row("job").statuses == CONTACTS_CANCELLED
-    assert world.waiting() == {"start"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("pending", "Pending job cancelled successfully"),
+        ("running", "Job was already running - cancelled remaining contacts"),
+    ],
+)
+def test_a_job_that_was_started_early_loses_its_deferred_start(
+    world: World, status: str, message: str
+) -> None:
+    """It names one that still waits; the answer is that of its row in the contract."""
+    world.add_job("job", status, CONTACTS, deferred_id="start")
+    world.schedule("start")
+
+    result = world.cancel("job")
+
+    assert present(result).body == {
+        "success": True,
+        "message": message,
+        "batchJobId": "job",
+        "redisJobCancelled": False,
+        "contactsCancelled": 5,
+    }
+    assert result.removal is Removal.REMOVED
+    assert world.waiting() == set()
+    assert world.reconcile() == []
+
+
+def test_a_job_whose_deferred_start_has_fired_has_none_to_lose(world: World) -> None:
+    """It still names that start, of which the scheduler knows that it was handed out."""
+    world.add_job("job", "scheduled", CONTACTS, deferred_id="start")
+    world.schedule("start")
+    world.fire("start")
+    assert world.start("job", deferred_id="start")
+
+    result = world.cancel("job")
+
+    assert (result.previous_status, result.removal) == ("running", Removal.ABSENT)
+    assert result.redis_job_cancelled is False
+    assert world.reconcile() == []
+
+
+def test_without_an_answer_of_the_scheduler_a_running_job_is_cancelled(world: World) -> None:
+    """The removal is owed, and reconcile makes it; the API's answer is the same."""
+
+    def down(*_: Any) -> Any:
+        raise ConnectionError
+
+    world.add_job("job", "running", CONTACTS, deferred_id="start")
+    world.schedule("start")
+
+    result = world.cancel("job", scheduler=world.scheduler_that(down))
+
+    assert (result.removal, result.redis_job_cancelled) == (Removal.PENDING, False)
+    assert world.row("job").status == "cancelled"
+    assert [it.removal for it in world.reconcile()] == [Removal.REMOVED]
+    assert world.waiting() == set()
 
 
 def test_a_running_job_has_its_remaining_contacts_cancelled(world: World) -> None:

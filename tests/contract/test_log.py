@@ -79,7 +79,8 @@ def test_a_cancellation_is_one_record_with_its_fields(
         "operation 'op'"
     )
     fields: Any = entry
-    assert (fields.batch_job_id, fields.operation_id) == ("'job'", "'op'")
+    assert (fields.batch_job_id, fields.organization_id) == ("job", None)
+    assert fields.operation_id == "op"
     assert (fields.previous_status, fields.removal) == ("scheduled", "removed")
     assert fields.contacts_cancelled == 2
     check(log)
@@ -154,6 +155,10 @@ def test_no_fault_brings_a_secret_into_the_log(
     world.reconcile(scheduler=broken, on_cancelled=hook)
 
     assert [entry.levelname for entry in entries(log)] == ["WARNING", "WARNING", "INFO"] * 2
+    facts = [vars(entry) for entry in entries(log)]
+    assert {(it["batch_job_id"], it["organization_id"]) for it in facts} == {("job", None)}
+    assert {it["previous_status"] for it in facts} == {"scheduled"}
+    assert {it["removal"] for it in facts} == {"pending"}
     check(log)
 
 

@@ -76,6 +76,26 @@ def test_a_removal_still_owed_is_finished(world: World) -> None:
     assert world.inspect() == Drift(calls_overdue=())
 
 
+def test_a_hook_is_told_whose_job_it_was_who_cancelled_it_and_why(world: World) -> None:
+    """By the cancel itself, and by reconcile as it is in the record."""
+    told: list[CancelResult] = []
+    hook = world.hook_that(told.append)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError
+
+    who: dict[str, Any] = {"organization_id": "acme", "actor": "ann", "reason": "wrong list"}
+    for name, heard in (("now", hook), ("later", world.hook_that(fail))):
+        world.add_job(name, "scheduled", organization_id="acme", deferred_id=f"start-{name}")
+        world.schedule(f"start-{name}")
+        world.cancel(name, on_cancelled=heard, **who)
+    world.reconcile(on_cancelled=hook)
+    assert [(it.batch_job_id, it.organization_id, it.actor, it.reason) for it in told] == [
+        ("now", "acme", "ann", "wrong list"),
+        ("later", "acme", "ann", "wrong list"),
+    ]
+
+
 def test_a_second_pass_finds_nothing(world: World) -> None:
     """It is idempotent, and changes no row that it does not have to."""
     unfinished(world, "job")
@@ -278,11 +298,11 @@ def test_a_job_cancelled_anew_owes_what_its_new_record_says(world: World) -> Non
     world.revive("job")
     world.cancel("job", operation_id="new")
 
-    assert world.remove_deferred(old, uow=world.store.uow).removal is Removal.REMOVED
+    assert world.remove_deferred(old, uow=world.store.uow).removal is Removal.ABSENT
 
     record = world.record("job")
     assert record is not None
-    assert (record.operation_id, record.removal) == ("new", Removal.NOT_APPLICABLE)
+    assert (record.operation_id, record.removal) == ("new", Removal.REMOVED)
     assert world.reconcile() == []
 
 

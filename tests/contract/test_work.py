@@ -81,6 +81,28 @@ def test_a_job_is_started_once(world: worlds.World) -> None:
     assert [world.start("j"), world.start("j")] == [True, False]
 
 
+@pytest.mark.parametrize("named", ["new", "OLD", None])
+@pytest.mark.parametrize("status", ["scheduled", "pending"])
+def test_an_old_deferred_start_does_not_start_the_job(
+    world: worlds.World, status: str, named: str | None
+) -> None:
+    """A claim from before the job was rescheduled fires too early; the job names another."""
+    world.add_job("j", status, ["pending"], deferred_id=named)
+    before = world.row("j")
+    assert world.start("j", deferred_id="old") is False
+    assert world.start("j", deferred_id="\0") is False
+    assert world.start("j", deferred_id="\ud800") is False
+    assert world.row("j") == before
+
+
+def test_the_deferred_start_that_the_job_names_starts_it_once(world: worlds.World) -> None:
+    """A start that is handed out again does not start it again."""
+    world.add_job("j", "scheduled", ["pending"], deferred_id="d")
+    assert [world.start("j", deferred_id="d"), world.start("j", deferred_id="d")] == [True, False]
+    assert world.row("j").status == "running"
+    assert world.row("j").deferred_id == "d"
+
+
 def test_a_cancelled_job_is_not_started(world: worlds.World) -> None:
     """Its deferred start may fire all the same."""
     world.add_job("j", "scheduled", ["pending"])

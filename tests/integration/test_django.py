@@ -25,6 +25,7 @@ from batch_cancel import (
     reconcile,
 )
 from batch_cancel.adapters.memory import MemoryScheduler
+from batch_cancel.ports import Checkable
 from batch_cancel.presenter import present
 from tests import data_layers
 from tests.worlds import create_reference_tables
@@ -405,3 +406,49 @@ def test_a_database_out_of_reach_is_a_failure_that_changed_nothing() -> None:
         cancel_rows("job", uow=uow)
     assert failure.value.outcome == "unchanged"
     assert "127.0.0.1" not in str(failure.value)
+
+
+# Checks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["own", "atomic"])
+def test_reference_tables_fit(site: Site, *, is_joined: bool) -> None:
+    """As they do for the Postgres adapter, whose examination it is."""
+    assert isinstance(site.uow, Checkable)
+    with site.atomic() if is_joined else nullcontext():
+        assert site.uow.check() == []
+        assert "batch_jobs has all that a cancel needs" in site.uow.examine().fits
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["own", "atomic"])
+def test_what_is_missing_is_named(site: Site, *, is_joined: bool) -> None:
+    """And nothing is raised."""
+    site.outside.execute("ALTER TABLE batch_jobs DROP COLUMN updated_at")
+    with site.atomic() if is_joined else nullcontext():
+        [sentence] = site.uow.check()
+    assert sentence.startswith("column updated_at is missing from batch_jobs")
+
+
+def test_a_block_goes_on_after_a_check(site: Site) -> None:
+    """It can be written in, and keeps its own settings."""
+    from django.db import connections
+
+    with site.atomic():
+        with connections[site.uow.using].cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '41s'")
+        assert site.uow.check() == []
+        with connections[site.uow.using].cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == ("41s",)
+            cursor.execute("UPDATE batch_jobs SET status = 'pending'")
+    assert site.statuses()[0] == "pending"
+
+
+def test_a_block_that_is_rolled_back_already_is_a_finding(site: Site) -> None:
+    """It can't be examined, and neither could a cancel begin in it."""
+    from django.db import transaction
+
+    with site.atomic():
+        transaction.set_rollback(True, using=site.uow.using)
+        [sentence] = site.uow.check()
+    assert "rolled back" in sentence

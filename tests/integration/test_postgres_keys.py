@@ -497,6 +497,58 @@ def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
             assert (database.rows("A"), database.rows("B")) == before, name
 
 
+FOLDING = {
+    "citext": ("public.citext", "JOB"),
+    "a domain over citext": ("folded", "JOB"),
+    "char": ("char(10)", "job       "),
+}
+"""A type of the jobs' key that finds texts equal, and another spelling of 'job' that is."""
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
+@pytest.mark.parametrize("kind", FOLDING)
+def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
+    database: Database, kind: str, *, is_joined: bool
+) -> None:
+    """Their column tells apart what the job's finds equal: one of them would be left open."""
+    type_, spelled = FOLDING[kind]
+    for statement in (
+        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA public",
+        "CREATE DOMAIN folded AS public.citext",
+        (
+            f"CREATE TABLE batch_jobs (id {type_} PRIMARY KEY, organization_id text, "
+            "status text, scheduled_job_id text, updated_at timestamptz)"
+        ),
+        (
+            "CREATE TABLE batch_contacts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+            "batch_job_id text NOT NULL, status text NOT NULL, next_attempt_at timestamptz, "
+            "updated_at timestamptz)"
+        ),
+        "INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')",
+        (
+            "INSERT INTO batch_contacts (batch_job_id, status) "
+            f"VALUES ('job', 'pending'), ('{spelled}', 'pending')"
+        ),
+        table_ddl(PostgresSchema()),
+    ):
+        database.connection.execute(statement.encode())
+    told = "could refer to its job in another spelling"
+    with closing(psycopg.connect(database.dsn)) as connection:
+        uow: Any = joining(connection) if is_joined else database.uow(PostgresSchema())
+        for step in (
+            lambda: cancel_rows("job", uow=uow),
+            lambda: claim_contacts("job", uow=uow, limit=3),
+            lambda: append_contacts("job", [{}], uow=uow),
+            lambda: finish_job("job", uow=uow),
+        ):
+            with pytest.raises(BatchCancelError, match=told):
+                step()
+            connection.commit()
+    assert any(told in it for it in database.uow(PostgresSchema()).check())
+    rows = database.connection.execute("SELECT DISTINCT status FROM batch_contacts").fetchall()
+    assert rows == [("pending",)]
+
+
 def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to(database: Database) -> None:
     """A NULL in the key's column is no key: the contact would be nobody's."""
     jobs = JOBS_WITH_NUMBERS.replace("bigint PRIMARY KEY", "bigint UNIQUE")

@@ -146,12 +146,12 @@ def test_the_status_and_the_deferred_start_are_read_after_the_wait(
 
 @HALVES
 def test_a_job_that_started_during_the_wait_was_running(made: Tables, half: Half) -> None:
-    """The start won: no deferred start is asked for."""
+    """The start won, perhaps before its time: the start that the job names is asked for."""
     with waiting_cancel(made, half) as waiting:
         waiting.holder.execute("UPDATE batch_jobs SET status = 'running'")
         result = waiting.answer()
-        assert (result.previous_status, result.removal) == ("running", Removal.NOT_APPLICABLE)
-        assert waiting.recorder.asked == []
+        assert (result.previous_status, result.redis_job_cancelled) == ("running", False)
+        assert waiting.recorder.asked == ["start"]
 
 
 @HALVES

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.dialects.postgresql import CITEXT, DOMAIN
 
 from batch_cancel import ContactStatus, JobNotFound, JobStatus, UnknownJobStatus
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
 from batch_cancel.adapters.sqlalchemy import SqlAlchemyTables, cancellations_table
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import BatchCancelError, StoreFailed
 from tests import data_layers
 from tests.data_layers import CONTACTS, DRIVERS, JOBS, METADATA, TABLES, Layer
 from tests.integration.test_sqlalchemy_mapping import AGE, LONG_AGO, NOTHING_ELSE
@@ -139,12 +139,12 @@ def live(layer: Layer, tables: SqlAlchemyTables) -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        {"job_id": sa.CHAR(20), "contact_id": sa.CHAR(9)},
+        {"contact_id": sa.CHAR(9)},
         {"contact_job_id": sa.CHAR(20)},
         {"job_id": sa.CHAR(20), "contact_job_id": sa.CHAR(30), "contact_id": sa.CHAR(9)},
         {"job_id": sa.String(20), "contact_job_id": sa.Text, "contact_id": sa.Unicode(9)},
     ],
-    ids=["jobs", "contacts", "both", "varchar"],
+    ids=["contact's own", "contacts", "both", "varchar"],
 )
 def test_ids_that_a_database_pads(layer: Layer, columns: dict[str, Any]) -> None:
     """The blanks of CHAR(n) are no part of an id."""
@@ -153,6 +153,36 @@ def test_ids_that_a_database_pads(layer: Layer, columns: dict[str, Any]) -> None
     with pytest.raises(JobNotFound):
         layer.call("cancel_rows", "j1 ", tables=tables)
     live(layer, tables)
+
+
+@pytest.mark.parametrize("spelled", ["J1", "j1 "])
+def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
+    layer: Layer, spelled: str
+) -> None:
+    """The job's column finds texts equal that theirs tells apart: a contact would be left open."""
+    is_sqlite = layer.engine.dialect.name == "sqlite"
+    if spelled == "j1 ":
+        kind = sa.String(collation="RTRIM") if is_sqlite else sa.CHAR(20)
+    else:
+        kind = sa.String(collation="NOCASE") if is_sqlite else CITEXT()
+    if not is_sqlite:
+        layer.execute("CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog")
+    tables = made(layer, {"job_id": kind}, {})
+    fill(layer, tables, {"c1": "pending", "c2": "pending"}, "running")
+    column = tables.contacts.c[tables.contact_job_id]
+    with layer.engine.begin() as connection:
+        connection.execute(
+            sa.update(tables.contacts)
+            .where(tables.contacts.c[tables.contact_id] == "c2")
+            .values({column: spelled})
+        )
+    for step, arguments in (
+        ("cancel_rows", ()),
+        ("append_contacts", ([{tables.contact_id: "c3"}],)),
+        ("finish_job", ()),
+    ):
+        with pytest.raises(BatchCancelError, match="could refer to its job in another spelling"):
+            layer.call(step, "j1", *arguments, tables=tables)
 
 
 @POSTGRES

@@ -107,6 +107,32 @@ def test_tasks_that_join_one_connection_are_refused_but_for_one(layer: Layer, se
     ]
 
 
+@ASYNCIO
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_tasks_that_share_one_session_are_refused_but_for_one(
+    layer: Layer, *, is_begun: bool
+) -> None:
+    """A session serves one task at a time; the refusal says what to do."""
+
+    async def main() -> list[Any]:
+        assert layer.asyncio_engine is not None
+        async with AsyncSession(layer.asyncio_engine) as session:
+            if is_begun:
+                await session.scalar(sa.select(1))
+            uow = joining_async(session, TABLES)
+            cancels = (cancel_rows_async(it, uow=uow) for it in ("j1", "j2"))
+            answers = await asyncio.gather(*cancels, return_exceptions=True)
+            await session.commit()
+            return answers
+
+    done, refused = asyncio.run(main())
+    assert done.record.contacts_cancelled == 1
+    assert isinstance(refused, CancelFailed)
+    assert refused.outcome == "unchanged"
+    assert "must follow each other" in str(refused)
+    assert statuses(layer.engine) == {"j1": DONE, "j2": OPEN}
+
+
 @BLOCKING
 @pytest.mark.parametrize("kind", ["connection", "session"])
 def test_threads_that_join_one_connection_are_refused_but_for_one(layer: Layer, kind: str) -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from batch_cancel import BatchCancelError, ContactStatus, JobKey
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
 from batch_cancel.adapters.sqlalchemy import SqlAlchemyTables, cancellations_table
+from batch_cancel.domain.errors import StoreFailed
 from tests import data_layers
 from tests.data_layers import DRIVERS, Layer
 
@@ -133,6 +134,16 @@ def dump(layer: Layer, organization_id: str = "") -> list[list[tuple[Any, ...]]]
         sorted(layer.rows(f"SELECT * FROM {name} {where}"), key=repr)  # Ours.
         for name in ("jobs", "contacts", "batch_cancellations")
     ]
+
+
+def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to(layer: Layer) -> None:
+    """A NULL in the key's column is no key: the contact would be nobody's."""
+    create(layer, *UNIQUE["by key"][1:], is_not_null=False)
+    layer.execute("UPDATE jobs SET pk = NULL WHERE organization_id = 'a'")
+    before = dump(layer)
+    with pytest.raises(StoreFailed, match="'pk' of 'job' is NULL"):
+        layer.call("append_contacts", "job", [{"id": "new"}], organization_id="a", tables=BY_KEY)
+    assert dump(layer) == before
 
 
 def statuses(layer: Layer, organization_id: str = "a") -> dict[str, str]:

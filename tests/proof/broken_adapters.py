@@ -115,6 +115,14 @@ class FindsTheRecordByOperationAlone(memory._Jobs):
         return job
 
 
+class NamesNoStartOfAJobStartedEarly(memory._Jobs):
+    def lock(self, key: Any) -> Any:
+        job = super().lock(key)
+        if job is None or job.status == "scheduled":
+            return job
+        return attrs.evolve(job, deferred_id=None)
+
+
 class TakesNoneForAWildcard(memory._Jobs):
     def lock(self, key: Any) -> Any:
         named = [it for it in self.rows if it.batch_job_id == key.batch_job_id]
@@ -173,6 +181,10 @@ _in_memory("test_i9_the_record_says_who_why_when_and_how_much", jobs=CutsTheReas
 _in_memory("test_i12_a_commit_whose_answer_was_lost_is_asked_for_again", jobs=LosesTheRecord)
 _in_memory(
     "test_i2_another_operation_is_told_when_and_how_much", jobs=FindsTheRecordByOperationAlone
+)
+_in_memory(
+    "test_i7_a_job_started_early_has_no_deferred_start_either",
+    jobs=NamesNoStartOfAJobStartedEarly,
 )
 _in_memory("test_i16_a_strangers_job_is_not_there", jobs=TakesNoneForAWildcard)
 _in_memory("test_i16_a_strangers_job_is_not_there", jobs=LeavesOutTheOrganization)
@@ -281,7 +293,7 @@ _in_memory("test_i21_the_longest_untouched_comes_first", outbox=TakesThePassersB
 
 
 class StartsBlindly(memory._Work):
-    def start(self, key: Any, statuses: Any) -> bool:
+    def start(self, key: Any, statuses: Any, deferred_id: Any) -> bool:
         self.rows[key] = attrs.evolve(self.rows[key], status="running")
         return True
 

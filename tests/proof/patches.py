@@ -34,6 +34,7 @@ PLANTED = (
     "sqlite",
     "starts",
     "wiring",
+    "telling",
     "libraries",
 )
 """The files that say what is planted."""

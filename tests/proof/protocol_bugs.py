@@ -424,6 +424,23 @@ async def _hopeful(ports: Ports, request: CancelRequest) -> CancelResult:
     return conclude(cancellation, Removal.REMOVED)
 
 
+async def _only_of_scheduled(ports: Ports, request: CancelRequest) -> CancelResult:
+    async with ports.uow.begin() as transaction:
+        job = await transaction.jobs.lock(request.key)
+        assert job is not None
+        is_scheduled = job.status == JobStatus.SCHEDULED
+        named = attrs.evolve(job, deferred_id=job.deferred_id if is_scheduled else None)
+        cancellation = await _carried_out(transaction, request, named)
+    return await remove_deferred_async(cancellation, ports.scheduler, uow=ports.uow)
+
+
+_plant(
+    "a job that was started early keeps its deferred start",
+    "I7",
+    _planted_cancel(_only_of_scheduled),
+    actors.start_early(suffers=""),
+    status="scheduled",
+)
 _plant(
     "removal claimed without confirmation",
     "I10",
@@ -575,14 +592,18 @@ _plant(
 
 
 class _BlindStart(Work):
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
         await self.transaction.lock("writes the job", JOB, lambda _: None)
         self.transaction.write_job(JOB, JobStatus.RUNNING)
         return True
 
 
 class _CheckedStart(Work):
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
         if not await self.transaction.look(
             "reads the job's status", lambda rows: rows[JOB][0] in statuses
         ):

@@ -80,6 +80,27 @@ def test_apscheduler_runs_no_job_that_the_gate_does_not_know() -> None:
         assert rig.ran(start) == 0
 
 
+def test_an_error_of_ours_prints_as_the_result_of_a_celery_task() -> None:
+    """Celery keeps results as JSON, and restores an error from the texts of its arguments."""
+    key = "\"JobKey(batch_job_id='job-1', organization_id='acme')\""
+    library = attrs.evolve(LIBRARIES["celery"], workers=0)
+    with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
+        assert rig.ask("restored_errors") == [
+            f"JobNotFound: there is no batch job {key} in this organization",
+            f"AlreadyTerminal: batch job {key} is already cancelled",
+            (
+                f"UnknownJobStatus: batch job {key} has the status 'paused', which is none of "
+                "scheduled, pending, running, completed, failed, cancelled; nothing was changed"
+            ),
+            (
+                f"CancelFailed: batch job {key}: it broke; it may have been cancelled: retry with "
+                "the same operation id"
+            ),
+            "StoreFailed: it broke",
+            "SchedulerUnavailable: no answer",
+        ]
+
+
 def test_apscheduler_s_job_store_is_tidied_only_of_what_is_not_due_soon() -> None:
     """Its scheduler dies of a job that vanishes while it starts it."""
     library = attrs.evolve(LIBRARIES["apscheduler"], workers=0)

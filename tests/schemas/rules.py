@@ -27,9 +27,10 @@ def _cancel(look: Look, answer: Mapping[str, Any]) -> None:
         look.changed_to("contacts", rid, "cancelled")
     for rid in look.contacts(look.after, OPEN):
         look.complaints.append(f"contacts {rid} is still open")
-    is_scheduled = look.status == "scheduled"
-    removal = "removed" if is_scheduled else "not_applicable"
     deferred = (look.job or {})["deferred"] if known.has_deferred else name
+    removal = "removed"
+    if deferred is None:
+        removal = "absent" if look.status == "scheduled" else "not_applicable"
     look.recorded(
         {
             "operation_id": call.operation_id,

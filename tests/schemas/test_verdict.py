@@ -38,7 +38,7 @@ CANCELLED = {
     "batch_job_id": "job",
     "previous_status": "running",
     "contacts_cancelled": 2,
-    "removal": "not_applicable",
+    "removal": "removed",
     "replayed": False,
 }
 RECORD = {
@@ -48,7 +48,7 @@ RECORD = {
     "actor": "actor",
     "reason": "reason",
     "deferred_id": "start",
-    "removal": "not_applicable",
+    "removal": "removed",
     "is_announced": "t",
 }
 
@@ -219,7 +219,7 @@ def test_a_row_too_many_or_too_few_is_harm(spoil: Callable[[Tables], None]) -> N
     "untrue",
     [
         {"contacts_cancelled": 3},
-        {"removal": "removed"},
+        {"removal": "absent"},
         {"previous_status": "pending"},
         {"replayed": True},
         {"batch_job_id": "job "},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 
 from batch_cancel.domain.cancellation import (
@@ -17,6 +18,7 @@ from batch_cancel.domain.cancellation import (
     plan_cancellation,
     removal_of,
 )
+from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
 from batch_cancel.domain.model import CancellationRecord, Job, JobKey, JobStatus, Removal
 
@@ -50,14 +52,14 @@ def record(operation_id: str = "op-1", removal: Removal = Removal.REMOVED) -> Ca
     [
         ("scheduled", "arq_job_abc123", "pending"),
         ("scheduled", None, "absent"),
-        ("pending", "arq_job_abc123", "not_applicable"),
+        ("pending", "arq_job_abc123", "pending"),
         ("pending", None, "not_applicable"),
-        ("running", "arq_job_abc123", "not_applicable"),
+        ("running", "arq_job_abc123", "pending"),
         ("running", None, "not_applicable"),
     ],
 )
 def test_a_live_job_is_cancelled(status: str, deferred_id: str | None, removal: str) -> None:
-    """Its five kinds of open contacts with it; only a scheduled one has a start to take back."""
+    """Its five kinds of open contacts with it, and whatever deferred start it names."""
     plan = plan_cancellation(REQUEST, job(status, deferred_id=deferred_id))
     assert isinstance(plan, CancelPlan)
     assert plan.previous_status == status
@@ -207,13 +209,58 @@ def test_an_answer_is_the_record_and_the_removal_as_known_now(
         operation_id="op-1",
         cancelled_at=NOON,
         replayed=replayed,
+        organization_id="acme",
     )
     assert result.redis_job_cancelled is is_cancelled
 
 
-def result_from(status: JobStatus) -> CancelResult:
+def test_an_answer_names_whose_job_it_was_who_cancelled_it_and_why() -> None:
+    """A hook has nothing else to find out whom to tell."""
+    known = attrs.evolve(record(), actor="ann@example.com", reason="call +49 30 1234567")
+    result = conclude(Cancellation(known, replayed=False), Removal.REMOVED)
+    assert (result.organization_id, result.actor, result.reason) == (
+        "acme",
+        "ann@example.com",
+        "call +49 30 1234567",
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        CancelRequest(KEY, "op-1", actor="ann@example.com", reason="call +49 30 1234567"),
+        attrs.evolve(record(), actor="ann@example.com", reason="call +49 30 1234567"),
+        conclude(
+            Cancellation(
+                attrs.evolve(record(), actor="ann@example.com", reason="call +49 30 1234567"),
+                replayed=False,
+            ),
+            Removal.PENDING,
+        ),
+        plan_cancellation(
+            CancelRequest(KEY, "op-1", actor="ann@example.com", reason="call +49 30 1234567"),
+            job("running"),
+        ),
+        Claimed("start", b"ann@example.com, call +49 30 1234567", "token"),
+        Deferred(DeferredState.DUE, NOON, b"ann@example.com, call +49 30 1234567"),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_no_repr_shows_who_why_or_what_was_scheduled(value: object) -> None:
+    """It may name a person, and a repr ends up in logs and error reports."""
+    for private in ("ann@", "1234567"):
+        assert private not in repr(value)
+
+
+def result_from(status: JobStatus, removal: Removal = Removal.ABSENT) -> CancelResult:
     """Give the result of cancelling a job of this status."""
-    return CancelResult("job", status, 0, Removal.ABSENT, "op-1", NOON, replayed=False)
+    return CancelResult("job", status, 0, removal, "op-1", NOON, replayed=False)
+
+
+@pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.RUNNING])
+def test_the_api_s_answer_speaks_of_the_start_of_a_scheduled_job_alone(status: JobStatus) -> None:
+    """The contract's table: of a pending or running job it is false, whatever was taken back."""
+    assert result_from(status, Removal.REMOVED).redis_job_cancelled is False
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -203,6 +204,50 @@ def test_an_error_survives_a_trip_between_processes(
         error.args,
     )
     assert getattr(twin, "outcome", None) == getattr(error, "outcome", None)
+
+
+def as_json_restores(error: BatchCancelError) -> BatchCancelError:
+    """Restore an error as Celery's JSON results do: what JSON has no word for is its repr."""
+    texts = [it if it is None or isinstance(it, str) else repr(it) for it in error.args]
+    again: BatchCancelError = type(error)(*json.loads(json.dumps(texts)))
+    return again
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_restored_from_texts_prints(error: BatchCancelError) -> None:
+    """It has no key and no record any more, but the same type, and the id in its message."""
+    twin = as_json_restores(error)
+    assert repr(twin).startswith(type(error).__name__)
+    assert ("batch_xyz789" in str(twin)) is ("batch_xyz789" in str(error))
+    assert (twin.code, twin.detail, twin.retryable) == (error.code, error.detail, error.retryable)
+    for name in ("cancelled_at", "contacts_cancelled", "previous_status"):
+        assert getattr(twin, name, None) is None
+    for private in ("ann@", "1234567"):
+        assert private not in f"{twin} {twin!r}"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (JobNotFound("key"), "there is no batch job 'key' in this organization"),  # type: ignore[arg-type]
+        (
+            AlreadyTerminal("key", "cancelled", "a record"),  # type: ignore[arg-type]
+            "batch job 'key' is already cancelled",
+        ),
+        (
+            CancelFailed("key", "it broke", "unknown", "late"),  # type: ignore[arg-type]
+            (
+                "batch job 'key': it broke; it may have been cancelled: retry with the same "
+                "operation id"
+            ),
+        ),
+        (StoreFailed(OSError("it broke")), "it broke"),  # type: ignore[arg-type]
+        (SchedulerUnavailable(OSError("it broke")), "it broke"),  # type: ignore[arg-type]
+    ],
+)
+def test_the_message_of_a_restored_error(error: BatchCancelError, message: str) -> None:
+    """Of the text that stands where a value was."""
+    assert str(error) == message
 
 
 @pytest.mark.parametrize("error", ERRORS)

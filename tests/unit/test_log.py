@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -35,6 +35,9 @@ RESULT = CancelResult(
     operation_id="o\np",
     cancelled_at=NOON,
     replayed=False,
+    organization_id="acme",
+    actor="ann",
+    reason="wrong list",
 )
 FAILURE = CancelFailed(KEY, "it is not committed")
 START = Claimed("s\nt", b"secret payload", "secret token")
@@ -67,7 +70,7 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
         ),
     ),
     "not committed": (
-        lambda: log.not_committed(FAILURE),
+        lambda: log.not_committed(RECORD, FAILURE),
         logging.WARNING,
         r"batch job 'a\nb': it is not committed; nothing was changed",
     ),
@@ -102,13 +105,48 @@ def test_a_line(name: str, caplog: pytest.LogCaptureFixture) -> None:
     assert (record.name, record.levelno, record.getMessage()) == ("batch_cancel", level, line)
 
 
-def test_what_was_done_has_fields(caplog: pytest.LogCaptureFixture) -> None:
-    """For handlers that write more than the line."""
+NAMES = (
+    *("batch_job_id", "organization_id", "operation_id"),
+    *("previous_status", "contacts_cancelled", "removal"),
+)
+KNOWN = ["a\nb", "acme", "op", "scheduled", 3, "pending"]
+FIELDS: dict[str, tuple[Callable[[], None], Sequence[object]]] = {
+    "done": (LINES["done"][0], ["a\nb", "acme", "o\np", "scheduled", 3, "pending"]),
+    "owed": (LINES["owed"][0], KNOWN),
+    "owed by a result": (
+        lambda: log.owed(RESULT, "the hook failed", SECRET),
+        ["a\nb", "acme", "o\np", "scheduled", 3, "pending"],
+    ),
+    "not looked up": (LINES["not looked up"][0], KNOWN),
+    "not committed": (LINES["not committed"][0], KNOWN),
+    "request failed": (LINES["request failed"][0], [None] * 6),
+    "request failed for a job": (
+        lambda: log.request_failed(500, FAILURE),
+        ["a\nb", "acme", None, None, None, None],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_record_about_a_job_has_the_same_fields(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For handlers that write more than the line; bare values, and who or why is none of them."""
+    write, expected = FIELDS[name]
+    plain = set(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
     caplog.set_level(logging.INFO)
-    log.done("was cancelled", RESULT)
+    write()
+    fields = {it: value for it, value in vars(caplog.records[0]).items() if it not in plain}
+    assert sorted(fields) == sorted(NAMES)
+    assert [fields[it] for it in NAMES] == [*expected]
+    assert {type(it) for it in fields.values()} <= {str, int, type(None)}
+
+
+def test_a_record_about_a_deferred_start_has_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    """Bare; which job it starts is not known."""
+    log.not_delivered(START, "was refused", SECRET)
     fields = vars(caplog.records[0])
-    names = ("batch_job_id", "previous_status", "contacts_cancelled", "removal", "operation_id")
-    assert [fields[name] for name in names] == [r"'a\nb'", "scheduled", 3, "pending", r"'o\np'"]
+    assert (fields["deferred_id"], "batch_job_id" in fields) == ("s\nt", False)
 
 
 @pytest.mark.parametrize("name", LINES)

@@ -222,6 +222,8 @@ def test_what_keeps_a_cancel_or_the_workers_from_being_right(
         ("text", "text", True),
         ("integer", "integer", True),
         ("uuid", "text", True),
+        ("integer", "text", True),
+        ("character", "character", True),
         ("citext", "citext", True),
         ("integer", "numeric", True),
         ("text", "integer", False),
@@ -251,6 +253,30 @@ def test_what_contacts_refer_by_must_be_as_fine_as_what_jobs_are_named_by(
             f"{theirs!r} of tables.it is of the type {of_contacts}, which may find equal what "
             f"{ours!r} of tables.it, of the type {of_jobs}, tells apart"
         )
+
+
+@pytest.mark.parametrize("columns", [("key", "job"), ("org", "contact_org")])
+@pytest.mark.parametrize(
+    "of_jobs",
+    [
+        *("citext", "public.citext", "numeric", "character", "real", "double precision"),
+        *("text collate folding", "text without case", "text without trailing blanks"),
+    ],
+)
+def test_a_text_does_not_refer_to_jobs_that_are_named_by_what_is_coarser(
+    of_jobs: str, columns: tuple[str, str]
+) -> None:
+    """A contact would refer to the job in another spelling, and be left open by its cancel."""
+    ours, theirs = columns
+    jobs = attrs.evolve(table(over("key")), kinds={ours: of_jobs})
+    contacts = attrs.evolve(table(over("contact")), kinds={theirs: "text"})
+    [(is_of_workers, sentence)] = KEYS.problems(jobs, contacts)
+    assert is_of_workers is False
+    assert sentence == (
+        f"{ours!r} of tables.it is of the type {of_jobs}, which may find equal what {theirs!r} of "
+        "tables.it, of the type text, tells apart, so a contact could refer to its job in another "
+        "spelling and be left open: let both columns have one type and one collation"
+    )
 
 
 def test_a_contact_that_is_added_holds_what_makes_it_count() -> None:

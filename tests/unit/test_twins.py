@@ -91,6 +91,13 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
+    ("adapters/sqlalchemy/examination.py", "AsyncChecked"): (
+        Differs(
+            "jobs.connection.run_sync(examined, jobs.tables, jobs.seen)",
+            "examined(jobs.connection, jobs.tables, jobs.seen)",
+            "The blocking half does the work, over the engine's bridge.",
+        ),
+    ),
     ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
         Differs(
             "caller.run_sync(join, self.tables)",

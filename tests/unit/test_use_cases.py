@@ -357,15 +357,27 @@ def test_a_scheduled_job_is_cancelled_in_this_order(half: Half) -> None:
         operation_id="op-1",
         cancelled_at=NOON,
         replayed=False,
+        actor="ann",
+        reason="why",
     )
 
 
 @pytest.mark.parametrize("status", ["pending", "running"])
 def test_a_job_that_waits_for_nothing_leaves_the_scheduler_alone(half: Half, status: str) -> None:
-    """Its deferred start has fired, or there was none."""
-    script = Script(job(status))
+    """It names no deferred start."""
+    script = Script(job(status, deferred_id=None))
     assert cancel(half, script).removal is Removal.NOT_APPLICABLE
     assert script.calls == ROWS
+
+
+@pytest.mark.parametrize("status", ["pending", "running"])
+def test_a_job_that_was_started_early_has_its_start_taken_back(half: Half, status: str) -> None:
+    """The deferred start that it names may still wait; the API's answer stays the contract's."""
+    script = Script(job(status))
+    result = cancel(half, script)
+    assert (result.removal, result.redis_job_cancelled) == (Removal.REMOVED, False)
+    assert script.calls == ALL
+    assert script.given("scheduler") == ("arq_job_abc123", result.operation_id)
 
 
 def test_a_scheduled_job_without_a_deferred_start_leaves_the_scheduler_alone(half: Half) -> None:

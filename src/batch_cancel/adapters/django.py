@@ -25,11 +25,15 @@ import psycopg
 from django import db  # pyright: ignore[reportMissingTypeStubs]
 
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
+from batch_cancel.adapters.postgres.doctor.catalog import Catalog
+from batch_cancel.adapters.postgres.doctor.examination import examined
 from batch_cancel.adapters.postgres.faults import lost, translated
+from batch_cancel.adapters.postgres.repositories import PostgresRepositories
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
-from batch_cancel.domain.model import JobKey
-from batch_cancel.ports import Repositories, Scheduler
+from batch_cancel.domain.fitness import Diagnosis
+from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.ports import Scheduler
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
 
@@ -87,7 +91,7 @@ class DjangoUnitOfWork:
         return any(not block._from_testcase for block in blocks)  # noqa: SLF001
 
     @contextmanager
-    def begin(self) -> Generator[Repositories]:
+    def begin(self) -> Generator[PostgresRepositories]:
         """Open a transaction or a savepoint: keep it on a clean exit, undo it on any exception."""
         wrapper = _django.connections[self.using]
         if not wrapper.in_atomic_block:
@@ -101,6 +105,23 @@ class DjangoUnitOfWork:
             connection = self._connection()
         with joining(connection, self._schema).begin() as repositories:
             yield repositories
+
+    def check(self) -> list[str]:
+        """
+        Return in sentences what the library misses in this database; nothing is changed.
+
+        An empty list means that it fits: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        return self.examine().problems
+
+    def examine(self) -> Diagnosis:
+        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
+        try:
+            with self.begin() as repositories:
+                return examined(self._schema, Catalog(repositories.jobs.connection))
+        except StoreFailed as error:
+            return Diagnosis(missing=(error.reason,))
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
@@ -139,13 +160,15 @@ class DeferredRemoval:
     The removal of a deferred start, which Django runs after its commit.
 
     Arguments:
-        key: the job.
+        record: the record of the cancellation.
         remove: removes its deferred start, if the cancellation is committed.
         using: the alias of the database.
     """
 
-    def __init__(self, key: JobKey, remove: Callable[[], CancelResult], using: str) -> None:
-        self._key = key
+    def __init__(
+        self, record: CancellationRecord, remove: Callable[[], CancelResult], using: str
+    ) -> None:
+        self._record = record
         self._remove = remove
         self._outcome: CancelResult | CancelFailed | None = None
         self._connection = _django.connections[using]
@@ -174,14 +197,14 @@ class DeferredRemoval:
         try:
             self._outcome = self._remove()
         except CancelFailed as failure:
-            log.not_committed(failure)
+            log.not_committed(self._record, failure)
             self._outcome = failure
 
     def _without_outcome(self) -> Exception:
         # Django drops a hook together with the block that it was registered in.
         if any(hook == self._run for _, hook, *_ in self._connection.run_on_commit):
-            return RuntimeError(_NOT_YET.format(shown(self._key.batch_job_id)))
-        return CancelFailed(self._key, _DROPPED, "unknown", Fault.INTERRUPTED)
+            return RuntimeError(_NOT_YET.format(shown(self._record.key.batch_job_id)))
+        return CancelFailed(self._record.key, _DROPPED, "unknown", Fault.INTERRUPTED)
 
 
 def remove_deferred_on_commit(
@@ -223,4 +246,4 @@ def remove_deferred_on_commit(
     # However it was joined, for example by the plain connection: this is Django's transaction.
     joined = attrs.evolve(cancellation, joined=True)
     remove = partial(remove_deferred, joined, scheduler, uow=uow, on_cancelled=on_cancelled)
-    return DeferredRemoval(cancellation.record.key, remove, uow.using)
+    return DeferredRemoval(cancellation.record, remove, uow.using)

@@ -225,9 +225,13 @@ def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
     return StoreFailed(f"{reason}trigger would: remove it", fault=fault)
 
 
-def _start(rows: _Rows, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+def _start(
+    rows: _Rows, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+) -> bool:
     row = rows.get(key)
     if row is None or row.status not in statuses:
+        return False
+    if deferred_id is not None and row.deferred_id != deferred_id:
         return False
     rows[key] = attrs.evolve(row, status=JobStatus.RUNNING.value)
     _look_at_job(rows, key, JobStatus.RUNNING)
@@ -510,8 +514,10 @@ class _AsyncInspection:
 class _Work:
     rows: _Rows
 
-    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        return _start(self.rows, key, statuses)
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        return _start(self.rows, key, statuses, deferred_id)
 
     def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
         return _claim(self.rows, key, statuses, limit)
@@ -537,8 +543,10 @@ class _Work:
 class _AsyncWork:
     rows: _Rows
 
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        return _start(self.rows, key, statuses)
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        return _start(self.rows, key, statuses, deferred_id)
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int

@@ -6,7 +6,8 @@ Rule 1: every decision about a cancellation is made here. Use cases and adapters
 Rule 2: nothing here waits, reads a clock or knows a store. Same arguments, same answer.
 Rule 3: a live job (scheduled, pending, running) is cancelled; a terminal one is refused, unless it
         was this very operation that cancelled it; an unknown one fails closed.
-Rule 4: a deferred start is removed only for a scheduled job that has one.
+Rule 4: a deferred start is removed wherever the job names one: that of a job which was started
+        early still waits. The API's answer speaks of scheduled jobs alone.
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ class CancelRequest:
 
     key: JobKey
     operation_id: str = attrs.field(validator=_is_text_of(ID_BYTES_MAX))
+    # Both may name a person: kept out of logs.
     actor: str | None = attrs.field(
-        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX))
+        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX)), repr=False
     )
     reason: str | None = attrs.field(
-        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX))
+        default=None, validator=validators.optional(_is_text_of(TEXT_BYTES_MAX)), repr=False
     )
     announce: bool = False
 
@@ -141,6 +143,9 @@ class CancelResult:
         operation_id: names this cancellation; the caller's, or generated.
         cancelled_at: when, by the store's clock, in UTC.
         replayed: True if this operation had already cancelled the job before.
+        organization_id: whose job it is; None for a job of no organization.
+        actor: who cancelled, as the caller of the cancellation named them.
+        reason: why, in that caller's words.
     """
 
     batch_job_id: str
@@ -150,11 +155,19 @@ class CancelResult:
     operation_id: str
     cancelled_at: datetime
     replayed: bool
+    organization_id: str | None = None
+    actor: str | None = attrs.field(default=None, repr=False)  # May name a person.
+    reason: str | None = attrs.field(default=None, repr=False)
 
     @property
     def redis_job_cancelled(self) -> bool:
-        """Whether this cancellation itself removed the deferred start, confirmed."""
-        return self.removal is Removal.REMOVED
+        """
+        Whether this cancellation itself removed the deferred start of a scheduled job, confirmed.
+
+        The API answers False for every other job; `removal` tells of one that was started early.
+        """
+        is_of_scheduled = self.previous_status is JobStatus.SCHEDULED
+        return is_of_scheduled and self.removal is Removal.REMOVED
 
     @property
     def message(self) -> str:
@@ -199,7 +212,7 @@ def plan_cancellation(request: CancelRequest, job: Job | None) -> CancelPlan | C
         case JobStatus.SCHEDULED:
             removal = Removal.ABSENT if job.deferred_id is None else Removal.PENDING
         case JobStatus.PENDING | JobStatus.RUNNING:
-            removal = Removal.NOT_APPLICABLE
+            removal = Removal.NOT_APPLICABLE if job.deferred_id is None else Removal.PENDING
         case JobStatus.CANCELLED:
             record = job.cancellation
             if record is not None and record.operation_id == request.operation_id:
@@ -286,4 +299,7 @@ def conclude(cancellation: Cancellation, removal: Removal) -> CancelResult:
         operation_id=record.operation_id,
         cancelled_at=record.cancelled_at,
         replayed=cancellation.replayed,
+        organization_id=record.key.organization_id,
+        actor=record.actor,
+        reason=record.reason,
     )

@@ -7,6 +7,8 @@ Rule 2: `detail` is what a client of the API is told, in the contract's exact wo
         (`str(error)`) is for the operator: what happened, on which id, what to do.
 Rule 3: no message holds a secret, a connection string or a phone number. Ids are shown through
         `repr` and cut.
+Rule 4: an error always prints. Serializers that keep texts alone, as Celery's JSON results do,
+        restore it with the texts of its arguments.
 """
 
 from __future__ import annotations
@@ -64,6 +66,11 @@ def shown(text: object) -> str:
     return repr(text)
 
 
+def _id_shown(key: object) -> str:
+    """Return a job's id as an operator may see it; of a restored error, the text of its key."""
+    return shown(key.batch_job_id if isinstance(key, JobKey) else str(key))
+
+
 class BatchCancelError(Exception):
     """The cancellation was not carried out."""
 
@@ -99,7 +106,7 @@ class JobNotFound(BatchCancelError):
         return "Batch job not found"
 
     def __str__(self) -> str:
-        return f"there is no batch job {shown(self.key.batch_job_id)} in this organization"
+        return f"there is no batch job {_id_shown(self.key)} in this organization"
 
 
 @attrs.define(eq=False)
@@ -117,17 +124,17 @@ class AlreadyTerminal(BatchCancelError):
     @property
     def cancelled_at(self) -> datetime | None:
         """When the job was cancelled (UTC); None unless it was cancelled by this library."""
-        return self.cancellation.cancelled_at if self.cancellation else None
+        return None if self._record is None else self._record.cancelled_at
 
     @property
     def contacts_cancelled(self) -> int | None:
         """How many contacts that changed; None unless it was cancelled by this library."""
-        return self.cancellation.contacts_cancelled if self.cancellation else None
+        return None if self._record is None else self._record.contacts_cancelled
 
     @property
     def previous_status(self) -> JobStatus | None:
         """The status it was cancelled from; None unless it was cancelled by this library."""
-        return self.cancellation.previous_status if self.cancellation else None
+        return None if self._record is None else self._record.previous_status
 
     @property
     def detail(self) -> str:
@@ -135,14 +142,19 @@ class AlreadyTerminal(BatchCancelError):
         return f"Cannot cancel job in '{self.status}' status"
 
     def __str__(self) -> str:
-        what = f"batch job {shown(self.key.batch_job_id)} is already {self.status}"
-        if self.cancellation is None:
+        what = f"batch job {_id_shown(self.key)} is already {self.status}"
+        record = self._record
+        if record is None:
             return what
         return (
-            f"{what}: cancelled at {self.cancellation.cancelled_at.isoformat()} "
-            f"from {self.cancellation.previous_status}, "
-            f"{self.cancellation.contacts_cancelled} contacts"
+            f"{what}: cancelled at {record.cancelled_at.isoformat()} "
+            f"from {record.previous_status}, {record.contacts_cancelled} contacts"
         )
+
+    @property
+    def _record(self) -> CancellationRecord | None:
+        record: object = self.cancellation  # The text of one, where the error was restored.
+        return record if isinstance(record, CancellationRecord) else None
 
 
 @attrs.define(eq=False)
@@ -157,7 +169,7 @@ class UnknownJobStatus(BatchCancelError):
 
     def __str__(self) -> str:
         return (
-            f"batch job {shown(self.key.batch_job_id)} has the status {shown(self.status)}, which "
+            f"batch job {_id_shown(self.key)} has the status {shown(self.status)}, which "
             f"is none of {', '.join(JobStatus)}; nothing was changed"
         )
 
@@ -185,11 +197,12 @@ class CancelFailed(BatchCancelError):
         return self.fault not in _TO_REPAIR
 
     def __str__(self) -> str:
-        state = {
-            "unchanged": "nothing was changed",
-            "unknown": "it may have been cancelled: retry with the same operation id",
-        }[self.outcome]
-        return f"batch job {shown(self.key.batch_job_id)}: {self.reason}; {state}"
+        state = (
+            "nothing was changed"
+            if self.outcome == "unchanged"
+            else "it may have been cancelled: retry with the same operation id"
+        )
+        return f"batch job {_id_shown(self.key)}: {self.reason}; {state}"
 
 
 @attrs.define(eq=False)
@@ -214,7 +227,7 @@ class StoreFailed(BatchCancelError):
         return self.fault not in _TO_REPAIR
 
     def __str__(self) -> str:
-        return self.reason
+        return str(self.reason)
 
 
 @attrs.define(eq=False)
@@ -232,4 +245,4 @@ class SchedulerUnavailable(BatchCancelError):
         return True
 
     def __str__(self) -> str:
-        return self.reason
+        return str(self.reason)

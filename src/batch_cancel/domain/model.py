@@ -95,7 +95,7 @@ class Removal(StrEnum):
     """The scheduler has not confirmed anything yet; the removal is owed."""
 
     NOT_APPLICABLE = "not_applicable"
-    """The job was not waiting for a deferred start."""
+    """The job was pending or running, and named no deferred start."""
 
 
 def is_storable(text: str, bytes_max: int) -> bool:

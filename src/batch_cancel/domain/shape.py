@@ -7,8 +7,8 @@ Rule 2: a contact is this job's if the value by which it refers to its job names
         Where it names one job of each organization, contacts must have the organization too.
 Rule 3: NULLs are different values to most unique indexes: among jobs of no organization, such an
         index over the organization and the id says nothing.
-Rule 4: what contacts refer to their job by must tell apart what jobs are told apart by. An integer
-        does not know '1' from '01', nor does citext know 'a' from 'A'.
+Rule 4: what contacts refer to their job by must tell apart what jobs are told apart by, and
+        nothing else. An integer does not know '1' from '01', nor does citext know 'a' from 'A'.
 Rule 5: what is not seen to be right is refused with a sentence that says what to do.
 """
 
@@ -24,10 +24,13 @@ from batch_cancel.domain.errors import StoreFailed
 TEXT: Final = "text"
 """The kind of a column that tells any two values apart that differ in a byte."""
 
-_AS_FINE: Final = frozenset({("integer", "numeric"), (TEXT, "character")})
+_AS_FINE: Final = frozenset(
+    {("integer", "numeric"), (TEXT, "character"), ("integer", TEXT), ("uuid", TEXT)}
+)
 """
 The kinds of a job's column and of a contact's that may differ. A padded one does not know trailing
-blanks, in which alone no two ids differ.
+blanks, in which alone no two ids differ. An integer or a uuid is one text, by which a text refers
+to it.
 """
 
 
@@ -166,7 +169,7 @@ class Keys:
 
     def reference_problem(self, jobs: Table, contacts: Table) -> str | None:
         """
-        Return why contacts of several jobs may be taken for those of one; None if they can't.
+        Return why a contact may be taken for another job's, or not for its own; None if it can't.
 
         Arguments:
             jobs: the table of jobs.
@@ -178,8 +181,15 @@ class Keys:
         )
         for of_jobs, of_contacts in references:
             own, theirs = jobs.kinds.get(of_jobs or ""), contacts.kinds.get(of_contacts or "")
-            if own is None or theirs in {None, TEXT, own} or (own, theirs) in _AS_FINE:
+            if own is None or theirs in {None, own} or (own, theirs) in _AS_FINE:
                 continue
+            if theirs == TEXT:
+                return (
+                    f"{of_jobs!r} of {jobs.name} is of the type {own}, which may find equal what "
+                    f"{of_contacts!r} of {contacts.name}, of the type {theirs}, tells apart, so a "
+                    "contact could refer to its job in another spelling and be left open: let "
+                    "both columns have one type and one collation"
+                )
             return (
                 f"{of_contacts!r} of {contacts.name} is of the type {theirs}, which may find "
                 f"equal what {of_jobs!r} of {jobs.name}, of the type {own}, tells apart, so "

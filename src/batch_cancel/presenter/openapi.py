@@ -218,7 +218,8 @@ def _cancelled() -> _Json:
     properties["message"]["enum"] = [body["message"] for body in bodies]
     properties["contactsCancelled"]["minimum"] = 0
     properties["redisJobCancelled"]["description"] = (
-        "Whether this cancellation itself took the deferred start back, confirmed."
+        "Whether this cancellation itself took the deferred start of a scheduled job back, "
+        "confirmed."
     )
     return _object(properties, required=list(properties))
 

@@ -268,19 +268,30 @@ class StoreConformance(OutcomeConformance, ExpiryConformance):
 
     @promise("I10", cause="`lock` makes up a deferred id where the column is NULL.")
     def test_i10_no_start_is_no_removal(self, world: World) -> None:
-        """NULL in the column means that there is none; a running job's has fired."""
-        world.add_job("job", "scheduled", ["pending"])
-        world.add_job("running", "running", ["pending"], deferred_id="start")
-        if world.row().deferred_id is None:
-            asked: list[str] = []
-            answer = world.cancel(scheduler=world.scheduler_that(_noting(asked)))
-            expect(succeeded(answer).removal, Removal.ABSENT, "The removal without a start:")
-            expect(asked, [], "What the scheduler was asked for:")
-        expect(
-            world.cancelled("running").removal,
-            Removal.NOT_APPLICABLE,
-            "The removal for a running job:",
-        )
+        """NULL in the column means that there is none."""
+        for status, removal in (
+            ("scheduled", Removal.ABSENT),
+            ("running", Removal.NOT_APPLICABLE),
+        ):
+            world.add_job(status, status, ["pending"])
+            if world.row(status).deferred_id is None:
+                asked: list[str] = []
+                answer = world.cancel(status, scheduler=world.scheduler_that(_noting(asked)))
+                expect(succeeded(answer).removal, removal, f"The removal for a {status} job:")
+                expect(asked, [], "What the scheduler was asked for:")
+
+    @pytest.mark.parametrize("status", ["pending", "running"])
+    @promise("I7", cause="`lock` gives no deferred id of a job that is not scheduled.")
+    def test_i7_a_job_started_early_has_no_deferred_start_either(
+        self, world: World, status: str
+    ) -> None:
+        """The start that it names still waits; the answer is that of a job of its status."""
+        world.add_job("job", status, ["pending"], deferred_id="early")
+        world.schedule()
+        result = world.cancelled()
+        expect(result.removal, Removal.REMOVED, "The removal:")
+        expect(result.redis_job_cancelled, False, "redis_job_cancelled:")
+        expect(world.waiting(), set[str](), "The deferred starts that wait:")
 
     @promise("I7", cause="`lock` gives another deferred id than the row's.")
     def test_i7_a_cancelled_job_has_no_deferred_start(self, world: World) -> None:

@@ -207,7 +207,7 @@ class CancelMachine(RuleBasedStateMachine):
         model.contacts = [
             "cancelled" if status in OPEN_CONTACTS else status for status in model.contacts
         ]
-        model.start_waits = model.start_waits and not model.answer_removed
+        model.start_waits = False
         model.status = "cancelled"
         return (200, model.contacts_cancelled, model.answer_removed, False)
 

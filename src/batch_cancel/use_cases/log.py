@@ -5,6 +5,8 @@ Rule 1: no line contains the actor or the reason: both may name a person. Of an 
         the library's own only the type is written: its message may hold a host or a password.
 Rule 2: writing a line never raises. An application's handler or filter may fail, for example on a
         full disk; a cancellation that is committed must not turn into an error because of it.
+Rule 3: every record about a job carries the same fields, None where one is not known. A field
+        holds the bare value; the line shows ids quoted, escaped and cut.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Final
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.deferred import Claimed
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.model import CancellationRecord, JobKey
 from batch_cancel.use_cases.kinds import WrongKind
 
 _logger: Final = logging.getLogger("batch_cancel")
@@ -33,29 +35,28 @@ def never_raising() -> Generator[logging.Logger]:
 def done(what: str, result: CancelResult) -> None:
     """Log what was done to a job."""
     with never_raising() as logger:
-        fields = {
-            "batch_job_id": shown(result.batch_job_id),
-            "previous_status": result.previous_status.value,
-            "contacts_cancelled": result.contacts_cancelled,
-            "removal": result.removal.value,
-            "operation_id": shown(result.operation_id),
-        }
         logger.info(
-            "batch job %(batch_job_id)s %(what)s: from %(previous_status)s, "
-            "%(contacts_cancelled)d contacts, removal %(removal)s, operation %(operation_id)s",
-            {"what": what, **fields},
-            extra=fields,
+            "batch job %s %s: from %s, %d contacts, removal %s, operation %s",
+            shown(result.batch_job_id),
+            what,
+            result.previous_status.value,
+            result.contacts_cancelled,
+            result.removal.value,
+            shown(result.operation_id),
+            extra=_fields(result),
         )
 
 
-def owed(record: CancellationRecord, what: str, culprit: object) -> None:
+def owed(cancelled: CancellationRecord | CancelResult, what: str, culprit: object) -> None:
     """Log what could not be done after the commit, and what was in the way."""
     with never_raising() as logger:
+        fields = _fields(cancelled)
         logger.warning(
             "batch job %s is cancelled, but %s (%s); reconcile will finish it",
-            shown(record.key.batch_job_id),
+            shown(fields["batch_job_id"]),
             what,
             culprit if isinstance(culprit, WrongKind) else type(culprit).__name__,
+            extra=fields,
         )
 
 
@@ -67,13 +68,14 @@ def not_looked_up(record: CancellationRecord, error: Exception) -> None:
             "deferred start was left alone; if it was committed, reconcile will finish it",
             shown(record.key.batch_job_id),
             type(error).__name__,
+            extra=_fields(record),
         )
 
 
-def not_committed(failure: CancelFailed) -> None:
+def not_committed(record: CancellationRecord, failure: CancelFailed) -> None:
     """Log that a cancellation in the caller's transaction came to nothing."""
     with never_raising() as logger:
-        logger.warning("%s", failure)
+        logger.warning("%s", failure, extra=_fields(record))
 
 
 def not_delivered(start: Claimed, what: str, error: Exception) -> None:
@@ -84,6 +86,7 @@ def not_delivered(start: Claimed, what: str, error: Exception) -> None:
             shown(start.deferred_id),
             what,
             error if isinstance(error, WrongKind) else type(error).__name__,
+            extra={"deferred_id": start.deferred_id},
         )
 
 
@@ -91,4 +94,29 @@ def request_failed(status: int, error: BaseException) -> None:
     """Log a request over HTTP that was answered with an error that is not the client's."""
     with never_raising() as logger:
         what = str(error) if isinstance(error, BatchCancelError) else type(error).__name__
-        logger.error("a request to cancel was answered with %d: %s", status, what)
+        line = "a request to cancel was answered with %d: %s"
+        logger.error(line, status, what, extra=_fields_of_failure(error))
+
+
+def _fields(cancelled: CancellationRecord | CancelResult) -> dict[str, object]:
+    """Return the fields of a record about a job that was cancelled."""
+    job = cancelled.key if isinstance(cancelled, CancellationRecord) else cancelled
+    return {
+        "batch_job_id": job.batch_job_id,
+        "organization_id": job.organization_id,
+        "operation_id": cancelled.operation_id,
+        "previous_status": cancelled.previous_status.value,
+        "contacts_cancelled": cancelled.contacts_cancelled,
+        "removal": cancelled.removal.value,
+    }
+
+
+def _fields_of_failure(error: BaseException) -> dict[str, object]:
+    """Return the same fields of a job that was not cancelled: most are not known."""
+    key: object = getattr(error, "key", None)
+    job = key if isinstance(key, JobKey) else None
+    return {
+        "batch_job_id": None if job is None else job.batch_job_id,
+        "organization_id": None if job is None else job.organization_id,
+        **dict.fromkeys(("operation_id", "previous_status", "contacts_cancelled", "removal")),
+    }

@@ -100,7 +100,7 @@ def finish(
     result = conclude(cancellation, removal)
     is_announced = record.is_announced
     if on_cancelled is not None and cancellation.announcement_owed:
-        is_announced = _announced(record, result, on_cancelled)
+        is_announced = _announced(result, on_cancelled)
     done = attrs.evolve(record, removal=removal, is_announced=is_announced)
     if done != record and uow is not None:
         _settle(done, uow)
@@ -162,7 +162,7 @@ async def finish_async(
     result = conclude(cancellation, removal)
     is_announced = record.is_announced
     if on_cancelled is not None and cancellation.announcement_owed:
-        is_announced = await _announced_async(record, result, on_cancelled)
+        is_announced = await _announced_async(result, on_cancelled)
     done = attrs.evolve(record, removal=removal, is_announced=is_announced)
     if done != record and uow is not None:
         await _settle_async(done, uow)
@@ -267,24 +267,20 @@ async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) 
     return removal
 
 
-def _announced(
-    record: CancellationRecord, result: CancelResult, on_cancelled: OnCancelled
-) -> bool:
+def _announced(result: CancelResult, on_cancelled: OnCancelled) -> bool:
     try:
         kinds.tell(on_cancelled, result)
     except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
-        log.owed(record, "the on_cancelled hook failed", error)
+        log.owed(result, "the on_cancelled hook failed", error)
         return False
     return True
 
 
-async def _announced_async(
-    record: CancellationRecord, result: CancelResult, on_cancelled: AsyncOnCancelled
-) -> bool:
+async def _announced_async(result: CancelResult, on_cancelled: AsyncOnCancelled) -> bool:
     try:
         await kinds.tell_async(on_cancelled, result)
     except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
-        log.owed(record, "the on_cancelled hook failed", error)
+        log.owed(result, "the on_cancelled hook failed", error)
         return False
     return True
 

@@ -11,6 +11,7 @@ or dial twice.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -49,33 +50,12 @@ from batch_cancel.use_cases.lock import lock, lock_async
 _T = TypeVar("_T")
 
 
-def start_job(batch_job_id: str, *, uow: UnitOfWork, organization_id: str | None = None) -> bool:
-    """
-    Start a scheduled or a pending job: what a deferred start does when it fires.
-
-    Arguments:
-        batch_job_id: the job.
-        uow: where the jobs are.
-        organization_id: whose job it is; None for a job of no organization.
-
-    Returns:
-        True if the job is running now and was started by this call. False: it is cancelled, has
-        ended, runs already, or is not there; then stop.
-
-    Raises:
-        StoreFailed: the store failed; `.outcome` says whether the job may have been started.
-    """
-    key = JobKey(batch_job_id, organization_id)
-    try:
-        return _attempted(
-            uow, key, lambda repositories: _offered(repositories.work).start(key, STARTABLE_JOBS)
-        )
-    except JobNotFound:
-        return False
-
-
-async def start_job_async(
-    batch_job_id: str, *, uow: AsyncUnitOfWork, organization_id: str | None = None
+def start_job(
+    batch_job_id: str,
+    *,
+    uow: UnitOfWork,
+    organization_id: str | None = None,
+    deferred_id: str | None = None,
 ) -> bool:
     """
     Start a scheduled or a pending job: what a deferred start does when it fires.
@@ -84,18 +64,67 @@ async def start_job_async(
         batch_job_id: the job.
         uow: where the jobs are.
         organization_id: whose job it is; None for a job of no organization.
+        deferred_id: the id of the deferred start that fired, to be compared with the one that the
+            job names, which differs once the job is rescheduled. Let the row name a start before
+            that can fire. None starts the job early, whatever it names.
 
     Returns:
         True if the job is running now and was started by this call. False: it is cancelled, has
-        ended, runs already, or is not there; then stop.
+        ended, runs already, names another deferred start, or is not there; then stop.
 
     Raises:
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     key = JobKey(batch_job_id, organization_id)
+    if not _may_be_named(deferred_id):
+        return False
+    try:
+        return _attempted(
+            uow,
+            key,
+            lambda repositories: _offered(repositories.work).start(
+                key, STARTABLE_JOBS, deferred_id
+            ),
+        )
+    except JobNotFound:
+        return False
+
+
+async def start_job_async(
+    batch_job_id: str,
+    *,
+    uow: AsyncUnitOfWork,
+    organization_id: str | None = None,
+    deferred_id: str | None = None,
+) -> bool:
+    """
+    Start a scheduled or a pending job: what a deferred start does when it fires.
+
+    Arguments:
+        batch_job_id: the job.
+        uow: where the jobs are.
+        organization_id: whose job it is; None for a job of no organization.
+        deferred_id: the id of the deferred start that fired, to be compared with the one that the
+            job names, which differs once the job is rescheduled. Let the row name a start before
+            that can fire. None starts the job early, whatever it names.
+
+    Returns:
+        True if the job is running now and was started by this call. False: it is cancelled, has
+        ended, runs already, names another deferred start, or is not there; then stop.
+
+    Raises:
+        StoreFailed: the store failed; `.outcome` says whether the job may have been started.
+    """
+    key = JobKey(batch_job_id, organization_id)
+    if not _may_be_named(deferred_id):
+        return False
     try:
         return await _attempted_async(
-            uow, key, lambda repositories: _offered(repositories.work).start(key, STARTABLE_JOBS)
+            uow,
+            key,
+            lambda repositories: _offered(repositories.work).start(
+                key, STARTABLE_JOBS, deferred_id
+            ),
         )
     except JobNotFound:
         return False
@@ -601,6 +630,11 @@ async def _attempted_async(
             if not isinstance(uow, AsyncRepeatableUnitOfWork) or not may_step_again(failure, made):
                 raise
         await uow.pause(made)
+
+
+def _may_be_named(deferred_id: str | None) -> bool:
+    """Check whether a job could name this deferred start, however long its id is."""
+    return deferred_id is None or is_storable(deferred_id, sys.maxsize)
 
 
 def _offered(work: _T | None) -> _T:

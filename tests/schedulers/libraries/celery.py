@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
 
 from batch_cancel.adapters.celery import gated
+from batch_cancel.domain.errors import (
+    AlreadyTerminal,
+    CancelFailed,
+    Fault,
+    JobNotFound,
+    SchedulerUnavailable,
+    StoreFailed,
+    UnknownJobStatus,
+)
+from batch_cancel.domain.model import JobKey, JobStatus
 from tests.schedulers.inside import start
 from tests.schedulers.libraries.gate import gate, moment
 
@@ -46,6 +57,22 @@ class Client:
     def cancel(self, deferred_id: str) -> bool:
         """Revoke it; True if a worker says that it has."""
         return bool(self._app.control.revoke(deferred_id, reply=True, timeout=1, limit=1))
+
+    def restored_errors(self) -> list[str]:
+        """Store each error as a result in JSON; return what the task's caller prints of it."""
+        backend = Celery(broker="memory://", backend="cache+memory://").backend
+        key = JobKey("job-1", "acme")
+        errors = (
+            JobNotFound(key),
+            AlreadyTerminal(key, JobStatus.CANCELLED),
+            UnknownJobStatus(key, "paused"),
+            CancelFailed(key, "it broke", "unknown", Fault.LATE),
+            StoreFailed("it broke"),
+            SchedulerUnavailable("no answer"),
+        )
+        sent = [backend.encode(backend.prepare_exception(it, "json")) for it in errors]
+        restored = [backend.exception_to_python(json.loads(it)) for it in sent]
+        return [f"{type(it).__name__}: {it}" for it in restored]
 
     def private_names(self) -> dict[str, str]:
         """Nothing of Celery's is touched in Redis."""

@@ -109,6 +109,12 @@ class Queries:
         return self._statement("start_job", statuses=listed(statuses, self.schema.job_statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def is_startable(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
+        """Return the statement that reads whether `start_job` of these statuses finds a job."""
+        spelled = listed(statuses, self.schema.job_statuses)
+        return self._statement("is_startable", statuses=spelled)
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that claims contacts in these statuses, a frozen set."""
         has_times = self.schema.contact_next_attempt_at is not None

@@ -222,10 +222,26 @@ SELECT * FROM (
 ) AS overdue
 
 -- name: start_job
--- Compare and set: whoever waited for a cancel sees the status that it left.
+-- Compare and set: whoever waited for a cancel sees the status that it left, and whoever waited for
+-- a rescheduling the deferred start that it left.
 UPDATE {jobs}
 SET {job_status} = {job_running}{touch_job}
 WHERE {this_job} AND {job_status} IN ({statuses})
+    AND (
+        %(deferred_id)s::text IS NULL
+        OR {deferred_id}::text COLLATE "C" = %(deferred_id)s::text
+    )
+
+-- name: is_startable
+-- The condition of the statement above, read without a lock.
+SELECT EXISTS (
+    SELECT FROM {jobs}
+    WHERE {this_job} AND {job_status} IN ({statuses})
+        AND (
+            %(deferred_id)s::text IS NULL
+            OR {deferred_id}::text COLLATE "C" = %(deferred_id)s::text
+        )
+)
 
 -- name: claim_contacts
 -- Does not lock the job, so that no number of workers keeps a cancel waiting. It may read the job

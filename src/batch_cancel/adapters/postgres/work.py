@@ -62,20 +62,24 @@ class AsyncWatched(AsyncStatements):
 class Work(Watched):
     """The workers' steps."""
 
-    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
         """As `WorkRepository.start`."""
+        which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
-            cursor = self.execute(self.queries.start_job(frozenset(statuses)), named(key))
+            cursor = self.execute(self.queries.start_job(which), it)
         is_started = check_one(self.queries, key, cursor.rowcount)
         facts = self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
             self.run_late_triggers(facts)
-            status = self.status(key)
-            check_job(
-                self.queries,
-                key,
-                is_so=(status == JobStatus.RUNNING if is_started else status not in statuses),
-            )
+            if is_started:
+                is_so = self.status(key) == JobStatus.RUNNING
+            else:
+                cursor = self.execute(self.queries.is_startable(which), it)
+                [(is_startable,)] = cursor.fetchall()
+                is_so = not is_startable
+            check_job(self.queries, key, is_so=is_so)
         return is_started
 
     def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
@@ -192,20 +196,24 @@ class Work(Watched):
 class AsyncWork(AsyncWatched):
     """The workers' steps."""
 
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
         """As `WorkRepository.start`."""
+        which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
-            cursor = await self.execute(self.queries.start_job(frozenset(statuses)), named(key))
+            cursor = await self.execute(self.queries.start_job(which), it)
         is_started = check_one(self.queries, key, cursor.rowcount)
         facts = await self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
             await self.run_late_triggers(facts)
-            status = await self.status(key)
-            check_job(
-                self.queries,
-                key,
-                is_so=(status == JobStatus.RUNNING if is_started else status not in statuses),
-            )
+            if is_started:
+                is_so = await self.status(key) == JobStatus.RUNNING
+            else:
+                cursor = await self.execute(self.queries.is_startable(which), it)
+                [(is_startable,)] = await cursor.fetchall()
+                is_so = not is_startable
+            check_job(self.queries, key, is_so=is_so)
         return is_started
 
     async def claim(

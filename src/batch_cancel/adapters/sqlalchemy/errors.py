@@ -24,6 +24,12 @@ _IN_THE_WAY: Final = (
     "a trigger, a rule or a policy is in the way; let it pass the statuses that this library "
     "writes"
 )
+_CONCURRENT: Final = "isce"
+"""SQLAlchemy's code for a session that two tasks or threads use at once."""
+_SHARED: Final = (
+    "another task or thread is at work on this session: cancels joined to one session must follow "
+    "each other, or have a session each"
+)
 _UNREACHABLE: Final = (
     "the database can't be reached: check that it runs and has connections left, and that "
     "address, database, user and password are right"
@@ -100,6 +106,10 @@ def translated() -> Generator[Progress]:
         raise StoreFailed(reason, fault=Fault.LATE) from error
     except exc.DBAPIError as error:
         raise _store_failed(error, progress) from error
+    except exc.InvalidRequestError as error:
+        if error.code != _CONCURRENT:
+            raise
+        raise StoreFailed(_SHARED) from error
     except Exception as error:
         failure = _drivers_own(error, progress)
         if failure is None:

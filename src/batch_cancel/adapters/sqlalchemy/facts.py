@@ -108,7 +108,7 @@ class Seen:
         facts = None if self.place is None else known.get(self.place)
         if facts is not None and problem(facts) is None:
             return facts
-        facts = self._read(connection)
+        facts = self.read(connection)
         if facts is None:
             raise StoreFailed(self._missing(connection))
         reason = next(iter(facts.refusals), None) or problem(facts)
@@ -126,7 +126,8 @@ class Seen:
             "looks in"
         )
 
-    def _read(self, connection: Connection) -> Facts | None:
+    def read(self, connection: Connection) -> Facts | None:
+        """Return what the database says now; None if a table is missing."""
         if self.oids is None:
             return _sqlite_facts(connection, self.tables)
         jobs, contacts, cancellations = self.oids

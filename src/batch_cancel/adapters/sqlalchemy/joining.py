@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm import scoped_session as ScopedSession  # noqa: N812  # A class.
 
 from batch_cancel.adapters.sqlalchemy.errors import translated, within_savepoint
+from batch_cancel.adapters.sqlalchemy.examination import AsyncChecked, Checked
 from batch_cancel.adapters.sqlalchemy.mapped import mapper_of
 from batch_cancel.adapters.sqlalchemy.opening import join
 from batch_cancel.adapters.sqlalchemy.repositories import (
@@ -25,7 +26,7 @@ from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 
 
 @attrs.frozen
-class _Joined:
+class _Joined(Checked):
     caller: Connection | Session | ScopedSession[Any]
     tables: SqlAlchemyTables
     is_joined = True
@@ -49,7 +50,7 @@ class _Joined:
 
 
 @attrs.frozen
-class _AsyncJoined:
+class _AsyncJoined(AsyncChecked):
     caller: AsyncConnection | AsyncSession | AsyncScopedSession[Any]
     tables: SqlAlchemyTables
     is_joined = True

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_cancel.adapters.sqlalchemy.errors import translated
+from batch_cancel.adapters.sqlalchemy.examination import AsyncChecked, Checked
 from batch_cancel.adapters.sqlalchemy.opening import Settings, check_pool, check_shared
 from batch_cancel.adapters.sqlalchemy.repositories import (
     AsyncSqlAlchemyRepositories,
@@ -21,7 +22,7 @@ from batch_cancel.adapters.sqlalchemy.repositories import (
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 
 
-class SqlAlchemyUnitOfWork:
+class SqlAlchemyUnitOfWork(Checked):
     """
     Transactions of our own, each on a connection of an engine.
 
@@ -65,7 +66,7 @@ class SqlAlchemyUnitOfWork:
         time.sleep(_pause_seconds(attempts))
 
 
-class AsyncSqlAlchemyUnitOfWork:
+class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
     """
     Transactions of our own, each on a connection of an engine.
 

@@ -24,7 +24,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     check_skipped,
     check_written,
 )
-from batch_cancel.domain.errors import JobNotFound, StoreFailed
+from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
 from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import ContactStatus, Job, JobKey, JobStatus
 from batch_cancel.domain.shape import counted
@@ -61,9 +61,13 @@ class _Meant:
 class Work(Statements):
     """The steps."""
 
-    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        """Set the job to running if its status is one of these."""
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
         tables = self.tables
+        if deferred_id is not None and self._deferred_id(key) != deferred_id:
+            return False
         is_ready = sa.and_(self._is_job(key), tables.job_in(statuses))
         return self._set_job(key, is_ready, JobStatus.RUNNING)
 
@@ -157,6 +161,7 @@ class Work(Statements):
         has_organization = job.key.organization_id is not None
         facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
         is_its = self.contact_of(job.key)
+        self._check_referable(job.key)
         own = tables.new_contact(job.key)
         if not all(set(it).issubset(keys - set(own)) for it in contacts):
             names = " and ".join(map(repr, own))
@@ -203,6 +208,25 @@ class Work(Statements):
         asked = sa.select(self.tables.spelled_status(self.dialect)).where(self._is_job(key))
         found = self.connection.execute(asked).scalar()
         return self.tables.read_job_status(found)
+
+    def _deferred_id(self, key: JobKey) -> str | None:
+        """Read the id of the job's deferred start, under the job's lock."""
+        *_, named = self.tables.names(self.dialect)
+        asked = sa.select(named).where(self._is_job(key)).with_for_update(key_share=True)
+        return columns.text(self.connection.execute(asked).scalar())
+
+    def _check_referable(self, key: JobKey) -> None:
+        """Refuse to add contacts to a job that has nothing by which they could refer to it."""
+        name = self.tables.job_key
+        if name is None:
+            return
+        asked = sa.select(self.tables.jobs.c[name]).where(self._is_job(key))
+        if self.connection.execute(asked).scalar() is None:
+            reason = (
+                f"the {name!r} of {shown(key.batch_job_id)} is NULL, so no contact can refer to "
+                "this job: set it first"
+            )
+            raise StoreFailed(reason)
 
     def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         try:
@@ -281,9 +305,11 @@ class Work(Statements):
 class AsyncWork(Bridged):
     """The steps."""
 
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        """Set the job to running if its status is one of these."""
-        return await self.run(Work.start, Work, key, statuses)
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
+        return await self.run(Work.start, Work, key, statuses, deferred_id)
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int

@@ -99,9 +99,18 @@ WHERE
     AND id IN (SELECT value FROM json_each(?)) AND status = ?;
 
 -- name: start_job
--- Must set a job running in the statuses that it is given alone.
+-- Must set a job running in the statuses that it is given alone, and of the deferred start alone.
 UPDATE main.batch_jobs SET status = ?, updated_at = ?
-WHERE id = ? AND organization_id IS ? AND status IN (:statuses);
+WHERE
+    id = ? AND organization_id IS ? AND (? IS NULL OR scheduled_job_id = ?)
+    AND status IN (:statuses);
+
+-- name: is_startable
+-- Must be the condition of the statement above.
+SELECT count(*) FROM main.batch_jobs
+WHERE
+    id = ? AND organization_id IS ? AND (? IS NULL OR scheduled_job_id = ?)
+    AND status IN (:statuses);
 
 -- name: read_due_contacts
 -- Must give contacts of a running job only, those without a time first.

@@ -40,14 +40,18 @@ class Work:
 
     connection: Connection
 
-    def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
-        """Set the job to running if its status is in `statuses`."""
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
+        is_it = (*named(key), deferred_id, deferred_id, *sorted(statuses))
         changed = self.connection.execute(
-            with_marks(statuses, "start_job"),
-            (JobStatus.RUNNING.value, text_of(now()), *named(key), *sorted(statuses)),
+            with_marks(statuses, "start_job"), (JobStatus.RUNNING.value, text_of(now()), *is_it)
         )
-        if not changed.rowcount and self.status(key) not in statuses:
-            return False
+        if not changed.rowcount:
+            [(startable,)] = self.connection.rows(with_marks(statuses, "is_startable"), is_it)
+            if not startable:
+                return False
         self._look_at_job(key, changed.rowcount, JobStatus.RUNNING)
         return True
 

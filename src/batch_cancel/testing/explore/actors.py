@@ -89,8 +89,11 @@ def cancel(
 async def _fire(ports: Ports) -> int:
     return await pump_async(
         ports.scheduler,
-        lambda _: start_job_async(
-            KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow
+        lambda start: start_job_async(
+            KEY.batch_job_id,
+            organization_id=KEY.organization_id,
+            uow=ports.uow,
+            deferred_id=start.deferred_id,
         ),
         limit=1,
     )
@@ -99,6 +102,17 @@ async def _fire(ports: Ports) -> int:
 def start(name: str = "start", *, suffers: str = "k", is_supervised: bool = False) -> Actor:
     """Give the deferred start that fires: popped by the pump, then a compare-and-set."""
     return Actor(name, _fire, None, _fire if is_supervised else None, suffers)
+
+
+def start_early(name: str = "start early", *, suffers: str = "k") -> Actor:
+    """Give somebody who starts the job before its time; its deferred start waits on."""
+    return Actor(
+        name,
+        lambda ports: start_job_async(
+            KEY.batch_job_id, organization_id=KEY.organization_id, uow=ports.uow
+        ),
+        suffers=suffers,
+    )
 
 
 def claim(name: str = "claim", limit: int = 1, *, suffers: str = "k") -> Actor:

@@ -332,16 +332,20 @@ class Outbox(Part):
 class Work(Part):
     """The workers' steps, see `AsyncWorkRepository`."""
 
-    async def start(self, key: JobKey, statuses: AbstractSet[JobStatus]) -> bool:
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
         """Compare and set."""
         place = _there(key)
+
+        def waits(row: Row) -> bool:
+            return row[0] in statuses and deferred_id in {None, row[DEFERRED_ID]}
+
         if not await self.transaction.look(
-            "looks whether the job waits", lambda rows: rows[place][0] in statuses
+            "looks whether the job waits", lambda rows: waits(rows[place])
         ):
             return False
-        if not await self.transaction.lock(
-            "locks the job and looks again", place, lambda row: row[0] in statuses
-        ):
+        if not await self.transaction.lock("locks the job and looks again", place, waits):
             return False
         self.transaction.write_job(place, JobStatus.RUNNING)
         return True

@@ -63,6 +63,15 @@ _SMALL: Final = (
         faults="k",
     ),
     _scenario(
+        "start-early",
+        "the job is started before its time, beside a cancel, and a process is killed",
+        it.cancel(suffers="kl"),
+        it.start_early(),
+        status="scheduled",
+        faults="k",
+        one_by_one=True,
+    ),
+    _scenario(
         "two",
         "two operations cancel one job",
         it.cancel(),
@@ -139,6 +148,7 @@ _SMALL: Final = (
         it.append(),
         it.finish(),
         contacts=("completed",),
+        deferred_id=None,
         one_by_one=True,
     ),
     _scenario(
@@ -290,6 +300,14 @@ _LARGE: Final = (
         it.reschedule(suffers=""),
         it.start(),
         faults="l",
+    ),
+    _scheduled(
+        "start-early-faults",
+        "the job is started before its time while its start fires, and is cancelled",
+        it.cancel(suffers="klho"),
+        it.start_early(),
+        it.start(),
+        faults="kl",
     ),
     _scheduled(
         "reschedule-two",

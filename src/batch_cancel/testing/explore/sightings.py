@@ -130,6 +130,12 @@ def _(it: Moment) -> bool:
     return it.is_cancelling and any(row[2] == "cancelled" for row in it.rows[first:])
 
 
+@_sighting("a cancel took back the start of a job that was started early", "rows")
+def _(it: Moment) -> bool:
+    record = it.rows[RECORD]
+    return bool(record) and record[1] == "running" and record[4] == Removal.REMOVED
+
+
 @_sighting("a cancel took back a start that was rescheduled", "rows")
 def _(it: Moment) -> bool:
     record = it.rows[RECORD]
