@@ -56,6 +56,7 @@ test: $(VENV)/test.stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Run 
 .PHONY: faults
 faults: $(VENV)/test.stamp ## Inject faults at every call, cut lines, kill processes; count wrong answers
 	@$(BIN)/python -W error -m tests.faults
+	@$(BIN)/python -W error -m tests.faults.reconciling
 
 .PHONY: stress
 stress: $(VENV)/test.stamp ## Let sixteen workers race 10,000 cancels on Postgres; count broken promises

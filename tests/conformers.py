@@ -46,6 +46,7 @@ from batch_cancel.testing.adapter import (
 from tests import data_layers
 from tests.sabotage import (
     POSTGRES_TRIGGERS,
+    SETS_BACK,
     SQLITE_TRIGGERS,
     AsyncUndoneStore,
     UndoneStore,
@@ -81,6 +82,11 @@ class MemoryTables(StoreAdapter):
 
     def sabotage(self, what: Sabotage) -> None:
         """Let the store undo what it writes."""
+        if what == "job set back":
+            for key, row in list(self._store._committed.items()):
+                if row.status == "cancelled":
+                    self._store._committed[key] = attrs.evolve(row, status="scheduled")
+            return
         self._store.undone = what
 
     def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> None:
@@ -228,6 +234,9 @@ class PostgresTables(StoreAdapter):
 
     def sabotage(self, what: Sabotage) -> None:
         """Add a trigger."""
+        if what == "job set back":
+            self.look.execute(SETS_BACK)
+            return
         table, event, body = POSTGRES_TRIGGERS[what]
         self.look.execute(
             "CREATE OR REPLACE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS "

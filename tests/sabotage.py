@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from batch_cancel.testing.adapter import Sabotage
 
+SETS_BACK: Final[LiteralString] = (
+    "UPDATE batch_jobs SET status = 'scheduled' WHERE status = 'cancelled'"
+)
+"""No trigger: it is as if one had run."""
+
 SQLITE_TRIGGERS: Final[dict[Sabotage, str]] = {
     "job skipped": (
         "CREATE TRIGGER sabotage BEFORE UPDATE ON batch_jobs BEGIN SELECT RAISE(IGNORE); END;"
@@ -48,6 +53,7 @@ SQLITE_TRIGGERS: Final[dict[Sabotage, str]] = {
         "CREATE TRIGGER sabotage BEFORE INSERT ON batch_cancellations "
         "BEGIN SELECT RAISE(IGNORE); END;"
     ),
+    "job set back": SETS_BACK,
 }
 
 POSTGRES_TRIGGERS: Final[dict[Sabotage, tuple[LiteralString, LiteralString, LiteralString]]] = {

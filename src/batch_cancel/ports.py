@@ -164,8 +164,23 @@ class Outbox(Protocol):
         """
         Note what was done: the removal and the announcement as they are in `record`.
 
-        Only for the operation that left the record, and never backwards: a removal once settled
-        and an announcement once made stay so, whatever a late writer says.
+        Only for the cancellation that left the record, which its operation and its time name, and
+        never backwards: a removal once settled and an announcement once made stay so, whatever a
+        late writer says.
+        """
+        ...
+
+    def claim(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        """
+        Take the record once more, unless somebody else has taken it since `record` was read.
+
+        Two that claim it with the same `record` never both succeed: its `taken_at` must be that of
+        the store, and is then set to the time of the store's clock, later than before. The
+        cancellation must be the same, as in `settle`.
+
+        Returns:
+            the record as it is now, its `taken_at` and `is_undone` included; None if another has
+            taken it, or there is none.
         """
         ...
 
@@ -173,7 +188,8 @@ class Outbox(Protocol):
         """
         Return the record of the job's cancellation, without a lock; None if there is none.
 
-        The job itself need not be there any more.
+        The job itself need not be there any more. If it is there and not cancelled, the record
+        says so by `is_undone`.
         """
         ...
 
@@ -183,7 +199,9 @@ class Outbox(Protocol):
         """
         Take cancellations that still owe something, the longest untouched first.
 
-        Nobody else is given what was taken, or committed, less than `lease` ago.
+        Nobody else is given what was taken, claimed or cancelled less than `lease` ago. The
+        records say by `taken_at` when they were taken, now, and by `is_undone` which of their
+        jobs are there and not cancelled.
 
         Arguments:
             limit: how many at most.
@@ -200,8 +218,23 @@ class AsyncOutbox(Protocol):
         """
         Note what was done: the removal and the announcement as they are in `record`.
 
-        Only for the operation that left the record, and never backwards: a removal once settled
-        and an announcement once made stay so, whatever a late writer says.
+        Only for the cancellation that left the record, which its operation and its time name, and
+        never backwards: a removal once settled and an announcement once made stay so, whatever a
+        late writer says.
+        """
+        ...
+
+    async def claim(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        """
+        Take the record once more, unless somebody else has taken it since `record` was read.
+
+        Two that claim it with the same `record` never both succeed: its `taken_at` must be that of
+        the store, and is then set to the time of the store's clock, later than before. The
+        cancellation must be the same, as in `settle`.
+
+        Returns:
+            the record as it is now, its `taken_at` and `is_undone` included; None if another has
+            taken it, or there is none.
         """
         ...
 
@@ -209,7 +242,8 @@ class AsyncOutbox(Protocol):
         """
         Return the record of the job's cancellation, without a lock; None if there is none.
 
-        The job itself need not be there any more.
+        The job itself need not be there any more. If it is there and not cancelled, the record
+        says so by `is_undone`.
         """
         ...
 
@@ -219,7 +253,9 @@ class AsyncOutbox(Protocol):
         """
         Take cancellations that still owe something, the longest untouched first.
 
-        Nobody else is given what was taken, or committed, less than `lease` ago.
+        Nobody else is given what was taken, claimed or cancelled less than `lease` ago. The
+        records say by `taken_at` when they were taken, now, and by `is_undone` which of their
+        jobs are there and not cancelled.
 
         Arguments:
             limit: how many at most.

@@ -7,6 +7,7 @@ removal and its announcement owed.
 
 from __future__ import annotations
 
+import inspect
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from batch_cancel import AlreadyTerminal, CancelResult, Drift, JobKey, Removal
+from batch_cancel import (
+    AlreadyTerminal,
+    CancelResult,
+    Drift,
+    JobKey,
+    Removal,
+    reconcile,
+    reconcile_async,
+)
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.presenter import present
 from tests.worlds import LATER
@@ -166,10 +175,12 @@ def test_a_long_lease_takes_nothing(world: World) -> None:
     assert len(world.reconcile(lease=timedelta(0))) == 1
 
 
-def test_the_lease_is_thirty_seconds_unless_said(world: World) -> None:
-    """Longer than a cancel takes."""
+def test_the_lease_is_two_minutes_unless_said(world: World) -> None:
+    """Longer than a cancel takes, and than a hook that waits a minute for an answer."""
+    assert inspect.signature(reconcile).parameters["lease"].default == timedelta(minutes=2)
+    assert inspect.signature(reconcile_async).parameters["lease"].default == timedelta(minutes=2)
     unfinished(world, "job")
-    assert world.reconcile(lease=timedelta(seconds=30)) == []
+    assert world.reconcile(lease=timedelta(minutes=2)) == []
 
 
 def test_what_another_reconcile_took_is_left_to_it(world: World) -> None:
@@ -232,8 +243,8 @@ def test_a_scheduler_that_is_still_down_leaves_everything_owed(world: World) -> 
 
 
 def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(world: World) -> None:
-    """About the 1st, 2nd, 4th, 8th: each question may cost the whole budget. All stay owed."""
-    job_ids = [f"job-{number}" for number in range(1, 11)]
+    """About the first ten, the 12th, 16th ...: each may cost the whole budget. All stay owed."""
+    job_ids = [f"job-{number}" for number in range(1, 21)]
     unfinished(world, *job_ids, announce=True)
     asked: list[str] = []
     told: list[CancelResult] = []
@@ -248,7 +259,7 @@ def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(world: World
     )
 
     assert [it.batch_job_id for it in results] == job_ids
-    assert asked == [f"start of job-{number}" for number in (1, 2, 4, 8)]
+    assert asked == [f"start of job-{number}" for number in (*range(1, 11), 12, 16)]
     assert {it.removal for it in results} == {Removal.PENDING}
     assert [it.batch_job_id for it in told] == job_ids
     assert {it.removal for it in world.reconcile()} == {Removal.REMOVED}
@@ -256,19 +267,21 @@ def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(world: World
 
 
 def test_a_scheduler_that_answers_again_is_asked_about_the_rest(world: World) -> None:
-    """Its silence is forgotten: the next one counts from the beginning."""
-    unfinished(world, *"abcdefghijk")
+    """In the same pass: first about those that follow, then about those that were skipped."""
+    unfinished(world, *"abcdefghijklmnopqrst")
     asked: list[str] = []
 
     def answers_some(start: str, _: str) -> bool:
         asked.append(start[-1])
-        return True if asked[-1] in "bjk" else down()
+        return True if asked[-1] in "mpqrs" else down()
 
     results = world.reconcile(scheduler=world.scheduler_that(answers_some))
 
-    assert asked == ["a", "b", "c", "d", "f", "j", "k"]
+    # Ten without an answer, one skipped; then l, three skipped; p answers. In a second round all
+    # that were skipped are asked about, and m answers: so there is a third, for none is left.
+    assert "".join(asked) == "abcdefghijlpqrst" + "kmno"
     removed = [it.batch_job_id for it in results if it.removal is Removal.REMOVED]
-    assert removed == ["b", "j", "k"]
+    assert removed == list("mpqrs")
 
 
 def test_a_garbled_answer_settles_nothing(world: World) -> None:

@@ -158,7 +158,7 @@ def test_what_somebody_may_still_be_at_is_left_to_him(
         6,
         "1 removal is still owed\n",
         (
-            "batch-cancel: what was cancelled or taken up less than 30 s ago is left to whoever "
+            "batch-cancel: what was cancelled or taken up less than 120 s ago is left to whoever "
             "did that: run it again later, or with --lease 0\n"
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from batch_cancel import (
     cancel_rows,
     claim_contacts,
     finish_job,
+    reconcile,
     settle_contact,
     start_job,
 )
@@ -87,6 +89,34 @@ def test_a_call_waits_no_more_often_than_it_has_to(dsn: str) -> None:
     connection.execute("SELECT 1")
     # The isolation and the tables, SAVEPOINT, three statements, RELEASE.
     assert trips(cancel_rows, "mine", uow=joining(connection)) == 6
+    connection.close()
+
+
+def test_what_a_hook_and_a_removal_cost(dsn: str) -> None:
+    """By hand: a transaction that claims, the hook, one that notes it; a note for each removal."""
+    connection = Counting.connect(dsn)
+
+    def connect() -> Any:
+        return _Kept(connection)
+
+    uow: Any = PostgresUnitOfWork(connect)
+    scheduler = MemoryScheduler()
+    given = {"uow": uow, "scheduler": scheduler, "on_cancelled": lambda _: None}
+    # The cancel; BEGIN, settings, the claim, COMMIT; the same for the note.
+    assert trips(cancel_job, "live", **given) == 6 + 4 + 4
+    # The removal is noted together with the claim.
+    assert trips(cancel_job, "later", **given) == 6 + 5 + 4
+    for number in range(3):
+        connection.execute(
+            "INSERT INTO batch_jobs (id, status, scheduled_job_id) VALUES (%s, 'scheduled', 's')",
+            [f"owed-{number}"],
+        )
+        connection.commit()
+        cancel_rows(f"owed-{number}", uow=uow)
+    # However many are taken, the take is of seven: BEGIN, settings, the records, and in a
+    # savepoint of its own, which is two more, their jobs; COMMIT.
+    del given["on_cancelled"]
+    assert trips(reconcile, lease=timedelta(0), **given) == 7 + 3 * 4
     connection.close()
 
 

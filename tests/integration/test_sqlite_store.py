@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from batch_cancel import AlreadyTerminal, ContactStatus, JobKey, JobNotFound, Removal, cancel_job
+from batch_cancel import (
+    AlreadyTerminal,
+    ContactStatus,
+    JobKey,
+    JobNotFound,
+    Removal,
+    cancel_job,
+    cancel_rows,
+    reconcile,
+)
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 
 if TYPE_CHECKING:
@@ -351,6 +360,20 @@ def test_a_settled_removal_is_not_settled_again(path: Path) -> None:
     again = store.job("j")
     assert again is not None
     assert again.cancellation == settled
+
+
+def test_a_job_without_a_status_is_not_cancelled(path: Path) -> None:
+    """Its start is left alone, as that of every job that is not cancelled."""
+    store = SqliteStore(path)
+    store.add_job("j", "scheduled", deferred_id="d")
+    cancel_rows("j", uow=store)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE batch_jobs SET status = NULL")
+    scheduler = SqliteScheduler(path)
+    scheduler.schedule("d", datetime.now(UTC) + timedelta(days=1))
+    [result] = reconcile(uow=store, scheduler=scheduler, lease=timedelta(0))
+    assert result.removal is Removal.PENDING
+    assert scheduler.waiting() == {"d"}
 
 
 def test_a_commit_survives_a_crash_of_the_machine(path: Path) -> None:

@@ -284,6 +284,69 @@ class TakesThePassersBy(memory._Outbox):
         return super().take(limit + 1, lease, announcements=announcements)
 
 
+class SettlesForAnyLife(memory._Outbox):
+    def settle(self, record: Any) -> None:
+        row = self.rows[record.key]
+        assert row.cancellation
+        if record.operation_id == row.cancellation.operation_id:
+            super().settle(attrs.evolve(record, cancelled_at=row.cancellation.cancelled_at))
+
+
+class ClaimsForEverybody(memory._Outbox):
+    def claim(self, record: Any) -> Any:
+        found = super().find(record.key)
+        return found and super().claim(found)
+
+
+class ClaimsWithoutATrace(memory._Outbox):
+    def claim(self, record: Any) -> Any:
+        rows = {**self.rows}
+        return memory._claim_record(rows, record)
+
+
+class ClaimsForAnyOperation(memory._Outbox):
+    def claim(self, record: Any) -> Any:
+        found = super().find(record.key)
+        return found and super().claim(attrs.evolve(record, operation_id=found.operation_id))
+
+
+class ClaimsForAnyLife(memory._Outbox):
+    def claim(self, record: Any) -> Any:
+        found = super().find(record.key)
+        return found and super().claim(attrs.evolve(record, cancelled_at=found.cancelled_at))
+
+
+class TakesWithoutSayingWhen(memory._Outbox):
+    def take(self, limit: Any, lease: Any, *, announcements: Any) -> Any:
+        taken = super().take(limit, lease, announcements=announcements)
+        return [attrs.evolve(it, taken_at=it.cancelled_at) for it in taken]
+
+
+class CallsEveryJobCancelled(memory._Outbox):
+    def find(self, key: Any) -> Any:
+        found = super().find(key)
+        return found and attrs.evolve(found, is_undone=False)
+
+    def take(self, limit: Any, lease: Any, *, announcements: Any) -> Any:
+        taken = super().take(limit, lease, announcements=announcements)
+        return [attrs.evolve(it, is_undone=False) for it in taken]
+
+
+class StampsItsOwnTime(memory._Jobs):
+    def mark_cancelled(self, job: Any, record: Any) -> None:
+        super().mark_cancelled(job, record)
+        later = record.cancelled_at + timedelta(seconds=1)
+        self.rows[job.key] = attrs.evolve(self.rows[job.key], taken_at=later)
+
+
+_in_memory("test_i21_a_note_of_an_earlier_life_settles_nothing", outbox=SettlesForAnyLife)
+_in_memory("test_i21_of_claims_with_the_same_record_one_succeeds", outbox=ClaimsForEverybody)
+_in_memory("test_i21_of_claims_with_the_same_record_one_succeeds", outbox=ClaimsWithoutATrace)
+_in_memory("test_i21_another_cancellation_claims_nothing", outbox=ClaimsForAnyOperation)
+_in_memory("test_i21_another_cancellation_claims_nothing", outbox=ClaimsForAnyLife)
+_in_memory("test_i21_what_was_taken_is_claimed_by_who_took_it", outbox=TakesWithoutSayingWhen)
+_in_memory("test_i8_a_job_that_was_set_back_keeps_its_start", outbox=CallsEveryJobCancelled)
+_in_memory("test_i21_whoever_cancels_has_the_first_turn", jobs=StampsItsOwnTime)
 _in_memory("test_i21_a_late_word_does_not_undo_what_is_settled", outbox=SettlesBackwards)
 _in_memory("test_i21_another_operations_word_settles_nothing", outbox=SettlesForAnyOperation)
 _in_memory("test_i7_reconcile_finishes_what_a_dead_process_left", outbox=TakesNothing)
@@ -769,7 +832,40 @@ class LockingUnitOfWork(RewrittenUnitOfWork):
             yield SimpleNamespace(
                 jobs=jobs,
                 contacts=it.contacts,
-                outbox=SimpleNamespace(find=find, settle=outbox.settle, take=outbox.take),
+                outbox=SimpleNamespace(
+                    find=find, claim=outbox.claim, settle=outbox.settle, take=outbox.take
+                ),
+                inspection=it.inspection,
+                work=it.work,
+            )
+
+
+class ReadingUnitOfWork(RewrittenUnitOfWork):
+    """Postgres whose outbox reads the turn first, and writes it after."""
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction with that outbox."""
+        with super().begin() as it:
+            outbox = it.outbox
+
+            def claim(record: Any) -> Any:
+                found = outbox.find(record.key)
+                if found is None or found.taken_at != record.taken_at:
+                    return None
+                it.jobs.connection.execute(
+                    "UPDATE batch_cancellations SET taken_at = clock_timestamp() "
+                    "WHERE batch_job_id = %s",
+                    [record.key.batch_job_id],
+                )
+                return outbox.find(record.key)
+
+            yield SimpleNamespace(
+                jobs=it.jobs,
+                contacts=it.contacts,
+                outbox=SimpleNamespace(
+                    find=outbox.find, claim=claim, settle=outbox.settle, take=outbox.take
+                ),
                 inspection=it.inspection,
                 work=it.work,
             )
@@ -1008,7 +1104,18 @@ class LocksWhatItFinds(OnPostgres):
         return uow
 
 
+class ClaimsWhatItRead(OnPostgres):
+    """It compares the turn in one statement, and sets it in another."""
+
+    def uow(self) -> Any:
+        """Give a unit of work with the bug."""
+        uow = ReadingUnitOfWork(self._connect, lock_timeout=SECOND)
+        uow.swaps = {}
+        return uow
+
+
 for _bug, _test in (
+    (ClaimsWhatItRead, "test_i21_of_claims_at_once_one_succeeds"),
     (ExpiresWithoutTheLock, "test_i4_calls_that_expire_beside_a_cancel_leave_nothing_open"),
     (ExpiresWhatItRead, "test_i3_a_call_that_ends_while_it_expires_ends_once"),
     (LocksWhatItFinds, "test_i16_finding_a_record_locks_nothing"),

@@ -35,6 +35,7 @@ PLANTED = (
     "starts",
     "wiring",
     "telling",
+    "reconcile",
     "libraries",
 )
 """The files that say what is planted."""

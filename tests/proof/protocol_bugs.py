@@ -63,7 +63,8 @@ from batch_cancel.testing.explore.fakes import (
 from batch_cancel.testing.explore.minds import Actor, Program
 from batch_cancel.testing.explore.steps import Send
 from batch_cancel.testing.explore.world import Scenario
-from batch_cancel.use_cases.removal import AsyncOnCancelled, remove_deferred_async
+from batch_cancel.use_cases.announcement import AsyncOnCancelled
+from batch_cancel.use_cases.removal import remove_deferred_async
 from batch_cancel.use_cases.work import (
     claim_contacts_async,
     expire_calls_async,

@@ -80,8 +80,8 @@ def test_a_bug_that_is_found_is_no_complaint() -> None:
     patch = Patch(
         why="A lost answer is forgotten.",
         file="domain/attempts.py",
-        written="self.may_be_done or failure.outcome",
-        planted="failure.outcome",
+        written="self.may_be_done or is_unknown",
+        planted="is_unknown",
         test=HARMLESS.test,
     )
     assert not complaint(patch)

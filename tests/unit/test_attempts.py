@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from batch_cancel.domain.attempts import Attempts
+from batch_cancel.domain.cancellation import Cancellation
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault
 from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
 
@@ -78,7 +79,11 @@ def test_after_a_lost_answer_more_attempts_are_worth_it(fault: Fault, attempts: 
 def test_a_lost_answer_is_not_forgotten() -> None:
     """Once it is not known what became of one attempt, no later fault makes it known."""
     made = Attempts().failed(failure(Fault.INTERRUPTED, "unknown"))
-    assert made == Attempts(1, may_be_done=True)
+    assert made == Attempts(1, may_be_done=True, may_be_ours=True)
+    replay = Attempts().failed(failure(Fault.INTERRUPTED, "unknown"), is_replay=True)
+    assert replay == Attempts(1, may_be_done=True)
+    found = Cancellation(RECORD, replayed=True)
+    assert [made.succeeded(found).replayed, replay.succeeded(found).replayed] == [False, True]
     last = failure(Fault.REFUSED)
     with pytest.raises(CancelFailed) as given_up:
         made.failed(last)

@@ -55,6 +55,13 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ("adapters/memory.py", "AsyncMemoryStore"): (
         Differs("Tasks take turns.", "Threads take turns.", "Each is for one kind of caller."),
     ),
+    ("use_cases/announcement.py", "announce_async"): (
+        Differs(
+            "_uninterrupted(note(attrs.evolve(claimed, is_announced=True), uow))",
+            "note(attrs.evolve(claimed, is_announced=True), uow)",
+            "A task may be cancelled at each await, a blocking call is not.",
+        ),
+    ),
     ("use_cases/work.py", "_attempted_async"): (
         Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
     ),
@@ -153,6 +160,8 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "It exists because the halves differ.",
+    ("use_cases/announcement.py", "_uninterrupted"): "Only a task is cancelled at an await.",
+    ("use_cases/announcement.py", "_ended"): "The same.",
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",
@@ -160,9 +169,11 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
     ("testing/conformance.py", "StoreConformance"): "One for both halves: tests are written once.",
-    ("testing/conformance.py", "_settle"): "The same.",
     ("testing/expiry.py", "_is_refused"): "The same.",
     ("testing/outcome.py", "_mark_alone"): "The same.",
+    ("testing/turns.py", "_claiming"): "The same.",
+    ("testing/turns.py", "_take"): "The same.",
+    ("testing/turns.py", "settle_record"): "The same.",
     ("testing/stage.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/world.py", "World"): "One for both halves, as the tests that it is for.",
     ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",

@@ -35,7 +35,8 @@ from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import Scheduler
 from batch_cancel.use_cases import kinds, log
-from batch_cancel.use_cases.removal import OnCancelled, remove_deferred
+from batch_cancel.use_cases.announcement import OnCancelled
+from batch_cancel.use_cases.removal import remove_deferred
 
 __all__ = ["DeferredRemoval", "DjangoUnitOfWork", "remove_deferred_on_commit"]
 

@@ -31,7 +31,7 @@ from uuid import uuid4
 import attrs
 
 from batch_cancel.domain import deferred
-from batch_cancel.domain.cancellation import owes, settled
+from batch_cancel.domain.cancellation import is_same_cancellation, owes, settled
 from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
@@ -57,6 +57,7 @@ _TWO_LOOPS: Final = (
 )
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+_MOMENT: Final = timedelta.resolution
 
 
 @attrs.frozen
@@ -94,14 +95,31 @@ def _take(
         and row.taken_at <= now - lease
     ]
     taken = [record for _, record in sorted(owing, key=itemgetter(0))[:limit]]
-    for record in taken:
-        rows[record.key] = attrs.evolve(rows[record.key], taken_at=now)
-    return taken
+    return [_touched(rows, record) for record in taken]
+
+
+def _claim_record(rows: _Rows, record: CancellationRecord) -> CancellationRecord | None:
+    current = _find(rows, record.key)
+    if current is None or current.taken_at != record.taken_at:
+        return None
+    return _touched(rows, current) if is_same_cancellation(current, record) else None
+
+
+def _touched(rows: _Rows, record: CancellationRecord) -> CancellationRecord:
+    """Take a record: later than before, even if the clock has not moved on."""
+    row = rows[record.key]
+    taken_at = max(datetime.now(UTC), row.taken_at + _MOMENT)
+    rows[record.key] = attrs.evolve(row, taken_at=taken_at)
+    is_undone = row.status != JobStatus.CANCELLED
+    return attrs.evolve(record, taken_at=taken_at, is_undone=is_undone)
 
 
 def _find(rows: _Rows, key: JobKey) -> CancellationRecord | None:
     row = rows.get(key)
-    return None if row is None else row.cancellation
+    if row is None or row.cancellation is None:
+        return None
+    is_undone = row.status != JobStatus.CANCELLED
+    return attrs.evolve(row.cancellation, taken_at=row.taken_at, is_undone=is_undone)
 
 
 def _look(
@@ -462,6 +480,9 @@ class _Outbox:
             done = settled(row.cancellation, record)
             self.rows[record.key] = attrs.evolve(row, cancellation=done)
 
+    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        return _claim_record(self.rows, record)
+
     def find(self, key: JobKey) -> CancellationRecord | None:
         return _find(self.rows, key)
 
@@ -480,6 +501,9 @@ class _AsyncOutbox:
         if row.cancellation is not None:
             done = settled(row.cancellation, record)
             self.rows[record.key] = attrs.evolve(row, cancellation=done)
+
+    async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        return _claim_record(self.rows, record)
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
         return _find(self.rows, key)

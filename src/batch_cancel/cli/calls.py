@@ -38,8 +38,8 @@ from batch_cancel.ports import (
     Scheduler,
     UnitOfWork,
 )
+from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.kinds import opened, opened_async, returned, returned_async
-from batch_cancel.use_cases.removal import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.unexpected import described
 
 _NOBODY: Final = frozenset({"batch-cancel check"})

@@ -160,7 +160,7 @@ def reconcile(
             help="How long whoever cancelled, or another reconcile, may still be at it; "
             "0 takes up everything at once.",
         ),
-    ] = 30,
+    ] = 120,
     as_json: options.Json = False,
 ) -> None:
     """

@@ -12,9 +12,10 @@ Rule 3: what may have happened is never reported as "nothing was changed", and i
         "already cancelled".
 Rule 4: a worker's step is not an operation with a name: it is tried again only if it is known not
         to have happened.
-Rule 5: a pass over many removals does not wait for a dead scheduler each time. As long as there is
-        no answer it asks about the 1st, the 2nd, the 4th, the 8th removal, and so on: one removal
-        that can never be answered holds up no other, and an answer ends it at once.
+Rule 5: a pass over many removals does not wait for a dead scheduler each time. After ten in a row
+        without an answer it skips one, then three, seven, and so on. An answer ends that at once,
+        and those skipped are then asked about in the same pass; else they come first in the next.
+        So removals that can never be answered hold up no other.
 """
 
 from __future__ import annotations
@@ -62,19 +63,30 @@ class Attempts:
     Arguments:
         made: how many were made.
         may_be_done: whether one of them may have been carried out, its answer lost.
+        may_be_ours: whether one of those was more than a replay, which only reads.
     """
 
     made: int = 0
     may_be_done: bool = False
+    may_be_ours: bool = False
 
-    def failed(self, failure: CancelFailed) -> Attempts:
+    def failed(self, failure: CancelFailed, *, is_replay: bool = False) -> Attempts:
         """
         Count a failed attempt.
+
+        Arguments:
+            failure: how it failed.
+            is_replay: whether it had found the job cancelled by this operation.
 
         Raises:
             CancelFailed: another attempt is not worth it.
         """
-        after = Attempts(self.made + 1, self.may_be_done or failure.outcome == "unknown")
+        is_unknown = failure.outcome == "unknown"
+        after = Attempts(
+            self.made + 1,
+            self.may_be_done or is_unknown,
+            self.may_be_ours or (is_unknown and not is_replay),
+        )
         attempts_max = ATTEMPTS_MAX_UNKNOWN if after.may_be_done else ATTEMPTS_MAX
         if after.made < attempts_max[failure.fault]:
             return after
@@ -84,7 +96,7 @@ class Attempts:
 
     def succeeded(self, cancellation: Cancellation) -> Cancellation:
         """Give the cancellation, which is no replay if an attempt of ours had carried it out."""
-        return attrs.evolve(cancellation, replayed=cancellation.replayed and not self.may_be_done)
+        return attrs.evolve(cancellation, replayed=cancellation.replayed and not self.may_be_ours)
 
     def refused(self, refusal: AlreadyTerminal) -> BatchCancelError:
         """Give the error for a job found ended, which may have been an attempt of ours."""
@@ -106,6 +118,10 @@ def may_step_again(failure: StoreFailed, made: int) -> bool:
     return failure.outcome == "unchanged" and made < ATTEMPTS_MAX[failure.fault]
 
 
+SILENCES_MAX: Final = 10
+"""So often in a row a scheduler may give no answer before it is asked about fewer removals."""
+
+
 @attrs.frozen
 class Patience:
     """
@@ -113,16 +129,17 @@ class Patience:
 
     Arguments:
         silences: how often in a row there was no answer.
-        spared: how many removals it is not asked about before the next.
+        skips: how many removals it is not asked about before the next.
     """
 
     silences: int = 0
-    spared: int = 0
+    skips: int = 0
 
     def after_silence(self) -> Patience:
         """Count that there was no answer."""
-        return Patience(self.silences + 1, 2**self.silences - 1)
+        silences = self.silences + 1
+        return Patience(silences, 2 ** max(0, silences - SILENCES_MAX + 1) - 1)
 
-    def after_sparing(self) -> Patience:
+    def after_skipping(self) -> Patience:
         """Count a removal that it was not asked about."""
-        return Patience(self.silences, self.spared - 1)
+        return Patience(self.silences, self.skips - 1)

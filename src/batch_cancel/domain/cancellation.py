@@ -238,15 +238,31 @@ def removal_of(answer: object) -> Removal:
     return Removal.PENDING
 
 
+def is_same_cancellation(one: CancellationRecord, other: CancellationRecord) -> bool:
+    """
+    Check whether two records of a job are those of one cancellation.
+
+    A job that somebody brought back to life may be cancelled once more by an operation of the same
+    name: the time tells the two apart.
+    """
+    return (one.operation_id, one.cancelled_at) == (other.operation_id, other.cancelled_at)
+
+
+def untaken(record: CancellationRecord) -> CancellationRecord:
+    """Return the record as it is if nobody has taken it since the cancellation."""
+    return attrs.evolve(record, taken_at=record.cancelled_at)
+
+
 def settled(current: CancellationRecord, done: CancellationRecord) -> CancellationRecord:
     """
     Note in a record what was done since, never backwards.
 
     Arguments:
         current: the record as it is.
-        done: the same record as whoever worked on it last saw it; another operation's is ignored.
+        done: the same record as whoever worked on it last saw it. That of another operation, or
+            of an earlier life of the job, is ignored.
     """
-    if done.operation_id != current.operation_id:
+    if not is_same_cancellation(current, done):
         return current
     removal = done.removal if current.removal is Removal.PENDING else current.removal
     is_announced = current.is_announced or done.is_announced
@@ -269,7 +285,7 @@ def committed(
         rolled back.
     """
     match found:
-        case CancellationRecord(operation_id=cancellation.record.operation_id):
+        case CancellationRecord() if is_same_cancellation(found, cancellation.record):
             return attrs.evolve(cancellation, record=found)
         case Job(status=JobStatus.CANCELLED):
             return cancellation

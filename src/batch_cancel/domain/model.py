@@ -174,6 +174,10 @@ class CancellationRecord:
         deferred_id: the id of the job's deferred start, as read under the job's lock.
         removal: what became of that deferred start, as far as is known.
         is_announced: False as long as somebody still has to be told of this cancellation.
+        taken_at: when somebody last took it to finish it, by the store's clock; None if the store
+            was not asked. It names a turn at the record, and is no part of what is compared.
+        is_undone: True if the job was read with the record and is not cancelled: something has set
+            its status back. Not compared, either.
     """
 
     operation_id: str
@@ -190,6 +194,8 @@ class CancellationRecord:
     deferred_id: str | None
     removal: Removal
     is_announced: bool = True
+    taken_at: datetime | None = attrs.field(default=None, eq=False)
+    is_undone: bool = attrs.field(default=False, eq=False)
 
     @property
     def deferred_id_owed(self) -> str | None:

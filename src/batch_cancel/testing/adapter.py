@@ -56,13 +56,15 @@ Sabotage = Literal[
     "contacts diverted",
     "contact added",
     "record skipped",
+    "job set back",
 ]
 """
 The kinds of damage that a trigger may do to what a store writes.
 
 Skipped: the write does nothing; "contacts skipped" also drops contacts that are added. Restored:
 the row keeps its old status. Diverted: a contact that is set to cancelled becomes failed instead.
-Added: when a job's status changes, the job gets another pending contact.
+Added: when a job's status changes, the job gets another pending contact. Set back: all jobs that
+are cancelled become scheduled, once, as by a trigger that ran after everything else.
 """
 
 ALL_SABOTAGES: Final[frozenset[Sabotage]] = frozenset(get_args(Sabotage))

@@ -25,7 +25,6 @@ from hypothesis.stateful import run_state_machine_as_test
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed, shown
 from batch_cancel.domain.model import (
-    CancellationRecord,
     ContactStatus,
     JobKey,
     JobStatus,
@@ -53,6 +52,7 @@ from batch_cancel.testing.strategies import (
     LIVE_JOBS,
     OPEN_CONTACTS,
 )
+from batch_cancel.testing.turns import TurnConformance, settle_record
 from batch_cancel.testing.world import (
     AsyncScripted,
     Scripted,
@@ -82,7 +82,7 @@ class Stop(BaseException):
     """What ends a program, and is no business of an adapter."""
 
 
-class StoreConformance(OutcomeConformance, ExpiryConformance):
+class StoreConformance(OutcomeConformance, ExpiryConformance, TurnConformance):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 
     @pytest.fixture
@@ -1145,7 +1145,7 @@ class StoreConformance(OutcomeConformance, ExpiryConformance):
             attrs.evolve(late.record, operation_id="another", removal=Removal.ABSENT),
         ):
             world.note(f"settle: operation {word.operation_id!r}, {word.removal}")
-            _settle(world, word)
+            settle_record(world, word)
             expect(world.record(), record, "The record:")
 
     @promise(
@@ -1157,7 +1157,7 @@ class StoreConformance(OutcomeConformance, ExpiryConformance):
         record = world.record()
         word = attrs.evolve(left.record, operation_id="another", removal=Removal.ABSENT)
         world.note("settle: operation 'another', absent")
-        _settle(world, word)
+        settle_record(world, word)
         expect(world.record(), record, "The record:")
 
     @promise(
@@ -1215,20 +1215,6 @@ def _failing(at: str) -> Hook:
             raise RuntimeError(msg)
 
     return fail
-
-
-def _settle(world: World, record: CancellationRecord) -> None:
-    def settle() -> None:
-        with cast("UnitOfWork", world.adapter.uow()).begin() as repositories:
-            if repositories.outbox is not None:
-                repositories.outbox.settle(record)
-
-    async def settle_async() -> None:
-        async with cast("AsyncUnitOfWork", world.adapter.uow()).begin() as repositories:
-            if repositories.outbox is not None:
-                await repositories.outbox.settle(record)
-
-    world.run(world.either(settle, settle_async))
 
 
 class Timetable(Stage):

@@ -43,15 +43,11 @@ from batch_cancel.ports import (
     UnitOfWork,
 )
 from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.kinds import opened, opened_async
 from batch_cancel.use_cases.lock import lock, lock_async
-from batch_cancel.use_cases.removal import (
-    AsyncOnCancelled,
-    OnCancelled,
-    remove_deferred,
-    remove_deferred_async,
-)
+from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
 from batch_cancel.use_cases.unexpected import described
 
 
@@ -245,68 +241,74 @@ def _check_own(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> None:
 
 
 def _is_joined(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> bool:
-    with _faults_named(key):
+    with _faults_named(key, _Progress()):
         return is_joined(uow)
 
 
 def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
     attempts = Attempts()
     while True:
+        progress = _Progress()
         try:
             _pause(request.key, attempts, uow)
-            return attempts.succeeded(_cancel_in_transaction(request, uow))
+            return attempts.succeeded(_cancel_in_transaction(request, uow, progress))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
         except CancelFailed as failure:
             if not isinstance(uow, RepeatableUnitOfWork):
                 raise
-            attempts = attempts.failed(failure)
+            attempts = attempts.failed(failure, is_replay=progress.is_replay)
 
 
 async def _cancel_async(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
     attempts = Attempts()
     while True:
+        progress = _Progress()
         try:
             await _pause_async(request.key, attempts, uow)
-            return attempts.succeeded(await _cancel_in_transaction_async(request, uow))
+            return attempts.succeeded(await _cancel_in_transaction_async(request, uow, progress))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
         except CancelFailed as failure:
             if not isinstance(uow, AsyncRepeatableUnitOfWork):
                 raise
-            attempts = attempts.failed(failure)
+            attempts = attempts.failed(failure, is_replay=progress.is_replay)
 
 
 def _pause(key: JobKey, attempts: Attempts, uow: UnitOfWork) -> None:
     if attempts.made and isinstance(uow, RepeatableUnitOfWork):
-        with _faults_named(key):
+        with _faults_named(key, _Progress()):
             uow.pause(attempts.made)
 
 
 async def _pause_async(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
     if attempts.made and isinstance(uow, AsyncRepeatableUnitOfWork):
-        with _faults_named(key):
+        with _faults_named(key, _Progress()):
             await uow.pause(attempts.made)
 
 
-def _cancel_in_transaction(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
+def _cancel_in_transaction(
+    request: CancelRequest, uow: UnitOfWork, progress: _Progress
+) -> Cancellation:
     if not request.key.can_exist:
         raise JobNotFound(request.key)
-    with _faults_named(request.key) as progress:
+    with _faults_named(request.key, progress):
         with opened(uow) as repositories:
             cancellation = _carry_out(request, repositories)
+            progress.is_replay = cancellation.replayed
             progress.outcome = "unknown"
         return cancellation
 
 
 async def _cancel_in_transaction_async(
-    request: CancelRequest, uow: AsyncUnitOfWork
+    request: CancelRequest, uow: AsyncUnitOfWork, progress: _Progress
 ) -> Cancellation:
     if not request.key.can_exist:
         raise JobNotFound(request.key)
-    with _faults_named(request.key) as progress:
+    with _faults_named(request.key, progress):
         async with opened_async(uow) as repositories:
             cancellation = await _carry_out_async(request, repositories)
+            progress.is_replay = cancellation.replayed
             progress.outcome = "unknown"
         return cancellation
 
@@ -338,14 +340,14 @@ async def _carry_out_async(
 @attrs.define
 class _Progress:
     outcome: Outcome = "unchanged"
+    is_replay: bool = False
 
 
 @contextmanager
-def _faults_named(key: JobKey) -> Generator[_Progress]:
+def _faults_named(key: JobKey, progress: _Progress) -> Generator[None]:
     """Turn every fault of a store into `CancelFailed` for this job, with what is known of it."""
-    progress = _Progress()
     try:
-        yield progress
+        yield
     except StoreFailed as error:
         raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
     except (BatchCancelError, kinds.WrongKind):

@@ -42,7 +42,7 @@ def find(uow: UnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
     with opened(uow) as repositories:
         if repositories.outbox is None:
             return lock(repositories, key)
-        return _record(repositories.outbox.find(key))
+        return read_record(repositories.outbox.find(key))
 
 
 async def find_async(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
@@ -58,10 +58,16 @@ async def find_async(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | 
     async with opened_async(uow) as repositories:
         if repositories.outbox is None:
             return await lock_async(repositories, key)
-        return _record(await repositories.outbox.find(key))
+        return read_record(await repositories.outbox.find(key))
 
 
-def _record(answer: object) -> CancellationRecord | None:
+def read_record(answer: object) -> CancellationRecord | None:
+    """
+    Return what an outbox has returned.
+
+    Raises:
+        StoreFailed: it is no record, and not None.
+    """
     if answer is None or isinstance(answer, CancellationRecord):
         return answer
     reason = f"the store returned {type(answer).__name__} instead of a CancellationRecord"

@@ -60,6 +60,29 @@ def owed(cancelled: CancellationRecord | CancelResult, what: str, culprit: objec
         )
 
 
+def undone(record: CancellationRecord) -> None:
+    """Log that a job whose cancellation is committed is not cancelled."""
+    with never_raising() as logger:
+        logger.warning(
+            "batch job %s was cancelled by operation %s, and is not cancelled now, so its "
+            "deferred start and its on_cancelled hook were left alone: look for what has set its "
+            "status back, and cancel it again",
+            shown(record.key.batch_job_id),
+            shown(record.operation_id),
+            extra=_fields(record),
+        )
+
+
+def skipped(removals: int) -> None:
+    """Log that a pass did not ask about all removals."""
+    with never_raising() as logger:
+        logger.warning(
+            "the scheduler gave no answer about other deferred starts, so it was not asked about "
+            "%d more that are to be removed; they come first in the next pass",
+            removals,
+        )
+
+
 def not_looked_up(record: CancellationRecord, error: Exception) -> None:
     """Log that the store did not answer whether the caller's transaction was committed."""
     with never_raising() as logger:

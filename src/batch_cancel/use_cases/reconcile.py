@@ -14,22 +14,25 @@ from typing import Final
 import attrs
 
 from batch_cancel.domain.attempts import Patience
-from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
 from batch_cancel.domain.deferred import check_lease
-from batch_cancel.domain.errors import SchedulerUnavailable
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.model import CancellationRecord, Removal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases import kinds, log
-from batch_cancel.use_cases.removal import (
+from batch_cancel.use_cases.announcement import (
     AsyncOnCancelled,
     OnCancelled,
-    finish,
-    finish_async,
+    announce,
+    announce_async,
+    claim,
+    claim_async,
+    note,
+    note_async,
 )
+from batch_cancel.use_cases.removal import ask, ask_async
 
 _LIMIT: Final = 1000
-_LEASE: Final = timedelta(seconds=30)
-_SPARED: Final = "the scheduler gave no answer about others, and was not asked about this one"
+_LEASE: Final = timedelta(minutes=2)
 
 
 def reconcile(
@@ -43,16 +46,19 @@ def reconcile(
     """
     Finish the removals, and the announcements, that committed cancellations still owe.
 
-    A scheduler that gives no answer is asked about ever fewer of them; the rest stay PENDING.
+    All removals come before any hook. A scheduler that gives no answer is asked about ever fewer
+    of them; the rest stay PENDING, and come first in the next pass.
 
     Arguments:
         uow: where the cancellation records are.
         scheduler: where the deferred starts wait.
         on_cancelled: is told of the cancellations that owe it; None leaves those alone. It is
-            told twice only if the process that told it died before it could note that.
+            told twice only if the process that told it died, or could not reach the store, before
+            it could note that. What it raises is logged, and a later pass tells it once more;
+            what is no Exception, such as KeyboardInterrupt, ends this pass.
         limit: how many cancellations to take up at most.
         lease: how long whoever cancelled, or another reconcile, may still be at work on one;
-            longer than any cancel takes.
+            longer than any cancel takes, and longer than any hook.
 
     Returns:
         the cancellations that were taken up, each with what became of its deferred start; where
@@ -67,9 +73,16 @@ def reconcile(
     kinds.check_scheduler(scheduler)
     kinds.check_hook(on_cancelled)
     check_lease(lease)
-    owed = _take(uow, limit, lease, announcements=on_cancelled is not None)
-    spared = _Spared(scheduler)
-    return [_finished(record, spared, uow, on_cancelled) for record in owed]
+    taken = _take(uow, limit, lease, announcements=on_cancelled is not None)
+    works = [_Work(record) for record in taken]
+    _remove(works, scheduler, uow)
+    for work in works:
+        work.log()
+    if on_cancelled is not None:
+        for work in works:
+            if work.announcement_owed:
+                announce(work.record, work.result, uow, on_cancelled)
+    return [work.result for work in works]
 
 
 async def reconcile_async(
@@ -83,16 +96,19 @@ async def reconcile_async(
     """
     Finish the removals, and the announcements, that committed cancellations still owe.
 
-    A scheduler that gives no answer is asked about ever fewer of them; the rest stay PENDING.
+    All removals come before any hook. A scheduler that gives no answer is asked about ever fewer
+    of them; the rest stay PENDING, and come first in the next pass.
 
     Arguments:
         uow: where the cancellation records are.
         scheduler: where the deferred starts wait.
         on_cancelled: is told of the cancellations that owe it; None leaves those alone. It is
-            told twice only if the process that told it died before it could note that.
+            told twice only if the process that told it died, or could not reach the store, before
+            it could note that. What it raises is logged, and a later pass tells it once more;
+            what is no Exception, such as KeyboardInterrupt, ends this pass.
         limit: how many cancellations to take up at most.
         lease: how long whoever cancelled, or another reconcile, may still be at work on one;
-            longer than any cancel takes.
+            longer than any cancel takes, and longer than any hook.
 
     Returns:
         the cancellations that were taken up, each with what became of its deferred start; where
@@ -107,71 +123,114 @@ async def reconcile_async(
     kinds.check_scheduler_async(scheduler)
     kinds.check_hook_async(on_cancelled)
     check_lease(lease)
-    owed = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
-    spared = _AsyncSpared(scheduler)
-    return [await _finished_async(record, spared, uow, on_cancelled) for record in owed]
+    taken = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
+    works = [_Work(record) for record in taken]
+    await _remove_async(works, scheduler, uow)
+    for work in works:
+        work.log()
+    if on_cancelled is not None:
+        for work in works:
+            if work.announcement_owed:
+                await announce_async(work.record, work.result, uow, on_cancelled)
+    return [work.result for work in works]
 
 
-@attrs.define
-class _Spared:
-    """A scheduler that is asked the less, the longer it gives no answer."""
+@attrs.define(eq=False)
+class _Work:
+    """
+    One cancellation in the hands of a pass.
 
-    scheduler: Scheduler
-    patience: Patience = attrs.field(factory=Patience)
+    Arguments:
+        record: as it is by now, as far as this pass knows.
+        is_silent: whether the scheduler was asked, and did not answer.
+    """
 
-    def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        if self.patience.spared:
-            self.patience = self.patience.after_sparing()
-            raise SchedulerUnavailable(_SPARED)
-        try:
-            answer = kinds.returned(self.scheduler.cancel(deferred_id, operation_id))
-        except Exception:
-            self.patience = self.patience.after_silence()
-            raise
-        self.patience = Patience()
-        return answer
+    record: CancellationRecord
+    is_silent: bool = False
 
+    @property
+    def removal_owed(self) -> bool:
+        return self.record.deferred_id_owed is not None and not self.record.is_undone
 
-@attrs.define
-class _AsyncSpared:
-    """A scheduler that is asked the less, the longer it gives no answer."""
+    @property
+    def announcement_owed(self) -> bool:
+        return not self.record.is_announced and not self.record.is_undone
 
-    scheduler: AsyncScheduler
-    patience: Patience = attrs.field(factory=Patience)
+    @property
+    def result(self) -> CancelResult:
+        return conclude(Cancellation(self.record, replayed=False), self.record.removal)
 
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        if self.patience.spared:
-            self.patience = self.patience.after_sparing()
-            raise SchedulerUnavailable(_SPARED)
-        try:
-            answer = await kinds.returned_async(self.scheduler.cancel(deferred_id, operation_id))
-        except Exception:
-            self.patience = self.patience.after_silence()
-            raise
-        self.patience = Patience()
-        return answer
+    def log(self) -> None:
+        if self.record.is_undone:
+            log.undone(self.record)
+        else:
+            log.done("was cancelled before, and reconcile took it up", self.result)
 
 
-def _finished(
-    record: CancellationRecord,
-    scheduler: Scheduler,
-    uow: UnitOfWork,
-    on_cancelled: OnCancelled | None,
-) -> CancelResult:
-    result = finish(Cancellation(record, replayed=False), scheduler, uow, on_cancelled)
-    log.done("was cancelled before, and reconcile took it up", result)
-    return result
+def _remove(works: list[_Work], scheduler: Scheduler, uow: UnitOfWork) -> None:
+    """Ask about the removals that are owed; those not asked about come first in the next pass."""
+    left, is_answered = [work for work in works if work.removal_owed], True
+    while left and is_answered:  # It does answer: so it is asked about those skipped as well.
+        left, is_answered = _asked(left, scheduler, uow)
+    if left:
+        log.skipped(len(left))
+        for work in works:
+            if work.is_silent:  # Taken later than those left, it comes after them.
+                work.record = claim(work.record, uow) or work.record
 
 
-async def _finished_async(
-    record: CancellationRecord,
-    scheduler: AsyncScheduler,
-    uow: AsyncUnitOfWork,
-    on_cancelled: AsyncOnCancelled | None,
-) -> CancelResult:
-    result = await finish_async(Cancellation(record, replayed=False), scheduler, uow, on_cancelled)
-    log.done("was cancelled before, and reconcile took it up", result)
-    return result
+def _asked(works: list[_Work], scheduler: Scheduler, uow: UnitOfWork) -> tuple[list[_Work], bool]:
+    """Ask about these, and note the answers; return those skipped, and if any was answered."""
+    skipped, is_answered, patience = list[_Work](), False, Patience()
+    for work in works:
+        if patience.skips:
+            skipped.append(work)
+            patience = patience.after_skipping()
+            continue
+        removal = ask(work.record, scheduler)
+        work.is_silent = removal is Removal.PENDING
+        if work.is_silent:
+            patience = patience.after_silence()
+            continue
+        patience, is_answered = Patience(), True
+        work.record = attrs.evolve(work.record, removal=removal)
+        note(work.record, uow)
+    return skipped, is_answered
+
+
+async def _remove_async(
+    works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork
+) -> None:
+    """Ask about the removals that are owed; those not asked about come first in the next pass."""
+    left, is_answered = [work for work in works if work.removal_owed], True
+    while left and is_answered:  # It does answer: so it is asked about those skipped as well.
+        left, is_answered = await _asked_async(left, scheduler, uow)
+    if left:
+        log.skipped(len(left))
+        for work in works:
+            if work.is_silent:  # Taken later than those left, it comes after them.
+                work.record = await claim_async(work.record, uow) or work.record
+
+
+async def _asked_async(
+    works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork
+) -> tuple[list[_Work], bool]:
+    """Ask about these, and note the answers; return those skipped, and if any was answered."""
+    skipped, is_answered, patience = list[_Work](), False, Patience()
+    for work in works:
+        if patience.skips:
+            skipped.append(work)
+            patience = patience.after_skipping()
+            continue
+        removal = await ask_async(work.record, scheduler)
+        work.is_silent = removal is Removal.PENDING
+        if work.is_silent:
+            patience = patience.after_silence()
+            continue
+        patience, is_answered = Patience(), True
+        work.record = attrs.evolve(work.record, removal=removal)
+        await note_async(work.record, uow)
+    return skipped, is_answered
 
 
 def _take(

@@ -8,7 +8,6 @@ the caller's, the record is read first; if it is not there, there was no commit.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
@@ -19,11 +18,22 @@ from batch_cancel.domain.cancellation import (
     committed,
     conclude,
     removal_of,
+    untaken,
 )
 from batch_cancel.domain.errors import CancelFailed
 from batch_cancel.domain.model import CancellationRecord, Removal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases import kinds, log
+from batch_cancel.use_cases.announcement import (
+    AsyncOnCancelled,
+    OnCancelled,
+    announce,
+    announce_async,
+    note,
+    note_async,
+    tell,
+    tell_async,
+)
 from batch_cancel.use_cases.joining import find, find_async, is_joined
 
 _NOT_COMMITTED: Final = (
@@ -32,17 +42,16 @@ _NOT_COMMITTED: Final = (
     "what failed, and cancel again in a new one), or is still open (call remove_deferred after "
     "your commit)"
 )
+_UNDONE: Final = (
+    "its cancellation is committed, but the job is not cancelled: something has set its status "
+    "back, such as a deferred trigger that ran at your commit; its deferred start was left alone, "
+    "so look for the cause and cancel the job again"
+)
 _STILL_OPEN: Final = (
     "remove_deferred was called within a transaction of yours, which may still be rolled back; "
     "the deferred start was left alone: call it after your commit, with a unit of work that opens "
     "transactions of its own"
 )
-
-OnCancelled = Callable[[CancelResult], object]
-"""Is told of a cancellation once it is done."""
-
-AsyncOnCancelled = Callable[[CancelResult], Awaitable[object] | object]
-"""Is told of a cancellation once it is done; what it returns is awaited, if it is awaitable."""
 
 
 def remove_deferred(
@@ -67,13 +76,14 @@ def remove_deferred(
         cancellation: what `cancel_rows` returned.
         scheduler: where the deferred starts wait.
         uow: where to look up the cancellation and to note the outcome, each in a transaction of
-            its own. With None neither is done: reconcile notes the outcome later, and you vouch
-            for your commit. If it was rolled back after all, a scheduled job has lost its start.
+            its own. With None neither is done: reconcile asks the scheduler and tells the hook
+            once more, and you vouch for your commit. If it was rolled back after all, a scheduled
+            job has lost its start.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
 
     Raises:
-        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
-            scheduler was not asked.
+        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open, or the job
+            is not cancelled although it was committed; the scheduler was not asked.
         TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
     """
     _check_kinds(scheduler, uow, on_cancelled)
@@ -96,14 +106,16 @@ def finish(
 ) -> CancelResult:
     """Do what a committed cancellation still owes, and note what was done."""
     record = cancellation.record
-    removal = _removal(record, scheduler)
+    removal = ask(record, scheduler)
     result = conclude(cancellation, removal)
-    is_announced = record.is_announced
-    if on_cancelled is not None and cancellation.announcement_owed:
-        is_announced = _announced(result, on_cancelled)
-    done = attrs.evolve(record, removal=removal, is_announced=is_announced)
-    if done != record and uow is not None:
-        _settle(done, uow)
+    done = None if removal is record.removal else attrs.evolve(record, removal=removal)
+    if on_cancelled is None or not cancellation.announcement_owed:
+        if done is not None and uow is not None:
+            note(done, uow)
+    elif uow is None:
+        tell(record, result, on_cancelled)
+    else:
+        announce(untaken(record), result, uow, on_cancelled, done=done)
     return result
 
 
@@ -129,13 +141,14 @@ async def remove_deferred_async(
         cancellation: what `cancel_rows` returned.
         scheduler: where the deferred starts wait.
         uow: where to look up the cancellation and to note the outcome, each in a transaction of
-            its own. With None neither is done: reconcile notes the outcome later, and you vouch
-            for your commit. If it was rolled back after all, a scheduled job has lost its start.
+            its own. With None neither is done: reconcile asks the scheduler and tells the hook
+            once more, and you vouch for your commit. If it was rolled back after all, a scheduled
+            job has lost its start.
         on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
 
     Raises:
-        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open; the
-            scheduler was not asked.
+        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open, or the job
+            is not cancelled although it was committed; the scheduler was not asked.
         TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
     """
     _check_kinds_async(scheduler, uow, on_cancelled)
@@ -158,14 +171,16 @@ async def finish_async(
 ) -> CancelResult:
     """Do what a committed cancellation still owes, and note what was done."""
     record = cancellation.record
-    removal = await _removal_async(record, scheduler)
+    removal = await ask_async(record, scheduler)
     result = conclude(cancellation, removal)
-    is_announced = record.is_announced
-    if on_cancelled is not None and cancellation.announcement_owed:
-        is_announced = await _announced_async(result, on_cancelled)
-    done = attrs.evolve(record, removal=removal, is_announced=is_announced)
-    if done != record and uow is not None:
-        await _settle_async(done, uow)
+    done = None if removal is record.removal else attrs.evolve(record, removal=removal)
+    if on_cancelled is None or not cancellation.announcement_owed:
+        if done is not None and uow is not None:
+            await note_async(done, uow)
+    elif uow is None:
+        await tell_async(record, result, on_cancelled)
+    else:
+        await announce_async(untaken(record), result, uow, on_cancelled, done=done)
     return result
 
 
@@ -208,6 +223,8 @@ def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation |
     current = committed(cancellation, found)
     if current is None:
         raise CancelFailed(record.key, _NOT_COMMITTED, "unknown")
+    if current.record.is_undone:
+        raise CancelFailed(record.key, _UNDONE, "unknown")
     return current
 
 
@@ -234,10 +251,13 @@ async def _as_committed_async(
     current = committed(cancellation, found)
     if current is None:
         raise CancelFailed(record.key, _NOT_COMMITTED, "unknown")
+    if current.record.is_undone:
+        raise CancelFailed(record.key, _UNDONE, "unknown")
     return current
 
 
-def _removal(record: CancellationRecord, scheduler: Scheduler) -> Removal:
+def ask(record: CancellationRecord, scheduler: Scheduler) -> Removal:
+    """Ask the scheduler for a removal that is owed, and return what became of it."""
     deferred_id = record.deferred_id_owed
     if deferred_id is None:
         return record.removal
@@ -251,7 +271,8 @@ def _removal(record: CancellationRecord, scheduler: Scheduler) -> Removal:
     return removal
 
 
-async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
+async def ask_async(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
+    """Ask the scheduler for a removal that is owed, and return what became of it."""
     deferred_id = record.deferred_id_owed
     if deferred_id is None:
         return record.removal
@@ -265,39 +286,3 @@ async def _removal_async(record: CancellationRecord, scheduler: AsyncScheduler) 
     if removal is Removal.PENDING:
         log.owed(record, "the scheduler did not confirm the removal of its deferred start", answer)
     return removal
-
-
-def _announced(result: CancelResult, on_cancelled: OnCancelled) -> bool:
-    try:
-        kinds.tell(on_cancelled, result)
-    except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
-        log.owed(result, "the on_cancelled hook failed", error)
-        return False
-    return True
-
-
-async def _announced_async(result: CancelResult, on_cancelled: AsyncOnCancelled) -> bool:
-    try:
-        await kinds.tell_async(on_cancelled, result)
-    except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
-        log.owed(result, "the on_cancelled hook failed", error)
-        return False
-    return True
-
-
-def _settle(record: CancellationRecord, uow: UnitOfWork) -> None:
-    try:
-        with kinds.opened(uow) as repositories:
-            if repositories.outbox is not None:
-                repositories.outbox.settle(record)
-    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        log.owed(record, "what was done after the commit could not be noted", error)
-
-
-async def _settle_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
-    try:
-        async with kinds.opened_async(uow) as repositories:
-            if repositories.outbox is not None:
-                await repositories.outbox.settle(record)
-    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        log.owed(record, "what was done after the commit could not be noted", error)

@@ -68,6 +68,10 @@ class Queries:
             self.mark_cancelled, RUN_LATE_TRIGGERS, self.outcome
         )
         self.joined_settings = joined_settings(schema)
+        self._add_part("is_undone")
+        self.find_cancellation = self._statement("find_cancellation")
+        self.claim_cancellation = self._statement("claim_cancellation")
+        self.find_undone = self._statement("find_undone")
         self.settle_cancellation = self._statement("settle_cancellation")
         self.take_owing = self._statement("take_owing")
         self.read_status = self._statement("read_status")

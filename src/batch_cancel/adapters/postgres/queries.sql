@@ -135,19 +135,44 @@ SELECT
     ),
     {first_contact} IS NOT NULL
 
+-- name: find_cancellation
+-- Without a lock. With the turn at it, and whether the job is there and not cancelled: a trigger
+-- that runs at the caller's commit, after everything of ours, may have set it back.
+SELECT operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id,
+       removal, is_announced, taken_at, {is_undone}
+FROM {cancellations}
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+
+-- name: is_undone
+-- A part of the one above, and of claim_cancellation.
+EXISTS (SELECT 1 FROM {jobs} WHERE {this_job} AND ({job_status} IN ({cancelled})) IS NOT TRUE)
+
+-- name: claim_cancellation
+-- Of two that have read the same turn one finds it there still: whoever waited for the other's lock
+-- looks at the row again.
+UPDATE {cancellations}
+SET taken_at = greatest(clock_timestamp(), taken_at + interval '1 microsecond')
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+  AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
+  AND taken_at = %(taken_at)s
+RETURNING operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at,
+          deferred_id, removal, is_announced, taken_at, {is_undone}
+
 -- name: settle_cancellation
--- Only for the operation that owes it, and never backwards: what is settled stays as it is.
+-- Only for the cancellation that owes it, and never backwards: what is settled stays as it is. The
+-- time tells the lives of a job apart that one operation has ended.
 UPDATE {cancellations}
 SET removal = CASE removal WHEN 'pending' THEN %(removal)s ELSE removal END,
     is_announced = is_announced OR %(is_announced)s
-WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(batch_job_id)s
-  AND operation_id = %(operation_id)s
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+  AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
 
 -- name: take_owing
 -- Gives each cancellation to one caller at a time: rows that another is just taking are passed over,
--- and those taken within the lease are not due.
+-- and those taken within the lease are not due. The order is said twice: an UPDATE returns its rows in
+-- any.
 WITH owing AS (
-    SELECT organization_id, batch_job_id
+    SELECT organization_id, batch_job_id, taken_at
     FROM {cancellations}
     WHERE (removal = 'pending' OR NOT is_announced)
       AND (removal = 'pending' OR %(announcements)s)
@@ -155,14 +180,25 @@ WITH owing AS (
     ORDER BY taken_at
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
+), done AS (
+    UPDATE {cancellations} AS taken
+    SET taken_at = greatest(clock_timestamp(), taken.taken_at + interval '1 microsecond')
+    FROM owing
+    WHERE taken.organization_id = owing.organization_id
+      AND taken.batch_job_id = owing.batch_job_id
+    RETURNING taken.*, owing.taken_at AS taken_before
 )
-UPDATE {cancellations} AS taken
-SET taken_at = clock_timestamp()
-FROM owing
-WHERE taken.organization_id = owing.organization_id AND taken.batch_job_id = owing.batch_job_id
-RETURNING taken.batch_job_id, taken.organization_id, taken.operation_id, taken.previous_status,
-          taken.contacts_cancelled, taken.actor, taken.reason, taken.cancelled_at,
-          taken.deferred_id, taken.removal, taken.is_announced
+SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
+       reason, cancelled_at, deferred_id, removal, is_announced, taken_at
+FROM done
+ORDER BY taken_before
+
+-- name: find_undone
+-- Which of these jobs are there and not cancelled. The ids are an array without a type, so that it
+-- is read as one of the column's, and its index serves.
+SELECT {job_id}::text, {organization_id}::text
+FROM {jobs}
+WHERE {job_id} = ANY (%(batch_job_ids)s) AND ({job_status} IN ({cancelled})) IS NOT TRUE{existing_job}
 
 -- name: look
 -- One statement, so that all of it is of one moment. It locks no row. The limit bounds what is read

@@ -18,6 +18,7 @@ from batch_cancel.adapters.postgres.outcomes import (
     is_of_an_id,
     only,
 )
+from batch_cancel.adapters.postgres.parts import array_of
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
     Row,
@@ -26,8 +27,10 @@ from batch_cancel.adapters.postgres.rows import (
     job,
     named,
     named_in_record,
-    owing,
+    record_found,
+    record_taken,
     recorded,
+    sought,
 )
 from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
 from batch_cancel.adapters.postgres.work import AsyncWatched, AsyncWork, Watched, Work
@@ -91,10 +94,20 @@ class _Outbox(Statements):
     def settle(self, record: CancellationRecord) -> None:
         self.execute(self.queries.settle_cancellation, recorded(record))
 
-    def find(self, key: JobKey) -> CancellationRecord | None:
-        cursor = self.execute(self.queries.read_cancellation, named_in_record(key))
+    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        cursor = self.execute(self.queries.claim_cancellation, recorded(record))
         row = cursor.fetchone()
-        return None if row is None else cancellation(row, key)
+        return None if row is None else record_found(row, record.key)
+
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        try:
+            cursor = self.execute(self.queries.find_cancellation, sought(key))
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            if is_of_an_id(error):
+                return None
+            raise
+        row = cursor.fetchone()
+        return None if row is None else record_found(row, key)
 
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
@@ -105,7 +118,26 @@ class _Outbox(Statements):
             "announcements": announcements,
         }
         cursor = self.execute(self.queries.take_owing, parameters)
-        return [owing(row) for row in cursor.fetchall()]
+        records = [record_taken(row) for row in cursor.fetchall()]
+        undone = self._undone(records)
+        return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
+
+    def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
+        """Return the jobs of these records that are there, and not cancelled."""
+        if not records:
+            return set()
+        ids = array_of(record.key.batch_job_id for record in records)
+        try:
+            with self.connection.transaction():
+                cursor = self.execute(self.queries.find_undone, {"batch_job_ids": ids})
+        except psycopg.DataError as error:
+            if not is_of_an_id(error):
+                raise
+            # The column has another type by now. What it can't hold is no id of a job any more.
+            if len(records) == 1:
+                return set()
+            return {key for it in records for key in self._undone([it])}
+        return {JobKey(*row) for row in cursor.fetchall()}
 
 
 class _Inspection(Statements):
@@ -169,10 +201,20 @@ class _AsyncOutbox(AsyncStatements):
     async def settle(self, record: CancellationRecord) -> None:
         await self.execute(self.queries.settle_cancellation, recorded(record))
 
-    async def find(self, key: JobKey) -> CancellationRecord | None:
-        cursor = await self.execute(self.queries.read_cancellation, named_in_record(key))
+    async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        cursor = await self.execute(self.queries.claim_cancellation, recorded(record))
         row = await cursor.fetchone()
-        return None if row is None else cancellation(row, key)
+        return None if row is None else record_found(row, record.key)
+
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        try:
+            cursor = await self.execute(self.queries.find_cancellation, sought(key))
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            if is_of_an_id(error):
+                return None
+            raise
+        row = await cursor.fetchone()
+        return None if row is None else record_found(row, key)
 
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
@@ -183,7 +225,26 @@ class _AsyncOutbox(AsyncStatements):
             "announcements": announcements,
         }
         cursor = await self.execute(self.queries.take_owing, parameters)
-        return [owing(row) for row in await cursor.fetchall()]
+        records = [record_taken(row) for row in await cursor.fetchall()]
+        undone = await self._undone(records)
+        return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
+
+    async def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
+        """Return the jobs of these records that are there, and not cancelled."""
+        if not records:
+            return set()
+        ids = array_of(record.key.batch_job_id for record in records)
+        try:
+            async with self.connection.transaction():
+                cursor = await self.execute(self.queries.find_undone, {"batch_job_ids": ids})
+        except psycopg.DataError as error:
+            if not is_of_an_id(error):
+                raise
+            # The column has another type by now. What it can't hold is no id of a job any more.
+            if len(records) == 1:
+                return set()
+            return {key for it in records for key in await self._undone([it])}
+        return {JobKey(*row) for row in await cursor.fetchall()}
 
 
 class _AsyncInspection(AsyncStatements):

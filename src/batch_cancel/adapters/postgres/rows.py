@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
+import attrs
+
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.model import (
@@ -63,12 +65,33 @@ def cancellation(row: Row, key: JobKey) -> CancellationRecord:
     )
 
 
+def record_found(row: Row, key: JobKey) -> CancellationRecord:
+    """Return the record of a row that also says whose turn it is, and whether it is undone."""
+    *record, taken_at, is_undone = row
+    return attrs.evolve(
+        cancellation(tuple(record), key), taken_at=taken_at.astimezone(UTC), is_undone=is_undone
+    )
+
+
+def record_taken(row: Row) -> CancellationRecord:
+    """Return the record of a row that names its job, and says when it was taken."""
+    *record, taken_at = row
+    return attrs.evolve(owing(tuple(record)), taken_at=taken_at.astimezone(UTC))
+
+
+def sought(key: JobKey) -> Parameters:
+    """Return what names a job in both tables."""
+    return {
+        **named(key),
+        "record_batch_job_id": key.batch_job_id,
+        "record_organization_id": key.organization_id or "",
+    }
+
+
 def recorded(record: CancellationRecord) -> Parameters:
     """Return what a record holds, and what names its job in both tables."""
     return {
-        **named(record.key),
-        "record_batch_job_id": record.key.batch_job_id,
-        "record_organization_id": record.key.organization_id or "",
+        **sought(record.key),
         "operation_id": record.operation_id,
         "previous_status": record.previous_status.value,
         "contacts_cancelled": record.contacts_cancelled,
@@ -78,6 +101,7 @@ def recorded(record: CancellationRecord) -> Parameters:
         "deferred_id": record.deferred_id,
         "removal": record.removal.value,
         "is_announced": record.is_announced,
+        "taken_at": record.taken_at,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     Statements,
     as_record,
     check_written,
+    is_cancellation,
     is_record_of,
     several_jobs,
 )
@@ -36,6 +38,9 @@ from batch_cancel.domain.model import (
     JobStatus,
     Removal,
 )
+
+_KEYS_MAX: Final = 1000
+"""Of so many jobs the status is asked for in one statement."""
 
 _STILL_OPEN: Final = (
     "contacts of the job are still open after all were cancelled: look for a trigger, a rule or a "
@@ -171,8 +176,8 @@ class _Contacts(Statements):
 class _Outbox(Statements):
     def settle(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
-        # Only for the operation that owes it, and never backwards.
-        owed = sa.and_(is_record_of(ours, record.key), ours.c.operation_id == record.operation_id)
+        # Only for the cancellation that owes it, and never backwards.
+        owed = is_cancellation(ours, record)
         pending = ours.c.removal == Removal.PENDING.value
         settled = sa.case((pending, record.removal.value), else_=ours.c.removal)
         announced = sa.true() if record.is_announced else ours.c.is_announced
@@ -180,10 +185,22 @@ class _Outbox(Statements):
             sa.update(ours).where(owed).values(removal=settled, is_announced=announced)
         )
 
+    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        ours, before = self.tables.cancellations, record.taken_at
+        if before is None:
+            return None
+        # Later than before, even if the clock has not moved on.
+        taken_at = max(self.now(), before + timedelta.resolution)
+        mine = sa.and_(is_cancellation(ours, record), ours.c.taken_at == before)
+        claimed = self.connection.execute(sa.update(ours).where(mine).values(taken_at=taken_at))
+        return self.find(record.key) if claimed.rowcount else None
+
     def find(self, key: JobKey) -> CancellationRecord | None:
         ours = self.tables.cancellations
         row = self.connection.execute(sa.select(ours).where(is_record_of(ours, key))).first()
-        return None if row is None else as_record(row, key)
+        if row is None:
+            return None
+        return attrs.evolve(as_record(row, key), is_undone=key in self._undone([key]))
 
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
@@ -199,13 +216,37 @@ class _Outbox(Statements):
             .with_for_update(key_share=True, skip_locked=True)
         )
         rows = self.connection.execute(asked).all()
-        taken = [
-            as_record(row, JobKey(row.batch_job_id, row.organization_id or None)) for row in rows
-        ]
-        for record in taken:
-            mine = is_record_of(ours, record.key)
-            self.connection.execute(sa.update(ours).where(mine).values(taken_at=at))
+        found = {JobKey(row.batch_job_id, row.organization_id or None): row for row in rows}
+        undone = self._undone(list(found))
+        taken: list[CancellationRecord] = []
+        for key, row in found.items():
+            taken_at = max(at, row.taken_at + timedelta.resolution)
+            mine = is_record_of(ours, key)
+            self.connection.execute(sa.update(ours).where(mine).values(taken_at=taken_at))
+            record = as_record(row, key)
+            taken.append(attrs.evolve(record, taken_at=taken_at, is_undone=key in undone))
         return taken
+
+    def _undone(self, keys: list[JobKey]) -> set[JobKey]:
+        """Return which of these jobs are there, and not cancelled."""
+        tables, undone = self.tables, set[JobKey]()
+        column = tables.jobs.c[tables.job_id]
+        is_cancelled = tables.job_has({JobStatus.CANCELLED})
+        asked = sa.select(*tables.names(self.dialect)).where(
+            sa.or_(sa.not_(is_cancelled), tables.jobs.c[tables.job_status].is_(None)),
+            *tables.counting_jobs,
+        )
+        for start in range(0, len(keys), _KEYS_MAX):
+            ids: list[Any] = []
+            for key in keys[start : start + _KEYS_MAX]:
+                with suppress(ValueError):  # The column has another type by now.
+                    ids.append(columns.bound(column, key.batch_job_id))
+            rows: Any = self.connection.execute(asked.where(column.in_(ids)))
+            undone.update(
+                JobKey(job_id, columns.text(organization_id))
+                for job_id, organization_id, _ in rows
+            )
+        return undone
 
 
 class SqlAlchemyRepositories:
@@ -235,6 +276,9 @@ class _AsyncContacts(Bridged):
 class _AsyncOutbox(Bridged):
     async def settle(self, record: CancellationRecord) -> None:
         await self.run(_Outbox.settle, _Outbox, record)
+
+    async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        return await self.run(_Outbox.claim, _Outbox, record)
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
         return await self.run(_Outbox.find, _Outbox, key)

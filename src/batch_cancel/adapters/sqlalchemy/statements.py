@@ -208,6 +208,16 @@ def is_record_of(ours: sa.Table, key: JobKey) -> sa.ColumnElement[bool]:
     )
 
 
+def is_cancellation(ours: sa.Table, record: CancellationRecord) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is the record of this cancellation of the job."""
+    # The time tells the lives of a job apart that one operation has ended.
+    return sa.and_(
+        is_record_of(ours, record.key),
+        ours.c.operation_id == record.operation_id,
+        ours.c.cancelled_at == record.cancelled_at,
+    )
+
+
 def as_record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # By version a tuple or not.
     """Return a row of our own table as the record that it is."""
     return CancellationRecord(
@@ -221,4 +231,5 @@ def as_record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # B
         deferred_id=row.deferred_id,
         removal=Removal(row.removal),
         is_announced=row.is_announced,
+        taken_at=row.taken_at,
     )

@@ -20,6 +20,7 @@ from batch_cancel.adapters.sqlite.rows import (
     has_triggers,
     key_of,
     named,
+    read_found,
     read_job,
     read_record,
     with_marks,
@@ -147,29 +148,43 @@ class _Outbox:
                 record.key.batch_job_id,
                 record.key.organization_id,
                 record.operation_id,
+                text_of(record.cancelled_at),
             ),
         )
+
+    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        if record.taken_at is None:
+            return None
+        # Later than before, even if the clock has not moved on.
+        taken_at = max(now(), record.taken_at + timedelta.resolution)
+        claimed = self.connection.execute(
+            SQL["claim_cancellation"],
+            (
+                text_of(taken_at),
+                *named(record.key),
+                record.operation_id,
+                text_of(record.cancelled_at),
+                text_of(record.taken_at),
+            ),
+        )
+        found = self.find(record.key) if claimed.rowcount else None
+        return found if found is not None and found.taken_at == taken_at else None
 
     def find(self, key: JobKey) -> CancellationRecord | None:
         if not key.can_exist:
             return None
         row = self.connection.row(SQL["find_cancellation"], named(key))
-        return None if row is None else read_record(key, row)
+        return None if row is None else read_found(key, row)
 
     def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
         at = now()
         rows = self.connection.rows(SQL["read_owing"], (announcements, text_of(at - lease), limit))
-        for job_id, organization_id, *_ in rows:
-            self.connection.execute(
-                SQL["take_cancellation"], (text_of(at), job_id, organization_id)
-            )
-        return [
-            record
-            for job_id, organization_id, *row in rows
-            if (record := read_record(key_of(job_id, organization_id), row)) is not None
-        ]
+        keys = [key_of(job_id, organization_id) for job_id, organization_id in rows]
+        for key in keys:
+            self.connection.execute(SQL["take_cancellation"], (text_of(at), *named(key)))
+        return [record for key in keys if (record := self.find(key)) is not None]
 
 
 @attrs.frozen

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, cast
 
+import attrs
+
 from batch_cancel.adapters.sqlite.file import SQL, Connection, now, time_of
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.model import (
@@ -77,6 +79,15 @@ def read_record(key: JobKey, row: Sequence[object]) -> CancellationRecord | None
         removal=Removal(cast("str", removal)),
         is_announced=bool(is_announced),
     )
+
+
+def read_found(key: JobKey, row: Sequence[object]) -> CancellationRecord | None:
+    """Read a record with the turn at it, and with whether its job has another status by now."""
+    *record, taken_at, is_undone = row
+    found = read_record(key, record)
+    if found is None:
+        return None
+    return attrs.evolve(found, taken_at=time_of(cast("str", taken_at)), is_undone=bool(is_undone))
 
 
 def named(key: JobKey) -> tuple[str, str | None]:

@@ -172,24 +172,38 @@ WHERE
 SELECT status FROM main.batch_jobs WHERE id = ? AND organization_id IS ?;
 
 -- name: settle_cancellation
--- Only for the operation that owes it, and never backwards: what is settled stays as it is.
+-- Only for the cancellation that owes it, and never backwards: what is settled stays as it is. The
+-- time tells the lives of a job apart that one operation has ended.
 UPDATE main.batch_cancellations
 SET
     removal = CASE removal WHEN 'pending' THEN ? ELSE removal END,
     is_announced = is_announced OR ?
-WHERE batch_job_id = ? AND organization_id IS ? AND operation_id = ?;
+WHERE batch_job_id = ? AND organization_id IS ? AND operation_id = ? AND cancelled_at = ?;
 
 -- name: find_cancellation
+-- With the turn at it, and whether its job is there and has another status than cancelled.
 SELECT
     operation_id, previous_status, contacts_cancelled, actor, reason,
-    cancelled_at, deferred_id, removal, is_announced
+    cancelled_at, deferred_id, removal, is_announced, taken_at,
+    EXISTS (
+        SELECT 1 FROM main.batch_jobs AS job
+        WHERE
+            job.id = batch_job_id AND job.organization_id IS batch_cancellations.organization_id
+            AND job.status IS NOT 'cancelled'
+    )
 FROM main.batch_cancellations WHERE batch_job_id = ? AND organization_id IS ?;
+
+-- name: claim_cancellation
+-- Of two that have read the same turn, only one may find it still there.
+UPDATE main.batch_cancellations SET taken_at = ?
+WHERE
+    batch_job_id = ? AND organization_id IS ? AND operation_id = ? AND cancelled_at = ?
+    AND taken_at = ?;
 
 -- name: read_owing
 -- Must give the longest untouched first, so that one that keeps failing does not starve the rest.
 SELECT
-    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor, reason,
-    cancelled_at, deferred_id, removal, is_announced
+    batch_job_id, organization_id
 FROM main.batch_cancellations
 WHERE (removal = 'pending' OR NOT is_announced) AND (removal = 'pending' OR ?) AND taken_at <= ?
 ORDER BY taken_at LIMIT ?;

@@ -78,7 +78,11 @@ class JobRow(NamedTuple):
 
 
 class RecordRow(NamedTuple):
-    """A row of the cancellation records; where a job has none stands an empty row."""
+    """
+    A row of the cancellation records; where a job has none stands an empty row.
+
+    Its `turn` counts how often it was taken; it stands for the time.
+    """
 
     operation: str
     previous: str
@@ -86,6 +90,7 @@ class RecordRow(NamedTuple):
     deferred_id: str | None
     removal: str
     is_announced: bool
+    turn: int = 0
 
 
 class ContactRow(NamedTuple):
@@ -210,12 +215,13 @@ def recorded(record: CancellationRecord) -> RecordRow:
         record.deferred_id,
         record.removal.value,
         record.is_announced,
+        0 if record.taken_at is None else (record.taken_at - NOW) // timedelta.resolution,
     )
 
 
 def record_of(row: Row, job: int) -> CancellationRecord:
     """Give the record of a row."""
-    operation, previous, contacts_cancelled, deferred_id, removal, is_announced = row
+    operation, previous, contacts_cancelled, deferred_id, removal, is_announced, turn = row
     return CancellationRecord(
         operation,
         _KEYS[job],
@@ -227,6 +233,7 @@ def record_of(row: Row, job: int) -> CancellationRecord:
         deferred_id=deferred_id,
         removal=Removal(removal),
         is_announced=is_announced,
+        taken_at=NOW + turn * timedelta.resolution,
     )
 
 
@@ -299,13 +306,40 @@ class Outbox(Part):
             settled = now._replace(removal=removal, is_announced=is_announced)
             self.transaction.writes.append((index, None, settled))
 
-    async def find(self, key: JobKey) -> CancellationRecord | None:
-        """Read the record without a lock."""
-        place = _there(key)
-        row = await self.transaction.look(
-            "looks for the record", lambda rows: rows[RECORD + place]
+    async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        """Compare and set the turn."""
+        place, mine = _there(record.key), recorded(record)
+
+        def is_mine(row: Row) -> bool:
+            return bool(row) and (row[0], row[6]) == (mine.operation, mine.turn)
+
+        if not await self.transaction.look(
+            "looks whether nobody has taken its record", lambda rows: is_mine(rows[RECORD + place])
+        ):
+            return None
+        row = await self.transaction.lock(
+            "takes its record", RECORD + place, lambda row: row if is_mine(row) else None
         )
-        return record_of(row, place) if row else None
+        if row is None:
+            return None
+        taken = self._take(RECORD + place, row)
+        return record_of(taken, place)
+
+    def _take(self, index: int, row: Row) -> RecordRow:
+        taken = RecordRow(*row)
+        taken = taken._replace(turn=taken.turn + 1)
+        self.transaction.writes.append((index, None, taken))
+        return taken
+
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        """Read the record without a lock, and whether the job is cancelled still."""
+        place = _there(key)
+        row, status = await self.transaction.look(
+            "looks for the record", lambda rows: (rows[RECORD + place], rows[place][0])
+        )
+        if not row:
+            return None
+        return attrs.evolve(record_of(row, place), is_undone=status != JobStatus.CANCELLED)
 
     async def take(
         self, limit: int, _lease: timedelta, /, *, announcements: bool
@@ -325,7 +359,7 @@ class Outbox(Part):
                 "takes a record", index, lambda row: row if owes(row) else None
             )
             if row is not None and not isinstance(row, Passed):
-                taken.append(record_of(row, index - RECORD))
+                taken.append(record_of(self._take(index, row), index - RECORD))
         return taken
 
 

@@ -496,7 +496,7 @@ def _i21(it: Moment) -> str | None:
     was, now = it.rows_before[RECORD], it.rows[RECORD]
     if was and was != now and was[0] == now[0]:
         settled = was[4] if was[4] != Removal.PENDING else now[4]
-        if now != (*was[:4], settled, was[5] or now[5]):
+        if now != (*was[:4], settled, was[5] or now[5], max(was[6], now[6])):
             return f"the record {was} became {now}"
     if it.before is it.after and now and now[4] == Removal.PENDING:
         return "the removal is still owed after a pass that nothing disturbed"

@@ -1,0 +1,231 @@
+"""
+Tell of a cancellation, once, and note what was done since its commit.
+
+Rule 1: whoever tells has claimed the record right before, and of several claims one succeeds. So
+        a hook is called twice only if the process that called it ended, or could not reach the
+        store, between the call and its note; or if the call took longer than reconcile's lease.
+Rule 2: the claim is the newest of all when the hook is called, so the cancellation comes last in
+        the next pass: a hook that ends its process every time keeps no other from its turn.
+Rule 3: once an asyncio hook has returned, cancelling its task does not interrupt the note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import attrs
+
+from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+from batch_cancel.use_cases import kinds, log
+from batch_cancel.use_cases.joining import read_record
+
+_GRACE_SECONDS: Final = 2.0
+"""So long a note may take that was under way when its task was cancelled."""
+
+OnCancelled = Callable[[CancelResult], object]
+"""Is told of a cancellation once it is done."""
+
+AsyncOnCancelled = Callable[[CancelResult], Awaitable[object] | object]
+"""Is told of a cancellation once it is done; what it returns is awaited, if it is awaitable."""
+
+
+def announce(
+    record: CancellationRecord,
+    result: CancelResult,
+    uow: UnitOfWork,
+    on_cancelled: OnCancelled,
+    *,
+    done: CancellationRecord | None = None,
+) -> None:
+    """
+    Tell of a cancellation, if nobody else has or is about to, and note it.
+
+    Arguments:
+        record: as it was last read; it names the turn.
+        result: what the hook is told.
+        uow: where to claim the record, and to note that the hook was called.
+        on_cancelled: the hook.
+        done: what else is to be noted, in the same transaction as the claim.
+    """
+    claimed = _claimed(record, uow, done)
+    if claimed is not None and tell(claimed, result, on_cancelled):
+        note(attrs.evolve(claimed, is_announced=True), uow)
+
+
+async def announce_async(
+    record: CancellationRecord,
+    result: CancelResult,
+    uow: AsyncUnitOfWork,
+    on_cancelled: AsyncOnCancelled,
+    *,
+    done: CancellationRecord | None = None,
+) -> None:
+    """
+    Tell of a cancellation, if nobody else has or is about to, and note it.
+
+    Arguments:
+        record: as it was last read; it names the turn.
+        result: what the hook is told.
+        uow: where to claim the record, and to note that the hook was called.
+        on_cancelled: the hook.
+        done: what else is to be noted, in the same transaction as the claim.
+    """
+    claimed = await _claimed_async(record, uow, done)
+    if claimed is not None and await tell_async(claimed, result, on_cancelled):
+        await _uninterrupted(note_async(attrs.evolve(claimed, is_announced=True), uow))
+
+
+def tell(record: CancellationRecord, result: CancelResult, on_cancelled: OnCancelled) -> bool:
+    """Call the hook; return whether it has done its work."""
+    try:
+        kinds.tell(on_cancelled, result)
+    except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
+        log.owed(record, "the on_cancelled hook failed", error)
+        return False
+    return True
+
+
+async def tell_async(
+    record: CancellationRecord, result: CancelResult, on_cancelled: AsyncOnCancelled
+) -> bool:
+    """Call the hook; return whether it has done its work."""
+    try:
+        await kinds.tell_async(on_cancelled, result)
+    except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
+        log.owed(record, "the on_cancelled hook failed", error)
+        return False
+    return True
+
+
+def claim(record: CancellationRecord, uow: UnitOfWork) -> CancellationRecord | None:
+    """
+    Take a record once more, in a transaction of its own.
+
+    Returns:
+        the record as it is now; None if another has taken it, or the store did not answer.
+    """
+    try:
+        with kinds.opened(uow) as repositories:
+            outbox = repositories.outbox
+            return None if outbox is None else read_record(outbox.claim(record))
+    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile comes again.
+        log.owed(record, "its record could not be taken", error)
+        return None
+
+
+async def claim_async(
+    record: CancellationRecord, uow: AsyncUnitOfWork
+) -> CancellationRecord | None:
+    """
+    Take a record once more, in a transaction of its own.
+
+    Returns:
+        the record as it is now; None if another has taken it, or the store did not answer.
+    """
+    try:
+        async with kinds.opened_async(uow) as repositories:
+            outbox = repositories.outbox
+            return None if outbox is None else read_record(await outbox.claim(record))
+    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile comes again.
+        log.owed(record, "its record could not be taken", error)
+        return None
+
+
+def note(record: CancellationRecord, uow: UnitOfWork) -> None:
+    """Note what was done, as it is in the record."""
+    try:
+        with kinds.opened(uow) as repositories:
+            if repositories.outbox is not None:
+                repositories.outbox.settle(record)
+    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
+        log.owed(record, "what was done after the commit could not be noted", error)
+
+
+async def note_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
+    """Note what was done, as it is in the record."""
+    try:
+        async with kinds.opened_async(uow) as repositories:
+            if repositories.outbox is not None:
+                await repositories.outbox.settle(record)
+    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
+        log.owed(record, "what was done after the commit could not be noted", error)
+
+
+def _claimed(
+    record: CancellationRecord, uow: UnitOfWork, done: CancellationRecord | None
+) -> CancellationRecord | None:
+    """Return the record if it is ours to tell of; note what was done before, in any case."""
+    try:
+        with kinds.opened(uow) as repositories:
+            outbox = repositories.outbox
+            if outbox is None:  # Nobody else can know of it.
+                return record
+            if done is not None:
+                outbox.settle(done)
+            claimed = read_record(outbox.claim(record))
+    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile tells of it.
+        log.owed(record, "the store did not answer before its on_cancelled hook", error)
+        return None
+    return _to_be_told(claimed)
+
+
+async def _claimed_async(
+    record: CancellationRecord, uow: AsyncUnitOfWork, done: CancellationRecord | None
+) -> CancellationRecord | None:
+    """Return the record if it is ours to tell of; note what was done before, in any case."""
+    try:
+        async with kinds.opened_async(uow) as repositories:
+            outbox = repositories.outbox
+            if outbox is None:  # Nobody else can know of it.
+                return record
+            if done is not None:
+                await outbox.settle(done)
+            claimed = read_record(await outbox.claim(record))
+    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile tells of it.
+        log.owed(record, "the store did not answer before its on_cancelled hook", error)
+        return None
+    return _to_be_told(claimed)
+
+
+def _to_be_told(claimed: CancellationRecord | None) -> CancellationRecord | None:
+    if claimed is None or claimed.is_announced:
+        return None
+    if claimed.is_undone:
+        log.undone(claimed)
+        return None
+    return claimed
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work in a task of its own, and let it end before a cancellation goes on."""
+    import asyncio  # noqa: PLC0415  # The package comes without an event loop.
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # Another library's event loop: it has its own ways to shield.
+        await work
+        return
+    task = asyncio.ensure_future(_ended(work))
+    try:
+        error = await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        try:
+            await asyncio.wait([task], timeout=_GRACE_SECONDS)
+        finally:
+            task.cancel()  # It hangs, or somebody insists.
+        await asyncio.wait([task])
+        raise task.result() or cancelled from None
+    if error is not None:
+        raise error
+
+
+async def _ended(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Do the work; return what it raised, some of which an event loop would raise elsewhere."""
+    try:
+        await work
+    except BaseException as error:  # noqa: BLE001  # Whoever waits for the task raises it.
+        return error
+    return None
