@@ -83,6 +83,10 @@ schedulers: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Race
 	@BATCH_CANCEL_TEST_LIBRARIES=all $(BIN)/python -m pytest -n0 -q tests/schedulers
 	@$(BIN)/python -m tests.schedulers
 
+.PHONY: wiring
+wiring: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Cross every library's settings with a start's life; count wrong answers
+	@$(BIN)/python -m tests.wiring
+
 .PHONY: proof
 proof: $(VENV)/proof.stamp ## Explore every interleaving, plant every bug; count what was found
 	@$(BIN)/python -m tests.proof

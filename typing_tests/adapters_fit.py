@@ -176,19 +176,40 @@ inspectable: list[InspectableScheduler] = [
     MemoryScheduler(),
     SqliteScheduler("jobs.db"),
     RedisScheduler(redis.Redis()),
+    ArqScheduler(redis.Redis()),
+    RqScheduler(redis.Redis(), prefix="mine"),
+    HueyScheduler(redis.Redis()),
+    SaqScheduler(redis.Redis()),
+    TaskiqStarts(redis.Redis()),
+    ApschedulerScheduler(StartGate(redis.Redis()), redis.Redis()),
+    ProcrastinateScheduler(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
 ]
 async_inspectable: list[AsyncInspectableScheduler] = [
     AsyncMemoryScheduler(),
     AsyncRedisScheduler(redis.asyncio.Redis()),
+    AsyncArqScheduler(redis.asyncio.Redis()),
+    AsyncRqScheduler(redis.asyncio.Redis()),
+    AsyncHueyScheduler(redis.asyncio.Redis()),
+    AsyncSaqScheduler(redis.asyncio.Redis()),
+    AsyncTaskiqStarts(redis.asyncio.Redis()),
+    AsyncApschedulerScheduler(AsyncStartGate(redis.asyncio.Redis()), redis.asyncio.Redis()),
+    AsyncProcrastinateScheduler(
+        AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(DSN))
+    ),
 ]
 checkable: list[Checkable] = [
     PostgresUnitOfWork(lambda: psycopg.connect(DSN)),
     SqliteStore("jobs.db"),
     RedisScheduler(redis.Redis()),
+    ArqScheduler(redis.Redis()),
+    ApschedulerScheduler(StartGate(redis.Redis()), redis.Redis()),
+    ProcrastinateScheduler(joining(psycopg.connect(DSN))),
 ]
 async_checkable: list[AsyncCheckable] = [
     AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(DSN)),
     AsyncRedisScheduler(redis.asyncio.Redis()),
+    AsyncRqScheduler(redis.asyncio.Redis()),
+    AsyncApschedulerScheduler(AsyncStartGate(redis.asyncio.Redis()), redis.asyncio.Redis()),
 ]
 
 

@@ -139,20 +139,6 @@ def test_a_saq_job_is_taken_back_where_no_worker_has_it(
 # All of them -----------------------------------------------------------------------------------
 
 
-def test_a_huey_message_is_remembered_as_it_was_first(client: redis.Redis) -> None:
-    """A retry has another message: it is not what was scheduled, and is not taken back."""
-    scheduler = HueyScheduler(client, budget=PATIENCE)
-    scheduler.remember("a", b"first \xff")
-    scheduler.remember("a", b"again")
-    client.zadd("huey.schedule.huey", {b"again": 1})
-    assert scheduler.cancel("a", "operation") is False
-    client.zadd("huey.schedule.huey", {b"first \xff": 1})
-    scheduler.remember("a", b"first \xff")
-    assert scheduler.cancel("a", "another") is True
-    assert client.zrange("huey.schedule.huey", 0, -1) == ["again"]
-    assert not [key for key in client.scan_iter() if "message" in key]
-
-
 class Blocking:
     """An asyncio adapter, called as if it were a blocking one."""
 

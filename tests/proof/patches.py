@@ -36,6 +36,7 @@ PLANTED = (
     "wiring",
     "telling",
     "reconcile",
+    "libraries",
 )
 """The files that say what is planted."""
 

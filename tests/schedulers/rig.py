@@ -61,7 +61,7 @@ class Rig:
         self.library = library
         self.redis = redis.Redis.from_url(places["redis"], decode_responses=True)
         self._places = json.dumps({**library.places, **places})
-        self._command = [str(_python(library.name)), str(INSIDE), library.name]
+        self._command = [str(python_of(library.name)), str(INSIDE), library.name]
         self._stack = ExitStack()
         self._workers: list[ServerProcess] = []
         self._client = self._stack.enter_context(_client([*self._command, "client", self._places]))
@@ -138,7 +138,8 @@ class Rig:
         self.wait_ran(last)
 
 
-def _python(library: str) -> Path:
+def python_of(library: str) -> Path:
+    """Give the Python of a library's environment."""
     if library == "native":
         return Path(sys.executable)
     folder = Path(os.environ.get(ENVIRONMENTS) or Path(sys.prefix) / "schedulers") / library

@@ -38,7 +38,14 @@ PRIVATE_NAMES = {
         "in progress": "arq:in-progress:ID",
         "retry": "arq:retry:ID",
     },
-    "rq": {"scheduled": "rq:scheduled:default", "queue": "rq:queue:default", "job": "rq:job:ID"},
+    "rq": {
+        "scheduled": "rq:scheduled:default",
+        "queue": "rq:queue:default",
+        "deferred": "rq:deferred:default",
+        "ready": "rq:ready:default",
+        "limits": "rq:rl:",
+        "job": "rq:job:ID",
+    },
     "saq": {
         "incomplete": "saq:default:incomplete",
         "queued": "saq:default:queued",
@@ -49,7 +56,12 @@ PRIVATE_NAMES = {
     "celery": {},
     "dramatiq": {},
     "apscheduler": {"jobs": "apscheduler.jobs", "run times": "apscheduler.run_times"},
-    "taskiq": {"data": "schedule:data:ID", "times": "schedule:time:"},
+    "taskiq": {
+        "data": "schedule:data:ID",
+        "times": "schedule:time:",
+        "crons": "schedule:cron",
+        "intervals": "schedule:interval",
+    },
 }
 
 

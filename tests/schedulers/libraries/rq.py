@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import redis
 from rq import Queue, Worker
 from rq.job import Job
-from rq.registry import ScheduledJobRegistry
+from rq.rate_limit import RateLimitRegistry
+from rq.registry import DeferredJobRegistry, ReadyJobRegistry, ScheduledJobRegistry
 from rq.scheduler import RQScheduler
 from rq_scheduler import Scheduler
 
@@ -63,8 +64,18 @@ class Client:
 
     def private_names(self) -> dict[str, str]:
         """Give the keys of a job "ID"."""
-        scheduled = ScheduledJobRegistry(queue=self._queue).key
-        return {"scheduled": scheduled, "queue": self._queue.key, "job": Job.key_for("ID")}
+        limit = RateLimitRegistry("LIMIT", self._connection)
+        limits = limit.config_key.removesuffix("LIMIT")
+        assert limit.allowed_key == f"{limits}LIMIT:allowed"
+        assert limit.rate_limited_key == f"{limits}LIMIT:rate_limited"
+        return {
+            "scheduled": ScheduledJobRegistry(queue=self._queue).key,
+            "queue": self._queue.key,
+            "deferred": DeferredJobRegistry(queue=self._queue).key,
+            "ready": ReadyJobRegistry(queue=self._queue).key,
+            "limits": limits,
+            "job": Job.key_for("ID"),
+        }
 
     def elder_name(self) -> str:
         """Give the key of rq-scheduler's scheduled jobs."""

@@ -46,7 +46,12 @@ class Client:
         source: Any = self._source
         at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
         times = source._get_time_key(at).removesuffix("2030-01-02T03:04")
-        return {"data": source._get_data_key("ID"), "times": times}
+        return {
+            "data": source._get_data_key("ID"),
+            "times": times,
+            "crons": source._get_cron_key(),
+            "intervals": source._get_interval_key(),
+        }
 
 
 def work(places: Mapping[str, str]) -> None:

@@ -18,6 +18,9 @@ of a job that is taken away meanwhile. So the start gate decides, in the job's f
 Whatever the job store, `scheduler=gate` is enough: what was cancelled fires, finds the gate closed
 and does nothing. What is here also takes it out of a RedisJobStore, unless it is due soon.
 
+A job that repeats (cron, interval) passes the gate each time, once it has passed it: when it has
+run, the answer is False, and only a run that is more than five seconds ahead is taken out.
+
 Without an answer from the gate, or if the gate does not know the start, `may_start` raises. The
 job then ends with that error in APScheduler's log. A job with a date is not tried again: arm and
 add it anew if it still should start.
@@ -28,6 +31,7 @@ The id of a deferred start is the job's id. An id is used once. APScheduler is n
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from importlib.resources import files
 from typing import Final
@@ -36,15 +40,19 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
+from batch_cancel.adapters.redis.checks import problems
 from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
-from batch_cancel.adapters.redis.wire import BUDGET, encoded
+from batch_cancel.adapters.redis.wire import BUDGET, decoded, encoded, script
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
 
 _TIDY: Final = Script((files(__name__) / "tidy.lua").read_text())
+_CHECK: Final = script("native_check", "check")
+_WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"
 """Long enough for any two clocks that a scheduler can live with."""
+_PAGE_SIZE: Final = 1000
 
 
 class ApschedulerScheduler:
@@ -90,12 +98,43 @@ class ApschedulerScheduler:
             SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
         """
         taken_back = self._gate.cancel(deferred_id, operation_id)
-        if taken_back:
-            # What stays in the job store fires, and finds the gate closed.
-            with contextlib.suppress(SchedulerUnavailable):
-                arguments = (encoded(deferred_id), _SECONDS_AHEAD)
-                self._executor.run(_TIDY, self._keys, arguments)
+        # What stays in the job store fires, and finds the gate closed.
+        with contextlib.suppress(SchedulerUnavailable):
+            arguments = (encoded(deferred_id), _SECONDS_AHEAD)
+            self._executor.run(_TIDY, self._keys, arguments)
         return taken_back
+
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait in the job store, and that the gate lets pass.
+
+        Nothing is changed. One that was cancelled shortly before it is due stays in the job
+        store, and finds the gate closed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each thousand.
+        """
+        ids: set[str] = set()
+        listed = [encoded(it) for it in sorted(deferred_ids)]
+        for first in range(0, len(listed), _PAGE_SIZE):
+            page = listed[first : first + _PAGE_SIZE]
+            waiting = self._executor.run(_WAITING_AMONG, self._keys[1:], page)
+            ids.update(map(decoded, waiting))
+        return self._gate.waiting_among(ids) if ids else ids
+
+    def check(self) -> list[str]:
+        """
+        Name in sentences what the gate and the job store miss in their Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        found = dict.fromkeys(self._gate.check())
+        try:
+            told, refused = self._executor.run(_CHECK, self._keys[::-1], ())
+        except SchedulerUnavailable as error:
+            return [*(found | {error.reason: None})]
+        reasons = [decoded(it) for it in refused]
+        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
 
 
 class AsyncApschedulerScheduler:
@@ -141,12 +180,43 @@ class AsyncApschedulerScheduler:
             SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
         """
         taken_back = await self._gate.cancel(deferred_id, operation_id)
-        if taken_back:
-            # What stays in the job store fires, and finds the gate closed.
-            with contextlib.suppress(SchedulerUnavailable):
-                arguments = (encoded(deferred_id), _SECONDS_AHEAD)
-                await self._executor.run(_TIDY, self._keys, arguments)
+        # What stays in the job store fires, and finds the gate closed.
+        with contextlib.suppress(SchedulerUnavailable):
+            arguments = (encoded(deferred_id), _SECONDS_AHEAD)
+            await self._executor.run(_TIDY, self._keys, arguments)
         return taken_back
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait in the job store, and that the gate lets pass.
+
+        Nothing is changed. One that was cancelled shortly before it is due stays in the job
+        store, and finds the gate closed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each thousand.
+        """
+        ids: set[str] = set()
+        listed = [encoded(it) for it in sorted(deferred_ids)]
+        for first in range(0, len(listed), _PAGE_SIZE):
+            page = listed[first : first + _PAGE_SIZE]
+            waiting = await self._executor.run(_WAITING_AMONG, self._keys[1:], page)
+            ids.update(map(decoded, waiting))
+        return await self._gate.waiting_among(ids) if ids else ids
+
+    async def check(self) -> list[str]:
+        """
+        Name in sentences what the gate and the job store miss in their Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        found = dict.fromkeys(await self._gate.check())
+        try:
+            told, refused = await self._executor.run(_CHECK, self._keys[::-1], ())
+        except SchedulerUnavailable as error:
+            return [*(found | {error.reason: None})]
+        reasons = [decoded(it) for it in refused]
+        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
 
 
 def _refuse_cluster(client: object) -> None:

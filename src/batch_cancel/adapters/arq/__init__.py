@@ -4,6 +4,12 @@ Deferred starts that are arq jobs: `await pool.enqueue_job(..., _job_id=..., _de
 The id of a deferred start is the job's id. Exact with arq's workers as they are. arq itself is not
 needed here, nor its redis-py: any process that reaches the same Redis can cancel.
 
+What waits for its retry has fired: it is not retried, and the answer is False. arq forgets after a
+day that a job has run; a retry that is deferred for longer counts as one that has not.
+
+A job that is in another queue is no answer but `SchedulerUnavailable`: the removal stays owed, and
+the message names the queue that was looked into.
+
 An id that was cancelled is free again: arq takes a new job under it.
 """
 
@@ -21,19 +27,19 @@ from batch_cancel.adapters.redis.recipe import (
     AsyncRecipeScheduler,
     Recipe,
     RecipeScheduler,
-    script,
+    scripts,
 )
 
 __all__ = ["ArqScheduler", "AsyncArqScheduler"]
 
-_CANCEL: Final = script(__name__)
+_SCRIPTS: Final = scripts(__name__)
 
 
 def _recipe(queue: str) -> Recipe:
     def keys(job_id: str) -> tuple[str, ...]:
         return queue, f"arq:job:{job_id}", f"arq:in-progress:{job_id}", f"arq:retry:{job_id}"
 
-    return Recipe("arq", _CANCEL, queue, keys)
+    return Recipe("arq", _SCRIPTS, queue, ("zset", "string", "string", "string"), keys)
 
 
 class ArqScheduler(RecipeScheduler):

@@ -12,7 +12,8 @@ needed here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from importlib.resources import files
 from typing import Final, Protocol
@@ -42,6 +43,8 @@ def _statement(name: str) -> sql.SQL:
 
 _CANCEL: Final = _statement("cancel")
 _ANSWER: Final = _statement("answer")
+_WAITING: Final = _statement("waiting")
+_CHECK: Final = _statement("check")
 
 
 class _Joined(Protocol):
@@ -97,6 +100,37 @@ class ProcrastinateScheduler:
                 row = cursor.fetchone()
         return row is not None and bool(row[0])
 
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the jobs that wait, for their time or for a retry; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        ids = [int(it) for it in deferred_ids if _is_id(it)]
+        try:
+            with self._uow.begin() as repositories:
+                cursor = psycopg.Cursor(repositories.jobs.connection, row_factory=tuple_row)
+                cursor.execute(_WAITING, {"ids": ids}, prepare=False)
+                return {row[0] for row in cursor.fetchall()}
+        except StoreFailed as error:
+            raise SchedulerUnavailable(error.reason) from error
+
+    def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this database; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        try:
+            with self._uow.begin() as repositories:
+                cursor = psycopg.Cursor(repositories.jobs.connection, row_factory=tuple_row)
+                cursor.execute(_CHECK, prepare=False)
+                row = cursor.fetchone()
+        except StoreFailed as error:
+            return [error.reason]
+        return list(_problems(*row)) if row else []
+
 
 class AsyncProcrastinateScheduler:
     """
@@ -142,6 +176,62 @@ class AsyncProcrastinateScheduler:
                 await cursor.execute(_ANSWER, parameters, prepare=False)
                 row = await cursor.fetchone()
         return row is not None and bool(row[0])
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the jobs that wait, for their time or for a retry; nothing is changed.
+
+        Raises:
+            SchedulerUnavailable: no answer in time.
+        """
+        ids = [int(it) for it in deferred_ids if _is_id(it)]
+        try:
+            async with self._uow.begin() as repositories:
+                cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)
+                await cursor.execute(_WAITING, {"ids": ids}, prepare=False)
+                return {row[0] for row in await cursor.fetchall()}
+        except StoreFailed as error:
+            raise SchedulerUnavailable(error.reason) from error
+
+    async def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this database; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        try:
+            async with self._uow.begin() as repositories:
+                cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)
+                await cursor.execute(_CHECK, prepare=False)
+                row = await cursor.fetchone()
+        except StoreFailed as error:
+            return [error.reason]
+        return list(_problems(*row)) if row else []
+
+
+def _problems(
+    is_seen: bool,  # noqa: FBT001  # A row's columns, in their order.
+    may_write: bool,  # noqa: FBT001
+    missing: list[str],
+    statuses: int,
+    is_replica: bool,  # noqa: FBT001
+) -> Iterator[str]:
+    """Name what is wrong."""
+    if is_replica:
+        yield "this Postgres is a standby, which takes no writes: connect to the primary"
+    if not is_seen:
+        yield (
+            "table procrastinate_jobs is missing: apply Procrastinate's schema, or let the "
+            "connection's search_path lead to it"
+        )
+        return
+    if missing:
+        columns = ", ".join(missing)
+        yield f"procrastinate_jobs lacks columns that a cancel needs: {columns}"
+    elif not may_write:
+        yield ("the user that connects may not cancel: GRANT SELECT, UPDATE ON procrastinate_jobs")
+    if statuses < len(("todo", "cancelled")):
+        yield "Procrastinate's jobs have no status todo or cancelled: this version is not known"
 
 
 def _is_own(uow: object) -> bool:

@@ -1,19 +1,30 @@
 -- Guarantees, for the recipe before it: what an operation was answered once, it is answered always
--- (until its tombstone is forgotten), and nothing is then changed again.
+-- (until its tombstone is forgotten). What waits under the id is taken back all the same: it may have
+-- been scheduled anew since.
 --
--- A recipe defines take_back(): whether the start was there, and had not fired; it is gone then.
-local tombstone, operation, retention = KEYS[1], ARGV[1], ARGV[2]
+-- A recipe defines take_back(id, its keys ...): whether something waited, which is gone then, and
+-- whether that had fired before. Or a sentence, where it cannot know: that is no answer.
+--
+-- An answer is kept as 1: taken back before it fired; 2: taken back, but had fired; 0: nothing waited.
+local tombstone, operation, retention, id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 
 local answer = redis.call('HGET', tombstone, operation)
-local is_new = answer ~= '0' and answer ~= '1'
+local is_new = answer ~= '0' and answer ~= '1' and answer ~= '2'
 -- What can fail fails here, before anything is taken back that a repetition would not find.
 if is_new then
   redis.call('HSET', tombstone, operation, 'asked')
 end
 -- For an old answer too: who waits until replicas have it waits for a write of his own connection.
 redis.call('PEXPIRE', tombstone, retention)
+local removed, had_fired = take_back(id, unpack(KEYS, 2))
 if is_new then
-  answer = take_back() and '1' or '0'
+  if type(removed) == 'string' then
+    return removed
+  end
+  answer = not removed and '0' or had_fired and '2' or '1'
   redis.call('HSET', tombstone, operation, answer)
+elseif removed == true and answer == '0' then
+  -- Its answer stays; but a library that brings back what was removed must not start it.
+  redis.call('HSET', tombstone, operation, '2')
 end
-return tonumber(answer)
+return answer == '1' and 1 or 0

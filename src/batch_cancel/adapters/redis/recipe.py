@@ -9,11 +9,15 @@ Rule 3: what the user schedules with is the library's own client. Nothing of it 
         what we leave behind, a tombstone for each start, expires.
 
 A tombstone is a hash, operation -> answer, in the database where the library's keys are.
+
+A recipe is one Lua file, `recipe.lua` beside its adapter. It defines `waits` and `take_back`; the
+scripts here, put behind it, make of them what a scheduler is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from importlib.resources import files
 from typing import Final
@@ -22,14 +26,15 @@ import attrs
 import redis
 import redis.asyncio
 
+from batch_cancel.adapters.redis.checks import problems, without_replicas
 from batch_cancel.adapters.redis.executor import (
     AsyncExecutor,
     Executor,
     Script,
     replicas_wanted,
 )
-from batch_cancel.adapters.redis.wire import BUDGET, RETENTION, encoded, lasting
-from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+from batch_cancel.adapters.redis.wire import BUDGET, RETENTION, decoded, encoded, lasting, script
+from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = [
     "BUDGET",
@@ -37,9 +42,31 @@ __all__ = [
     "AsyncRecipeScheduler",
     "Recipe",
     "RecipeScheduler",
-    "script",
+    "RecipeScripts",
+    "encoded",
+    "own_key",
+    "scripts",
     "single_script",
 ]
+
+_PAGE_SIZE: Final = 200
+"""Ids in one question: each may cost a look into a list."""
+
+
+@attrs.frozen
+class RecipeScripts:
+    """
+    What a recipe can be asked for, see `scripts`.
+
+    Arguments:
+        cancel: takes a start back.
+        waits: finds out which starts wait.
+        oddities: finds out whether the library's keys are what the recipe takes them for.
+    """
+
+    cancel: Script
+    waits: Script
+    oddities: Script
 
 
 @attrs.frozen
@@ -49,25 +76,36 @@ class Recipe:
 
     Arguments:
         library: its name, for those who read a message or a key.
-        script: what does it, see `script`.
+        scripts: what does it.
         place: the key that names the queue: tombstones are kept by it.
-        keys: gives the library's keys of a start; the script finds them from KEYS[2] on.
+        kinds: Redis' types of the keys, several with a space between them.
+        keys: gives the library's keys of a start; `check` tries to write to the first one.
     """
 
     library: str
-    script: Script
+    scripts: RecipeScripts
     place: str
+    kinds: Sequence[str]
     keys: Callable[[str], Sequence[str]]
 
 
-def script(package: str) -> Script:
-    """Give the script of the recipe in `cancel.lua` of this package."""
-    return Script(f"{_text(package, 'cancel')}\n{_text(_HERE, 'answered')}")
+def scripts(package: str) -> RecipeScripts:
+    """Give the scripts of the recipe in `recipe.lua` of this package."""
+    recipe = f"local oddity\n{_text(package, 'recipe')}"  # Not every recipe has one.
+    cancel, waits, oddities = (
+        Script(f"{recipe}\n{_text(_HERE, name)}") for name in ("answered", "waits", "oddities")
+    )
+    return RecipeScripts(cancel, waits, oddities)
 
 
 def single_script(package: str, name: str) -> Script:
     """Give the script in this file of this package, which needs no other."""
     return Script(_text(package, name))
+
+
+def own_key(kind: str, place: str, deferred_id: str) -> str:
+    """Name a key of ours; the length of the place keeps apart "a", "b:c" and "a:b", "c"."""
+    return f"batch_cancel:{kind}:{len(place)}:{place}:{deferred_id}"
 
 
 def _text(package: str, name: str) -> str:
@@ -76,6 +114,7 @@ def _text(package: str, name: str) -> str:
 
 _HERE: Final = "batch_cancel.adapters.redis"
 _TAKEN_BACK: Final = single_script(_HERE, "taken_back")
+_CHECK: Final = script("native_check", "check")
 
 
 class _Recipes:
@@ -94,6 +133,11 @@ class _Recipes:
         self._retention = lasting(retention)
         self._min_replicas = replicas_wanted(min_replicas, client)
 
+    @property
+    def place(self) -> str:
+        """The key that names the queue."""
+        return self._recipe.place
+
     def _operands(
         self, deferred_id: str, operation_id: str
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -103,7 +147,42 @@ class _Recipes:
         return keys, arguments
 
     def _tombstone(self, deferred_id: str) -> bytes:
-        return encoded(f"batch_cancel:{self._recipe.place}:{deferred_id}")
+        return encoded(own_key("answers", self._recipe.place, deferred_id))
+
+    def _pages(
+        self, deferred_ids: AbstractSet[str]
+    ) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+        """Give the keys and the ids, so many at a time."""
+        listed = sorted(deferred_ids)
+        for first in range(0, len(listed), _PAGE_SIZE):
+            page = listed[first : first + _PAGE_SIZE]
+            keys = [encoded(key) for it in page for key in self._recipe.keys(it)]
+            yield keys, [encoded(it) for it in page]
+
+    def _checked(self) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]:
+        """Give what the server is tried with, the library's keys of no start, and their kinds."""
+        keys = [encoded(key) for key in self._recipe.keys("")]
+        return (keys[0], self._tombstone("")), keys, [encoded(it) for it in self._recipe.kinds]
+
+
+def _answered(answer: bytes | int) -> bool:
+    """
+    Give the answer.
+
+    Raises:
+        SchedulerUnavailable: it is a sentence, on why there can be none.
+    """
+    if isinstance(answer, bytes):
+        raise SchedulerUnavailable(decoded(answer))
+    return bool(answer)
+
+
+def _found(told: bytes, refused: Sequence[bytes], odd: Sequence[bytes]) -> list[str]:
+    """Name what is wrong with the server, and with the library's keys."""
+    reasons = [decoded(it) for it in refused]
+    # Which key is of which type is told below.
+    of_server = problems(decoded(told), [it for it in reasons if not it.startswith("WRONGTYPE")])
+    return [*dict.fromkeys([*of_server, *map(decoded, odd)])]
 
 
 class RecipeScheduler(_Recipes):
@@ -130,11 +209,9 @@ class RecipeScheduler(_Recipes):
         Raises:
             SchedulerUnavailable: no answer in time; ask again with the same operation.
         """
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # No job of ours can have such an id.
         keys, arguments = self._operands(deferred_id, operation_id)
-        run = self._executor.run
-        return bool(run(self._recipe.script, keys, arguments, self._min_replicas))
+        cancel, run = self._recipe.scripts.cancel, self._executor.run
+        return _answered(run(cancel, keys, arguments, self._min_replicas))
 
     def was_taken_back(self, deferred_id: str) -> bool:
         """
@@ -148,9 +225,40 @@ class RecipeScheduler(_Recipes):
         keys = [self._tombstone(deferred_id)]
         return bool(self._executor.run(_TAKEN_BACK, keys, ()))
 
-    def _run_on(self, one: Script, key: str, value: bytes) -> None:
-        """Run a script that keeps a value under a key, as long as answers are remembered."""
-        self._executor.run(one, [encoded(key)], [value, self._retention])
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        What waits for its retry is among them: a cancel would take it back.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each two hundred.
+        """
+        ids: set[str] = set()
+        for keys, page in self._pages(deferred_ids):
+            waiting = self._executor.run(self._recipe.scripts.waits, keys, page)
+            ids.update(map(decoded, waiting))
+        return ids
+
+    def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        tried, keys, kinds = self._checked()
+        try:
+            told, refused = self._executor.run(_CHECK, tried, ())
+            odd = self._executor.run(self._recipe.scripts.oddities, keys, kinds)
+        except SchedulerUnavailable as error:
+            return [error.reason]
+        found = _found(told, refused, odd)
+        if self._min_replicas and not found:
+            try:
+                self._executor.run(_CHECK, tried, (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found.append(without_replicas(self._min_replicas, error.reason))
+        return found
 
 
 class AsyncRecipeScheduler(_Recipes):
@@ -177,11 +285,9 @@ class AsyncRecipeScheduler(_Recipes):
         Raises:
             SchedulerUnavailable: no answer in time; ask again with the same operation.
         """
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # No job of ours can have such an id.
         keys, arguments = self._operands(deferred_id, operation_id)
-        run = self._executor.run
-        return bool(await run(self._recipe.script, keys, arguments, self._min_replicas))
+        cancel, run = self._recipe.scripts.cancel, self._executor.run
+        return _answered(await run(cancel, keys, arguments, self._min_replicas))
 
     async def was_taken_back(self, deferred_id: str) -> bool:
         """
@@ -195,6 +301,37 @@ class AsyncRecipeScheduler(_Recipes):
         keys = [self._tombstone(deferred_id)]
         return bool(await self._executor.run(_TAKEN_BACK, keys, ()))
 
-    async def _run_on(self, one: Script, key: str, value: bytes) -> None:
-        """Run a script that keeps a value under a key, as long as answers are remembered."""
-        await self._executor.run(one, [encoded(key)], [value, self._retention])
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Give those of the deferred starts that wait to fire; nothing is changed.
+
+        What waits for its retry is among them: a cancel would take it back.
+
+        Raises:
+            SchedulerUnavailable: no answer in time; the budget is for each two hundred.
+        """
+        ids: set[str] = set()
+        for keys, page in self._pages(deferred_ids):
+            waiting = await self._executor.run(self._recipe.scripts.waits, keys, page)
+            ids.update(map(decoded, waiting))
+        return ids
+
+    async def check(self) -> list[str]:
+        """
+        Name in sentences what the library misses in this Redis; nothing is changed.
+
+        An empty list says that it is fit: ask when your program starts.
+        """
+        tried, keys, kinds = self._checked()
+        try:
+            told, refused = await self._executor.run(_CHECK, tried, ())
+            odd = await self._executor.run(self._recipe.scripts.oddities, keys, kinds)
+        except SchedulerUnavailable as error:
+            return [error.reason]
+        found = _found(told, refused, odd)
+        if self._min_replicas and not found:
+            try:
+                await self._executor.run(_CHECK, tried, (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found.append(without_replicas(self._min_replicas, error.reason))
+        return found

@@ -6,12 +6,20 @@ due and enqueue them a moment later without looking again, so a job that is take
 moment comes back. The answer is right all the same if the job's function is `guarded`: it does not
 start then. An id that was cancelled is thereby used up; schedule anew under a new one.
 
+Taken back is what waits for its time, in its queue, for a free slot of its `rate_limit` or for
+the job that it depends on. What ran before and waits for its `Retry` or `Repeat` has fired: it
+does not run again, and the answer is False.
+
+A job that waits in another queue is no answer but `SchedulerUnavailable`: the removal stays owed,
+and the message names that queue.
+
 RQ is needed by the worker alone. Who cancels needs nothing of it.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
@@ -26,24 +34,32 @@ from batch_cancel.adapters.redis.recipe import (
     AsyncRecipeScheduler,
     Recipe,
     RecipeScheduler,
-    script,
+    scripts,
 )
 
 __all__ = ["AsyncRqScheduler", "RqScheduler", "guarded"]
 
-_CANCEL: Final = script(__name__)
+_SCRIPTS: Final = scripts(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def _recipe(queue: str, scheduled: str | None) -> Recipe:
-    place = f"rq:queue:{queue}"
+_KINDS: Final = ("zset", "list", "zset", "zset", "string", "hash")
+
+
+def _recipe(queue: str, scheduled: str | None, prefix: str | None) -> Recipe:
+    if prefix is None:
+        prefix = os.environ.get("RQ_KEY_PREFIX", "rq")  # As RQ does.
+    place = f"{prefix}:queue:{queue}"
+    registries = [f"{prefix}:{name}:{queue}" for name in ("scheduled", "deferred", "ready")]
+    registries[0] = scheduled or registries[0]
+    limits = f"{prefix}:rl:"  # What follows, the script reads from the job.
 
     def keys(job_id: str) -> tuple[str, ...]:
-        return scheduled or f"rq:scheduled:{queue}", place, f"rq:job:{job_id}"
+        return registries[0], place, *registries[1:], limits, f"{prefix}:job:{job_id}"
 
-    return Recipe("RQ", _CANCEL, place, keys)
+    return Recipe("RQ", _SCRIPTS, place, _KINDS, keys)
 
 
 class RqScheduler(RecipeScheduler):
@@ -55,6 +71,8 @@ class RqScheduler(RecipeScheduler):
         queue: the name of the queue that the job is scheduled for.
         scheduled: the key of the scheduled jobs; None for RQ's own. rq-scheduler's is
             "rq:scheduler:scheduled_jobs".
+        prefix: how RQ's keys begin; None for what RQ itself would take here, the environment's
+            RQ_KEY_PREFIX or else "rq".
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered, and an id cancelled stays used up:
             longer than any job is late.
@@ -72,11 +90,13 @@ class RqScheduler(RecipeScheduler):
         *,
         queue: str = "default",
         scheduled: str | None = None,
+        prefix: str | None = None,
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue, scheduled), client, budget, retention, min_replicas)
+        recipe = _recipe(queue, scheduled, prefix)
+        super().__init__(recipe, client, budget, retention, min_replicas)
 
 
 class AsyncRqScheduler(AsyncRecipeScheduler):
@@ -88,6 +108,8 @@ class AsyncRqScheduler(AsyncRecipeScheduler):
         queue: the name of the queue that the job is scheduled for.
         scheduled: the key of the scheduled jobs; None for RQ's own. rq-scheduler's is
             "rq:scheduler:scheduled_jobs".
+        prefix: how RQ's keys begin; None for what RQ itself would take here, the environment's
+            RQ_KEY_PREFIX or else "rq".
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered, and an id cancelled stays used up:
             longer than any job is late.
@@ -105,11 +127,13 @@ class AsyncRqScheduler(AsyncRecipeScheduler):
         *,
         queue: str = "default",
         scheduled: str | None = None,
+        prefix: str | None = None,
         budget: timedelta = BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:
-        super().__init__(_recipe(queue, scheduled), client, budget, retention, min_replicas)
+        recipe = _recipe(queue, scheduled, prefix)
+        super().__init__(recipe, client, budget, retention, min_replicas)
 
 
 def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P, _R | None]]:
@@ -122,7 +146,7 @@ def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P,
     replica that lags, the whole cancel. `min_replicas` guards against that.
 
     Arguments:
-        scheduler: with the same queue as the one that cancels.
+        scheduler: with the same queue and prefix as the one that cancels.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R | None]:

@@ -4,6 +4,10 @@ Deferred starts that are SAQ jobs: `await queue.enqueue(..., key=..., scheduled=
 The id of a deferred start is the job's key. Exact with SAQ's workers as they are. SAQ itself is
 not needed here, nor its redis-py: any process that reaches the same Redis can cancel.
 
+What waits for its retry has fired: it is not retried, and the answer is False. Whether a job has
+run stands in what SAQ writes of it, as JSON. With `Queue(dump=...)` of your own that is not JSON
+nobody can read it: such a job is taken back all the same, but the answer is always False.
+
 An id that was cancelled is free again: SAQ takes a new job under it.
 """
 
@@ -21,12 +25,12 @@ from batch_cancel.adapters.redis.recipe import (
     AsyncRecipeScheduler,
     Recipe,
     RecipeScheduler,
-    script,
+    scripts,
 )
 
 __all__ = ["AsyncSaqScheduler", "SaqScheduler"]
 
-_CANCEL: Final = script(__name__)
+_SCRIPTS: Final = scripts(__name__)
 
 
 def _recipe(queue: str) -> Recipe:
@@ -35,7 +39,7 @@ def _recipe(queue: str) -> Recipe:
     def keys(job_key: str) -> tuple[str, ...]:
         return *lists, f"saq:job:{queue}:{job_key}"
 
-    return Recipe("SAQ", _CANCEL, lists[0], keys)
+    return Recipe("SAQ", _SCRIPTS, lists[0], ("zset", "list", "list", "string"), keys)
 
 
 class SaqScheduler(RecipeScheduler):

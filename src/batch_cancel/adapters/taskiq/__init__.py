@@ -4,8 +4,12 @@ Deferred starts that are schedules with a time, in a ListRedisScheduleSource of 
 taskiq's scheduler sends from a copy that it read up to a minute ago, and does not look again.
 Exact if its source is the one in `batch_cancel.adapters.taskiq.source`, which looks again.
 
-The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up;
-schedule anew under a new one. Who cancels needs neither taskiq nor that source.
+What has a cron or an interval is taken back, too; once it was sent it has fired, so that it is
+sent no more, and the answer is False.
+
+The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up:
+scheduled anew it is not sent after a cancel, which answers False. Take a new id. Who cancels needs
+neither taskiq nor that source.
 """
 
 from __future__ import annotations
@@ -22,24 +26,28 @@ from batch_cancel.adapters.redis.recipe import (
     AsyncRecipeScheduler,
     Recipe,
     RecipeScheduler,
-    script,
+    own_key,
+    scripts,
 )
 
 __all__ = ["AsyncTaskiqStarts", "TaskiqStarts", "keys_of"]
 
-_CANCEL: Final = script(__name__)
+_SCRIPTS: Final = scripts(__name__)
+_KINDS: Final = ("string", "string", "string", "list", "list")
 
 
 def keys_of(prefix: str, schedule_id: str) -> tuple[str, str]:
     """Give the key of a schedule, and of what was decided about it."""
-    return f"{prefix}:data:{schedule_id}", f"batch_cancel:{prefix}:decided:{schedule_id}"
+    return f"{prefix}:data:{schedule_id}", own_key("decided", prefix, schedule_id)
 
 
 def _recipe(prefix: str) -> Recipe:
-    def keys(schedule_id: str) -> tuple[str, ...]:
-        return *keys_of(prefix, schedule_id), f"{prefix}:time:"
+    lists = tuple(f"{prefix}:{name}" for name in ("time:", "cron", "interval"))
 
-    return Recipe("taskiq-redis", _CANCEL, prefix, keys)
+    def keys(schedule_id: str) -> tuple[str, ...]:
+        return *keys_of(prefix, schedule_id), *lists
+
+    return Recipe("taskiq-redis", _SCRIPTS, prefix, _KINDS, keys)
 
 
 class TaskiqStarts(RecipeScheduler):

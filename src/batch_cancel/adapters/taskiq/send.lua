@@ -1,14 +1,10 @@
--- Guarantees: 1 if the schedule may be sent, at every repetition; no cancel takes it back then.
--- Else, cancelled or deleted, 0 and nothing changed.
+-- Guarantees: 1 if the schedule may be sent, at every repetition; no cancel is told True of it then.
+-- What repeats may be sent until it is cancelled. Else, cancelled or deleted, 0 and nothing changed.
 local data, decided = KEYS[1], KEYS[2]
-local retention = ARGV[1]
+local retention, decision = ARGV[1], ARGV[2]
 
-local decision = redis.call('GET', decided)
-if decision then
-  return decision == 'started' and 1 or 0
-end
-if redis.call('EXISTS', data) == 0 then
+if redis.call('EXISTS', data) == 0 or redis.call('GET', decided) == 'cancelled' then
   return 0
 end
-redis.call('SET', decided, 'started', 'PX', retention)
+redis.call('SET', decided, decision, 'PX', retention)
 return 1

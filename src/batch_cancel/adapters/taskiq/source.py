@@ -30,16 +30,17 @@ _BUDGET: Final = timedelta(minutes=1)
 
 class CancellableScheduleSource(ListRedisScheduleSource):  # type: ignore[misc]
     """
-    A ListRedisScheduleSource that looks again before it sends what has a time.
+    A ListRedisScheduleSource that looks again before it sends.
 
-    Without an answer from Redis nothing is sent. What has a cron or an interval is sent as ever.
+    Without an answer from Redis nothing is sent.
     """
 
     async def pre_send(self, task: Any) -> None:  # noqa: ANN401  # Not installed here.
         """Let it be sent, unless it was cancelled or deleted."""
-        if task.time is None:
-            return
         client = redis.asyncio.Redis(connection_pool=self._connection_pool)
         keys = [encoded(key) for key in keys_of(self._prefix, task.schedule_id)]
-        if not await AsyncExecutor(client, _BUDGET).run(_SEND, keys, (span(RETENTION),)):
+        # What has a cron or an interval is sent again and again.
+        is_once = task.time is not None and task.cron is None
+        arguments = (span(RETENTION), b"started" if is_once else b"repeats")
+        if not await AsyncExecutor(client, _BUDGET).run(_SEND, keys, arguments):
             raise ScheduledTaskCancelledError

@@ -1,0 +1,1 @@
+"""What runs in a library's own environment: one module each, see `tests.wiring.inside`."""
