@@ -30,7 +30,6 @@ from batch_cancel.adapters.memory import (
     MemoryScheduler,
     MemoryStore,
 )
-from batch_cancel.use_cases import announcement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -217,21 +216,23 @@ def test_of_a_job_that_is_set_back_before_its_claim_no_hook_is_told(
     assert told == []
 
 
-def test_a_note_that_hangs_is_given_up(
-    store_async: AsyncMemoryStore, monkeypatch: pytest.MonkeyPatch
+def test_a_note_that_hangs_ends_with_the_second_cancellation(
+    store_async: AsyncMemoryStore,
 ) -> None:
-    """A cancelled task waits for it, but not as long as it likes."""
-    monkeypatch.setattr(announcement, "_GRACE_SECONDS", 0.05)
+    """The first has it made once more; whoever insists is not kept waiting."""
+    hangs: list[str] = []
 
     def hanging(it: Any) -> Any:
         async def hang(_: object) -> None:
+            hangs.append("hangs")
+            asyncio.get_running_loop().call_soon(task_of[0].cancel)
             await asyncio.Event().wait()
 
         outbox = SimpleNamespace(claim=it.outbox.claim, settle=hang)
         return SimpleNamespace(jobs=it.jobs, contacts=it.contacts, outbox=outbox)
 
     async def tell(_: CancelResult) -> None:
-        asyncio.get_running_loop().call_later(0.05, task_of[0].cancel)
+        """Be told."""
 
     task_of: list[asyncio.Task[Any]] = []
 
@@ -246,6 +247,7 @@ def test_a_note_that_hangs_is_given_up(
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(run())
+    assert hangs == ["hangs", "hangs"]
 
 
 def test_what_ends_the_program_within_a_note_comes_out_of_it(

@@ -57,7 +57,7 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ),
     ("use_cases/announcement.py", "announce_async"): (
         Differs(
-            "_uninterrupted(note(attrs.evolve(claimed, is_announced=True), uow))",
+            "_noted(attrs.evolve(claimed, is_announced=True), uow)",
             "note(attrs.evolve(claimed, is_announced=True), uow)",
             "A task may be cancelled at each await, a blocking call is not.",
         ),
@@ -160,8 +160,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "It exists because the halves differ.",
-    ("use_cases/announcement.py", "_uninterrupted"): "Only a task is cancelled at an await.",
-    ("use_cases/announcement.py", "_ended"): "The same.",
+    ("use_cases/announcement.py", "_noted_async"): "Only a task is cancelled at an await.",
     ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",

@@ -6,13 +6,13 @@ Rule 1: whoever tells has claimed the record right before, and of several claims
         store, between the call and its note; or if the call took longer than reconcile's lease.
 Rule 2: the claim is the newest of all when the hook is called, so the cancellation comes last in
         the next pass: a hook that ends its process every time keeps no other from its turn.
-Rule 3: once an asyncio hook has returned, cancelling its task does not interrupt the note.
+Rule 3: once an asyncio hook has returned, cancelling its task does not keep the note from being
+        made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
 
 import attrs
 
@@ -21,9 +21,6 @@ from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.joining import read_record
-
-_GRACE_SECONDS: Final = 2.0
-"""So long a note may take that was under way when its task was cancelled."""
 
 OnCancelled = Callable[[CancelResult], object]
 """Is told of a cancellation once it is done."""
@@ -75,7 +72,7 @@ async def announce_async(
     """
     claimed = await _claimed_async(record, uow, done)
     if claimed is not None and await tell_async(claimed, result, on_cancelled):
-        await _uninterrupted(note_async(attrs.evolve(claimed, is_announced=True), uow))
+        await _noted_async(attrs.evolve(claimed, is_announced=True), uow)
 
 
 def tell(record: CancellationRecord, result: CancelResult, on_cancelled: OnCancelled) -> bool:
@@ -199,33 +196,12 @@ def _to_be_told(claimed: CancellationRecord | None) -> CancellationRecord | None
     return claimed
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work in a task of its own, and let it end before a cancellation goes on."""
-    import asyncio  # noqa: PLC0415  # The package comes without an event loop.
-
+async def _noted_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
+    """Note what was done; once more if the task is cancelled meanwhile, which happens once."""
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:  # Another library's event loop: it has its own ways to shield.
-        await work
-        return
-    task = asyncio.ensure_future(_ended(work))
-    try:
-        error = await asyncio.shield(task)
-    except asyncio.CancelledError as cancelled:
-        try:
-            await asyncio.wait([task], timeout=_GRACE_SECONDS)
-        finally:
-            task.cancel()  # It hangs, or somebody insists.
-        await asyncio.wait([task])
-        raise task.result() or cancelled from None
-    if error is not None:
-        raise error
-
-
-async def _ended(work: Coroutine[Any, Any, None]) -> BaseException | None:
-    """Do the work; return what it raised, some of which an event loop would raise elsewhere."""
-    try:
-        await work
-    except BaseException as error:  # noqa: BLE001  # Whoever waits for the task raises it.
-        return error
-    return None
+        await note_async(record, uow)
+    except (GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # Of any event loop's kind. Noted twice is as noted once.
+        await note_async(record, uow)
+        raise
