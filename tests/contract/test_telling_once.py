@@ -250,7 +250,10 @@ def test_a_cancel_does_not_tell_while_reconcile_tells(world: World) -> None:
     unfinished(world, "job", announce=True)
     slow = attrs.evolve(world.cancel_rows("job", operation_id="op of job"), replayed=False)
     told: list[CancelResult] = []
-    given = {"uow": world.store.uow, "on_cancelled": world.hook_that(told.append)}
+    given: dict[str, Any] = {
+        "uow": world.store.uow,
+        "on_cancelled": world.hook_that(told.append),
+    }
 
     async def behave_async(result: CancelResult) -> None:
         told.append(result)
@@ -289,6 +292,7 @@ def test_a_late_note_of_the_first_life_settles_nothing_of_the_second(world: Worl
     world.remove_deferred(first, uow=world.store.uow, on_cancelled=hook)
 
     record = world.record("job")
+    assert record is not None
     assert record == second.record
     assert (record.removal, record.is_announced) == (Removal.PENDING, False)
     assert told == []
