@@ -91,7 +91,8 @@ def test_what_was_skipped_comes_first_in_the_next_pass(world: World) -> None:
     world.reconcile(scheduler=scheduler)
 
     assert first == [f"{number:02}" for number in (*range(1, 11), 12)]
-    assert asked[:4] == ["11", "13", "14", "01"]
+    assert sorted(asked[:3]) == ["11", "13", "14"]  # Taken at one moment, in any order.
+    assert asked[3] == "01"
 
 
 def test_no_hook_holds_up_a_removal(world: World) -> None:

@@ -14,7 +14,7 @@ from tests.faults.tally import Tally
 from tests.worlds import pairs
 
 AFTER_THE_STORE = frozenset({"Scheduler", "OnCancelled"})
-EVERY = {"memory": 10, "memory-async": 10, "sqlite": 90, "postgres": 50, "postgres-async": 50}
+EVERY = {"memory": 10, "memory-async": 10, "sqlite": 60, "postgres": 50, "postgres-async": 50}
 
 
 @pytest.mark.parametrize("store", list(EVERY))

@@ -439,7 +439,7 @@ def test_redis_stopped_then_back_shown_on_the_command_line(
     with postgres_server.database() as dsn:
         given = conninfo_to_dict(dsn)
         store = f"postgresql://postgres@{given['host']}:{given['port']}/{given['dbname']}"
-        urls = ["--store", store, "--scheduler", redis_to_break.url()]
+        urls = ["--store", store, "--scheduler", f"native+{redis_to_break.url()}"]
         with psycopg.connect(dsn) as connection:
             create_reference_tables(connection)
             connection.execute(

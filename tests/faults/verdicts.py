@@ -155,7 +155,7 @@ def _of_taking(scenario: Scenario, point: Point, kind: FaultKind) -> frozenset[s
         return frozenset({f"store failed {error.fault}"})
     if isinstance(kind.effect, Answer):
         # It may pass unnoticed, as where only "is None" is asked, or look like an empty store.
-        noticed = {"raised TypeError", "raised AttributeError"}
+        noticed = {"raised TypeError", "raised AttributeError", "store failed refused"}
         return frozenset({scenario.usually} if point.is_exit else noticed) | (
             {scenario.usually, "reconciled"} if point.member == "outbox" else set()
         )

@@ -327,9 +327,9 @@ def test_a_schema_of_ones_own_is_examined(dsn: str, tmp_path: Path) -> None:
     ("schema", "told"),
     [
         ("names:OTHER", "--schema must name a PostgresSchema"),
-        ("names:NOTHING", "can't be imported"),
-        ("nowhere:SCHEMA", "can't be imported"),
-        (":", "can't be imported"),
+        ("names:NOTHING", "has no 'NOTHING'"),
+        ("nowhere:SCHEMA", "there is no module 'nowhere'"),
+        (":", "must be module:name"),
     ],
 )
 def test_a_schema_that_is_none_is_a_wrong_command_line(

@@ -367,18 +367,19 @@ def test_workers_steps_beside_triggers_that_only_look_on(layer: Layer, step: str
 
 @pytest.mark.parametrize("layer", POSTGRES, indirect=True)
 @pytest.mark.parametrize(
-    ("status", "statements"), [("running", 8), ("scheduled", 11)], ids=["running", "scheduled"]
+    ("status", "deferred_id", "statements"),
+    [("running", None, 8), ("running", "s", 11), ("scheduled", "s", 11)],
 )
 def test_a_cancel_takes_no_more_statements_than_it_needs(
-    layer: Layer, status: str, statements: int
+    layer: Layer, status: str, deferred_id: str | None, statements: int
 ) -> None:
     """Each is a round trip; with BEGIN and COMMIT, and another such pair for the removal."""
     layer.execute(
         "INSERT INTO batch_jobs (id, status, scheduled_job_id) VALUES ('first', 'pending', 's')",
-        "UPDATE batch_jobs SET scheduled_job_id = 's' WHERE id = 'job'",
     )
+    given = {"status": status, "scheduled_job_id": deferred_id}
     with layer.engine.begin() as connection:
-        connection.execute(sa.update(JOBS).where(JOBS.c.id == "job").values(status=status))
+        connection.execute(sa.update(JOBS).where(JOBS.c.id == "job").values(**given))
     tables = attrs.evolve(TABLES)
     sent: list[str] = []
     engine = layer.engine if layer.asyncio_engine is None else layer.asyncio_engine.sync_engine

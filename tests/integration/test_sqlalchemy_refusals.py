@@ -138,8 +138,8 @@ def test_an_index_that_tells_more_apart_than_the_column_is_refused(layer: Layer)
     layer.execute(
         "CREATE TABLE jobs (pk, id text COLLATE nocase, organization_id text, status text)",
         "CREATE UNIQUE INDEX jobs_key ON jobs (id COLLATE binary)",
-        "CREATE TABLE contacts (id text PRIMARY KEY, organization_id, batch_job_id text, "
-        "job_pk, status text, updated_at timestamp)",
+        "CREATE TABLE contacts (id text PRIMARY KEY, organization_id, "
+        "batch_job_id text COLLATE nocase, job_pk, status text, updated_at timestamp)",
     )
     PLAIN.cancellations.create(layer.engine)
     add_job(layer, 0, "a")

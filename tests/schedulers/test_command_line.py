@@ -63,7 +63,7 @@ def owing(rig: Rig, postgres_schema: str) -> str:
                 scheduler=RedisScheduler(nobody),
             )
         assert result.removal is Removal.PENDING
-        rows.execute("UPDATE batch_cancellations SET taken_at = taken_at - interval '1 minute'")
+        rows.execute("UPDATE batch_cancellations SET taken_at = taken_at - interval '1 hour'")
     return f"postgresql:///?{urlencode(conninfo_to_dict(postgres_schema), quote_via=quote)}"
 
 
