@@ -102,7 +102,7 @@ def test_the_line_of_the_readme_removes_what_is_owed(rig: Rig, owing: str) -> No
     line = line.replace(STORE, shlex.quote(owing)).replace(REDIS, address(rig))
     assert run(*shlex.split(line)) == (
         0,
-        "batch job 'job': its deferred start was taken back\nnothing is left owed\n",
+        "batch job 'job': its deferred start was taken back\nno removal is left owed\n",
         "",
     )
     assert not waits(rig)

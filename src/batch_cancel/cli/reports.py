@@ -24,18 +24,18 @@ class Reconciled:
         results: of the cancellations that were taken up.
         removals_owed: how many removals are owed after it, up to `limit`.
         limit: how many were counted at most.
-        hooks_failed: how many cancellations the application's hook was not told of.
+        hooks_failed: how many calls of the application's hook failed; None if it has no hook.
     """
 
     results: Sequence[CancelResult]
     removals_owed: int
     limit: int
-    hooks_failed: int = 0
+    hooks_failed: int | None
 
     @property
     def is_pending(self) -> bool:
-        """Whether anything is still owed."""
-        return self.removals_owed > 0 or self.hooks_failed > 0
+        """Whether a removal is still owed, or a hook failed."""
+        return self.removals_owed > 0 or bool(self.hooks_failed)
 
     def json(self) -> str:
         """Tell it as one JSON object."""
@@ -52,7 +52,7 @@ class Reconciled:
             {
                 "reconciled": done,
                 "removalsPending": self.removals_owed,
-                "hooksFailed": self.hooks_failed,
+                "hooksFailed": self.hooks_failed or 0,
             }
         )
 
@@ -71,7 +71,9 @@ class Reconciled:
 
     def _rest(self) -> Iterator[str]:
         if not self.is_pending:
-            yield "nothing is left owed"
+            # Without a hook nobody has looked which announcements are owed.
+            owed = "no removal" if self.hooks_failed is None else "nothing"
+            yield f"{owed} is left owed"
         if self.removals_owed:
             at_least = "at least " if self.removals_owed >= self.limit else ""
             yield f"{at_least}{_number(self.removals_owed, 'removal')} still owed"

@@ -146,9 +146,11 @@ class AlreadyTerminal(BatchCancelError):
         record = self._record
         if record is None:
             return what
+        count = record.contacts_cancelled
+        contacts = "1 contact" if count == 1 else f"{count} contacts"
         return (
             f"{what}: cancelled at {record.cancelled_at.isoformat()} "
-            f"from {record.previous_status}, {record.contacts_cancelled} contacts"
+            f"from {record.previous_status}, {contacts}"
         )
 
     @property

@@ -73,6 +73,7 @@ def start_job(
         ended, runs already, names another deferred start, or is not there; then stop.
 
     Raises:
+        TypeError: an id is no text.
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     key = JobKey(batch_job_id, organization_id)
@@ -113,6 +114,7 @@ async def start_job_async(
         ended, runs already, names another deferred start, or is not there; then stop.
 
     Raises:
+        TypeError: an id is no text.
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     key = JobKey(batch_job_id, organization_id)
@@ -633,8 +635,16 @@ async def _attempted_async(
 
 
 def _may_be_named(deferred_id: str | None) -> bool:
-    """Check whether a job could name this deferred start, however long its id is."""
-    return deferred_id is None or is_storable(deferred_id, sys.maxsize)
+    """
+    Check whether a job could name this deferred start, however long its id is.
+
+    Raises:
+        TypeError: the id is no text.
+    """
+    if deferred_id is None:
+        return True
+    check_text("deferred_id", deferred_id)
+    return is_storable(deferred_id, sys.maxsize)
 
 
 def _offered(work: _T | None) -> _T:
