@@ -195,8 +195,10 @@ def test_a_cancel_whose_hook_fails_says_so(run: Callable[..., Done], file: Path)
     done = run("cancel", "a", "--app", "wired:app", source=broken)
     assert (done.code, done.err) == (
         0,
-        "batch-cancel: the job is cancelled, but on_cancelled failed (ValueError); "
-        "`batch-cancel reconcile` calls it again\n",
+        (
+            "batch-cancel: the job is cancelled, but on_cancelled failed (ValueError); "
+            "`batch-cancel reconcile` calls it again\n"
+        ),
     )
 
 

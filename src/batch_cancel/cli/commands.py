@@ -106,7 +106,7 @@ def cancel(
     """
     Cancel one job, for ever.
 
-    The answer is one JSON object on stdout, whether it succeeded or not; what went wrong is said
+    The answer is one JSON object on stdout, whether it succeeded or not; what went wrong is
     on stderr. A password in a URL is visible to all users of this machine; give the URL in the
     environment instead (BATCH_CANCEL_STORE, BATCH_CANCEL_SCHEDULER).
 
@@ -136,8 +136,8 @@ def cancel(
     if done.result.removal is Removal.PENDING:
         output.complain(
             "the job is cancelled, but the scheduler did not confirm that its deferred start was "
-            f"taken back ({done.fault}); once it answers, run `batch-cancel reconcile`, or the same "
-            "command again (exit code 4: the job is cancelled already)"
+            f"taken back ({done.fault}); once it answers, run `batch-cancel reconcile`, or the "
+            "same command again (exit code 4: the job is cancelled already)"
         )
     if done.hook_fault is not None:
         output.complain(
@@ -224,7 +224,7 @@ def inspect(
     as_json: options.Json = False,
 ) -> None:
     """
-    Tell where database and scheduler have drifted apart; nothing is changed.
+    Report where database and scheduler have drifted apart; nothing is changed.
 
     It names removals still owed, deferred starts of cancelled jobs that still wait, scheduled
     jobs that nothing will start, open contacts of cancelled jobs, and jobs with calls that have
@@ -309,7 +309,7 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """
-    Tell whether store and scheduler are fit for the library; nothing is changed.
+    Check whether store and scheduler are fit for the library; nothing is changed.
 
     It looks for tables, columns, keys, indexes, permissions, statuses, versions and settings,
     under the names that PostgresSchema() has, or yours (--schema). What cannot be checked is

@@ -38,7 +38,7 @@ class Reconciled:
         return self.removals_owed > 0 or bool(self.hooks_failed)
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         done = [
             {
                 "batchJobId": it.batch_job_id,
@@ -57,11 +57,11 @@ class Reconciled:
         )
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         return _text([*map(_finished, self.results), *self._rest()])
 
     def advice(self, lease_seconds: float) -> str:
-        """Tell what to do about what is still owed."""
+        """Return what to do about what is still owed."""
         if len(self.results) < self.limit and lease_seconds:
             return (
                 f"what was cancelled or taken up less than {lease_seconds:g} s ago is left to "
@@ -108,7 +108,7 @@ class Inspected:
     calls_older_than: timedelta
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         drift = self.drift
         return _json(
             {
@@ -137,7 +137,7 @@ class Inspected:
         )
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         sentences = list(self._sentences())
         if self.drift.starts_seen:
             return _text(sentences or ["no drift: database and scheduler agree"])
@@ -195,11 +195,11 @@ class Expired:
     calls: int
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         return _json({**_named(self.key), "callsEnded": self.calls})
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         if not self.calls:
             return _text([f"{_job(self.key)} has no call that has been live for that long"])
         return _text([f"{_job(self.key)}: calls ended: {self.calls}"])
@@ -228,7 +228,7 @@ class Checked:
         return not (self.store or self.scheduler or self.fault)
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         problems = {"store": list(self.store), "scheduler": list(self.scheduler)}
         return _json(
             {
@@ -240,7 +240,7 @@ class Checked:
         )
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         # A file that is store and scheduler at once has the same to say twice.
         lines = list(dict.fromkeys((*self.store, *self.scheduler)))
         if self.fault is not None:
@@ -263,12 +263,12 @@ class Doctored:
         return not self.diagnosis.problems
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         found = attrs.asdict(self.diagnosis)
         return _json({"fit": self.is_fit, **found})
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         found = self.diagnosis
         headed = (
             ("Fits:", found.fits),

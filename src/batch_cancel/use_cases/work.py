@@ -148,7 +148,7 @@ def claim_contacts(
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
-        the ids of the contacts; empty if there is nothing to dial now, or for ever.
+        the ids of the contacts; empty if there is nothing to dial now, or ever again.
 
     Raises:
         StoreFailed: the store failed; if `.outcome` is "unknown", contacts may be dialing that
@@ -183,7 +183,7 @@ async def claim_contacts_async(
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
-        the ids of the contacts; empty if there is nothing to dial now, or for ever.
+        the ids of the contacts; empty if there is nothing to dial now, or ever again.
 
     Raises:
         StoreFailed: the store failed; if `.outcome` is "unknown", contacts may be dialing that
@@ -488,7 +488,7 @@ def still_running(
     batch_job_id: str, *, uow: UnitOfWork, organization_id: str | None = None
 ) -> bool:
     """
-    Tell whether the job is running: the last look of a worker right before it dials.
+    Check whether the job is running: the last look of a worker right before it dials.
 
     A contact that was claimed before a cancel is a live call, even if its phone has not rung yet.
     Whoever asks this in between stops that one too. It locks nothing.
@@ -514,7 +514,7 @@ async def still_running_async(
     batch_job_id: str, *, uow: AsyncUnitOfWork, organization_id: str | None = None
 ) -> bool:
     """
-    Tell whether the job is running: the last look of a worker right before it dials.
+    Check whether the job is running: the last look of a worker right before it dials.
 
     A contact that was claimed before a cancel is a live call, even if its phone has not rung yet.
     Whoever asks this in between stops that one too. It locks nothing.
