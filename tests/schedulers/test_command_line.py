@@ -47,7 +47,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 @pytest.fixture
 def owing(rig: Rig, postgres_schema: str) -> str:
-    """Give the URL of a store whose cancelled job owes the removal of its start, a minute ago."""
+    """Return the URL of a store whose cancelled job owes a removal, for longer than the lease."""
     rig.schedule("start", time.time() + HOUR_SECONDS)
     assert waits(rig)
     with psycopg.connect(postgres_schema, autocommit=True) as rows:
@@ -63,7 +63,7 @@ def owing(rig: Rig, postgres_schema: str) -> str:
                 scheduler=RedisScheduler(nobody),
             )
         assert result.removal is Removal.PENDING
-        rows.execute("UPDATE batch_cancellations SET taken_at = taken_at - interval '1 minute'")
+        rows.execute("UPDATE batch_cancellations SET taken_at = taken_at - interval '1 hour'")
     return f"postgresql:///?{urlencode(conninfo_to_dict(postgres_schema), quote_via=quote)}"
 
 
