@@ -233,7 +233,7 @@ def _broken_refused() -> Generator[None]:
 
 
 def failed(error: BaseException, retry_after: timedelta | None) -> Response:
-    """Give the answer to an error, and tell the operator of one that is not the client's."""
+    """Return the answer to an error, and tell the operator of one that is not the client's."""
     response = present_error(error, retry_after)
     if response.status not in {400, 404}:
         log.request_failed(response.status, error)

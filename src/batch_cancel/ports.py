@@ -164,9 +164,9 @@ class Outbox(Protocol):
         """
         Note what was done: the removal and the announcement as they are in `record`.
 
-        Only for the cancellation that left the record, which its operation and its time name, and
-        never backwards: a removal once settled and an announcement once made stay so, whatever a
-        late writer says.
+        Write only to the record of the same cancellation: the one with the same `operation_id` and
+        `cancelled_at`. Never go backwards: a removal once settled and an announcement once made
+        stay so, whatever a late writer passes.
         """
         ...
 
@@ -199,9 +199,9 @@ class Outbox(Protocol):
         """
         Take cancellations that still owe something, the longest untouched first.
 
-        Nobody else is given what was taken, claimed or cancelled less than `lease` ago. The
-        records say by `taken_at` when they were taken, now, and by `is_undone` which of their
-        jobs are there and not cancelled.
+        Leave out what was taken, claimed or cancelled less than `lease` ago. In the records
+        returned, `taken_at` is the time of this call, and `is_undone` is True where the job's row
+        is there and not cancelled.
 
         Arguments:
             limit: how many at most.
@@ -218,9 +218,9 @@ class AsyncOutbox(Protocol):
         """
         Note what was done: the removal and the announcement as they are in `record`.
 
-        Only for the cancellation that left the record, which its operation and its time name, and
-        never backwards: a removal once settled and an announcement once made stay so, whatever a
-        late writer says.
+        Write only to the record of the same cancellation: the one with the same `operation_id` and
+        `cancelled_at`. Never go backwards: a removal once settled and an announcement once made
+        stay so, whatever a late writer passes.
         """
         ...
 
@@ -253,9 +253,9 @@ class AsyncOutbox(Protocol):
         """
         Take cancellations that still owe something, the longest untouched first.
 
-        Nobody else is given what was taken, claimed or cancelled less than `lease` ago. The
-        records say by `taken_at` when they were taken, now, and by `is_undone` which of their
-        jobs are there and not cancelled.
+        Leave out what was taken, claimed or cancelled less than `lease` ago. In the records
+        returned, `taken_at` is the time of this call, and `is_undone` is True where the job's row
+        is there and not cancelled.
 
         Arguments:
             limit: how many at most.
@@ -272,7 +272,7 @@ class InspectionRepository(Protocol):
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
     ) -> Inventory:
         """
-        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+        Return what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
 
         Arguments:
             limit: how many of each kind at most.
@@ -479,7 +479,7 @@ class AsyncInspectionRepository(Protocol):
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
     ) -> Inventory:
         """
-        Give what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+        Return what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
 
         Arguments:
             limit: how many of each kind at most.
@@ -606,7 +606,7 @@ class Scheduler(Protocol):
 
     def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """
-        Take the deferred start back, for ever.
+        Take the deferred start back for good.
 
         Safe to repeat: the same operation gets the same answer, whatever was lost on the way.
 
@@ -625,7 +625,7 @@ class AsyncScheduler(Protocol):
 
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """
-        Take the deferred start back, for ever.
+        Take the deferred start back for good.
 
         Safe to repeat: the same operation gets the same answer, whatever was lost on the way.
 
@@ -645,7 +645,7 @@ class InspectableScheduler(Protocol):
 
     def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
         """
-        Give those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire; nothing is changed.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -659,7 +659,7 @@ class AsyncInspectableScheduler(Protocol):
 
     async def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
         """
-        Give those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire; nothing is changed.
 
         Raises:
             SchedulerUnavailable: no answer in time.

@@ -160,7 +160,7 @@ def test_reconcile_calls_the_hook_of_the_application(
     done = run(*reconcile, "wired:plain")
     assert done == (
         0,
-        "batch job 'a': its deferred start was taken back\nnothing is left owed\n",
+        "batch job 'a': its deferred start was taken back\nno removal is left owed\n",
         "",
     )
     assert not (tmp_path / "told").exists()
@@ -183,7 +183,23 @@ def test_a_hook_that_fails_leaves_its_announcement_owed(
             "1 announcement is still owed: on_cancelled failed\n"
         ),
     )
+    assert (
+        done.err == "batch-cancel: on_cancelled failed (ValueError)\nbatch-cancel: run it again\n"
+    )
     assert SqliteScheduler(file).waiting() == {"start-b"}
+
+
+def test_a_cancel_whose_hook_fails_says_so(run: Callable[..., Done], file: Path) -> None:
+    """The job is cancelled; what the exception holds is not shown."""
+    broken = f"{BLOCKING}\ndef fail(_): raise ValueError('hunter2')\napp.on_cancelled = fail\n"
+    done = run("cancel", "a", "--app", "wired:app", source=broken)
+    assert (done.code, done.err) == (
+        0,
+        (
+            "batch-cancel: the job is cancelled, but on_cancelled failed (ValueError); "
+            "`batch-cancel reconcile` calls it again\n"
+        ),
+    )
 
 
 @pytest.mark.parametrize("name", ["app", "make"])

@@ -105,7 +105,7 @@ def store(file: Path) -> str:
 
 def test_nothing_owed_is_said(run: Callable[..., Done], store: str) -> None:
     """Exit code 0."""
-    assert run("reconcile", "--store", store) == (0, "nothing is left owed\n", "")
+    assert run("reconcile", "--store", store) == (0, "no removal is left owed\n", "")
 
 
 def test_what_is_owed_is_finished_and_said(
@@ -123,12 +123,12 @@ def test_what_is_owed_is_finished_and_said(
         (
             "batch job 'a': its deferred start was taken back\n"
             "batch job 'b': there was no deferred start left to take back\n"
-            "nothing is left owed\n"
+            "no removal is left owed\n"
         ),
         "",
     )
     assert SqliteScheduler(file).waiting() == {"start-c"}
-    assert run("reconcile", "--store", store, "--lease", "0").out == "nothing is left owed\n"
+    assert run("reconcile", "--store", store, "--lease", "0").out == "no removal is left owed\n"
 
 
 def test_reconcile_answers_a_program_with_json(
@@ -236,7 +236,7 @@ def test_a_redis_that_comes_back_is_asked_again_by_the_next_run(
 
     assert finished == (
         0,
-        "batch job 'a': its deferred start was taken back\nnothing is left owed\n",
+        "batch job 'a': its deferred start was taken back\nno removal is left owed\n",
         "",
     )
     assert starts.waiting() == set()
@@ -262,7 +262,7 @@ def test_reconcile_on_postgres_with_a_redis_cluster(
         assert run("cancel", "j", "--organization", "org", *urls, *nowhere).code == 0
         assert "batch job 'j' of organization 'org'" in run("inspect", *urls, *there).out
         assert run("reconcile", *urls, *there, "--lease", "0").out == (
-            "batch job 'j': its deferred start was taken back\nnothing is left owed\n"
+            "batch job 'j': its deferred start was taken back\nno removal is left owed\n"
         )
         assert RedisScheduler(client).waiting() == set()
     assert run("inspect", *urls, *there) == (0, "no drift: database and scheduler agree\n", "")
@@ -645,7 +645,13 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "codes"),
     [
-        ("reconcile", ["0  nothing is left owed", "6  something is still owed; run it again"]),
+        (
+            "reconcile",
+            [
+                "0  no removal is left owed, and no hook failed",
+                "6  something is still owed; run it again",
+            ],
+        ),
         (
             "inspect",
             [

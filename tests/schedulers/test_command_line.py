@@ -47,7 +47,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 @pytest.fixture
 def owing(rig: Rig, postgres_schema: str) -> str:
-    """Give the URL of a store whose cancelled job owes the removal of its start, a minute ago."""
+    """Return the URL of a store whose cancelled job owes a removal, for longer than the lease."""
     rig.schedule("start", time.time() + HOUR_SECONDS)
     assert waits(rig)
     with psycopg.connect(postgres_schema, autocommit=True) as rows:
@@ -102,7 +102,7 @@ def test_the_line_of_the_readme_removes_what_is_owed(rig: Rig, owing: str) -> No
     line = line.replace(STORE, shlex.quote(owing)).replace(REDIS, address(rig))
     assert run(*shlex.split(line)) == (
         0,
-        "batch job 'job': its deferred start was taken back\nnothing is left owed\n",
+        "batch job 'job': its deferred start was taken back\nno removal is left owed\n",
         "",
     )
     assert not waits(rig)

@@ -24,6 +24,14 @@ def nobody_listens() -> Iterator[RqScheduler]:
         yield RqScheduler(client)
 
 
+def test_a_guard_without_its_scheduler_is_refused() -> None:
+    """A bare `@guarded` would leave a job that no worker can import."""
+    with pytest.raises(TypeError, match=r"got function: write @guarded\(RqScheduler\(client\)\)"):
+
+        @guarded  # type: ignore[arg-type]
+        def start() -> None: ...
+
+
 @pytest.mark.parametrize("job", [SimpleNamespace(id="start"), None])
 def test_a_job_that_cannot_ask_does_not_start(
     job: object, nobody_listens: RqScheduler, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ from batch_cancel import (
     reconcile_async,
     remove_deferred,
     settle_contact,
+    start_job,
 )
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.django import DjangoUnitOfWork, remove_deferred_on_commit
@@ -258,6 +259,7 @@ def test_an_id_that_is_no_text_says_what_to_pass(wrong: Any) -> None:
         ("organization_id", lambda: cancel_rows("job", uow=MemoryStore(), organization_id=wrong)),
         ("operation_id", lambda: cancel_job("job", **BLOCKING, operation_id=wrong)),
         ("contact_id", lambda: settle_contact("job", wrong, BUSY, uow=MemoryStore())),
+        ("deferred_id", lambda: start_job("job", uow=MemoryStore(), deferred_id=wrong)),
     ):
         with pytest.raises(TypeError) as refused:
             call()

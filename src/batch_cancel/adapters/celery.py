@@ -39,7 +39,7 @@ __all__ = ["gated"]
 
 def gated(gate: StartGate) -> type[Any]:
     """
-    Give the base of tasks that run only if the gate lets them pass.
+    Return the base of tasks that run only if the gate lets them pass.
 
     A task that was cancelled is ignored. Without an answer from the gate, or if the gate does not
     know the task, it is tried again, as often and as late as its own `max_retries` and

@@ -419,13 +419,13 @@ class _Seeds:
         )
 
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
-        """Give the job as last committed; None if there is none."""
+        """Return the job as last committed; None if there is none."""
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         return None if row is None else _job(key, row)
 
     def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
-        """Give the status by contact id of a job, as last committed; empty if there is none."""
+        """Return the status by contact id of a job, as last committed; empty if there is none."""
         row = self._committed.get(JobKey(job_id, organization_id))
         return {} if row is None else dict(row.contacts)
 
@@ -780,7 +780,7 @@ class _DeferredStarts:
         self._lock = threading.Lock()
 
     def waiting(self) -> set[str]:
-        """Give the ids of the deferred starts that wait to fire."""
+        """Return the ids of the deferred starts that wait to fire."""
         with self._lock:
             return {
                 deferred_id
@@ -866,7 +866,7 @@ class MemoryScheduler(_DeferredStarts):
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back, for ever.
+        Take the deferred start back for good.
 
         Returns:
             True if this operation took it back before it fired; the same whenever it is repeated.
@@ -874,7 +874,7 @@ class MemoryScheduler(_DeferredStarts):
         return self._cancel(deferred_id, operation_id)
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """Give those of the deferred starts that wait to fire."""
+        """Return those of the deferred starts that wait to fire."""
         return self.waiting() & deferred_ids
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
@@ -913,7 +913,7 @@ class AsyncMemoryScheduler(_DeferredStarts):
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back, for ever.
+        Take the deferred start back for good.
 
         Returns:
             True if this operation took it back before it fired; the same whenever it is repeated.
@@ -921,7 +921,7 @@ class AsyncMemoryScheduler(_DeferredStarts):
         return self._cancel(deferred_id, operation_id)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """Give those of the deferred starts that wait to fire."""
+        """Return those of the deferred starts that wait to fire."""
         return self.waiting() & deferred_ids
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:

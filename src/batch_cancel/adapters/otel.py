@@ -94,19 +94,19 @@ class Telemetry:
 
     def uow(self, uow: _T) -> _T:
         """
-        Give this unit of work with a span around each transaction, and each call within it.
+        Return this unit of work with a span around each transaction, and each call within it.
 
         Whatever else it can do, the one that is given can do as well.
         """
         return cast("_T", _UnitOfWork(uow, "batch_cancel.uow", self._spans))
 
     def scheduler(self, scheduler: _T) -> _T:
-        """Give this scheduler with a span around each call."""
+        """Return this scheduler with a span around each call."""
         return cast("_T", _Port(scheduler, "batch_cancel.scheduler", self._spans))
 
     def counted(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """
-        Give this function with a span around each call, and its outcomes counted.
+        Return this function with a span around each call, and its outcomes counted.
 
         Arguments:
             function: `cancel_job`, or for two steps `cancel_rows` and `remove_deferred`, and
@@ -199,7 +199,7 @@ class _Spans:
     def around(
         self, function: Callable[_P, _R], name: str, *, named_by_text: bool = False
     ) -> Callable[_P, _R]:
-        """Give a function with a span around each call."""
+        """Return a function with a span around each call."""
 
         @functools.wraps(function)
         def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
@@ -233,7 +233,7 @@ class _Spans:
 
 
 def _job_id(arguments: Sequence[object], *, named_by_text: bool) -> str | None:
-    """Give the id of the job that a call is about, if its first argument tells, and is one."""
+    """Return the id of the job that a call is about, if its first argument tells, and is one."""
     subject = arguments[0] if arguments else None
     match subject:
         case JobKey():

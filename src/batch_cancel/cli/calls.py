@@ -54,10 +54,12 @@ class Cancelled:
     Arguments:
         result: of the cancellation.
         fault: why the scheduler gave no answer; None if it did, or was not asked.
+        hook_fault: what on_cancelled raised; None if it returned, or was not called.
     """
 
     result: CancelResult
     fault: str | None
+    hook_fault: str | None
 
 
 @attrs.frozen
@@ -68,14 +70,16 @@ class Pass:
     Arguments:
         results: of the cancellations that were taken up.
         removals_owed: how many removals are owed after it, up to the limit.
-        hooks_failed: how many cancellations the application's hook was not told of.
+        hooks_failed: how many calls of the application's hook failed; None if it has no hook.
         fault: why the scheduler gave no answer; None if it did, or was not asked.
+        hook_fault: what on_cancelled raised last; None if it did not.
     """
 
     results: list[CancelResult]
     removals_owed: int
-    hooks_failed: int
+    hooks_failed: int | None
     fault: str | None
+    hook_fault: str | None
 
 
 @attrs.frozen
@@ -148,33 +152,37 @@ class _AsyncWatched:
 
 @attrs.define
 class _Hook:
-    """A hook whose failures are counted."""
+    """A hook whose failures are counted, and the last of them kept."""
 
     hook: OnCancelled
     failed: int = 0
+    fault: str | None = None
 
     def __call__(self, result: CancelResult) -> object:
         try:
             answer: Any = self.hook(result)
             return returned(answer)
-        except BaseException:
+        except BaseException as error:
             self.failed += 1
+            self.fault = described(error)
             raise
 
 
 @attrs.define
 class _AsyncHook:
-    """A hook whose failures are counted."""
+    """A hook whose failures are counted, and the last of them kept."""
 
     hook: AsyncOnCancelled
     failed: int = 0
+    fault: str | None = None
 
     async def __call__(self, result: CancelResult) -> object:
         try:
             answer: Any = self.hook(result)
             return await returned_async(answer)
-        except BaseException:
+        except BaseException as error:
             self.failed += 1
+            self.fault = described(error)
             raise
 
 
@@ -189,6 +197,7 @@ class Calls:
     def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
         """Cancel a job; its operation, actor and reason come by name."""
         watched = _Watched(self.scheduler)
+        hook = None if self.on_cancelled is None else _Hook(self.on_cancelled)
         result = cancel_job(
             key.batch_job_id,
             uow=self.uow,
@@ -197,9 +206,9 @@ class Calls:
             operation_id=named["operation_id"],
             actor=named["actor"],
             reason=named["reason"],
-            on_cancelled=self.on_cancelled,
+            on_cancelled=hook,
         )
-        return Cancelled(result, watched.fault)
+        return Cancelled(result, watched.fault, None if hook is None else hook.fault)
 
     def reconcile(self, limit: int, lease: timedelta) -> Pass:
         """Finish what cancellations owe, and count what is still owed."""
@@ -208,8 +217,10 @@ class Calls:
         results = reconcile(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
-        failed = 0 if hook is None else hook.failed
-        return Pass(results, self._removals_owed(limit), failed, watched.fault)
+        owed = self._removals_owed(limit)
+        if hook is None:
+            return Pass(results, owed, None, watched.fault, None)
+        return Pass(results, owed, hook.failed, watched.fault, hook.fault)
 
     def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """Compare store and scheduler."""
@@ -297,6 +308,7 @@ class AsyncCalls:
     async def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
         """Cancel a job; its operation, actor and reason come by name."""
         watched = _AsyncWatched(self.scheduler)
+        hook = None if self.on_cancelled is None else _AsyncHook(self.on_cancelled)
         result = await cancel_job_async(
             key.batch_job_id,
             uow=self.uow,
@@ -305,9 +317,9 @@ class AsyncCalls:
             operation_id=named["operation_id"],
             actor=named["actor"],
             reason=named["reason"],
-            on_cancelled=self.on_cancelled,
+            on_cancelled=hook,
         )
-        return Cancelled(result, watched.fault)
+        return Cancelled(result, watched.fault, None if hook is None else hook.fault)
 
     async def reconcile(self, limit: int, lease: timedelta) -> Pass:
         """Finish what cancellations owe, and count what is still owed."""
@@ -316,8 +328,10 @@ class AsyncCalls:
         results = await reconcile_async(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
-        failed = 0 if hook is None else hook.failed
-        return Pass(results, await self._removals_owed(limit), failed, watched.fault)
+        owed = await self._removals_owed(limit)
+        if hook is None:
+            return Pass(results, owed, None, watched.fault, None)
+        return Pass(results, owed, hook.failed, watched.fault, hook.fault)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """Compare store and scheduler."""

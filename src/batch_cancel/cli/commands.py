@@ -106,7 +106,7 @@ def cancel(
     """
     Cancel one job, for ever.
 
-    The answer is one JSON object on stdout, whether it succeeded or not; what went wrong is said
+    The answer is one JSON object on stdout, whether it succeeded or not; what went wrong is
     on stderr. A password in a URL is visible to all users of this machine; give the URL in the
     environment instead (BATCH_CANCEL_STORE, BATCH_CANCEL_SCHEDULER).
 
@@ -136,7 +136,13 @@ def cancel(
     if done.result.removal is Removal.PENDING:
         output.complain(
             "the job is cancelled, but the scheduler did not confirm that its deferred start was "
-            f"taken back ({done.fault}); run the same command again once it answers"
+            f"taken back ({done.fault}); once it answers, run `batch-cancel reconcile`, or the "
+            "same command again (exit code 4: the job is cancelled already)"
+        )
+    if done.hook_fault is not None:
+        output.complain(
+            f"the job is cancelled, but on_cancelled failed ({done.hook_fault}); "
+            "`batch-cancel reconcile` calls it again"
         )
 
 
@@ -167,12 +173,12 @@ def reconcile(
     Finish the removals of deferred starts that cancellations still owe.
 
     Run it from anywhere, as often as you like, beside live cancels and beside itself. With --app,
-    its on_cancelled is called for the cancellations that are still to be announced; without one,
-    those are left to whoever has it.
+    its on_cancelled is called for the cancellations that are still to be announced; without a
+    hook, those stay owed and are not counted.
 
     \b
     Exit codes:
-      0  nothing is left owed
+      0  no removal is left owed, and no hook failed
       2  the command line is wrong; nothing was done
       5  failed; stderr says why
       6  something is still owed; run it again
@@ -184,6 +190,8 @@ def reconcile(
     output.answer(report.json() if as_json else report.text())
     if done.fault is not None:
         output.complain(f"the scheduler did not confirm every removal ({done.fault})")
+    if done.hook_fault is not None:
+        output.complain(f"on_cancelled failed ({done.hook_fault})")
     if report.is_pending:
         output.complain(report.advice(lease))
         raise typer.Exit(STILL_PENDING)
@@ -216,7 +224,7 @@ def inspect(
     as_json: options.Json = False,
 ) -> None:
     """
-    Tell where database and scheduler have drifted apart; nothing is changed.
+    Report where database and scheduler have drifted apart; nothing is changed.
 
     It names removals still owed, deferred starts of cancelled jobs that still wait, scheduled
     jobs that nothing will start, open contacts of cancelled jobs, and jobs with calls that have
@@ -301,7 +309,7 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """
-    Tell whether store and scheduler are fit for the library; nothing is changed.
+    Check whether store and scheduler are fit for the library; nothing is changed.
 
     It looks for tables, columns, keys, indexes, permissions, statuses, versions and settings,
     under the names that PostgresSchema() has, or yours (--schema). What cannot be checked is

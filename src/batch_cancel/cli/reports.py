@@ -24,21 +24,21 @@ class Reconciled:
         results: of the cancellations that were taken up.
         removals_owed: how many removals are owed after it, up to `limit`.
         limit: how many were counted at most.
-        hooks_failed: how many cancellations the application's hook was not told of.
+        hooks_failed: how many calls of the application's hook failed; None if it has no hook.
     """
 
     results: Sequence[CancelResult]
     removals_owed: int
     limit: int
-    hooks_failed: int = 0
+    hooks_failed: int | None
 
     @property
     def is_pending(self) -> bool:
-        """Whether anything is still owed."""
-        return self.removals_owed > 0 or self.hooks_failed > 0
+        """Whether a removal is still owed, or a hook failed."""
+        return self.removals_owed > 0 or bool(self.hooks_failed)
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         done = [
             {
                 "batchJobId": it.batch_job_id,
@@ -52,16 +52,16 @@ class Reconciled:
             {
                 "reconciled": done,
                 "removalsPending": self.removals_owed,
-                "hooksFailed": self.hooks_failed,
+                "hooksFailed": self.hooks_failed or 0,
             }
         )
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         return _text([*map(_finished, self.results), *self._rest()])
 
     def advice(self, lease_seconds: float) -> str:
-        """Tell what to do about what is still owed."""
+        """Return what to do about what is still owed."""
         if len(self.results) < self.limit and lease_seconds:
             return (
                 f"what was cancelled or taken up less than {lease_seconds:g} s ago is left to "
@@ -71,7 +71,9 @@ class Reconciled:
 
     def _rest(self) -> Iterator[str]:
         if not self.is_pending:
-            yield "nothing is left owed"
+            # Without a hook nobody has looked which announcements are owed.
+            owed = "no removal" if self.hooks_failed is None else "nothing"
+            yield f"{owed} is left owed"
         if self.removals_owed:
             at_least = "at least " if self.removals_owed >= self.limit else ""
             yield f"{at_least}{_number(self.removals_owed, 'removal')} still owed"
@@ -106,7 +108,7 @@ class Inspected:
     calls_older_than: timedelta
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         drift = self.drift
         return _json(
             {
@@ -135,7 +137,7 @@ class Inspected:
         )
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         sentences = list(self._sentences())
         if self.drift.starts_seen:
             return _text(sentences or ["no drift: database and scheduler agree"])
@@ -193,11 +195,11 @@ class Expired:
     calls: int
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         return _json({**_named(self.key), "callsEnded": self.calls})
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         if not self.calls:
             return _text([f"{_job(self.key)} has no call that has been live for that long"])
         return _text([f"{_job(self.key)}: calls ended: {self.calls}"])
@@ -226,7 +228,7 @@ class Checked:
         return not (self.store or self.scheduler or self.fault)
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         problems = {"store": list(self.store), "scheduler": list(self.scheduler)}
         return _json(
             {
@@ -238,7 +240,7 @@ class Checked:
         )
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         # A file that is store and scheduler at once has the same to say twice.
         lines = list(dict.fromkeys((*self.store, *self.scheduler)))
         if self.fault is not None:
@@ -261,12 +263,12 @@ class Doctored:
         return not self.diagnosis.problems
 
     def json(self) -> str:
-        """Tell it as one JSON object."""
+        """Return it as one JSON object."""
         found = attrs.asdict(self.diagnosis)
         return _json({"fit": self.is_fit, **found})
 
     def text(self) -> str:
-        """Tell it in sentences."""
+        """Return it in sentences."""
         found = self.diagnosis
         headed = (
             ("Fits:", found.fits),

@@ -47,7 +47,7 @@ class Store(UnitOfWork, Checkable, Protocol):
 
 def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
     """
-    Give the SQL that Postgres needs.
+    Return the SQL that Postgres needs.
 
     Arguments:
         schema: where a PostgresSchema is found, as `module:name`; None for the names of our own.

@@ -95,11 +95,11 @@ class Attempts:
         raise failure
 
     def succeeded(self, cancellation: Cancellation) -> Cancellation:
-        """Give the cancellation, which is no replay if an attempt of ours had carried it out."""
+        """Return the cancellation, which is no replay if an attempt of ours had carried it out."""
         return attrs.evolve(cancellation, replayed=cancellation.replayed and not self.may_be_ours)
 
     def refused(self, refusal: AlreadyTerminal) -> BatchCancelError:
-        """Give the error for a job found ended, which may have been an attempt of ours."""
+        """Return the error for a job found ended, which may have been an attempt of ours."""
         is_recorded = refusal.cancellation is not None
         if not self.may_be_done or refusal.status is not JobStatus.CANCELLED or is_recorded:
             return refusal
@@ -109,7 +109,7 @@ class Attempts:
 
 def may_step_again(failure: StoreFailed, made: int) -> bool:
     """
-    Tell whether a worker's step that failed is worth another attempt.
+    Check whether a worker's step that failed is worth another attempt.
 
     Arguments:
         failure: how the last attempt failed.

@@ -93,7 +93,7 @@ class CancelPlan:
     removal: Removal
 
     def record(self, contacts_cancelled: int) -> CancellationRecord:
-        """Give the record of this plan carried out, with the number of contacts it changed."""
+        """Return the record of this plan carried out, with the number of contacts it changed."""
         return CancellationRecord(
             operation_id=self.request.operation_id,
             key=self.job.key,
@@ -294,13 +294,13 @@ def committed(
 
 
 def owes(record: CancellationRecord, *, announcements: bool) -> bool:
-    """Tell whether a cancellation still owes a removal, or an announcement if those count."""
+    """Check whether a cancellation still owes a removal, or an announcement if those count."""
     return record.removal is Removal.PENDING or (announcements and not record.is_announced)
 
 
 def conclude(cancellation: Cancellation, removal: Removal) -> CancelResult:
     """
-    Give the answer to a cancel.
+    Return the answer to a cancel.
 
     Arguments:
         cancellation: what is in the database.

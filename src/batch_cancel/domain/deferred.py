@@ -148,14 +148,14 @@ def cancel(current: Deferred | None, operation_id: str) -> Deferred | None:
 
 
 def was_removed_by(current: Deferred, operation_id: str) -> bool:
-    """Tell whether this operation took the start back before it fired."""
+    """Check whether this operation took the start back before it fired."""
     return current.state is DeferredState.CANCELLED and current.operation_id == operation_id
 
 
 def claim(
     current: Deferred, now: datetime, token: str, lease_ends_at: datetime
 ) -> Deferred | None:
-    """Hand out a start that is due, or whose last owner let his lease end."""
+    """Hand out a start that is due, or whose last owner let its lease end."""
     if current.state not in {DeferredState.DUE, DeferredState.CLAIMED}:
         return None
     if current.at is None or current.at > now:

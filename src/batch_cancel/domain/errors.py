@@ -24,7 +24,7 @@ from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus
 _SHOWN_CHARACTERS_MAX: Final = 80
 
 FAILED_DETAIL: Final = "Failed to cancel batch job"
-"""What a client is told of every failure that is not his own; nothing else."""
+"""What a client is shown of every failure that is not its own; nothing else."""
 
 Outcome = Literal["unchanged", "unknown"]
 
@@ -60,7 +60,7 @@ _TO_REPAIR: Final = frozenset({Fault.REFUSED, Fault.INCOMPLETE})
 
 
 def shown(text: object) -> str:
-    """Give `text` as an operator may see it: quoted, escaped, and cut when it is long."""
+    """Return `text` as an operator may see it: quoted, escaped, and cut when it is long."""
     if isinstance(text, str) and len(text) > _SHOWN_CHARACTERS_MAX:
         return f"{text[:_SHOWN_CHARACTERS_MAX]!r}... ({len(text)} characters)"
     return repr(text)
@@ -146,9 +146,11 @@ class AlreadyTerminal(BatchCancelError):
         record = self._record
         if record is None:
             return what
+        count = record.contacts_cancelled
+        contacts = "1 contact" if count == 1 else f"{count} contacts"
         return (
             f"{what}: cancelled at {record.cancelled_at.isoformat()} "
-            f"from {record.previous_status}, {record.contacts_cancelled} contacts"
+            f"from {record.previous_status}, {contacts}"
         )
 
     @property

@@ -167,7 +167,7 @@ def _ends_a_call(outcome: ContactStatus) -> bool:
 
 def live_job(key: JobKey, job: Job | None) -> Job:
     """
-    Give the job if it may get new contacts.
+    Return the job if it may get new contacts.
 
     Arguments:
         key: the name that it was asked for by.
@@ -190,5 +190,5 @@ def live_job(key: JobKey, job: Job | None) -> Job:
 
 
 def is_running(job_status: str | None) -> bool:
-    """Tell whether calls of a job of this status may still be started; None if there is none."""
+    """Check whether calls of a job of this status may still be started; None if there is none."""
     return job_status == JobStatus.RUNNING

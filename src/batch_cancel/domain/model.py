@@ -99,7 +99,7 @@ class Removal(StrEnum):
 
 
 def is_storable(text: str, bytes_max: int) -> bool:
-    """Tell whether every store can hold `text`: 1 to `bytes_max` bytes of UTF-8 without NUL."""
+    """Check whether every store can hold `text`: 1 to `bytes_max` bytes of UTF-8 without NUL."""
     if not 0 < len(text) <= bytes_max or "\0" in text:
         return False
     try:
@@ -168,7 +168,7 @@ class CancellationRecord:
         key: the job.
         previous_status: the job's status before.
         contacts_cancelled: how many contacts this cancellation changed.
-        actor: who asked, as the caller names him.
+        actor: who asked, under the caller's name for them.
         reason: why, in the caller's words.
         cancelled_at: when, by the store's clock, in UTC.
         deferred_id: the id of the job's deferred start, as read under the job's lock.

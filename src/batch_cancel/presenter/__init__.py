@@ -63,7 +63,7 @@ def present(result: CancelResult | Cancellation) -> Response:
 
 def present_error(error: BaseException, retry_after: timedelta | None = None) -> Response:
     """
-    Give the 400, 404 or 500 for a cancel that was not carried out.
+    Return the 400, 404 or 500 for a cancel that was not carried out.
 
     Arguments:
         error: why it was not.

@@ -15,9 +15,9 @@ class Principal:
     Whoever a key belongs to.
 
     Arguments:
-        actor: as he is named in the audit of what he cancels; None if he has no name.
-        organization_id: whose jobs he may cancel; None for jobs of no organization.
-        may_cancel: whether his role allows it; if not, he is told so with a 403.
+        actor: the name that the records of their cancellations keep; None for no name.
+        organization_id: whose jobs they may cancel; None for jobs of no organization.
+        may_cancel: whether their role allows it; if not, the answer is a 403 that says so.
     """
 
     actor: str | None = attrs.field(repr=False)  # May name a person: kept out of logs.
@@ -48,7 +48,7 @@ class ApiKeys:
         self._principals = [(_digest(key), principal) for key, principal in principals.items()]
 
     def __call__(self, key: str) -> Principal | None:
-        """Give the principal that the key belongs to; None if it is nobody's."""
+        """Return the principal that the key belongs to; None if it is nobody's."""
         digest = _digest(key)
         found = [principal for own, principal in self._principals if compare_digest(own, digest)]
         return found[0] if found else None

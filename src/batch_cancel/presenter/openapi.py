@@ -59,7 +59,7 @@ class Page:
 
 def page_at(path: str, method: str, base: str, retry_after: timedelta | None) -> Page | None:
     """
-    Give the page at a path; None if there is none.
+    Return the page at a path; None if there is none.
 
     Arguments:
         path: below `base`.
@@ -87,7 +87,7 @@ def page_at(path: str, method: str, base: str, retry_after: timedelta | None) ->
 
 
 def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
-    """Give the OpenAPI 3.1 document of the endpoint; the arguments are those of `page_at`."""
+    """Return the OpenAPI 3.1 document of the endpoint; the arguments are those of `page_at`."""
     return {
         "openapi": "3.1.0",
         "info": {

@@ -2,7 +2,7 @@
 What a request over HTTP asks for, and what it is refused with, as pure functions.
 
 Rule 1: a request is judged in this order: path, method, key, right, size, Idempotency-Key, body.
-        Only then is a job looked at, so nobody learns anything of one that is not his to cancel.
+        Only then is a job looked at: nobody learns anything of one that is not theirs to cancel.
 Rule 2: what could be read in two ways is refused, never guessed at: a header given twice, a body
         of another type, a field that nobody knows, a name given twice in an object.
 Rule 3: a job's id is whatever stands between the two fixed parts of the path, slashes included.
@@ -75,7 +75,7 @@ class Refusal(Enum):
         self.when = when
 
     def response(self, **headers: str) -> Response:
-        """Give the answer that says so."""
+        """Return the answer that says so."""
         own = {"www-authenticate": "Bearer"} if self is Refusal.NO_KEY else {}
         headers = {"content-type": "application/json"} | own | headers
         return Response(self.status, headers, {"detail": self.detail})
@@ -124,7 +124,7 @@ def decoded(path: bytes) -> str:
 
 
 def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Give headers by their name in lower case."""
+    """Return headers by their name in lower case."""
     values: dict[str, list[str]] = {}
     for name, value in headers:
         values.setdefault(name.lower(), []).append(value)
@@ -133,7 +133,7 @@ def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def path_below(prefix: str, request: Request) -> str:
     """
-    Give the path below a prefix.
+    Return the path below a prefix.
 
     Raises:
         Refused: it is elsewhere.
@@ -145,7 +145,7 @@ def path_below(prefix: str, request: Request) -> str:
 
 def job_asked(path: str, method: str) -> str:
     """
-    Give the id of the job to cancel.
+    Return the id of the job to cancel.
 
     Raises:
         Refused: the request asks for something else.
@@ -160,7 +160,7 @@ def job_asked(path: str, method: str) -> str:
 
 def key_of(request: Request) -> str:
     """
-    Give the API key.
+    Return the API key.
 
     Raises:
         Refused: there is none, or it is not written as one.
@@ -173,10 +173,10 @@ def key_of(request: Request) -> str:
 
 def admitted(principal: Principal | None) -> Principal:
     """
-    Give the principal that `authenticate` found, if he may cancel.
+    Return the principal that `authenticate` found, if they may cancel.
 
     Raises:
-        Refused: the key is nobody's, or his role does not allow it.
+        Refused: the key is nobody's, or their role does not allow it.
         TypeError: `authenticate` gave something else, which admits nobody.
     """
     if principal is None:
@@ -191,7 +191,7 @@ def admitted(principal: Principal | None) -> Principal:
 
 def bytes_declared(request: Request) -> int | None:
     """
-    Give the length of the body; None if it is not declared.
+    Return the length of the body; None if it is not declared.
 
     Raises:
         Refused: it is no length, or too long.
@@ -208,7 +208,7 @@ def bytes_declared(request: Request) -> int | None:
 
 def operation_id_of(request: Request) -> str | None:
     """
-    Give the Idempotency-Key.
+    Return the Idempotency-Key.
 
     Raises:
         Refused: no operation can have such a name.
@@ -221,7 +221,7 @@ def operation_id_of(request: Request) -> str | None:
 
 def reason_in(body: bytes, request: Request) -> str | None:
     """
-    Give the reason for the cancel; None if there is no body.
+    Return the reason for the cancel; None if there is no body.
 
     Arguments:
         body: all of it, or more than `BODY_BYTES_MAX` of it.

@@ -147,7 +147,7 @@ class StoreAdapter(Adapter):
 
     @abstractmethod
     def uow(self) -> AnyUnitOfWork:
-        """Give a unit of work to the store; what it opens is independent of every other's."""
+        """Return a unit of work to the store; what it opens is independent of every other's."""
 
     @abstractmethod
     def seed(
@@ -166,7 +166,7 @@ class StoreAdapter(Adapter):
 
     @abstractmethod
     def dump(self) -> Maybe[Mapping[JobKey, JobRow]]:
-        """Give all that is committed, read on a connection of its own."""
+        """Return all that is committed, read on a connection of its own."""
 
     def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> Maybe[object]:
         """
@@ -267,7 +267,7 @@ class StoreAdapter(Adapter):
         )
 
     def new_contact(self) -> Mapping[str, object]:
-        """Give the columns of a new contact, as `append_contacts` takes them."""
+        """Return the columns of a new contact, as `append_contacts` takes them."""
         return {}
 
     def finish(self, key: JobKey) -> Maybe[bool]:
@@ -290,7 +290,7 @@ class SchedulerAdapter(Adapter):
 
     @abstractmethod
     def scheduler(self) -> AnyScheduler:
-        """Give an empty scheduler."""
+        """Return an empty scheduler."""
 
     @abstractmethod
     def schedule(self, scheduler: AnyScheduler, deferred_id: str) -> Maybe[object]:
@@ -298,7 +298,7 @@ class SchedulerAdapter(Adapter):
 
     @abstractmethod
     def waiting(self, scheduler: AnyScheduler) -> Maybe[AbstractSet[str]]:
-        """Give the ids of the starts that wait to fire."""
+        """Return the ids of the starts that wait to fire."""
 
     @abstractmethod
     def fire(self, scheduler: AnyScheduler) -> Maybe[AbstractSet[str]]:

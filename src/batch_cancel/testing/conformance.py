@@ -1243,7 +1243,7 @@ class Timetable(Stage):
             self.run(partial(self._adapter.schedule, self.scheduler, it))
 
     def waiting(self) -> set[str]:
-        """Give the starts that wait."""
+        """Return the starts that wait."""
         return set(self.run(lambda: self._adapter.waiting(self.scheduler)))
 
     def fire(self) -> set[str]:
@@ -1259,7 +1259,7 @@ class Timetable(Stage):
         return answer
 
     def cancelling(self, deferred_id: str, operation_id: str) -> Callable[[], Maybe[bool]]:
-        """Give a cancel to be done beside something else."""
+        """Return a cancel to be done beside something else."""
         return lambda: self.scheduler.cancel(deferred_id, operation_id)
 
 

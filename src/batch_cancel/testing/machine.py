@@ -62,7 +62,7 @@ class CancelMachine(RuleBasedStateMachine):
 
     @classmethod
     def on(cls, world: World) -> type[CancelMachine]:
-        """Give the machine for a store."""
+        """Return the machine for a store."""
         return type(cls.__name__, (cls,), {"world": world})
 
     def __init__(self) -> None:

@@ -70,7 +70,7 @@ class Stage:
         self.history.append(line)
 
     def run(self, call: Callable[[], Maybe[_T]]) -> _T:
-        """Give the answer of a call, in the event loop if there is one."""
+        """Return the answer of a call, in the event loop if there is one."""
         if self._loop is None:
             return cast("_T", call())
         return ended(self._loop.submit(call))
@@ -99,7 +99,7 @@ class Stage:
 
 
 def ended(future: Future[_T]) -> _T:
-    """Give the answer of a call that must end."""
+    """Return the answer of a call that must end."""
     try:
         return future.result(DEADLINE_SECONDS)
     except TimeoutError:
@@ -138,7 +138,7 @@ class Pause:
 
 
 def watch(party: Future[_T], seconds: float) -> bool:
-    """Give a party so much time, and tell whether it has ended by then."""
+    """Wait so long for a party, and return whether it has ended by then."""
     return bool(wait([party], seconds).done)
 
 

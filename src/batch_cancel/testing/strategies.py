@@ -66,18 +66,18 @@ class JobSeed:
 
 
 def job_statuses() -> st.SearchStrategy[str]:
-    """Give any of the six statuses of a job, live ones more often."""
+    """Return any of the six statuses of a job, live ones more often."""
     return st.sampled_from([*LIVE_JOBS, *LIVE_JOBS, *ENDED_JOBS])
 
 
 def contact_statuses() -> st.SearchStrategy[str]:
-    """Give any of the twelve statuses of a contact."""
+    """Return any of the twelve statuses of a contact."""
     return st.sampled_from([*OPEN_CONTACTS, "dialing", *ENDED_CONTACTS])
 
 
 def jobs(*, contacts_max: int = 6) -> st.SearchStrategy[JobSeed]:
     """
-    Give jobs.
+    Return jobs.
 
     Arguments:
         contacts_max: how many contacts at most.
@@ -91,5 +91,5 @@ def jobs(*, contacts_max: int = 6) -> st.SearchStrategy[JobSeed]:
 
 
 def call_ends() -> st.SearchStrategy[str]:
-    """Give any of the ways in which a call ends."""
+    """Return any of the ways in which a call ends."""
     return st.sampled_from([*OPEN_CONTACTS[1:], *ENDED_CONTACTS[:-1]])

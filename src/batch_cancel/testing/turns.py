@@ -185,7 +185,7 @@ def _claim(world: World, record: CancellationRecord) -> CancellationRecord | Non
 def _claiming(
     world: World, record: CancellationRecord, hook: Hook
 ) -> Callable[[], Maybe[CancellationRecord | None]]:
-    """Give a claim, whose hook is told of the point "claimed" before the transaction's end."""
+    """Return a claim, whose hook is told of the point "claimed" before the transaction's end."""
 
     def claim() -> CancellationRecord | None:
         with cast("UnitOfWork", world.adapter.uow()).begin() as repositories:

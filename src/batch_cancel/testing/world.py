@@ -140,12 +140,12 @@ class World(Stage):
     # The store's rows --------------------------------------------------------------------------
 
     def key(self, label: str, organization_id: str | None = None) -> JobKey:
-        """Give the name of a job."""
+        """Return the name of a job."""
         known = self._keys.get(label)
         return JobKey(self.job_id(label), organization_id) if known is None else known
 
     def job_id(self, label: str) -> str:
-        """Give the id of a job for its label."""
+        """Return the id of a job for its label."""
         match self.adapter.ids:
             case IdKind.TEXT:
                 return label
@@ -178,11 +178,11 @@ class World(Stage):
         expect(len(self.contact_ids[label]), len(contacts), "`seed` gives an id for each contact.")
 
     def rows(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
+        """Return all that is committed."""
         return dict(self.run(self.adapter.dump))
 
     def row(self, label: str = "job") -> JobRow:
-        """Give one job as committed."""
+        """Return one job as committed."""
         rows = self.rows()
         if self._keys[label] not in rows:
             msg = f"`dump` shows no {self._keys[label]}, only {sorted(map(str, rows))}"
@@ -190,7 +190,7 @@ class World(Stage):
         return rows[self._keys[label]]
 
     def statuses(self, label: str = "job") -> list[object]:
-        """Give the statuses of a job's contacts: the seeded ones in their order, then others."""
+        """Return the statuses of a job's contacts: the seeded ones in their order, then others."""
         contacts = self.row(label).contacts
         seeded = self.contact_ids[label]
         return [
@@ -199,7 +199,7 @@ class World(Stage):
         ]
 
     def record(self, label: str = "job") -> CancellationRecord:
-        """Give the record of the job's cancellation."""
+        """Return the record of the job's cancellation."""
         key = self._keys[label]
 
         def read() -> CancellationRecord | None:
@@ -219,7 +219,7 @@ class World(Stage):
         return record
 
     def finding(self, key: JobKey, hook: Hook) -> Callable[[], Maybe[CancellationRecord | None]]:
-        """Give a search of a record, whose hook is told of the point "found" before its end."""
+        """Return a search of a record, whose hook is told of the point "found" before its end."""
 
         def find() -> CancellationRecord | None:
             with cast("UnitOfWork", self.adapter.uow()).begin() as repositories:
@@ -239,7 +239,7 @@ class World(Stage):
     # The scheduler -----------------------------------------------------------------------------
 
     def scheduler_that(self, behave: Callable[[str, str], bool]) -> AnyScheduler:
-        """Give a scheduler whose `cancel` does what is given."""
+        """Return a scheduler whose `cancel` does what is given."""
         return AsyncScripted(behave) if self.is_async else Scripted(behave)
 
     def schedule(self, label: str = "job") -> str:
@@ -257,7 +257,7 @@ class World(Stage):
         return deferred_id
 
     def waiting(self) -> AbstractSet[str]:
-        """Give the deferred starts that wait."""
+        """Return the deferred starts that wait."""
         if isinstance(self.adapter, SchedulerAdapter):
             it = self.adapter
             return set(self.run(lambda: it.waiting(self.scheduler)))
@@ -297,7 +297,7 @@ class World(Stage):
         operation_id: str | None = None,
         hook: Hook | None = None,
     ) -> Callable[[], Maybe[Answer]]:
-        """Give a cancel to be done beside something else."""
+        """Return a cancel to be done beside something else."""
         name = f"cancel {shown(label) if key is None else key}"
         key = self.key(label) if key is None else key
         self.note(f"begin: {name}" + (f", operation {operation_id!r}" if operation_id else ""))
@@ -375,7 +375,7 @@ class World(Stage):
         limit: int = 100,
         scheduler: AnyScheduler | None = None,
     ) -> Callable[[], Maybe[list[CancelResult]]]:
-        """Give a pass of reconcile to be done beside something else."""
+        """Return a pass of reconcile to be done beside something else."""
         self.note(f"reconcile, at most {limit}, lease {lease}")
         return self.either(
             lambda: reconcile(
@@ -504,7 +504,7 @@ class World(Stage):
 
 
 def said(answer: object) -> str:
-    """Give the answer of a cancel in a line."""
+    """Return the answer of a cancel in a line."""
     if isinstance(answer, CancelResult):
         replayed = ", replayed" if answer.replayed else ""
         count = f"contacts cancelled: {answer.contacts_cancelled}"
@@ -517,7 +517,7 @@ def said(answer: object) -> str:
 
 
 def succeeded(answer: object) -> CancelResult:
-    """Give the result of a cancel that had to succeed."""
+    """Return the result of a cancel that had to succeed."""
     if isinstance(answer, CancelResult):
         return answer
     msg = f"the cancel had to succeed, but gave {said(answer)}"
@@ -525,7 +525,7 @@ def succeeded(answer: object) -> CancelResult:
 
 
 def refused(answer: object, code: str) -> BatchCancelError:
-    """Give the error of a cancel that had to be refused."""
+    """Return the error of a cancel that had to be refused."""
     if isinstance(answer, BatchCancelError) and answer.code == code:
         return answer
     msg = f"the cancel had to be refused as {code}, but gave {said(answer)}"

@@ -69,7 +69,7 @@ def cancel_job(
     start gone. There, use `cancel_rows`, and `remove_deferred` after your commit.
 
     Arguments:
-        batch_job_id: the job to cancel, for ever.
+        batch_job_id: the job to cancel.
         uow: where the jobs are.
         scheduler: where the deferred starts wait.
         organization_id: whose job it is; None for a job of no organization.
@@ -123,7 +123,7 @@ async def cancel_job_async(
     start gone. There, use `cancel_rows`, and `remove_deferred` after your commit.
 
     Arguments:
-        batch_job_id: the job to cancel, for ever.
+        batch_job_id: the job to cancel.
         uow: where the jobs are.
         scheduler: where the deferred starts wait.
         organization_id: whose job it is; None for a job of no organization.

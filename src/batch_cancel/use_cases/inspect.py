@@ -44,7 +44,7 @@ def inspect(
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
     """
-    Tell what the database and the scheduler do not agree on.
+    Report what the database and the scheduler do not agree on.
 
     Arguments:
         uow: where the jobs are.
@@ -75,7 +75,7 @@ async def inspect_async(
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
     """
-    Tell what the database and the scheduler do not agree on.
+    Report what the database and the scheduler do not agree on.
 
     Arguments:
         uow: where the jobs are.

@@ -73,6 +73,7 @@ def start_job(
         ended, runs already, names another deferred start, or is not there; then stop.
 
     Raises:
+        TypeError: an id is no text.
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     key = JobKey(batch_job_id, organization_id)
@@ -113,6 +114,7 @@ async def start_job_async(
         ended, runs already, names another deferred start, or is not there; then stop.
 
     Raises:
+        TypeError: an id is no text.
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     key = JobKey(batch_job_id, organization_id)
@@ -146,7 +148,7 @@ def claim_contacts(
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
-        the ids of the contacts; empty if there is nothing to dial now, or for ever.
+        the ids of the contacts; empty if there is nothing to dial now, or ever again.
 
     Raises:
         StoreFailed: the store failed; if `.outcome` is "unknown", contacts may be dialing that
@@ -181,7 +183,7 @@ async def claim_contacts_async(
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
-        the ids of the contacts; empty if there is nothing to dial now, or for ever.
+        the ids of the contacts; empty if there is nothing to dial now, or ever again.
 
     Raises:
         StoreFailed: the store failed; if `.outcome` is "unknown", contacts may be dialing that
@@ -486,7 +488,7 @@ def still_running(
     batch_job_id: str, *, uow: UnitOfWork, organization_id: str | None = None
 ) -> bool:
     """
-    Tell whether the job is running: the last look of a worker right before it dials.
+    Check whether the job is running: the last look of a worker right before it dials.
 
     A contact that was claimed before a cancel is a live call, even if its phone has not rung yet.
     Whoever asks this in between stops that one too. It locks nothing.
@@ -512,7 +514,7 @@ async def still_running_async(
     batch_job_id: str, *, uow: AsyncUnitOfWork, organization_id: str | None = None
 ) -> bool:
     """
-    Tell whether the job is running: the last look of a worker right before it dials.
+    Check whether the job is running: the last look of a worker right before it dials.
 
     A contact that was claimed before a cancel is a live call, even if its phone has not rung yet.
     Whoever asks this in between stops that one too. It locks nothing.
@@ -633,8 +635,16 @@ async def _attempted_async(
 
 
 def _may_be_named(deferred_id: str | None) -> bool:
-    """Check whether a job could name this deferred start, however long its id is."""
-    return deferred_id is None or is_storable(deferred_id, sys.maxsize)
+    """
+    Check whether a job could name this deferred start, however long its id is.
+
+    Raises:
+        TypeError: the id is no text.
+    """
+    if deferred_id is None:
+        return True
+    check_text("deferred_id", deferred_id)
+    return is_storable(deferred_id, sys.maxsize)
 
 
 def _offered(work: _T | None) -> _T:

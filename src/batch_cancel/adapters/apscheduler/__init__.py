@@ -88,7 +88,7 @@ class ApschedulerScheduler:
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Close the gate, for ever, unless the start has passed it; and tidy the job store.
+        Close the gate for good, unless the start has passed it; and tidy the job store.
 
         Returns:
             True if this operation closed it for a start that was armed; the same whenever it is
@@ -170,7 +170,7 @@ class AsyncApschedulerScheduler:
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Close the gate, for ever, unless the start has passed it; and tidy the job store.
+        Close the gate for good, unless the start has passed it; and tidy the job store.
 
         Returns:
             True if this operation closed it for a start that was armed; the same whenever it is

@@ -149,7 +149,7 @@ def translated() -> Generator[Progress]:
 
 
 def lost() -> StoreFailed:
-    """Give the error for a connection that is found broken before anything was sent on it."""
+    """Return the error for a connection that is found broken before anything was sent on it."""
     return StoreFailed(_LOST, fault=Fault.INTERRUPTED)
 
 
@@ -196,7 +196,7 @@ def _refusal(error: psycopg.Error) -> str | None:
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    """Tell whether the connection was cut, or ended by the server."""
+    """Check whether the connection was cut, or ended by the server."""
     state = error.sqlstate
     if state is None:
         # An InternalError, where two answers came at once: an error's and the end's.

@@ -102,7 +102,7 @@ class ProcrastinateScheduler:
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the jobs that wait, for their time or for a retry; nothing is changed.
+        Return those of the jobs that wait, for their time or for a retry; nothing is changed.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -179,7 +179,7 @@ class AsyncProcrastinateScheduler:
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the jobs that wait, for their time or for a retry; nothing is changed.
+        Return those of the jobs that wait, for their time or for a retry; nothing is changed.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -235,7 +235,7 @@ def _problems(
 
 
 def _is_own(uow: object) -> bool:
-    """Tell whether a transaction that failed can be begun again; the caller's can't."""
+    """Check whether a transaction that failed can be begun again; the caller's can't."""
     return isinstance(uow, PostgresUnitOfWork | AsyncPostgresUnitOfWork)
 
 

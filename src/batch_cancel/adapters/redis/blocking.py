@@ -57,7 +57,7 @@ _OTHERWISE: Final = (
 
 def line_to(client: redis.Redis | redis.RedisCluster) -> _ServerLine | _ClusterLine:
     """
-    Give a line that keeps deadlines, to wherever the client leads.
+    Return a line that keeps deadlines, to wherever the client leads.
 
     Raises:
         TypeError: an asyncio client.
@@ -130,7 +130,7 @@ class _ClusterLine:
         return host, port
 
     def _another(self, address: _Address) -> _Address:
-        """Give the node after this one, in an order in which every node has its turn."""
+        """Return the node after this one, in an order in which every node has its turn."""
         addresses = sorted(map(self._address, self._cluster.get_nodes()))
         return next((other for other in addresses if other > address), addresses[0])
 

@@ -251,7 +251,7 @@ class AsyncExecutor:
 
 def replicas_wanted(min_replicas: int, client: object) -> int:
     """
-    Give the number, if this client can wait for so many replicas.
+    Return the number, if this client can wait for so many replicas.
 
     Raises:
         TypeError: a cluster's client: it may wait on another connection than it wrote on.

@@ -142,7 +142,7 @@ class StartGate(_Gate):
 
     def arm(self, deferred_id: str, at: datetime) -> bool:
         """
-        Tell the gate of a start; do so before it is handed to its scheduler.
+        Arm the gate for a start, before you hand the start to its scheduler.
 
         Arguments:
             deferred_id: its id.
@@ -162,7 +162,7 @@ class StartGate(_Gate):
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Close the gate, for ever, unless the start has passed it.
+        Close the gate for good, unless the start has passed it.
 
         Returns:
             True if this operation closed it for a start that was armed; the same whenever it is
@@ -266,7 +266,7 @@ class AsyncStartGate(_Gate):
 
     async def arm(self, deferred_id: str, at: datetime) -> bool:
         """
-        Tell the gate of a start; do so before it is handed to its scheduler.
+        Arm the gate for a start, before you hand the start to its scheduler.
 
         Arguments:
             deferred_id: its id.
@@ -286,7 +286,7 @@ class AsyncStartGate(_Gate):
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Close the gate, for ever, unless the start has passed it.
+        Close the gate for good, unless the start has passed it.
 
         Returns:
             True if this operation closed it for a start that was armed; the same whenever it is

@@ -41,7 +41,7 @@ def line_to_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
 ) -> _ServerLine | _ClusterLine:
     """
-    Give a line that keeps deadlines, to wherever the client leads.
+    Return a line that keeps deadlines, to wherever the client leads.
 
     Raises:
         TypeError: a blocking client.

@@ -90,7 +90,7 @@ class Recipe:
 
 
 def scripts(package: str) -> RecipeScripts:
-    """Give the scripts of the recipe in `recipe.lua` of this package."""
+    """Return the scripts of the recipe in `recipe.lua` of this package."""
     recipe = f"local oddity\n{_text(package, 'recipe')}"  # Not every recipe has one.
     cancel, waits, oddities = (
         Script(f"{recipe}\n{_text(_HERE, name)}") for name in ("answered", "waits", "oddities")
@@ -99,7 +99,7 @@ def scripts(package: str) -> RecipeScripts:
 
 
 def single_script(package: str, name: str) -> Script:
-    """Give the script in this file of this package, which needs no other."""
+    """Return the script in this file of this package, which needs no other."""
     return Script(_text(package, name))
 
 
@@ -141,7 +141,7 @@ class _Recipes:
     def _operands(
         self, deferred_id: str, operation_id: str
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Give the keys and the arguments of the script."""
+        """Return the keys and the arguments of the script."""
         keys = [self._tombstone(deferred_id), *map(encoded, self._recipe.keys(deferred_id))]
         arguments = [encoded(operation_id), self._retention, encoded(deferred_id)]
         return keys, arguments
@@ -152,7 +152,7 @@ class _Recipes:
     def _pages(
         self, deferred_ids: AbstractSet[str]
     ) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
-        """Give the keys and the ids, so many at a time."""
+        """Return the keys and the ids, so many at a time."""
         listed = sorted(deferred_ids)
         for first in range(0, len(listed), _PAGE_SIZE):
             page = listed[first : first + _PAGE_SIZE]
@@ -167,7 +167,7 @@ class _Recipes:
 
 def _answered(answer: bytes | int) -> bool:
     """
-    Give the answer.
+    Return the answer.
 
     Raises:
         SchedulerUnavailable: it is a sentence, on why there can be none.
@@ -215,7 +215,7 @@ class RecipeScheduler(_Recipes):
 
     def was_taken_back(self, deferred_id: str) -> bool:
         """
-        Say whether the start was taken back by any operation: then it must not fire.
+        Check whether the start was taken back by any operation: then it must not fire.
 
         For a worker's last look, where the library may bring back what was removed.
 
@@ -227,7 +227,7 @@ class RecipeScheduler(_Recipes):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire; nothing is changed.
 
         What waits for its retry is among them: a cancel would take it back.
 
@@ -291,7 +291,7 @@ class AsyncRecipeScheduler(_Recipes):
 
     async def was_taken_back(self, deferred_id: str) -> bool:
         """
-        Say whether the start was taken back by any operation: then it must not fire.
+        Check whether the start was taken back by any operation: then it must not fire.
 
         For a worker's last look, where the library may bring back what was removed.
 
@@ -303,7 +303,7 @@ class AsyncRecipeScheduler(_Recipes):
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire; nothing is changed.
 
         What waits for its retry is among them: a cancel would take it back.
 

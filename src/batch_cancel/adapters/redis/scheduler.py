@@ -83,7 +83,7 @@ class _Layout:
         return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
-        """Give the ids by the keys that they are found under, so many at a time."""
+        """Return the ids by the keys that they are found under, so many at a time."""
         by_keys: dict[Sequence[bytes], list[bytes]] = {}
         for deferred_id in sorted(deferred_ids):
             by_keys.setdefault(self._keys(deferred_id), []).append(encoded(deferred_id))
@@ -106,7 +106,7 @@ class RedisScheduler(_Layout):
             Whoever made it closes it. Its timeouts and retries do not count here.
         namespace: how our keys begin; no braces.
         shards: over how many hash slots of a cluster to spread. Every process that uses the
-            namespace must say the same, for ever.
+            namespace must pass the same number, always.
         budget: how long one answer may take, retries included.
         retention: how long it is remembered that a start was cancelled or finished. After that
             its id is unknown again, so it must outlast every retry and every late `schedule`.
@@ -155,7 +155,7 @@ class RedisScheduler(_Layout):
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back, for ever.
+        Take the deferred start back for good.
 
         Returns:
             True if this operation took it back before it fired; the same whenever it is repeated.
@@ -207,7 +207,7 @@ class RedisScheduler(_Layout):
 
     def waiting(self) -> set[str]:
         """
-        Give the ids of the deferred starts that wait to fire.
+        Return the ids of the deferred starts that wait to fire.
 
         For inspection: it reads page by page, so what changes meanwhile may be in or not.
 
@@ -227,7 +227,7 @@ class RedisScheduler(_Layout):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire; nothing is changed.
 
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
@@ -268,7 +268,7 @@ class AsyncRedisScheduler(_Layout):
             Whoever made it closes it. Its timeouts and retries do not count here.
         namespace: how our keys begin; no braces.
         shards: over how many hash slots of a cluster to spread. Every process that uses the
-            namespace must say the same, for ever.
+            namespace must pass the same number, always.
         budget: how long one answer may take, retries included.
         retention: how long it is remembered that a start was cancelled or finished. After that
             its id is unknown again, so it must outlast every retry and every late `schedule`.
@@ -317,7 +317,7 @@ class AsyncRedisScheduler(_Layout):
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back, for ever.
+        Take the deferred start back for good.
 
         Returns:
             True if this operation took it back before it fired; the same whenever it is repeated.
@@ -369,7 +369,7 @@ class AsyncRedisScheduler(_Layout):
 
     async def waiting(self) -> set[str]:
         """
-        Give the ids of the deferred starts that wait to fire.
+        Return the ids of the deferred starts that wait to fire.
 
         For inspection: it reads page by page, so what changes meanwhile may be in or not.
 
@@ -389,7 +389,7 @@ class AsyncRedisScheduler(_Layout):
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire; nothing is changed.
 
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.

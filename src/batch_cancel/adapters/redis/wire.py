@@ -18,7 +18,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def script(*names: str) -> Script:
-    """Give the script made of these files of ours, one after the other."""
+    """Return the script made of these files of ours, one after the other."""
     here = files("batch_cancel.adapters.redis")
     return Script("\n".join(here.joinpath(f"{name}.lua").read_text() for name in names))
 

@@ -138,7 +138,9 @@ class AsyncRqScheduler(AsyncRecipeScheduler):
 
 def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P, _R | None]]:
     """
-    Decorate a job's function: in a worker, a job that was taken back does nothing.
+    Return a decorator for a job's function: in a worker, a job that was taken back does nothing.
+
+    Write `@guarded(scheduler)`; without the scheduler it is a TypeError.
 
     Called outside a worker, the function is what it was. When Redis does not answer, the job fails
     with `SchedulerUnavailable` and does not start. What is asked for is kept beside the job, in
@@ -147,7 +149,14 @@ def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P,
 
     Arguments:
         scheduler: with the same queue and prefix as the one that cancels.
+
+    Raises:
+        TypeError: `scheduler` is something else, for example the function of a bare `@guarded`.
     """
+    if not isinstance(scheduler, RqScheduler):
+        kind = type(scheduler).__name__
+        msg = f"guarded needs an RqScheduler, got {kind}: write @guarded(RqScheduler(client))"
+        raise TypeError(msg)
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R | None]:
         @functools.wraps(function)

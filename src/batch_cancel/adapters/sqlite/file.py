@@ -60,7 +60,7 @@ def _text(name: str) -> str:
 
 
 def _statements(text: str) -> Mapping[str, str]:
-    """Give the statements of a file by the names that its `-- name:` lines give them."""
+    """Return the statements of a file by the names that its `-- name:` lines give them."""
     named = (part.partition("\n") for part in text.split("-- name: ")[1:])
     return {name.strip(): statement for name, _, statement in named}
 
@@ -85,7 +85,7 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def now() -> datetime:
-    """Give the store's clock, in UTC."""
+    """Return the store's clock, in UTC."""
     return datetime.now(UTC)
 
 
@@ -121,12 +121,12 @@ class Connection:
             self._cursor().executemany(statement, rows)
 
     def rows(self, statement: str, parameters: Sequence[Value] = ()) -> list[tuple[Value, ...]]:
-        """Give all rows of an answer."""
+        """Return all rows of an answer."""
         with self.faults_named():
             return self._cursor().execute(statement, parameters).fetchall()
 
     def row(self, statement: str, parameters: Sequence[Value] = ()) -> tuple[Value, ...] | None:
-        """Give the first row of an answer; None if it is empty."""
+        """Return the first row of an answer; None if it is empty."""
         rows = self.rows(statement, parameters)
         return rows[0] if rows else None
 
@@ -333,7 +333,7 @@ def _columns(connection: Connection) -> dict[str, set[str]]:
 
 @cache
 def _wanted_columns() -> dict[str, set[str]]:
-    """Give the columns of our tables, from the schema itself."""
+    """Return the columns of our tables, from the schema itself."""
     with closing(sqlite3.connect(":memory:")) as raw:
         for statement in _SCHEMA:
             raw.execute(statement)

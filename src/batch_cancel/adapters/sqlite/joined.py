@@ -1,5 +1,5 @@
 """
-A unit of work within a transaction of the caller's, on his own connection.
+A unit of work within a transaction of the caller's, on the caller's connection.
 
 Rule 1: at most one `begin` is open on a connection. Savepoints are a stack: two that are open at
         once would roll back or release each other's work.
@@ -128,9 +128,9 @@ def _begin_as_the_driver_would(connection: Connection) -> None:
 
 def joining(connection: sqlite3.Connection) -> Joined:
     """
-    Give a unit of work within the caller's own transaction.
+    Return a unit of work within the caller's own transaction.
 
-    The caller's commit is the moment of cancellation, and his rollback undoes it. The tables must
+    The caller's commit is the moment of cancellation, and a rollback undoes it. The tables must
     be there already. On a connection of the driver's default kind the transaction is begun here if
     it is not yet open; one that commits every statement by itself must have been given its BEGIN.
 

@@ -46,7 +46,7 @@ class Place:
     busy_timeout_seconds: float | None = None
 
     def fault(self, error: sqlite3.Error, outcome: Outcome = "unchanged") -> StoreFailed:
-        """Give the error of the port for one of SQLite's."""
+        """Return the error of the port for one of SQLite's."""
         code = primary_code(error)
         return StoreFailed(
             f"{self.name} {self._meaning(code, error)}",

@@ -115,7 +115,7 @@ class SqliteScheduler:
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back, for ever.
+        Take the deferred start back for good.
 
         Returns:
             True if this operation took it back before it fired; the same whenever it is repeated.
@@ -191,7 +191,7 @@ class SqliteScheduler:
 
     def waiting(self) -> set[str]:
         """
-        Give the ids of the deferred starts that wait to fire.
+        Return the ids of the deferred starts that wait to fire.
 
         Raises:
             SchedulerUnavailable: the file cannot be had in time, or not at all.
@@ -202,7 +202,7 @@ class SqliteScheduler:
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait to fire.
+        Return those of the deferred starts that wait to fire.
 
         Raises:
             SchedulerUnavailable: the file cannot be had in time, or not at all.

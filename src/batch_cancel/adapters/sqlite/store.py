@@ -123,12 +123,12 @@ class SqliteStore:
             )
 
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
-        """Give the job as last committed; None if there is none."""
+        """Return the job as last committed; None if there is none."""
         with self._file.looking() as connection:
             return read_job(JobKey(job_id, organization_id), connection)
 
     def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
-        """Give the status by contact id of a job, as last committed; empty if there is none."""
+        """Return the status by contact id of a job, as last committed; empty if there is none."""
         if not JobKey(job_id, organization_id).can_exist:
             return {}
         with self._file.looking() as connection:

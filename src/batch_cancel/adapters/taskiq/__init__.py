@@ -37,7 +37,7 @@ _KINDS: Final = ("string", "string", "string", "list", "list")
 
 
 def keys_of(prefix: str, schedule_id: str) -> tuple[str, str]:
-    """Give the key of a schedule, and of what was decided about it."""
+    """Return the key of a schedule, and of what was decided about it."""
     return f"{prefix}:data:{schedule_id}", own_key("decided", prefix, schedule_id)
 
 
