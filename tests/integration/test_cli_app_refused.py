@@ -103,6 +103,45 @@ __all__ = ["file", "run"]
         ),
         (
             "wired:app",
+            "def app(): raise SystemExit(0)",
+            "--app: wired:app raised SystemExit: 0",
+        ),
+        (
+            "wired:app",
+            "async def app(): raise SystemExit(0)",
+            "--app: wired:app raised SystemExit: 0",
+        ),
+        (
+            "wired:Settings",
+            f"{BLOCKING}\nSettings.uow = property(lambda self: self.pool)",
+            (
+                "--app: wired:Settings: its `uow` raised AttributeError: 'Settings' object has no "
+                "attribute 'pool'"
+            ),
+        ),
+        (
+            "wired:Settings",
+            f"{BLOCKING}\nSettings.scheduler = property(lambda self: 1 / 0)",
+            "--app: wired:Settings: its `scheduler` raised ZeroDivisionError: division by zero",
+        ),
+        (
+            "wired:Settings",
+            f"{BLOCKING}\nSettings.on_cancelled = property(lambda self: self.mail)",
+            (
+                "--app: wired:Settings: its `on_cancelled` raised AttributeError: 'Settings' "
+                "object has no attribute 'mail'"
+            ),
+        ),
+        (
+            "wired:app",
+            f"{BLOCKING}\ndef tell(_): yield\napp.on_cancelled = tell",
+            (
+                "--app: wired:app: the hook is a generator function (tell), and nothing would run "
+                "its body: pass a function without yield"
+            ),
+        ),
+        (
+            "wired:app",
             f"{BLOCKING}\napp.uow = None",
             (
                 "--app: wired:app: the store (uow) has no method `begin` (None): pass for example "

@@ -202,6 +202,34 @@ def test_a_cancel_whose_hook_fails_says_so(run: Callable[..., Done], file: Path)
     )
 
 
+@pytest.mark.parametrize("command", [("cancel", "a"), ("reconcile", "--lease", "0")])
+def test_a_hook_that_exits_is_no_success(
+    run: Callable[..., Done], file: Path, command: tuple[str, ...]
+) -> None:
+    """Whatever its code was, the command did not do all that it was to do."""
+    if command[0] == "reconcile":
+        cancel_rows("a", uow=SqliteStore(file), announce=True)
+    leaving = f"{BLOCKING}\ndef leave(_): raise SystemExit(0)\napp.on_cancelled = leave\n"
+    done = run(*command, "--app", "wired:app", source=leaving)
+    sentence = (
+        "batch-cancel: the application raised SystemExit, so the command did not finish: run "
+        "reconcile with an application that does not\n"
+    )
+    assert done == (5, "", sentence)
+
+
+def test_a_scheduler_that_answers_with_no_bool_is_named(
+    run: Callable[..., Done], file: Path
+) -> None:
+    """The removal stays owed, and the sentence says why."""
+    odd = f"{BLOCKING}\nclass Odd:\n    def cancel(self, *_): return 1\napp.scheduler = Odd()\n"
+    done = run("cancel", "a", "--app", "wired:app", source=odd)
+    assert "(it answered with int, not with a bool)" in done.err
+    done = run("reconcile", "--lease", "0", "--app", "wired:app", source=odd)
+    assert done.code == 6
+    assert "(it answered with int, not with a bool)" in done.err
+
+
 @pytest.mark.parametrize("name", ["app", "make"])
 def test_an_asyncio_application(
     run: Callable[..., Done],

@@ -171,6 +171,13 @@ def test_an_option_that_is_not_known_is_refused_by_its_name() -> None:
         ("native+redis://h?shards=hunter2", "the option 'shards' must be a whole number"),
         ("arq+redis://h?budget=hunter2", "the option 'budget' must be a duration"),
         ("arq+redis://h?queue=a&queue=b", "an option is given twice"),
+        ("arq+redis://h?queue=", "the option 'queue' is empty"),
+        ("native+redis://h?namespace=", "the option 'namespace' is empty"),
+        ("native+redis://h/campaigns", "a database is a whole number: native+redis://host/0"),
+        ("native+redis://h/1/2", "a database is a whole number"),
+        ("native+redis://h/1?db=2", "the database is named twice"),
+        ("native+unix://run/redis.sock", "a socket's path needs three slashes"),
+        ("arq+redis://h?ssl_cert_reqs=none", "the option 'ssl_cert_reqs' needs arq+rediss://"),
         ("arq+redis+cluster://h", "arq keeps the keys of a start where no Redis Cluster can be"),
     ],
 )
@@ -180,6 +187,31 @@ def test_an_option_that_cannot_be_read_is_refused(url: str, sentence: str) -> No
         scheduler_at(url, "sqlite:///jobs.db")
     assert str(caught.value).startswith(f"--scheduler: {sentence}")
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["arq+redis://h?queue=q\n", "arq+redis://h\n", "arq+redis://:1/2@h"]
+)
+def test_what_is_no_part_of_a_url_is_refused(url: str) -> None:
+    """A line end, as it comes out of a file, or a slash in a password: it would mean another."""
+    with pytest.raises(UsageError, match=r"^--scheduler is no valid URL"):
+        scheduler_at(url, "sqlite:///jobs.db")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "native+redis://h/",
+        "native+redis://u:a%2Fb@h:1/15",
+        "native+redis://[::1]:6379/2",
+        "native+unix://u:p@/run/redis.sock",
+        "native+rediss://h?ssl_cert_reqs=none",
+    ],
+)
+def test_an_address_is_one_as_redis_py_has_it(url: str) -> None:
+    """The refusals above would also pass if everything was refused."""
+    with scheduler_at(url, "sqlite:///jobs.db")() as scheduler:
+        assert isinstance(scheduler, RedisScheduler)
 
 
 @pytest.mark.parametrize("option", ["shards=0", "min_replicas=-1", "retention=0", "namespace={}"])

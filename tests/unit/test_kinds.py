@@ -32,6 +32,7 @@ from batch_cancel.adapters.memory import (
 )
 from batch_cancel.ports import StoreFailed
 from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.pump import pump
 
 AGE = timedelta(hours=1)
 BUSY = ContactStatus.BUSY
@@ -223,6 +224,58 @@ def test_a_coroutine_function_is_no_hook_of_a_blocking_function(name: str) -> No
         with pytest.raises(TypeError, match=r"^the hook is a coroutine function"):
             called(name, is_async=False, **ports)
     assert calls == []
+
+
+def generator(_: object) -> Generator[None]:
+    """Do nothing until somebody takes the first value."""
+    yield
+
+
+async def async_generator(_: object) -> AsyncGenerator[None]:
+    """Do nothing until somebody takes the first value."""
+    yield
+
+
+class GeneratorHook:
+    """A hook by its `__call__`, which is a generator function."""
+
+    def __call__(self, result: object) -> Generator[None]:
+        """Do nothing until somebody takes the first value."""
+        yield
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("name", ["cancel_job", "reconcile", "remove_deferred"])
+def test_a_generator_function_is_no_hook(name: str, *, is_async: bool) -> None:
+    """Nothing would run its body: the cancellation would be noted as told."""
+    calls = list[str]()
+    for hook in (generator, async_generator, partial(generator), GeneratorHook()):
+        ports = ports_of(name, calls, is_async=is_async) | {"on_cancelled": hook}
+        with pytest.raises(TypeError, match=r"^the hook is a generator function"):
+            called(name, is_async=is_async, **ports)
+    assert calls == []
+
+
+@pytest.mark.parametrize("wrong", [generator, async_generator])
+def test_a_start_is_not_finished_by_a_generator(wrong: Callable[[Any], Any]) -> None:
+    """A function that returns one shows only once it is called: its start is handed out again."""
+    starts = MemoryScheduler()
+    starts.schedule("start", datetime.now(UTC) - AGE)
+    with pytest.raises(TypeError, match=r"^the hook is a generator function"):
+        pump(starts, wrong)
+    assert pump(starts, logged(wrong), lease=timedelta(0)) == 0
+    assert pump(starts, plain) == 1
+
+
+@pytest.mark.parametrize("wrong", [generator, async_generator])
+def test_a_hook_that_returns_a_generator_has_not_done_its_work(
+    wrong: Callable[[Any], Any],
+) -> None:
+    """It stays owed."""
+    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
+        kinds.tell(wrong, "result")
+    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
+        asyncio.run(kinds.tell_async(wrong, "result"))
 
 
 # Ducks -------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable, signature
-from typing import TypeVar, cast
+from inspect import getattr_static, isawaitable, signature
+from typing import Any, Final, TypeVar, cast
 
 from batch_cancel.cli.calls import AsyncCalls, Calls
 from batch_cancel.cli.imports import UsageError, found
@@ -20,6 +20,8 @@ from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.unexpected import with_text
 
 _T = TypeVar("_T")
+
+_NOTHING: Final = object()
 
 Command = Callable[[Calls | AsyncCalls], _T | Awaitable[_T]]
 """What a command does: one call."""
@@ -47,7 +49,7 @@ async def _perform(path: str, made: object, command: Command[_T]) -> _T:
             calls = _calls(path, await made)
         except UsageError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _raised(path, error) from error
     answer = command(cast("Calls | AsyncCalls", calls))
     return cast("_T", await answer if isawaitable(answer) else answer)
@@ -55,8 +57,10 @@ async def _perform(path: str, made: object, command: Command[_T]) -> _T:
 
 def _made(path: str, value: object) -> object:
     """Return the application, or what is to be awaited for it."""
-    if not callable(value) or (hasattr(value, "uow") and not isinstance(value, type)):
+    is_function = callable(value) and (isinstance(value, type) or not _has(value, "uow"))
+    if not is_function:
         return value
+    value = cast("Callable[[], object]", value)
     try:
         signature(value).bind()
     except TypeError as error:
@@ -66,19 +70,21 @@ def _made(path: str, value: object) -> object:
         pass
     try:
         return value()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _raised(path, error) from error
 
 
 def _calls(path: str, app: object) -> Calls | AsyncCalls:
     """Return the use cases with the application's ports, blocking or asyncio as those are."""
-    for name in ("uow", "scheduler"):
-        if not hasattr(app, name):
+    ports = dict[str, Any]()
+    for name in ("uow", "scheduler", "on_cancelled"):
+        ports[name] = _read(path, app, name)
+        if ports[name] is _NOTHING and name != "on_cancelled":
             what = "None" if app is None else f"of type {type(app).__name__}"
             msg = f"--app: {path} has no `{name}` (it is {what}): give it uow and scheduler"
             raise UsageError(msg)
-    uow, scheduler = getattr(app, "uow"), getattr(app, "scheduler")  # noqa: B009  # Of any type.
-    hook = getattr(app, "on_cancelled", None)
+    uow, scheduler, hook = ports.values()
+    hook = None if hook is _NOTHING else hook
     not_blocking = _fault(kinds.check_store, uow) or _fault(kinds.check_scheduler, scheduler)
     if not_blocking is None:
         return Calls(uow, scheduler, _checked(path, kinds.check_hook, hook))
@@ -88,6 +94,27 @@ def _calls(path: str, app: object) -> Calls | AsyncCalls:
         return AsyncCalls(uow, scheduler, _checked(path, kinds.check_hook_async, hook))
     msg = f"--app: {path}: {_why(uow, scheduler)}"
     raise UsageError(msg)
+
+
+def _has(app: object, name: str) -> bool:
+    """Check whether an application has an attribute, without reading a property of its class."""
+    return getattr_static(app, name, _NOTHING) is not _NOTHING or hasattr(app, name)
+
+
+def _read(path: str, app: object, name: str) -> object:
+    """
+    Read an attribute once; a property whose own code fails is not one that is missing.
+
+    Raises:
+        UsageError: reading it raised something.
+    """
+    try:
+        return getattr(app, name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, AttributeError) and getattr_static(app, name, app) is app:
+            return _NOTHING
+        msg = f"--app: {path}: its `{name}` raised {with_text(error)}"
+        raise UsageError(msg) from error
 
 
 def _fault(check: Callable[[object], None], port: object) -> str | None:
@@ -104,7 +131,7 @@ def _checked(path: str, check: Callable[[object], None], hook: _T) -> _T:
         check(hook)
     except kinds.WrongKind as error:
         msg = f"--app: {path}: on_cancelled must be a plain function beside blocking ports"
-        raise UsageError(msg if callable(hook) else f"--app: {path}: {error}") from error
+        raise UsageError(msg if kinds.is_asyncio(hook) else f"--app: {path}: {error}") from error
     return hook
 
 
@@ -122,5 +149,5 @@ def _why(uow: object, scheduler: object) -> str | None:
     return _fault(kinds.check_store, uow)
 
 
-def _raised(path: str, error: Exception) -> UsageError:
+def _raised(path: str, error: BaseException) -> UsageError:
     return UsageError(f"--app: {path} raised {with_text(error)}")

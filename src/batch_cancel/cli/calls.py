@@ -26,10 +26,11 @@ from batch_cancel import (
     reconcile,
     reconcile_async,
 )
+from batch_cancel.domain.cancellation import removal_of
 from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.guards import CALL_AGE_SUSPECT
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS, Removal
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
     AsyncScheduler,
@@ -119,32 +120,44 @@ class AsyncExaminable(Protocol):
 
 
 @attrs.define
-class _Watched:
+class _Kept:
+    """What was wrong with a scheduler's last answer that confirmed nothing."""
+
+    fault: str | None = attrs.field(default=None, kw_only=True)
+
+    def _judged(self, answer: bool) -> bool:  # noqa: FBT001  # What a scheduler answers.
+        if removal_of(answer) is Removal.PENDING:
+            self.fault = f"it answered with {type(answer).__name__}, not with a bool"
+        return answer
+
+
+@attrs.define
+class _Watched(_Kept):
     """A scheduler whose fault is kept."""
 
     scheduler: Scheduler
-    fault: str | None = None
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """Remove the deferred start."""
         try:
-            return returned(self.scheduler.cancel(deferred_id, operation_id))
+            answer = returned(self.scheduler.cancel(deferred_id, operation_id))
+            return self._judged(answer)
         except Exception as error:
             self.fault = _fault(error)
             raise
 
 
 @attrs.define
-class _AsyncWatched:
+class _AsyncWatched(_Kept):
     """A scheduler whose fault is kept."""
 
     scheduler: AsyncScheduler
-    fault: str | None = None
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """Remove the deferred start."""
         try:
-            return await returned_async(self.scheduler.cancel(deferred_id, operation_id))
+            answer = await returned_async(self.scheduler.cancel(deferred_id, operation_id))
+            return self._judged(answer)
         except Exception as error:
             self.fault = _fault(error)
             raise

@@ -25,6 +25,7 @@ from batch_cancel.cli.demo import play
 from batch_cancel.cli.durations import duration
 from batch_cancel.cli.imports import UsageError, importable
 from batch_cancel.cli.options import wiring
+from batch_cancel.domain.guards import CLAIM_LIMIT_MAX
 from batch_cancel.presenter import Response, present, present_error
 from batch_cancel.use_cases.kinds import WrongKind
 from batch_cancel.use_cases.unexpected import described
@@ -155,7 +156,13 @@ def reconcile(
     scheduler: options.Scheduler = None,
     schema: options.Names = None,
     limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many cancellations to take up at most.")
+        int,
+        typer.Option(
+            min=1,
+            max=CLAIM_LIMIT_MAX,
+            metavar="N",
+            help="How many cancellations to take up at most.",
+        ),
     ] = 1000,
     lease: Annotated[
         float,
@@ -209,6 +216,7 @@ def inspect(
         int,
         typer.Option(
             min=1,
+            max=CLAIM_LIMIT_MAX,
             metavar="N",
             help="How many pending removals, scheduled jobs and cancelled jobs to look at.",
         ),
@@ -432,6 +440,12 @@ def _faults_told() -> Generator[None]:
         raise typer.Exit(FAILED) from error
     except typer.Exit:
         raise
+    except SystemExit as error:  # Its code is that of another program's end, perhaps 0.
+        output.complain(
+            "the application raised SystemExit, so the command did not finish: run reconcile with "
+            "an application that does not"
+        )
+        raise typer.Exit(FAILED) from error
     except Exception as error:
         output.complain(f"it failed, and nobody foresaw how ({described(error)})")
         raise typer.Exit(FAILED) from error

@@ -112,6 +112,7 @@ def opener(scheme: str, rest: str) -> OpenScheduler | None:
         msg = "a Redis scheduler needs more: pip install 'batch_cancel[redis]'"
         raise UsageError(msg) from error
     address, options = _split(rest)
+    _check_address(f"{name}+{transport}", address, options)
     known = _options_of(library)
     ours = {key: _value(key, text, known) for key, text in options.items() if key in known}
     theirs = {key: text for key, text in options.items() if key in _CONNECTION}
@@ -122,6 +123,10 @@ def opener(scheme: str, rest: str) -> OpenScheduler | None:
             f"and of the connection {', '.join(_CONNECTION)}"
         )
         raise UsageError(msg)
+    for key in theirs:
+        if key.startswith("ssl_") and not transport.startswith("rediss"):
+            msg = f"--scheduler: the option {key!r} needs {name}+rediss://"
+            raise UsageError(msg)
     url = f"{transport.removesuffix('+cluster')}://{address}"
     if theirs:
         url = f"{url}?{urlencode(theirs)}"
@@ -135,7 +140,7 @@ def opener(scheme: str, rest: str) -> OpenScheduler | None:
 def _split(rest: str) -> tuple[str, dict[str, str]]:
     """Part an address from its options; a password with a `?` or a `#` in it is refused."""
     address, _, query = rest.partition("?")
-    if "#" in rest or "@" in query:
+    if "#" in rest or "@" in query or not rest.isprintable():
         raise UsageError(_INVALID)
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
@@ -146,6 +151,29 @@ def _split(rest: str) -> tuple[str, dict[str, str]]:
         msg = "--scheduler: an option is given twice"
         raise UsageError(msg)
     return address, options
+
+
+def _check_address(scheme: str, address: str, options: Mapping[str, str]) -> None:
+    """
+    Refuse an address of which redis-py would leave a part out: it is that of another database.
+
+    Raises:
+        UsageError: it is one.
+    """
+    user, _, place = address.rpartition("@")
+    host, _, path = place.partition("/")
+    if scheme.endswith("+unix"):
+        if host or not path:
+            msg = f"--scheduler: a socket's path needs three slashes: {scheme}:///path"
+            raise UsageError(msg)
+    elif "/" in user:  # Its password would be cut there, and the rest be taken for a database.
+        raise UsageError(_INVALID)
+    elif path and not (path.isascii() and path.isdecimal()):
+        msg = f"--scheduler: a database is a whole number: {scheme}://host/0"
+        raise UsageError(msg)
+    elif path and "db" in options:
+        msg = f"--scheduler: the database is named twice: {scheme}://host/0, or the option 'db'"
+        raise UsageError(msg)
 
 
 def _options_of(library: _Library) -> dict[str, type]:
@@ -168,6 +196,9 @@ def _options(adapter: Any) -> dict[str, type]:  # noqa: ANN401  # A class of any
 
 
 def _value(name: str, text: str, known: Mapping[str, type]) -> object:
+    if not text:  # As of a variable that is not set.
+        msg = f"--scheduler: the option {name!r} is empty"
+        raise UsageError(msg)
     try:
         match known[name].__name__:
             case "bool":

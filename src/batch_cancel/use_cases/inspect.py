@@ -18,7 +18,7 @@ from typing import Final
 
 from batch_cancel.domain.drift import Drift, Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
-from batch_cancel.domain.guards import CALL_AGE_SUSPECT, check_age
+from batch_cancel.domain.guards import CALL_AGE_SUSPECT, check_age, check_limit
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
@@ -57,10 +57,11 @@ def inspect(
     Raises:
         StoreFailed: the store failed, or offers no inspection.
         TypeError: a store or a scheduler of the wrong kind; nothing was asked of them.
-        ValueError: `calls_older_than` is not positive.
+        ValueError: `calls_older_than` is not positive, or `limit` is not 0 to 1,000,000.
     """
     kinds.check_store(uow)
     kinds.check_inspectable(scheduler)
+    check_limit(limit)
     check_age(calls_older_than)
     inventory = _look(uow, limit, calls_older_than)
     drift = _compared(inventory, scheduler, limit)
@@ -88,10 +89,11 @@ async def inspect_async(
     Raises:
         StoreFailed: the store failed, or offers no inspection.
         TypeError: a store or a scheduler of the wrong kind; nothing was asked of them.
-        ValueError: `calls_older_than` is not positive.
+        ValueError: `calls_older_than` is not positive, or `limit` is not 0 to 1,000,000.
     """
     kinds.check_store_async(uow)
     kinds.check_inspectable_async(scheduler)
+    check_limit(limit)
     check_age(calls_older_than)
     inventory = await _look_async(uow, limit, calls_older_than)
     drift = await _compared_async(inventory, scheduler, limit)

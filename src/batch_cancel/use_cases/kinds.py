@@ -21,8 +21,12 @@ from inspect import (
     CO_ASYNC_GENERATOR,
     CO_COROUTINE,
     CO_GENERATOR,
+    isasyncgen,
+    isasyncgenfunction,
     isawaitable,
     iscoroutinefunction,
+    isgenerator,
+    isgeneratorfunction,
 )
 from types import FunctionType, MethodType
 from typing import Final, TypeVar, cast
@@ -161,11 +165,11 @@ def check_hook(hook: object) -> None:
     Check that a blocking function can call `hook`; None is no hook, and fine.
 
     Raises:
-        TypeError: it is not callable, or it is a coroutine function.
+        TypeError: it is not callable, or it is a coroutine or a generator function.
     """
     if hook is None:
         return
-    check_callable(hook, _HOOK)
+    _check_runs(hook)
     if is_asyncio(hook):
         msg = (
             f"{_HOOK} is a coroutine function ({name_of(hook)}), and {_CALL_ASYNC}; nothing would "
@@ -179,10 +183,22 @@ def check_hook_async(hook: object) -> None:
     Check that an asyncio function can call `hook`; None is no hook, and a plain function is fine.
 
     Raises:
-        TypeError: it is not callable.
+        TypeError: it is not callable, or it is a generator function.
     """
     if hook is not None:
-        check_callable(hook, _HOOK)
+        _check_runs(hook)
+
+
+def _check_runs(hook: object) -> None:
+    """Check that a hook can be called, and that its body runs when it is."""
+    check_callable(hook, _HOOK)
+    called: object = getattr(type(hook), "__call__", None)  # noqa: B004  # Of an instance.
+    if any(isgeneratorfunction(it) or isasyncgenfunction(it) for it in (hook, called)):
+        msg = (
+            f"{_HOOK} is a generator function ({name_of(hook)}), and nothing would run its body: "
+            "pass a function without yield"
+        )
+        raise WrongKind(msg)
 
 
 def tell(hook: Callable[[_T], object], subject: _T) -> None:
@@ -190,10 +206,11 @@ def tell(hook: Callable[[_T], object], subject: _T) -> None:
     Call a hook from a blocking function; it was called if nothing is raised.
 
     Raises:
-        TypeError: it returned an awaitable, which nobody awaits; a coroutine is closed.
+        TypeError: it returned an awaitable, which nobody awaits, or a generator, which nobody
+            runs; a coroutine is closed.
         Exception: whatever the hook raises.
     """
-    returned(hook(subject))
+    _check_ran(returned(hook(subject)))
 
 
 async def tell_async(hook: Callable[[_T], object], subject: _T) -> None:
@@ -201,11 +218,20 @@ async def tell_async(hook: Callable[[_T], object], subject: _T) -> None:
     Call a hook from an asyncio function, and await what it returns, if that is awaitable.
 
     Raises:
+        TypeError: it returned a generator, which nobody runs.
         Exception: whatever the hook raises.
     """
     answer: object = hook(subject)
     if isawaitable(answer):
-        await answer
+        answer = await answer
+    _check_ran(answer)
+
+
+def _check_ran(answer: object) -> None:
+    """Check that a hook has done its work by the time that it returned."""
+    if isgenerator(answer) or isasyncgen(answer):
+        msg = "it returned a generator whose body nothing runs: pass a function without yield"
+        raise WrongKind(msg)
 
 
 def opened(uow: UnitOfWork) -> AbstractContextManager[Repositories]:

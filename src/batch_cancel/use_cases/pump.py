@@ -23,6 +23,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from batch_cancel.domain.deferred import Claimed, check_lease
+from batch_cancel.domain.guards import check_limit
 from batch_cancel.use_cases import kinds, log
 
 _LEASE: Final = timedelta(seconds=30)
@@ -89,10 +90,11 @@ def pump(
     Raises:
         SchedulerUnavailable: the store did not answer when asked what is due.
         TypeError: `store` or `deliver` is of the wrong kind; nothing was asked of them.
-        ValueError: `lease` is negative, or longer than a century.
+        ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
     kinds.check_starts(store)
     kinds.check_hook(deliver)
+    check_limit(limit)
     check_lease(lease)
     delivered = 0
     for start in kinds.returned(store.claim(limit, lease)):
@@ -134,10 +136,11 @@ async def pump_async(
     Raises:
         SchedulerUnavailable: the store did not answer when asked what is due.
         TypeError: `store` or `deliver` is of the wrong kind; nothing was asked of them.
-        ValueError: `lease` is negative, or longer than a century.
+        ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
     kinds.check_starts_async(store)
     kinds.check_hook_async(deliver)
+    check_limit(limit)
     check_lease(lease)
     delivered = 0
     for start in await kinds.returned_async(store.claim(limit, lease)):

@@ -16,6 +16,7 @@ import attrs
 from batch_cancel.domain.attempts import Patience
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
 from batch_cancel.domain.deferred import check_lease
+from batch_cancel.domain.guards import check_limit
 from batch_cancel.domain.model import CancellationRecord, Removal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases import kinds, log
@@ -67,11 +68,12 @@ def reconcile(
     Raises:
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
         TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
-        ValueError: `lease` is negative, or longer than a century.
+        ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
     kinds.check_store(uow)
     kinds.check_scheduler(scheduler)
     kinds.check_hook(on_cancelled)
+    check_limit(limit)
     check_lease(lease)
     taken = _take(uow, limit, lease, announcements=on_cancelled is not None)
     works = [_Work(record) for record in taken]
@@ -117,11 +119,12 @@ async def reconcile_async(
     Raises:
         StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
         TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
-        ValueError: `lease` is negative, or longer than a century.
+        ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
     kinds.check_store_async(uow)
     kinds.check_scheduler_async(scheduler)
     kinds.check_hook_async(on_cancelled)
+    check_limit(limit)
     check_lease(lease)
     taken = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
     works = [_Work(record) for record in taken]

@@ -100,7 +100,8 @@ def _has_passed(answer: int, deferred_id: str) -> bool:
         msg = (
             f"the start gate does not know the start {shown(deferred_id)}: it was never armed, or "
             "Redis has lost its state, and whether it was cancelled; it does not start. If it "
-            "still should, arm it again and let it be tried again"
+            "still should, arm it again and let it be tried again; starts that nobody arms pass a "
+            "StartGate with armed_only=False"
         )
         raise SchedulerUnavailable(msg)
     return bool(answer)

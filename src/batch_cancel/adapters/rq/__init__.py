@@ -153,8 +153,9 @@ def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P,
     Raises:
         TypeError: `scheduler` is something else, for example the function of a bare `@guarded`.
     """
-    if not isinstance(scheduler, RqScheduler):
-        kind = type(scheduler).__name__
+    given: object = scheduler  # A bare @guarded passes the function.
+    if not isinstance(given, RqScheduler):
+        kind = type(given).__name__
         msg = f"guarded needs an RqScheduler, got {kind}: write @guarded(RqScheduler(client))"
         raise TypeError(msg)
 
