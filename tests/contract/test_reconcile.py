@@ -319,6 +319,18 @@ def test_a_job_cancelled_anew_owes_what_its_new_record_says(world: World) -> Non
     assert world.reconcile() == []
 
 
+def test_a_job_cancelled_anew_owes_its_removal_anew(world: World) -> None:
+    """What its earlier life owed is settled; its new start waits."""
+    world.add_job("job", "scheduled", deferred_id="start")
+    world.schedule("start")
+    assert world.cancel("job", operation_id="old").removal is Removal.REMOVED
+    world.store.set_status(JobKey("job"), "scheduled")
+
+    world.cancel_rows("job", operation_id="new")
+
+    assert removal(world, "job") is Removal.PENDING
+
+
 def test_a_late_answer_of_another_kind_does_not_either(world: World) -> None:
     """A removal that is known to have happened is not turned into one that did not."""
     unfinished(world, "job")

@@ -405,7 +405,7 @@ UNSAFE_JOBS = {
         "add a unique index",
     ),
     "an index with case, on a column without": (
-        "CREATE EXTENSION citext; "
+        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog; "
         + JOBS_BY_ORGANIZATION.replace("id text, number", "id citext, number").replace(
             ", PRIMARY KEY (organization_id, id)", ""
         )
@@ -459,7 +459,7 @@ def test_a_job_that_may_be_several_is_refused(
 
 COARSE = {
     "an integer is '1' and '01'": ("id", "batch_job_id", "bigint"),
-    "citext is 'a' and 'A'": ("organization_id", "organization_id", "public.citext"),
+    "citext is 'a' and 'A'": ("organization_id", "organization_id", "citext"),
     "a domain over a domain": ("id", "batch_job_id", "outer_number"),
 }
 """A column of jobs that is text, and one of contacts that finds several of its values equal."""
@@ -473,7 +473,7 @@ def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
     """By each step that touches contacts, and by a check, before anything is changed."""
     of_jobs, of_contacts, type_ = COARSE[kind]
     for statement in (
-        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA public",
+        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog",
         "CREATE DOMAIN inner_number AS bigint",
         "CREATE DOMAIN outer_number AS inner_number",
     ):
@@ -498,7 +498,7 @@ def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
 
 
 FOLDING = {
-    "citext": ("public.citext", "JOB"),
+    "citext": ("citext", "JOB"),
     "a domain over citext": ("folded", "JOB"),
     "char": ("char(10)", "job       "),
 }
@@ -513,8 +513,8 @@ def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
     """Their column tells apart what the job's finds equal: one of them would be left open."""
     type_, spelled = FOLDING[kind]
     for statement in (
-        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA public",
-        "CREATE DOMAIN folded AS public.citext",
+        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog",
+        "CREATE DOMAIN folded AS citext",
         (
             f"CREATE TABLE batch_jobs (id {type_} PRIMARY KEY, organization_id text, "
             "status text, scheduled_job_id text, updated_at timestamptz)"

@@ -77,8 +77,6 @@ def start_job(
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     key = JobKey(batch_job_id, organization_id)
-    if deferred_id is not None:
-        check_text("deferred_id", deferred_id)
     if not _may_be_named(deferred_id):
         return False
     try:
@@ -120,8 +118,6 @@ async def start_job_async(
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     key = JobKey(batch_job_id, organization_id)
-    if deferred_id is not None:
-        check_text("deferred_id", deferred_id)
     if not _may_be_named(deferred_id):
         return False
     try:
