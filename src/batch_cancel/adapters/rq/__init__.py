@@ -23,7 +23,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar, cast
 
 import redis
 import redis.asyncio
@@ -153,7 +153,7 @@ def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P,
     Raises:
         TypeError: `scheduler` is something else, for example the function of a bare `@guarded`.
     """
-    given: object = scheduler  # A bare @guarded passes the function.
+    given = cast("object", scheduler)  # A bare @guarded passes the function.
     if not isinstance(given, RqScheduler):
         kind = type(given).__name__
         msg = f"guarded needs an RqScheduler, got {kind}: write @guarded(RqScheduler(client))"
