@@ -57,7 +57,7 @@ LIBRARIES: Final[dict[str, Library]] = {
     "rq": Library(
         "RQ 3.0, rq-scheduler 0.14",
         '`adapters.rq`; `scheduled="rq:scheduler:scheduled_jobs"` for rq-scheduler',
-        "with `@guarded` on the job's function",
+        "with `@guarded(scheduler)` on the job's function",
         [
             _RUNS_AGAIN,
             Documented(
