@@ -190,3 +190,17 @@ def test_a_scheduler_that_does_not_answer_is_a_finding(
     assert found.scheduler_fault is not None
     assert found.scheduler_fault.startswith(sentence)
     assert "hunter2" not in found.scheduler_fault
+
+
+def test_a_scheduler_whose_answer_is_to_be_awaited_is_refused() -> None:
+    """It shows only in what it returned."""
+
+    async def answer() -> frozenset[str]:
+        return frozenset()
+
+    class Late(Store):
+        def waiting_among(self, deferred_ids: object) -> Any:
+            return answer()
+
+    with pytest.raises(TypeError, match="returned an awaitable"):
+        blocking(Late([Inventory(scheduled=(START,))] * 2))

@@ -33,6 +33,7 @@ from batch_cancel.adapters.memory import (
 from batch_cancel.ports import StoreFailed
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.pump import pump
+from batch_cancel.use_cases.unexpected import described
 
 AGE = timedelta(hours=1)
 BUSY = ContactStatus.BUSY
@@ -374,3 +375,29 @@ def test_a_store_that_begins_with_the_other_kind_is_refused() -> None:
     blocking: Any = Duck(MemoryStore())
     with pytest.raises(TypeError, match="opens transactions of the blocking kind"):
         asyncio.run(cancel_job_async("job", uow=blocking, scheduler=AsyncMemoryScheduler()))
+
+
+def test_a_begin_that_returns_an_awaitable_is_refused() -> None:
+    """Nobody awaits it; a coroutine is closed."""
+
+    class Wrapped:
+        def begin(self) -> Any:
+            async def transaction() -> None:
+                """Never runs."""
+
+            return transaction()
+
+    store: Any = Wrapped()
+    with pytest.raises(TypeError, match=r"no context manager but coroutine: decorate it"):
+        cancel_job("job", uow=store, scheduler=MemoryScheduler())
+    gc.collect()  # A coroutine that was left open would warn now.
+
+
+def test_what_declares_nothing_is_judged_by_what_it_returns() -> None:
+    """A built-in function has no annotations."""
+    assert not kinds.declares(min, bool)
+
+
+def test_an_error_of_a_wrong_kind_is_shown_as_the_type_error_that_it_is() -> None:
+    """With its text, which holds no data."""
+    assert described(kinds.WrongKind("the hook is odd")) == "TypeError: the hook is odd"
