@@ -268,14 +268,14 @@ class OutcomeConformance(StoreAdapter):
         needs=["records", "row_locks"],
     )
     def test_i16_finding_a_record_locks_nothing(self, world: World) -> None:
-        """While somebody who found it is still in his transaction, it is settled."""
+        """While somebody who found it is still in a transaction, it is settled."""
         world.add_job("job", "scheduled", ["pending"], deferred_id="start")
         world.schedule()
         record = world.cancel_rows("job", "op").record
         pause = Pause("found")
         party = world.beside(world.finding(world.key("job"), pause))
         with pause.holding(party):
-            world.note("holding who found the record in his transaction")
+            world.note("holding who found the record in a transaction")
             again = ended(world.beside(world.cancelling(operation_id="op")))
             expect(succeeded(again).replayed, True, "Whether a cancel beside it was a replay:")
         expect(ended(party), record, "The record that was found:")

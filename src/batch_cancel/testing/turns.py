@@ -112,7 +112,7 @@ class TurnConformance(StoreAdapter):
         pause = Pause("claimed")
         one = world.beside(_claiming(world, found, pause))
         with pause.holding(one):
-            world.note("holding who claimed the record in his transaction")
+            world.note("holding who claimed the record in a transaction")
             other = world.beside(_claiming(world, found, _nothing))
             watch(other, self.patience_seconds)
         expect(ended(one), found, "The record that the first one got:")

@@ -160,7 +160,7 @@ class _Recipes:
             yield keys, [encoded(it) for it in page]
 
     def _checked(self) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]:
-        """Give what the server is tried with, the library's keys of no start, and their kinds."""
+        """Return what to try the server with, the library's keys of no start, and their kinds."""
         keys = [encoded(key) for key in self._recipe.keys("")]
         return (keys[0], self._tombstone("")), keys, [encoded(it) for it in self._recipe.kinds]
 

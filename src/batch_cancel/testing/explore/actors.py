@@ -105,7 +105,7 @@ def start(name: str = "start", *, suffers: str = "k", is_supervised: bool = Fals
 
 
 def start_early(name: str = "start early", *, suffers: str = "k") -> Actor:
-    """Give somebody who starts the job before its time; its deferred start waits on."""
+    """Return an actor that starts the job before its time; its deferred start still waits."""
     return Actor(
         name,
         lambda ports: start_job_async(
