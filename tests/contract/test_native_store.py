@@ -571,7 +571,11 @@ def test_starts_that_end_their_pump_each_time_hold_up_no_other(store: _Native, l
             raise KeyboardInterrupt
         delivered.append(start.deferred_id)
 
-    for _ in range(3 if store.in_order and limit == 100 else 12):
+    # A store with shards begins with any of them: how many lives it takes is up to chance.
+    lives = 3 if store.in_order and limit == 100 else 12 if store.in_order else 200
+    for _ in range(lives):
+        if set(delivered) == set(good):
+            break
         with suppress(KeyboardInterrupt):
             store.pump(deliver, limit=limit, lease=AT_ONCE)
     assert sorted(delivered) == good

@@ -199,6 +199,7 @@ def _set_up(line: Line) -> None:
     line.proxy.heal()
     line.stage.set_up(_SCHEDULED)
     KNOWN.clear()  # Each conversation asks the catalogs, so that all are equally long.
+    line.proxy.reset()  # A farewell of the conversation before must not be what is cut.
     if line.name.startswith("redis"):  # So that this cancel opens a connection of its own.
         line.stage.world.scheduler = line.stage.world.new_scheduler()
 
