@@ -92,16 +92,17 @@ def test_survivors_and_explanations_must_be_the_same() -> None:
     here, there = "batch_cancel.domain.f", "batch_cancel.adapters.redis.f"
     known = [Survivors(why="A reason.", mutants={here: ["-x +y", "-x +z"]})]
     y, z, other = Mutant(here, "-x +y"), Mutant(here, "-x +z"), Mutant(there, "-x +y")
-    assert complaints([y, z], known) == []
-    assert complaints([y, z, other], known) == [
+    assert complaints([y, z], [], known) == []
+    assert complaints([y, z, other], [], known) == [
         f"survives without an explanation: '{there}' = ['-x +y']"
     ]
-    assert complaints([y], known) == [f"explained, but does not survive: '{here}' = ['-x +z']"]
-    assert complaints([y, z], [*known, *known]) == [
+    assert complaints([y], [], known) == [f"explained, but does not survive: '{here}' = ['-x +z']"]
+    assert complaints([y, z], [], [*known, *known]) == [
         f"explained twice: '{here}' = ['-x +y']",
         f"explained twice: '{here}' = ['-x +z']",
     ]
-    assert complaints([], [Survivors(why="Of a server.", mutants={there: ["-x +y"]})]) == []
+    assert complaints([y], [z], known) == []
+    assert complaints([], [], [Survivors(why="Of a server.", mutants={there: ["-x +y"]})]) == []
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_each_survivor_is_explained_once() -> None:
     """With a reason, and with what it changes."""
     every = explained()
     mutants = [mutant for entry in every for mutant in entry]
-    assert complaints(mutants, every) == []
+    assert complaints(mutants, [], every) == []
     assert all(entry.why.endswith(".") for entry in every)
     assert all(mutant.change.startswith(("-", "+")) for mutant in mutants)
 
