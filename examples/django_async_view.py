@@ -10,9 +10,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from batch_cancel import cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
-from batch_cancel.endpoint import Authenticate
+from batch_cancel.http.endpoint import Authenticate
+from batch_cancel.http.request import Request
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
-from batch_cancel.presenter.requests import Request
 
 
 def make_view(

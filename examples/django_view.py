@@ -10,9 +10,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from batch_cancel import cancel_job
 from batch_cancel.adapters.wsgi import WsgiApp
-from batch_cancel.endpoint import Authenticate
+from batch_cancel.http.endpoint import Authenticate
+from batch_cancel.http.request import Request
 from batch_cancel.ports import Scheduler, UnitOfWork
-from batch_cancel.presenter.requests import Request
 
 
 def make_view(

@@ -11,11 +11,11 @@ import pytest
 import redis
 
 from tests import servers
+from tests.pairs import create_reference_tables
 from tests.pgbouncer import PgBouncer, find_pgbouncer
 from tests.processes import ServerError
-from tests.redis_groups import RedisCluster, RedisSentinel
+from tests.redis_topologies import RedisCluster, RedisSentinel
 from tests.servers import PostgresServer, Program, RedisServer, find_postgres, find_redis
-from tests.worlds import create_reference_tables
 
 
 def pytest_report_header() -> list[str]:

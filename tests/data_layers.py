@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
+    from tests.pairs import JobRow
     from tests.servers import PostgresServer
-    from tests.worlds import JobRow
 
 METADATA = sa.MetaData()
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -167,7 +167,7 @@ class SqliteLayer:
 
     def rows(self) -> dict[JobKey, JobRow]:
         """Give all that is committed."""
-        from tests.worlds import JobRow
+        from tests.pairs import JobRow
 
         with self._engine.connect() as connection:
             jobs = connection.execute(sa.select(JOBS)).all()

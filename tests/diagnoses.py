@@ -14,12 +14,12 @@ from batch_cancel.adapters.postgres import (
     PostgresSchema,
     PostgresUnitOfWork,
 )
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from batch_cancel.domain.fitness import Diagnosis
+    from batch_cancel.domain.diagnosis import Diagnosis
 
 
 def diagnosed(dsn: str, *first: str, **names: Any) -> Diagnosis:

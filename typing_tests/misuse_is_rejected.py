@@ -38,7 +38,7 @@ from batch_cancel.adapters.postgres import (
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.domain.model import CancellationRecord, Job, JobStatus
-from batch_cancel.domain.spelling import job_spellings
+from batch_cancel.domain.status_names import job_spellings
 from batch_cancel.ports import AsyncUnitOfWork, JobRepository, Repositories, Scheduler, UnitOfWork
 
 DSN = "host=localhost"

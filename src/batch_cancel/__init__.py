@@ -18,8 +18,8 @@ from batch_cancel.use_cases.cancel import (
 )
 from batch_cancel.use_cases.inspect import inspect, inspect_async
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
-from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
-from batch_cancel.use_cases.work import (
+from batch_cancel.use_cases.remove_deferred import remove_deferred, remove_deferred_async
+from batch_cancel.use_cases.worker import (
     append_contacts,
     append_contacts_async,
     claim_contacts,

@@ -22,7 +22,6 @@ from typing import Protocol, runtime_checkable
 
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
-from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -30,6 +29,7 @@ from batch_cancel.domain.model import (
     JobKey,
     JobStatus,
 )
+from batch_cancel.domain.worker_rules import Settlement
 
 __all__ = [
     "AsyncCheckable",

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import worlds
+from tests import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session", params=[*worlds.pairs(), *worlds.LAYERED], ids="+".join)
-def open_world(request: pytest.FixtureRequest) -> Iterator[worlds.World]:
+@pytest.fixture(scope="session", params=[*pairs.pairs(), *pairs.LAYERED], ids="+".join)
+def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
     """Open a world once; whoever takes it clears it first."""
     store, scheduler = request.param
-    with worlds.opened(store, scheduler, request) as world:
+    with pairs.opened(store, scheduler, request) as world:
         yield world
 
 
 @pytest.fixture
-def world(open_world: worlds.World) -> worlds.World:
+def world(open_world: pairs.World) -> pairs.World:
     """Lend an empty world."""
     open_world.clear()
     return open_world

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from batch_cancel import BatchCancelError, CancelResult
 from batch_cancel.testing.strategies import call_ends, contact_statuses
 from batch_cancel.testing.world import World, said
-from tests import conformers
+from tests import adapters_under_test
 
 if TYPE_CHECKING:
     import psycopg
@@ -54,7 +54,7 @@ jobs = st.tuples(
 @pytest.fixture
 def fake() -> Iterator[World]:
     """Lend the memory store."""
-    world = World(conformers.MemoryTables())
+    world = World(adapters_under_test.MemoryTables())
     yield world
     world.close()
 
@@ -62,7 +62,7 @@ def fake() -> Iterator[World]:
 @pytest.fixture
 def real(tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[World]:
     """Lend Postgres."""
-    tables = conformers.PostgresTables()
+    tables = adapters_under_test.PostgresTables()
     tables.lend(*tables_of_class)
     world = World(tables)
     yield world

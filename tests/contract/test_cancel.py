@@ -24,7 +24,7 @@ from batch_cancel import (
 from batch_cancel.presenter import present, present_error
 
 if TYPE_CHECKING:
-    from tests.worlds import World
+    from tests.pairs import World
 
 CONTACTS = {
     "not yet called": "pending",

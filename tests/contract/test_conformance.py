@@ -3,68 +3,68 @@
 from __future__ import annotations
 
 from batch_cancel.testing.conformance import SchedulerConformance, StoreConformance
-from tests import conformers
+from tests import adapters_under_test
 
 
-class TestMemory(conformers.MemoryTables, StoreConformance):
+class TestMemory(adapters_under_test.MemoryTables, StoreConformance):
     """The memory store keeps the promises."""
 
 
-class TestAsyncMemory(conformers.AsyncMemoryTables, StoreConformance):
+class TestAsyncMemory(adapters_under_test.AsyncMemoryTables, StoreConformance):
     """So does its twin."""
 
 
-class TestSqlite(conformers.SqliteTables, StoreConformance):
+class TestSqlite(adapters_under_test.SqliteTables, StoreConformance):
     """The SQLite store keeps the promises."""
 
 
-class TestPostgres(conformers.PostgresTables, StoreConformance):
+class TestPostgres(adapters_under_test.PostgresTables, StoreConformance):
     """The Postgres unit of work keeps the promises."""
 
 
-class TestAsyncPostgres(conformers.AsyncPostgresTables, StoreConformance):
+class TestAsyncPostgres(adapters_under_test.AsyncPostgresTables, StoreConformance):
     """So does its twin."""
 
 
-class TestSqlAlchemy(conformers.SqlAlchemyTables, StoreConformance):
+class TestSqlAlchemy(adapters_under_test.SqlAlchemyTables, StoreConformance):
     """SQLAlchemy over psycopg keeps the promises."""
 
 
-class TestAsyncSqlAlchemy(conformers.AsyncSqlAlchemyTables, StoreConformance):
+class TestAsyncSqlAlchemy(adapters_under_test.AsyncSqlAlchemyTables, StoreConformance):
     """So does its twin, over asyncpg."""
 
 
-class TestSqlAlchemySqlite(conformers.SqlAlchemySqliteTables, StoreConformance):
+class TestSqlAlchemySqlite(adapters_under_test.SqlAlchemySqliteTables, StoreConformance):
     """And over SQLite."""
 
 
-class TestDjango(conformers.DjangoTables, StoreConformance):
+class TestDjango(adapters_under_test.DjangoTables, StoreConformance):
     """Django's connection keeps the promises."""
 
 
-class TestMemoryScheduler(conformers.MemoryStarts, SchedulerConformance):
+class TestMemoryScheduler(adapters_under_test.MemoryStarts, SchedulerConformance):
     """The memory scheduler keeps the promises."""
 
 
-class TestAsyncMemoryScheduler(conformers.AsyncMemoryStarts, SchedulerConformance):
+class TestAsyncMemoryScheduler(adapters_under_test.AsyncMemoryStarts, SchedulerConformance):
     """So does its twin."""
 
 
-class TestSqliteScheduler(conformers.SqliteStarts, SchedulerConformance):
+class TestSqliteScheduler(adapters_under_test.SqliteStarts, SchedulerConformance):
     """The SQLite scheduler keeps the promises."""
 
 
-class TestRedisScheduler(conformers.RedisStarts, SchedulerConformance):
+class TestRedisScheduler(adapters_under_test.RedisStarts, SchedulerConformance):
     """The Redis scheduler keeps the promises."""
 
 
-class TestAsyncRedisScheduler(conformers.AsyncRedisStarts, SchedulerConformance):
+class TestAsyncRedisScheduler(adapters_under_test.AsyncRedisStarts, SchedulerConformance):
     """So does its twin."""
 
 
 class TestStoreAndScheduler(
-    conformers.MemoryTables,
-    conformers.MemoryStarts,
+    adapters_under_test.MemoryTables,
+    adapters_under_test.MemoryStarts,
     StoreConformance,
     SchedulerConformance,
 ):

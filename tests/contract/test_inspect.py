@@ -9,12 +9,12 @@ import pytest
 
 from batch_cancel import Drift, JobKey
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, OverdueCalls
-from tests import worlds
+from tests import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from tests.worlds import World
+    from tests.pairs import World
 
 HOUR = timedelta(hours=1)
 OPEN = ["pending", "queued", "no_answer", "busy", "timeout"]
@@ -201,7 +201,7 @@ class Meanwhile:
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def blocking(request: pytest.FixtureRequest) -> Generator[World]:
     """Lend a world that may be used while it is being asked; an event loop could not be."""
-    with worlds.opened(request.param, "memory", request) as world:
+    with pairs.opened(request.param, "memory", request) as world:
         yield world
 
 

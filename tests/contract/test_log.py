@@ -18,7 +18,7 @@ from batch_cancel.domain.errors import StoreFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.worlds import World
+    from tests.pairs import World
 
 ACTOR = "ada@example.com"
 REASON = "she called from +4915112345678"

@@ -31,7 +31,7 @@ from batch_cancel.use_cases.pump import pump, pump_async
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batch_cancel.domain.deferred import Claimed
+    from batch_cancel.domain.deferred_start import Claimed
 
 STORES = (
     "memory",

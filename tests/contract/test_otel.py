@@ -53,7 +53,7 @@ from batch_cancel.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from tests.worlds import World
+    from tests.pairs import World
 
 ROWS = [
     "batch_cancel.jobs.lock",

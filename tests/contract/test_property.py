@@ -12,7 +12,7 @@ from batch_cancel import AlreadyTerminal, JobKey, UnknownJobStatus
 from batch_cancel.presenter import present, present_error
 
 if TYPE_CHECKING:
-    from tests.worlds import World
+    from tests.pairs import World
 
 # All by hand, from the contract.
 AFTER_CANCEL = {

@@ -26,12 +26,12 @@ from batch_cancel import (
 )
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.presenter import present
-from tests.worlds import LATER
+from tests.pairs import LATER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from tests.worlds import World
+    from tests.pairs import World
 
 
 def unfinished(world: World, *job_ids: str, **options: Any) -> None:

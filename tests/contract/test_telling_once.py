@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batch_cancel import CancelResult
-    from tests.worlds import World
+    from tests.pairs import World
 
 NONE = timedelta(0)
 MARGIN_SECONDS = 0.3

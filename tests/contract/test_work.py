@@ -17,7 +17,7 @@ from batch_cancel import AlreadyTerminal, JobKey, JobNotFound, UnknownJobStatus,
 from batch_cancel.adapters.memory import MemoryStore
 from batch_cancel.adapters.sqlite import SqliteStore
 from batch_cancel.domain.errors import StoreFailed
-from tests import worlds
+from tests import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,12 +44,12 @@ STRANGE_IDS = ["", "\0", "\ud800", "x" * 1_000_000, "%", "' OR 1=1 --", "../j", 
 
 
 @pytest.fixture(
-    scope="module", params=[*worlds.pairs(("memory",)), *worlds.LAYERED], ids=lambda pair: pair[0]
+    scope="module", params=[*pairs.pairs(("memory",)), *pairs.LAYERED], ids=lambda pair: pair[0]
 )
-def open_world(request: pytest.FixtureRequest) -> Iterator[worlds.World]:
+def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
     """Open a world once; whoever takes it clears it first."""
     store, scheduler = request.param
-    with worlds.opened(store, scheduler, request) as world:
+    with pairs.opened(store, scheduler, request) as world:
         yield world
 
 
@@ -62,7 +62,7 @@ def now() -> datetime:
 
 
 @pytest.mark.parametrize("status", EVERY_JOB)
-def test_a_job_is_started_from_two_statuses(world: worlds.World, status: str | None) -> None:
+def test_a_job_is_started_from_two_statuses(world: pairs.World, status: str | None) -> None:
     """From every other it stays as it is."""
     world.add_job("j", status, ["pending"], deferred_id="d")
     before = world.row("j")
@@ -75,7 +75,7 @@ def test_a_job_is_started_from_two_statuses(world: worlds.World, status: str | N
     assert world.row("j").deferred_id == "d"
 
 
-def test_a_job_is_started_once(world: worlds.World) -> None:
+def test_a_job_is_started_once(world: pairs.World) -> None:
     """Of two that try, one is told that it did."""
     world.add_job("j", "scheduled")
     assert [world.start("j"), world.start("j")] == [True, False]
@@ -84,7 +84,7 @@ def test_a_job_is_started_once(world: worlds.World) -> None:
 @pytest.mark.parametrize("named", ["new", "OLD", None])
 @pytest.mark.parametrize("status", ["scheduled", "pending"])
 def test_an_old_deferred_start_does_not_start_the_job(
-    world: worlds.World, status: str, named: str | None
+    world: pairs.World, status: str, named: str | None
 ) -> None:
     """A claim from before the job was rescheduled fires too early; the job names another."""
     world.add_job("j", status, ["pending"], deferred_id=named)
@@ -95,7 +95,7 @@ def test_an_old_deferred_start_does_not_start_the_job(
     assert world.row("j") == before
 
 
-def test_the_deferred_start_that_the_job_names_starts_it_once(world: worlds.World) -> None:
+def test_the_deferred_start_that_the_job_names_starts_it_once(world: pairs.World) -> None:
     """A start that is handed out again does not start it again."""
     world.add_job("j", "scheduled", ["pending"], deferred_id="d")
     assert [world.start("j", deferred_id="d"), world.start("j", deferred_id="d")] == [True, False]
@@ -103,7 +103,7 @@ def test_the_deferred_start_that_the_job_names_starts_it_once(world: worlds.Worl
     assert world.row("j").deferred_id == "d"
 
 
-def test_a_cancelled_job_is_not_started(world: worlds.World) -> None:
+def test_a_cancelled_job_is_not_started(world: pairs.World) -> None:
     """Its deferred start may fire all the same."""
     world.add_job("j", "scheduled", ["pending"])
     world.cancel("j")
@@ -117,7 +117,7 @@ def test_a_cancelled_job_is_not_started(world: worlds.World) -> None:
 
 @pytest.mark.parametrize("status", EVERY_JOB)
 def test_contacts_of_a_running_job_alone_are_dialled(
-    world: worlds.World, status: str | None
+    world: pairs.World, status: str | None
 ) -> None:
     """A job that is not started yet has no calls, and one that has ended has no more."""
     world.add_job("j", status, {"a": "pending", "b": "busy"})
@@ -130,7 +130,7 @@ def test_contacts_of_a_running_job_alone_are_dialled(
         assert world.row("j") == before
 
 
-def test_five_statuses_are_dialled(world: worlds.World) -> None:
+def test_five_statuses_are_dialled(world: pairs.World) -> None:
     """Every other contact stays as it is, byte for byte."""
     world.add_job("j", "running", {str(status): status for status in EVERY_CONTACT})
     before = world.row("j").contacts
@@ -144,7 +144,7 @@ def test_five_statuses_are_dialled(world: worlds.World) -> None:
             assert after[label] == before[label]
 
 
-def test_a_claim_takes_no_more_than_it_is_asked_for(world: worlds.World) -> None:
+def test_a_claim_takes_no_more_than_it_is_asked_for(world: pairs.World) -> None:
     """And the next claim takes the next ones."""
     world.add_job("j", "running", ["pending"] * 5)
     assert world.claim("j", 0) == []
@@ -155,14 +155,14 @@ def test_a_claim_takes_no_more_than_it_is_asked_for(world: worlds.World) -> None
 
 
 @pytest.mark.parametrize("limit", [-1, 1_000_001])
-def test_a_claim_of_a_number_that_makes_no_sense(world: worlds.World, limit: int) -> None:
+def test_a_claim_of_a_number_that_makes_no_sense(world: pairs.World, limit: int) -> None:
     """It is refused before anything is asked of the store."""
     world.add_job("j", "running", ["pending"])
     with pytest.raises(ValueError, match="limit"):
         world.claim("j", limit)
 
 
-def test_contacts_are_dialled_when_they_are_due(world: worlds.World) -> None:
+def test_contacts_are_dialled_when_they_are_due(world: pairs.World) -> None:
     """Those without a time first, then the longest due; those in the future not at all."""
     world.add_job("j", "running")
     world.append("j", "later", next_attempt_at=now() + HOUR)
@@ -172,7 +172,7 @@ def test_contacts_are_dialled_when_they_are_due(world: worlds.World) -> None:
     assert [world.claim("j", 1) for _ in range(4)] == [["fresh"], ["overdue"], ["due"], []]
 
 
-def test_of_contacts_without_a_time_the_first_id_comes_first(world: worlds.World) -> None:
+def test_of_contacts_without_a_time_the_first_id_comes_first(world: pairs.World) -> None:
     """So that none waits for ever."""
     world.add_job("j", "running", {"a": "pending", "b": "pending"})
     assert [world.claim("j", 1), world.claim("j", 1)] == [["a"], ["b"]]
@@ -195,7 +195,7 @@ def test_of_contacts_without_a_time_the_first_id_comes_first(world: worlds.World
         ("carrier_error", "carrier_error"),
     ],
 )
-def test_a_live_call_ends(world: worlds.World, outcome: str, cancelled: str) -> None:
+def test_a_live_call_ends(world: pairs.World, outcome: str, cancelled: str) -> None:
     """As it ends; but nobody is to be called again for a cancelled job."""
     world.add_job("j", "running", {"a": "dialing", "b": "dialing"})
     assert world.settle("j", "a", outcome) == outcome
@@ -206,7 +206,7 @@ def test_a_live_call_ends(world: worlds.World, outcome: str, cancelled: str) -> 
 
 @pytest.mark.parametrize("status", [status for status in EVERY_CONTACT if status != "dialing"])
 @pytest.mark.parametrize("outcome", ["busy", "completed"])
-def test_only_a_live_call_ends(world: worlds.World, status: str | None, outcome: str) -> None:
+def test_only_a_live_call_ends(world: pairs.World, status: str | None, outcome: str) -> None:
     """Whatever else the contact is, it stays so, byte for byte."""
     world.add_job("j", "running", {"a": status})
     before = world.row("j")
@@ -214,7 +214,7 @@ def test_only_a_live_call_ends(world: worlds.World, status: str | None, outcome:
     assert world.row("j") == before
 
 
-def test_a_call_ends_once(world: worlds.World) -> None:
+def test_a_call_ends_once(world: pairs.World) -> None:
     """A webhook may come twice."""
     world.add_job("j", "running", ["dialing"])
     assert [world.settle("j", "0", "busy"), world.settle("j", "0", "failed")] == ["busy", None]
@@ -222,7 +222,7 @@ def test_a_call_ends_once(world: worlds.World) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["pending", "dialing", "cancelled", "voicemail"])
-def test_no_call_ends_like_this(world: worlds.World, outcome: str) -> None:
+def test_no_call_ends_like_this(world: pairs.World, outcome: str) -> None:
     """It is refused before anything is asked of the store."""
     world.add_job("j", "running", ["dialing"])
     with pytest.raises(ValueError, match=outcome):
@@ -230,7 +230,7 @@ def test_no_call_ends_like_this(world: worlds.World, outcome: str) -> None:
     assert world.row("j").statuses == {"0": "dialing"}
 
 
-def test_a_contact_is_called_again_when_its_time_has_come(world: worlds.World) -> None:
+def test_a_contact_is_called_again_when_its_time_has_come(world: pairs.World) -> None:
     """And not before; without a time, at once."""
     world.add_job("j", "running", {"at once": "dialing", "due": "dialing", "later": "dialing"})
     world.settle("j", "at once", "busy")
@@ -241,7 +241,7 @@ def test_a_contact_is_called_again_when_its_time_has_come(world: worlds.World) -
     assert world.claim("j") == []
 
 
-def test_a_time_without_a_zone_is_refused(world: worlds.World) -> None:
+def test_a_time_without_a_zone_is_refused(world: pairs.World) -> None:
     """Every store would take it for another time."""
     world.add_job("j", "running", ["dialing"])
     with pytest.raises(ValueError, match="aware"):
@@ -252,7 +252,7 @@ def test_a_time_without_a_zone_is_refused(world: worlds.World) -> None:
 
 
 @pytest.mark.parametrize("status", ["scheduled", "pending", "running"])
-def test_a_live_job_gets_contacts(world: worlds.World, status: str) -> None:
+def test_a_live_job_gets_contacts(world: pairs.World, status: str) -> None:
     """They are pending, and a cancel takes them along."""
     world.add_job("j", status, {"a": "completed"})
     assert world.append("j", "b", "c") == 2
@@ -260,14 +260,14 @@ def test_a_live_job_gets_contacts(world: worlds.World, status: str) -> None:
     assert world.cancel("j").contacts_cancelled == 2
 
 
-def test_nothing_is_added_to_a_live_job(world: worlds.World) -> None:
+def test_nothing_is_added_to_a_live_job(world: pairs.World) -> None:
     """No contacts are no error."""
     world.add_job("j", "running")
     assert world.append("j") == 0
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-def test_an_ended_job_gets_no_contacts(world: worlds.World, status: str) -> None:
+def test_an_ended_job_gets_no_contacts(world: pairs.World, status: str) -> None:
     """The refusal says how it ended."""
     world.add_job("j", status)
     with pytest.raises(AlreadyTerminal) as refused:
@@ -276,7 +276,7 @@ def test_an_ended_job_gets_no_contacts(world: worlds.World, status: str) -> None
     assert world.row("j").contacts == {}
 
 
-def test_a_job_that_was_cancelled_gets_no_contacts(world: worlds.World) -> None:
+def test_a_job_that_was_cancelled_gets_no_contacts(world: pairs.World) -> None:
     """The refusal says when it was, as a second cancel's does."""
     world.add_job("j", "running")
     result = world.cancel("j")
@@ -287,7 +287,7 @@ def test_a_job_that_was_cancelled_gets_no_contacts(world: worlds.World) -> None:
 
 @pytest.mark.parametrize("status", ["paused", None])
 def test_a_job_in_a_status_that_nobody_knows_gets_no_contacts(
-    world: worlds.World, status: str | None
+    world: pairs.World, status: str | None
 ) -> None:
     """It fails closed."""
     world.add_job("j", status)
@@ -346,7 +346,7 @@ def test_a_store_without_columns_makes_ids(store_without_columns: Any) -> None:
 
 @pytest.mark.parametrize("status", EVERY_JOB)
 def test_calls_of_dead_workers_end_as_timeout_unless_the_job_is_cancelled(
-    world: worlds.World, status: str | None
+    world: pairs.World, status: str | None
 ) -> None:
     """By the rule of any outcome, whatever the job is; the others stay byte for byte."""
     labelled = {f"{number}": status for number, status in enumerate(EVERY_CONTACT)}
@@ -370,7 +370,7 @@ def test_calls_of_dead_workers_end_as_timeout_unless_the_job_is_cancelled(
     assert world.expire("j", HOUR) == 0
 
 
-def test_a_call_that_expired_is_dialled_again_at_once_and_is_young(world: worlds.World) -> None:
+def test_a_call_that_expired_is_dialled_again_at_once_and_is_young(world: pairs.World) -> None:
     """Also where it had a time for its next attempt before."""
     world.add_job("j", "running", {"a": "pending"})
     assert world.claim("j") == ["a"]
@@ -387,7 +387,7 @@ def test_a_call_that_expired_is_dialled_again_at_once_and_is_young(world: worlds
 
 @pytest.mark.parametrize(("owner", "stranger"), [("acme", "evil"), ("acme", None), (None, "evil")])
 def test_a_stranger_ends_no_calls(
-    world: worlds.World, owner: str | None, stranger: str | None
+    world: pairs.World, owner: str | None, stranger: str | None
 ) -> None:
     """No organization is one of its own, not a key to all."""
     world.add_job("j", "running", {"a": "dialing"}, organization_id=owner)
@@ -399,7 +399,7 @@ def test_a_stranger_ends_no_calls(
 
 
 @pytest.mark.parametrize("job_id", ["missing", *STRANGE_IDS], ids=range(1 + len(STRANGE_IDS)))
-def test_a_job_that_is_not_there_has_no_calls(world: worlds.World, job_id: str) -> None:
+def test_a_job_that_is_not_there_has_no_calls(world: pairs.World, job_id: str) -> None:
     """Whatever its id is made of."""
     world.add_job("j", "running", {"a": "dialing"})
     world.make_old("j", "a", 2 * HOUR)
@@ -409,13 +409,13 @@ def test_a_job_that_is_not_there_has_no_calls(world: worlds.World, job_id: str) 
 
 
 @pytest.mark.parametrize("age", [timedelta(0), -HOUR, timedelta(days=36_501)])
-def test_an_age_that_makes_no_sense_is_refused(world: worlds.World, age: timedelta) -> None:
+def test_an_age_that_makes_no_sense_is_refused(world: pairs.World, age: timedelta) -> None:
     """Before the store is asked."""
     with pytest.raises(ValueError, match="older_than must be positive"):
         world.expire("j", age)
 
 
-def test_a_century_is_an_age(world: worlds.World) -> None:
+def test_a_century_is_an_age(world: pairs.World) -> None:
     """Though no call is so old."""
     world.add_job("j", "running", {"a": "dialing"})
     assert world.expire("j", timedelta(days=36_500)) == 0
@@ -425,7 +425,7 @@ def test_a_century_is_an_age(world: worlds.World) -> None:
 
 
 @pytest.mark.parametrize("status", EVERY_JOB)
-def test_a_running_job_alone_is_completed(world: worlds.World, status: str | None) -> None:
+def test_a_running_job_alone_is_completed(world: pairs.World, status: str | None) -> None:
     """Whatever else it is, it stays so."""
     world.add_job("j", status, ["completed"])
     assert world.finish("j") is (status == "running")
@@ -434,7 +434,7 @@ def test_a_running_job_alone_is_completed(world: worlds.World, status: str | Non
 
 @pytest.mark.parametrize("status", EVERY_CONTACT)
 def test_a_job_is_not_completed_while_something_is_left_to_do(
-    world: worlds.World, status: str | None
+    world: pairs.World, status: str | None
 ) -> None:
     """A contact that waits for a call, or is on one."""
     world.add_job("j", "running", ["completed", status, "failed"])
@@ -443,7 +443,7 @@ def test_a_job_is_not_completed_while_something_is_left_to_do(
     assert world.row("j").status == ("running" if is_left else "completed")
 
 
-def test_the_contacts_of_other_jobs_do_not_matter(world: worlds.World) -> None:
+def test_the_contacts_of_other_jobs_do_not_matter(world: pairs.World) -> None:
     """Nor do they change."""
     world.add_job("j", "running", ["completed"])
     world.add_job("i", "running", ["pending", "dialing"])
@@ -457,7 +457,7 @@ def test_the_contacts_of_other_jobs_do_not_matter(world: worlds.World) -> None:
 
 
 @pytest.mark.parametrize("status", EVERY_JOB)
-def test_the_last_look_before_a_call(world: worlds.World, status: str | None) -> None:
+def test_the_last_look_before_a_call(world: pairs.World, status: str | None) -> None:
     """Only a running job's phone may ring."""
     world.add_job("j", status)
     assert world.still_running("j") is (status == "running")
@@ -465,7 +465,7 @@ def test_the_last_look_before_a_call(world: worlds.World, status: str | None) ->
 
 @pytest.mark.parametrize("job_id", ["missing", *STRANGE_IDS], ids=range(1 + len(STRANGE_IDS)))
 def test_there_is_nothing_to_do_for_a_job_that_is_not_there(
-    world: worlds.World, job_id: str
+    world: pairs.World, job_id: str
 ) -> None:
     """Whatever its id is made of."""
     world.add_job("j", "running", {"a": "dialing", "b": "pending"})
@@ -483,7 +483,7 @@ def test_there_is_nothing_to_do_for_a_job_that_is_not_there(
 
 
 @pytest.mark.parametrize("contact_id", STRANGE_IDS, ids=range(len(STRANGE_IDS)))
-def test_a_contact_that_is_not_there_has_no_call(world: worlds.World, contact_id: str) -> None:
+def test_a_contact_that_is_not_there_has_no_call(world: pairs.World, contact_id: str) -> None:
     """Whatever its id is made of."""
     world.add_job("j", "running", {"a": "dialing"})
     for outcome in ("busy", "failed"):
@@ -493,7 +493,7 @@ def test_a_contact_that_is_not_there_has_no_call(world: worlds.World, contact_id
 
 @pytest.mark.parametrize(("owner", "stranger"), [("acme", "evil"), ("acme", None), (None, "evil")])
 def test_a_job_of_another_organization_is_not_there(
-    world: worlds.World, owner: str | None, stranger: str | None
+    world: pairs.World, owner: str | None, stranger: str | None
 ) -> None:
     """No organization is one of its own, not a key to all."""
     world.add_job("j", "running", {"a": "dialing", "b": "pending"}, organization_id=owner)
@@ -515,7 +515,7 @@ def test_a_job_of_another_organization_is_not_there(
     assert world.append("j", "c", organization_id=owner) == 1
 
 
-def test_the_whole_life_of_a_job(world: worlds.World) -> None:
+def test_the_whole_life_of_a_job(world: pairs.World) -> None:
     """Started, called, retried, extended, finished."""
     world.add_job("j", "scheduled", {"a": "pending", "b": "pending"})
     assert not world.finish("j")
@@ -549,7 +549,7 @@ STEPS = st.lists(
 )
 
 
-def take(world: worlds.World, step: Step) -> None:
+def take(world: pairs.World, step: Step) -> None:
     """Take a step, and check its answer against what was there before."""
     name, number, outcome = step
     before = world.row("j")
@@ -582,7 +582,7 @@ def take(world: worlds.World, step: Step) -> None:
                 assert before.status in TERMINAL_JOBS
 
 
-def check(before: worlds.JobRow, after: worlds.JobRow) -> None:
+def check(before: pairs.JobRow, after: pairs.JobRow) -> None:
     """Check that a step has kept the promises."""
     if before.status in TERMINAL_JOBS:
         assert after.status == before.status
@@ -607,7 +607,7 @@ def check(before: worlds.JobRow, after: worlds.JobRow) -> None:
     steps=STEPS,
 )
 def test_whatever_workers_do_the_promises_hold(
-    world: worlds.World, status: str, contacts: list[str], steps: list[Step]
+    world: pairs.World, status: str, contacts: list[str], steps: list[Step]
 ) -> None:
     """Nothing that has ended changes, and a cancelled job has nobody left to call."""
     world.clear()

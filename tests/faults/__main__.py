@@ -13,10 +13,10 @@ import sys
 import time
 from contextlib import ExitStack
 
-from tests.faults import called_off, kills, lines, single
-from tests.faults.stages import Lender, Lends, open_stage
-from tests.faults.tally import Tally
-from tests.worlds import STORES, pairs
+from tests.faults import cancelled_tasks, cut_connections, kills, one_fault
+from tests.faults.counts import Tally
+from tests.faults.setups import Lender, Lends, open_stage
+from tests.pairs import STORES, pairs
 
 SINGLE_FAULTS_MIN = 5_000
 CUT_LINES_MIN = 2_000
@@ -53,11 +53,11 @@ def run(lender: Lends, tally: Tally, every: int) -> None:
         with open_stage(store, scheduler, lender) as stage:
             # A store behaves the same whatever the scheduler is: once is enough.
             roots = None if scheduler == "memory" else _AFTER_THE_STORE
-            single.campaign(stage, tally, every=every, only_roots=roots)
-    for name in lines.LINES:
+            one_fault.campaign(stage, tally, every=every, only_roots=roots)
+    for name in cut_connections.LINES:
         _say(f"cut lines: {name}")
-        with lines.open_line(name, lender) as line:
-            lines.campaign(line, tally, max(20, _CUTS_PER_LINE[name] // every))
+        with cut_connections.open_line(name, lender) as line:
+            cut_connections.campaign(line, tally, max(20, _CUTS_PER_LINE[name] // every))
     for store, scheduler in kills.PLACES:
         _say(f"kill -9: {store} + {scheduler}")
         with kills.open_place(store, scheduler, lender) as (place, stage):
@@ -66,10 +66,10 @@ def run(lender: Lends, tally: Tally, every: int) -> None:
         if store.endswith("-async"):
             _say(f"tasks called off: {store} + {scheduler}")
             with open_stage(store, scheduler, lender) as stage:
-                called_off.campaign(stage, tally, every=every)
+                cancelled_tasks.campaign(stage, tally, every=every)
     _say("tasks called off: postgres-async, on new connections")
-    with lines.open_line("postgres-async", lender) as line:
-        called_off.campaign(line.stage, tally, every=every)
+    with cut_connections.open_line("postgres-async", lender) as line:
+        cancelled_tasks.campaign(line.stage, tally, every=every)
 
 
 def shortcomings(tally: Tally) -> list[str]:
@@ -78,8 +78,8 @@ def shortcomings(tally: Tally) -> list[str]:
     short = [
         f"only {done} {what}, not {least}"
         for what, done, least in (
-            ("single faults", tally.total(single.GROUP), SINGLE_FAULTS_MIN),
-            ("cut lines", tally.total(lines.GROUP), CUT_LINES_MIN),
+            ("single faults", tally.total(one_fault.GROUP), SINGLE_FAULTS_MIN),
+            ("cut lines", tally.total(cut_connections.GROUP), CUT_LINES_MIN),
             ("kill points", kill_points, KILL_POINTS_MIN),
         )
         if done < least
@@ -93,7 +93,7 @@ SOMETIMES = (
     "line cut to server, then nothing changed",
     "line cut to client, then fully cancelled",
     *(
-        f"{called_off.GROUP}: {store}, cancel, {state}"
+        f"{cancelled_tasks.GROUP}: {store}, cancel, {state}"
         for store in STORES
         if store.endswith("-async")
         for state in ("nothing changed", "fully cancelled")

@@ -37,16 +37,16 @@ from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnit
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
-from tests.faults.injection import Plan, Point, Step, faulty, faulty_hook, faulty_hook_async
-from tests.faults.stages import OURS, SCENARIOS, Lends, Scenario, Stage, Verb
-from tests.faults.tally import Tally, is_in_sample
-from tests.faults.verdicts import (
+from tests.faults.counts import Tally, is_in_sample
+from tests.faults.expected import (
     FULLY_CANCELLED,
     NOTHING_CHANGED,
     recovery_complaints,
     state_of,
 )
-from tests.worlds import PATIENCE, PostgresTables, SqliteTables, World
+from tests.faults.injection import Plan, Point, Step, faulty, faulty_hook, faulty_hook_async
+from tests.faults.setups import OURS, SCENARIOS, Lends, Scenario, Stage, Verb
+from tests.pairs import PATIENCE, PostgresTables, SqliteTables, World
 
 GROUP: Final = "kill -9"
 REPEATS: Final = 4

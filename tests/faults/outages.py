@@ -44,9 +44,9 @@ from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from tests.fault_proxy import FaultProxy
+from tests.pairs import create_reference_tables
 from tests.processes import HOST, ServerError, wait_until
 from tests.servers import PostgresServer, RedisServer
-from tests.worlds import create_reference_tables
 
 FULL: Final = os.environ.get("BATCH_CANCEL_OUTAGES") == "full"
 """Whether to play every outage at every step, or a selection in which each has its turn."""

@@ -37,8 +37,8 @@ from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.ports import SchedulerUnavailable
 from tests.faults.diary import Diary, Found, judge
+from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer, RedisServer
-from tests.worlds import create_reference_tables
 
 SCALE: Final = 0.02
 LEASE: Final = timedelta(minutes=2) * SCALE

@@ -43,8 +43,8 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, guards_ddl
 from batch_cancel.domain.model import Job, JobKey
+from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
-from tests.worlds import create_reference_tables
 
 _T = TypeVar("_T")
 

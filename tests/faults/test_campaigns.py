@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import called_off, kills, lines, single
-from tests.faults.stages import open_stage
-from tests.faults.tally import Tally
-from tests.worlds import pairs
+from tests.faults import cancelled_tasks, cut_connections, kills, one_fault
+from tests.faults.counts import Tally
+from tests.faults.setups import open_stage
+from tests.pairs import pairs
 
 AFTER_THE_STORE = frozenset({"Scheduler", "OnCancelled"})
 EVERY = {"memory": 10, "memory-async": 10, "sqlite": 60, "postgres": 50, "postgres-async": 50}
@@ -22,7 +22,7 @@ def test_single_faults_of_a_store(store: str, request: pytest.FixtureRequest) ->
     """Nothing changed or fully cancelled, a right answer, and all is well after a retry."""
     tally = Tally()
     with open_stage(store, "memory", request) as stage:
-        single.campaign(stage, tally, every=EVERY[store])
+        one_fault.campaign(stage, tally, every=EVERY[store])
     tally.check()
     assert tally.total() > 30
     assert tally.seen["hang"]
@@ -36,17 +36,17 @@ def test_single_faults_of_a_scheduler(
     tally = Tally()
     with open_stage(store, scheduler, request) as stage:
         every = 3 if store.startswith("memory") else 15
-        single.campaign(stage, tally, every=every, only_roots=AFTER_THE_STORE)
+        one_fault.campaign(stage, tally, every=every, only_roots=AFTER_THE_STORE)
     tally.check()
     assert tally.total() > 3
 
 
-@pytest.mark.parametrize("name", lines.LINES)
+@pytest.mark.parametrize("name", cut_connections.LINES)
 def test_cut_lines(name: str, request: pytest.FixtureRequest) -> None:
     """Cut at any byte; a COMMIT whose answer was lost is looked up, by its operation."""
     tally = Tally()
-    with lines.open_line(name, request) as line:
-        lines.campaign(line, tally, 20)
+    with cut_connections.open_line(name, request) as line:
+        cut_connections.campaign(line, tally, 20)
     tally.check()
     assert tally.total() > 20
     if name.startswith("postgres"):
@@ -76,16 +76,16 @@ def test_tasks_called_off(store: str, scheduler: str, request: pytest.FixtureReq
     """CancelledError comes through from every wait, and all connections are as before."""
     tally = Tally()
     with open_stage(store, scheduler, request) as stage:
-        called_off.campaign(stage, tally)
+        cancelled_tasks.campaign(stage, tally)
     tally.check()
     for state in ("nothing changed", "fully cancelled"):
-        assert tally.seen[f"{called_off.GROUP}: {store}, cancel, {state}"]
+        assert tally.seen[f"{cancelled_tasks.GROUP}: {store}, cancel, {state}"]
 
 
 def test_tasks_called_off_on_new_connections(request: pytest.FixtureRequest) -> None:
     """The opening of a connection can be called off as well."""
     tally = Tally()
-    with lines.open_line("postgres-async", request) as line:
-        called_off.campaign(line.stage, tally, scenarios=called_off.INTERRUPTED[:1])
+    with cut_connections.open_line("postgres-async", request) as line:
+        cancelled_tasks.campaign(line.stage, tally, scenarios=cancelled_tasks.INTERRUPTED[:1])
     tally.check()
     assert tally.total() > 20

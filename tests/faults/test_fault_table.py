@@ -22,9 +22,11 @@ from psycopg import sql
 from batch_cancel import AlreadyTerminal, CancelFailed, CancelResult, JobKey
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.presenter import present
-from tests.faults import called_off, kills, lines, single
+from tests.faults import cancelled_tasks, cut_connections, kills, one_fault
+from tests.faults.counts import Tally
+from tests.faults.expected import FULLY_CANCELLED, NOTHING_CHANGED, state_of
 from tests.faults.injection import Plan, Step
-from tests.faults.stages import (
+from tests.faults.setups import (
     CONTACTS_CANCELLED,
     OURS,
     SCENARIOS,
@@ -33,15 +35,13 @@ from tests.faults.stages import (
     described,
     open_stage,
 )
-from tests.faults.tally import Tally
-from tests.faults.verdicts import FULLY_CANCELLED, NOTHING_CHANGED, state_of
+from tests.pairs import PostgresTables
 from tests.processes import wait_until
-from tests.worlds import PostgresTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.faults.lines import Line
+    from tests.faults.cut_connections import Line
 
 SCHEDULED = SCENARIOS[0]
 FOR_EVER = 1_000_000
@@ -53,7 +53,7 @@ BUDGET = timedelta(milliseconds=250)
 @pytest.fixture(params=["postgres", "postgres-async"])
 def line(request: pytest.FixtureRequest) -> Iterator[Line]:
     """Lend a stage on Postgres, a new connection for each transaction, through a proxy."""
-    with lines.open_line(request.param, request) as line:
+    with cut_connections.open_line(request.param, request) as line:
         line.stage.set_up(SCHEDULED)
         yield line
 
@@ -67,7 +67,7 @@ def stage(line: Line) -> Stage:
 @pytest.fixture(params=["redis", "redis-async"])
 def redis_line(request: pytest.FixtureRequest) -> Iterator[Line]:
     """Lend a stage on Redis, through a proxy."""
-    with lines.open_line(request.param, request) as line:
+    with cut_connections.open_line(request.param, request) as line:
         line.stage.set_up(SCHEDULED)
         yield line
 
@@ -546,10 +546,10 @@ def test_cancelled_error(request: pytest.FixtureRequest) -> None:
     """From every wait it propagates unchanged; the pools are as before."""
     tally = Tally()
     with open_stage("postgres-async", "redis", request) as stage:
-        called_off.campaign(stage, tally, scenarios=[SCHEDULED])
+        cancelled_tasks.campaign(stage, tally, scenarios=[SCHEDULED])
     tally.check()
-    assert tally.seen[f"{called_off.GROUP}: postgres-async, cancel, {NOTHING_CHANGED}"]
-    assert tally.seen[f"{called_off.GROUP}: postgres-async, cancel, {FULLY_CANCELLED}"]
+    assert tally.seen[f"{cancelled_tasks.GROUP}: postgres-async, cancel, {NOTHING_CHANGED}"]
+    assert tally.seen[f"{cancelled_tasks.GROUP}: postgres-async, cancel, {FULLY_CANCELLED}"]
 
 
 @pytest.mark.parametrize("store", ["postgres", "postgres-async"])
@@ -558,12 +558,12 @@ def test_keyboard_interrupt(store: str, request: pytest.FixtureRequest) -> None:
     with open_stage(store, "memory", request) as stage:
         interrupts = [
             case
-            for case in single.cases(stage, [SCHEDULED])
+            for case in one_fault.cases(stage, [SCHEDULED])
             if case.kind.name == "KeyboardInterrupt"
         ]
         assert len(interrupts) > 20
         for case in interrupts:
-            assert single.run(case, stage) == [], case
+            assert one_fault.run(case, stage) == [], case
 
 
 # a port returning garbage ------------------------------------------------------------------------
@@ -575,12 +575,12 @@ def test_a_port_returning_garbage(store: str, request: pytest.FixtureRequest) ->
     with open_stage(store, "memory", request) as stage:
         garbage = [
             case
-            for case in single.cases(stage, [SCHEDULED])
+            for case in one_fault.cases(stage, [SCHEDULED])
             if case.kind.name.startswith("garbage")
         ]
         assert len(garbage) > 60
         for case in garbage:
-            assert single.run(case, stage) == [], case
+            assert one_fault.run(case, stage) == [], case
 
 
 # deferred start fires while we cancel ------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from batch_cancel import ports
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
-from tests.faults import single
+from tests.faults import one_fault
 from tests.faults.injection import (
     HOOK,
     Answer,
@@ -23,7 +23,7 @@ from tests.faults.injection import (
     kinds_at,
     points,
 )
-from tests.faults.stages import SCENARIOS, open_stage
+from tests.faults.setups import SCENARIOS, open_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_the_scenarios_come_to_every_point(store: str, request: pytest.FixtureRe
     """A port's method that no scenario calls would be faulted nowhere."""
     own = {"JoiningUnitOfWork"}  # Its transactions are: the memory store's may be the caller's.
     with open_stage(store, "memory", request) as stage:
-        called = {str(case.point) for case in single.cases(stage)}
+        called = {str(case.point) for case in one_fault.cases(stage)}
     wanted = {
         str(point) for point in _of_both_twins() if point.port not in NOT_OF_A_CANCEL | own
     } - {f"Repositories.{name}" for name in ("work", "inspection")}

@@ -41,10 +41,10 @@ from batch_cancel.cli import main
 from batch_cancel.ports import SchedulerUnavailable
 from tests.fault_proxy import TO_CLIENT, FaultProxy
 from tests.faults.outages import FULL, HALVES, REDIS_OUTAGES, latencies
+from tests.pairs import create_reference_tables
 from tests.processes import wait_until
-from tests.redis_groups import MovingSlot, RedisCluster, RedisSentinel
+from tests.redis_topologies import MovingSlot, RedisCluster, RedisSentinel
 from tests.servers import PostgresServer, RedisServer
-from tests.worlds import create_reference_tables
 
 HOUR = timedelta(hours=1)
 BUDGET_SECONDS = 0.25

@@ -25,7 +25,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 
 from batch_cancel.domain.model import JobKey
-from batch_cancel.presenter.openapi import openapi
+from batch_cancel.http.openapi import openapi
 from tests.http.requests import AUTHENTICATE, JSON, KEY_A, KEY_B, VIEWER, Asked, Site, Told
 
 PATH: Final = "/batch/jobs/{batch_job_id}/cancel"

@@ -21,7 +21,7 @@ from batch_cancel.adapters.memory import (
 )
 from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.domain.model import JobKey
-from batch_cancel.presenter.keys import ApiKeys, Principal
+from batch_cancel.http.api_keys import ApiKeys, Principal
 
 AUTHENTICATE = ApiKeys(
     {

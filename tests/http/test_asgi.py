@@ -17,7 +17,7 @@ from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler, MemoryStore
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork
 from batch_cancel.adapters.wsgi import WsgiApp
-from batch_cancel.presenter.requests import Request
+from batch_cancel.http.request import Request
 from tests.http.examples import serving
 from tests.http.requests import (
     AUTHENTICATE,
@@ -28,8 +28,8 @@ from tests.http.requests import (
     ask_asgi_async,
     ask_wsgi,
 )
+from tests.pairs import create_reference_tables
 from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
-from tests.worlds import create_reference_tables
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.domain.errors import CancelFailed, Fault
 from batch_cancel.domain.model import JobKey
-from batch_cancel.presenter.keys import ApiKeys, Principal
-from batch_cancel.presenter.requests import Request
+from batch_cancel.http.api_keys import ApiKeys, Principal
+from batch_cancel.http.request import Request
 from tests.http.requests import AUTHENTICATE, JSON, KEY_A, KEY_B, VIEWER, Asked, Site, ask_wsgi
 
 NOT_FOUND = b'{"detail": "Batch job not found"}'
@@ -566,7 +566,7 @@ def test_each_key_is_compared_with_all_in_constant_time(monkeypatch: pytest.Monk
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr("batch_cancel.presenter.keys.compare_digest", compare)
+    monkeypatch.setattr("batch_cancel.http.api_keys.compare_digest", compare)
     keys = ApiKeys({name: Principal(name, "a", may_cancel=True) for name in ("k1", "k2", "k3")})
     for asked in ("k1", "k3", "wrong"):
         compared.clear()

@@ -21,7 +21,7 @@ from batch_cancel.adapters.memory import (
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from tests.http.examples import EVERY, FOLDER, LINES_MAX, Ask, client_of, is_async, made, serving
 from tests.http.requests import AUTHENTICATE
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 A = {"Authorization": "Bearer key-a"}
 B = {"Authorization": "Bearer key-b"}

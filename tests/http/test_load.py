@@ -19,7 +19,7 @@ from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from tests.http.examples import serving
 from tests.http.requests import AUTHENTICATE
-from tests.worlds import PATIENCE, create_reference_tables
+from tests.pairs import PATIENCE, create_reference_tables
 
 if TYPE_CHECKING:
     from tests.servers import RedisServer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import schemathesis
 
-from batch_cancel.presenter.openapi import openapi
+from batch_cancel.http.openapi import openapi
 from tests.http.requests import Asked, Site
 
 PATH = "/batch/jobs/{batch_job_id}/cancel"

@@ -19,17 +19,17 @@ from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.wsgi import WsgiApp
-from tests import worlds
+from tests import pairs
 from tests.fault_proxy import FaultProxy
 from tests.http.requests import AUTHENTICATE, KEY_A, KEY_B, Asked, Told, ask_asgi_async, ask_wsgi
+from tests.pairs import PostgresTables, World, create_reference_tables
 from tests.servers import RedisServer
-from tests.worlds import PostgresTables, World, create_reference_tables
 
 
-@pytest.fixture(params=[*worlds.STORES, *(store for store, _ in worlds.LAYERED)])
+@pytest.fixture(params=[*pairs.STORES, *(store for store, _ in pairs.LAYERED)])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Lend each store in turn, by way of each data layer too, with a job of organization a."""
-    with worlds.opened(request.param, "memory", request) as world:
+    with pairs.opened(request.param, "memory", request) as world:
         contacts = ["pending", "dialing"]
         world.add_job("job", "scheduled", contacts, organization_id="a", deferred_id="start")
         world.schedule("start")

@@ -37,14 +37,14 @@ from batch_cancel.adapters.redis import (
     StartGate,
 )
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from tests.pairs import create_reference_tables
 from tests.processes import free_port, unprivileged
-from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from tests.redis_groups import RedisCluster
+    from tests.redis_topologies import RedisCluster
     from tests.servers import PostgresServer, RedisServer
 
 # Postgres ----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.redis_groups import RedisCluster
+    from tests.redis_topologies import RedisCluster
     from tests.servers import RedisServer
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from batch_cancel.cli import main; main()"]

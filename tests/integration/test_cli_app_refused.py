@@ -11,7 +11,7 @@ import redis
 from batch_cancel import cancel_rows
 from batch_cancel.adapters.arq import ArqScheduler
 from tests.integration.test_cli_apps import BLOCKING, Done, file, run
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

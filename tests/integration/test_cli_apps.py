@@ -17,8 +17,8 @@ import redis
 from batch_cancel import cancel_rows
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from tests.pairs import create_reference_tables
 from tests.processes import HOST, free_port
-from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,14 +21,14 @@ from batch_cancel import cancel_rows
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.cli import main
+from tests.pairs import create_reference_tables
 from tests.processes import free_port
-from tests.worlds import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from tests.redis_groups import RedisCluster
+    from tests.redis_topologies import RedisCluster
     from tests.servers import RedisServer
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from batch_cancel.cli import main; main()"]

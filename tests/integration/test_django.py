@@ -28,7 +28,7 @@ from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.ports import Checkable
 from batch_cancel.presenter import present
 from tests import data_layers
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

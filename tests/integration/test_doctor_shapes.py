@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from batch_cancel import cancel_job
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
-from batch_cancel.adapters.postgres_facts import read_facts
+from batch_cancel.adapters.postgres_catalog import read_facts
 from batch_cancel.domain.errors import CancelFailed
 from tests.diagnoses import diagnosed, execute, with_reference_tables
 

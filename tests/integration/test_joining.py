@@ -42,7 +42,7 @@ from batch_cancel.adapters.postgres import (
     joining_async,
 )
 from tests.data_layers import TABLES
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -28,7 +28,7 @@ from tests.processes import HOST, wait_until
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
-    from tests.redis_groups import RedisCluster
+    from tests.redis_topologies import RedisCluster
 
 FUTURE = datetime.now(UTC) + timedelta(days=1)
 PATIENT = timedelta(seconds=30)

@@ -21,8 +21,8 @@ from tests.integration.test_postgres_tables import (
     Recorder,
     tables,
 )
+from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
-from tests.worlds import create_reference_tables
 
 ODD = PostgresSchema(
     jobs='My "jobs" at 100%',

@@ -46,9 +46,9 @@ from batch_cancel.adapters.postgres import (
     joining_async,
 )
 from batch_cancel.domain.errors import Fault
-from batch_cancel.testing.hooked import Hooked
+from batch_cancel.testing.breakpoints import Hooked
+from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
-from tests.worlds import create_reference_tables
 
 SOON = timedelta(minutes=1)
 TABLES = ("batch_jobs", "batch_contacts", "batch_cancellations")

@@ -22,8 +22,8 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresUnitOfWork, joining
+from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
-from tests.worlds import create_reference_tables
 
 
 class Counting(psycopg.Connection[Any]):

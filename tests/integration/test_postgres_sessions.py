@@ -43,8 +43,8 @@ from batch_cancel.adapters.postgres import (
 from batch_cancel.adapters.postgres.connection_checks import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from tests.integration.test_postgres_tables import with_options
+from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
-from tests.worlds import create_reference_tables
 
 
 @attrs.define

@@ -310,7 +310,7 @@ def _create(made: Tables, table: Table, columns: Mapping[str, str]) -> None:
 
 
 def _create_cancellations(made: Tables) -> None:
-    ours = resources.files("batch_cancel.adapters.postgres").joinpath("schema.sql").read_bytes()
+    ours = resources.files("batch_cancel.adapters.postgres").joinpath("tables.sql").read_bytes()
     name = made.schema.cancellations
     if name == "batch_cancellations":
         made.connection.execute(ours)

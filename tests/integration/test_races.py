@@ -31,7 +31,7 @@ from batch_cancel.adapters.memory import (
 )
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.adapters.sqlite import SqliteStore
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ from batch_cancel.ports import SchedulerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.redis_groups import RedisCluster
+    from tests.redis_topologies import RedisCluster
 
 PATIENCE = timedelta(seconds=10)
 ADAPTERS: list[Any] = [ArqScheduler, HueyScheduler, RqScheduler, SaqScheduler]

@@ -43,7 +43,7 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.domain.cancellation import untaken
 from tests.data_layers import TABLES
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -17,8 +17,8 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
-from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor
 from batch_cancel.adapters.redis.scheduler import _CLAIM
+from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor
 from batch_cancel.ports import SchedulerUnavailable
 from batch_cancel.use_cases.pump import pump
 from tests.fault_proxy import TO_CLIENT, FaultProxy

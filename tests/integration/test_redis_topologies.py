@@ -27,12 +27,12 @@ from batch_cancel.adapters.redis import (
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler
 from batch_cancel.ports import SchedulerUnavailable
 from tests.fault_proxy import FaultProxy
-from tests.redis_groups import MovingSlot
+from tests.redis_topologies import MovingSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
 
-    from tests.redis_groups import RedisCluster, RedisSentinel
+    from tests.redis_topologies import RedisCluster, RedisSentinel
 
 HOUR = timedelta(hours=1)
 PATIENT = timedelta(seconds=30)

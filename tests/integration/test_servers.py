@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.pgbouncer import PgBouncer
 from tests.processes import ServerError, wait_until
-from tests.redis_groups import RedisCluster, RedisSentinel
+from tests.redis_topologies import RedisCluster, RedisSentinel
 from tests.servers import PostgresServer, RedisServer
 
 

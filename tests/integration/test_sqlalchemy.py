@@ -65,7 +65,7 @@ from batch_cancel.domain.errors import Fault, StoreFailed
 from tests import data_layers
 from tests.data_layers import CONTACTS, JOBS, TABLES
 from tests.integration.test_postgres_schemas import SHOUTED_CONTACTS, SHOUTED_JOBS
-from tests.worlds import create_reference_tables
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from batch_cancel.adapters.sqlalchemy import (
     joining,
     joining_async,
 )
-from batch_cancel.domain.fitness import Diagnosis
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.ports import AsyncCheckable, Checkable
 from tests import data_layers
 from tests.data_layers import DRIVERS, METADATA, TABLES, Layer

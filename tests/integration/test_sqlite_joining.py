@@ -26,7 +26,7 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.sqlite import SqliteStore, joining
 from batch_cancel.domain.errors import Fault, StoreFailed
-from batch_cancel.testing.hooked import Hooked
+from batch_cancel.testing.breakpoints import Hooked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

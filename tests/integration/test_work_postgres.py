@@ -35,9 +35,9 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.domain.errors import Fault, StoreFailed
-from batch_cancel.domain.guards import CLAIMABLE_CONTACTS, UNFINISHED_CONTACTS
 from batch_cancel.domain.model import ContactStatus
-from tests.worlds import create_reference_tables
+from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS, UNFINISHED_CONTACTS
+from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

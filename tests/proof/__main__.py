@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from tests.proof import exploration, mutants, page, patches, teeth
+from tests.proof import exploration, mutation_run, planted_patches, report_page, teeth
 from tests.proof.report import Row, table
 
 # One after the other: each of them keeps two cores busy.
 PARTS: dict[str, Callable[[], Sequence[Row]]] = {
     "the explorer": partial(exploration.rows, short=False),
     "the broken adapters": partial(teeth.rows, short=False),
-    "the code mutants": mutants.rows,
-    "the SQL, Lua and store mutants": patches.rows,
+    "the code mutants": mutation_run.rows,
+    "the SQL, Lua and store mutants": planted_patches.rows,
 }
 
 
@@ -37,7 +37,7 @@ def run(name: str) -> Sequence[Row]:
 def main() -> int:
     """Run every part, and give the exit status."""
     rows = [row for name in PARTS for row in run(name)]
-    page.write(rows)
+    report_page.write(rows)
     print(table(rows))  # noqa: T201  # Its answer.
     return any(row.complaints for row in rows)
 

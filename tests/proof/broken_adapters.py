@@ -22,12 +22,12 @@ from batch_cancel.adapters import memory
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobKey, JobStatus
+from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.adapter import ALL_GUARDS
 from batch_cancel.testing.conformance import SchedulerConformance, StoreConformance
 from examples import own_adapter, own_adapter_test
-from tests import conformers
+from tests import adapters_under_test
 from tests.sabotage import UndoneStore
 
 REJECTED_BY: Final[dict[str, str]] = {}
@@ -68,7 +68,7 @@ class Tampered(UndoneStore):
             yield attrs.evolve(it, **parts)
 
 
-class OnMemory(conformers.MemoryTables):
+class OnMemory(adapters_under_test.MemoryTables):
     """A memory store with a bug."""
 
     parts: ClassVar[Mapping[str, Callable[[Any], object]]]
@@ -593,7 +593,7 @@ _in_memory(
 _in_memory("test_i20_an_expiry_that_was_undone_is_no_success", work=TrustsWhatItExpired)
 
 
-class GuessesTheTime(conformers.MemoryTables):
+class GuessesTheTime(adapters_under_test.MemoryTables):
     """It is declared not to know since when a contact is dialing, and ends calls all the same."""
 
     guards = ALL_GUARDS - {"expire"}
@@ -702,10 +702,10 @@ for _kind, _test in (
     (IgnoresSavepoints, "test_i17_a_joined_cancel_that_fails_is_undone_alone"),
     (CommitsForTheCaller, "test_i17_the_callers_rollback_undoes_a_joined_cancel"),
 ):
-    _plant(_kind.__name__, _test, conformers.MemoryTables, StoreConformance, kind=_kind)
+    _plant(_kind.__name__, _test, adapters_under_test.MemoryTables, StoreConformance, kind=_kind)
 
 
-class DeclaresLessThanItHas(conformers.MemoryTables):
+class DeclaresLessThanItHas(adapters_under_test.MemoryTables):
     """Its tests of records would be skipped."""
 
     records = False
@@ -871,7 +871,7 @@ class ReadingUnitOfWork(RewrittenUnitOfWork):
             )
 
 
-class OnPostgres(conformers.PostgresTables):
+class OnPostgres(adapters_under_test.PostgresTables):
     """Postgres with a bug in its statements, or in a worker's own."""
 
     swaps: ClassVar[Mapping[str, str]] = {}
@@ -1186,7 +1186,7 @@ for _scheduler, _test in (
     _plant(
         _scheduler.__name__,
         _test,
-        conformers.MemoryStarts,
+        adapters_under_test.MemoryStarts,
         SchedulerConformance,
         scheduler=lambda _, kind=_scheduler: kind(),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from batch_cancel.testing.conformance import StoreConformance
-from tests import conformers
+from tests import adapters_under_test
 
 
-class TestUuids(conformers.UuidTables, StoreConformance):
+class TestUuids(adapters_under_test.UuidTables, StoreConformance):
     """Postgres keeps the promises for tables whose jobs have uuids."""
 
 
-class TestIntegers(conformers.IntegerTables, StoreConformance):
+class TestIntegers(adapters_under_test.IntegerTables, StoreConformance):
     """And for those whose jobs have numbers."""

@@ -30,7 +30,6 @@ from batch_cancel.domain.errors import (
     SchedulerUnavailable,
     StoreFailed,
 )
-from batch_cancel.domain.guards import CallEnd, Settlement
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
@@ -41,7 +40,9 @@ from batch_cancel.domain.model import (
     JobStatus,
     Removal,
 )
+from batch_cancel.domain.worker_rules import CallEnd, Settlement
 from batch_cancel.testing.explore import actors
+from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.fakes import (
     CONTACTS,
     JOB,
@@ -60,12 +61,11 @@ from batch_cancel.testing.explore.fakes import (
     record_of,
     recorded,
 )
-from batch_cancel.testing.explore.minds import Actor, Program
+from batch_cancel.testing.explore.state import Scenario
 from batch_cancel.testing.explore.steps import Send
-from batch_cancel.testing.explore.world import Scenario
 from batch_cancel.use_cases.announcement import AsyncOnCancelled
-from batch_cancel.use_cases.removal import remove_deferred_async
-from batch_cancel.use_cases.work import (
+from batch_cancel.use_cases.remove_deferred import remove_deferred_async
+from batch_cancel.use_cases.worker import (
     claim_contacts_async,
     expire_calls_async,
     finish_job_async,

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof import page
-from tests.proof.mutants import Mutant, Survivors, complaints, explained, is_of_a_cast
-from tests.proof.patches import PACKAGE, ROOT, Patch, complaint, patches
+from tests.proof import report_page
+from tests.proof.mutation_run import Mutant, Survivors, complaints, explained, is_of_a_cast
+from tests.proof.planted_patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
 
 PATCHES = patches()
 HARMLESS = Patch(
     why="A comment says it in other words.",
-    file="adapters/redis/ack.lua",
+    file="adapters/redis/scripts/ack.lua",
     written="-- Guarantees: 1 and finished",
     planted="-- Promises: 1 and finished",
     test="tests/unit/test_attempts.py::test_a_lost_answer_is_not_forgotten",
@@ -56,7 +56,11 @@ def test_a_patch_replaces_its_text_alone(package: Path) -> None:
 def test_a_patch_that_is_outdated_is_an_error(package: Path, written: str) -> None:
     """Its text is not there any more, or more than once."""
     patch = Patch(
-        why="-", file="adapters/redis/ack.lua", written=written, planted="-", test=HARMLESS.test
+        why="-",
+        file="adapters/redis/scripts/ack.lua",
+        written=written,
+        planted="-",
+        test=HARMLESS.test,
     )
     with pytest.raises(ValueError, match="does not hold"):
         patch.plant(package)
@@ -79,7 +83,7 @@ def test_a_bug_that_is_found_is_no_complaint() -> None:
     """Here in Python, where no server is needed."""
     patch = Patch(
         why="A lost answer is forgotten.",
-        file="domain/attempts.py",
+        file="domain/retry.py",
         written="self.may_be_done or is_unknown",
         planted="is_unknown",
         test=HARMLESS.test,
@@ -132,7 +136,7 @@ def test_each_survivor_is_explained_once() -> None:
 
 def test_the_page_holds_everything() -> None:
     """The table, each bug with the test that finds it, and the survivors."""
-    told = page.text([Row("bugs planted", "3", "2", ["one is missing"])])
+    told = report_page.text([Row("bugs planted", "3", "2", ["one is missing"])])
     assert "| bugs planted | 3 | 2 | WRONG |" in told
     for patch in PATCHES:
         assert patch.why in told

@@ -17,13 +17,13 @@ from batch_cancel import CancelResult, cancel_job_async
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork
-from batch_cancel.presenter.keys import Principal
+from batch_cancel.http.api_keys import Principal
 from tests.http.examples import serving
+from tests.pairs import create_reference_tables
 from tests.schedulers.catalogue import LIBRARIES, PATIENCE
 from tests.schedulers.races import race
 from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
-from tests.worlds import create_reference_tables
 
 HOUR_SECONDS = 3600
 

@@ -24,11 +24,11 @@ from psycopg.conninfo import conninfo_to_dict
 from batch_cancel import Removal, cancel_job
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.adapters.redis import RedisScheduler
+from tests.pairs import create_reference_tables
 from tests.processes import HOST, free_port
 from tests.schedulers.catalogue import LIBRARIES
 from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
-from tests.worlds import create_reference_tables
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from batch_cancel.cli import main; main()"]
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")

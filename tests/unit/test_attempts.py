@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from batch_cancel.domain.attempts import Attempts
 from batch_cancel.domain.cancellation import Cancellation
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault
 from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
+from batch_cancel.domain.retry import Attempts
 
 KEY = JobKey("job", "acme")
 RECORD = CancellationRecord(

@@ -18,7 +18,7 @@ from batch_cancel.domain.cancellation import (
     plan_cancellation,
     removal_of,
 )
-from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
 from batch_cancel.domain.model import CancellationRecord, Job, JobKey, JobStatus, Removal
 

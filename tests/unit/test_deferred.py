@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from batch_cancel.domain import deferred
-from batch_cancel.domain.deferred import Deferred, DeferredState
+from batch_cancel.domain import deferred_start
+from batch_cancel.domain.deferred_start import Deferred, DeferredState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -52,7 +52,7 @@ def test_only_what_never_fired_and_was_never_cancelled_is_scheduled(
     before: Deferred | None, after: Deferred | None
 ) -> None:
     """An id that waits is moved; any other that was used before is used up."""
-    assert deferred.schedule(before, LATER, b"new") == after
+    assert deferred_start.schedule(before, LATER, b"new") == after
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_only_a_start_that_waits_is_taken_back(
     before: Deferred | None, after: Deferred | None, *, was_removed: bool
 ) -> None:
     """And whoever took it back is told so each time he asks."""
-    assert deferred.cancel(before, "op-1") == after
+    assert deferred_start.cancel(before, "op-1") == after
     now = after or before
     assert now is not None
-    assert deferred.was_removed_by(now, "op-1") is was_removed
+    assert deferred_start.was_removed_by(now, "op-1") is was_removed
 
 
 @pytest.mark.parametrize("state", [DUE, CLAIMED, CANCELLED, CANCELLED_LATE, BARRED, FINISHED])
 def test_another_operation_removed_nothing(state: Deferred) -> None:
     """True is for the operation that did it, and for no other."""
-    now = deferred.cancel(deferred.cancel(state, "op-1") or state, "op-2")
+    now = deferred_start.cancel(deferred_start.cancel(state, "op-1") or state, "op-2")
     assert now is None
-    assert not deferred.was_removed_by(deferred.cancel(state, "op-1") or state, "op-2")
+    assert not deferred_start.was_removed_by(deferred_start.cancel(state, "op-1") or state, "op-2")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_start_is_handed_out_when_it_is_due_or_its_lease_has_ended(
     before: Deferred, now: datetime, after: Deferred | None
 ) -> None:
     """With its payload, under a new token; what was cancelled or finished never is."""
-    assert deferred.claim(before, now, "t-2", LATER) == after
+    assert deferred_start.claim(before, now, "t-2", LATER) == after
 
 
 @pytest.mark.parametrize(
@@ -125,27 +125,27 @@ def test_only_the_owner_of_the_lease_finishes_a_start(
     before: Deferred | None, token: str, after: Deferred | None
 ) -> None:
     """Whoever lost his lease, or never had one, changes nothing."""
-    assert deferred.acknowledge(before, token) == after
+    assert deferred_start.acknowledge(before, token) == after
 
 
 @pytest.mark.parametrize("deferred_id", ["", "a\0b", "\ud800", "x" * 1025])
 def test_an_id_that_no_store_can_hold_is_not_scheduled(deferred_id: str) -> None:
     """The caller's mistake, told at once."""
     with pytest.raises(ValueError, match="deferred id"):
-        deferred.check_schedulable(deferred_id, NOW)
+        deferred_start.check_schedulable(deferred_id, NOW)
 
 
 def test_a_naive_time_is_not_scheduled() -> None:
     """Nobody could tell when it is."""
     naive = datetime(2026, 3, 1, 12)  # noqa: DTZ001  # That is the point.
     with pytest.raises(ValueError, match="aware"):
-        deferred.check_schedulable("start", naive)
+        deferred_start.check_schedulable("start", naive)
 
 
 @pytest.mark.parametrize("deferred_id", ["arq_job_abc123", "x" * 1024, "{}%*\n"])
 def test_anything_else_can_be_scheduled(deferred_id: str) -> None:
     """Special characters are bytes of an id like any others."""
-    checked: Any = deferred.check_schedulable(deferred_id, NOW)  # type: ignore[func-returns-value]
+    checked: Any = deferred_start.check_schedulable(deferred_id, NOW)  # type: ignore[func-returns-value]
     assert checked is None
 
 
@@ -164,14 +164,14 @@ def test_the_first_that_is_left_of_each_claim_comes_last() -> None:
         ("b2", lapsed("b")),
         ("a3", lapsed("a")),
     ]
-    order = [deferred_id for deferred_id, _ in deferred.in_delivery_order(starts)]
+    order = [deferred_id for deferred_id, _ in deferred_start.in_delivery_order(starts)]
     assert order == ["due", "a2", "due too", "b2", "a3", "a1", "b1"]
-    assert deferred.in_delivery_order([]) == []
+    assert deferred_start.in_delivery_order([]) == []
 
 
 def test_leases_end_in_the_order_of_delivery() -> None:
     """The last one as late as it was asked for."""
-    ends = [deferred.lease_end(LATER, starts_after) for starts_after in (2, 1, 0)]
+    ends = [deferred_start.lease_end(LATER, starts_after) for starts_after in (2, 1, 0)]
     assert ends == sorted(set(ends))
     assert ends[-1] == LATER
 
@@ -179,10 +179,10 @@ def test_leases_end_in_the_order_of_delivery() -> None:
 @pytest.mark.parametrize("lease", [timedelta(0), timedelta(days=36_500)])
 def test_a_lease_may_be_nothing_or_a_century(lease: timedelta) -> None:
     """And anything in between."""
-    deferred.check_lease(lease)
+    deferred_start.check_lease(lease)
 
 
 def test_a_payload_is_not_shown() -> None:
     """It may hold personal data."""
     assert "{}" not in repr(DUE)
-    assert "{}" not in repr(deferred.Claimed("a", b"{}", "token"))
+    assert "{}" not in repr(deferred_start.Claimed("a", b"{}", "token"))

@@ -10,9 +10,10 @@ import attrs
 import pytest
 
 from batch_cancel import AlreadyTerminal, ContactStatus, JobKey, JobNotFound, JobStatus
-from batch_cancel.domain.attempts import may_step_again
 from batch_cancel.domain.errors import Fault, StoreFailed, UnknownJobStatus
-from batch_cancel.domain.guards import (
+from batch_cancel.domain.model import CancellationRecord, Job, Removal
+from batch_cancel.domain.retry import may_step_again
+from batch_cancel.domain.worker_rules import (
     CLAIMABLE_CONTACTS,
     RETRYABLE_OUTCOMES,
     STARTABLE_JOBS,
@@ -24,7 +25,6 @@ from batch_cancel.domain.guards import (
     is_running,
     live_job,
 )
-from batch_cancel.domain.model import CancellationRecord, Job, Removal
 
 KEY = JobKey("j", "acme")
 LATER = datetime(2031, 1, 2, 3, 4, tzinfo=UTC)

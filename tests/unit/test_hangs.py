@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from batch_cancel.adapters.postgres import hangs
+from batch_cancel.adapters.postgres import watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +41,12 @@ def test_a_wait_without_an_end_does_not_end_the_watch(
     connections: list[Any], seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock can wait for 292 years; whoever has less patience is still left in time."""
-    watch = hangs._Watch()
-    monkeypatch.setattr(hangs, "_watch", watch)
+    watch = watchdog._Watch()
+    monkeypatch.setattr(watchdog, "_watch", watch)
     endless, impatient = connections
     cut = threading.Event()
-    with hangs.cut_after(seconds, endless, pytest.fail):
-        with hangs.cut_after(0.05, impatient, cut.set):
+    with watchdog.cut_after(seconds, endless, pytest.fail):
+        with watchdog.cut_after(0.05, impatient, cut.set):
             assert cut.wait(10)
         thread = watch._thread
         assert thread is not None

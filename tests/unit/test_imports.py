@@ -70,7 +70,7 @@ def test_the_package_comes_without_its_drivers() -> None:
         "batch_cancel.ports",
         "batch_cancel.presenter",
         "batch_cancel.testing",
-        "batch_cancel.endpoint",
+        "batch_cancel.http.endpoint",
         "batch_cancel.adapters.wsgi",
     ],
 )

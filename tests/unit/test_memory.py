@@ -32,8 +32,8 @@ from batch_cancel.adapters.memory import (
 )
 from batch_cancel.domain.cancellation import CancelRequest, plan_cancellation
 from batch_cancel.domain.errors import Fault, StoreFailed
-from batch_cancel.domain.guards import CALL_AGE_SUSPECT
 from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job
+from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 from tests.sabotage import UndoneStore
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

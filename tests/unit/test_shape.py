@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.shape import Keys, Table, UniqueIndex, counted
+from batch_cancel.domain.table_shape import Keys, Table, UniqueIndex, counted
 
 KEYS = Keys(
     job_key="key",

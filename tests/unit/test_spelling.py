@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batch_cancel.domain.model import ContactStatus, JobStatus
-from batch_cancel.domain.spelling import (
+from batch_cancel.domain.status_names import (
     all_spellings,
     contact_spellings,
     job_spellings,

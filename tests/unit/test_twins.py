@@ -62,10 +62,10 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
             "A task may be cancelled at each await, a blocking call is not.",
         ),
     ),
-    ("use_cases/work.py", "_attempted_async"): (
+    ("use_cases/worker.py", "_attempted_async"): (
         Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
     ),
-    ("testing/hooked.py", "_passed_async"): (
+    ("testing/breakpoints.py", "_passed_async"): (
         Differs(
             "asyncio.to_thread(hook, point)",
             "hook(point)",
@@ -98,7 +98,7 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
-    ("adapters/sqlalchemy/examination.py", "AsyncChecked"): (
+    ("adapters/sqlalchemy/health.py", "AsyncChecked"): (
         Differs(
             "jobs.connection.run_sync(examined, jobs.tables, jobs.seen)",
             "examined(jobs.connection, jobs.tables, jobs.seen)",
@@ -116,7 +116,7 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
 """By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
 
 OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
-    ("use_cases/endpoint_kinds.py", "check_cancel_async"): (
+    ("http/endpoint_kinds.py", "check_cancel_async"): (
         "Each half refuses the kind that the other one is for."
     ),
     **{
@@ -144,15 +144,15 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             ("repositories", "_AsyncContacts"),
             ("repositories", "_AsyncOutbox"),
             ("inspection", "AsyncInspection"),
-            ("work", "AsyncWork"),
+            ("work_repository", "AsyncWork"),
         )
     },
 }
 """Halves of one shape that work differently: only methods and parameters are compared."""
 
 ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
-    "adapters/redis/nonblocking.py": (
-        "adapters/redis/blocking.py",
+    "adapters/redis/deadline_async.py": (
+        "adapters/redis/deadline_sync.py",
         "A task is called off from outside, a socket has timeouts: two ways to keep a deadline.",
     ),
 }
@@ -161,7 +161,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "It exists because the halves differ.",
     ("use_cases/announcement.py", "_noted_async"): "Only a task is cancelled at an await.",
-    ("adapters/redis/nonblocking.py", "_until"): "A socket's timeout needs no such care.",
+    ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",
     ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
@@ -173,7 +173,7 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("testing/turns.py", "_claiming"): "The same.",
     ("testing/turns.py", "_take"): "The same.",
     ("testing/turns.py", "settle_record"): "The same.",
-    ("testing/stage.py", "_Loop"): "Only asyncio adapters need an event loop.",
+    ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/world.py", "World"): "One for both halves, as the tests that it is for.",
     ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
@@ -369,17 +369,17 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("ports.py", "AsyncScheduler"),
         ("use_cases/cancel.py", "cancel_job_async"),
         ("use_cases/cancel.py", "cancel_rows_async"),
-        ("use_cases/removal.py", "remove_deferred_async"),
-        ("use_cases/work.py", "claim_contacts_async"),
-        ("use_cases/work.py", "settle_contact_async"),
+        ("use_cases/remove_deferred.py", "remove_deferred_async"),
+        ("use_cases/worker.py", "claim_contacts_async"),
+        ("use_cases/worker.py", "settle_contact_async"),
         ("adapters/memory.py", "AsyncMemoryStore"),
         ("adapters/memory.py", "AsyncMemoryScheduler"),
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),
         ("adapters/postgres/joining.py", "_AsyncJoined"),
         ("adapters/postgres/joining.py", "joining_async"),
         ("adapters/redis/scheduler.py", "AsyncRedisScheduler"),
-        ("endpoint.py", "AsyncEndpoint"),
-        ("endpoint.py", "_gathered_async"),
+        ("http/endpoint.py", "AsyncEndpoint"),
+        ("http/endpoint.py", "_gathered_async"),
     ],
 )
 def test_these_are_compared(module: str, name: str) -> None:

@@ -19,11 +19,11 @@ import attrs
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import CancelFailed, Fault
 from batch_cancel.domain.model import JobKey
-from batch_cancel.endpoint import AsyncCancel, AsyncEndpoint, failed
-from batch_cancel.presenter import Response
-from batch_cancel.presenter.keys import Principal
-from batch_cancel.presenter.openapi import Page
-from batch_cancel.presenter.requests import Refusal, Refused, Request, decoded, joined
+from batch_cancel.http.api_keys import Principal
+from batch_cancel.http.endpoint import AsyncCancel, AsyncEndpoint, failed
+from batch_cancel.http.openapi import Page
+from batch_cancel.http.request import Refusal, Refused, Request, decoded, joined
+from batch_cancel.http.response import Response
 from batch_cancel.use_cases.kinds import returned_async
 
 Scope = MutableMapping[str, Any]

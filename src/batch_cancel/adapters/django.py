@@ -27,16 +27,16 @@ from django import db  # pyright: ignore[reportMissingTypeStubs]
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
 from batch_cancel.adapters.postgres.doctor.catalog import Catalog
 from batch_cancel.adapters.postgres.doctor.examination import examined
-from batch_cancel.adapters.postgres.faults import lost, translated
+from batch_cancel.adapters.postgres.errors import lost, translated
 from batch_cancel.adapters.postgres.repositories import PostgresRepositories
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
-from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import Scheduler
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.announcement import OnCancelled
-from batch_cancel.use_cases.removal import remove_deferred
+from batch_cancel.use_cases.remove_deferred import remove_deferred
 
 __all__ = ["DeferredRemoval", "DjangoUnitOfWork", "remove_deferred_on_commit"]
 

@@ -30,12 +30,11 @@ from uuid import uuid4
 
 import attrs
 
-from batch_cancel.domain import deferred
+from batch_cancel.domain import deferred_start
 from batch_cancel.domain.cancellation import is_same_cancellation, owes, settled
-from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
-from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,
     ID_BYTES_MAX,
@@ -47,6 +46,7 @@ from batch_cancel.domain.model import (
     Removal,
     is_storable,
 )
+from batch_cancel.domain.worker_rules import Settlement
 
 _NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
 _NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
@@ -789,36 +789,38 @@ class _DeferredStarts:
             }
 
     def _schedule(self, deferred_id: str, at: datetime, payload: bytes) -> bool:
-        deferred.check_schedulable(deferred_id, at)
+        deferred_start.check_schedulable(deferred_id, at)
         with self._lock:
             return self._put(
-                deferred_id, deferred.schedule(self._by_id.get(deferred_id), at, payload)
+                deferred_id, deferred_start.schedule(self._by_id.get(deferred_id), at, payload)
             )
 
     def _cancel(self, deferred_id: str, operation_id: str) -> bool:
         with self._lock:
-            self._put(deferred_id, deferred.cancel(self._by_id.get(deferred_id), operation_id))
-            return deferred.was_removed_by(self._by_id[deferred_id], operation_id)
+            self._put(
+                deferred_id, deferred_start.cancel(self._by_id.get(deferred_id), operation_id)
+            )
+            return deferred_start.was_removed_by(self._by_id[deferred_id], operation_id)
 
     def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
-        deferred.check_lease(lease)
+        deferred_start.check_lease(lease)
         now, token = datetime.now(UTC), uuid4().hex
         with self._lock:
             due = [
                 (deferred_id, start)
                 for deferred_id, start in sorted(self._by_id.items(), key=_fires_at)
-                if deferred.claim(start, now, token, now)
+                if deferred_start.claim(start, now, token, now)
             ]
-            starts = deferred.in_delivery_order(due[: max(limit, 0)])
+            starts = deferred_start.in_delivery_order(due[: max(limit, 0)])
             for starts_after, (deferred_id, start) in enumerate(reversed(starts)):
-                ends_at = deferred.lease_end(now + lease, starts_after)
-                self._put(deferred_id, deferred.claim(start, now, token, ends_at))
+                ends_at = deferred_start.lease_end(now + lease, starts_after)
+                self._put(deferred_id, deferred_start.claim(start, now, token, ends_at))
         return [Claimed(deferred_id, start.payload, token) for deferred_id, start in starts]
 
     def _ack(self, deferred_id: str, token: str) -> bool:
         with self._lock:
             return self._put(
-                deferred_id, deferred.acknowledge(self._by_id.get(deferred_id), token)
+                deferred_id, deferred_start.acknowledge(self._by_id.get(deferred_id), token)
             )
 
     def _put(self, deferred_id: str, start: Deferred | None) -> bool:

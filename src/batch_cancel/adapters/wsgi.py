@@ -9,15 +9,15 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from batch_cancel.endpoint import Authenticate, Cancel, Endpoint, failed
-from batch_cancel.presenter import Response
-from batch_cancel.presenter.openapi import Page
-from batch_cancel.presenter.requests import (
+from batch_cancel.http.endpoint import Authenticate, Cancel, Endpoint, failed
+from batch_cancel.http.openapi import Page
+from batch_cancel.http.request import (
     BODY_BYTES_MAX,
     Request,
     bytes_declared,
     text_of,
 )
+from batch_cancel.http.response import Response
 
 
 class WsgiApp:

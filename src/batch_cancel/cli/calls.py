@@ -27,10 +27,10 @@ from batch_cancel import (
     reconcile_async,
 )
 from batch_cancel.domain.cancellation import removal_of
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import SchedulerUnavailable
-from batch_cancel.domain.fitness import Diagnosis
-from batch_cancel.domain.guards import CALL_AGE_SUSPECT
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, Removal
+from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
     AsyncScheduler,

@@ -25,8 +25,8 @@ from batch_cancel.cli.demo import play
 from batch_cancel.cli.durations import duration
 from batch_cancel.cli.imports import UsageError, importable
 from batch_cancel.cli.options import wiring
-from batch_cancel.domain.guards import CLAIM_LIMIT_MAX
-from batch_cancel.presenter import Response, present, present_error
+from batch_cancel.domain.worker_rules import CLAIM_LIMIT_MAX
+from batch_cancel.http.response import Response, present, present_error
 from batch_cancel.use_cases.kinds import WrongKind
 from batch_cancel.use_cases.unexpected import described
 

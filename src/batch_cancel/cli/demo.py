@@ -17,7 +17,7 @@ from rich.text import Text
 from batch_cancel import BatchCancelError, ContactStatus, JobStatus, cancel_job
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.cli import output
-from batch_cancel.presenter import Response, present, present_error
+from batch_cancel.http.response import Response, present, present_error
 
 _JOBS: Final = (JobStatus.SCHEDULED, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED)
 _CONTACTS: Final = (*(status.value for status in ContactStatus), "voicemail")

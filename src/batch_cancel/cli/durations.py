@@ -8,7 +8,7 @@ from typing import Final
 
 import typer
 
-from batch_cancel.domain.guards import check_age
+from batch_cancel.domain.worker_rules import check_age
 
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 

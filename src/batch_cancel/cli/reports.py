@@ -10,9 +10,9 @@ from typing import assert_never
 import attrs
 
 from batch_cancel import CancelResult, Drift, JobKey, Removal
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.drift import CancelledJob, DeferredStart
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.fitness import Diagnosis
 
 
 @attrs.frozen

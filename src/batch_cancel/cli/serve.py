@@ -16,7 +16,7 @@ from batch_cancel import ContactStatus, JobStatus, cancel_job
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.cli import output
-from batch_cancel.presenter.keys import ApiKeys, Principal
+from batch_cancel.http.api_keys import ApiKeys, Principal
 
 KEY: Final = "demo-key"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from batch_cancel.cli import libraries
 from batch_cancel.cli.imports import UsageError, found
 from batch_cancel.cli.libraries import OpenScheduler
-from batch_cancel.domain.fitness import Diagnosis
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.ports import Checkable, UnitOfWork
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
         msg = "--reference is for the reference names: leave --schema out"
         raise UsageError(msg)
     folder = resources.files("batch_cancel.adapters").joinpath("postgres")
-    parts = [] if schema else [folder.joinpath("schema.sql").read_text("utf-8")]
+    parts = [] if schema else [folder.joinpath("tables.sql").read_text("utf-8")]
     if reference:
-        parts.append(folder.joinpath("reference.sql").read_text("utf-8"))
+        parts.append(folder.joinpath("reference_tables.sql").read_text("utf-8"))
     if schema or guards:
         names = _names(schema)
         from batch_cancel.adapters.postgres import guards_ddl, table_ddl  # noqa: PLC0415

@@ -19,7 +19,7 @@ import attrs
 
 from batch_cancel.domain.model import ContactStatus, JobKey
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
-from batch_cancel.use_cases.work import (
+from batch_cancel.use_cases.worker import (
     append_contacts,
     append_contacts_async,
     claim_contacts,

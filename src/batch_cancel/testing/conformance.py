@@ -38,12 +38,12 @@ from batch_cancel.testing.adapter import (
     Maybe,
     SchedulerAdapter,
 )
+from batch_cancel.testing.breakpoints import AsyncHooked, Hook, Hooked
 from batch_cancel.testing.expiry import ExpiryConformance
-from batch_cancel.testing.hooked import AsyncHooked, Hook, Hooked
-from batch_cancel.testing.machine import CancelMachine
+from batch_cancel.testing.invariants import PromiseBroken, promise
 from batch_cancel.testing.outcome import OutcomeConformance
-from batch_cancel.testing.promises import PromiseBroken, promise
-from batch_cancel.testing.stage import Pause, Stage, ended, expect, watch
+from batch_cancel.testing.runner import Pause, Stage, ended, expect, watch
+from batch_cancel.testing.state_machine import CancelMachine
 from batch_cancel.testing.strategies import (
     ENDED_CONTACTS,
     ENDED_JOBS,

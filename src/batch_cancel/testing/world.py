@@ -32,9 +32,9 @@ from batch_cancel.testing.adapter import (
     SchedulerAdapter,
     StoreAdapter,
 )
-from batch_cancel.testing.hooked import AsyncHooked, Hook, Hooked
-from batch_cancel.testing.promises import PromiseBroken
-from batch_cancel.testing.stage import Pause, Stage, ended, expect, watch
+from batch_cancel.testing.breakpoints import AsyncHooked, Hook, Hooked
+from batch_cancel.testing.invariants import PromiseBroken
+from batch_cancel.testing.runner import Pause, Stage, ended, expect, watch
 from batch_cancel.use_cases.cancel import (
     cancel_job,
     cancel_job_async,

@@ -15,7 +15,6 @@ from uuid import uuid4
 
 import attrs
 
-from batch_cancel.domain.attempts import Attempts
 from batch_cancel.domain.cancellation import (
     Cancellation,
     CancelRequest,
@@ -32,6 +31,7 @@ from batch_cancel.domain.errors import (
     StoreFailed,
 )
 from batch_cancel.domain.model import CancellationRecord, JobKey
+from batch_cancel.domain.retry import Attempts
 from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,
     AsyncRepositories,
@@ -47,7 +47,7 @@ from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.kinds import opened, opened_async
 from batch_cancel.use_cases.lock import lock, lock_async
-from batch_cancel.use_cases.removal import remove_deferred, remove_deferred_async
+from batch_cancel.use_cases.remove_deferred import remove_deferred, remove_deferred_async
 from batch_cancel.use_cases.unexpected import described
 
 

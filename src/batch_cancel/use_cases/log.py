@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from batch_cancel.domain.cancellation import CancelResult
-from batch_cancel.domain.deferred import Claimed
+from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
 from batch_cancel.domain.model import CancellationRecord, JobKey
 from batch_cancel.use_cases.kinds import WrongKind

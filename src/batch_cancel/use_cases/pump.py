@@ -22,8 +22,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
-from batch_cancel.domain.deferred import Claimed, check_lease
-from batch_cancel.domain.guards import check_limit
+from batch_cancel.domain.deferred_start import Claimed, check_lease
+from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.use_cases import kinds, log
 
 _LEASE: Final = timedelta(seconds=30)

@@ -13,11 +13,11 @@ from typing import Final
 
 import attrs
 
-from batch_cancel.domain.attempts import Patience
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
-from batch_cancel.domain.deferred import check_lease
-from batch_cancel.domain.guards import check_limit
+from batch_cancel.domain.deferred_start import check_lease
 from batch_cancel.domain.model import CancellationRecord, Removal
+from batch_cancel.domain.retry import Patience
+from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.announcement import (
@@ -30,7 +30,7 @@ from batch_cancel.use_cases.announcement import (
     note,
     note_async,
 )
-from batch_cancel.use_cases.removal import ask, ask_async
+from batch_cancel.use_cases.remove_deferred import ask, ask_async
 
 _LIMIT: Final = 1000
 _LEASE: Final = timedelta(minutes=2)

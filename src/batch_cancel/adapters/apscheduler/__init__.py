@@ -40,9 +40,9 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
-from batch_cancel.adapters.redis.checks import problems
-from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, Script
-from batch_cancel.adapters.redis.wire import BUDGET, decoded, encoded, script
+from batch_cancel.adapters.redis.encoding import BUDGET, decoded, encoded, script
+from batch_cancel.adapters.redis.health import problems
+from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, Script
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.recipe import (
+from batch_cancel.adapters.redis.library_scheduler import (
     BUDGET,
     RETENTION,
     AsyncRecipeScheduler,

@@ -11,8 +11,8 @@ import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from batch_cancel.adapters.postgres.cursors import AnyConnection
-from batch_cancel.adapters.postgres.faults import lost
-from batch_cancel.adapters.postgres_facts import SQL_ASCII
+from batch_cancel.adapters.postgres.errors import lost
+from batch_cancel.adapters.postgres_catalog import SQL_ASCII
 from batch_cancel.domain.errors import StoreFailed, shown
 
 

@@ -6,7 +6,8 @@ import re
 
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.parts import (
+from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres.sql_parts import (
     beside,
     constant,
     existing_rows,
@@ -17,8 +18,6 @@ from batch_cancel.adapters.postgres.parts import (
     trusted,
     typed,
 )
-from batch_cancel.adapters.postgres.schema import PostgresSchema
-from batch_cancel.domain.guards import UNFINISHED_CONTACTS
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
@@ -26,6 +25,7 @@ from batch_cancel.domain.model import (
     ContactStatus,
     JobStatus,
 )
+from batch_cancel.domain.worker_rules import UNFINISHED_CONTACTS
 
 
 def table_ddl(schema: PostgresSchema) -> str:
@@ -37,7 +37,7 @@ def table_ddl(schema: PostgresSchema) -> str:
     return re.sub(
         r"\bbatch_cancellations(_owing)?\b",
         lambda found: typed(quoted(names[found[0]])),
-        text_of("schema.sql"),
+        text_of("tables.sql"),
     )
 
 
@@ -70,7 +70,7 @@ def guards_ddl(schema: PostgresSchema) -> str:
         "open_contacts": listed(CANCELLABLE_CONTACTS, contacts),
         "live_contacts": listed(UNFINISHED_CONTACTS, contacts),
     }
-    return typed(trusted(text_of("guards.sql")).format(**of_tables))
+    return typed(trusted(text_of("triggers.sql")).format(**of_tables))
 
 
 def _of_its_organization(schema: PostgresSchema) -> sql.SQL:

@@ -10,7 +10,7 @@ import attrs
 import psycopg
 
 from batch_cancel.adapters.postgres.connection_checks import alone_on, check_transaction
-from batch_cancel.adapters.postgres.faults import translated
+from batch_cancel.adapters.postgres.errors import translated
 from batch_cancel.adapters.postgres.ground import begun, begun_async
 from batch_cancel.adapters.postgres.queries import Queries, queries_for
 from batch_cancel.adapters.postgres.repositories import (

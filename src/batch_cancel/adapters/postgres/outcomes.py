@@ -17,7 +17,6 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.parts import array_of
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
@@ -25,15 +24,16 @@ from batch_cancel.adapters.postgres.rows import (
     named,
 )
 from batch_cancel.adapters.postgres.schema import Table
+from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
-from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     TERMINAL_CONTACTS,
     ContactStatus,
     JobKey,
 )
-from batch_cancel.domain.shape import counted
+from batch_cancel.domain.table_shape import counted
+from batch_cancel.domain.worker_rules import Settlement
 
 _PARAMETERS_MAX: Final = 60_000
 """The most values in one statement; the wire format counts them in 16 bits."""

@@ -9,7 +9,8 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.parts import (
+from batch_cancel.adapters.postgres.schema import PostgresSchema, is_identifier
+from batch_cancel.adapters.postgres.sql_parts import (
     constant,
     existing_rows,
     fixed,
@@ -20,8 +21,7 @@ from batch_cancel.adapters.postgres.parts import (
     touched,
     trusted,
 )
-from batch_cancel.adapters.postgres.schema import PostgresSchema, is_identifier
-from batch_cancel.adapters.postgres.settings import joined_settings
+from batch_cancel.adapters.postgres.transaction_settings import joined_settings
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 

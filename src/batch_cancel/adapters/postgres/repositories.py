@@ -18,7 +18,6 @@ from batch_cancel.adapters.postgres.outcomes import (
     is_of_an_id,
     only,
 )
-from batch_cancel.adapters.postgres.parts import array_of
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
     Row,
@@ -32,8 +31,9 @@ from batch_cancel.adapters.postgres.rows import (
     recorded,
     sought,
 )
+from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
-from batch_cancel.adapters.postgres.work import AsyncWatched, AsyncWork, Watched, Work
+from batch_cancel.adapters.postgres.work_repository import AsyncWatched, AsyncWork, Watched, Work
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.model import (
     CancellationRecord,

@@ -12,8 +12,7 @@ from typing import Any, cast
 import attrs
 
 from batch_cancel.domain.model import ContactStatus, JobStatus
-from batch_cancel.domain.shape import Keys
-from batch_cancel.domain.spelling import (
+from batch_cancel.domain.status_names import (
     ContactSpellings,
     JobSpellings,
     Spelling,
@@ -21,6 +20,7 @@ from batch_cancel.domain.spelling import (
     job_spellings,
     read_job_status,
 )
+from batch_cancel.domain.table_shape import Keys
 
 Table = str | tuple[str, str]
 Constant = str | int | bool | None

@@ -16,10 +16,10 @@ from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.cursors import with_loaders
 from batch_cancel.adapters.postgres.ground import Ground
-from batch_cancel.adapters.postgres.parts import in_one_string
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Parameters, Row
-from batch_cancel.adapters.postgres_facts import Facts, read_facts
+from batch_cancel.adapters.postgres.sql_parts import in_one_string
+from batch_cancel.adapters.postgres_catalog import Facts, read_facts
 from batch_cancel.domain.model import JobKey
 
 

@@ -30,18 +30,18 @@ from batch_cancel.adapters.postgres.connection_checks import (
 )
 from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
 from batch_cancel.adapters.postgres.doctor.examination import examined, examined_async
-from batch_cancel.adapters.postgres.faults import lost, translated
+from batch_cancel.adapters.postgres.errors import lost, translated
 from batch_cancel.adapters.postgres.ground import begun, begun_async
-from batch_cancel.adapters.postgres.hangs import cut_after
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
-from batch_cancel.adapters.postgres.settings import own_settings
+from batch_cancel.adapters.postgres.transaction_settings import own_settings
+from batch_cancel.adapters.postgres.watchdog import cut_after
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.fitness import Diagnosis
 
 _BROKEN_MAX: Final = 100
 """How many broken connections in turn are passed over; a restart breaks all that a pool has."""

@@ -23,13 +23,13 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
-from batch_cancel.adapters.postgres.parts import trusted
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
-from batch_cancel.domain.attempts import ATTEMPTS_MAX
+from batch_cancel.adapters.postgres.sql_parts import trusted
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.retry import ATTEMPTS_MAX
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["AsyncProcrastinateScheduler", "ProcrastinateScheduler"]

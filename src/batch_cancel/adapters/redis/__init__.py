@@ -6,7 +6,7 @@ scripts make the native store; `gate`
 is for starts that wait elsewhere. What each of them guarantees is written at the top of its file.
 """
 
-from batch_cancel.adapters.redis.gate import AsyncStartGate, StartGate
 from batch_cancel.adapters.redis.scheduler import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.redis.start_gate import AsyncStartGate, StartGate
 
 __all__ = ["AsyncRedisScheduler", "AsyncStartGate", "RedisScheduler", "StartGate"]

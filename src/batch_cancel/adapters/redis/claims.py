@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
-from batch_cancel.adapters.redis.wire import decoded, encoded, number, span
-from batch_cancel.domain.deferred import Claimed, check_lease
+from batch_cancel.adapters.redis.encoding import decoded, encoded, number, span
+from batch_cancel.domain.deferred_start import Claimed, check_lease
 
 _STARTS_MAX: Final = 1_000
 """In one answer: the server serves nobody else while it makes it."""

@@ -6,7 +6,7 @@ Four keys in each shard, under one hash tag so that a cluster keeps them togethe
     {bc:0}:due  sorted set  id -> when to fire         {bc:0}:job  hash        id -> state
     {bc:0}:run  sorted set  id -> when a lease ends    {bc:0}:old  sorted set  id -> forget when
 
-The life of a start is that of `batch_cancel.domain.deferred`; the scripts repeat it, and are
+The life of a start is that of `batch_cancel.domain.deferred_start`; the scripts repeat it, and are
 tested against it. The only way out of "due" is one script, so of a cancel and a claim exactly one
 wins.
 
@@ -26,10 +26,8 @@ from zlib import crc32
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.checks import problems, without_replicas
 from batch_cancel.adapters.redis.claims import Claim
-from batch_cancel.adapters.redis.executor import AsyncExecutor, Executor, replicas_wanted
-from batch_cancel.adapters.redis.wire import (
+from batch_cancel.adapters.redis.encoding import (
     BUDGET,
     RETENTION,
     decoded,
@@ -39,7 +37,9 @@ from batch_cancel.adapters.redis.wire import (
     number,
     script,
 )
-from batch_cancel.domain.deferred import Claimed, check_schedulable
+from batch_cancel.adapters.redis.health import problems, without_replicas
+from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, replicas_wanted
+from batch_cancel.domain.deferred_start import Claimed, check_schedulable
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
 

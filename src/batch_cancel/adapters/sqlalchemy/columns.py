@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from batch_cancel.domain.model import TERMINAL_JOBS, JobStatus, Removal
-from batch_cancel.domain.spelling import Spelling
+from batch_cancel.domain.status_names import Spelling
 
 Constant = str | int | bool | None
 

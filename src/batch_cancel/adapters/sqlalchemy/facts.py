@@ -16,12 +16,12 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from batch_cancel.adapters import postgres_facts
-from batch_cancel.adapters.postgres_facts import Facts
+from batch_cancel.adapters import postgres_catalog
+from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import JobKey
-from batch_cancel.domain.shape import TEXT, Table, UniqueIndex
+from batch_cancel.domain.table_shape import TEXT, Table, UniqueIndex
 
 
 def name_parts(connection: Connection, table: sa.Table) -> tuple[str | None, str]:
@@ -133,10 +133,10 @@ class Seen:
         jobs, contacts, cancellations = self.oids
         if jobs is None or contacts is None or cancellations is None:
             return None
-        question = postgres_facts.question().format(
+        question = postgres_catalog.question().format(
             jobs=jobs, contacts=contacts, cancellations=cancellations
         )
-        return postgres_facts.read_facts(connection.execute(sa.text(question)).scalar_one())
+        return postgres_catalog.read_facts(connection.execute(sa.text(question)).scalar_one())
 
 
 # SQLite ------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm import scoped_session as ScopedSession  # noqa: N812  # A class.
 
 from batch_cancel.adapters.sqlalchemy.errors import translated, within_savepoint
-from batch_cancel.adapters.sqlalchemy.examination import AsyncChecked, Checked
-from batch_cancel.adapters.sqlalchemy.mapped import mapper_of
+from batch_cancel.adapters.sqlalchemy.health import AsyncChecked, Checked
+from batch_cancel.adapters.sqlalchemy.mapping import mapper_of
 from batch_cancel.adapters.sqlalchemy.opening import join
 from batch_cancel.adapters.sqlalchemy.repositories import (
     AsyncSqlAlchemyRepositories,

@@ -27,7 +27,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     several_jobs,
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
-from batch_cancel.adapters.sqlalchemy.work import AsyncWork, Work
+from batch_cancel.adapters.sqlalchemy.work_repository import AsyncWork, Work
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,

@@ -10,12 +10,11 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from batch_cancel.adapters.postgres_facts import Known
-from batch_cancel.adapters.sqlalchemy import columns, mapped
+from batch_cancel.adapters.postgres_catalog import Known
+from batch_cancel.adapters.sqlalchemy import columns, mapping
 from batch_cancel.adapters.sqlalchemy.columns import Constant
 from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
-from batch_cancel.domain.shape import Keys
-from batch_cancel.domain.spelling import (
+from batch_cancel.domain.status_names import (
     ContactSpellings,
     JobSpellings,
     all_spellings,
@@ -23,24 +22,25 @@ from batch_cancel.domain.spelling import (
     job_spellings,
     read_job_status,
 )
+from batch_cancel.domain.table_shape import Keys
 
 
 def _job_statuses(tables: SqlAlchemyTables) -> JobSpellings:
-    found = mapped.labels(tables.jobs, tables.job_status, "job_statuses")
+    found = mapping.labels(tables.jobs, tables.job_status, "job_statuses")
     return {status: (found.get(status.value, status.value),) for status in JobStatus}
 
 
 def _contact_statuses(tables: SqlAlchemyTables) -> ContactSpellings:
-    found = mapped.labels(tables.contacts, tables.contact_status, "contact_statuses")
+    found = mapping.labels(tables.contacts, tables.contact_status, "contact_statuses")
     return {status: (found.get(status.value, status.value),) for status in ContactStatus}
 
 
 def _job_version(tables: SqlAlchemyTables) -> str | None:
-    return mapped.version_of(tables.jobs_given, "job_version")
+    return mapping.version_of(tables.jobs_given, "job_version")
 
 
 def _contact_version(tables: SqlAlchemyTables) -> str | None:
-    return mapped.version_of(tables.contacts_given, "contact_version")
+    return mapping.version_of(tables.contacts_given, "contact_version")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -145,18 +145,18 @@ class SqlAlchemyTables:
             msg = "contact_organization_id needs job_organization_id: a contact has its job's"
             raise ValueError(msg)
         # Both raise where a mapping can't be honoured.
-        mapped.part_of(self.jobs_given)
-        mapped.part_of(self.contacts_given)
+        mapping.part_of(self.jobs_given)
+        mapping.part_of(self.contacts_given)
 
     @property
     def jobs(self) -> sa.Table:
         """The table of jobs."""
-        return mapped.table_of(self.jobs_given)
+        return mapping.table_of(self.jobs_given)
 
     @property
     def contacts(self) -> sa.Table:
         """The table of contacts."""
-        return mapped.table_of(self.contacts_given)
+        return mapping.table_of(self.contacts_given)
 
     @property
     def keys(self) -> Keys:
@@ -292,11 +292,11 @@ class SqlAlchemyTables:
     @property
     def counting_jobs(self) -> list[sa.ColumnElement[bool]]:
         """The conditions that a row of `jobs` counts."""
-        return _counting(self.jobs, self.job_where, mapped.part_of(self.jobs_given))
+        return _counting(self.jobs, self.job_where, mapping.part_of(self.jobs_given))
 
     @property
     def _counting_contacts(self) -> list[sa.ColumnElement[bool]]:
-        return _counting(self.contacts, self.contact_where, mapped.part_of(self.contacts_given))
+        return _counting(self.contacts, self.contact_where, mapping.part_of(self.contacts_given))
 
     # Values.
 
@@ -362,7 +362,7 @@ class SqlAlchemyTables:
 
 
 def _counting(
-    table: sa.Table, where: Mapping[str, Constant], part: mapped.Part | None
+    table: sa.Table, where: Mapping[str, Constant], part: mapping.Part | None
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that a row counts."""
     conditions = columns.holding(table, where)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_cancel.adapters.sqlalchemy.errors import translated
-from batch_cancel.adapters.sqlalchemy.examination import AsyncChecked, Checked
+from batch_cancel.adapters.sqlalchemy.health import AsyncChecked, Checked
 from batch_cancel.adapters.sqlalchemy.opening import Settings, check_pool, check_shared
 from batch_cancel.adapters.sqlalchemy.repositories import (
     AsyncSqlAlchemyRepositories,

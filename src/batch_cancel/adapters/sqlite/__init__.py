@@ -8,7 +8,7 @@ Any number of threads and processes of one machine may share the file; it must n
 drive, where SQLite's locks do not hold.
 """
 
-from batch_cancel.adapters.sqlite.joined import joining
+from batch_cancel.adapters.sqlite.joining import joining
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories
 from batch_cancel.adapters.sqlite.scheduler import SqliteScheduler
 from batch_cancel.adapters.sqlite.store import SqliteStore

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 import attrs
 
-from batch_cancel.adapters.sqlite.file import SQL, Connection, now, text_of
+from batch_cancel.adapters.sqlite.connection import SQL, Connection, now, text_of
 from batch_cancel.adapters.sqlite.rows import (
     count_contacts,
     has_triggers,
@@ -26,7 +26,7 @@ from batch_cancel.adapters.sqlite.rows import (
     with_marks,
     written_otherwise,
 )
-from batch_cancel.adapters.sqlite.work import Work
+from batch_cancel.adapters.sqlite.work_repository import Work
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, shown
 from batch_cancel.domain.model import (

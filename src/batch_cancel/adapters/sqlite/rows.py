@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import attrs
 
-from batch_cancel.adapters.sqlite.file import SQL, Connection, now, time_of
+from batch_cancel.adapters.sqlite.connection import SQL, Connection, now, time_of
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.model import (
     CancellationRecord,
@@ -47,7 +47,7 @@ def read_job(key: JobKey, connection: Connection) -> Job | None:
     if len(rows) > 1:
         reason = (
             f"{len(rows)} rows answer to the job {shown(key.batch_job_id)}: the unique indexes of "
-            "batch_jobs and batch_cancellations are missing, so restore them from schema.sql"
+            "batch_jobs and batch_cancellations are missing, so restore them from tables.sql"
         )
         raise StoreFailed(reason)
     for status, deferred_id, *record in rows:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Final, cast
 from uuid import uuid4
 
-from batch_cancel.adapters.sqlite.file import (
+from batch_cancel.adapters.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
     SQL,
     Connection,
@@ -26,8 +26,8 @@ from batch_cancel.adapters.sqlite.file import (
     text_of,
     time_of,
 )
-from batch_cancel.domain import deferred
-from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain import deferred_start
+from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 
@@ -108,9 +108,9 @@ class SqliteScheduler:
             ValueError: an id that no store could keep, or a naive datetime.
             SchedulerUnavailable: the file cannot be had in time, or not at all.
         """
-        deferred.check_schedulable(deferred_id, at)
+        deferred_start.check_schedulable(deferred_id, at)
         with self._step() as connection:
-            start = deferred.schedule(_read(deferred_id, connection), at, payload)
+            start = deferred_start.schedule(_read(deferred_id, connection), at, payload)
             return _write(deferred_id, start, connection)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -127,10 +127,10 @@ class SqliteScheduler:
             return False
         with self._step() as connection:
             current = _read(deferred_id, connection)
-            cancelled = deferred.cancel(current, operation_id)
+            cancelled = deferred_start.cancel(current, operation_id)
             _write(deferred_id, cancelled, connection)
             start = cancelled or current
-            return start is not None and deferred.was_removed_by(start, operation_id)
+            return start is not None and deferred_start.was_removed_by(start, operation_id)
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
@@ -143,7 +143,7 @@ class SqliteScheduler:
             SchedulerUnavailable: the file cannot be had in time, or not at all.
             ValueError: `lease` is negative, or longer than a century.
         """
-        deferred.check_lease(lease)
+        deferred_start.check_lease(lease)
         before: list[tuple[str, Deferred]] = []
         tokens: dict[str, str] = {}
         lapses_at = now() + lease  # Afterwards a step would hand out the same starts again.
@@ -161,7 +161,7 @@ class SqliteScheduler:
                 break
         return [
             Claimed(deferred_id, start.payload, tokens[deferred_id])
-            for deferred_id, start in deferred.in_delivery_order(before)
+            for deferred_id, start in deferred_start.in_delivery_order(before)
         ]
 
     def _claim_some(self, limit: int, lease: timedelta, token: str) -> list[tuple[str, Deferred]]:
@@ -170,10 +170,10 @@ class SqliteScheduler:
             at = now()
             rows = connection.rows(SQL["read_deferred_until"], (text_of(at), limit))
             due = [(cast("str", deferred_id), _start(tuple(row))) for deferred_id, *row in rows]
-            starts = deferred.in_delivery_order(due)
+            starts = deferred_start.in_delivery_order(due)
             for starts_after, (deferred_id, start) in enumerate(reversed(starts)):
-                ends_at = deferred.lease_end(at + lease, starts_after)
-                _write(deferred_id, deferred.claim(start, at, token, ends_at), connection)
+                ends_at = deferred_start.lease_end(at + lease, starts_after)
+                _write(deferred_id, deferred_start.claim(start, at, token, ends_at), connection)
         return due
 
     def ack(self, deferred_id: str, token: str) -> bool:
@@ -186,7 +186,7 @@ class SqliteScheduler:
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False
         with self._step() as connection:
-            start = deferred.acknowledge(_read(deferred_id, connection), token)
+            start = deferred_start.acknowledge(_read(deferred_id, connection), token)
             return _write(deferred_id, start, connection)
 
     def waiting(self) -> set[str]:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import cast
 
-from batch_cancel.adapters.sqlite.file import BUSY_TIMEOUT_SECONDS, SQL, File, now, text_of
+from batch_cancel.adapters.sqlite.connection import BUSY_TIMEOUT_SECONDS, SQL, File, now, text_of
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories, repositories
 from batch_cancel.adapters.sqlite.rows import read_job
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.fitness import Diagnosis
 from batch_cancel.domain.model import Job, JobKey
 
 

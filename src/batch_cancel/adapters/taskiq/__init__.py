@@ -20,7 +20,7 @@ from typing import Final
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.recipe import (
+from batch_cancel.adapters.redis.library_scheduler import (
     BUDGET,
     RETENTION,
     AsyncRecipeScheduler,

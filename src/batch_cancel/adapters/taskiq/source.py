@@ -18,8 +18,8 @@ import redis.asyncio
 from taskiq.exceptions import ScheduledTaskCancelledError
 from taskiq_redis import ListRedisScheduleSource
 
-from batch_cancel.adapters.redis.executor import AsyncExecutor, Script
-from batch_cancel.adapters.redis.wire import RETENTION, encoded, span
+from batch_cancel.adapters.redis.encoding import RETENTION, encoded, span
+from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Script
 from batch_cancel.adapters.taskiq import keys_of
 
 _SEND: Final = Script((files("batch_cancel.adapters.taskiq") / "send.lua").read_text())

@@ -18,7 +18,7 @@ with SKIP LOCKED, passing over it; of a row that it locked it sees the newest ve
 condition again on that row alone, with everything else from its snapshot; it keeps its locks to
 the end. A commit is one moment. A commit whose answer is lost happens at any later moment or
 never, and keeps its locks until then. The model of Redis: each operation is one moment, by the
-rules of `domain/deferred.py`; one whose answer is lost happens at any later moment or never.
+rules of `domain/deferred_start.py`; one whose answer is lost happens at any later moment or never.
 
 What it does not see: time (a lease may run out at any moment, a lock is waited for without end),
 the text of the SQL and Lua (tests on real servers are for that, and the conformance kit), more
@@ -42,9 +42,10 @@ Your own workers, if they go through the ports, can be explored too:
 """
 
 from batch_cancel.testing.explore import actors
+from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.fakes import Ports, Transaction
 from batch_cancel.testing.explore.invariants import INVARIANTS
-from batch_cancel.testing.explore.minds import Actor, Program
+from batch_cancel.testing.explore.must_happen import SIGHTINGS
 from batch_cancel.testing.explore.scenarios import SCENARIOS
 from batch_cancel.testing.explore.search import (
     Found,
@@ -56,8 +57,7 @@ from batch_cancel.testing.explore.search import (
     story,
     written,
 )
-from batch_cancel.testing.explore.sightings import SIGHTINGS
-from batch_cancel.testing.explore.world import FAULTS, Scenario
+from batch_cancel.testing.explore.state import FAULTS, Scenario
 
 __all__ = [
     "FAULTS",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from batch_cancel.testing.explore.invariants import INVARIANTS
 from batch_cancel.testing.explore.scenarios import SCENARIOS
 from batch_cancel.testing.explore.search import execute, explore, read, replay, story
-from batch_cancel.testing.explore.world import Scenario
+from batch_cancel.testing.explore.state import Scenario
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,12 +13,12 @@ from typing import Any
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed
 from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
+from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.fakes import KEY, LATER, NOW, Ports, place_of
-from batch_cancel.testing.explore.minds import Actor, Program
 from batch_cancel.use_cases.cancel import cancel_job_async
 from batch_cancel.use_cases.pump import pump_async
 from batch_cancel.use_cases.reconcile import reconcile_async
-from batch_cancel.use_cases.work import (
+from batch_cancel.use_cases.worker import (
     append_contacts_async,
     claim_contacts_async,
     expire_calls_async,

@@ -4,7 +4,7 @@ The ports as Postgres and Redis keep them, in the steps in which they really do 
 Each method is one statement of `adapters/postgres/queries.sql`: first its snapshot, then row by
 row the locks, each with a second look at the newest version of that row alone (READ COMMITTED, the
 re-check after a wait that Postgres calls EvalPlanQual). The scheduler follows the rules of
-`domain/deferred.py`, each operation in one step, as a script in Redis runs.
+`domain/deferred_start.py`, each operation in one step, as a script in Redis runs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import attrs
 
-from batch_cancel.domain import deferred
-from batch_cancel.domain.deferred import Claimed, Deferred, DeferredState
+from batch_cancel.domain import deferred_start
+from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
-from batch_cancel.domain.guards import Settlement
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -29,6 +28,7 @@ from batch_cancel.domain.model import (
     JobStatus,
     Removal,
 )
+from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.explore.steps import (
     Ask,
     Begin,
@@ -511,9 +511,9 @@ class ExploredScheduler:
 
         def do(starts: Starts) -> tuple[Starts, bool]:
             states = dict(starts)
-            state = deferred.cancel(states.get(deferred_id), operation_id)
+            state = deferred_start.cancel(states.get(deferred_id), operation_id)
             after = _with(states, deferred_id, state)
-            return after, deferred.was_removed_by(dict(after)[deferred_id], operation_id)
+            return after, deferred_start.was_removed_by(dict(after)[deferred_id], operation_id)
 
         return await Ask(f"takes back {deferred_id}", do)
 
@@ -522,7 +522,7 @@ class ExploredScheduler:
 
         def do(starts: Starts) -> tuple[Starts, bool]:
             states = dict(starts)
-            state = deferred.schedule(states.get(deferred_id), at, b"")
+            state = deferred_start.schedule(states.get(deferred_id), at, b"")
             return _with(states, deferred_id, state), state is not None
 
         return await Ask(f"schedules {deferred_id}", do)
@@ -533,7 +533,7 @@ class ExploredScheduler:
         def do(starts: Starts) -> tuple[Starts, tuple[str, ...]]:
             states, claimed = dict(starts), list[str]()
             for deferred_id, state in starts:
-                handed_out = deferred.claim(state, NOW, self._token, NOW)
+                handed_out = deferred_start.claim(state, NOW, self._token, NOW)
                 if handed_out and len(claimed) < limit:
                     states[deferred_id] = handed_out
                     claimed.append(deferred_id)
@@ -546,7 +546,7 @@ class ExploredScheduler:
 
         def do(starts: Starts) -> tuple[Starts, bool]:
             states = dict(starts)
-            state = deferred.acknowledge(states.get(deferred_id), token)
+            state = deferred_start.acknowledge(states.get(deferred_id), token)
             return _with(states, deferred_id, state), state is not None
 
         return await Ask(f"acknowledges {deferred_id}", do)

@@ -13,11 +13,12 @@ from typing import Any, Final, NamedTuple
 
 from batch_cancel import presenter
 from batch_cancel.domain.cancellation import CancelResult
-from batch_cancel.domain.deferred import DeferredState
+from batch_cancel.domain.deferred_start import DeferredState
 from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed, JobNotFound
 from batch_cancel.domain.model import Removal
+from batch_cancel.testing.explore.actor_state import Answer, Ended, Gone, Mind
 from batch_cancel.testing.explore.fakes import CONTACTS, KEY, RECORD
-from batch_cancel.testing.explore.minds import Answer, Ended, Gone, Mind
+from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
 from batch_cancel.testing.explore.steps import (
     CALLED_OFF,
     Ask,
@@ -28,7 +29,6 @@ from batch_cancel.testing.explore.steps import (
     Starts,
     Step,
 )
-from batch_cancel.testing.explore.world import GOES_ON, Choice, Scenario, State
 
 # Written by hand, from the contract: not the product's own sets.
 OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})

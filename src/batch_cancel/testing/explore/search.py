@@ -16,15 +16,15 @@ from typing import Final
 
 import attrs
 
+from batch_cancel.testing.explore.actor_state import Actor, Recalled
 from batch_cancel.testing.explore.invariants import (
     Moment,
     Violation,
     check,
     check_rest,
 )
-from batch_cancel.testing.explore.minds import Actor, Recalled
-from batch_cancel.testing.explore.sightings import BY_KIND
-from batch_cancel.testing.explore.world import (
+from batch_cancel.testing.explore.must_happen import BY_KIND
+from batch_cancel.testing.explore.state import (
     ARRIVES,
     FAULTS,
     GOES_ON,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from enum import Enum
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
-from batch_cancel.domain.deferred import Deferred
+from batch_cancel.domain.deferred_start import Deferred
 from batch_cancel.domain.errors import Fault, SchedulerUnavailable, StoreFailed
 
 T = TypeVar("T")

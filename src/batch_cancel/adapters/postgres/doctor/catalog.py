@@ -16,7 +16,7 @@ from batch_cancel.adapters.postgres.doctor.questions import (
     Reading,
 )
 from batch_cancel.adapters.postgres.doctor.tables import Rows
-from batch_cancel.adapters.postgres.parts import trusted
+from batch_cancel.adapters.postgres.sql_parts import trusted
 
 _REFUSALS: Final = ("0A", "22", "42", "55000")
 """How the SQLSTATEs begin that say something of the statement, and not of the moment."""

@@ -21,13 +21,13 @@ from batch_cancel.adapters.postgres.doctor.tables import (
     read_tables,
     tables_of,
 )
-from batch_cancel.adapters.postgres.parts import trusted
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.schema import PostgresSchema
-from batch_cancel.adapters.postgres_facts import question, read_facts
-from batch_cancel.domain.fitness import Diagnosis
-from batch_cancel.domain.guards import CLAIMABLE_CONTACTS
+from batch_cancel.adapters.postgres.sql_parts import trusted
+from batch_cancel.adapters.postgres_catalog import question, read_facts
+from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus
+from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
 _VERSION_MIN: Final = 15
 

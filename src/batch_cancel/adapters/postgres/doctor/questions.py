@@ -9,7 +9,7 @@ import attrs
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.doctor.tables import Rows
-from batch_cancel.adapters.postgres.parts import statements, trusted
+from batch_cancel.adapters.postgres.sql_parts import statements, trusted
 
 STATEMENTS: Final = statements("doctor/catalog.sql")
 

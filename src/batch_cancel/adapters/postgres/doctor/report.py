@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from batch_cancel.adapters.postgres.doctor.questions import Attempt, Doubt
-from batch_cancel.domain.fitness import Diagnosis
+from batch_cancel.domain.diagnosis import Diagnosis
 
 
 @attrs.frozen

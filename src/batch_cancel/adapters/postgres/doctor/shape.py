@@ -9,8 +9,8 @@ from typing import Final
 from batch_cancel.adapters.postgres.doctor.questions import STATEMENTS, Look
 from batch_cancel.adapters.postgres.doctor.statuses import ROWS_MAX
 from batch_cancel.adapters.postgres.doctor.tables import Database, Rows
-from batch_cancel.adapters.postgres.parts import existing_rows, fixed, quoted, trusted
-from batch_cancel.adapters.postgres_facts import Writer
+from batch_cancel.adapters.postgres.sql_parts import existing_rows, fixed, quoted, trusted
+from batch_cancel.adapters.postgres_catalog import Writer
 
 _MAY: Final = {
     "BEFORE": "change or skip each row that is written",

@@ -13,7 +13,7 @@ from batch_cancel.adapters.postgres.doctor.questions import (
     Look,
 )
 from batch_cancel.adapters.postgres.doctor.tables import Database, Rows
-from batch_cancel.adapters.postgres.parts import (
+from batch_cancel.adapters.postgres.sql_parts import (
     constant,
     existing_rows,
     fixed,
@@ -23,7 +23,7 @@ from batch_cancel.adapters.postgres.parts import (
 )
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
-from batch_cancel.domain.spelling import Spelling
+from batch_cancel.domain.status_names import Spelling
 
 Kind = Literal["missing", "workers"]
 Statuses = tuple[Sequence[JobStatus], Sequence[ContactStatus]]

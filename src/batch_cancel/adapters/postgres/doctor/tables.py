@@ -9,10 +9,10 @@ from typing import Any, Final
 import attrs
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.parts import trusted
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.schema import Table as Name
-from batch_cancel.adapters.postgres_facts import Facts
+from batch_cancel.adapters.postgres.sql_parts import trusted
+from batch_cancel.adapters.postgres_catalog import Facts
 
 FIELDS: Final = ("jobs", "contacts", "cancellations")
 """How the schema's arguments for its tables are called."""

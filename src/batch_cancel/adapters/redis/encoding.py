@@ -1,0 +1,64 @@
+"""How texts, numbers and spans of time are written in Redis, for all that we keep there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Final
+
+from batch_cancel.adapters.redis.script_runner import Script
+
+BUDGET: Final = timedelta(milliseconds=250)
+RETENTION: Final = timedelta(days=30)
+_RETENTION_MAX: Final = timedelta(days=3_652_500)
+"""Ten thousand years: in milliseconds, still an exact number for a script that counts with it."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def script(*names: str) -> Script:
+    """Return the script made of these files of ours, one after the other."""
+    here = files("batch_cancel.adapters.redis.scripts")
+    return Script("\n".join(here.joinpath(f"{name}.lua").read_text() for name in names))
+
+
+def encoded(text: str) -> bytes:
+    """Write a text."""
+    return text.encode(errors="surrogatepass")
+
+
+def decoded(data: bytes) -> str:
+    """Read a text."""
+    return data.decode(errors="surrogatepass")
+
+
+def number(number: int) -> bytes:
+    """Write a number."""
+    return b"%d" % number
+
+
+def moment(at: datetime) -> bytes:
+    """Write an aware datetime, in milliseconds."""
+    return number((at - _EPOCH) // _MILLISECOND)
+
+
+def span(duration: timedelta) -> bytes:
+    """Write a span of time in milliseconds, rounded up: no promise is kept too short."""
+    return number(-(-duration // _MILLISECOND))
+
+
+def lasting(retention: timedelta) -> bytes:
+    """
+    Write how long something is remembered, in milliseconds.
+
+    Raises:
+        ValueError: it is not positive, or longer than ten thousand years.
+    """
+    if retention <= timedelta(0):
+        msg = f"the retention must be longer than nothing, got {retention!r}"
+        raise ValueError(msg)
+    if retention > _RETENTION_MAX:
+        msg = f"the retention must be 10,000 years at most, got {retention!r}"
+        raise ValueError(msg)
+    return span(retention)

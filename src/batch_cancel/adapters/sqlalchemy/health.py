@@ -1,0 +1,374 @@
+"""
+Whether a database fits the mapped tables: what `check` and `examine` ask, on every dialect.
+
+Rule 1: nothing is changed. What is asked is read from the catalogs, through SQLAlchemy's inspector
+        where both databases have it, and by `facts` for keys and triggers.
+Rule 2: what a cancel needs is `missing`, what only makes it slow is `slow`, what only the workers'
+        steps need is `workers`. Triggers may be intended: they are notes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import Connection, exc
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.interfaces import ReflectedColumn
+
+from batch_cancel.adapters.postgres_catalog import Facts
+from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
+from batch_cancel.adapters.sqlalchemy.repositories import (
+    AsyncSqlAlchemyRepositories,
+    SqlAlchemyRepositories,
+)
+from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.diagnosis import Diagnosis
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+from batch_cancel.domain.status_names import Spelling
+
+_VERSION_MIN: Final = 15
+
+_FIELDS: Final = ("jobs", "contacts", "cancellations")
+"""The tables, in the order in which a transaction has seen them."""
+
+_TOUCHED: Final = frozenset(
+    {
+        *("job_status", "job_updated_at", "job_version"),
+        *("contact_status", "contact_updated_at", "contact_version"),
+    }
+)
+"""The columns that a cancel writes; it reads the others."""
+
+_OF_WORKERS: Final = frozenset({"contact_id", "contact_next_attempt_at", "contact_dialing_since"})
+"""The columns that the workers' steps alone need."""
+
+
+@attrs.define
+class _Found:
+    """What was found so far."""
+
+    fits: list[str] = attrs.field(factory=list[str])
+    missing: list[str] = attrs.field(factory=list[str])
+    slow: list[str] = attrs.field(factory=list[str])
+    workers: list[str] = attrs.field(factory=list[str])
+    notes: list[str] = attrs.field(factory=list[str])
+
+    def diagnosis(self) -> Diagnosis:
+        """Return all of it, each sentence once."""
+        return Diagnosis(
+            **{name: tuple(dict.fromkeys(it)) for name, it in attrs.asdict(self).items()}
+        )
+
+
+@attrs.frozen
+class _Table:
+    """
+    A mapped table, as the database has it.
+
+    Arguments:
+        name: as messages show it.
+        columns: its columns by name; on SQLite in lower case.
+        is_postgres: whether names differ by case.
+    """
+
+    name: str
+    columns: Mapping[str, ReflectedColumn]
+    is_postgres: bool
+
+    def column(self, name: str) -> ReflectedColumn | None:
+        """Return a column; None if the table has none of this name."""
+        return self.columns.get(name if self.is_postgres else name.lower())
+
+
+def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Diagnosis:
+    """
+    Return in sentences what fits and what does not.
+
+    Arguments:
+        connection: in a transaction that the unit of work has opened.
+        tables: the adopter's.
+        seen: what that transaction has seen of them.
+    """
+    found = _Found()
+    if connection.dialect.name == "postgresql":
+        found.missing.extend(_server_problems(connection))
+    there: dict[str, _Table] = {}
+    for field in _FIELDS:
+        table = _reflected(connection, getattr(tables, field))
+        if table is None:
+            found.missing.append(_table_missing(connection, tables, field))
+            continue
+        there[field] = table
+        _see_columns(found, tables, field, table)
+        _see_statuses(found, tables, field, table)
+        if seen.oids is not None:
+            found.missing.extend(_missing_privileges(connection, tables, field, seen, table))
+    if "contacts" in there:
+        _see_index(found, connection, tables)
+    facts = seen.read(connection)
+    if facts is not None:
+        _see_facts(found, tables, facts)
+    if not found.missing:
+        found.fits.extend(f"{it.name} has all that a cancel needs" for it in there.values())
+    return found.diagnosis()
+
+
+def _server_problems(connection: Connection) -> Iterator[str]:
+    asked = sa.select(
+        sa.cast(sa.func.current_setting("server_version_num"), sa.Integer),
+        sa.or_(
+            sa.func.pg_is_in_recovery(),
+            sa.cast(sa.func.current_setting("transaction_read_only"), sa.Boolean),
+        ),
+    )
+    version, is_read_only = connection.execute(asked).one()
+    if version // 10_000 < _VERSION_MIN:
+        yield f"Postgres is version {version // 10_000}: {_VERSION_MIN} or later is needed"
+    if is_read_only:
+        yield "Postgres is read-only here: connect to the primary, as a user that may write"
+
+
+# Columns -----------------------------------------------------------------------------------------
+
+
+def _shown(connection: Connection, table: sa.Table) -> str:
+    return ".".join(filter(None, name_parts(connection, table)))
+
+
+def _reflected(connection: Connection, table: sa.Table) -> _Table | None:
+    schema, name = name_parts(connection, table)
+    try:
+        columns = sa.inspect(connection).get_columns(name, schema=schema)
+    except exc.NoSuchTableError:
+        return None
+    is_postgres = connection.dialect.name == "postgresql"
+    by_name = {it["name"] if is_postgres else it["name"].lower(): it for it in columns}
+    return _Table(_shown(connection, table), by_name, is_postgres)
+
+
+def _table_missing(connection: Connection, tables: SqlAlchemyTables, field: str) -> str:
+    missing = f"table {_shown(connection, getattr(tables, field))} is missing"
+    if field == "cancellations":
+        return f"{missing}: let your migrations create the table of cancellations_table(metadata)"
+    return f"{missing}: create it, or see which schema the connection looks in"
+
+
+def _mapped(tables: SqlAlchemyTables, field: str) -> Iterator[tuple[str, str]]:
+    """Yield the arguments that map the columns of a table, each with the column's name."""
+    table: Any = getattr(tables, field)
+    if field == "cancellations":
+        yield from ((field, str(it.name)) for it in table.columns)
+        return
+    prefix = "job_" if field == "jobs" else "contact_"
+    for argument in attrs.fields_dict(type(tables)):
+        given = getattr(tables, argument)
+        if argument == f"{prefix}where":
+            yield from ((argument, table.c[it].name) for it in given)
+        elif argument.startswith(prefix) and isinstance(given, str):
+            yield argument, table.c[given].name
+
+
+def _see_columns(found: _Found, tables: SqlAlchemyTables, field: str, table: _Table) -> None:
+    for argument, name in _mapped(tables, field):
+        if table.column(name) is not None:
+            continue
+        missing = f"column {name} is missing from {table.name}"
+        if field == "cancellations":
+            sentence = f"{missing}, which another version has made: add it by a migration"
+        else:
+            sentence = f"{missing}: run your migrations, or map its name with {argument}=..."
+        (found.workers if argument in _OF_WORKERS else found.missing).append(sentence)
+
+
+def _missing_privileges(
+    connection: Connection, tables: SqlAlchemyTables, field: str, seen: Seen, table: _Table
+) -> Iterator[str]:
+    oid = (seen.oids or ())[_FIELDS.index(field)]
+    for privilege in ("SELECT", "INSERT", "UPDATE"):
+        names = [
+            name
+            for argument, name in _mapped(tables, field)
+            if table.column(name) is not None and _is_wanted(field, argument, privilege)
+        ]
+        if not names:
+            continue
+        granted = connection.execute(
+            sa.select(
+                *(
+                    sa.func.has_column_privilege(sa.cast(oid, postgresql.OID), it, privilege)
+                    for it in names
+                )
+            )
+        ).one()
+        lacking = [it for it, is_granted in zip(names, granted, strict=True) if not is_granted]
+        if lacking:
+            yield (
+                f"the user that connects may not {privilege} {', '.join(lacking)} of "
+                f"{table.name}: GRANT {privilege} ON {table.name} to it"
+            )
+
+
+def _is_wanted(field: str, argument: str, privilege: str) -> bool:
+    """Check whether a cancel needs this privilege on the column of an argument."""
+    if argument in _OF_WORKERS:
+        return False
+    return (
+        field == "cancellations"
+        or privilege == "SELECT"
+        or (privilege == "UPDATE" and argument in _TOUCHED)
+    )
+
+
+# Statuses ----------------------------------------------------------------------------------------
+
+
+def _see_statuses(found: _Found, tables: SqlAlchemyTables, field: str, table: _Table) -> None:
+    """Note the words that a status column can't hold, or be compared with."""
+    if field == "cancellations" or not table.is_postgres:
+        return  # SQLite holds any text in any column.
+    spelled: Mapping[Any, Sequence[Spelling]]
+    if field == "jobs":
+        of, spelled = tables.jobs.c[tables.job_status], tables.job_statuses
+        needed: frozenset[str] = frozenset({JobStatus.CANCELLED})
+    else:
+        of, spelled = tables.contacts.c[tables.contact_status], tables.contact_statuses
+        needed = CANCELLABLE_CONTACTS | {ContactStatus.CANCELLED}
+    column = table.column(of.name)
+    if column is None:
+        return
+    for status, words in spelled.items():
+        for word in words:
+            if isinstance(word, str) and (why := _why_not(column["type"], word)) is not None:
+                sentence = f"{of.name} of {table.name} can't hold {word!r}: {why}"
+                (found.missing if status in needed else found.workers).append(sentence)
+
+
+def _why_not(kind: sa.types.TypeEngine[Any], word: str) -> str | None:
+    while isinstance(kind, postgresql.DOMAIN):
+        kind = kind.data_type
+    if isinstance(kind, sa.Enum):
+        return None if word in kind.enums else f"ALTER TYPE {kind.name} ADD VALUE '{word}'"
+    length = kind.length if isinstance(kind, sa.String) else None
+    return None if length is None or len(word) <= length else f"it is longer than {length}"
+
+
+# Keys, indexes, triggers -------------------------------------------------------------------------
+
+
+def _see_index(found: _Found, connection: Connection, tables: SqlAlchemyTables) -> None:
+    """Note whether an index finds the contacts of a job."""
+    schema, name = name_parts(connection, tables.contacts)
+    inspector, keys = sa.inspect(connection), tables.keys
+    if name in {*inspector.get_view_names(schema), *_materialized(inspector, schema)}:
+        return  # A view has none of its own.
+    listed: list[Sequence[str | None]] = [
+        *(it["column_names"] for it in inspector.get_indexes(name, schema=schema)),
+        *(it["column_names"] for it in inspector.get_unique_constraints(name, schema=schema)),
+        inspector.get_pk_constraint(name, schema=schema)["constrained_columns"],
+    ]
+    its = {keys.contact_job_id, keys.contact_organization_id}
+    its |= {tables.contacts.c[it].name for it in tables.contact_where}
+    for columns in listed:
+        place = columns.index(keys.contact_job_id) if keys.contact_job_id in columns else None
+        if place is not None and set(columns[:place]) <= its:
+            found.fits.append("an index finds the contacts that a cancel changes")
+            return
+    shown = _shown(connection, tables.contacts)
+    found.slow.append(
+        f"no index finds the contacts of a job, so each cancel reads all of {shown}: "
+        f"CREATE INDEX ON {shown} ({keys.contact_job_id})"
+    )
+
+
+def _materialized(inspector: sa.Inspector, schema: str | None) -> list[str]:
+    if inspector.dialect.name != "postgresql":
+        return []
+    return inspector.get_materialized_view_names(schema)
+
+
+def _see_facts(found: _Found, tables: SqlAlchemyTables, facts: Facts) -> None:
+    found.missing.extend(facts.refusals)
+    for is_of_workers, sentence in tables.keys.problems(facts.jobs, facts.contacts):
+        (found.workers if is_of_workers else found.missing).append(sentence)
+    for it in facts.writers:
+        found.notes.append(
+            f"the {it.kind} {it.name} of {it.table} ({it.when} {' OR '.join(it.events)}) may "
+            "write otherwise than the library does: see that it leaves a cancelled job and its "
+            "contacts cancelled"
+        )
+    if facts.writers:
+        return
+    for has_triggers, table in (
+        (facts.jobs_have_triggers, facts.jobs),
+        (facts.contacts_have_triggers, facts.contacts),
+    ):
+        if has_triggers:
+            found.notes.append(
+                f"a trigger of {table.name} may write otherwise than the library does: see that "
+                "it leaves a cancelled job and its contacts cancelled"
+            )
+
+
+# What a unit of work offers ----------------------------------------------------------------------
+
+
+class Checked:
+    """A unit of work that can be checked."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def begin(self) -> AbstractContextManager[SqlAlchemyRepositories]:
+        """Open a transaction."""
+
+    def check(self) -> list[str]:
+        """
+        Return in sentences what the library misses in this database; nothing is changed.
+
+        An empty list means that it fits: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        return self.examine().problems
+
+    def examine(self) -> Diagnosis:
+        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
+        try:
+            with self.begin() as repositories:
+                jobs = repositories.jobs
+                return examined(jobs.connection, jobs.tables, jobs.seen)
+        except StoreFailed as error:
+            return Diagnosis(missing=(error.reason,))
+
+
+class AsyncChecked:
+    """A unit of work that can be checked."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def begin(self) -> AbstractAsyncContextManager[AsyncSqlAlchemyRepositories]:
+        """Open a transaction."""
+
+    async def check(self) -> list[str]:
+        """
+        Return in sentences what the library misses in this database; nothing is changed.
+
+        An empty list means that it fits: ask when your program starts. That an index is missing
+        makes a cancel slow; everything else makes it fail.
+        """
+        return (await self.examine()).problems
+
+    async def examine(self) -> Diagnosis:
+        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
+        try:
+            async with self.begin() as repositories:
+                jobs = repositories.jobs
+                return await jobs.connection.run_sync(examined, jobs.tables, jobs.seen)
+        except StoreFailed as error:
+            return Diagnosis(missing=(error.reason,))

@@ -1,0 +1,351 @@
+"""
+What workers do to a job and its contacts, in one transaction.
+
+Rule 1: each step looks and writes under one lock: what it looked at can't have changed.
+Rule 2: rows are written by their ids, and what was written is counted, and looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from batch_cancel.adapters.postgres_catalog import Facts
+from batch_cancel.adapters.sqlalchemy import columns, mapping
+from batch_cancel.adapters.sqlalchemy.statements import (
+    Bridged,
+    Statements,
+    check_skipped,
+    check_written,
+)
+from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
+from batch_cancel.domain.model import ContactStatus, Job, JobKey, JobStatus
+from batch_cancel.domain.table_shape import counted
+from batch_cancel.domain.worker_rules import Settlement
+
+_ROWS_MAX: Final = 1000
+"""How many rows one statement names."""
+
+_NO_TIME: Final = (
+    "since when a contact is dialing is in no column: map one with contact_dialing_since=... or "
+    "contact_updated_at=..."
+)
+
+
+@attrs.frozen
+class _Meant:
+    """
+    How contacts of one job are to be written.
+
+    Arguments:
+        ids: theirs.
+        is_its: holds for the job's contacts.
+        is_open: holds for one that may be written so.
+        is_so: holds for one that was.
+        values: what they are set to.
+    """
+
+    ids: list[str]
+    is_its: sa.ColumnElement[bool]
+    is_open: sa.ColumnElement[bool]
+    is_so: sa.ColumnElement[bool]
+    values: dict[str, object]
+
+
+class Work(Statements):
+    """The steps."""
+
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
+        tables = self.tables
+        if deferred_id is not None and self._deferred_id(key) != deferred_id:
+            return False
+        is_ready = sa.and_(self._is_job(key), tables.job_in(statuses))
+        return self._set_job(key, is_ready, JobStatus.RUNNING)
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        """Set to dialing up to so many contacts of a running job that are due."""
+        tables, of = self.tables, self.tables.contacts.c
+        is_running = sa.and_(self._is_job(key), tables.job_in({JobStatus.RUNNING}))
+        facts = self.seen.of_single_contacts(self.connection, key)
+        is_its, contact_id, at = self.contact_of(key), of[tables.contact_id], self.now()
+        asked = (
+            sa.select(columns.as_text(contact_id, self.dialect))
+            .where(is_its, tables.contact_in(statuses))
+            .where(sa.exists().select_from(tables.jobs).where(is_running).correlate(None))
+        )
+        if tables.contact_next_attempt_at is not None:
+            due_at = of[tables.contact_next_attempt_at]
+            asked = asked.where(sa.or_(due_at.is_(None), due_at <= columns.moment(due_at, at)))
+            asked = asked.order_by(due_at.is_not(None), due_at)
+        # Passes over a row that a cancel has in hand, and looks again at one that it has changed;
+        # the job is not locked.
+        locked = (
+            asked.order_by(contact_id)
+            .limit(limit)
+            .with_for_update(key_share=True, skip_locked=True, of=tables.contacts)
+        )
+        ids = [str(it) for it in self.connection.execute(locked).scalars()]
+        values = self.touched(tables.contacts, tables.contact_updated_at, at)
+        values |= self.touched(tables.contacts, tables.contact_dialing_since, at)
+        is_open = sa.and_(is_its, tables.contact_in(statuses))
+        values |= tables.contact_values(ContactStatus.DIALING)
+        is_so = tables.contact_has({ContactStatus.DIALING})
+        self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)
+        return ids
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        """Write how the contact of a live call goes on."""
+        tables, column = self.tables, self.tables.contacts.c[self.tables.contact_id]
+        is_job = self._is_job(key)
+        try:
+            is_it = columns.is_id(column, contact_id)
+        except ValueError as error:
+            raise JobNotFound(key) from error
+        facts = self.seen.of_single_contacts(self.connection, key)
+        is_its = sa.and_(self.contact_of(key), is_it)
+        is_so = tables.contact_has({settlement.status})
+        settled = (
+            sa.update(tables.contacts)
+            .where(is_its, tables.contact_in({ContactStatus.DIALING}))
+            .where(sa.exists().select_from(tables.jobs).where(is_job).correlate(None))
+            .values(tables.contact_values(settlement.status))
+            .values(self._going_on(settlement))
+        )
+        is_rewritten = facts.contacts_are_rewritten
+        number = self.write(settled, is_so, is_rewritten=is_rewritten)
+        if number:
+            check_written(number, 1)
+            if is_rewritten:
+                with self.late_triggers_run(facts):
+                    check_written(self.count_contacts(is_its, is_so), 1)
+        elif facts.contacts_have_triggers:
+            is_live = tables.contact_in({ContactStatus.DIALING})
+            check_skipped(self.count_contacts(is_its, is_live))
+        return number == 1
+
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        """Write how the contacts go on that have been dialing for longer than that."""
+        tables = self.tables
+        contact_id = tables.contacts.c[tables.contact_id]
+        is_overdue = tables.is_dialing_since(self.now() - older_than)
+        if is_overdue is None:
+            raise StoreFailed(_NO_TIME)
+        self._is_job(key)
+        facts = self.seen.of_single_contacts(self.connection, key)
+        is_its = self.contact_of(key)
+        locked = (
+            sa.select(columns.as_text(contact_id, self.dialect))
+            .where(is_its, is_overdue)
+            .with_for_update(key_share=True)
+        )
+        ids = [str(it) for it in self.connection.execute(locked).scalars()]
+        values = {**tables.contact_values(settlement.status), **self._going_on(settlement)}
+        is_open, is_so = sa.and_(is_its, is_overdue), tables.contact_has({settlement.status})
+        self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)
+        if facts.contacts_have_triggers:
+            check_skipped(self.count_contacts(is_open))
+        return len(ids)
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        """Add contacts to the locked job; their status is pending."""
+        tables, keys = self.tables, set(self.tables.contacts.c.keys())
+        has_organization = job.key.organization_id is not None
+        facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
+        is_its = self.contact_of(job.key)
+        self._check_referable(job.key)
+        own = tables.new_contact(job.key)
+        if not all(set(it).issubset(keys - set(own)) for it in contacts):
+            names = " and ".join(map(repr, own))
+            reason = f"a contact is given as values by column, without {names}"
+            raise StoreFailed(reason)
+        part = mapping.part_of(tables.contacts_given)
+        is_pending = tables.contact_has({ContactStatus.PENDING})
+        counts = self.is_sqlite and facts.contacts_are_rewritten
+        before = self.count_contacts(is_its, is_pending) if counts else 0
+        for contact in contacts:
+            counting = counted(contact, tables.contact_where)
+            values = {**_told_apart(part, counting), **own}
+            try:
+                self._add(values, is_its, is_pending, facts)
+            except exc.StatementError as error:
+                is_value = isinstance(error, exc.DataError | exc.IntegrityError)
+                if isinstance(error, exc.DBAPIError) and not is_value:
+                    raise
+                # What kind of fault, and not the value: it may be a phone number.
+                reason = f"the database refused a contact to be added ({type(error).__name__})"
+                raise StoreFailed(reason) from error
+        if counts:
+            number = self.count_contacts(is_its, is_pending) - before
+            check_written(number, len(contacts))
+        return len(contacts)
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        """Set a running job to completed if none of its contacts is unfinished."""
+        tables = self.tables
+        is_running = sa.and_(self._is_job(key), tables.job_in({JobStatus.RUNNING}))
+        has_organization = key.organization_id is not None
+        self.seen.of_contacts(self.connection, has_organization=has_organization)
+        self.contact_of(key)
+        is_done = sa.and_(is_running, tables.any_contact_of(key, unfinished).is_(None))
+        # Whoever adds a contact holds the job's lock: the second statement sees what was added.
+        found = sa.select(sa.literal(1)).select_from(tables.jobs).where(is_done)
+        locked = found.with_for_update(key_share=True, of=tables.jobs)
+        if self.connection.execute(locked).first() is None:
+            return False
+        return self._set_job(key, is_done, JobStatus.COMPLETED)
+
+    def status(self, key: JobKey) -> str | None:
+        """Read the job's status, without a lock."""
+        asked = sa.select(self.tables.spelled_status(self.dialect)).where(self._is_job(key))
+        found = self.connection.execute(asked).scalar()
+        return self.tables.read_job_status(found)
+
+    def _deferred_id(self, key: JobKey) -> str | None:
+        """Read the id of the job's deferred start, under the job's lock."""
+        *_, named = self.tables.names(self.dialect)
+        asked = sa.select(named).where(self._is_job(key)).with_for_update(key_share=True)
+        return columns.text(self.connection.execute(asked).scalar())
+
+    def _check_referable(self, key: JobKey) -> None:
+        """Refuse to add contacts to a job that has nothing by which they could refer to it."""
+        name = self.tables.job_key
+        if name is None:
+            return
+        asked = sa.select(self.tables.jobs.c[name]).where(self._is_job(key))
+        if self.connection.execute(asked).scalar() is None:
+            reason = (
+                f"the {name!r} of {shown(key.batch_job_id)} is NULL, so no contact can refer to "
+                "this job: set it first"
+            )
+            raise StoreFailed(reason)
+
+    def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
+        try:
+            return self.tables.is_job(key)
+        except ValueError as error:
+            raise JobNotFound(key) from error
+
+    def _set_job(self, key: JobKey, is_it: sa.ColumnElement[bool], status: JobStatus) -> bool:
+        """Set the job to this status if it is as it should be, and look at it."""
+        tables = self.tables
+        facts = self.seen.of_jobs(self.connection)
+        written = (
+            sa.update(tables.jobs)
+            .where(is_it)
+            .values(tables.job_values(status))
+            .values(self.touched(tables.jobs, tables.job_updated_at))
+        )
+        is_rewritten = facts.jobs_are_rewritten
+        number = self.write(written, tables.job_has({status}), is_rewritten=is_rewritten)
+        if number:
+            check_written(number, 1)
+            if is_rewritten:
+                with self.late_triggers_run(facts):
+                    check_written(int(self.status(key) == status), 1)
+        elif facts.jobs_have_triggers:
+            counted = sa.select(sa.func.count()).select_from(tables.jobs).where(is_it)
+            check_skipped(self.connection.execute(counted).scalar_one())
+        return number == 1
+
+    def _going_on(self, settlement: Settlement) -> dict[str, object]:
+        """Return what else a contact is set to whose call has ended."""
+        tables = self.tables
+        values = self.touched(tables.contacts, tables.contact_updated_at)
+        if (name := tables.contact_next_attempt_at) is not None:
+            values[name] = columns.moment(tables.contacts.c[name], settlement.retry_at)
+        return values
+
+    def _set_contacts(self, meant: _Meant, facts: Facts) -> None:
+        """Write locked contacts of a job, and look at each."""
+        column = self.tables.contacts.c[self.tables.contact_id]
+        is_rewritten = facts.contacts_are_rewritten
+        for start in range(0, len(meant.ids), _ROWS_MAX):
+            some = [columns.id_value(column, it) for it in meant.ids[start : start + _ROWS_MAX]]
+            are_they = column.in_(some)
+            written = (
+                sa.update(self.tables.contacts).where(meant.is_open, are_they).values(meant.values)
+            )
+            number = self.write(written, meant.is_so, is_rewritten=is_rewritten)
+            check_written(number, len(some))
+            if is_rewritten:
+                with self.late_triggers_run(facts):
+                    right = self.count_contacts(meant.is_its, are_they, meant.is_so)
+                check_written(right, len(some))
+
+    def _add(
+        self,
+        values: dict[str, object],
+        is_its: sa.ColumnElement[bool],
+        is_pending: sa.ColumnElement[bool],
+        facts: Facts,
+    ) -> None:
+        added: Any = sa.insert(self.tables.contacts).values(values)
+        if self.is_sqlite:
+            check_written(self.connection.execute(added).rowcount, 1)
+            return
+        column = self.tables.contacts.c[self.tables.contact_id]
+        text = columns.as_text(column, self.dialect)
+        rows: Any = self.connection.execute(added.returning(is_pending, text)).all()
+        check_written(sum(bool(is_so) for is_so, _ in rows), 1)
+        if facts.contacts_are_rewritten:
+            is_it = columns.is_id(column, rows[0][1])
+            with self.late_triggers_run(facts):
+                check_written(self.count_contacts(is_its, is_it, is_pending), 1)
+
+
+class AsyncWork(Bridged):
+    """The steps."""
+
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
+        return await self.run(Work.start, Work, key, statuses, deferred_id)
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+    ) -> list[str]:
+        """Set to dialing up to so many contacts of a running job that are due."""
+        return await self.run(Work.claim, Work, key, statuses, limit)
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        """Write how the contact of a live call goes on."""
+        return await self.run(Work.settle, Work, key, contact_id, settlement)
+
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        """Write how the contacts go on that have been dialing for longer than that."""
+        return await self.run(Work.expire, Work, key, settlement, older_than)
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        """Add contacts to the locked job; their status is pending."""
+        return await self.run(Work.append, Work, job, contacts)
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        """Set a running job to completed if none of its contacts is unfinished."""
+        return await self.run(Work.finish, Work, key, unfinished)
+
+    async def status(self, key: JobKey) -> str | None:
+        """Read the job's status, without a lock."""
+        return await self.run(Work.status, Work, key)
+
+
+def _told_apart(part: mapping.Part | None, contact: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a contact with what makes it one of its class, where classes share the table."""
+    if part is None:
+        return contact
+    given = contact.get(part.column, part.own)
+    if not part.identities:
+        return contact if given is None else {**contact, part.column: given}
+    if given not in part.identities:
+        reason = f"a contact is of another class: {part.column!r} must be one of its mapped class"
+        raise StoreFailed(reason)
+    return {**contact, part.column: given}

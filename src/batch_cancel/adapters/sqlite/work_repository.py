@@ -1,0 +1,203 @@
+"""
+The workers' steps in a SQLite file.
+
+Rule 1: no row count is trusted. After a write, the rows are looked at, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+import attrs
+
+from batch_cancel.adapters.sqlite.connection import SQL, Connection, now, text_of
+from batch_cancel.adapters.sqlite.rows import (
+    count_contacts,
+    listed,
+    named,
+    with_marks,
+    written_otherwise,
+)
+from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.model import (
+    ID_BYTES_MAX,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+    is_storable,
+)
+from batch_cancel.domain.worker_rules import Settlement
+
+
+@attrs.frozen
+class Work:
+    """The workers' steps, see `WorkRepository`."""
+
+    connection: Connection
+
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        """Set the job to running if it is in `statuses` and names this deferred start."""
+        is_it = (*named(key), deferred_id, deferred_id, *sorted(statuses))
+        changed = self.connection.execute(
+            with_marks(statuses, "start_job"), (JobStatus.RUNNING.value, text_of(now()), *is_it)
+        )
+        if not changed.rowcount:
+            [(startable,)] = self.connection.rows(with_marks(statuses, "is_startable"), is_it)
+            if not startable:
+                return False
+        self._look_at_job(key, changed.rowcount, JobStatus.RUNNING)
+        return True
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        """Set to dialing the contacts of a running job that are due."""
+        at = text_of(now())
+        due = [
+            cast("str", contact_id)
+            for (contact_id,) in self.connection.rows(
+                with_marks(statuses, "read_due_contacts"),
+                (*named(key), JobStatus.RUNNING.value, at, *sorted(statuses), limit),
+            )
+        ]
+        if due:
+            self.connection.execute_many(
+                with_marks(statuses, "claim_contact"),
+                (
+                    (ContactStatus.DIALING.value, at, *named(key), contact_id, *sorted(statuses))
+                    for contact_id in due
+                ),
+            )
+            self._look_at_contacts(key, due, ContactStatus.DIALING)
+            self._look_at_job(key, 1, JobStatus.RUNNING)
+        return due
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        """Write how the contact of a live call goes on."""
+        changed = self.connection.execute(
+            SQL["settle_contact"],
+            (
+                settlement.status.value,
+                None if settlement.retry_at is None else text_of(settlement.retry_at),
+                text_of(now()),
+                *named(key),
+                contact_id,
+                ContactStatus.DIALING.value,
+            ),
+        )
+        if not changed.rowcount and not self._count(key, [contact_id], ContactStatus.DIALING):
+            return False
+        self._look_at_contacts(key, [contact_id], settlement.status)
+        return True
+
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        """Write how the contacts go on that have been dialing for longer."""
+        at = now()
+        overdue = [
+            cast("str", contact_id)
+            for (contact_id,) in self.connection.rows(
+                SQL["read_overdue_contacts"],
+                (*named(key), ContactStatus.DIALING.value, text_of(at - older_than)),
+            )
+        ]
+        self.connection.execute(
+            SQL["expire_contacts"],
+            (
+                settlement.status.value,
+                None if settlement.retry_at is None else text_of(settlement.retry_at),
+                text_of(at),
+                *named(key),
+                listed(overdue),
+                ContactStatus.DIALING.value,
+            ),
+        )
+        self._look_at_contacts(key, overdue, settlement.status)
+        return len(overdue)
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        """Add contacts to the locked job."""
+        at = text_of(now())
+        ids = [_id_of(contact) for contact in contacts]
+        self.connection.execute_many(
+            SQL["append_contact"],
+            (
+                (contact_id, ContactStatus.PENDING.value, _due_at(contact), at, *named(job.key))
+                for contact_id, contact in zip(ids, contacts, strict=True)
+            ),
+        )
+        self._look_at_contacts(job.key, ids, ContactStatus.PENDING)
+        return len(ids)
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        """Set a running job to completed if nothing is left to do."""
+        changed = self.connection.execute(
+            with_marks(unfinished, "finish_job"),
+            (
+                JobStatus.COMPLETED.value,
+                text_of(now()),
+                *named(key),
+                JobStatus.RUNNING.value,
+                *sorted(unfinished),
+            ),
+        )
+        if not changed.rowcount and not self._is_finishable(key, unfinished):
+            return False
+        self._look_at_job(key, changed.rowcount, JobStatus.COMPLETED)
+        return True
+
+    def status(self, key: JobKey) -> str | None:
+        """Read the job's status; None if there is no such job."""
+        row = self.connection.row(SQL["read_status"], named(key))
+        return None if row is None else cast("str | None", row[0])
+
+    def _is_finishable(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        left = count_contacts(self.connection, key, unfinished)
+        return self.status(key) == JobStatus.RUNNING and not left
+
+    def _look_at_job(self, key: JobKey, changed: int, due: JobStatus) -> None:
+        """Refuse a job that is not what it was set to, or one of several."""
+        status = self.status(key)
+        if changed != 1 or status != due:
+            what = (
+                f"jobs set to {due.value!r}: {changed} instead of 1; the job's status is now "
+                f"{shown(status)}"
+                if changed != 1
+                else f"the job has the status {shown(status)} after it was set to {due.value!r}"
+            )
+            raise written_otherwise(what)
+
+    def _look_at_contacts(self, key: JobKey, ids: Sequence[str], due: ContactStatus) -> None:
+        """Refuse contacts that are not what they were set to."""
+        are = self._count(key, ids, due)
+        if are != len(ids):
+            what = f"contacts set to {due.value!r}: {len(ids)}, that have this status: {are}"
+            raise written_otherwise(what)
+
+    def _count(self, key: JobKey, ids: Sequence[str], status: ContactStatus) -> int:
+        [(count,)] = self.connection.rows(
+            SQL["count_contacts"], (*named(key), listed(ids), status.value)
+        )
+        return cast("int", count)
+
+
+def _id_of(contact: Mapping[str, object]) -> str:
+    contact_id = contact.get("id", uuid4().hex)
+    if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
+        reason = "a contact's id must be a text that no other contact of the job has"
+        raise StoreFailed(reason)
+    return contact_id
+
+
+def _due_at(contact: Mapping[str, object]) -> str | None:
+    at = contact.get("next_attempt_at")
+    if at is None:
+        return None
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        reason = "a contact's next_attempt_at must be an aware datetime"
+        raise StoreFailed(reason)
+    return text_of(at)

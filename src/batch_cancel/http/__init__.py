@@ -1,0 +1,1 @@
+"""The endpoint over HTTP, without a framework and without a server."""

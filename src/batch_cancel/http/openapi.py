@@ -1,0 +1,324 @@
+"""
+The endpoint described: the OpenAPI document, and a page that shows it.
+
+Rule 1: what is described is generated from what is done: statuses, messages, examples and limits
+        come from the domain and from the refusals, so that the two can't drift apart.
+Rule 2: the page is whole in itself: no script, no font, no picture, nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Any, Final
+from urllib.parse import quote
+
+import attrs
+
+from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault, JobNotFound
+from batch_cancel.domain.model import JobKey, JobStatus, Removal
+from batch_cancel.http.request import (
+    BODY_BYTES_MAX,
+    OPERATION_ID_PATTERN,
+    REASON_CHARACTERS_MAX,
+    Refusal,
+    Refused,
+)
+from batch_cancel.http.response import Response, present, present_error
+
+DOCUMENT_PATH: Final = "/openapi.json"
+PAGE_PATH: Final = "/docs"
+
+_PATH: Final = "/batch/jobs/{batch_job_id}/cancel"
+_KEY: Final = JobKey("batch_xyz789")
+_LIVE: Final = (JobStatus.SCHEDULED, JobStatus.PENDING, JobStatus.RUNNING)
+_TERMINAL: Final = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+_JSON: Final = "application/json"
+
+_Json = dict[str, Any]
+
+
+@attrs.frozen
+class Page:
+    """
+    An answer that is no answer to a cancel.
+
+    Arguments:
+        headers: the headers, names in lower case.
+        content: the body's bytes.
+        status: the HTTP status.
+    """
+
+    headers: dict[str, str]
+    content: bytes
+    status: int = 200
+
+
+def page_at(path: str, method: str, base: str, retry_after: timedelta | None) -> Page | None:
+    """
+    Return the page at a path; None if there is none.
+
+    Arguments:
+        path: below `base`.
+        method: of the request.
+        base: where the endpoint begins, as it reads once it is decoded.
+        retry_after: whether, and after which time, errors that may pass are to be tried again.
+
+    Raises:
+        Refused: there is a page, to be had with another method.
+    """
+    if path not in {DOCUMENT_PATH, PAGE_PATH}:
+        return None
+    if method not in {"GET", "HEAD"}:
+        raise Refused(Refusal.NO_METHOD, allow="GET, HEAD")
+    # A framework's mount may take any path for its own, and has decoded it; "//host" is a host.
+    safe = quote(f"/{base.lstrip('/')}".rstrip("/"), errors="surrogateescape")
+    document = openapi(safe, retry_after)
+    if path == DOCUMENT_PATH:
+        return Page({"content-type": _JSON}, json.dumps(document).encode())
+    headers = {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    }
+    return Page(headers, _html(document, safe).encode())
+
+
+def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
+    """Return the OpenAPI 3.1 document of the endpoint; the arguments are those of `page_at`."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Cancel batch jobs",
+            "version": "1",
+            "description": "Cancelling is permanent. Calls in progress complete normally; they "
+            "are never hung up. Contacts that wait for a call, or for another one, become "
+            "cancelled; every other contact stays as it is.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": base or "/"}],
+        "security": [{"apiKey": []}],
+        "paths": {_PATH: {"post": _operation(retry_after)}},
+        "components": {
+            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                "Cancelled": _cancelled(),
+                "Error": _object({"detail": {"type": "string"}}, required=["detail"]),
+                "Wish": _object(
+                    {
+                        "reason": {
+                            "type": "string",
+                            "minLength": 1,
+                            "maxLength": REASON_CHARACTERS_MAX,
+                            "pattern": r"^[^\u0000]*$",
+                            "description": "Why, kept for the audit.",
+                        }
+                    },
+                    required=[],
+                ),
+            },
+        },
+    }
+
+
+def _operation(retry_after: timedelta | None) -> _Json:
+    return {
+        "operationId": "cancelBatchJob",
+        "summary": "Cancel a batch job, for ever",
+        "parameters": [
+            {
+                "name": "batch_job_id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                "example": _KEY.batch_job_id,
+                "description": "The job to cancel; percent-encoded where need be.",
+            },
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "pattern": f"^{OPERATION_ID_PATTERN}$"},
+                "description": "Names this cancellation: asked again with the same key after a "
+                "lost answer, the same answer is given. The key alone decides: another reason "
+                "makes no other cancellation, and the first reason is kept.",
+            },
+        ],
+        "requestBody": {
+            "required": False,
+            "description": f"Optional; {BODY_BYTES_MAX} bytes at most.",
+            "content": {
+                _JSON: {
+                    "schema": {"$ref": "#/components/schemas/Wish"},
+                    "example": {"reason": "the customer withdrew"},
+                }
+            },
+        },
+        "responses": _responses(retry_after),
+    }
+
+
+def _responses(retry_after: timedelta | None) -> _Json:
+    answers = {
+        "200": _answer("Cancelled, for ever.", "Cancelled", _examples(_results())),
+        "400": _answer(
+            "The job has already ended; nothing was changed.",
+            "Error",
+            _examples((s, present_error(AlreadyTerminal(_KEY, s))) for s in _TERMINAL),
+        ),
+    }
+    for refusal in Refusal:
+        answer = answers.setdefault(str(refusal.status), _answer(refusal.when, "Error", {}))
+        answer["content"][_JSON]["examples"][refusal.name.lower()] = {
+            "value": refusal.response().body
+        }
+    answers["404"]["description"] = "There is no such job in the key's organization."
+    answers["404"]["content"][_JSON]["examples"]["job"] = {
+        "value": present_error(JobNotFound(_KEY)).body
+    }
+    for status, header, meaning in (
+        ("401", "WWW-Authenticate", "Which kind of key is wanted."),
+        ("405", "Allow", "The methods that this path has."),
+    ):
+        answers[status]["headers"] = _header(header, meaning)
+    failures = {str(_failure(fault, retry_after).status): fault for fault in Fault}
+    for status, fault in failures.items():
+        answers[status] = _answer(
+            "Nothing was changed, or the job was cancelled: never half. Ask again with the same "
+            "Idempotency-Key.",
+            "Error",
+            _examples([("failed", _failure(fault, retry_after))]),
+        )
+        if "retry-after" in _failure(fault, retry_after).headers:
+            answers[status]["headers"] = _header("Retry-After", "When to ask again, in seconds.")
+    return dict(sorted(answers.items()))
+
+
+def _results() -> Iterable[tuple[str, Response]]:
+    now = datetime(1970, 1, 1, tzinfo=UTC)  # No part of the answer.
+    for status in _LIVE:
+        is_scheduled = status is JobStatus.SCHEDULED
+        removal = Removal.REMOVED if is_scheduled else Removal.NOT_APPLICABLE
+        contacts = 100 if is_scheduled else 58
+        result = CancelResult(
+            _KEY.batch_job_id, status, contacts, removal, "", now, replayed=False
+        )
+        yield status, present(result)
+
+
+def _failure(fault: Fault, retry_after: timedelta | None) -> Response:
+    return present_error(CancelFailed(_KEY, "", "unchanged", fault), retry_after)
+
+
+def _cancelled() -> _Json:
+    bodies = [response.body for _, response in _results()]
+    properties: _Json = {name: {"type": _type(value)} for name, value in bodies[0].items()}
+    properties["message"]["enum"] = [body["message"] for body in bodies]
+    properties["contactsCancelled"]["minimum"] = 0
+    properties["redisJobCancelled"]["description"] = (
+        "Whether this cancellation itself took the deferred start of a scheduled job back, "
+        "confirmed."
+    )
+    return _object(properties, required=list(properties))
+
+
+def _type(value: object) -> str:
+    match value:
+        case bool():  # Before int, which it is, too.
+            return "boolean"
+        case int():
+            return "integer"
+        case _:
+            return "string"
+
+
+def _object(properties: _Json, *, required: list[str]) -> _Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _header(name: str, description: str) -> _Json:
+    return {name: {"description": description, "required": True, "schema": {"type": "string"}}}
+
+
+def _examples(answers: Iterable[tuple[str, Response]]) -> _Json:
+    return {str(name): {"value": response.body} for name, response in answers}
+
+
+def _answer(description: str, schema: str, examples: _Json) -> _Json:
+    reference = {"$ref": f"#/components/schemas/{schema}"}
+    content = {_JSON: {"schema": reference, "examples": examples}}
+    return {"description": description, "content": content}
+
+
+_STYLE: Final = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+code, pre { font: 14px/1.4 ui-monospace, monospace; }
+pre { padding: .75rem; overflow-x: auto; background: #8881; border-radius: .4rem;
+  white-space: pre-wrap; }
+dt { font-weight: 600; } dd { margin: 0 0 .75rem; }
+summary { cursor: pointer; padding: .3rem 0; } summary b { margin-right: .5rem; }
+"""
+
+
+def _html(document: _Json, base: str) -> str:
+    """Show the document as a page; everything but its frame is read off the document."""
+    info = document["info"]
+    [(path, methods)] = document["paths"].items()
+    [(method, operation)] = methods.items()
+    parameters = "".join(
+        f"<dt><code>{escape(parameter['name'])}</code> ({parameter['in']})</dt>"
+        f"<dd>{escape(parameter['description'])}</dd>"
+        for parameter in operation["parameters"]
+    )
+    body = operation["requestBody"]
+    answers = "".join(
+        _shown_answer(status, answer) for status, answer in operation["responses"].items()
+    )
+    asked = path.replace("{batch_job_id}", _KEY.batch_job_id)
+    curl = (
+        f"curl -X {method.upper()} https://your-host{base}{asked} \\\n"
+        "  -H 'Authorization: Bearer YOUR_API_KEY'"
+    )
+    title = escape(info["title"])
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}</style></head>'
+        f"<body><main><h1>{title}</h1><p>{escape(info['description'])}</p>"
+        f"<h2>{escape(operation['summary'])}</h2>"
+        f"<pre>{method.upper()} {escape(base + path)}</pre><pre>{escape(curl)}</pre>"
+        f"<h2>Parameters</h2><dl><dt><code>Authorization</code> (header)</dt>"
+        f"<dd>Bearer and the API key.</dd>{parameters}</dl>"
+        f"<h2>Body</h2><p>{escape(body['description'])}</p>"
+        f"{_shown_json(body['content'][_JSON]['example'])}"
+        f"<h2>Answers</h2>{answers}"
+        f'<p><a href="{escape(base + DOCUMENT_PATH)}">OpenAPI document</a></p>'
+        "</main></body></html>"
+    )
+
+
+def _shown_answer(status: str, answer: Mapping[str, Any]) -> str:
+    headers = "".join(
+        f"<p><code>{escape(name)}</code>: {escape(header['description'])}</p>"
+        for name, header in answer.get("headers", {}).items()
+    )
+    examples = "".join(
+        _shown_json(example["value"]) for example in answer["content"][_JSON]["examples"].values()
+    )
+    is_open = " open" if status == "200" else ""
+    return (
+        f'<details id="{status}"{is_open}><summary><b>{status}</b>'
+        f"{escape(answer['description'])}</summary>{headers}{examples}</details>"
+    )
+
+
+def _shown_json(value: object) -> str:
+    return f"<pre>{escape(json.dumps(value, indent=2))}</pre>"

@@ -1,0 +1,265 @@
+"""
+What a request over HTTP asks for, and what it is refused with, as pure functions.
+
+Rule 1: a request is judged in this order: path, method, key, right, size, Idempotency-Key, body.
+        Only then is a job looked at: nobody learns anything of one that is not theirs to cancel.
+Rule 2: what could be read in two ways is refused, never guessed at: a header given twice, a body
+        of another type, a field that nobody knows, a name given twice in an object.
+Rule 3: a job's id is whatever stands between the two fixed parts of the path, slashes included.
+        Bytes that are no UTF-8 name no job.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import attrs
+
+from batch_cancel.domain.model import TEXT_BYTES_MAX, is_storable
+from batch_cancel.http.api_keys import Principal
+from batch_cancel.http.response import Response
+
+BODY_BYTES_MAX: Final = 32_768
+"""The longest body that is read: the longest reason, each character written as an escape."""
+
+REASON_CHARACTERS_MAX: Final = TEXT_BYTES_MAX // 4
+"""The longest reason: a character is four bytes of UTF-8 at most, so any such text is storable."""
+
+OPERATION_ID_PATTERN: Final = r"[!-+\--~]{1,255}"
+"""An Idempotency-Key: visible ASCII but no comma, which would say that it was given twice."""
+
+_BEARER: Final = re.compile("bearer +([!-~]{1,4096})", re.IGNORECASE)
+_JOBS: Final = "/batch/jobs/"
+_CANCEL: Final = "/cancel"
+
+
+class Refusal(Enum):
+    """An answer that HTTP has and the contract leaves open; nothing was changed."""
+
+    NO_KEY = 401, "Missing or wrong API key", "The API key is missing or wrong."
+    NO_RIGHT = 403, "Not allowed to cancel batch jobs", "The key's role may not cancel."
+    NO_PAGE = 404, "Not Found", "There is nothing at this path."
+    NO_METHOD = 405, "Method Not Allowed", "Another method was used; `Allow` names the right one."
+    TOO_SLOW = 408, "Request not complete in time", "The request took too long to arrive."
+    NO_LENGTH = (
+        411,
+        "Content-Length required",
+        "A body in chunks was empty, or the server can't read such bodies.",
+    )
+    TOO_LARGE = 413, f"Body over {BODY_BYTES_MAX} bytes", "The body is too large."
+    NO_JSON = 415, "The body must be application/json", "The body is of another type."
+    BAD_BODY = (
+        422,
+        f'The body must be {{"reason": "..."}}, 1 to {REASON_CHARACTERS_MAX} characters',
+        "The body or the Idempotency-Key is not as described.",
+    )
+    BROKEN_BODY = (
+        422,
+        "The body broke off, or its chunks are malformed",
+        "The body or the Idempotency-Key is not as described.",
+    )
+    BAD_OPERATION_ID = (
+        422,
+        "Idempotency-Key must be 1 to 255 visible ASCII characters without a comma",
+        "The body or the Idempotency-Key is not as described.",
+    )
+
+    def __init__(self, status: int, detail: str, when: str) -> None:
+        self.status = status
+        self.detail = detail
+        self.when = when
+
+    def response(self, **headers: str) -> Response:
+        """Return the answer that says so."""
+        own = {"www-authenticate": "Bearer"} if self is Refusal.NO_KEY else {}
+        headers = {"content-type": "application/json"} | own | headers
+        return Response(self.status, headers, {"detail": self.detail})
+
+
+class Refused(Exception):
+    """
+    The request is refused.
+
+    Arguments:
+        refusal: why.
+        headers: what the answer says beyond it.
+    """
+
+    def __init__(self, refusal: Refusal, **headers: str) -> None:
+        super().__init__(refusal.detail)
+        self.response = refusal.response(**headers)
+
+
+@attrs.frozen
+class Request:
+    """
+    A request, without its body.
+
+    Arguments:
+        method: in capitals.
+        path: below `base`, percent-decoded; bytes that are no UTF-8 as lone surrogates.
+        headers: by name in lower case; the values of a name given twice are joined by a comma.
+        base: the path that the application is mounted at.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = attrs.field(repr=False)  # One of them is the key.
+    base: str = ""
+
+
+def text_of(path: bytes) -> str:
+    """Decode a path that is percent-decoded already."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def decoded(path: bytes) -> str:
+    """Decode a path as it came over the wire."""
+    return text_of(unquote_to_bytes(path))
+
+
+def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return headers by their name in lower case."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    return {name: ",".join(several) for name, several in values.items()}
+
+
+def path_below(prefix: str, request: Request) -> str:
+    """
+    Return the path below a prefix.
+
+    Raises:
+        Refused: it is elsewhere.
+    """
+    if not request.path.startswith(prefix):
+        raise Refused(Refusal.NO_PAGE)
+    return request.path.removeprefix(prefix)
+
+
+def job_asked(path: str, method: str) -> str:
+    """
+    Return the id of the job to cancel.
+
+    Raises:
+        Refused: the request asks for something else.
+    """
+    is_cancel = path.startswith(_JOBS) and path.endswith(_CANCEL)
+    if not is_cancel or len(path) < len(_JOBS) + len(_CANCEL):
+        raise Refused(Refusal.NO_PAGE)
+    if method != "POST":
+        raise Refused(Refusal.NO_METHOD, allow="POST")
+    return path[len(_JOBS) : -len(_CANCEL)]
+
+
+def key_of(request: Request) -> str:
+    """
+    Return the API key.
+
+    Raises:
+        Refused: there is none, or it is not written as one.
+    """
+    found = _BEARER.fullmatch(request.headers.get("authorization", ""))
+    if found is None:
+        raise Refused(Refusal.NO_KEY)
+    return found[1]
+
+
+def admitted(principal: Principal | None) -> Principal:
+    """
+    Return the principal that `authenticate` found, if they may cancel.
+
+    Raises:
+        Refused: the key is nobody's, or their role does not allow it.
+        TypeError: `authenticate` gave something else, which admits nobody.
+    """
+    if principal is None:
+        raise Refused(Refusal.NO_KEY)
+    if not isinstance(principal, Principal):  # pyright: ignore[reportUnnecessaryIsInstance]
+        msg = f"authenticate must give a Principal or None, not {type(principal).__name__}"
+        raise TypeError(msg)
+    if principal.may_cancel is not True:
+        raise Refused(Refusal.NO_RIGHT)
+    return principal
+
+
+def bytes_declared(request: Request) -> int | None:
+    """
+    Return the length of the body; None if it is not declared.
+
+    Raises:
+        Refused: it is no length, or too long.
+    """
+    declared = request.headers.get("content-length")
+    if not declared:  # WSGI can't tell an empty one from none.
+        return None
+    if not (declared.isascii() and declared.isdecimal()):
+        raise Refused(Refusal.NO_LENGTH)
+    if len(declared) > len(str(BODY_BYTES_MAX)) or int(declared) > BODY_BYTES_MAX:
+        raise Refused(Refusal.TOO_LARGE)
+    return int(declared)
+
+
+def operation_id_of(request: Request) -> str | None:
+    """
+    Return the Idempotency-Key.
+
+    Raises:
+        Refused: no operation can have such a name.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not re.fullmatch(OPERATION_ID_PATTERN, key):
+        raise Refused(Refusal.BAD_OPERATION_ID)
+    return key
+
+
+def reason_in(body: bytes, request: Request) -> str | None:
+    """
+    Return the reason for the cancel; None if there is no body.
+
+    Arguments:
+        body: all of it, or more than `BODY_BYTES_MAX` of it.
+        request: what it belongs to.
+
+    Raises:
+        Refused: the body is too large, incomplete, or no JSON object with a reason alone.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise Refused(Refusal.TOO_LARGE)
+    if len(body) < (bytes_declared(request) or 0):
+        raise Refused(Refusal.BAD_BODY)
+    if not body:
+        if "transfer-encoding" in request.headers:  # Some servers and frameworks drop such a body.
+            raise Refused(Refusal.NO_LENGTH)
+        return None
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" or "content-encoding" in request.headers:
+        raise Refused(Refusal.NO_JSON)
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        raise Refused(Refusal.BAD_BODY) from None
+    match value:
+        case {"reason": str(reason), **others} if not others:
+            if len(reason) <= REASON_CHARACTERS_MAX and is_storable(reason, TEXT_BYTES_MAX):
+                return reason
+        case dict() if not value:
+            return None
+        case _:
+            pass
+    raise Refused(Refusal.BAD_BODY)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a name given twice, of which a reader before or behind this one may take another."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        msg = "a name is given twice"
+        raise ValueError(msg)
+    return value

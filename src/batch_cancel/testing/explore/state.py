@@ -1,0 +1,300 @@
+"""
+The world: what is committed, what waits, who is where; and what can happen next.
+
+A state is all of it at one moment. What can happen next is a choice: an actor takes his next step,
+or a fault befalls him, or a request whose sender no longer listens arrives after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import attrs
+
+from batch_cancel.testing.explore.actor_state import Actor, Gone, Live, Mind, Program, Recalled
+from batch_cancel.testing.explore.fakes import START, first_rows, first_starts
+from batch_cancel.testing.explore.steps import (
+    CALLED_OFF,
+    Ask,
+    Begin,
+    Commit,
+    Lock,
+    LockOrPass,
+    Look,
+    Passed,
+    Rollback,
+    Rows,
+    Send,
+    Starts,
+    Step,
+    Trouble,
+    applied,
+)
+
+T = TypeVar("T")
+
+FAULTS: Final = {
+    "k": "is killed",
+    "l": "gets no answer",
+    "h": "hangs for ever",
+    "o": "is called off",
+    "c": "is told of a conflict",
+}
+"""
+What may befall an actor at a step, by its letter in a schedule.
+
+What was on its way to a store when its sender was killed, called off or gave up is adrift: it
+takes effect at any later moment, or never.
+"""
+
+GOES_ON: Final = ""
+ARRIVES: Final = "a"
+NEVER_ARRIVES: Final = "n"
+
+Choice = tuple[int, str]
+"""Who, by his place among the actors, or -1, -2 ... for what is adrift; and what happens."""
+
+
+class Shared(Generic[T]):
+    """A value of which there is one only, so that equal ones are the same one."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+class Adrift(NamedTuple):
+    """A request on its way whose sender no longer listens."""
+
+    sender: int
+    step: Commit | Ask[Any]
+    held: tuple[int, ...]
+
+
+class State(NamedTuple):
+    """Everything at one moment."""
+
+    rows: Shared[Rows]
+    starts: Shared[Starts]
+    minds: tuple[Mind, ...]
+    held: tuple[tuple[int, ...], ...]
+    adrift: tuple[Adrift, ...]
+    faults_left: tuple[int, ...]
+
+
+@attrs.frozen
+class Scenario:
+    """
+    Who acts on what, and what may befall them.
+
+    Arguments:
+        name: names it, on the command line too.
+        says: what is looked for.
+        actors: who acts.
+        status: the job's status at first.
+        contacts: the statuses of its contacts at first.
+        deferred_id: its deferred start at first, due now; None if it has none.
+        faults: how many of each fault may befall them in all, see `FAULTS`.
+        reconcile: what is done once more when all is at rest.
+        one_by_one: whether it is small enough to execute each of its schedules by itself.
+    """
+
+    name: str
+    says: str
+    actors: Sequence[Actor]
+    reconcile: Program
+    status: str = "scheduled"
+    contacts: Sequence[str] = ("pending",)
+    deferred_id: str | None = START
+    faults: str = ""
+    one_by_one: bool = False
+
+
+class World:
+    """
+    What can happen in a scenario.
+
+    Arguments:
+        scenario: who acts on what.
+        is_live: whether the actors are coroutines that run and can't turn back.
+    """
+
+    def __init__(self, scenario: Scenario, *, is_live: bool = False) -> None:
+        self.scenario = scenario
+        self._mind: type[Live | Recalled] = Live if is_live else Recalled
+        self._rows: dict[Rows, Shared[Rows]] = {}
+        self._starts: dict[Starts, Shared[Starts]] = {}
+        self._gone = tuple(map(Gone, scenario.actors))
+        self._again: dict[int, Mind] = {}
+        self._letters = tuple(FAULTS)
+        self._first: State | None = None
+
+    def first(self) -> State:
+        """Give the state at the beginning."""
+        it = self.scenario
+        if self._first is None or self._mind is Live:
+            actors = it.actors
+            self._first = State(
+                self.share_rows(first_rows(it.status, it.contacts, it.deferred_id)),
+                self.share_starts(first_starts(it.status, it.deferred_id)),
+                tuple(self._mind(actor) for actor in actors),
+                ((),) * len(actors),
+                (),
+                tuple(it.faults.count(letter) for letter in FAULTS),
+            )
+        return self._first
+
+    def share_rows(self, rows: Rows) -> Shared[Rows]:
+        """Give the one that there is of these rows."""
+        shared = self._rows.get(rows)
+        if shared is None:
+            shared = self._rows[rows] = Shared(rows)
+        return shared
+
+    def share_starts(self, starts: Starts) -> Shared[Starts]:
+        """Give the one that there is of these starts."""
+        shared = self._starts.get(starts)
+        if shared is None:
+            shared = self._starts[starts] = Shared(starts)
+        return shared
+
+    def choices(self, state: State) -> list[Choice]:
+        """Give all that can happen next; nothing, when all is at rest or stands still."""
+        found: list[Choice] = []
+        for who, mind in enumerate(state.minds):
+            step = mind.step
+            if step is None:
+                continue
+            if not _waits(state, who, step):
+                found.append((who, GOES_ON))
+            if any(state.faults_left) and not mind.is_called_off:
+                found += [(who, letter) for letter in self._faults(state, mind, step)]
+        for place in range(len(state.adrift)):
+            found += ((-1 - place, ARRIVES), (-1 - place, NEVER_ARRIVES))
+        return found
+
+    def _faults(self, state: State, mind: Mind, step: Step[Any]) -> list[str]:
+        return [
+            letter
+            for letter, left in zip(self._letters, state.faults_left, strict=True)
+            if left and letter in mind.actor.suffers and isinstance(step, _STRUCK[letter])
+        ]
+
+    def after(self, state: State, choice: Choice) -> State:
+        """Give the state after this has happened."""
+        who, how = choice
+        if who < 0:
+            return self._adrift_no_more(state, -1 - who, arrives=how == ARRIVES)
+        step = state.minds[who].step
+        if step is None:
+            msg = f"{self.scenario.actors[who].name} does nothing more"
+            raise ValueError(msg)
+        if how == GOES_ON:
+            return self._gone_on(state, who, step)
+        return self._befallen(state, who, how, step)
+
+    def _gone_on(self, state: State, who: int, step: Step[Any]) -> State:
+        rows, starts, minds, held, adrift, left = state
+        held_now = held[who]
+        answer: object = None
+        if isinstance(step, Look):
+            answer = step.project(_seen(rows.value, step))
+        elif isinstance(step, LockOrPass) and is_locked(state, who, step.index):
+            answer = Passed.OVER
+        elif isinstance(step, Lock):
+            if step.index not in held_now:
+                held_now = (*held_now, step.index)
+            answer = step.project(_seen(rows.value, step)[step.index])
+        elif isinstance(step, Commit):
+            held_now = ()
+            if step.writes:
+                rows = self.share_rows(applied(rows.value, step.writes))
+        elif isinstance(step, Rollback):
+            held_now = ()
+        elif isinstance(step, Ask):
+            after, answer = step.do(starts.value)
+            starts = self.share_starts(after)
+        minds = _with(minds, who, minds[who].told(answer))
+        return State(rows, starts, minds, _with(held, who, held_now), adrift, left)
+
+    def _befallen(self, state: State, who: int, how: str, step: Step[Any]) -> State:
+        rows, starts, minds, held, adrift, left = state
+        mind, held_now = minds[who], held[who]
+        if how in "lko" and isinstance(step, (Commit, Ask)):
+            keeps = isinstance(step, Commit)
+            adrift = (*adrift, Adrift(who, step, held_now if keeps else ()))
+            held_now = () if keeps else held_now
+        match how:
+            case "l":
+                mind = mind.told(Trouble.LOST)
+            case "c":
+                mind, held_now = mind.told(Trouble.CONFLICT), ()
+            case "o":
+                mind = mind.told(CALLED_OFF)
+            case "k":
+                mind, held_now = self._killed(who, mind), ()
+            case _:
+                mind = self._gone[who]
+        place = self._letters.index(how)
+        left = _with(left, place, left[place] - 1)
+        return State(
+            rows, starts, _with(minds, who, mind), _with(held, who, held_now), adrift, left
+        )
+
+    def _killed(self, who: int, mind: Mind) -> Mind:
+        mind.close()
+        actor = self.scenario.actors[who]
+        if actor.again is None:
+            return self._gone[who]
+        if self._mind is Live:
+            return Live(actor, mind.attempt + 1)
+        # All later attempts do the same; one place serves for them.
+        if who not in self._again:
+            self._again[who] = Recalled(actor, 1)
+        return self._again[who]
+
+    def _adrift_no_more(self, state: State, place: int, *, arrives: bool) -> State:
+        step = state.adrift[place].step
+        adrift = (*state.adrift[:place], *state.adrift[place + 1 :])
+        state = state._replace(adrift=adrift)
+        if not arrives:
+            return state
+        if isinstance(step, Commit):
+            return state._replace(rows=self.share_rows(applied(state.rows.value, step.writes)))
+        starts: Starts
+        starts, _ = step.do(state.starts.value)
+        return state._replace(starts=self.share_starts(starts))
+
+
+def _with(them: tuple[T, ...], place: int, it: T) -> tuple[T, ...]:
+    return (*them[:place], it, *them[place + 1 :])
+
+
+def _seen(rows: Rows, step: Look[Any] | Lock[Any]) -> Rows:
+    return applied(rows, step.writes) if step.writes else rows
+
+
+def _waits(state: State, who: int, step: Step[Any]) -> bool:
+    if isinstance(step, LockOrPass):
+        return False
+    return isinstance(step, Lock) and is_locked(state, who, step.index)
+
+
+def is_locked(state: State, who: int, index: int) -> bool:
+    """Tell whether another than `who` has this row in hand."""
+    for other, held in enumerate(state.held):
+        if index in held and other != who:
+            return True
+    return any(index in it.held for it in state.adrift)
+
+
+_STRUCK: Final[dict[str, tuple[type, ...]]] = {
+    "k": (Begin, Send, Look, Lock, Commit, Rollback, Ask),
+    "l": (Commit, Ask),
+    "h": (Ask,),
+    "o": (Begin, Send, Look, Lock, Commit, Ask),
+    "c": (Send, Look, Lock, Commit),
+}
+"""The steps at which each fault may befall an actor."""

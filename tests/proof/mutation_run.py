@@ -1,0 +1,416 @@
+"""
+Code mutants: mutmut changes the Python code, piece by piece, and some test must notice.
+
+The domain, the use cases and the memory store are mutated exhaustively. The other adapters have
+more mutants than their tests, which ask real servers, can judge in the time: of theirs a fixed
+sample is taken, the fifth of each function. Those of Celery, Dramatiq, APScheduler, taskiq and
+Procrastinate are left out: only workers of theirs judge them, in processes of their own.
+
+Each mutant that survives is explained in `survivors.toml`; the explained ones must be exactly the
+ones that survive. A mutant that changes the type in a `cast(type, value)` is none: `cast` never
+looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import attrs
+
+from tests.proof.planted_patches import ROOT, servers
+from tests.proof.report import Row
+
+ALL = ("*",)
+SAMPLE = ("*__mutmut_5", "*[!0-9]")
+"""
+Which mutants are tried where not all can be. The second pattern fits no mutant but every function:
+so mutmut runs the tests by their names first, and tells if it can't; else it would take that for a
+mutant killed.
+"""
+
+_NO_SERVER = re.compile(r"batch_cancel\.(domain|use_cases|adapters\.memory)\.")
+
+NOTICED = {"killed", "segfault", "suspicious"}
+"""What mutmut says of a mutant that some test noticed."""
+
+TIMED_OUT = "timeout"
+"""
+What mutmut says of a mutant whose tests took too long. It is counted apart: an endless loop ends
+so on every machine, and any other mutant may on a slow one.
+"""
+
+SETTINGS = """
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = {files}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-k", "{world}"]
+pytest_add_cli_args_test_selection = {tests}
+timeout_constant = 1.5
+timeout_multiplier = 3.0
+track_dependencies = false
+use_git_change_detection = false
+"""
+
+
+@attrs.frozen
+class Part:
+    """
+    A part of the code, and what judges it.
+
+    Arguments:
+        name: what it is called.
+        files: its files below src/batch_cancel, as patterns.
+        tests: the tests that judge it, below tests/. Those that read the source, and those that
+            run it in processes of their own, see no mutant.
+        world: what they are narrowed to, as pytest's -k.
+        is_sampled: whether only a sample of its mutants is tried.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+    world: str
+    is_sampled: bool = True
+
+
+CONTRACT = tuple(
+    f"contract/test_{name}.py"
+    for name in ("cancel", "inspect", "log", "native_store", "reconcile", "work")
+)
+CORE = tuple(
+    f"unit/test_{name}.py"
+    for name in (
+        *("attempts", "cancellation", "deferred", "drift", "errors", "guards", "inspect"),
+        *("log", "memory", "model", "presenter", "shape", "spelling", "use_cases", "work"),
+    )
+)
+MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
+"""The tests of what needs no server: in the worlds of the memory store, and outside of worlds."""
+
+# The one that takes longest comes first, since two are tried at a time.
+PARTS = (
+    Part(
+        "domain, use cases, memory store",
+        ("domain/*", "use_cases/*", "adapters/memory.py"),
+        (*CORE, *CONTRACT),
+        MEMORY,
+        is_sampled=False,
+    ),
+    Part(
+        "Postgres",
+        ("adapters/postgres/*", "adapters/postgres_catalog.py"),
+        (
+            *CONTRACT,
+            *(
+                f"integration/test_postgres_{name}.py"
+                for name in (
+                    *("connections", "faults", "guards", "keys", "locks", "names", "outcomes"),
+                    *("refused", "schemas", "sessions", "tables"),
+                )
+            ),
+            *(
+                f"integration/test_doctor_{name}.py"
+                for name in ("indexes", "rows", "shapes", "writers")
+            ),
+            *(f"integration/test_{name}.py" for name in ("checks", "joining", "work_postgres")),
+        ),
+        "not redis and not sqlite and not cluster and (not contract or postgres) "
+        "and not sqlalchemy and not django and not replica and not file and not pgbouncer "
+        "and not says_whether_to_ask_again and not comes_back and not deadlock",
+    ),
+    Part(
+        "Redis, and the libraries that keep their starts there",
+        ("adapters/redis/*", *(f"adapters/{name}/*" for name in ("arq", "huey", "rq", "saq"))),
+        (
+            *CONTRACT,
+            *(f"integration/test_redis_{name}.py" for name in ("faults", "topologies")),
+            *(f"integration/test_{name}.py" for name in ("checks", "recipes", "start_gate")),
+        ),
+        "(redis or cluster or recipes or gate) and not postgres and not sqlite and not replica",
+    ),
+    Part(
+        "SQLAlchemy and Django",
+        ("adapters/sqlalchemy/*", "adapters/django.py"),
+        (
+            *CONTRACT,
+            "integration/test_sqlalchemy.py",
+            *(
+                f"integration/test_sqlalchemy_{name}.py"
+                for name in (
+                    "columns",
+                    "joining",
+                    "keys",
+                    "mapping",
+                    "outcomes",
+                    "refusals",
+                    "transactions",
+                )
+            ),
+            "integration/test_django.py",
+        ),
+        "sqlalchemy or django",
+    ),
+    Part(
+        "SQLite",
+        ("adapters/sqlite/*",),
+        (
+            *CONTRACT,
+            *(
+                f"integration/test_sqlite_{name}.py"
+                for name in ("joining", "keys", "scheduler", "store", "triggers")
+            ),
+            "integration/test_checks.py",
+        ),
+        "sqlite and not sqlalchemy and not redis and not postgres and not memory and not cluster "
+        "or file",
+    ),
+    Part(
+        "the endpoint",
+        ("http/endpoint.py", "presenter/*", "adapters/asgi.py", "adapters/wsgi.py"),
+        (
+            "unit/test_presenter.py",
+            *(f"http/test_{it}.py" for it in ("asgi", "endpoint", "openapi")),
+        ),
+        "not real_server",  # An uvicorn takes the wrapped application for a plain function.
+    ),
+    Part("OpenTelemetry", ("adapters/otel.py",), ("contract/test_otel.py",), MEMORY),
+)
+
+
+@attrs.frozen(order=True)
+class Mutant:
+    """
+    One change of the code.
+
+    Arguments:
+        function: where, as mutmut spells it.
+        change: the lines it takes away, each after a `-`, and those it adds, each after a `+`.
+    """
+
+    function: str
+    change: str
+
+    def __str__(self) -> str:
+        """Give the line that explains it."""
+        return f"'{self.function}' = ['{self.change}']"
+
+
+@attrs.frozen(kw_only=True)
+class Survivors:
+    """
+    Mutants that are known to survive.
+
+    Arguments:
+        why: no test notices them.
+        mutants: the functions, as mutmut spells them, each with what is changed in it.
+    """
+
+    why: str
+    mutants: Mapping[str, Sequence[str]]
+
+    def __iter__(self) -> Iterator[Mutant]:
+        """Give them one by one."""
+        return (
+            Mutant(function, change)
+            for function, changes in self.mutants.items()
+            for change in changes
+        )
+
+
+def explained() -> list[Survivors]:
+    """Give the survivors that are explained."""
+    with (Path(__file__).parent / "survivors.toml").open("rb") as file:
+        return [Survivors(**entry) for entry in tomllib.load(file)["survivors"]]
+
+
+def try_out(part: Part, folder: Path) -> dict[str, str]:
+    """
+    Let mutmut try the mutants of a part, in an empty folder, and give what became of each.
+
+    Raises:
+        RuntimeError: mutmut could not begin; its words say why.
+    """
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    settings = SETTINGS.format(
+        files=[f"src/batch_cancel/{pattern}" for pattern in part.files],
+        tests=[f"tests/{test}" for test in part.tests],
+        world=part.world,
+    )
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    (folder / "pyproject.toml").write_text(project + settings, "utf-8")
+    patterns = SAMPLE if part.is_sampled else ALL
+    ran = _mutmut(["run", "--max-children", "2", *patterns], folder)
+    told = _mutmut(["results", "--all", "true"], folder).stdout
+    states = dict(re.findall(r"^ +(\S+): (.+)$", told, re.MULTILINE))
+    if part.is_sampled:
+        states = {name: state for name, state in states.items() if name.endswith("__mutmut_5")}
+    if ran.returncode or not states or "not checked" in states.values():
+        message = f"mutmut did not go through {part.name}:\n{_end_of(ran.stdout)}"
+        raise RuntimeError(message)
+    return states
+
+
+_MUTMUT = """
+import functools, gc, os, sys
+from mutmut.__main__ import cli
+from mutmut.core import MutmutCallStack
+
+# Who called whom is not asked for; keeping book of it fails where a generator outlives its caller.
+MutmutCallStack.set = MutmutCallStack.reset = staticmethod(lambda _: None)
+
+
+def forget():
+    # What the tests without a mutant have left in caches would hide the mutants of what made it.
+    for cache in gc.get_objects():
+        if isinstance(cache, functools._lru_cache_wrapper) and "batch_cancel" in cache.__module__:
+            cache.cache_clear()
+
+
+os.register_at_fork(after_in_child=forget)
+sys.exit(cli())
+"""
+
+
+def _mutmut(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _MUTMUT, *arguments],
+        cwd=folder,
+        # Each mutant is a pytest of its own: finding its plugins would take as long as the tests.
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def _end_of(told: str) -> str:
+    return "\n".join(re.split(r"[\r\n]+", told)[-40:])
+
+
+def change_of(mutant: str, folder: Path) -> str:
+    """Give what a mutant changes, in one line: what it takes away, and what it adds."""
+    diff = _mutmut(["show", mutant], folder).stdout
+    lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+])", line)]
+    return re.sub(r"\s+", " ", " ".join(lines))
+
+
+def is_of_a_cast(change: str) -> bool:
+    """Tell whether a change is one of the type in a cast alone."""
+    written, _, planted = re.sub(r"cast\((\"[^\"]*\"|None), ", "cast(", change).partition(" + ")
+    return written.removeprefix("-").strip() == planted.strip()
+
+
+def complaints(
+    survived: Iterable[Mutant], timed_out: Iterable[Mutant], known: Iterable[Survivors]
+) -> list[str]:
+    """
+    Compare the mutants that survived with those that are explained.
+
+    Arguments:
+        survived: those that no test noticed.
+        timed_out: those of which a timeout alone decided. On another machine they may survive, or
+            a test may notice them, so that they are never held against an explanation.
+        known: the explanations. Where real servers judge, a test may notice one of them by its
+            own timeout, so that only the others must survive each time.
+    """
+    explanations = Counter(mutant for entry in known for mutant in entry)
+    seen = set(survived)
+    missing = sorted(set(explanations) - seen - set(timed_out))
+    killed = (it for it in missing if _NO_SERVER.match(it.function))
+    return [
+        *(f"survives without an explanation: {it}" for it in sorted(seen - set(explanations))),
+        *(f"explained, but does not survive: {it}" for it in killed),
+        *(f"explained twice: {it}" for it in sorted(explanations) if explanations[it] > 1),
+    ]
+
+
+def rows(*, processes: int = 2, parts: Sequence[Part] = PARTS) -> list[Row]:
+    """Try the mutants, several parts at a time, and give the rows of the table."""
+    with servers(), ThreadPoolExecutor(processes) as pool:
+        results = list(pool.map(_result, parts))
+    found = [
+        Row(
+            f"code mutants killed: {part.name}{' (sample)' if part.is_sampled else ''}",
+            _share(result.killed, result.judged),
+            "any",
+        )
+        for part, result in zip(parts, results, strict=True)
+    ]
+    survivors = [mutant for result in results for mutant in result.survived]
+    timed_out = [mutant for result in results for mutant in result.timed_out]
+    judged = sum(result.judged for result in results)
+    killed = sum(result.killed for result in results)
+    too_few = ["too few code mutants are killed"] if killed < 0.95 * judged else []
+    known = explained()
+    explanations = {mutant for entry in known for mutant in entry}
+    return [
+        *found,
+        Row("code mutants killed", _share(killed, judged), "at least 95 %", too_few),
+        Row("decided by a timeout alone", str(len(timed_out)), "any"),
+        Row(
+            "survivors explained",
+            f"{sum(mutant in explanations for mutant in survivors)}/{len(survivors)}",
+            "all",
+            complaints(survivors, timed_out, known),
+        ),
+    ]
+
+
+@attrs.frozen
+class Result:
+    """
+    What became of the mutants of a part.
+
+    Arguments:
+        killed: how many some test noticed.
+        survived: those that no test noticed.
+        timed_out: those of which a timeout alone decided.
+    """
+
+    killed: int
+    survived: Sequence[Mutant]
+    timed_out: Sequence[Mutant]
+
+    @property
+    def judged(self) -> int:
+        """How many ran to the end of their tests."""
+        return self.killed + len(self.survived)
+
+
+def _result(part: Part) -> Result:
+    """Try the mutants of a part, and tell what became of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        states = try_out(part, Path(folder))
+        unnoticed = {
+            name: Mutant(name.rpartition("__mutmut_")[0], change_of(name, Path(folder)))
+            for name, state in states.items()
+            if state not in NOTICED
+        }
+    none = {name for name, mutant in unnoticed.items() if is_of_a_cast(mutant.change)}
+    timed_out = {name for name in unnoticed.keys() - none if states[name] == TIMED_OUT}
+    return Result(
+        len(states) - len(unnoticed),
+        [unnoticed[name] for name in sorted(unnoticed.keys() - none - timed_out)],
+        [unnoticed[name] for name in sorted(timed_out)],
+    )
+
+
+def _share(killed: int, judged: int) -> str:
+    return f"{killed}/{judged} ({killed / judged:.1%})"
+
+
+if __name__ == "__main__":
+    for row in rows(parts=[it for it in PARTS if sys.argv[1] in it.name]):
+        print(row.what, row.seen, *row.complaints, sep="\n")  # noqa: T201  # Its answer.
