@@ -167,12 +167,18 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
-    ("testing/conformance.py", "StoreConformance"): "One for both halves: tests are written once.",
-    ("testing/expiry.py", "_is_refused"): "The same.",
-    ("testing/outcome.py", "_mark_alone"): "The same.",
-    ("testing/turns.py", "_claiming"): "The same.",
-    ("testing/turns.py", "_take"): "The same.",
-    ("testing/turns.py", "settle_record"): "The same.",
+    **{
+        (f"testing/conformance/{theme}.py", name): "One for both halves: tests are written once."
+        for theme, name in (
+            ("cancel", "CancelConformance"),
+            ("transactions", "TransactionConformance"),
+        )
+    },
+    ("testing/conformance/expiry.py", "_is_refused"): "The same.",
+    ("testing/conformance/outcomes.py", "_mark_alone"): "The same.",
+    ("testing/conformance/turns.py", "_claiming"): "The same.",
+    ("testing/conformance/turns.py", "_take"): "The same.",
+    ("testing/conformance/turns.py", "settle_record"): "The same.",
     ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/world.py", "World"): "One for both halves, as the tests that it is for.",
     ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",

@@ -18,8 +18,8 @@ from batch_cancel.domain.model import CancellationRecord, JobStatus, Removal
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import Maybe, StoreAdapter
 from batch_cancel.testing.breakpoints import Hook
+from batch_cancel.testing.conformance.outcomes import sabotage
 from batch_cancel.testing.invariants import PromiseBroken, promise
-from batch_cancel.testing.outcome import sabotage
 from batch_cancel.testing.runner import Pause, ended, expect, watch
 from batch_cancel.testing.world import World
 
