@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch_cancel import BatchCancelError, CancelResult
+from batch_cancel.testing.answers import said
 from batch_cancel.testing.strategies import call_ends, contact_statuses
-from batch_cancel.testing.world import World, said
+from batch_cancel.testing.world import World
 from tests import adapters_under_test
 
 if TYPE_CHECKING:

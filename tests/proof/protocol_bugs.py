@@ -43,20 +43,22 @@ from batch_cancel.domain.model import (
 from batch_cancel.domain.worker_rules import CallEnd, Settlement
 from batch_cancel.testing.explore import actors
 from batch_cancel.testing.explore.actor_state import Actor, Program
-from batch_cancel.testing.explore.fakes import (
+from batch_cancel.testing.explore.explored_ports import Ports
+from batch_cancel.testing.explore.postgres_model import (
+    Contacts,
+    ExploredUnitOfWork,
+    Jobs,
+    Outbox,
+    Transaction,
+    Work,
+)
+from batch_cancel.testing.explore.rows import (
     CONTACTS,
     JOB,
     KEY,
     NOW,
     RECORD,
     START,
-    Contacts,
-    ExploredUnitOfWork,
-    Jobs,
-    Outbox,
-    Ports,
-    Transaction,
-    Work,
     open_contacts,
     record_of,
     recorded,

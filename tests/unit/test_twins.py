@@ -180,7 +180,8 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("testing/conformance/turns.py", "_take"): "The same.",
     ("testing/conformance/turns.py", "settle_record"): "The same.",
     ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
-    ("testing/world.py", "World"): "One for both halves, as the tests that it is for.",
+    ("testing/seeded.py", "Seeded"): "One for both halves, as the tests that it is for.",
+    ("testing/world.py", "World"): "The same.",
     ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }

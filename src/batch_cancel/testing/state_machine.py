@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.testing.answers import Answer
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
     ENDED_JOBS,
@@ -24,7 +25,7 @@ from batch_cancel.testing.strategies import (
     call_ends,
     jobs,
 )
-from batch_cancel.testing.world import Answer, World
+from batch_cancel.testing.world import World
 
 _RETRYABLE: Final = OPEN_CONTACTS[1:]
 _HOUR: Final = timedelta(hours=1)

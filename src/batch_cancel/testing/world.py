@@ -6,35 +6,25 @@ Jobs go by the labels that the tests give them; what their ids are is the adapte
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import zlib
-from collections.abc import Callable, Generator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import EllipsisType
 from typing import Final, cast
-from uuid import NAMESPACE_OID, uuid5
-
-import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
-from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, JobKey
+from batch_cancel.domain.errors import BatchCancelError, shown
+from batch_cancel.domain.model import ContactStatus, JobKey
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import (
-    ALL_GUARDS,
     AnyScheduler,
-    IdKind,
-    JobRow,
     Maybe,
-    SchedulerAdapter,
-    StoreAdapter,
 )
+from batch_cancel.testing.answers import Answer, said, succeeded
 from batch_cancel.testing.breakpoints import AsyncHooked, Hook, Hooked
 from batch_cancel.testing.invariants import PromiseBroken
-from batch_cancel.testing.runner import Pause, Stage, ended, expect, watch
+from batch_cancel.testing.runner import Pause, ended, watch
+from batch_cancel.testing.seeded import Seeded
 from batch_cancel.use_cases.cancel import (
     cancel_job,
     cancel_job_async,
@@ -43,225 +33,11 @@ from batch_cancel.use_cases.cancel import (
 )
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
 
-Answer = CancelResult | BatchCancelError
-"""What a cancel came to: its result, or the error that it raised."""
-
 AT_ONCE: Final = timedelta(0)
 
 
-class Starts:
-    """Deferred starts, for the tests of a store that comes without a scheduler of its own."""
-
-    def __init__(self) -> None:
-        self.waiting: set[str] = set()
-        self._removed_by: dict[str, str] = {}
-        self._lock = threading.Lock()
-
-    def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Take a deferred start back."""
-        with self._lock:
-            if deferred_id in self.waiting:
-                self.waiting.remove(deferred_id)
-                self._removed_by[deferred_id] = operation_id
-            return self._removed_by.get(deferred_id) == operation_id
-
-
-@attrs.frozen
-class Scripted:
-    """A scheduler that does what it is told to."""
-
-    behave: Callable[[str, str], bool]
-
-    def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Answer as told."""
-        return self.behave(deferred_id, operation_id)
-
-
-@attrs.frozen
-class AsyncScripted:
-    """A scheduler that does what it is told to."""
-
-    behave: Callable[[str, str], bool]
-
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Answer as told."""
-        return self.behave(deferred_id, operation_id)
-
-
-def unreachable(_deferred_id: str, _operation_id: str) -> bool:
-    """Answer as a scheduler does that is not there."""
-    raise ConnectionError
-
-
-class World(Stage):
-    """A store and a scheduler, empty at first."""
-
-    def __init__(self, adapter: StoreAdapter) -> None:
-        super().__init__(is_async=adapter.is_async)
-        self.adapter: Final = adapter
-        self._keys: dict[str, JobKey] = {}
-        self.contact_ids: dict[str, Sequence[str]] = {}
-        """The ids of the contacts that a job was seeded with, by its label."""
-        self.clear()
-
-    def clear(self) -> None:
-        """Start anew: no job, no deferred start, nothing done."""
-        self.run(self.adapter.fresh)
-        self.history.clear()
-        self._keys.clear()
-        self.contact_ids.clear()
-        self._starts = Starts()
-        self.scheduler = self.scheduler_that(self._starts.cancel)
-        if isinstance(self.adapter, SchedulerAdapter):
-            scheduler = self.run(self.adapter.scheduler)
-            # mypy takes it for an object.
-            self.scheduler = cast("AnyScheduler", scheduler)  # pyright: ignore[reportUnnecessaryCast]
-
-    def close(self) -> None:
-        """Let go of everything."""
-        self.run(self.adapter.close)
-        super().close()
-
-    def missing(self, need: str) -> str | None:
-        """Tell which declaration says that the adapter has no such thing; None if it has it."""
-        it = self.adapter
-        has: dict[str, bool] = {
-            "records": it.records,
-            "organizations": bool(it.organizations),
-            "ids_per_organization": it.ids_per_organization,
-            "row_locks": it.row_locks,
-            "lock_timeout": it.lock_timeout,
-            "text_ids": it.ids is IdKind.TEXT,
-            "strange_statuses": bool(it.strange_statuses),
-        }
-        has.update({guard: guard in it.guards for guard in ALL_GUARDS})
-        return None if has[need] else f"{type(it).__name__} offers no {need.replace('_', ' ')}"
-
-    # The store's rows --------------------------------------------------------------------------
-
-    def key(self, label: str, organization_id: str | None = None) -> JobKey:
-        """Return the name of a job."""
-        known = self._keys.get(label)
-        return JobKey(self.job_id(label), organization_id) if known is None else known
-
-    def job_id(self, label: str) -> str:
-        """Return the id of a job for its label."""
-        match self.adapter.ids:
-            case IdKind.TEXT:
-                return label
-            case IdKind.UUID:
-                return str(uuid5(NAMESPACE_OID, label))
-            case IdKind.INTEGER:
-                return str(1 + zlib.crc32(label.encode()) % 2_000_000_000)
-
-    def add_job(
-        self,
-        label: str = "job",
-        status: str | None = "running",
-        contacts: Sequence[str | None] = (),
-        *,
-        organization_id: str | None = None,
-        deferred_id: str | None = None,
-        id_of: str | None = None,
-    ) -> None:
-        """Seed a job; `id_of` is the label of another whose id it has."""
-        key = JobKey(self.job_id(id_of or label), organization_id)
-        owner = f" of {organization_id!r}" if organization_id is not None else ""
-        start = f", its deferred start {shown(deferred_id)}" if deferred_id is not None else ""
-        self.note(
-            f"seeded job {shown(label)}{owner}: {status!r}, contacts {list(contacts)}{start}"
-        )
-        self._keys[label] = key
-        self.contact_ids[label] = self.run(
-            lambda: self.adapter.seed(key, status, contacts, deferred_id)
-        )
-        expect(len(self.contact_ids[label]), len(contacts), "`seed` gives an id for each contact.")
-
-    def rows(self) -> dict[JobKey, JobRow]:
-        """Return all that is committed."""
-        return dict(self.run(self.adapter.dump))
-
-    def row(self, label: str = "job") -> JobRow:
-        """Return one job as committed."""
-        rows = self.rows()
-        if self._keys[label] not in rows:
-            msg = f"`dump` shows no {self._keys[label]}, only {sorted(map(str, rows))}"
-            raise PromiseBroken(msg)
-        return rows[self._keys[label]]
-
-    def statuses(self, label: str = "job") -> list[object]:
-        """Return the statuses of a job's contacts: the seeded ones in their order, then others."""
-        contacts = self.row(label).contacts
-        seeded = self.contact_ids[label]
-        return [
-            *(contacts[contact_id][0] for contact_id in seeded),
-            *sorted(str(row[0]) for it, row in contacts.items() if it not in seeded),
-        ]
-
-    def record(self, label: str = "job") -> CancellationRecord:
-        """Return the record of the job's cancellation."""
-        key = self._keys[label]
-
-        def read() -> CancellationRecord | None:
-            with cast("UnitOfWork", self.adapter.uow()).begin() as repositories:
-                job = repositories.jobs.lock(key)
-                return None if job is None else job.cancellation
-
-        async def read_async() -> CancellationRecord | None:
-            async with cast("AsyncUnitOfWork", self.adapter.uow()).begin() as repositories:
-                job = await repositories.jobs.lock(key)
-                return None if job is None else job.cancellation
-
-        record = self.run(self.either(read, read_async))
-        if record is None:
-            msg = "`lock` gives a cancelled job without the record of its cancellation."
-            raise PromiseBroken(msg)
-        return record
-
-    def finding(self, key: JobKey, hook: Hook) -> Callable[[], Maybe[CancellationRecord | None]]:
-        """Return a search of a record, whose hook is told of the point "found" before its end."""
-
-        def find() -> CancellationRecord | None:
-            with cast("UnitOfWork", self.adapter.uow()).begin() as repositories:
-                record = None if repositories.outbox is None else repositories.outbox.find(key)
-                hook("found")
-                return record
-
-        async def find_async() -> CancellationRecord | None:
-            async with cast("AsyncUnitOfWork", self.adapter.uow()).begin() as repositories:
-                outbox = repositories.outbox
-                record = None if outbox is None else await outbox.find(key)
-                await asyncio.to_thread(hook, "found")
-                return record
-
-        return self.either(find, find_async)
-
-    # The scheduler -----------------------------------------------------------------------------
-
-    def scheduler_that(self, behave: Callable[[str, str], bool]) -> AnyScheduler:
-        """Return a scheduler whose `cancel` does what is given."""
-        return AsyncScripted(behave) if self.is_async else Scripted(behave)
-
-    def schedule(self, label: str = "job") -> str:
-        """Schedule the deferred start that the job's row names; give its id."""
-        deferred_id = self.row(label).deferred_id
-        if deferred_id is None:
-            msg = "`dump` shows no deferred id, though the job was seeded with one."
-            raise PromiseBroken(msg)
-        if isinstance(self.adapter, SchedulerAdapter):
-            it = self.adapter
-            self.run(lambda: it.schedule(self.scheduler, deferred_id))
-        else:
-            self._starts.waiting.add(deferred_id)
-        self.note(f"scheduled the deferred start {shown(deferred_id)}")
-        return deferred_id
-
-    def waiting(self) -> AbstractSet[str]:
-        """Return the deferred starts that wait."""
-        if isinstance(self.adapter, SchedulerAdapter):
-            it = self.adapter
-            return set(self.run(lambda: it.waiting(self.scheduler)))
-        return set(self._starts.waiting)
+class World(Seeded):
+    """A store and a scheduler, and the steps of cancels and workers on them."""
 
     # Cancels -----------------------------------------------------------------------------------
 
@@ -501,60 +277,3 @@ class World(Stage):
         answer = bool(self.run(lambda: self.adapter.finish(name)))
         self.note(f"finish {shown(label) if key is None else key} -> {answer}")
         return answer
-
-
-def said(answer: object) -> str:
-    """Return the answer of a cancel in a line."""
-    if isinstance(answer, CancelResult):
-        replayed = ", replayed" if answer.replayed else ""
-        count = f"contacts cancelled: {answer.contacts_cancelled}"
-        return f"200, {count}, removal {answer.removal}{replayed}"
-    if isinstance(answer, BatchCancelError):
-        cause = answer.__cause__
-        why = f" ({type(cause).__name__}: {cause})" if isinstance(answer, CancelFailed) else ""
-        return f"{answer.http_status} {answer.code}: {answer}{why}"
-    return repr(answer)
-
-
-def succeeded(answer: object) -> CancelResult:
-    """Return the result of a cancel that had to succeed."""
-    if isinstance(answer, CancelResult):
-        return answer
-    msg = f"the cancel had to succeed, but gave {said(answer)}"
-    raise PromiseBroken(msg)
-
-
-def refused(answer: object, code: str) -> BatchCancelError:
-    """Return the error of a cancel that had to be refused."""
-    if isinstance(answer, BatchCancelError) and answer.code == code:
-        return answer
-    msg = f"the cancel had to be refused as {code}, but gave {said(answer)}"
-    raise PromiseBroken(msg)
-
-
-def changed(before: Mapping[JobKey, JobRow], after: Mapping[JobKey, JobRow]) -> list[str]:
-    """Name what is no longer as it was."""
-    lines: list[str] = []
-    for key in [*before, *(key for key in after if key not in before)]:
-        was, now = before.get(key), after.get(key)
-        if was is None or now is None or was == now:
-            if was != now:
-                lines.append(f"job {key}: {was!r} became {now!r}")
-            continue
-        if (was.status, was.deferred_id, was.rest) != (now.status, now.deferred_id, now.rest):
-            old, new = (attrs.evolve(it, contacts={}) for it in (was, now))
-            lines.append(f"job {shown(key.batch_job_id)}: {old!r} became {new!r}")
-        lines += [
-            f"contact {contact_id!r} of job {shown(key.batch_job_id)}: "
-            f"{was.contacts.get(contact_id)!r} became {now.contacts.get(contact_id)!r}"
-            for contact_id in sorted({*was.contacts, *now.contacts})
-            if was.contacts.get(contact_id) != now.contacts.get(contact_id)
-        ]
-    return lines
-
-
-def unchanged(before: Mapping[JobKey, JobRow], after: Mapping[JobKey, JobRow]) -> None:
-    """Check that nothing has changed."""
-    if lines := changed(before, after):
-        msg = "\n".join(["nothing may change, but:", *lines])
-        raise PromiseBroken(msg)

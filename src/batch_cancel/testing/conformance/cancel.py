@@ -20,6 +20,7 @@ from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
+from batch_cancel.testing.answers import refused, succeeded, unchanged
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
@@ -28,12 +29,7 @@ from batch_cancel.testing.strategies import (
     LIVE_JOBS,
     OPEN_CONTACTS,
 )
-from batch_cancel.testing.world import (
-    World,
-    refused,
-    succeeded,
-    unchanged,
-)
+from batch_cancel.testing.world import World
 
 
 class CancelConformance(StoreAdapter):

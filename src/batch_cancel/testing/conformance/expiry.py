@@ -17,11 +17,12 @@ from batch_cancel.domain.model import ContactStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import Sabotage, StoreAdapter
+from batch_cancel.testing.answers import unchanged
 from batch_cancel.testing.conformance.outcomes import attempt, sabotage
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import ended, expect
 from batch_cancel.testing.strategies import ENDED_CONTACTS, OPEN_CONTACTS
-from batch_cancel.testing.world import World, unchanged
+from batch_cancel.testing.world import World
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)

@@ -14,17 +14,14 @@ from batch_cancel.domain.model import (
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
+from batch_cancel.testing.answers import refused, unchanged
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
     HOSTILE_IDS,
     IMPOSSIBLE_IDS,
 )
-from batch_cancel.testing.world import (
-    World,
-    refused,
-    unchanged,
-)
+from batch_cancel.testing.world import World
 
 
 class IdConformance(StoreAdapter):

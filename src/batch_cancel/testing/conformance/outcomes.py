@@ -24,10 +24,11 @@ from batch_cancel.domain.model import (
 )
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import Sabotage, StoreAdapter
+from batch_cancel.testing.answers import refused, succeeded, unchanged
 from batch_cancel.testing.invariants import PromiseBroken, promise
 from batch_cancel.testing.runner import Pause, ended, expect
 from batch_cancel.testing.strategies import OPEN_CONTACTS
-from batch_cancel.testing.world import World, refused, succeeded, unchanged
+from batch_cancel.testing.world import World
 
 _T = TypeVar("_T")
 

@@ -18,16 +18,13 @@ from batch_cancel.domain.model import (
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
+from batch_cancel.testing.answers import refused, succeeded
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import Pause, ended, expect, watch
 from batch_cancel.testing.strategies import (
     OPEN_CONTACTS,
 )
-from batch_cancel.testing.world import (
-    World,
-    refused,
-    succeeded,
-)
+from batch_cancel.testing.world import World
 
 
 class RaceConformance(StoreAdapter):

@@ -18,14 +18,12 @@ from batch_cancel.domain.model import (
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
+from batch_cancel.testing.answers import unchanged
 from batch_cancel.testing.conformance.turns import settle_record
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import ended, expect, watch
-from batch_cancel.testing.world import (
-    World,
-    unchanged,
-    unreachable,
-)
+from batch_cancel.testing.scripted import unreachable
+from batch_cancel.testing.world import World
 
 LATER: Final = timedelta(hours=1)
 

@@ -18,19 +18,15 @@ from batch_cancel.domain.model import (
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
+from batch_cancel.testing.answers import refused, succeeded, unchanged
 from batch_cancel.testing.breakpoints import Hook
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import expect
+from batch_cancel.testing.scripted import unreachable
 from batch_cancel.testing.strategies import (
     LIVE_JOBS,
 )
-from batch_cancel.testing.world import (
-    World,
-    refused,
-    succeeded,
-    unchanged,
-    unreachable,
-)
+from batch_cancel.testing.world import World
 
 
 class ReplayConformance(StoreAdapter):

@@ -22,18 +22,12 @@ from batch_cancel.testing.adapter import (
     JobRow,
     StoreAdapter,
 )
+from batch_cancel.testing.answers import refused, said, succeeded, unchanged
 from batch_cancel.testing.breakpoints import AsyncHooked, Hook, Hooked
 from batch_cancel.testing.invariants import PromiseBroken, promise
 from batch_cancel.testing.runner import Pause, ended, expect, watch
-from batch_cancel.testing.world import (
-    AsyncScripted,
-    Scripted,
-    World,
-    refused,
-    said,
-    succeeded,
-    unchanged,
-)
+from batch_cancel.testing.scripted import AsyncScripted, Scripted
+from batch_cancel.testing.world import World
 from batch_cancel.use_cases.cancel import (
     cancel_job,
     cancel_job_async,

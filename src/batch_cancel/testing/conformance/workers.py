@@ -16,6 +16,7 @@ from batch_cancel.domain.model import (
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
+from batch_cancel.testing.answers import unchanged
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
@@ -23,10 +24,7 @@ from batch_cancel.testing.strategies import (
     ENDED_JOBS,
     OPEN_CONTACTS,
 )
-from batch_cancel.testing.world import (
-    World,
-    unchanged,
-)
+from batch_cancel.testing.world import World
 
 RETRYABLE: Final = ("queued", "no_answer", "busy", "timeout")
 FINAL: Final = ("completed", "failed", "blocked", "invalid_number", "carrier_error")

@@ -43,9 +43,10 @@ Your own workers, if they go through the ports, can be explored too:
 
 from batch_cancel.testing.explore import actors
 from batch_cancel.testing.explore.actor_state import Actor, Program
-from batch_cancel.testing.explore.fakes import Ports, Transaction
+from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.invariants import INVARIANTS
 from batch_cancel.testing.explore.must_happen import SIGHTINGS
+from batch_cancel.testing.explore.postgres_model import Transaction
 from batch_cancel.testing.explore.scenarios import SCENARIOS
 from batch_cancel.testing.explore.search import (
     Found,

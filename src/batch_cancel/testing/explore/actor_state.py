@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import attrs
 
 from batch_cancel.domain.model import JobStatus
-from batch_cancel.testing.explore.fakes import ExploredScheduler, ExploredUnitOfWork, Ports
+from batch_cancel.testing.explore.explored_ports import Ports
+from batch_cancel.testing.explore.postgres_model import ExploredUnitOfWork
+from batch_cancel.testing.explore.redis_model import ExploredScheduler
 from batch_cancel.testing.explore.steps import CALLED_OFF, CalledOff, Commit, Step
 
 Program = Callable[[Ports], Coroutine[Any, Any, object]]

@@ -14,7 +14,8 @@ from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed
 from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
 from batch_cancel.testing.explore.actor_state import Actor, Program
-from batch_cancel.testing.explore.fakes import KEY, LATER, NOW, Ports, place_of
+from batch_cancel.testing.explore.explored_ports import Ports
+from batch_cancel.testing.explore.rows import KEY, LATER, NOW, place_of
 from batch_cancel.use_cases.cancel import cancel_job_async
 from batch_cancel.use_cases.pump import pump_async
 from batch_cancel.use_cases.reconcile import reconcile_async

@@ -1,171 +1,34 @@
 """
 The invariants I1 to I21, each checked wherever it speaks of what just happened.
 
-An invariant is a function of a moment, which gives what is wrong, or None. Three are about what no
-explorer of interleavings can see as they are written; what is checked of them is said there.
+An invariant is a function of a moment that returns what is wrong, or None. Three are about what no
+explorer can see as they are written; each of them states what is checked of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from batch_cancel import presenter
-from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.deferred_start import DeferredState
-from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed, JobNotFound
+from batch_cancel.domain.errors import JobNotFound
 from batch_cancel.domain.model import Removal
-from batch_cancel.testing.explore.actor_state import Answer, Ended, Gone, Mind
-from batch_cancel.testing.explore.fakes import CONTACTS, KEY, RECORD
-from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
-from batch_cancel.testing.explore.steps import (
-    CALLED_OFF,
-    Ask,
-    Lock,
-    Look,
-    Rollback,
-    Rows,
-    Starts,
-    Step,
+from batch_cancel.testing.explore.actor_state import Gone
+from batch_cancel.testing.explore.moment import (
+    ENDED_CONTACTS,
+    ENDED_JOBS,
+    FAILED,
+    JOB,
+    LIVE_JOBS,
+    NEIGHBOURS,
+    OPEN,
+    Moment,
+    answer_of,
 )
-
-# Written by hand, from the contract: not the product's own sets.
-OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})
-ENDED_CONTACTS: Final = frozenset(
-    {"completed", "failed", "blocked", "invalid_number", "carrier_error", "cancelled"}
-)
-ENDED_JOBS: Final = frozenset({"completed", "failed", "cancelled"})
-LIVE_JOBS: Final = frozenset({"scheduled", "pending", "running"})
-
-_FAILED: Final = HTTPStatus.INTERNAL_SERVER_ERROR
-
-_JOB: Final = 0
-_NEIGHBOURS: Final = (1, 3, 4)
-"""The rows of another organization: its job, its record, its contact."""
-
-
-def answer_of(mind: Mind) -> Answer | None:
-    """Give what a cancel answered; None if it is at work, is gone, was called off, or is none."""
-    ended = mind.ended
-    if ended is None or mind.actor.operation is None or mind.is_called_off:
-        return None
-    if ended.answer is None:
-        ended.answer = _answer(ended)
-    return ended.answer
-
-
-def _answer(ended: Ended) -> Answer:
-    if isinstance(ended.value, CancelResult):
-        return Answer(
-            presenter.present(ended.value).status,
-            contacts_cancelled=ended.value.contacts_cancelled,
-            previous=ended.value.previous_status.value,
-            removal=ended.value.removal,
-            is_replay=ended.value.replayed,
-        )
-    error = ended.error
-    if not isinstance(error, BatchCancelError):
-        return Answer(_FAILED)
-    return Answer(
-        presenter.present_error(error).status,
-        status=error.status.value if isinstance(error, AlreadyTerminal) else None,
-        outcome=error.outcome if isinstance(error, CancelFailed) else None,
-    )
-
-
-class Moment:
-    """
-    One thing that happened: the states before and after it.
-
-    Arguments:
-        scenario: what is explored.
-        before: the state before.
-        choice: what happened; None for the rest at the end.
-        after: the state after.
-    """
-
-    def __init__(
-        self, scenario: Scenario, before: State, choice: Choice | None, after: State
-    ) -> None:
-        self.scenario = scenario
-        self.before = before
-        self.after = after
-        self.who, self.how = choice or (0, "")
-        self.rows_before: Rows = before.rows.value
-        self.rows: Rows = after.rows.value
-        self.starts: Starts = after.starts.value
-        self.step: Step[Any] | None
-        """The step that was taken, or struck by a fault, or arrived late."""
-        self.kinds: list[str] = []
-        """What kinds of moment it is; none, for most."""
-        if before.rows is not after.rows:
-            self.kinds.append("rows")
-        if before.starts is not after.starts:
-            self.kinds.append("starts")
-        if self.who < 0:
-            self.step = before.adrift[-1 - self.who].step
-            self.kinds.append("adrift")
-            return
-        mind = after.minds[self.who]
-        self.step = step = before.minds[self.who].step
-        if mind.ended is not None and mind.actor.operation is not None:
-            self.kinds.append("answer")
-        if isinstance(step, Lock):
-            self.kinds.append("lock")
-        elif isinstance(step, Ask) and self.how == GOES_ON:
-            self.kinds.append("ask")
-        elif isinstance(step, Look):
-            self.kinds.append("look")
-        if mind.is_called_off:
-            self.kinds.append("called off")
-
-    @property
-    def mind(self) -> Mind:
-        """Where the actor is now."""
-        return self.after.minds[self.who]
-
-    @property
-    def told(self) -> object:
-        """What the actor was answered."""
-        return self.mind.answer if self.who >= 0 and self.how == GOES_ON else None
-
-    @property
-    def actor(self) -> str:
-        """Who it was."""
-        who = self.who if self.who >= 0 else self.before.adrift[-1 - self.who].sender
-        return self.scenario.actors[who].name
-
-    @property
-    def answers(self) -> list[tuple[str, Answer]]:
-        """All that cancels have answered so far, each with its operation."""
-        return [
-            (mind.actor.operation, answer)
-            for mind in self.after.minds
-            if mind.actor.operation is not None and (answer := answer_of(mind))
-        ]
-
-    @property
-    def succeeded(self) -> list[tuple[str, Answer]]:
-        """The operations that were answered 200."""
-        return [it for it in self.answers if it[1].code == HTTPStatus.OK]
-
-    @property
-    def contacts_changed(self) -> Iterator[tuple[Any, Any]]:
-        """The contacts of the job that were changed, before and after."""
-        pairs = zip(self.rows_before[CONTACTS:], self.rows[CONTACTS:], strict=False)
-        return ((was, now) for was, now in pairs if was != now and was[1] == _JOB)
-
-    @property
-    def contacts_open(self) -> int:
-        """How many contacts of the job would be called."""
-        return sum(row[1] == _JOB and row[2] in OPEN for row in self.rows[CONTACTS:])
-
-    @property
-    def is_cancelling(self) -> bool:
-        """Whether the job became cancelled just now."""
-        return bool(self.rows[_JOB][0] == "cancelled" != self.rows_before[_JOB][0])
-
+from batch_cancel.testing.explore.rows import KEY, RECORD
+from batch_cancel.testing.explore.state import Scenario, State
+from batch_cancel.testing.explore.steps import CALLED_OFF, Rollback
 
 Broken = Callable[[Moment], str | None]
 
@@ -201,14 +64,14 @@ def _invariant(name: str, says: str, *on: str) -> Callable[[Broken], Broken]:
 @_invariant("I1", "a call starts only while its job runs, so none after a 200", "rows")
 def _i1(it: Moment) -> str | None:
     for was, now in it.contacts_changed:
-        if now[2] == "dialing" != was[2] and it.rows[_JOB][0] != "running":
-            return f"contact {now[0]} is dialled while its job is {it.rows[_JOB][0]}"
+        if now[2] == "dialing" != was[2] and it.rows[JOB][0] != "running":
+            return f"contact {now[0]} is dialled while its job is {it.rows[JOB][0]}"
     return None
 
 
 @_invariant("I2", "a terminal job never changes status", "rows")
 def _i2(it: Moment) -> str | None:
-    was, now = it.rows_before[_JOB][0], it.rows[_JOB][0]
+    was, now = it.rows_before[JOB][0], it.rows[JOB][0]
     return f"the job was {was} and is {now}" if was in ENDED_JOBS and now != was else None
 
 
@@ -230,10 +93,10 @@ def _i3(it: Moment) -> str | None:
 def _i4(it: Moment) -> str | None:
     if "rows" in it.kinds:
         for was, now in it.contacts_changed:
-            if it.rows_before[_JOB][0] == "cancelled" and now[2] in OPEN and was[2] not in OPEN:
+            if it.rows_before[JOB][0] == "cancelled" and now[2] in OPEN and was[2] not in OPEN:
                 return f"contact {now[0]} became {now[2]} under a cancelled job"
         return None
-    if it.rows[_JOB][0] == "cancelled" and it.contacts_open:
+    if it.rows[JOB][0] == "cancelled" and it.contacts_open:
         return f"the job is cancelled, and {it.contacts_open} of its contacts would be called"
     return None
 
@@ -251,18 +114,18 @@ def _i5(it: Moment) -> str | None:
         return f"{len(succeeded)} operations were told that they cancelled the job"
     cancels = [mind for mind in it.after.minds if mind.actor.operation is not None]
     is_at_rest = it.before is it.after
-    was_live = it.scenario.status in LIVE_JOBS and it.rows[_JOB][0] not in {"completed", "failed"}
+    was_live = it.scenario.status in LIVE_JOBS and it.rows[JOB][0] not in {"completed", "failed"}
     if is_at_rest and was_live and cancels and not succeeded:
         answers = [answer for _, answer in it.answers]
-        if len(answers) == len(cancels) and all(answer.code < _FAILED for answer in answers):
+        if len(answers) == len(cancels) and all(answer.code < FAILED for answer in answers):
             return "every cancel of a live job was refused"
     return None
 
 
 @_invariant("I6", "answered 200 means cancelled, then and for ever", "answer", "rows")
 def _i6(it: Moment) -> str | None:
-    if it.succeeded and it.rows[_JOB][0] != "cancelled":
-        return f"a cancel was answered 200, and the job is {it.rows[_JOB][0]}"
+    if it.succeeded and it.rows[JOB][0] != "cancelled":
+        return f"a cancel was answered 200, and the job is {it.rows[JOB][0]}"
     return None
 
 
@@ -272,7 +135,7 @@ def _i6(it: Moment) -> str | None:
     "rest",
 )
 def _i7(it: Moment) -> str | None:
-    job, record = it.rows[_JOB], it.rows[RECORD]
+    job, record = it.rows[JOB], it.rows[RECORD]
     if job[0] != "cancelled":
         return None
     named = {job[1], *record[3:4]}
@@ -284,7 +147,7 @@ def _i7(it: Moment) -> str | None:
 
 @_invariant("I8", "no lost job: scheduled means that a deferred start exists", "rows", "starts")
 def _i8(it: Moment) -> str | None:
-    status, deferred_id, _ = it.rows[_JOB]
+    status, deferred_id, _ = it.rows[JOB]
     if status != "scheduled" or it.scenario.deferred_id is None:
         return None
     state = dict(it.starts).get(deferred_id)
@@ -340,7 +203,7 @@ def _i10(it: Moment) -> str | None:
     "rest",
 )
 def _i11(it: Moment) -> str | None:
-    status, record = it.rows[_JOB][0], it.rows[RECORD]
+    status, record = it.rows[JOB][0], it.rows[RECORD]
     for mind in it.after.minds:
         answer = answer_of(mind)
         if answer is None or answer.code == HTTPStatus.OK:
@@ -358,7 +221,7 @@ def _i11(it: Moment) -> str | None:
             return "a cancel was told that there is no such job, and there is"
         if answer.status == "cancelled":
             continue  # Whose cancellation that was, is a matter of I12.
-        is_known = answer.code < _FAILED or answer.outcome == "unchanged"
+        is_known = answer.code < FAILED or answer.outcome == "unchanged"
         operation = mind.actor.operation
         is_alone = (
             mind.attempt == 0
@@ -391,7 +254,7 @@ def _i12(it: Moment) -> str | None:
 @_invariant("I13", "no 5xx after a known commit", "answer")
 def _i13(it: Moment) -> str | None:
     answer = answer_of(it.mind)
-    if answer is not None and it.mind.knows and answer.code >= _FAILED:
+    if answer is not None and it.mind.knows and answer.code >= FAILED:
         error = it.mind.ended.error if it.mind.ended else None
         return f"its commit was confirmed, and the answer is {answer.code} ({error!r})"
     return None
@@ -425,7 +288,7 @@ def _i15(it: Moment) -> str | None:
 
 @_invariant("I16", "other jobs and organizations: untouched, unlocked", "lock", "rows")
 def _i16(it: Moment) -> str | None:
-    for index in _NEIGHBOURS:
+    for index in NEIGHBOURS:
         if any(index in held for held in it.after.held):
             return "another organization's row is locked"
         if it.rows[index] != it.rows_before[index]:

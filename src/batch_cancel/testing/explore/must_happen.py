@@ -11,8 +11,8 @@ from typing import Final
 
 from batch_cancel.domain.deferred_start import DeferredState
 from batch_cancel.domain.model import Removal
-from batch_cancel.testing.explore.fakes import CONTACTS, RECORD
-from batch_cancel.testing.explore.invariants import Moment
+from batch_cancel.testing.explore.moment import Moment
+from batch_cancel.testing.explore.rows import CONTACTS, RECORD
 from batch_cancel.testing.explore.state import ARRIVES, NEVER_ARRIVES
 from batch_cancel.testing.explore.steps import Commit, Lock, Passed
 

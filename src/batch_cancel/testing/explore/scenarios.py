@@ -8,7 +8,7 @@ from typing import Final
 from batch_cancel.domain.model import JobKey
 from batch_cancel.testing.explore import actors as it
 from batch_cancel.testing.explore.actor_state import Actor
-from batch_cancel.testing.explore.fakes import START
+from batch_cancel.testing.explore.rows import START
 from batch_cancel.testing.explore.state import Scenario
 
 _STRANGER: Final = JobKey("job", None)

@@ -13,7 +13,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import attrs
 
 from batch_cancel.testing.explore.actor_state import Actor, Gone, Live, Mind, Program, Recalled
-from batch_cancel.testing.explore.fakes import START, first_rows, first_starts
+from batch_cancel.testing.explore.redis_model import first_starts
+from batch_cancel.testing.explore.rows import START, first_rows
 from batch_cancel.testing.explore.steps import (
     CALLED_OFF,
     Ask,

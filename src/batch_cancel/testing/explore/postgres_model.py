@@ -1,25 +1,22 @@
 """
-The ports as Postgres and Redis keep them, in the steps in which they really do their work.
+The database ports as Postgres keeps them, in the steps in which it really does its work.
 
 Each method is one statement of `adapters/postgres/queries.sql`: first its snapshot, then row by
 row the locks, each with a second look at the newest version of that row alone (READ COMMITTED, the
-re-check after a wait that Postgres calls EvalPlanQual). The scheduler follows the rules of
-`domain/deferred_start.py`, each operation in one step, as a script in Redis runs.
+re-check after a wait that Postgres calls EvalPlanQual).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
-from batch_cancel.domain import deferred_start
-from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
-from batch_cancel.domain.errors import JobNotFound, StoreFailed
+from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import (
     CancellationRecord,
     ContactStatus,
@@ -29,8 +26,22 @@ from batch_cancel.domain.model import (
     Removal,
 )
 from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.testing.explore.rows import (
+    CONTACTS,
+    DEFERRED_ID,
+    NOW,
+    RECORD,
+    STATUS_OF_CONTACT,
+    STATUS_OF_JOB,
+    ContactRow,
+    RecordRow,
+    open_contacts,
+    place_of,
+    record_of,
+    recorded,
+    there,
+)
 from batch_cancel.testing.explore.steps import (
-    Ask,
     Begin,
     Commit,
     Lock,
@@ -41,91 +52,10 @@ from batch_cancel.testing.explore.steps import (
     Row,
     Rows,
     Send,
-    Starts,
     Write,
 )
 
 T = TypeVar("T")
-
-KEY: Final = JobKey("job", "ours")
-"""The job that everything is about."""
-
-NEIGHBOUR: Final = JobKey("job", "theirs")
-"""Another organization's job of the same id: nothing may touch it."""
-
-START: Final = "start-1"
-"""The deferred start that the job has at first, due now."""
-
-NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""There is no clock in here: a lease has always run out, and what is due is due from the start."""
-
-LATER: Final = NOW + timedelta(days=1)
-
-_KEYS: Final = (KEY, NEIGHBOUR)
-
-# The rows: the two jobs, their records, the contacts. What stands in which column:
-JOB: Final = 0
-RECORD: Final = len(_KEYS)
-CONTACTS: Final = 2 * len(_KEYS)
-
-
-class JobRow(NamedTuple):
-    """A row of the jobs."""
-
-    status: str | None
-    deferred_id: str | None
-    version: int = 0
-
-
-class RecordRow(NamedTuple):
-    """
-    A row of the cancellation records; where a job has none stands an empty row.
-
-    Its `turn` counts how often it was taken; it stands for the time.
-    """
-
-    operation: str
-    previous: str
-    contacts_cancelled: int
-    deferred_id: str | None
-    removal: str
-    is_announced: bool
-    turn: int = 0
-
-
-class ContactRow(NamedTuple):
-    """A row of the contacts; `job` is the place of its job's row."""
-
-    contact_id: str
-    job: int
-    status: str
-    version: int = 0
-
-
-_STATUS_OF_JOB: Final = JobRow._fields.index("status")
-_STATUS_OF_CONTACT: Final = ContactRow._fields.index("status")
-DEFERRED_ID: Final = JobRow._fields.index("deferred_id")
-
-
-def first_rows(status: str, contacts: Sequence[str], deferred_id: str | None) -> Rows:
-    """Give the rows at the beginning: the job and its contacts, and the neighbour with one."""
-    return (
-        JobRow(status, deferred_id),
-        JobRow("scheduled", "start-of-theirs"),
-        (),
-        (),
-        ContactRow("t0", 1, "pending"),
-        *(ContactRow(f"c{n}", 0, status) for n, status in enumerate(contacts)),
-    )
-
-
-def open_contacts(rows: Rows, job: int, statuses: AbstractSet[str]) -> tuple[int, ...]:
-    """Give the places of a job's contacts in these statuses."""
-    return tuple(
-        index
-        for index, row in enumerate(rows[CONTACTS:], CONTACTS)
-        if row[1] == job and row[2] in statuses
-    )
 
 
 class Transaction:
@@ -174,7 +104,7 @@ class Transaction:
 
     def write_job(self, index: int, status: JobStatus) -> None:
         """Set the status of a job that is locked."""
-        self.writes.append((index, _STATUS_OF_JOB, status.value))
+        self.writes.append((index, STATUS_OF_JOB, status.value))
 
     def write_deferred_id(self, index: int, deferred_id: str) -> None:
         """Set the deferred start of a job that is locked."""
@@ -182,7 +112,7 @@ class Transaction:
 
     def write_contact(self, index: int, status: ContactStatus) -> None:
         """Set the status of a contact that is locked."""
-        self.writes.append((index, _STATUS_OF_CONTACT, status.value))
+        self.writes.append((index, STATUS_OF_CONTACT, status.value))
 
     def write_record(self, job: int, record: CancellationRecord) -> None:
         """Write the record of a job that is locked."""
@@ -192,49 +122,6 @@ class Transaction:
         """Add a contact."""
         row = ContactRow(contact_id, job, ContactStatus.PENDING.value)
         self.writes.append((None, None, row))
-
-
-def place_of(key: JobKey) -> int | None:
-    """Give the place of a job's row; None if there is no such job."""
-    return _KEYS.index(key) if key in _KEYS else None
-
-
-def _there(key: JobKey) -> int:
-    place = place_of(key)
-    if place is None:
-        raise JobNotFound(key)
-    return place
-
-
-def recorded(record: CancellationRecord) -> RecordRow:
-    """Give the row of a record."""
-    return RecordRow(
-        record.operation_id,
-        record.previous_status.value,
-        record.contacts_cancelled,
-        record.deferred_id,
-        record.removal.value,
-        record.is_announced,
-        0 if record.taken_at is None else (record.taken_at - NOW) // timedelta.resolution,
-    )
-
-
-def record_of(row: Row, job: int) -> CancellationRecord:
-    """Give the record of a row."""
-    operation, previous, contacts_cancelled, deferred_id, removal, is_announced, turn = row
-    return CancellationRecord(
-        operation,
-        _KEYS[job],
-        JobStatus(previous),
-        contacts_cancelled,
-        actor=None,
-        reason=None,
-        cancelled_at=NOW,
-        deferred_id=deferred_id,
-        removal=Removal(removal),
-        is_announced=is_announced,
-        taken_at=NOW + turn * timedelta.resolution,
-    )
 
 
 @attrs.frozen
@@ -265,7 +152,7 @@ class Jobs(Part):
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         """Write the job and its record in one statement."""
         await Send("marks the job and writes the record")
-        place = _there(job.key)
+        place = there(job.key)
         self.transaction.write_job(place, JobStatus.CANCELLED)
         self.transaction.write_record(place, record)
 
@@ -275,7 +162,7 @@ class Contacts(Part):
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
         """Update row by row what the snapshot found, if it still is so."""
-        place, changed = _there(key), 0
+        place, changed = there(key), 0
         found = await self.transaction.look(
             "looks for contacts to cancel", lambda rows: open_contacts(rows, place, statuses)
         )
@@ -293,7 +180,7 @@ class Outbox(Part):
 
     async def settle(self, record: CancellationRecord) -> None:
         """Update the record, never backwards."""
-        index, done = RECORD + _there(record.key), recorded(record)
+        index, done = RECORD + there(record.key), recorded(record)
         if not await self.transaction.look(
             "looks for its record", lambda rows: rows[index][:1] == (done.operation,)
         ):
@@ -308,7 +195,7 @@ class Outbox(Part):
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         """Compare and set the turn."""
-        place, mine = _there(record.key), recorded(record)
+        place, mine = there(record.key), recorded(record)
 
         def is_mine(row: Row) -> bool:
             return bool(row) and (row[0], row[6]) == (mine.operation, mine.turn)
@@ -333,7 +220,7 @@ class Outbox(Part):
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
         """Read the record without a lock, and whether the job is cancelled still."""
-        place = _there(key)
+        place = there(key)
         row, status = await self.transaction.look(
             "looks for the record", lambda rows: (rows[RECORD + place], rows[place][0])
         )
@@ -370,7 +257,7 @@ class Work(Part):
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
         """Compare and set."""
-        place = _there(key)
+        place = there(key)
 
         def waits(row: Row) -> bool:
             return row[0] in statuses and deferred_id in {None, row[DEFERRED_ID]}
@@ -388,7 +275,7 @@ class Work(Part):
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         """Look at job and contacts, then lock contact by contact."""
-        place, claimed = _there(key), list[str]()
+        place, claimed = there(key), list[str]()
         found = await self.transaction.look(
             "looks for contacts of a running job",
             lambda rows: (
@@ -410,7 +297,7 @@ class Work(Part):
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """Update the contact if it is on the phone."""
-        place, named = _there(key), (contact_id, _there(key), ContactStatus.DIALING.value)
+        place, named = there(key), (contact_id, there(key), ContactStatus.DIALING.value)
         found = await self.transaction.look(
             "looks for the contact on the phone",
             lambda rows: tuple(at for at in range(CONTACTS, len(rows)) if rows[at][:3] == named),
@@ -425,7 +312,7 @@ class Work(Part):
 
     async def expire(self, key: JobKey, settlement: Settlement, _older_than: timedelta, /) -> int:
         """Update contact by contact what is on the phone; any call may have lasted too long."""
-        place, expired = _there(key), 0
+        place, expired = there(key), 0
         found = await self.transaction.look(
             "looks for calls that have lasted too long",
             lambda rows: open_contacts(rows, place, {ContactStatus.DIALING}),
@@ -444,12 +331,12 @@ class Work(Part):
         """Insert under the lock."""
         await Send("adds contacts")
         for contact in contacts:
-            self.transaction.insert_contact(_there(job.key), str(contact["id"]))
+            self.transaction.insert_contact(there(job.key), str(contact["id"]))
         return len(contacts)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
         """Look, lock the job, and look again in a statement of its own."""
-        place = _there(key)
+        place = there(key)
 
         def is_done(rows: Rows) -> bool:
             return rows[place][0] == JobStatus.RUNNING and not open_contacts(
@@ -469,7 +356,7 @@ class Work(Part):
 
     async def status(self, key: JobKey) -> str | None:
         """Read without a lock."""
-        place = _there(key)
+        place = there(key)
         status: str | None = await self.transaction.look(
             "reads the job's status", lambda rows: rows[place][0]
         )
@@ -493,88 +380,3 @@ class ExploredUnitOfWork:
     async def pause(self, _attempts: int, /) -> None:
         """Wait no time: whoever may act meanwhile, may act at any other step."""
         await _Done()
-
-
-class ExploredScheduler:
-    """
-    Where deferred starts wait; also the store that a pump asks for what is due.
-
-    Arguments:
-        token: names the leases that this actor is given.
-    """
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
-        """Take the deferred start back, for ever."""
-
-        def do(starts: Starts) -> tuple[Starts, bool]:
-            states = dict(starts)
-            state = deferred_start.cancel(states.get(deferred_id), operation_id)
-            after = _with(states, deferred_id, state)
-            return after, deferred_start.was_removed_by(dict(after)[deferred_id], operation_id)
-
-        return await Ask(f"takes back {deferred_id}", do)
-
-    async def schedule(self, deferred_id: str, at: datetime) -> bool:
-        """Schedule a start, or move one that still waits."""
-
-        def do(starts: Starts) -> tuple[Starts, bool]:
-            states = dict(starts)
-            state = deferred_start.schedule(states.get(deferred_id), at, b"")
-            return _with(states, deferred_id, state), state is not None
-
-        return await Ask(f"schedules {deferred_id}", do)
-
-    async def claim(self, limit: int, _lease: timedelta, /) -> list[Claimed]:
-        """Take the starts that are due; a lease may run out at any moment."""
-
-        def do(starts: Starts) -> tuple[Starts, tuple[str, ...]]:
-            states, claimed = dict(starts), list[str]()
-            for deferred_id, state in starts:
-                handed_out = deferred_start.claim(state, NOW, self._token, NOW)
-                if handed_out and len(claimed) < limit:
-                    states[deferred_id] = handed_out
-                    claimed.append(deferred_id)
-            return tuple(sorted(states.items(), key=_by_id)), tuple(claimed)
-
-        return [Claimed(it, b"", self._token) for it in await Ask("takes what is due", do)]
-
-    async def ack(self, deferred_id: str, token: str, /) -> bool:
-        """Finish a start that was claimed."""
-
-        def do(starts: Starts) -> tuple[Starts, bool]:
-            states = dict(starts)
-            state = deferred_start.acknowledge(states.get(deferred_id), token)
-            return _with(states, deferred_id, state), state is not None
-
-        return await Ask(f"acknowledges {deferred_id}", do)
-
-
-def _by_id(start: tuple[str, Deferred]) -> str:
-    return start[0]
-
-
-def _with(states: dict[str, Deferred], deferred_id: str, state: Deferred | None) -> Starts:
-    if state is not None:
-        states[deferred_id] = state
-    return tuple(sorted(states.items(), key=_by_id))
-
-
-def first_starts(status: str, deferred_id: str | None) -> Starts:
-    """Give what waits at the beginning; the neighbour's start is for later."""
-    theirs = ("start-of-theirs", Deferred(DeferredState.DUE, LATER))
-    if deferred_id is None:
-        return (theirs,)
-    is_waiting = status == JobStatus.SCHEDULED
-    fired = Deferred(DeferredState.FINISHED)
-    return ((deferred_id, Deferred(DeferredState.DUE, NOW) if is_waiting else fired), theirs)
-
-
-@attrs.frozen
-class Ports:
-    """What an actor is given: the ports, as the world has them."""
-
-    uow: ExploredUnitOfWork
-    scheduler: ExploredScheduler

@@ -1,0 +1,149 @@
+"""The rows of the explored database: two jobs of one id, their records, and their contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from batch_cancel.domain.errors import JobNotFound
+from batch_cancel.domain.model import (
+    CancellationRecord,
+    JobKey,
+    JobStatus,
+    Removal,
+)
+from batch_cancel.testing.explore.steps import (
+    Row,
+    Rows,
+)
+
+KEY: Final = JobKey("job", "ours")
+"""The job that everything is about."""
+
+NEIGHBOUR: Final = JobKey("job", "theirs")
+"""Another organization's job of the same id: nothing may touch it."""
+
+START: Final = "start-1"
+"""The deferred start that the job has at first, due now."""
+
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""There is no clock in here: a lease has always run out, and what is due is due from the start."""
+
+LATER: Final = NOW + timedelta(days=1)
+
+_KEYS: Final = (KEY, NEIGHBOUR)
+
+# The rows: the two jobs, their records, the contacts. What stands in which column:
+JOB: Final = 0
+RECORD: Final = len(_KEYS)
+CONTACTS: Final = 2 * len(_KEYS)
+
+
+class JobRow(NamedTuple):
+    """A row of the jobs."""
+
+    status: str | None
+    deferred_id: str | None
+    version: int = 0
+
+
+class RecordRow(NamedTuple):
+    """
+    A row of the cancellation records; where a job has none stands an empty row.
+
+    Its `turn` counts how often it was taken; it stands for the time.
+    """
+
+    operation: str
+    previous: str
+    contacts_cancelled: int
+    deferred_id: str | None
+    removal: str
+    is_announced: bool
+    turn: int = 0
+
+
+class ContactRow(NamedTuple):
+    """A row of the contacts; `job` is the place of its job's row."""
+
+    contact_id: str
+    job: int
+    status: str
+    version: int = 0
+
+
+STATUS_OF_JOB: Final = JobRow._fields.index("status")
+STATUS_OF_CONTACT: Final = ContactRow._fields.index("status")
+DEFERRED_ID: Final = JobRow._fields.index("deferred_id")
+
+
+def first_rows(status: str, contacts: Sequence[str], deferred_id: str | None) -> Rows:
+    """Give the rows at the beginning: the job and its contacts, and the neighbour with one."""
+    return (
+        JobRow(status, deferred_id),
+        JobRow("scheduled", "start-of-theirs"),
+        (),
+        (),
+        ContactRow("t0", 1, "pending"),
+        *(ContactRow(f"c{n}", 0, status) for n, status in enumerate(contacts)),
+    )
+
+
+def open_contacts(rows: Rows, job: int, statuses: AbstractSet[str]) -> tuple[int, ...]:
+    """Give the places of a job's contacts in these statuses."""
+    return tuple(
+        index
+        for index, row in enumerate(rows[CONTACTS:], CONTACTS)
+        if row[1] == job and row[2] in statuses
+    )
+
+
+def place_of(key: JobKey) -> int | None:
+    """Give the place of a job's row; None if there is no such job."""
+    return _KEYS.index(key) if key in _KEYS else None
+
+
+def there(key: JobKey) -> int:
+    """
+    Return the place of a job's row.
+
+    Raises:
+        JobNotFound: there is no such job.
+    """
+    place = place_of(key)
+    if place is None:
+        raise JobNotFound(key)
+    return place
+
+
+def recorded(record: CancellationRecord) -> RecordRow:
+    """Give the row of a record."""
+    return RecordRow(
+        record.operation_id,
+        record.previous_status.value,
+        record.contacts_cancelled,
+        record.deferred_id,
+        record.removal.value,
+        record.is_announced,
+        0 if record.taken_at is None else (record.taken_at - NOW) // timedelta.resolution,
+    )
+
+
+def record_of(row: Row, job: int) -> CancellationRecord:
+    """Give the record of a row."""
+    operation, previous, contacts_cancelled, deferred_id, removal, is_announced, turn = row
+    return CancellationRecord(
+        operation,
+        _KEYS[job],
+        JobStatus(previous),
+        contacts_cancelled,
+        actor=None,
+        reason=None,
+        cancelled_at=NOW,
+        deferred_id=deferred_id,
+        removal=Removal(removal),
+        is_announced=is_announced,
+        taken_at=NOW + turn * timedelta.resolution,
+    )

@@ -1,0 +1,52 @@
+"""Schedulers for the tests of a store that comes without one of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import attrs
+
+
+class Starts:
+    """Deferred starts, for the tests of a store that comes without a scheduler of its own."""
+
+    def __init__(self) -> None:
+        self.waiting: set[str] = set()
+        self._removed_by: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Take a deferred start back."""
+        with self._lock:
+            if deferred_id in self.waiting:
+                self.waiting.remove(deferred_id)
+                self._removed_by[deferred_id] = operation_id
+            return self._removed_by.get(deferred_id) == operation_id
+
+
+@attrs.frozen
+class Scripted:
+    """A scheduler that does what it is told to."""
+
+    behave: Callable[[str, str], bool]
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Answer as told."""
+        return self.behave(deferred_id, operation_id)
+
+
+@attrs.frozen
+class AsyncScripted:
+    """A scheduler that does what it is told to."""
+
+    behave: Callable[[str, str], bool]
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Answer as told."""
+        return self.behave(deferred_id, operation_id)
+
+
+def unreachable(_deferred_id: str, _operation_id: str) -> bool:
+    """Answer as a scheduler does that is not there."""
+    raise ConnectionError
