@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: what follows the program's name; None for this process's own.
     """
     try:
-        from batch_cancel.cli.commands import run  # noqa: PLC0415  # May not be installed.
+        from batch_cancel.cli.run import run  # noqa: PLC0415  # May not be installed.
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("batch_cancel"):
             raise

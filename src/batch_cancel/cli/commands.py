@@ -1,86 +1,38 @@
-"""The commands: what they are called with, what they tell, and with which code they exit."""
+"""The commands on jobs: what they are called with, what they answer, and their exit codes."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
-from importlib import metadata
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 from uuid import uuid4
 
 import typer
 
 from batch_cancel import (
-    AlreadyTerminal,
     BatchCancelError,
-    CancelFailed,
     JobKey,
     JobNotFound,
     Removal,
 )
-from batch_cancel.cli import options, output, reports, urls
-from batch_cancel.cli.demo import play
+from batch_cancel.cli import options, output, reports
 from batch_cancel.cli.durations import duration
-from batch_cancel.cli.imports import UsageError, importable
+from batch_cancel.cli.exits import (
+    FOUND_AMISS,
+    NOT_FOUND,
+    SILENT,
+    STILL_PENDING,
+    code_of,
+    faults_told,
+    what_to_do,
+)
+from batch_cancel.cli.imports import UsageError
 from batch_cancel.cli.options import wiring
+from batch_cancel.cli.program import program
 from batch_cancel.domain.worker_rules import CLAIM_LIMIT_MAX
 from batch_cancel.http.response import Response, present, present_error
-from batch_cancel.use_cases.kinds import WrongKind
-from batch_cancel.use_cases.unexpected import described
-
-FOUND_AMISS: Final = 1
-USAGE_ERROR: Final = 2
-NOT_FOUND: Final = 3
-ALREADY_TERMINAL: Final = 4
-FAILED: Final = 5
-STILL_PENDING: Final = 6
-SILENT: Final = 7
-
-_app: Final = typer.Typer(
-    name="batch-cancel",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # Frames and colours say nothing in a log file.
-)
 
 
-def run(arguments: Sequence[str] | None) -> NoReturn:
-    """Run one command and exit with its code."""
-    output.prepare()
-    # The library's warnings are for the log of a service; here they are told as sentences.
-    logging.getLogger("batch_cancel").addHandler(logging.NullHandler())
-    _app(args=None if arguments is None else list(arguments), prog_name="batch-cancel")
-    raise SystemExit
-
-
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  # How typer calls it.
-    if wanted:
-        output.answer(f"batch-cancel {metadata.version('batch_cancel')}\n")
-        raise typer.Exit
-
-
-@_app.callback()
-def _program(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show the version."
-        ),
-    ] = False,
-) -> None:
-    """
-    Cancel batch-calling jobs, for ever.
-
-    A cancelled job starts no new call: its waiting contacts become cancelled, and its deferred
-    start is taken back. Calls in progress end normally. `batch-cancel demo` shows it.
-    """
-
-
-@_app.command()
+@program.command()
 def cancel(
     context: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job to cancel.")],
@@ -123,7 +75,7 @@ def cancel(
         operation_id = uuid4().hex
     key = JobKey(job_id, organization)
     named = {"operation_id": operation_id, "actor": actor, "reason": reason}
-    with _faults_told():
+    with faults_told():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         try:
             done = wired.perform(lambda calls: calls.cancel(key, named))
@@ -131,8 +83,8 @@ def cancel(
             raise UsageError(str(error)) from error
         except BatchCancelError as error:
             _answer(present_error(error))
-            output.complain(_what_to_do(error, organization, operation_id))
-            raise typer.Exit(_code(error)) from error
+            output.complain(what_to_do(error, organization, operation_id))
+            raise typer.Exit(code_of(error)) from error
     _answer(present(done.result))
     if done.result.removal is Removal.PENDING:
         output.complain(
@@ -147,7 +99,7 @@ def cancel(
         )
 
 
-@_app.command()
+@program.command()
 def reconcile(
     context: typer.Context,
     *,
@@ -190,7 +142,7 @@ def reconcile(
       5  failed; stderr says why
       6  something is still owed; run it again
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with _faults_told():
+    with faults_told():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         done = wired.perform(lambda calls: calls.reconcile(limit, timedelta(seconds=lease)))
         report = reports.Reconciled(done.results, done.removals_owed, limit, done.hooks_failed)
@@ -204,7 +156,7 @@ def reconcile(
         raise typer.Exit(STILL_PENDING)
 
 
-@_app.command()
+@program.command()
 def inspect(
     context: typer.Context,
     *,
@@ -247,7 +199,7 @@ def inspect(
       5  failed; stderr says why
       7  the scheduler did not answer; what the store knows is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with _faults_told():
+    with faults_told():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         drift = wired.perform(lambda calls: calls.inspect(limit, calls_older_than))
         report = reports.Inspected(drift, calls_older_than)
@@ -260,7 +212,7 @@ def inspect(
         raise typer.Exit(FOUND_AMISS)
 
 
-@_app.command()
+@program.command()
 def expire_calls(
     context: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")],
@@ -294,182 +246,17 @@ def expire_calls(
       3  this organization has no such job
       5  failed; stderr says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with _faults_told():
+    with faults_told():
         wired = wiring(context, app=app, store=store, schema=schema)
         key = JobKey(job_id, organization)
         try:
             ended = wired.perform_on_store(lambda calls: calls.expire(key, older_than))
         except JobNotFound as error:
-            output.complain(_what_to_do(error, organization, ""))
+            output.complain(what_to_do(error, organization, ""))
             raise typer.Exit(NOT_FOUND) from error
         report = reports.Expired(key, ended)
     output.answer(report.json() if as_json else report.text())
 
 
-@_app.command()
-def check(
-    context: typer.Context,
-    *,
-    app: options.App = None,
-    store: options.Store = None,
-    scheduler: options.Scheduler = None,
-    schema: options.Names = None,
-    as_json: options.Json = False,
-) -> None:
-    """
-    Check whether store and scheduler are fit for the library; nothing is changed.
-
-    It looks for tables, columns, keys, indexes, permissions, statuses, versions and settings,
-    under the names that PostgresSchema() has, or yours (--schema). What cannot be checked is
-    named.
-
-    \b
-    Exit codes:
-      0  both are fit; what is worth a look may be listed
-      1  something is missing; stdout says what
-      2  the command line is wrong
-      5  failed; stderr says why
-      7  the scheduler did not answer; what else was found is reported
-    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with _faults_told():
-        wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
-        found = wired.perform(lambda calls: calls.check())
-        notes = [*found.store.notes, *found.notes]
-        report = reports.Checked(found.store.problems, found.scheduler, notes, found.fault)
-    output.answer(report.json() if as_json else report.text())
-    if report.fault is not None:
-        raise typer.Exit(SILENT)
-    if not report.is_fit:
-        raise typer.Exit(FOUND_AMISS)
-
-
-@_app.command()
-def doctor(
-    context: typer.Context,
-    *,
-    app: options.App = None,
-    store: options.Store = None,
-    schema: options.Names = None,
-    as_json: options.Json = False,
-) -> None:
-    """
-    Examine a store: what fits, what is missing, what is slow, what only workers need.
-
-    It reads the database's catalogs and up to 10,000 rows of each table, and has the library's
-    statements planned; none of them is run, and nothing is changed.
-
-    \b
-    Exit codes:
-      0  nothing that a cancel needs is missing or slow; what is worth a look may be listed
-      1  something is missing or slow; stdout says what
-      2  the command line is wrong
-    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with _faults_told():
-        wired = wiring(context, app=app, store=store, schema=schema)
-        report = reports.Doctored(wired.perform_on_store(lambda calls: calls.examine()))
-    output.answer(report.json() if as_json else report.text())
-    if not report.is_fit:
-        raise typer.Exit(FOUND_AMISS)
-
-
-@_app.command()
-def schema(
-    *,
-    reference: Annotated[
-        bool, typer.Option("--reference", help="Add example tables of jobs and contacts.")
-    ] = False,
-    guards: Annotated[
-        bool,
-        typer.Option(
-            "--guards", help="Add triggers that repair writers who ignore a cancellation."
-        ),
-    ] = False,
-    names: options.Names = None,
-) -> None:
-    """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
-    with _faults_told(), importable():
-        text = urls.ddl(names, reference=reference, guards=guards)
-    output.answer(text)
-
-
-@_app.command()
-def demo() -> None:
-    """Cancel jobs of every kind in a SQLite file of its own, and show what changes."""
-    try:
-        play()
-    except (OSError, BatchCancelError) as error:
-        output.complain(f"the demo needs a temporary folder that it can write to: {error}")
-        raise typer.Exit(FAILED) from error
-
-
-@_app.command()
-def serve(
-    *,
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="The address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65_535, metavar="PORT", help="The port; 0 takes a free one.")
-    ] = 8000,
-) -> None:
-    """Serve the HTTP endpoint to try it: seeded jobs in a SQLite file of its own, and a key."""
-    try:
-        from batch_cancel.cli import serve as server  # noqa: PLC0415  # May not be installed.
-    except ModuleNotFoundError as error:
-        if error.name != "uvicorn":
-            raise
-        output.complain("serve needs more: pip install 'batch_cancel[serve]'")
-        raise typer.Exit(USAGE_ERROR) from error
-    try:
-        server.serve(host, port)
-    except OSError as error:
-        output.complain(f"can't listen on {host}, port {port}: {error.strerror}")
-        raise typer.Exit(FAILED) from error
-
-
-@contextmanager
-def _faults_told() -> Generator[None]:
-    """Tell of whatever goes wrong in one sentence, and exit with its code."""
-    try:
-        yield
-    except (UsageError, WrongKind) as error:
-        output.complain(str(error))
-        raise typer.Exit(USAGE_ERROR) from error
-    except BatchCancelError as error:
-        output.complain(str(error))
-        raise typer.Exit(FAILED) from error
-    except typer.Exit:
-        raise
-    except SystemExit as error:  # Its code is that of another program's end, perhaps 0.
-        output.complain(
-            "the application raised SystemExit, so the command did not finish: run reconcile with "
-            "an application that does not"
-        )
-        raise typer.Exit(FAILED) from error
-    except Exception as error:
-        output.complain(f"it failed, and nobody foresaw how ({described(error)})")
-        raise typer.Exit(FAILED) from error
-
-
 def _answer(response: Response) -> None:
     output.answer(f"{response.content.decode()}\n")
-
-
-def _code(error: BatchCancelError) -> int:
-    match error:
-        case JobNotFound():
-            return NOT_FOUND
-        case AlreadyTerminal():
-            return ALREADY_TERMINAL
-        case _:
-            return FAILED
-
-
-def _what_to_do(error: BatchCancelError, organization: str | None, operation_id: str) -> str:
-    match error:
-        case JobNotFound() if organization is None:
-            return f"{error}: name its organization with --organization, if it has one"
-        case CancelFailed(outcome="unknown"):
-            return f"{error}: --operation-id {operation_id}"
-        case _:
-            return str(error)

@@ -1,0 +1,20 @@
+"""Run the program: import its commands, and exit with their code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NoReturn
+
+# The commands add themselves to the program.
+from batch_cancel.cli import commands, output, store_commands, trial_commands  # noqa: F401
+from batch_cancel.cli.program import program
+
+
+def run(arguments: Sequence[str] | None) -> NoReturn:
+    """Run one command and exit with its code."""
+    output.prepare()
+    # The library's warnings are for the log of a service; here they are told as sentences.
+    logging.getLogger("batch_cancel").addHandler(logging.NullHandler())
+    program(args=None if arguments is None else list(arguments), prog_name="batch-cancel")
+    raise SystemExit
