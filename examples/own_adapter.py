@@ -8,8 +8,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
-from batch_cancel.domain.errors import Fault, StoreFailed
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
+from batch_cancel import CancellationRecord, ContactStatus, Fault, Job, JobKey, StoreFailed
 
 TABLES = """
 DROP TABLE IF EXISTS campaign;
