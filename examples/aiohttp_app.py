@@ -8,8 +8,7 @@ from aiohttp import web
 
 from batch_cancel import cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
-from batch_cancel.http.endpoint import Authenticate
-from batch_cancel.http.request import Request, decoded, joined
+from batch_cancel.http import Authenticate, Request, decoded, joined
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from batch_cancel import cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
-from batch_cancel.http.endpoint import Authenticate
+from batch_cancel.http import Authenticate
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
 
 

@@ -10,8 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from batch_cancel import cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
-from batch_cancel.http.endpoint import Authenticate
-from batch_cancel.http.request import Request
+from batch_cancel.http import Authenticate, Request
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
 
 

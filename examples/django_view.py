@@ -10,8 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from batch_cancel import cancel_job
 from batch_cancel.adapters.wsgi import WsgiApp
-from batch_cancel.http.endpoint import Authenticate
-from batch_cancel.http.request import Request
+from batch_cancel.http import Authenticate, Request
 from batch_cancel.ports import Scheduler, UnitOfWork
 
 

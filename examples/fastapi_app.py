@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from batch_cancel import cancel_job_async
 from batch_cancel.adapters.asgi import AsgiApp
-from batch_cancel.http.endpoint import Authenticate
+from batch_cancel.http import Authenticate
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
 
 

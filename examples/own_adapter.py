@@ -8,8 +8,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
-from batch_cancel.domain.errors import Fault, StoreFailed
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
+from batch_cancel import CancellationRecord, ContactStatus, Fault, Job, JobKey, StoreFailed
 
 TABLES = """
 DROP TABLE IF EXISTS campaign;
@@ -44,7 +43,7 @@ class Jobs:
         return None if row is None else Job(key, row[0], row[1], datetime.now(UTC))
 
     def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
-        """Cancel the job, and look whether it is done; the record would be kept here."""
+        """Cancel the job, and check the outcome; a store of records writes it here."""
         named = (job.key.batch_job_id,)
         cancel = "UPDATE campaign SET state = 'cancelled', touched = julianday('now') WHERE id = ?"
         self.connection.execute(cancel, named)
@@ -65,7 +64,7 @@ class Contacts:
         self.connection = connection
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
-        """Cancel the contacts in these statuses, and tell how many rows that changed."""
+        """Cancel the contacts in these statuses; return the number of rows changed."""
         cancel = "UPDATE call SET state = 'cancelled', touched = julianday('now') "
         cancel += f"WHERE campaign = ? AND state IN ({', '.join('?' * len(statuses))})"
         return self.connection.execute(cancel, (key.batch_job_id, *statuses)).rowcount

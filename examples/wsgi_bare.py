@@ -6,7 +6,7 @@ from functools import partial
 
 from batch_cancel import cancel_job
 from batch_cancel.adapters.wsgi import WsgiApp
-from batch_cancel.http.endpoint import Authenticate
+from batch_cancel.http import Authenticate
 from batch_cancel.ports import Scheduler, UnitOfWork
 
 

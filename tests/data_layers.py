@@ -216,8 +216,10 @@ def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> SqliteLayer:
 
 
 @contextmanager
-def django_uow(dsn: str, **options: Any) -> Generator[DjangoUnitOfWork]:
-    """Give a unit of work on a database that Django knows by an alias of its own."""
+def django_uow(
+    dsn: str, *, alias: str | None = None, **options: Any
+) -> Generator[DjangoUnitOfWork]:
+    """Give a unit of work on a database that Django knows by this alias, or by one of its own."""
     import django
     from django.conf import settings
 
@@ -229,8 +231,9 @@ def django_uow(dsn: str, **options: Any) -> Generator[DjangoUnitOfWork]:
     from batch_cancel.adapters.django import DjangoUnitOfWork
 
     given = conninfo_to_dict(dsn)
-    alias = f"django_{uuid4().hex}"
+    alias = alias or f"django_{uuid4().hex}"
     known: Any = connections.settings
+    before = known.get(alias)
     known[alias] = connections.configure_settings(
         {
             "default": {},
@@ -251,6 +254,8 @@ def django_uow(dsn: str, **options: Any) -> Generator[DjangoUnitOfWork]:
         connections[alias].close()
         del connections[alias]
         del known[alias]
+        if before is not None:
+            known[alias] = before
 
 
 DRIVERS = ("psycopg", "asyncpg", "pysqlite", "aiosqlite")

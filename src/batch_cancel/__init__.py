@@ -1,15 +1,26 @@
 """Cancel a batch-calling job for ever: no new call starts, nothing is lost, it can be proved."""
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.drift import Drift
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
     BatchCancelError,
     CancelFailed,
+    Fault,
     JobNotFound,
+    SchedulerUnavailable,
+    StoreFailed,
     UnknownJobStatus,
 )
-from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus, Removal
+from batch_cancel.domain.model import (
+    CancellationRecord,
+    ContactStatus,
+    Job,
+    JobKey,
+    JobStatus,
+    Removal,
+)
 from batch_cancel.use_cases.cancel import (
     cancel_job,
     cancel_job_async,
@@ -17,6 +28,7 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows_async,
 )
 from batch_cancel.use_cases.inspect import inspect, inspect_async
+from batch_cancel.use_cases.pump import pump, pump_async
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
 from batch_cancel.use_cases.remove_deferred import remove_deferred, remove_deferred_async
 from batch_cancel.use_cases.worker import (
@@ -42,12 +54,18 @@ __all__ = [
     "CancelFailed",
     "CancelResult",
     "Cancellation",
+    "CancellationRecord",
+    "Claimed",
     "ContactStatus",
     "Drift",
+    "Fault",
+    "Job",
     "JobKey",
     "JobNotFound",
     "JobStatus",
     "Removal",
+    "SchedulerUnavailable",
+    "StoreFailed",
     "UnknownJobStatus",
     "append_contacts",
     "append_contacts_async",
@@ -63,6 +81,8 @@ __all__ = [
     "finish_job_async",
     "inspect",
     "inspect_async",
+    "pump",
+    "pump_async",
     "reconcile",
     "reconcile_async",
     "remove_deferred",

@@ -135,10 +135,10 @@ def test_it_serves_its_description(told: str) -> None:
     assert "batch_xyz789" in httpx.get(f"{base(told)}/docs").text
 
 
-def test_the_readme_says_what_works(told: str) -> None:
-    """Each line of curl in the README is answered, and none with a failure."""
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
-    lines = re.findall(r"^    (curl (?:[^\n]*\\\n)*[^\n]*)", readme, re.MULTILINE)
+def test_the_page_shows_what_works(told: str) -> None:
+    """Each line of curl in docs/http.md is answered, and none with a failure."""
+    page = Path(__file__).parents[2].joinpath("docs", "http.md").read_text("utf-8")
+    lines = re.findall(r"^    (curl (?:[^\n]*\\\n)*[^\n]*)", page, re.MULTILINE)
     assert lines
     for line in lines:
         status, body = curl(line.replace("http://127.0.0.1:8000", base(told)))

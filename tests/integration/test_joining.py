@@ -277,7 +277,7 @@ def scheduled(database: Database) -> Scheduled:
 def test_only_a_committed_cancel_loses_its_start_by_psycopg(
     scheduled: Scheduled, ending: str
 ) -> None:
-    """The README's own snippet, however it ends."""
+    """The snippet of docs/transactions.md, however it ends."""
     with psycopg.connect(scheduled.database.dsn) as connection:
         cancellation = cancel_rows("job", uow=joining(connection), announce=True)
         assert cancellation.joined

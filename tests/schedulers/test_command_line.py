@@ -1,8 +1,8 @@
 """
 The command line where the starts are another library's: it never settles what it did not remove.
 
-The lines are those of the README, run as they stand there; only the two addresses are those of the
-servers of the tests.
+The lines are those of docs/operations.md, run as they stand there; only the two addresses are
+those of the servers of the tests.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tests.schedulers.rig import Rig
 from tests.servers import RedisServer
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from batch_cancel.cli import main; main()"]
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-LINES = re.findall(r"^    batch-cancel (reconcile .*)$", README, flags=re.MULTILINE)
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+LINES = re.findall(r"^    batch-cancel (reconcile .*)$", PAGE, flags=re.MULTILINE)
 STORE, REDIS = "postgresql://localhost/app", "redis://localhost"
 HOUR_SECONDS = 3600
 
@@ -95,7 +95,7 @@ def test_a_url_that_names_no_library_settles_nothing(rig: Rig, owing: str) -> No
     assert removal(owing) == "pending"
 
 
-def test_the_line_of_the_readme_removes_what_is_owed(rig: Rig, owing: str) -> None:
+def test_the_line_of_the_page_removes_what_is_owed(rig: Rig, owing: str) -> None:
     """As it stands there."""
     [line] = [line for line in LINES if f"--scheduler {rig.library.name}+{REDIS}" in line]
     assert STORE in line

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import batch_cancel
+import batch_cancel.http
 
 DRIVERS_AND_FRAMEWORKS = [
     "aiohttp",
@@ -63,6 +64,15 @@ def test_the_package_comes_without_its_drivers() -> None:
     assert run(command) == "[]\n"
 
 
+def test_the_package_comes_without_the_endpoint() -> None:
+    """A program without a web server does not load one's rules."""
+    command = (
+        "import batch_cancel, sys; "
+        "print([m for m in sys.modules if m.startswith('batch_cancel.http')])"
+    )
+    assert run(command) == "[]\n"
+
+
 @pytest.mark.parametrize(
     "module",
     [
@@ -70,6 +80,7 @@ def test_the_package_comes_without_its_drivers() -> None:
         "batch_cancel.ports",
         "batch_cancel.presenter",
         "batch_cancel.testing",
+        "batch_cancel.http",
         "batch_cancel.http.endpoint",
         "batch_cancel.adapters.wsgi",
     ],
@@ -131,6 +142,14 @@ def test_these_names_are_public() -> None:
             "JobNotFound",
             "AlreadyTerminal",
             "CancelFailed",
+            "CancellationRecord",
+            "Claimed",
+            "Fault",
+            "Job",
+            "SchedulerUnavailable",
+            "StoreFailed",
+            "pump",
+            "pump_async",
             "UnknownJobStatus",
             "append_contacts",
             "append_contacts_async",
@@ -158,3 +177,45 @@ def test_every_public_name_is_there() -> None:
     """And documented."""
     for name in batch_cancel.__all__:
         assert getattr(batch_cancel, name).__doc__
+
+
+def test_these_names_of_the_endpoint_are_public() -> None:
+    """Web code needs no module below `batch_cancel.http`."""
+    assert batch_cancel.http.__all__ == sorted(
+        [
+            "ApiKeys",
+            "AsyncAuthenticate",
+            "AsyncCancel",
+            "AsyncEndpoint",
+            "Authenticate",
+            "Cancel",
+            "Endpoint",
+            "Page",
+            "Principal",
+            "Request",
+            "Response",
+            "decoded",
+            "joined",
+            "present",
+            "present_error",
+        ]
+    )
+    for name in batch_cancel.http.__all__:
+        assert hasattr(batch_cancel.http, name)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "api_keys",
+        "endpoint",
+        "endpoint_kinds",
+        "openapi",
+        "request",
+        "response",
+    ],
+)
+def test_a_module_of_the_endpoint_can_be_imported_first(module: str) -> None:
+    """There is no circle through the package's own names."""
+    name = f"batch_cancel.http.{module}"
+    assert run(f"import {name}, sys; print(sys.modules['{name}'].__name__)") == f"{name}\n"

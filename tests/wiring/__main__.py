@@ -25,7 +25,7 @@ def main() -> int:
     """Run, and say how it went."""
     parser = argparse.ArgumentParser(prog="python -m tests.wiring")
     parser.add_argument("libraries", nargs="*", choices=[*LIBRARIES, []])
-    parser.add_argument("--keep", action="store_true", help="keep it for the README's table")
+    parser.add_argument("--keep", action="store_true", help="keep it for docs/schedulers.md")
     given = parser.parse_args()
     heads = ("settings", "combinations", "True", "False", "documented", "wrong", "seconds")
     _tell(_LINE.format("", *heads))

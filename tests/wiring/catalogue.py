@@ -18,7 +18,7 @@ class Library:
     Arguments:
         name: as it calls itself, and its version.
         adapter: what of ours serves it.
-        exact: what makes it exact, as the README says.
+        exact: what makes it exact, as docs/schedulers.md says.
         documented: what is not as the rules ask for.
         environments: variables of a process of its own, for the settings that need one.
         on_postgres: whether its starts are rows.

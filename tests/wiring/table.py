@@ -1,7 +1,7 @@
 """
-The README's table of libraries: what the campaign has shown, kept beside it in `table.json`.
+The table of libraries in docs/schedulers.md: what the campaign has shown, kept in `table.json`.
 
-The README is not written by machine; a test holds it equal to what `rows` gives.
+The page is not written by machine; a test holds it equal to what `rows` gives.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def keep(tallies: dict[str, Tally]) -> None:
 
 
 def rows() -> list[str]:
-    """Give the rows of the README's table."""
+    """Return the rows of the page's table."""
     return [
         "| {} | {} | {} | {} | {} |".format(
             library.name,

@@ -13,7 +13,7 @@ from tests.wiring.catalogue import LIBRARIES
 from tests.wiring.table import rows, shown
 from tests.wiring.verdict import HAD_NOT_RUN, NOT_AGAIN, RAN, STILL_WAITS, Documented, tally
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "schedulers.md"
 
 SHORT = {
     "arq": ["as it comes", "job_serializer"],
@@ -33,9 +33,9 @@ def test_every_answer_is_right_or_documented(library: str) -> None:
     assert (found.true, found.false) == (12, 8)
 
 
-def test_the_readme_s_table_is_what_the_campaign_has_shown() -> None:
+def test_the_page_s_table_is_what_the_campaign_has_shown() -> None:
     """Row by row; and each library was tried in forty combinations at least."""
-    lines = README.read_text("utf-8").splitlines()
+    lines = PAGE.read_text("utf-8").splitlines()
     assert [row for row in rows() if row not in lines] == []
     for name, library in LIBRARIES.items():
         found = shown()[name]

@@ -24,7 +24,7 @@ class Documented:
     What is not as the rules ask for, and stands on the library's page.
 
     Arguments:
-        sentence: what the README says of it.
+        sentence: what docs/schedulers.md says of it.
         faults: what a record shows, all of it.
         events: at which it is so.
         settings: under which; None for any.

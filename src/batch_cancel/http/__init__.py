@@ -1,1 +1,36 @@
-"""The endpoint over HTTP, without a framework and without a server."""
+"""
+The endpoint over HTTP, without a framework and without a server: its public names.
+
+Modules of this package import each other by their full names, never from here.
+"""
+
+from batch_cancel.http.api_keys import ApiKeys, Principal
+from batch_cancel.http.endpoint import (
+    AsyncAuthenticate,
+    AsyncCancel,
+    AsyncEndpoint,
+    Authenticate,
+    Cancel,
+    Endpoint,
+)
+from batch_cancel.http.openapi import Page
+from batch_cancel.http.request import Request, decoded, joined
+from batch_cancel.http.response import Response, present, present_error
+
+__all__ = [
+    "ApiKeys",
+    "AsyncAuthenticate",
+    "AsyncCancel",
+    "AsyncEndpoint",
+    "Authenticate",
+    "Cancel",
+    "Endpoint",
+    "Page",
+    "Principal",
+    "Request",
+    "Response",
+    "decoded",
+    "joined",
+    "present",
+    "present_error",
+]

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs" / "write-your-own-adapter.md").read_text(encoding="utf-8")
+PAGE: Final = (ROOT / "docs" / "add-a-store.md").read_text(encoding="utf-8")
 CODE: Final = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 

@@ -1,0 +1,124 @@
+"""Every block of Python on every page runs, and shows what is said beside it."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.given import BEFORE, Home, home, names
+from tests.docs.pages import PAGES, Block, blocks, text
+
+WITH_BLOCKS = [page for page in PAGES if blocks(page)]
+
+
+@pytest.fixture
+def at(postgres_schema: str, redis_database: str, tmp_path: Path) -> Iterator[Home]:
+    """Lend a place to read a page at."""
+    with home(postgres_schema, redis_database, tmp_path) as place:
+        yield place
+
+
+def comments(code: str) -> dict[int, str]:
+    """Return the comment of each line that has one."""
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    return {it.start[0]: it.string[1:].strip() for it in tokens if it.type == tokenize.COMMENT}
+
+
+def shown(code: str) -> dict[int, str]:
+    """Return the lines that are an expression with a comment, and what the comment shows."""
+    beside = comments(code)
+    return {
+        node.lineno: beside[node.lineno]
+        for node in ast.parse(code).body
+        if isinstance(node, ast.Expr) and node.lineno in beside
+    }
+
+
+def run(code: str, name: str, own: dict[str, Any]) -> list[str]:
+    """Run the code, and return what it does not show although it says so."""
+    wrong = list[str]()
+    claims = shown(code)
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Expr) and node.lineno in claims:
+            value = evaluated(ast.Expression(node.value), name, "eval", own)
+            if repr(value) != claims[node.lineno]:
+                wrong.append(f"{name}: it says {claims[node.lineno]}, and is {value!r}")
+        else:
+            evaluated(ast.Module([node], []), name, "exec", own)
+    return wrong
+
+
+def evaluated(
+    tree: ast.Module | ast.Expression, name: str, mode: str, own: dict[str, Any]
+) -> object:
+    """Run a tree, in an event loop of its own if it awaits."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    made = compile(tree, name, mode, flags=flags, dont_inherit=True)
+    value: object = eval(made, own)  # noqa: S307  # The pages are ours.
+    return asyncio.run(value) if inspect.iscoroutine(value) else value
+
+
+def run_page(page_blocks: list[Block], at: Home, own: dict[str, Any], name: str) -> list[str]:
+    """Run the blocks of a page in their order, the example's job scheduled anew before each."""
+    wrong = list[str]()
+    for block in page_blocks:
+        at.seed()
+        for part, prepare in BEFORE.items():
+            if part in block.code:
+                prepare(at, own)
+        # Blank lines before it: a traceback names the line of the page.
+        wrong += run("\n" * (block.line - 1) + at.at_home(block.code), name, own)
+    return wrong
+
+
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run(page: Path, at: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another, in one namespace."""
+    monkeypatch.chdir(at.folder)
+    with names(at) as own:
+        own["__name__"] = f"docs.{page.stem}"
+        assert run_page(blocks(page), at, own, str(page)) == []
+
+
+def test_what_a_page_gets_wrong_is_found(at: Home) -> None:
+    """A comment beside an expression is compared with its value."""
+    code = "import psycopg\n1 + 1  # 3\n'a'  # 'a'\n"
+    assert run_page([Block(1, code)], at, {}, "page") == ["page: it says 3, and is 2"]
+
+
+def test_what_raises_on_a_page_is_found(at: Home) -> None:
+    """And nothing after it runs."""
+    with pytest.raises(NameError, match="no_such_name"):
+        run_page([Block(1, "no_such_name()")], at, {}, "page")
+
+
+def test_every_page_shows_python_that_is_run() -> None:
+    """No block is written in a way that the test above does not see."""
+    for page in PAGES:
+        assert text(page).count("```python") == len(blocks(page)), page
+
+
+def test_blocks_are_found_on_the_pages_that_show_how_to_do_something() -> None:
+    """If none were found there, nothing would be tested."""
+    assert {page.name for page in WITH_BLOCKS} >= {
+        "README.md",
+        "add-a-scheduler.md",
+        "add-a-store.md",
+        "how-it-works.md",
+        "http.md",
+        "operations.md",
+        "schedulers.md",
+        "testing.md",
+        "transactions.md",
+        "workers.md",
+        "your-tables.md",
+    }
+    assert sum(len(blocks(page)) for page in PAGES) >= 30

@@ -1,0 +1,103 @@
+"""The pages: links, paths, commands and lengths."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from batch_cancel.cli import commands
+from tests.docs.pages import GENERATED, PAGES, ROOT, anchors, links, text
+
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+README_LINES_MAX = 200
+COLUMNS_MAX = 99
+ELSEWHERE = {".venv/", "recipe.lua"}
+"""What `make` makes, and a name that several files have."""
+
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@by_name
+def test_what_a_page_links_to_exists(page: Path) -> None:
+    """File and anchor; nothing outside is linked to, so that the pages are whole offline."""
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_linked_to_from_another() -> None:
+    """Nobody has to find one in the folder."""
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in links(page)
+    }
+    assert {*PAGES, GENERATED} - linked == {README}
+
+
+@by_name
+def test_no_line_of_a_page_is_too_long(page: Path) -> None:
+    """A row of a table can't be broken, and is left out."""
+    lines = text(page).splitlines()
+    assert [it for it in lines if len(it) > COLUMNS_MAX and not it.startswith("|")] == []
+
+
+def test_the_readme_is_short() -> None:
+    """What is beyond it is on a page of its own."""
+    assert len(text(README).splitlines()) <= README_LINES_MAX
+
+
+def paths(page: Path) -> list[str]:
+    """Return the paths that the page names."""
+    return re.findall(r"`([\w./-]+(?:/|\.(?:py|sql|lua|toml|md)))`", text(page))
+
+
+@by_name
+def test_every_path_on_a_page_exists(page: Path) -> None:
+    """Below the package or below the root."""
+    roots = (ROOT / "src" / "batch_cancel", ROOT)
+    missing = {it for it in paths(page) if not any((root / it).exists() for root in roots)}
+    assert missing - ELSEWHERE == set()
+
+
+def test_the_map_names_the_files() -> None:
+    """If it named none, nothing would be tested."""
+    assert len(paths(ARCHITECTURE)) >= 60
+
+
+@by_name
+def test_what_is_typed_on_a_page_is_a_command(page: Path) -> None:
+    """Each command of `batch-cancel` and each option is one that there is."""
+    group = typer.main.get_command(commands._app)
+    known = {
+        name: {option for it in command.params for option in it.opts}
+        for name, command in getattr(group, "commands").items()  # noqa: B009  # Not in its type.
+    }
+    joined = text(page).replace("\\\n", " ")
+    typed = re.findall(r"(?:^ {4}|`)batch-cancel ([\w-]+)([^\n`#]*)", joined, re.MULTILINE)
+    for command, rest in typed:
+        assert {*re.findall(r"--[\w-]+", rest)} <= known[command], (command, rest)
+
+
+@by_name
+def test_what_is_made_on_a_page_is_a_target(page: Path) -> None:
+    """Each `make` names a target of the Makefile."""
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    made = re.findall(r"(?:^ {4}|`)make ([a-z-]+)", text(page), re.MULTILINE)
+    assert {*made} <= {*targets}
+
+
+def test_the_readme_names_the_commands_that_show_and_prove_it() -> None:
+    """A demonstration and the tests: the test command of the project is there."""
+    assert {*re.findall(r"^ {4}make ([a-z]+)", text(README), re.MULTILINE)} == {"demo", "test"}
+
+
+def test_anchors_are_those_of_headings() -> None:
+    """As GitHub makes them: code, commas and quotes fall out."""
+    assert "failover" in anchors(ROOT / "docs" / "schedulers.md")
+    assert "your-workers-must-ask" in anchors(README)
+    assert "a-lost-answer-and-a-redis-that-is-down" in anchors(README)
