@@ -114,15 +114,16 @@ PARTS = (
             *(
                 f"integration/test_postgres_{name}.py"
                 for name in (
-                    *("connections", "faults", "guards", "keys", "locks", "names", "outcomes"),
-                    *("refused", "schemas", "sessions", "tables"),
+                    *("checks", "checks_indexes", "checks_server", "connections", "faults"),
+                    *("guards", "keys", "keys_of_contacts", "keys_of_jobs", "locks", "names"),
+                    *("outcomes", "refused", "schemas", "sessions", "tables"),
                 )
             ),
             *(
                 f"integration/test_doctor_{name}.py"
                 for name in ("indexes", "rows", "shapes", "writers")
             ),
-            *(f"integration/test_{name}.py" for name in ("checks", "joining", "work_postgres")),
+            *(f"integration/test_{name}.py" for name in ("joining", "work_postgres")),
         ),
         "not redis and not sqlite and not cluster and (not contract or postgres) "
         "and not sqlalchemy and not django and not replica and not file and not pgbouncer "
@@ -133,8 +134,8 @@ PARTS = (
         ("adapters/redis/*", *(f"adapters/{name}/*" for name in ("arq", "huey", "rq", "saq"))),
         (
             *CONTRACT,
-            *(f"integration/test_redis_{name}.py" for name in ("faults", "topologies")),
-            *(f"integration/test_{name}.py" for name in ("checks", "recipes", "start_gate")),
+            *(f"integration/test_redis_{name}.py" for name in ("checks", "faults", "topologies")),
+            *(f"integration/test_{name}.py" for name in ("recipes", "start_gate")),
         ),
         "(redis or cluster or recipes or gate) and not postgres and not sqlite and not replica",
     ),
@@ -167,9 +168,8 @@ PARTS = (
             *CONTRACT,
             *(
                 f"integration/test_sqlite_{name}.py"
-                for name in ("joining", "keys", "scheduler", "store", "triggers")
+                for name in ("checks", "joining", "keys", "scheduler", "store", "triggers")
             ),
-            "integration/test_checks.py",
         ),
         "sqlite and not sqlalchemy and not redis and not postgres and not memory and not cluster "
         "or file",
