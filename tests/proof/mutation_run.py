@@ -123,7 +123,12 @@ PARTS = (
                 f"integration/test_doctor_{name}.py"
                 for name in ("indexes", "rows", "shapes", "writers")
             ),
-            *(f"integration/test_{name}.py" for name in ("joining", "work_postgres")),
+            "integration/test_joining.py",
+            "integration/test_work_postgres.py",
+            *(
+                f"integration/test_work_postgres_{name}.py"
+                for name in ("appends", "guards", "tables")
+            ),
         ),
         "not redis and not sqlite and not cluster and (not contract or postgres) "
         "and not sqlalchemy and not django and not replica and not file and not pgbouncer "
@@ -154,7 +159,10 @@ PARTS = (
                     "mapping",
                     "outcomes",
                     "refusals",
+                    "servers",
+                    "spelling",
                     "transactions",
+                    "types",
                 )
             ),
             "integration/test_django.py",
