@@ -115,16 +115,19 @@ PARTS = (
                 f"integration/test_postgres_{name}.py"
                 for name in (
                     *("checks", "checks_indexes", "checks_server", "connections", "faults"),
-                    *("guards", "keys", "keys_of_contacts", "keys_of_jobs", "locks", "names"),
-                    *("outcomes", "refused", "schemas", "sessions", "tables"),
+                    *("guards", "ids", "keys", "keys_of_contacts", "keys_of_jobs", "locks"),
+                    *("names", "outcomes", "outcomes_of_steps", "pools", "refused", "schemas"),
+                    *("sessions", "tables"),
                 )
             ),
             *(
                 f"integration/test_doctor_{name}.py"
                 for name in ("indexes", "rows", "shapes", "writers")
             ),
-            "integration/test_joining.py",
-            "integration/test_work_postgres.py",
+            *(
+                f"integration/test_{name}.py"
+                for name in ("joining", "joining_starts", "work_postgres")
+            ),
             *(
                 f"integration/test_work_postgres_{name}.py"
                 for name in ("appends", "guards", "tables")
@@ -139,7 +142,10 @@ PARTS = (
         ("adapters/redis/*", *(f"adapters/{name}/*" for name in ("arq", "huey", "rq", "saq"))),
         (
             *CONTRACT,
-            *(f"integration/test_redis_{name}.py" for name in ("checks", "faults", "topologies")),
+            *(
+                f"integration/test_redis_{name}.py"
+                for name in ("checks", "clients", "faults", "server_state", "topologies")
+            ),
             *(f"integration/test_{name}.py" for name in ("recipes", "start_gate")),
         ),
         "(redis or cluster or recipes or gate) and not postgres and not sqlite and not replica",
@@ -165,7 +171,7 @@ PARTS = (
                     "types",
                 )
             ),
-            "integration/test_django.py",
+            *(f"integration/test_{name}.py" for name in ("django", "django_removals")),
         ),
         "sqlalchemy or django",
     ),
@@ -176,7 +182,15 @@ PARTS = (
             *CONTRACT,
             *(
                 f"integration/test_sqlite_{name}.py"
-                for name in ("checks", "joining", "keys", "scheduler", "store", "triggers")
+                for name in (
+                    "checks",
+                    "joining",
+                    "keys",
+                    "paths",
+                    "scheduler",
+                    "store",
+                    "triggers",
+                )
             ),
         ),
         "sqlite and not sqlalchemy and not redis and not postgres and not memory and not cluster "
