@@ -85,7 +85,11 @@ class Part:
 
 CONTRACT = tuple(
     f"contract/test_{name}.py"
-    for name in ("cancel", "inspect", "log", "native_store", "reconcile", "work")
+    for name in (
+        *("cancel", "cancel_ids", "cancel_operations", "inspect", "log"),
+        *("native_store", "native_store_model", "native_store_pump", "reconcile"),
+        *("work", "work_appends", "work_calls", "work_property"),
+    )
 )
 CORE = tuple(
     f"unit/test_{name}.py"
@@ -201,11 +205,16 @@ PARTS = (
         ("http/endpoint.py", "presenter/*", "adapters/asgi.py", "adapters/wsgi.py"),
         (
             "unit/test_presenter.py",
-            *(f"http/test_{it}.py" for it in ("asgi", "endpoint", "openapi")),
+            *(f"http/test_{it}.py" for it in ("asgi", "asgi_clients", "endpoint", "openapi")),
         ),
         "not real_server",  # An uvicorn takes the wrapped application for a plain function.
     ),
-    Part("OpenTelemetry", ("adapters/otel.py",), ("contract/test_otel.py",), MEMORY),
+    Part(
+        "OpenTelemetry",
+        ("adapters/otel.py",),
+        ("contract/test_otel.py", "contract/test_otel_outcomes.py"),
+        MEMORY,
+    ),
 )
 
 
