@@ -44,6 +44,7 @@ from tests.faults.fault_kinds import DriverError, Hang
 from tests.faults.injection import Plan, faulty, faulty_hook, faulty_hook_async
 from tests.faults.scenarios import CONTACTS, OURS, Scenario, Verb
 from tests.pairs import JobRow, PostgresTables, SqliteTables, World
+from tests.pairs.opening import scheduler_of, store_of
 from tests.processes import scratch_folder
 from tests.redis_topologies import RedisCluster
 from tests.servers import PostgresServer, RedisServer
@@ -333,8 +334,8 @@ def open_stage(store: str, scheduler: str, lender: Lends) -> Generator[Stage]:
         if store.startswith("postgres"):
             tables, pool = _pooled(lender, stack, runner)
         else:
-            tables = pairs._store(store, request, stack)
-        new_scheduler = pairs._scheduler(scheduler, request, stack, runner)
+            tables = store_of(store, request, stack)
+        new_scheduler = scheduler_of(scheduler, request, stack, runner)
         world = World(tables, new_scheduler, runner)
         world.clear()
         name = scheduler + ("-async" if is_async else "")

@@ -15,7 +15,7 @@ from tests.proof.broken_adapters import (
 )
 from tests.proof.broken_adapters.planting import REJECTED_BY, SUITES
 
-__all__ = ["REJECTED_BY"]
+__all__ = ["PLANTING", "REJECTED_BY"]
 
 PLANTING = (
     cancels,
