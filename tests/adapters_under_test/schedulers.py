@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 
 
-# Schedulers --------------------------------------------------------------------------------------
-
-
 class NativeStarts(SchedulerAdapter):
     """A scheduler that has `schedule`, `waiting` and `claim` of its own."""
 

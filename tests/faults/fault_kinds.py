@@ -23,9 +23,6 @@ class DriverError(Exception):
     """An error of a driver that its adapter has not translated."""
 
 
-# What --------------------------------------------------------------------------------------------
-
-
 class Step(Enum):
     """When the fault strikes."""
 

@@ -20,9 +20,6 @@ from tests.faults.points import HOOK, Member, Point, Shape, capabilities, member
 HANG_SECONDS_MAX: Final = 30.0
 
 
-# How ---------------------------------------------------------------------------------------------
-
-
 class Tap(Protocol):
     """Is told of every call, before it and after it."""
 

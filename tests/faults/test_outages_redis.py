@@ -20,9 +20,6 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-import redis.asyncio
-import redis.asyncio.sentinel
-import redis.sentinel
 from psycopg.conninfo import conninfo_to_dict
 
 from batch_cancel import (

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 import sqlalchemy
-import sqlalchemy.exc
-import sqlalchemy.ext.asyncio
-import sqlalchemy.orm
 
 from tests.pairs import create_reference_tables
 

@@ -145,8 +145,6 @@ MADE: dict[str, tuple[tuple[str, str], PostgresSchema]] = {
 }
 
 
-# Refused -----------------------------------------------------------------------------------------
-
 Step = Callable[..., object]
 
 ABOUT_JOBS: list[tuple[str, Step]] = [

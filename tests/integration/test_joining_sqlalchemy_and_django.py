@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy
-import sqlalchemy.exc
 import sqlalchemy.ext.asyncio
 import sqlalchemy.orm
 

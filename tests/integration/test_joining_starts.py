@@ -15,7 +15,6 @@ import psycopg
 import pytest
 import sqlalchemy
 import sqlalchemy.exc
-import sqlalchemy.ext.asyncio
 import sqlalchemy.orm
 
 from batch_cancel import (

@@ -161,7 +161,7 @@ def test_text_ids_are_just_bytes(dsn: str, half: Half) -> None:
             assert recorder.asked == [text]
 
 
-# What a table may lack ---------------------------------------------------------------------------
+# Organizations -----------------------------------------------------------------------------------
 
 
 @HALVES

@@ -56,9 +56,6 @@ def made(request: pytest.FixtureRequest, database: Database) -> tuple[Database, 
     return database, schema
 
 
-# Right -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
 @pytest.mark.parametrize("is_watched", [False, True], ids=["bare", "watched"])
 def test_each_step_touches_one_organizations_job_alone(

@@ -116,6 +116,9 @@ def test_statuses_in_a_domain_over_an_enum_are_refused(dsn: str, half: Half) -> 
         )
 
 
+# What a table may lack ---------------------------------------------------------------------------
+
+
 @HALVES
 @pytest.mark.parametrize(("id_type", "job"), [("text", "job"), ("uuid", UUID), ("bigint", "42")])
 def test_without_a_column_for_it_the_jobs_id_is_the_deferred_id(

@@ -11,8 +11,6 @@ from uuid import uuid4
 import pytest
 import redis
 import redis.asyncio
-import redis.asyncio.retry
-import redis.retry
 
 from batch_cancel.adapters.arq import ArqScheduler
 from batch_cancel.adapters.huey import HueyScheduler
