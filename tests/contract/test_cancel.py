@@ -1,20 +1,17 @@
 """
 The contract of cancelling, example by example, in every world.
 
-Expectations are written by hand from the contract's tables, never taken from the code under test.
+Here is what becomes of a job, its contacts and its deferred start, by the job's status.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 
 from batch_cancel import (
     AlreadyTerminal,
-    CancelFailed,
     JobKey,
     JobNotFound,
     JobStatus,
@@ -22,36 +19,10 @@ from batch_cancel import (
     UnknownJobStatus,
 )
 from batch_cancel.presenter import present, present_error
+from tests.contract.contacts import CONTACTS, CONTACTS_CANCELLED
 
 if TYPE_CHECKING:
     from tests.pairs import World
-
-CONTACTS = {
-    "not yet called": "pending",
-    "waiting for retry": "queued",
-    "will be retried, 1": "no_answer",
-    "will be retried, 2": "busy",
-    "will be retried, 3": "timeout",
-    "on the phone": "dialing",
-    "done": "completed",
-    "failed": "failed",
-    "blocked": "blocked",
-    "no such number": "invalid_number",
-    "carrier": "carrier_error",
-    "cancelled before": "cancelled",
-    "from the future": "voicemail",
-    "misspelt": "Pending",
-    "nothing": None,
-}
-"""One contact in each of the twelve statuses, and three that the library does not know."""
-
-CONTACTS_CANCELLED = CONTACTS | {
-    "not yet called": "cancelled",
-    "waiting for retry": "cancelled",
-    "will be retried, 1": "cancelled",
-    "will be retried, 2": "cancelled",
-    "will be retried, 3": "cancelled",
-}
 
 
 def test_a_scheduled_job_loses_its_deferred_start_and_its_contacts(world: World) -> None:
@@ -235,77 +206,6 @@ def test_an_organization_cancels_its_own_job(world: World) -> None:
     assert world.row("theirs", "org-b").status == "running"
 
 
-HOSTILE_IDS = [
-    "%",
-    "%s",
-    "%(batch_job_id)s",
-    "*",
-    "{}",
-    "{bc:0}:due",
-    "'; DROP TABLE batch_jobs; --",
-    '"',
-    "../../etc/passwd",
-    "a\nb\r\nc",
-    " ",
-    "\ufeffjob",
-    "\u202ejob",
-    "عربي",
-    "💣" * 100,
-    "x" * 1024,
-]
-
-
-@pytest.mark.parametrize("hostile", HOSTILE_IDS, ids=range(len(HOSTILE_IDS)))
-def test_any_bytes_are_just_bytes_of_an_id(world: World, hostile: str) -> None:
-    """As a job's, an organization's, a deferred start's and an operation's id alike."""
-    world.add_job("neighbour", "running", ["pending"], organization_id=hostile)
-    before = world.rows()
-    with pytest.raises(JobNotFound):
-        world.cancel(hostile, organization_id=hostile)
-    assert world.rows() == before
-
-    world.add_job(
-        hostile, "scheduled", {hostile: "pending"}, organization_id=hostile, deferred_id=hostile
-    )
-    world.schedule(hostile)
-    world.schedule("neighbour's")
-    result = world.cancel(hostile, organization_id=hostile, operation_id=hostile)
-
-    assert result.batch_job_id == hostile
-    assert result.redis_job_cancelled
-    assert world.row(hostile, hostile).statuses == {hostile: "cancelled"}
-    assert world.row("neighbour", hostile) == before[next(iter(before))]
-    assert world.waiting() == {"neighbour's"}
-    assert world.cancel(hostile, organization_id=hostile, operation_id=hostile).replayed
-
-
-IMPOSSIBLE_IDS = ["", "\0", "job\0", "\ud800", "job\udcff", "x" * 1025, "é" * 513, "x" * 1_000_000]
-
-
-@pytest.mark.parametrize("impossible", IMPOSSIBLE_IDS, ids=range(len(IMPOSSIBLE_IDS)))
-def test_an_id_that_no_store_can_hold_names_no_job(world: World, impossible: str) -> None:
-    """404, whichever id it is, and the error can be shown and logged."""
-    world.add_job("job", "running", CONTACTS)
-    before = world.rows()
-    for job_id, organization_id in [(impossible, None), ("job", impossible), (impossible, "org")]:
-        with pytest.raises(JobNotFound) as refusal:
-            world.cancel(job_id, organization_id=organization_id)
-        assert present_error(refusal.value).content == b'{"detail": "Batch job not found"}'
-        assert len(str(refusal.value).encode()) < 600
-    assert world.rows() == before
-
-
-@pytest.mark.parametrize("name", ["operation_id", "actor", "reason"])
-@pytest.mark.parametrize("value", ["", "a\0b", "\ud800", "x" * 5000])
-def test_a_text_that_no_store_can_keep_is_refused(world: World, name: str, value: str) -> None:
-    """A clear ValueError that names the argument, and nothing changes."""
-    world.add_job("job", "running", CONTACTS)
-    before = world.rows()
-    with pytest.raises(ValueError, match=name):
-        world.cancel("job", **{name: value})
-    assert world.rows() == before
-
-
 def test_a_null_deferred_id_means_there_is_no_deferred_start(world: World) -> None:
     """ABSENT, and the scheduler is not asked."""
     world.add_job("job", "scheduled", ["pending"], deferred_id=None)
@@ -353,190 +253,6 @@ def test_the_scheduler_is_asked_once_the_job_is_cancelled_for_all_to_see(world: 
     world.cancel("job", scheduler=world.scheduler_that(look), operation_id="op")
 
     assert seen == [("start", "op", "cancelled", {"0": "cancelled", "1": "dialing"})]
-
-
-def _raise(error: Exception) -> Any:
-    raise error
-
-
-@pytest.mark.parametrize(
-    "behave",
-    [
-        lambda *_: _raise(ConnectionError("redis://user:secret@host")),
-        lambda *_: _raise(RuntimeError("nobody expected this")),
-        lambda *_: None,
-        lambda *_: 1,
-        lambda *_: "true",
-    ],
-    ids=["down", "broken", "None", "1", "text"],
-)
-def test_trouble_with_the_scheduler_is_no_failure(
-    world: World, behave: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The job is cancelled: 200, not confirmed; a retry of the operation finishes the removal."""
-    world.add_job("job", "scheduled", ["pending"], deferred_id="start")
-    world.schedule("start")
-
-    result = world.cancel("job", scheduler=world.scheduler_that(behave), operation_id="op")
-
-    assert present(result).content == (
-        b'{"success": true, "message": "Scheduled job cancelled successfully", '
-        b'"batchJobId": "job", "redisJobCancelled": false, "contactsCancelled": 1}'
-    )
-    assert result.removal is Removal.PENDING
-    assert "secret" not in caplog.text
-    record = world.record("job")
-    assert record is not None
-    assert record.removal is Removal.PENDING
-
-    again = world.cancel("job", operation_id="op")
-
-    assert again.replayed
-    assert again.removal is Removal.REMOVED
-    assert world.waiting() == set()
-
-
-def test_the_same_operation_again_gets_the_same_answer(world: World) -> None:
-    """A lost answer is asked for again: the same 200, the same body, no second event."""
-    world.add_job("job", "scheduled", CONTACTS, deferred_id="start")
-    world.schedule("start")
-    first = world.cancel("job", operation_id="op")
-    after = world.rows()
-
-    again = world.cancel("job", operation_id="op", actor="other", reason="other")
-
-    assert present(again).content == present(first).content
-    assert (first.replayed, again.replayed) == (False, True)
-    assert again.cancelled_at == first.cancelled_at
-    assert again.operation_id == first.operation_id == "op"
-    assert world.rows() == after
-
-
-def test_another_operation_is_told_when_and_how_much(world: World) -> None:
-    """400 as the contract says; the error object knows more."""
-    world.add_job("job", "running", CONTACTS)
-    first = world.cancel("job")
-    after = world.rows()
-
-    with pytest.raises(AlreadyTerminal) as refusal:
-        world.cancel("job")
-
-    assert present_error(refusal.value).content == (
-        b'{"detail": "Cannot cancel job in \'cancelled\' status"}'
-    )
-    assert refusal.value.cancelled_at == first.cancelled_at
-    assert refusal.value.contacts_cancelled == 5
-    assert refusal.value.previous_status is JobStatus.RUNNING
-    assert world.rows() == after
-
-
-def test_another_operation_finishes_a_removal_still_owed(world: World) -> None:
-    """It is refused, but first it drives what the cancellation before it left undone."""
-    world.add_job("job", "scheduled", ["pending"], deferred_id="start")
-    world.schedule("start")
-    world.cancel("job", scheduler=world.scheduler_that(lambda *_: None), operation_id="first")
-    assert world.waiting() == {"start"}
-
-    with pytest.raises(AlreadyTerminal):
-        world.cancel("job", operation_id="second")
-
-    assert world.waiting() == set()
-    record = world.record("job")
-    assert record is not None
-    assert (record.operation_id, record.removal) == ("first", Removal.REMOVED)
-
-
-def test_two_steps_are_the_same_as_one(world: World) -> None:
-    """The rows in the caller's transaction, the deferred start after it."""
-    world.add_job("job", "scheduled", CONTACTS, deferred_id="start")
-    world.schedule("start")
-
-    cancellation = world.cancel_rows("job", operation_id="op")
-    assert world.waiting() == {"start"}
-    assert world.row("job").statuses == CONTACTS_CANCELLED
-    result = world.remove_deferred(cancellation)
-
-    assert present(result).content == (
-        b'{"success": true, "message": "Scheduled job cancelled successfully", '
-        b'"batchJobId": "job", "redisJobCancelled": true, "contactsCancelled": 5}'
-    )
-    assert world.waiting() == set()
-    # Nobody said where to note the outcome, so it is still owed, and asking again is harmless.
-    record = world.record("job")
-    assert record is not None
-    assert record.removal is Removal.PENDING
-    assert world.remove_deferred(cancellation, uow=world.store.uow) == result
-    record = world.record("job")
-    assert record is not None
-    assert record.removal is Removal.REMOVED
-
-
-@pytest.mark.parametrize("organization_id", [None, "a"])
-def test_what_was_joined_is_looked_up_before_its_start_is_removed(
-    world: World, organization_id: str | None
-) -> None:
-    """The committed record counts, of this job, this organization and this operation alone."""
-    for job_id, owner in (("job", organization_id), ("live", organization_id)):
-        world.add_job(job_id, "scheduled", CONTACTS, deferred_id="start", organization_id=owner)
-    world.schedule("start")
-    done = attrs.evolve(
-        world.cancel_rows("job", organization_id=organization_id, operation_id="op"), joined=True
-    )
-    rows = world.rows()
-    rolled_back = [
-        attrs.evolve(done.record, key=JobKey("live", organization_id)),
-        attrs.evolve(done.record, key=JobKey("missing", organization_id)),
-        attrs.evolve(done.record, key=JobKey("job", "stranger")),
-        attrs.evolve(done.record, operation_id="another"),
-    ]
-    for record in rolled_back:
-        with pytest.raises(CancelFailed, match="not committed"):
-            world.remove_deferred(attrs.evolve(done, record=record), uow=world.store.uow)
-    assert world.waiting() == {"start"}
-
-    assert world.remove_deferred(done, uow=world.store.uow).redis_job_cancelled
-    assert world.waiting() == set()
-    # A second time it is found done.
-    assert world.remove_deferred(done, uow=world.store.uow).redis_job_cancelled
-    assert world.rows() == rows
-
-
-def test_the_record_says_who_why_when_and_how_much(world: World) -> None:
-    """The audit is kept with the cancellation."""
-    world.add_job("job", "scheduled", CONTACTS, organization_id="org", deferred_id="start")
-    world.schedule("start")
-    before = datetime.now(UTC) - timedelta(seconds=5)
-
-    result = world.cancel(
-        "job",
-        organization_id="org",
-        operation_id="op",
-        actor="ada@example.com",
-        reason="wrong list",
-    )
-
-    record = world.record("job", "org")
-    assert record is not None
-    assert record.operation_id == "op"
-    assert (record.key.batch_job_id, record.key.organization_id) == ("job", "org")
-    assert record.previous_status is JobStatus.SCHEDULED
-    assert record.contacts_cancelled == 5
-    assert (record.actor, record.reason) == ("ada@example.com", "wrong list")
-    assert record.deferred_id == "start"
-    assert record.removal is Removal.REMOVED
-    assert record.cancelled_at == result.cancelled_at
-    assert before < record.cancelled_at < before + timedelta(seconds=60)
-    assert record.cancelled_at.utcoffset() == timedelta(0)
-
-
-def test_the_record_is_there_at_the_commit(world: World) -> None:
-    """Killed before the scheduler is asked, the removal is known to be owed."""
-    world.add_job("job", "scheduled", CONTACTS, deferred_id="start")
-    world.cancel_rows("job", operation_id="op")
-    record = world.record("job")
-    assert record is not None
-    assert (record.removal, record.contacts_cancelled) == (Removal.PENDING, 5)
-    assert record.deferred_id_owed == "start"
 
 
 def test_the_other_jobs_stay_as_they_are(world: World) -> None:

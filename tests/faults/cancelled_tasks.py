@@ -22,7 +22,8 @@ from tests.faults.expected import (
     state_of,
 )
 from tests.faults.injection import Plan
-from tests.faults.setups import SCENARIOS, Scenario, Stage, described
+from tests.faults.scenarios import SCENARIOS, Scenario, described
+from tests.faults.setups import Stage
 
 GROUP: Final = "tasks called off"
 

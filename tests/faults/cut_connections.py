@@ -39,8 +39,10 @@ from tests.faults.expected import (
     recovery_complaints,
     state_of,
 )
-from tests.faults.injection import Plan, Step
-from tests.faults.setups import SCENARIOS, Lends, Stage, described
+from tests.faults.fault_kinds import Step
+from tests.faults.injection import Plan
+from tests.faults.scenarios import SCENARIOS, described
+from tests.faults.setups import Lends, Stage
 from tests.pairs import PATIENCE, MemoryTables, PostgresTables, World
 
 GROUP = "cut lines"

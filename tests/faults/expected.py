@@ -15,18 +15,19 @@ import attrs
 from batch_cancel import CancelResult, JobKey, Removal
 from batch_cancel.domain.errors import CancelFailed, StoreFailed
 from batch_cancel.domain.model import CancellationRecord
-from tests.faults.injection import Answer, FaultKind, Hang, Plan, Point, Step
-from tests.faults.setups import (
+from tests.faults.fault_kinds import Answer, FaultKind, Hang, Step
+from tests.faults.injection import Plan
+from tests.faults.points import Point
+from tests.faults.scenarios import (
     CONTACTS_CANCELLED,
     CONTACTS_CHANGED,
     MESSAGES,
     OURS,
-    Look,
     Scenario,
-    Stage,
     Verb,
     described,
 )
+from tests.faults.setups import Look, Stage
 from tests.pairs import JobRow
 
 NOTHING_CHANGED: Final = "nothing changed"

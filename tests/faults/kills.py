@@ -44,8 +44,11 @@ from tests.faults.expected import (
     recovery_complaints,
     state_of,
 )
-from tests.faults.injection import Plan, Point, Step, faulty, faulty_hook, faulty_hook_async
-from tests.faults.setups import OURS, SCENARIOS, Lends, Scenario, Stage, Verb
+from tests.faults.fault_kinds import Step
+from tests.faults.injection import Plan, faulty, faulty_hook, faulty_hook_async
+from tests.faults.points import Point
+from tests.faults.scenarios import OURS, SCENARIOS, Scenario, Verb
+from tests.faults.setups import Lends, Stage
 from tests.pairs import PATIENCE, PostgresTables, SqliteTables, World
 
 GROUP: Final = "kill -9"

@@ -17,8 +17,11 @@ from tests.faults.expected import (
     recovery_complaints,
     state_of,
 )
-from tests.faults.injection import FaultKind, Hang, Plan, Point, Step, kinds_at
-from tests.faults.setups import SCENARIOS, Look, Scenario, Stage
+from tests.faults.fault_kinds import FaultKind, Hang, Step, kinds_at
+from tests.faults.injection import Plan
+from tests.faults.points import Point
+from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.setups import Look, Stage
 
 GROUP = "single faults"
 

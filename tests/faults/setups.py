@@ -1,8 +1,8 @@
 """
 Stages: where faults are played. A store and a scheduler, one job in one situation, its neighbours.
 
-What a cancel must leave is written here by hand, from the contract. The stores of Postgres use a
-pool of one connection, so that one that is not given back, or not as it was, is noticed at once.
+The stores of Postgres use a pool of one connection, so that one that is not given back, or not as
+it was, is noticed at once.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ import itertools
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 import attrs
 import psycopg_pool
 import pytest
 
 from batch_cancel import (
-    AlreadyTerminal,
-    CancelFailed,
-    CancelResult,
     JobKey,
-    JobNotFound,
-    UnknownJobStatus,
     cancel_job,
     cancel_job_async,
     reconcile,
@@ -36,7 +30,6 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.domain.cancellation import Cancellation
-from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.ports import (
     AsyncScheduler,
@@ -47,156 +40,14 @@ from batch_cancel.ports import (
     UnitOfWork,
 )
 from tests import pairs
-from tests.faults.injection import DriverError, Hang, Plan, faulty, faulty_hook, faulty_hook_async
+from tests.faults.fault_kinds import DriverError, Hang
+from tests.faults.injection import Plan, faulty, faulty_hook, faulty_hook_async
+from tests.faults.scenarios import CONTACTS, OURS, Scenario, Verb
 from tests.pairs import JobRow, PostgresTables, SqliteTables, World
+from tests.pairs.opening import scheduler_of, store_of
 from tests.processes import scratch_folder
 from tests.redis_topologies import RedisCluster
 from tests.servers import PostgresServer, RedisServer
-
-OURS: Final = "our operation"
-THEIRS: Final = "their operation"
-
-CONTACTS: Final[dict[str, str | None]] = {
-    "not yet called": "pending",
-    "waiting for retry": "queued",
-    "will be retried, 1": "no_answer",
-    "will be retried, 2": "busy",
-    "will be retried, 3": "timeout",
-    "on the phone": "dialing",
-    "done": "completed",
-    "blocked": "blocked",
-    "from the future": "voicemail",
-    "nothing": None,
-}
-CONTACTS_CANCELLED: Final = CONTACTS | {
-    "not yet called": "cancelled",
-    "waiting for retry": "cancelled",
-    "will be retried, 1": "cancelled",
-    "will be retried, 2": "cancelled",
-    "will be retried, 3": "cancelled",
-}
-CONTACTS_CHANGED: Final = 5
-
-
-class Verb(Enum):
-    """What is done on the stage."""
-
-    CANCEL = "cancel"
-    RECONCILE = "reconcile"
-    REMOVE = "remove"
-    """The rest of a cancel that was a part of the caller's own transaction, after its commit."""
-
-
-@attrs.frozen
-class Scenario:
-    """
-    One job in one situation, and what is to be done about it.
-
-    Arguments:
-        name: of the situation.
-        status: the job's status before anybody cancels it.
-        usually: the answer if nothing goes wrong, as `described`.
-        has_start: whether a deferred start waits for it.
-        cancelled_by: the operation that has cancelled it already, and was interrupted right after
-            its commit.
-        verb: what is done.
-        exists: whether there is such a job at all.
-    """
-
-    name: str
-    status: str | None
-    usually: str
-    has_start: bool = False
-    cancelled_by: str | None = None
-    verb: Verb = Verb.CANCEL
-    exists: bool = True
-
-    @property
-    def operation_id(self) -> str | None:
-        """The operation that will have cancelled the job in the end; None if none may."""
-        if self.cancelled_by is not None:
-            return self.cancelled_by
-        return OURS if self.usually.startswith("200") else None
-
-
-SCENARIOS: Final = (
-    Scenario("a scheduled job", "scheduled", "200 removed", has_start=True),
-    Scenario("a scheduled job without a start", "scheduled", "200"),
-    Scenario("a pending job", "pending", "200"),
-    Scenario("a running job", "running", "200"),
-    Scenario("a completed job", "completed", "400 completed"),
-    Scenario("a failed job", "failed", "400 failed"),
-    Scenario("a job cancelled by others", "cancelled", "400 cancelled"),
-    Scenario("a job of an unknown status", "paused", "unknown status"),
-    Scenario("a job of no status", None, "unknown status"),
-    Scenario("no job", None, "404", exists=False),
-    Scenario(
-        "our cancel again",
-        "scheduled",
-        "200 replayed removed",
-        has_start=True,
-        cancelled_by=OURS,
-    ),
-    Scenario(
-        "their cancel before", "scheduled", "400 cancelled", has_start=True, cancelled_by=THEIRS
-    ),
-    Scenario(
-        "a cancel left unfinished",
-        "scheduled",
-        "reconciled removed",
-        has_start=True,
-        cancelled_by=THEIRS,
-        verb=Verb.RECONCILE,
-    ),
-    Scenario(
-        "a cancel that joined a transaction",
-        "scheduled",
-        "200 removed",
-        has_start=True,
-        cancelled_by=OURS,
-        verb=Verb.REMOVE,
-    ),
-    Scenario(
-        "a hook not told",
-        "running",
-        "reconciled not_applicable",
-        cancelled_by=THEIRS,
-        verb=Verb.RECONCILE,
-    ),
-)
-
-MESSAGES: Final = {
-    "scheduled": "Scheduled job cancelled successfully",
-    "pending": "Pending job cancelled successfully",
-    "running": "Job was already running - cancelled remaining contacts",
-}
-
-
-def described(answer: object) -> str:  # noqa: PLR0911  # One for each sort of answer.
-    """Give an answer, or an error, as a few words that can be compared."""
-    match answer:
-        case CancelResult():
-            words = ["200"]
-            words += ["replayed"] if answer.replayed else []
-            words += ["removed"] if answer.redis_job_cancelled else []
-            return " ".join(words)
-        case AlreadyTerminal():
-            return f"400 {answer.status}"
-        case JobNotFound():
-            return "404"
-        case UnknownJobStatus():
-            return "unknown status"
-        case CancelFailed():
-            return f"failed {answer.outcome} {answer.fault}"
-        case StoreFailed():
-            return f"store failed {answer.fault}"
-        case BaseException():
-            return f"raised {type(answer).__name__}"
-        case list():
-            removals = " ".join(result.removal for result in cast("list[CancelResult]", answer))
-            return f"reconciled {removals}".strip()
-        case _:
-            return f"answered {answer!r}"
 
 
 @attrs.frozen
@@ -483,8 +334,8 @@ def open_stage(store: str, scheduler: str, lender: Lends) -> Generator[Stage]:
         if store.startswith("postgres"):
             tables, pool = _pooled(lender, stack, runner)
         else:
-            tables = pairs._store(store, request, stack)
-        new_scheduler = pairs._scheduler(scheduler, request, stack, runner)
+            tables = store_of(store, request, stack)
+        new_scheduler = scheduler_of(scheduler, request, stack, runner)
         world = World(tables, new_scheduler, runner)
         world.clear()
         name = scheduler + ("-async" if is_async else "")

@@ -17,36 +17,24 @@ written everywhere, and the run must find it.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import random
 import statistics
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 import psycopg
 
-from batch_cancel import (
-    AlreadyTerminal,
-    ContactStatus,
-    append_contacts,
-    cancel_rows,
-    claim_contacts,
-    finish_job,
-    settle_contact,
-    start_job,
-)
-from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, guards_ddl
-from batch_cancel.domain.model import Job, JobKey
+from batch_cancel.adapters.postgres import PostgresSchema, guards_ddl
+from tests.faults.stress_findings import CHECKS, Found
+from tests.faults.stress_waits import lock_waits
+from tests.faults.stress_workers import PLANTS, RETRYABLE, Steps
 from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
-
-_T = TypeVar("_T")
 
 WORKERS: Final = 16
 WAITING_WORKERS: Final = 4
@@ -57,7 +45,7 @@ BATCH: Final = 25
 
 SETTINGS: Final = {"track_commit_timestamp": "on", "max_connections": "100"}
 
-RETRYABLE: Final = ("no_answer", "busy", "timeout", "queued")
+
 FINAL: Final = ("completed", "failed")
 
 LOG: Final = """
@@ -73,248 +61,6 @@ CREATE TRIGGER log_call AFTER UPDATE ON batch_contacts FOR EACH ROW
 WHEN (NEW.status = 'dialing' AND OLD.status IS DISTINCT FROM 'dialing')
 EXECUTE FUNCTION log_call();
 """
-
-CHECKS: Final[Mapping[str, str]] = {
-    "calls started after the 200": """
-        SELECT job_id FROM calls JOIN answers USING (job_id)
-        WHERE pg_xact_commit_timestamp(calls.xid) > answered_at
-    """,
-    "calls started after the cancel's commit": """
-        SELECT calls.job_id FROM calls JOIN batch_cancellations AS record
-        ON record.batch_job_id = calls.job_id
-        WHERE pg_xact_commit_timestamp(calls.xid) > pg_xact_commit_timestamp(record.xmin)
-    """,
-    "open contacts left at rest": """
-        SELECT batch_job_id FROM batch_contacts JOIN answers ON job_id = batch_job_id
-        WHERE status IN ('pending', 'queued', 'no_answer', 'busy', 'timeout')
-    """,
-    "cancelled jobs that did not stay so": """
-        SELECT job_id FROM answers JOIN batch_jobs ON id = job_id WHERE status <> 'cancelled'
-    """,
-    "completed jobs with work left": """
-        SELECT batch_job_id FROM batch_contacts
-        JOIN batch_jobs AS job ON job.id = batch_job_id AND job.status = 'completed'
-        WHERE batch_contacts.status
-              IN ('pending', 'queued', 'no_answer', 'busy', 'timeout', 'dialing')
-    """,
-    "live calls at rest": "SELECT batch_job_id FROM batch_contacts WHERE status = 'dialing'",
-}
-"""What must give no row once a round is at rest: the numbers of the jobs that break a promise."""
-
-
-@contextmanager
-def _lent(connection: psycopg.Connection[Any]) -> Generator[psycopg.Connection[Any]]:
-    yield connection
-
-
-class Steps:
-    """The steps as the library does them, over one connection."""
-
-    call_seconds: ClassVar[float] = 0
-    """How long a call takes at least."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
-        self.uow = PostgresUnitOfWork(lambda: _lent(connection))
-
-    def start(self, job: str) -> bool:
-        """Start the job."""
-        return start_job(job, uow=self.uow)
-
-    def claim(self, job: str, limit: int) -> list[str]:
-        """Take contacts to dial."""
-        return claim_contacts(job, uow=self.uow, limit=limit)
-
-    def settle(self, job: str, contact: str, outcome: str) -> str | None:
-        """End a call."""
-        return settle_contact(job, contact, ContactStatus(outcome), uow=self.uow)
-
-    def append(self, job: str) -> bool:
-        """Add a contact; False if the job was ended."""
-        try:
-            return append_contacts(job, [{}], uow=self.uow) == 1
-        except AlreadyTerminal:
-            return False
-
-    def finish(self, job: str) -> bool:
-        """Complete the job."""
-        return finish_job(job, uow=self.uow)
-
-    def cancel(self, job: str) -> str:
-        """Cancel the job; return the status that it was cancelled from, or had ended in."""
-        try:
-            return f"cancelled from {cancel_rows(job, uow=self.uow).record.previous_status}"
-        except AlreadyTerminal as refusal:
-            return f"found {refusal.status}"
-
-    def _status(self, job: str) -> str:
-        rows = self.connection.execute("SELECT status FROM batch_jobs WHERE id = %s", [job])
-        ((status,),) = rows.fetchall()
-        return str(status)
-
-
-def _repeated(step: Callable[[], _T]) -> _T:
-    """Do a step again when Postgres has ended it to solve a deadlock, as every worker should."""
-    while True:
-        try:
-            return step()
-        except psycopg.errors.DeadlockDetected:
-            continue
-
-
-class StartWithoutCompareAndSet(Steps):
-    """Looks, then starts."""
-
-    def start(self, job: str) -> bool:
-        """Start the job."""
-        if self._status(job) not in {"scheduled", "pending"}:
-            return False
-        self.connection.execute("UPDATE batch_jobs SET status = 'running' WHERE id = %s", [job])
-        return True
-
-
-class SettleWithoutLock(Steps):
-    """Reads the job's status, then writes the contact's."""
-
-    def settle(self, job: str, contact: str, outcome: str) -> str | None:
-        """End a call."""
-        return _repeated(lambda: self._settle(job, contact, outcome))
-
-    def _settle(self, job: str, contact: str, outcome: str) -> str | None:
-        with self.connection.transaction():
-            if outcome in RETRYABLE and self._status(job) == "cancelled":
-                outcome = "cancelled"
-            rows = self.connection.execute(
-                "UPDATE batch_contacts SET status = %s WHERE id = %s AND status = 'dialing' "
-                "RETURNING status",
-                [outcome, contact],
-            ).fetchall()
-        return str(rows[0][0]) if rows else None
-
-
-class SettleBySubselect(Steps):
-    """Does it in one statement, which reads the job from before a cancel that it waits for."""
-
-    def settle(self, job: str, contact: str, outcome: str) -> str | None:
-        """End a call."""
-        if outcome not in RETRYABLE:
-            return super().settle(job, contact, outcome)
-        return _repeated(lambda: self._settle(job, contact, outcome))
-
-    def _settle(self, job: str, contact: str, outcome: str) -> str | None:
-        rows = self.connection.execute(
-            "UPDATE batch_contacts SET status = CASE "
-            "(SELECT status FROM batch_jobs WHERE id = %s) WHEN 'cancelled' THEN 'cancelled' "
-            "ELSE %s END WHERE id = %s AND status = 'dialing' RETURNING status",
-            [job, outcome, contact],
-        ).fetchall()
-        return str(rows[0][0]) if rows else None
-
-
-class AppendByPlainInsert(Steps):
-    """Looks, then adds; the foreign key does not help."""
-
-    def append(self, job: str) -> bool:
-        """Add a contact; False if the job was ended."""
-        if self._status(job) in {"completed", "failed", "cancelled"}:
-            return False
-        self.connection.execute("INSERT INTO batch_contacts (batch_job_id) VALUES (%s)", [job])
-        return True
-
-
-class CancelWithoutLock(Steps):
-    """Cancels the contacts, then the job, and locks nothing before."""
-
-    def cancel(self, job: str) -> str:
-        """Cancel the job; return the status that it was cancelled from, or had ended in."""
-        # Contacts first, the job second, is the wrong order: it does meet deadlocks.
-        return _repeated(lambda: self._cancel(job))
-
-    def _cancel(self, job: str) -> str:
-        with self.connection.transaction():
-            status = self._status(job)
-            if status in {"completed", "failed", "cancelled"}:
-                return f"found {status}"
-            self.connection.execute(
-                "UPDATE batch_contacts SET status = 'cancelled' WHERE batch_job_id = %s "
-                "AND status IN ('pending', 'queued', 'no_answer', 'busy', 'timeout')",
-                [job],
-            )
-            self.connection.execute(
-                "UPDATE batch_jobs SET status = 'cancelled' WHERE id = %s", [job]
-            )
-        return f"cancelled from {status}"
-
-
-class FinishInOneStatement(Steps):
-    """Compares and sets, but waits for an append with the eyes shut."""
-
-    def finish(self, job: str) -> bool:
-        """Complete the job."""
-        return (
-            self.connection.execute(
-                "UPDATE batch_jobs SET status = 'completed' WHERE id = %s AND status = 'running' "
-                "AND NOT EXISTS (SELECT FROM batch_contacts WHERE batch_job_id = %s AND status "
-                "IN ('pending', 'queued', 'no_answer', 'busy', 'timeout', 'dialing'))",
-                [job, job],
-            ).rowcount
-            == 1
-        )
-
-
-class Naive(StartWithoutCompareAndSet, SettleWithoutLock, AppendByPlainInsert):
-    """
-    Does everything wrong that a worker can do wrong, for the triggers to repair.
-
-    Its calls take longer than a cancel, as calls do. One that is claimed while the cancel is
-    changing the contacts, and has ended before it is done, meets the cancel in a deadlock: the
-    trigger can't lock the job before the contact. Postgres solves it, and both try again.
-    """
-
-    call_seconds = 0.05
-
-    def append(self, job: str) -> bool:
-        """Add a contact; False if the job was ended."""
-        return _repeated(lambda: super(Naive, self).append(job))
-
-
-PLANTS: Final[Mapping[str, type[Steps]]] = {
-    "start-without-compare-and-set": StartWithoutCompareAndSet,
-    "settle-without-lock": SettleWithoutLock,
-    "settle-by-subselect": SettleBySubselect,
-    "append-by-plain-insert": AppendByPlainInsert,
-    "cancel-without-lock": CancelWithoutLock,
-    "finish-in-one-statement": FinishInOneStatement,
-}
-
-
-@attrs.define
-class Found:
-    """
-    What a run has found.
-
-    Arguments:
-        rounds: how many were played.
-        seconds: how long they took, without the server's start.
-        wrong: how many rounds broke each promise.
-        first: the first round that broke any, counted from 1; None if none did.
-        seen: how often each interesting thing happened.
-        deadlocks: how many Postgres has counted.
-        errors: what steps raised that they may not raise.
-    """
-
-    rounds: int = 0
-    seconds: float = 0.0
-    wrong: Counter[str] = attrs.field(factory=Counter)
-    first: int | None = None
-    seen: Counter[str] = attrs.field(factory=Counter)
-    deadlocks: int = 0
-    errors: list[str] = attrs.field(factory=list)
-
-    @property
-    def is_right(self) -> bool:
-        """Whether every promise was kept."""
-        return not self.wrong and not self.deadlocks and not self.errors
 
 
 @attrs.define
@@ -524,94 +270,6 @@ class Stress:
 def install_guards(connection: psycopg.Connection[Any]) -> None:
     """Run what `batch-cancel schema --guards` adds."""
     connection.execute(guards_ddl(PostgresSchema()).encode())
-
-
-# How long a cancel waits for the job -------------------------------------------------------------
-
-
-@attrs.frozen
-class _TimedJobs:
-    jobs: Any
-    waits: list[float]
-
-    def lock(self, key: JobKey) -> Job | None:
-        began = time.perf_counter()
-        job: Job | None = self.jobs.lock(key)
-        self.waits.append(time.perf_counter() - began)
-        return job
-
-    def mark_cancelled(self, *arguments: Any) -> None:
-        self.jobs.mark_cancelled(*arguments)
-
-
-@attrs.define
-class _TimedRepositories:
-    jobs: _TimedJobs
-    contacts: Any
-    outbox: Any
-    inspection: Any
-    work: Any
-
-
-@attrs.frozen
-class _TimedUnitOfWork:
-    uow: PostgresUnitOfWork
-    waits: list[float] = attrs.field(factory=list)
-
-    @contextmanager
-    def begin(self) -> Generator[_TimedRepositories]:
-        with self.uow.begin() as it:
-            yield _TimedRepositories(
-                _TimedJobs(it.jobs, self.waits), it.contacts, it.outbox, it.inspection, it.work
-            )
-
-
-def _hammer_for_ever(dsn: str, current: Any, index: int) -> None:
-    lots = random.Random(index)  # noqa: S311  # Repeatable, no secret.
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        steps = Steps(connection)
-        while (number := current.value) >= 0:
-            job = f"job-{number}"
-            for contact in steps.claim(job, 1):
-                steps.settle(job, contact, lots.choice(RETRYABLE))
-            if lots.random() < 0.2:
-                steps.append(job)
-            steps.finish(job)
-
-
-def lock_waits(dsn: str, cancels: int, workers: int) -> list[float]:
-    """Cancel jobs that so many processes hammer; give the seconds that each waited for its job."""
-    context = multiprocessing.get_context("spawn")
-    current = context.Value("i", 0)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        create_reference_tables(connection)
-        connection.execute(
-            "INSERT INTO batch_jobs (id, status) "
-            "SELECT 'job-' || n, 'running' FROM generate_series(0, %s) AS n",
-            [cancels],
-        )
-        connection.execute(
-            "INSERT INTO batch_contacts (batch_job_id) "
-            "SELECT id FROM batch_jobs, generate_series(1, 100)"
-        )
-        processes = [
-            context.Process(target=_hammer_for_ever, args=(dsn, current, index))
-            for index in range(workers)
-        ]
-        for process in processes:
-            process.start()
-        time.sleep(2 if workers else 0)
-        uow = _TimedUnitOfWork(PostgresUnitOfWork(lambda: _lent(connection)))
-        try:
-            for number in range(cancels):
-                time.sleep(0.03)
-                cancel_rows(f"job-{number}", uow=uow)
-                current.value = number + 1
-        finally:
-            current.value = -1
-            for process in processes:
-                process.join()
-    return sorted(uow.waits)
 
 
 # The command -------------------------------------------------------------------------------------

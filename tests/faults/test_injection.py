@@ -11,19 +11,11 @@ from batch_cancel import ports
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from tests.faults import one_fault
-from tests.faults.injection import (
-    HOOK,
-    Answer,
-    Plan,
-    Shape,
-    Step,
-    all_ports,
-    capabilities,
-    faulty,
-    kinds_at,
-    points,
-)
-from tests.faults.setups import SCENARIOS, open_stage
+from tests.faults.fault_kinds import Answer, Step, kinds_at
+from tests.faults.injection import Plan, faulty
+from tests.faults.points import HOOK, Shape, all_ports, capabilities, points
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.setups import open_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import stress
+from tests.faults.stress_waits import lock_waits
+from tests.faults.stress_workers import PLANTS, Naive
 from tests.servers import PostgresServer
 
 if TYPE_CHECKING:
@@ -57,10 +59,10 @@ def test_sixteen_workers_and_a_cancel(dsn: str) -> None:
     assert [what for what in SEEN if not found.seen[what]] == []
 
 
-@pytest.mark.parametrize("plant", stress.PLANTS)
+@pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_bug_is_caught(dsn: str, plant: str) -> None:
     """A worker, or a cancel, that does one step as it is done everywhere."""
-    found = stress.Stress(dsn, stress.PLANTS[plant]).run(ROUNDS, stop_at_first=True)
+    found = stress.Stress(dsn, PLANTS[plant]).run(ROUNDS, stop_at_first=True)
     assert found.first is not None, stress.table(found)
 
 
@@ -72,7 +74,7 @@ def test_the_triggers_do_not_get_in_the_way(dsn: str) -> None:
 
 def test_the_triggers_repair_naive_workers(dsn: str) -> None:
     """With them, the planted bugs do no harm to a cancelled job."""
-    found = stress.Stress(dsn, stress.Naive, guards=True).run(100)
+    found = stress.Stress(dsn, Naive, guards=True).run(100)
     # No trigger keeps a naive writer from adding to a job that is just being completed.
     wrong = {promise for promise in found.wrong if promise != "completed jobs with work left"}
     assert not wrong, stress.table(found)
@@ -81,6 +83,6 @@ def test_the_triggers_repair_naive_workers(dsn: str) -> None:
 
 def test_the_wait_for_the_job_is_measured(dsn: str) -> None:
     """`--lock-waits` tells the figures; here it is only seen to work."""
-    waits = stress.lock_waits(dsn, 5, 1)
+    waits = lock_waits(dsn, 5, 1)
     assert len(waits) == 5
     assert waits == sorted(waits)

@@ -229,7 +229,7 @@ def test_names_of_ones_own_on_every_command(
             "INSERT INTO campaigns (id, status, scheduled_job_id) VALUES"
             " ('a', 'scheduled', 'start-a'), ('b', 'scheduled', 'start-b')"
         )
-    from tests.integration.test_cli import as_url
+    from tests.integration.command_line import as_url
 
     wiring = ["--store", as_url(postgres_schema), "--schema", "wired:SCHEMA"]
     wiring += ["--scheduler", f"arq+{redis_database}"]

@@ -18,7 +18,7 @@ from batch_cancel import CancelFailed, JobKey, cancel_job
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
 from batch_cancel.ports import StoreFailed
 from batch_cancel.presenter import present_error
-from tests.integration.test_postgres_tables import (
+from tests.integration.own_tables import (
     HALVES,
     Blocking,
     Half,

@@ -20,13 +20,13 @@ from batch_cancel.adapters.postgres import (
     guards_ddl,
     table_ddl,
 )
+from tests.integration.own_tables import tables
 from tests.integration.test_postgres_schemas import SHOUTED_CONTACTS, SHOUTED_JOBS
-from tests.integration.test_postgres_tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.test_postgres_tables import Tables
+    from tests.integration.own_tables import Tables
     from tests.servers import PostgresServer
 
 NAMES = PostgresSchema(

@@ -25,14 +25,7 @@ from batch_cancel import (
     UnknownJobStatus,
 )
 from batch_cancel.ports import StoreFailed
-from tests.integration.test_postgres_tables import (
-    HALVES,
-    Half,
-    Recorder,
-    Tables,
-    tables,
-    with_options,
-)
+from tests.integration.own_tables import HALVES, Half, Recorder, Tables, tables, with_options
 from tests.processes import wait_until
 from tests.servers import PostgresServer
 

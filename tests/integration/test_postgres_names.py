@@ -13,14 +13,7 @@ from psycopg import sql
 from batch_cancel import ContactStatus, JobNotFound, Removal
 from batch_cancel.adapters.postgres import PostgresSchema
 from batch_cancel.adapters.postgres.queries import queries_for
-from tests.integration.test_postgres_tables import (
-    AFTERWARDS,
-    EVERY_CONTACT,
-    HALVES,
-    Half,
-    Recorder,
-    tables,
-)
+from tests.integration.own_tables import AFTERWARDS, EVERY_CONTACT, HALVES, Half, Recorder, tables
 from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
 

@@ -15,8 +15,8 @@ from batch_cancel.domain.errors import Fault
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.ports import StoreFailed
 from tests.diagnoses import execute, with_reference_tables
+from tests.integration.own_tables import HALVES, Half
 from tests.integration.test_postgres_faults import PASSWORD, failure_of
-from tests.integration.test_postgres_tables import HALVES, Half
 from tests.processes import wait_until
 from tests.servers import PostgresServer
 

@@ -30,7 +30,7 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
-from tests.integration.test_postgres_tables import (
+from tests.integration.own_tables import (
     CONTACT_STATUSES,
     HALVES,
     Half,

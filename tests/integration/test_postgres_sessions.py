@@ -42,7 +42,7 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.adapters.postgres.connection_checks import check_isolation
 from batch_cancel.domain.errors import StoreFailed
-from tests.integration.test_postgres_tables import with_options
+from tests.integration.own_tables import with_options
 from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
 

@@ -15,7 +15,7 @@ from batch_cancel import start_job, start_job_async
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.domain.errors import StoreFailed
 from tests import data_layers
-from tests.integration.test_postgres_tables import REFERENCE, Tables, tables
+from tests.integration.own_tables import REFERENCE, Tables, tables
 from tests.processes import wait_until
 from tests.servers import PostgresServer
 

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from batch_cancel.testing.explore import SCENARIOS, SIGHTINGS, execute, explore
-from tests.proof.protocol_bugs import BUGS
+from tests.proof.protocol_bugs.every import BUGS
 from tests.proof.report import Row
 
 WANTED_INTERLEAVINGS: Final = 1_000_000_000

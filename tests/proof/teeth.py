@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from tests.proof.broken_adapters import REJECTED_BY
+from tests.proof.broken_adapters.suites import REJECTED_BY
 from tests.proof.report import Row
 
 ROOT: Final = Path(__file__).parents[2]
-BROKEN: Final = "tests/proof/broken_adapters.py"
+BROKEN: Final = "tests/proof/broken_adapters/suites.py"
 GOOD: Final = (
     "tests/contract/test_conformance.py",
     "tests/proof/good_adapters.py",

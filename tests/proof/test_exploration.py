@@ -25,7 +25,7 @@ from batch_cancel.testing.explore import (
 from batch_cancel.testing.explore.__main__ import main
 from batch_cancel.testing.explore.state import FAULTS
 from tests.proof import exploration
-from tests.proof.protocol_bugs import BUGS, Bug
+from tests.proof.protocol_bugs.every import BUGS, Bug
 from tests.proof.report import table
 
 

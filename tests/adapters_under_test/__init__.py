@@ -1,0 +1,44 @@
+"""What the conformance kit needs to know of our own adapters."""
+
+from __future__ import annotations
+
+from tests.adapters_under_test.django import DjangoTables
+from tests.adapters_under_test.memory import AsyncMemoryTables, MemoryTables
+from tests.adapters_under_test.postgres import (
+    AsyncPostgresTables,
+    IntegerTables,
+    PostgresTables,
+    UuidTables,
+)
+from tests.adapters_under_test.schedulers import (
+    AsyncMemoryStarts,
+    AsyncRedisStarts,
+    MemoryStarts,
+    RedisStarts,
+    SqliteStarts,
+)
+from tests.adapters_under_test.sqlalchemy import (
+    AsyncSqlAlchemyTables,
+    SqlAlchemySqliteTables,
+    SqlAlchemyTables,
+)
+from tests.adapters_under_test.sqlite import SqliteTables
+
+__all__ = [
+    "AsyncMemoryStarts",
+    "AsyncMemoryTables",
+    "AsyncPostgresTables",
+    "AsyncRedisStarts",
+    "AsyncSqlAlchemyTables",
+    "DjangoTables",
+    "IntegerTables",
+    "MemoryStarts",
+    "MemoryTables",
+    "PostgresTables",
+    "RedisStarts",
+    "SqlAlchemySqliteTables",
+    "SqlAlchemyTables",
+    "SqliteStarts",
+    "SqliteTables",
+    "UuidTables",
+]

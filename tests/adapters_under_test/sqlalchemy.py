@@ -1,0 +1,200 @@
+"""The store of SQLAlchemy, on Postgres and on SQLite."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import sqlalchemy as sa
+
+from batch_cancel import JobKey
+from batch_cancel.adapters import sqlalchemy as alchemy
+from batch_cancel.testing.adapter import (
+    ALL_SABOTAGES,
+    JobRow,
+    Sabotage,
+    StoreAdapter,
+)
+from tests import data_layers
+from tests.adapters_under_test.limits import BUDGET
+from tests.adapters_under_test.postgres import PostgresTables
+from tests.sabotage import (
+    SQLITE_TRIGGERS,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batch_cancel.adapters.django import DjangoUnitOfWork
+
+
+class SqlAlchemyTables(PostgresTables):
+    """SQLAlchemy over psycopg."""
+
+    def uow(self) -> Any:
+        """Give a unit of work with an engine of its own."""
+        engine = data_layers.postgres_engine(self.dsn)
+        return alchemy.SqlAlchemyUnitOfWork(engine, data_layers.TABLES, lock_timeout=BUDGET)
+
+    def connections(self) -> int | None:
+        """They are the engine's."""
+        return None
+
+    @contextmanager
+    def _joined(self) -> Generator[Any]:
+        """Open a transaction of the caller's."""
+        with data_layers.postgres_engine(self.dsn).begin() as connection:
+            yield alchemy.joining(connection, data_layers.TABLES)
+
+
+class AsyncSqlAlchemyTables(PostgresTables):
+    """SQLAlchemy over asyncpg."""
+
+    is_async = True
+
+    def uow(self) -> Any:
+        """Give a unit of work with an engine of its own."""
+        engine = data_layers.postgres_engine_async(self.dsn)
+        return alchemy.AsyncSqlAlchemyUnitOfWork(engine, data_layers.TABLES, lock_timeout=BUDGET)
+
+    def connections(self) -> int | None:
+        """They are the engine's."""
+        return None
+
+    def joined(self) -> Any:
+        """Give a transaction of the caller's."""
+        return self._joined_async()
+
+    @asynccontextmanager
+    async def _joined_async(self) -> AsyncGenerator[Any]:
+        """Open a transaction of the caller's."""
+        async with data_layers.postgres_engine_async(self.dsn).begin() as connection:
+            yield alchemy.joining_async(connection, data_layers.TABLES)
+
+
+class SqlAlchemySqliteTables(StoreAdapter):
+    """SQLAlchemy over the standard library's driver, a new file each time."""
+
+    row_locks = False
+    ids_per_organization = False  # The id alone is the primary key.
+    sabotages = ALL_SABOTAGES
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.paths = (tmp_path / f"{number}.sqlite" for number in itertools.count())
+
+    def fresh(self) -> None:
+        """Make another file."""
+        self.path = next(self.paths)
+        data_layers.METADATA.create_all(self._engine())
+
+    def _engine(self) -> sa.Engine:
+        timeout = {"timeout": BUDGET.total_seconds()}
+        return data_layers.sqlite_engine(self.path, connect_args=timeout)
+
+    def uow(self) -> Any:
+        """Give a unit of work with an engine of its own."""
+        return alchemy.SqlAlchemyUnitOfWork(self._engine(), data_layers.TABLES)
+
+    def seed(
+        self,
+        key: JobKey,
+        status: str | None,
+        contacts: Sequence[str | None],
+        deferred_id: str | None,
+    ) -> list[str]:
+        """Put in a job."""
+        ids = []
+        with self._engine().begin() as connection:
+            connection.execute(
+                sa.insert(data_layers.JOBS).values(
+                    id=key.batch_job_id,
+                    organization_id=key.organization_id,
+                    status=status,
+                    scheduled_job_id=deferred_id,
+                )
+            )
+            for contact in contacts:
+                row = {"batch_job_id": key.batch_job_id, "status": contact}
+                insert = sa.insert(data_layers.CONTACTS).returning(data_layers.CONTACTS.c.id)
+                ids.append(str(connection.execute(insert, row).scalar_one()))
+        return ids
+
+    def sabotage(self, what: Sabotage) -> None:
+        """Add triggers; the next test has another file."""
+        triggers = SQLITE_TRIGGERS[what]
+        for name, here in (
+            ("job_number", "batch_job_id"),
+            ("NEW.number", "NEW.id"),
+            ("number = ", "id = "),
+            ("'added', ", "1000, "),
+        ):
+            triggers = triggers.replace(name, here)
+        connection = sqlite3.connect(self.path)
+        with closing(connection), connection:
+            connection.executescript(triggers)
+
+    def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> None:
+        """Set back the time of its last change."""
+        at = datetime.now(UTC) - age
+        contacts = data_layers.CONTACTS
+        with self._engine().begin() as connection:
+            connection.execute(
+                sa.update(contacts).where(contacts.c.id == int(contact_id)).values(updated_at=at)
+            )
+
+    def new_contact(self) -> Mapping[str, object]:
+        """Name a column at least."""
+        return {"next_attempt_at": None}
+
+    def dump(self) -> dict[JobKey, JobRow]:
+        """Give all that is committed."""
+        contacts: dict[str, dict[str, Sequence[object]]] = {}
+        with self._engine().connect() as connection:
+            for row in connection.execute(sa.select(data_layers.CONTACTS)):
+                of_job = contacts.setdefault(row.batch_job_id, {})
+                of_job[str(row.id)] = (row.status, row.next_attempt_at, row.updated_at)
+            return {
+                JobKey(row.id, row.organization_id): JobRow(
+                    row.status, row.scheduled_job_id, contacts.get(row.id, {}), row.updated_at
+                )
+                for row in connection.execute(sa.select(data_layers.JOBS))
+            }
+
+    def joined(self) -> Any:
+        """Give a transaction of the caller's."""
+        return self._joined()
+
+    @contextmanager
+    def _joined(self) -> Generator[Any]:
+        """Open a transaction of the caller's."""
+        with self._engine().begin() as connection:
+            yield alchemy.joining(connection, data_layers.TABLES)
+
+
+@attrs.frozen
+class _LeavingNoConnection:
+    """A thread that ends leaves its connection open, unless somebody closes it."""
+
+    site: DjangoUnitOfWork
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction, and close Django's connection after it."""
+        from django.db import connections
+
+        try:
+            with self.site.begin() as repositories:
+                yield repositories
+        finally:
+            connections[self.site.using].close()
+
+    def pause(self, attempts: int) -> None:
+        """Wait a little."""
+        self.site.pause(attempts)

@@ -1,0 +1,47 @@
+"""Statuses of jobs and contacts, and a world for each store: workers need no scheduler."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+OPEN = ("pending", "queued", "no_answer", "busy", "timeout")
+EVERY_JOB = ("scheduled", "pending", "running", "completed", "failed", "cancelled", "paused", None)
+EVERY_CONTACT = (
+    *OPEN,
+    "dialing",
+    "completed",
+    "failed",
+    "blocked",
+    "invalid_number",
+    "carrier_error",
+    "cancelled",
+    "paused",
+    None,
+)
+STRANGE_IDS = ["", "\0", "\ud800", "x" * 1_000_000, "%", "' OR 1=1 --", "../j", "j ", "{}", "J"]
+
+
+@pytest.fixture(
+    scope="module", params=[*pairs.pairs(("memory",)), *pairs.LAYERED], ids=lambda pair: pair[0]
+)
+def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
+    """Open a world once; whoever takes it clears it first."""
+    store, scheduler = request.param
+    with pairs.opened(store, scheduler, request) as world:
+        yield world
+
+
+def now() -> datetime:
+    """Give this machine's time, which is the stores' time too."""
+    return datetime.now(UTC)

@@ -1,0 +1,198 @@
+"""`batch-cancel reconcile` against real stores and schedulers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import redis
+
+from batch_cancel import cancel_rows
+from batch_cancel.adapters.redis import RedisScheduler
+from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from tests.integration.operator_commands import (
+    Done,
+    as_url,
+    file,
+    leave_the_log_alone,
+    run,
+    spawn,
+    store,
+)
+from tests.pairs import create_reference_tables
+from tests.processes import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.redis_topologies import RedisCluster
+    from tests.servers import RedisServer
+
+__all__ = ["file", "leave_the_log_alone", "run", "store"]
+
+
+def test_nothing_owed_is_said(run: Callable[..., Done], store: str) -> None:
+    """Exit code 0."""
+    assert run("reconcile", "--store", store) == (0, "no removal is left owed\n", "")
+
+
+def test_what_is_owed_is_finished_and_said(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """A sentence for each job, and one for what is left."""
+    for job_id in "ab":
+        cancel_rows(job_id, uow=SqliteStore(file), actor="ann@example.com", reason="wrong list")
+    SqliteScheduler(file).cancel("start-b", "another operation")
+
+    done = run("reconcile", "--store", store, "--lease", "0")
+
+    assert done == (
+        0,
+        (
+            "batch job 'a': its deferred start was taken back\n"
+            "batch job 'b': there was no deferred start left to take back\n"
+            "no removal is left owed\n"
+        ),
+        "",
+    )
+    assert SqliteScheduler(file).waiting() == {"start-c"}
+    assert run("reconcile", "--store", store, "--lease", "0").out == "no removal is left owed\n"
+
+
+def test_reconcile_answers_a_program_with_json(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """The wire's names; neither actor nor reason."""
+    cancel_rows("a", uow=SqliteStore(file), operation_id="op", actor="ann", reason="typo")
+
+    done = run("reconcile", "--store", store, "--lease", "0", "--json")
+
+    [entry] = done.body["reconciled"]
+    assert datetime.fromisoformat(entry.pop("cancelledAt")).utcoffset() == timedelta(0)
+    assert done == (0, done.out, "")
+    assert (entry, done.body["removalsPending"]) == (
+        {"batchJobId": "a", "operationId": "op", "removal": "removed"},
+        0,
+    )
+
+
+def test_what_somebody_may_still_be_at_is_left_to_him(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """Exit code 6, and how to take it up all the same."""
+    cancel_rows("a", uow=SqliteStore(file))
+    done = run("reconcile", "--store", store)
+    assert done == (
+        6,
+        "1 removal is still owed\n",
+        (
+            "batch-cancel: what was cancelled or taken up less than 120 s ago is left to whoever "
+            "did that: run it again later, or with --lease 0\n"
+        ),
+    )
+    assert SqliteScheduler(file).waiting() == {"start-a", "start-b", "start-c"}
+
+
+def test_more_than_the_limit_is_left_for_the_next_run(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """Exit code 6 until nothing is left."""
+    for job_id in "abc":
+        cancel_rows(job_id, uow=SqliteStore(file))
+    arguments = ["reconcile", "--store", store, "--lease", "0", "--limit", "2"]
+    done = run(*arguments)
+    assert (done.code, done.out.splitlines()[-1]) == (6, "1 removal is still owed")
+    assert done.err == "batch-cancel: run it again\n"
+    assert run(*arguments).code == 0
+    assert SqliteScheduler(file).waiting() == set()
+
+
+def test_a_redis_that_is_down_leaves_it_owed(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """Exit code 6, and why; nothing of the URL."""
+    for number in range(3):
+        SqliteStore(file).add_job(f"job-{number}", "scheduled", deferred_id="d")
+        cancel_rows(f"job-{number}", uow=SqliteStore(file))
+    url = f"native+redis://ann:hunter2@127.0.0.1:{free_port()}"
+
+    done = run("reconcile", "--store", store, "--scheduler", url, "--lease", "0")
+
+    assert done.code == 6
+    assert "batch job 'job-0': its deferred start could not be taken back yet\n" in done.out
+    assert done.out.endswith("3 removals are still owed\n")
+    assert "the scheduler did not confirm every removal (Redis gave no answer within" in done.err
+    assert done.err.endswith("batch-cancel: run it again\n")
+
+
+def test_a_redis_that_comes_back_is_asked_again_by_the_next_run(
+    run: Callable[..., Done], redis_to_break: RedisServer, store: str
+) -> None:
+    """
+    The last promise of issue 3, cancel and reconcile being processes of their own.
+
+    Redis stopped: the cancel answers 200 with redisJobCancelled false, in time. Redis back:
+    reconcile leaves no deferred start, and says so.
+    """
+    urls = ["--store", store, "--scheduler", f"native+{redis_to_break.url()}"]
+    starts = RedisScheduler(redis.Redis.from_url(redis_to_break.url()))
+    starts.schedule("start-a", datetime.now(UTC) + timedelta(days=1))
+    redis_to_break.stop()
+
+    cancelled = spawn("cancel", "a", *urls, "--operation-id", "op")
+
+    assert cancelled.code == 0
+    assert cancelled.body == {
+        "success": True,
+        "message": "Scheduled job cancelled successfully",
+        "batchJobId": "a",
+        "redisJobCancelled": False,
+        "contactsCancelled": 1,
+    }
+    assert "the job is cancelled, but the scheduler did not confirm" in cancelled.err
+    assert run("reconcile", *urls, "--lease", "0").code == 6
+
+    redis_to_break.start()
+    assert starts.waiting() == {"start-a"}
+    found = run("inspect", *urls)
+    assert found.code == 1
+    assert (
+        "batch job 'a' is cancelled, but its deferred start 'start-a' still waits\n" in found.out
+    )
+
+    finished = spawn("reconcile", *urls, "--lease", "0")
+
+    assert finished == (
+        0,
+        "batch job 'a': its deferred start was taken back\nno removal is left owed\n",
+        "",
+    )
+    assert starts.waiting() == set()
+    again = run("cancel", "a", *urls, "--operation-id", "op")
+    assert again.body["redisJobCancelled"] is True
+
+
+def test_reconcile_on_postgres_with_a_redis_cluster(
+    run: Callable[..., Done], postgres_schema: str, redis_cluster: RedisCluster
+) -> None:
+    """The same, whatever they are; an organization's job as well."""
+    with psycopg.connect(postgres_schema, autocommit=True) as connection:
+        create_reference_tables(connection)
+        connection.execute(
+            "INSERT INTO batch_jobs (id, organization_id, status, scheduled_job_id) "
+            "VALUES ('j', 'org', 'scheduled', 'of-the-cluster')"
+        )
+    urls = ["--store", as_url(postgres_schema)]
+    nowhere = ["--scheduler", f"native+redis://127.0.0.1:{free_port()}"]
+    there = ["--scheduler", redis_cluster.url.replace("redis://", "native+redis+cluster://")]
+    with redis.RedisCluster.from_url(redis_cluster.url) as client:
+        RedisScheduler(client).schedule("of-the-cluster", datetime.now(UTC) + timedelta(days=1))
+        assert run("cancel", "j", "--organization", "org", *urls, *nowhere).code == 0
+        assert "batch job 'j' of organization 'org'" in run("inspect", *urls, *there).out
+        assert run("reconcile", *urls, *there, "--lease", "0").out == (
+            "batch job 'j': its deferred start was taken back\nno removal is left owed\n"
+        )
+        assert RedisScheduler(client).waiting() == set()
+    assert run("inspect", *urls, *there) == (0, "no drift: database and scheduler agree\n", "")

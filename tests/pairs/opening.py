@@ -1,0 +1,146 @@
+"""Which worlds there are, and how each is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import redis
+import redis.asyncio
+
+from batch_cancel.adapters.memory import (
+    AsyncMemoryScheduler,
+    AsyncMemoryStore,
+    MemoryScheduler,
+    MemoryStore,
+)
+from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
+from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
+from batch_cancel.adapters.sqlite import SqliteScheduler
+from tests import data_layers
+from tests.pairs.stores import MemoryTables, PostgresTables, SqliteTables, Store
+from tests.pairs.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+
+    import pytest
+
+
+PATIENCE = timedelta(seconds=10)
+"""A budget of Redis that a loaded machine keeps: these tests are of answers, not of delays."""
+
+STORES = ("memory", "memory-async", "sqlite", "postgres", "postgres-async")
+LAYERED = [
+    (store, "memory")
+    for store in (
+        "sqlalchemy-sqlite",
+        "sqlalchemy-sqlite-async",
+        "sqlalchemy-postgres",
+        "sqlalchemy-postgres-async",
+        "django",
+    )
+]
+"""
+Worlds whose store goes by way of a data layer. What it does does not depend on the scheduler, so
+each has but one.
+"""
+SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
+
+
+def pairs(schedulers: Sequence[str] = SCHEDULERS) -> list[tuple[str, str]]:
+    """Name every world: a store, and a scheduler of its own kind, one of `schedulers`."""
+    return [
+        (store, scheduler)
+        for store, scheduler in itertools.product(STORES, schedulers)
+        if not (store.endswith("-async") and scheduler == "sqlite")  # SQLite has no asyncio half.
+    ]
+
+
+@contextmanager
+def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Generator[World]:
+    """Open the world of this name; `request` lends the servers it needs."""
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner()) if store.endswith("-async") else None
+        world = World(
+            store_of(store, request, stack),
+            scheduler_of(scheduler, request, stack, runner),
+            runner,
+        )
+        world.clear()
+        yield world
+
+
+def store_of(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store:
+    """Open the store of this name."""
+    if name == "memory":
+        return MemoryTables(MemoryStore)
+    if name == "memory-async":
+        return MemoryTables(AsyncMemoryStore)
+    if name == "sqlite":
+        return SqliteTables(_folder(request))
+    if name.startswith("sqlalchemy-sqlite"):
+        return data_layers.sqlite(_folder(request), stack, is_async=name.endswith("-async"))
+    dsn = stack.enter_context(request.getfixturevalue("postgres_server").schema())
+    tables = PostgresTables(dsn, _postgres_uow(name, dsn, stack))
+    stack.callback(tables.connection.close)
+    return tables
+
+
+def _postgres_uow(name: str, dsn: str, stack: ExitStack) -> Any:
+    match name:
+        case "postgres":
+            return PostgresUnitOfWork(lambda: psycopg.connect(dsn))
+        case "postgres-async":
+            return AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(dsn))
+        case "django":
+            return stack.enter_context(data_layers.django_uow(dsn))
+        case _:
+            return data_layers.postgres_uow(dsn, is_async=name.endswith("-async"))
+
+
+def scheduler_of(
+    name: str, request: pytest.FixtureRequest, stack: ExitStack, runner: asyncio.Runner | None
+) -> Callable[[], Any]:
+    """Return what makes a new scheduler of this name."""
+    number = itertools.count()
+    prefix = f"test-{uuid4().hex[:8]}"
+    if name == "memory":
+        return AsyncMemoryScheduler if runner else MemoryScheduler
+    if name == "sqlite":
+        folder = _folder(request)
+        return lambda: SqliteScheduler(folder / f"starts-{next(number)}.sqlite")
+    url, blocking, waiting = _redis(name, request)
+    if runner is None:
+        client = blocking.from_url(url)
+        stack.callback(client.close)
+        return lambda: RedisScheduler(
+            client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+        )
+
+    async def connect() -> Any:
+        return waiting.from_url(url)
+
+    async_client = runner.run(connect())
+    stack.callback(lambda: runner.run(async_client.aclose()))
+    return lambda: AsyncRedisScheduler(
+        async_client, namespace=f"{prefix}-{next(number)}", budget=PATIENCE
+    )
+
+
+def _redis(name: str, request: pytest.FixtureRequest) -> tuple[str, Any, Any]:
+    if name == "redis":
+        return request.getfixturevalue("redis_server").url(), redis.Redis, redis.asyncio.Redis
+    url = request.getfixturevalue("redis_cluster").url
+    return url, redis.RedisCluster, redis.asyncio.RedisCluster
+
+
+def _folder(request: pytest.FixtureRequest) -> Path:
+    folder: Path = request.getfixturevalue("tmp_path_factory").mktemp("world")
+    return folder

@@ -1,0 +1,213 @@
+"""Bugs of locks, statements and connections on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final
+
+import attrs
+import psycopg
+from psycopg import sql
+
+from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.domain.model import JobKey
+from batch_cancel.testing.conformance import StoreConformance
+from tests import adapters_under_test
+from tests.proof.broken_adapters.planting import SECOND, plant
+
+
+class Rewritten:
+    """The statements, with one piece of text in the place of another."""
+
+    def __init__(self, queries: Any, swaps: Mapping[str, str]) -> None:
+        self._queries = queries
+        self._swaps = swaps
+
+    def __getattr__(self, name: str) -> Any:
+        it = getattr(self._queries, name)
+        return (
+            (lambda *given: self._rewritten(it(*given))) if callable(it) else self._rewritten(it)
+        )
+
+    def _rewritten(self, it: Any) -> Any:
+        if isinstance(it, tuple):
+            return tuple(self._rewritten(one) for one in it)
+        if not isinstance(it, sql.Composable):
+            return it
+        text = it.as_string(None)
+        for old, new in self._swaps.items():
+            text = text.replace(old, new)
+        return sql.SQL(text)  # pyright: ignore[reportArgumentType]
+
+
+class RewrittenUnitOfWork(PostgresUnitOfWork):
+    """Postgres with other statements."""
+
+    swaps: Mapping[str, str]
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction with the statements rewritten."""
+        with super().begin() as it:
+            for name in ("jobs", "contacts", "outbox", "inspection", "work"):
+                part = getattr(it, name)
+                queries = Rewritten(part.queries, self.swaps)
+                setattr(it, name, attrs.evolve(part, queries=queries))
+            yield it
+
+
+class LockingUnitOfWork(RewrittenUnitOfWork):
+    """Postgres whose outbox locks the job of the record that it finds."""
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction with that outbox."""
+        with super().begin() as it:
+            outbox, jobs = it.outbox, it.jobs
+
+            def find(key: JobKey) -> Any:
+                jobs.lock(key)
+                return outbox.find(key)
+
+            yield SimpleNamespace(
+                jobs=jobs,
+                contacts=it.contacts,
+                outbox=SimpleNamespace(
+                    find=find, claim=outbox.claim, settle=outbox.settle, take=outbox.take
+                ),
+                inspection=it.inspection,
+                work=it.work,
+            )
+
+
+class ReadingUnitOfWork(RewrittenUnitOfWork):
+    """Postgres whose outbox reads the turn first, and writes it after."""
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction with that outbox."""
+        with super().begin() as it:
+            outbox = it.outbox
+
+            def claim(record: Any) -> Any:
+                found = outbox.find(record.key)
+                if found is None or found.taken_at != record.taken_at:
+                    return None
+                it.jobs.connection.execute(
+                    "UPDATE batch_cancellations SET taken_at = clock_timestamp() "
+                    "WHERE batch_job_id = %s",
+                    [record.key.batch_job_id],
+                )
+                return outbox.find(record.key)
+
+            yield SimpleNamespace(
+                jobs=it.jobs,
+                contacts=it.contacts,
+                outbox=SimpleNamespace(
+                    find=outbox.find, claim=claim, settle=outbox.settle, take=outbox.take
+                ),
+                inspection=it.inspection,
+                work=it.work,
+            )
+
+
+class OnPostgres(adapters_under_test.PostgresTables):
+    """Postgres with a bug in its statements, or in a worker's own."""
+
+    swaps: ClassVar[Mapping[str, str]] = {}
+
+    def uow(self) -> Any:
+        """Give a unit of work with the bug."""
+        uow = RewrittenUnitOfWork(self._connect, lock_timeout=SECOND)
+        uow.swaps = self.swaps
+        return uow
+
+    def send(self, statement: str, values: Sequence[object]) -> int:
+        """Send a worker's own statement, and commit it."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return connection.execute(statement.encode(), values).rowcount
+
+
+def _rewritten(name: str, test: str, **swaps: str) -> None:
+    plant(name, test, OnPostgres, StoreConformance, swaps=swaps)
+
+
+LOCK: Final = "FOR NO KEY UPDATE\n)\nSELECT locked"
+plant(
+    "LocksNothing",
+    "test_i5_of_two_cancels_at_once_one_succeeds",
+    OnPostgres,
+    StoreConformance,
+    swaps={LOCK: ")\nSELECT locked"},
+)
+
+
+class LocksTheStrangersRow(OnPostgres):
+    """It locks by id, and looks at the organization afterwards."""
+
+    swaps: ClassVar[Mapping[str, str]] = {
+        ' AND "organization_id" IS NOT DISTINCT FROM %(organization_id)s': "",
+        "clock_timestamp() FROM locked": (
+            "clock_timestamp() FROM locked "
+            "WHERE organization_id IS NOT DISTINCT FROM %(organization_id)s"
+        ),
+    }
+
+
+plant(
+    "LocksTheStrangersRow",
+    "test_i16_a_stranger_can_not_lock_the_job",
+    LocksTheStrangersRow,
+    StoreConformance,
+)
+plant(
+    "LocksAllJobs",
+    "test_i16_other_jobs_are_not_locked",
+    OnPostgres,
+    StoreConformance,
+    swaps={
+        "WITH locked AS MATERIALIZED (": (
+            "WITH everything AS MATERIALIZED (SELECT pg_advisory_xact_lock(4711) AS it), "
+            "locked AS MATERIALIZED ("
+        ),
+        "FROM locked": "FROM locked, everything WHERE everything.it IS NOT NULL",
+    },
+)
+plant(
+    "TouchesTheTimeOfEveryContact",
+    "test_i3_an_ended_contact_is_never_changed",
+    OnPostgres,
+    StoreConformance,
+    swaps={
+        'SET "status" = \'cancelled\', "updated_at"': (
+            "SET \"status\" = CASE WHEN \"status\" IN ('pending', 'queued', 'no_answer', 'busy', "
+            "'timeout') THEN 'cancelled' ELSE \"status\" END, \"updated_at\""
+        ),
+        "AND \"status\" IN ('busy', 'no_answer', 'pending', 'queued', 'timeout')": "",
+    },
+)
+
+
+class LeaksConnections(OnPostgres):
+    """What failed is never closed."""
+
+    def uow(self) -> Any:
+        """Give connections that only a success closes."""
+
+        @contextmanager
+        def connect() -> Generator[Any]:
+            connection = self._connect()
+            yield connection
+            connection.close()
+
+        return PostgresUnitOfWork(connect)
+
+    def close(self) -> None:
+        """Clean up behind the bug."""
+        for connection in self.opened:
+            connection.close()
+
+
+plant("LeaksConnections", "test_i18_no_connection_is_leaked", LeaksConnections, StoreConformance)

@@ -1,0 +1,33 @@
+"""The test classes of every broken adapter, where pytest finds them."""
+
+from __future__ import annotations
+
+from tests.proof.broken_adapters import (
+    cancels,
+    on_file,
+    outbox,
+    outcomes,
+    postgres_races,
+    postgres_statements,
+    schedulers,
+    transactions,
+    workers,
+)
+from tests.proof.broken_adapters.planting import REJECTED_BY, SUITES
+
+__all__ = ["PLANTING", "REJECTED_BY"]
+
+PLANTING = (
+    cancels,
+    outbox,
+    workers,
+    outcomes,
+    transactions,
+    on_file,
+    postgres_statements,
+    postgres_races,
+    schedulers,
+)
+"""The modules that plant a bug when they are imported."""
+
+globals().update(SUITES)

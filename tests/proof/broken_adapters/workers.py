@@ -1,0 +1,189 @@
+"""Bugs of a worker's steps in the memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+
+from batch_cancel.adapters import memory
+from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.testing.adapter import ALL_GUARDS
+from batch_cancel.testing.conformance import StoreConformance
+from tests import adapters_under_test
+from tests.proof.broken_adapters.memory_store import in_memory
+from tests.proof.broken_adapters.planting import plant
+
+
+class StartsBlindly(memory._Work):
+    def start(self, key: Any, statuses: Any, deferred_id: Any) -> bool:
+        self.rows[key] = attrs.evolve(self.rows[key], status="running")
+        return True
+
+
+class ClaimsWithoutLookingAtTheJob(memory._Work):
+    def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
+        row = self.rows[key]
+        rows = {key: attrs.evolve(row, status="running")}
+        claimed = memory._claim(rows, key, statuses, limit)
+        self.rows[key] = attrs.evolve(rows[key], status=row.status)
+        return claimed
+
+
+class ClaimsEndedContacts(memory._Work):
+    def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
+        return super().claim(key, statuses | {ContactStatus.FAILED}, limit)
+
+
+class ClaimsForStrangers(memory._Work):
+    def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
+        named = [it for it in self.rows if it.batch_job_id == key.batch_job_id]
+        return super().claim(named[0] if named else key, statuses, limit)
+
+
+class SettlesWhateverItIs(memory._Work):
+    def settle(self, key: Any, contact_id: Any, settlement: Any) -> bool:
+        row = self.rows[key]
+        contacts = {**row.contacts, contact_id: settlement.status.value}
+        self.rows[key] = attrs.evolve(row, contacts=contacts)
+        return True
+
+
+class CancelsEveryCall(memory._Work):
+    def settle(self, key: Any, contact_id: Any, settlement: Any) -> bool:
+        if self.rows[key].status == "cancelled":
+            settlement = Settlement(ContactStatus.CANCELLED, None)
+        return super().settle(key, contact_id, settlement)
+
+
+class FinishesWithOpenContacts(memory._Work):
+    def finish(self, key: Any, unfinished: Any) -> bool:
+        return super().finish(key, frozenset({ContactStatus.DIALING}))
+
+
+class FinishesBlindly(memory._Work):
+    def finish(self, key: Any, unfinished: Any) -> bool:
+        self.rows[key] = attrs.evolve(self.rows[key], status="completed")
+        return True
+
+
+class HandsOutWhatItMeant(memory._Work):
+    def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
+        row = self.rows[key]
+        if row.status != "running":
+            return []
+        due = [it for it, status in row.contacts.items() if status in statuses][:limit]
+        now = datetime.now(UTC)
+        self.rows[key] = attrs.evolve(
+            row,
+            contacts={**row.contacts, **dict.fromkeys(due, "dialing")},
+            dialing_since={**row.dialing_since, **dict.fromkeys(due, now)},
+        )
+        return due
+
+
+class _Expires(memory._Work):
+    """A store that ends calls by a rule of its own."""
+
+    def _expire(self, key: Any, is_due: Callable[[Any, str], bool], status: str) -> int:
+        row = self.rows.get(key)
+        due = [it for it in row.contacts if is_due(row, it)] if row else []
+        if row and due:
+            contacts = {**row.contacts, **dict.fromkeys(due, status)}
+            times = {**row.next_attempts, **dict.fromkeys(due, datetime.min.replace(tzinfo=UTC))}
+            self.rows[key] = attrs.evolve(row, contacts=contacts, next_attempts=times)
+        return len(due)
+
+
+def _is_old(row: Any, contact_id: str, older_than: timedelta) -> bool:
+    since: datetime = row.dialing_since[contact_id]
+    return since < datetime.now(UTC) - older_than
+
+
+class ExpiresYoungCalls(_Expires):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return self._expire(
+            key, lambda row, it: row.contacts[it] == "dialing", settlement.status.value
+        )
+
+
+class ExpiresWhateverItIs(_Expires):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return self._expire(
+            key, lambda row, it: _is_old(row, it, older_than), settlement.status.value
+        )
+
+
+class ExpiresWithoutLookingAtTheJob(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return super().expire(key, Settlement(ContactStatus.TIMEOUT, None), older_than)
+
+
+class ExpiresForLater(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        later = Settlement(settlement.status, datetime.now(UTC) + older_than)
+        return super().expire(key, later, older_than)
+
+
+class ExpiresCallsOfAllJobs(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        for it in list(self.rows):
+            if it != key and it.organization_id == key.organization_id:
+                super().expire(it, settlement, older_than)
+        return super().expire(key, settlement, older_than)
+
+
+class ExpiresCallsOfEqualIds(memory._Work):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        for it in list(self.rows):
+            if it.batch_job_id == key.batch_job_id and it != key:
+                super().expire(it, settlement, older_than)
+        return super().expire(key, settlement, older_than)
+
+
+class TrustsWhatItExpired(_Expires):
+    def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
+        return self._expire(
+            key,
+            lambda row, it: row.contacts[it] == "dialing" and _is_old(row, it, older_than),
+            settlement.status.value,
+        )
+
+
+in_memory("test_i1_a_contact_that_is_not_dialing_is_not_handed_out", work=HandsOutWhatItMeant)
+in_memory("test_i1_an_old_call_is_made_again", work=ExpiresYoungCalls)
+in_memory("test_i1_an_old_call_is_made_again", work=ExpiresForLater)
+in_memory("test_i15_only_a_live_call_expires", work=ExpiresWhateverItIs)
+in_memory(
+    "test_i4_an_old_call_of_a_cancelled_job_is_not_made_again",
+    work=ExpiresWithoutLookingAtTheJob,
+)
+in_memory("test_i16_old_calls_of_other_jobs_are_left_alone", work=ExpiresCallsOfAllJobs)
+in_memory("test_i22_old_calls_of_a_job_of_the_same_id_are_left_alone", work=ExpiresCallsOfEqualIds)
+in_memory("test_i20_an_expiry_that_was_undone_is_no_success", work=TrustsWhatItExpired)
+
+
+class GuessesTheTime(adapters_under_test.MemoryTables):
+    """It is declared not to know since when a contact is dialing, and ends calls all the same."""
+
+    guards = ALL_GUARDS - {"expire"}
+
+
+plant(
+    "GuessesTheTime",
+    "test_i20_a_store_that_does_not_know_the_time_ends_no_calls",
+    GuessesTheTime,
+    StoreConformance,
+)
+
+in_memory("test_i2_an_ended_job_is_not_started", work=StartsBlindly)
+in_memory("test_i1_only_a_running_job_is_called", work=ClaimsWithoutLookingAtTheJob)
+in_memory("test_i15_open_contacts_alone_are_called", work=ClaimsEndedContacts)
+in_memory("test_i16_a_strangers_worker_does_nothing", work=ClaimsForStrangers)
+in_memory("test_i3_only_a_live_call_ends", work=SettlesWhateverItIs)
+in_memory("test_i15_a_call_that_came_to_its_end_keeps_it", work=CancelsEveryCall)
+in_memory("test_i2_a_running_job_without_work_alone_is_finished", work=FinishesWithOpenContacts)
+in_memory("test_i2_a_running_job_without_work_alone_is_finished", work=FinishesBlindly)

@@ -1,0 +1,176 @@
+"""
+The parts of the code that are mutated, and the tests that judge each.
+
+The domain, the use cases and the memory store are mutated exhaustively. The other adapters have
+more mutants than their tests, which ask real servers, can judge in the time: of theirs a fixed
+sample is taken, the fifth of each function. Those of Celery, Dramatiq, APScheduler, taskiq and
+Procrastinate are left out: only workers of theirs judge them, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from tests.proof.planted_patches import ROOT
+
+
+@attrs.frozen
+class Part:
+    """
+    A part of the code, and what judges it.
+
+    Arguments:
+        name: what it is called.
+        files: its files below src/batch_cancel, as patterns.
+        tests: the tests that judge it, below tests/. Those that read the source, and those that
+            run it in processes of their own, see no mutant.
+        world: what they are narrowed to, as pytest's -k.
+        is_sampled: whether only a sample of its mutants is tried.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+    world: str
+    is_sampled: bool = True
+
+
+CONTRACT = tuple(
+    f"contract/test_{name}.py"
+    for name in (
+        *("cancel", "cancel_ids", "cancel_operations", "inspect", "log"),
+        *("native_store", "native_store_model", "native_store_pump", "reconcile"),
+        *("telling_once", "work", "work_appends", "work_calls", "work_property"),
+    )
+)
+_NO_JUDGES = {
+    f"test_{name}.py" for name in ("cli_urls", "hangs", "imports", "pins", "sizes", "twins")
+}
+"""Unit tests that read the source, start processes of their own, or are of an adapter."""
+CORE = tuple(
+    f"unit/{path.name}"
+    for path in sorted((ROOT / "tests" / "unit").glob("test_*.py"))
+    if path.name not in _NO_JUDGES
+)
+MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
+"""The tests of what needs no server: in the worlds of the memory store, and outside of worlds."""
+
+
+# The one that takes longest comes first, since two are tried at a time.
+PARTS = (
+    Part(
+        "domain, use cases, memory store",
+        ("domain/*", "use_cases/*", "adapters/memory.py"),
+        (*CORE, *CONTRACT),
+        # What mutmut wraps is no coroutine function to whoever looks at it without calling it.
+        f"{MEMORY} and not refuses_the_wrong_kind",
+        is_sampled=False,
+    ),
+    Part(
+        "Postgres",
+        ("adapters/postgres/*", "adapters/postgres_catalog.py"),
+        (
+            *CONTRACT,
+            *(
+                f"integration/test_postgres_{name}.py"
+                for name in (
+                    *("checks", "checks_indexes", "checks_server", "connections", "faults"),
+                    *("guards", "ids", "keys", "keys_of_contacts", "keys_of_jobs", "locks"),
+                    *("names", "outcomes", "outcomes_of_steps", "pools", "refused", "schemas"),
+                    *("sessions", "starts", "tables"),
+                )
+            ),
+            *(
+                f"integration/test_doctor_{name}.py"
+                for name in ("indexes", "rows", "shapes", "writers")
+            ),
+            *(
+                f"integration/test_{name}.py"
+                for name in ("joining", "joining_starts", "work_postgres")
+            ),
+            *(
+                f"integration/test_work_postgres_{name}.py"
+                for name in ("appends", "guards", "tables")
+            ),
+        ),
+        "not redis and not sqlite and not cluster and (not contract or postgres) "
+        "and not sqlalchemy and not django and not replica and not file and not pgbouncer "
+        "and not says_whether_to_ask_again and not comes_back and not deadlock",
+    ),
+    Part(
+        "Redis, and the libraries that keep their starts there",
+        ("adapters/redis/*", *(f"adapters/{name}/*" for name in ("arq", "huey", "rq", "saq"))),
+        (
+            *CONTRACT,
+            *(
+                f"integration/test_redis_{name}.py"
+                for name in ("checks", "claims", "clients", "faults", "server_state", "topologies")
+            ),
+            *(f"integration/test_recipe{name}.py" for name in ("_answers", "_checks", "s")),
+            "integration/test_start_gate.py",
+        ),
+        "(redis or cluster or recipes or gate) and not postgres and not sqlite and not replica",
+    ),
+    Part(
+        "SQLAlchemy and Django",
+        ("adapters/sqlalchemy/*", "adapters/django.py"),
+        (
+            *CONTRACT,
+            "integration/test_sqlalchemy.py",
+            *(
+                f"integration/test_sqlalchemy_{name}.py"
+                for name in (
+                    "checks",
+                    "columns",
+                    "joining",
+                    "keys",
+                    "mapping",
+                    "outcomes",
+                    "refusals",
+                    "servers",
+                    "spelling",
+                    "transactions",
+                    "types",
+                )
+            ),
+            *(f"integration/test_{name}.py" for name in ("django", "django_removals")),
+        ),
+        "sqlalchemy or django",
+    ),
+    Part(
+        "SQLite",
+        ("adapters/sqlite/*",),
+        (
+            *CONTRACT,
+            *(
+                f"integration/test_sqlite_{name}.py"
+                for name in (
+                    "checks",
+                    "joining",
+                    "keys",
+                    "paths",
+                    "scheduler",
+                    "store",
+                    "triggers",
+                )
+            ),
+        ),
+        "sqlite and not sqlalchemy and not redis and not postgres and not memory and not cluster "
+        "or file",
+    ),
+    Part(
+        "the endpoint",
+        ("http/*", "adapters/asgi.py", "adapters/wsgi.py"),
+        (
+            "unit/test_presenter.py",
+            *(f"http/test_{it}.py" for it in ("asgi", "asgi_clients", "endpoint", "openapi")),
+        ),
+        "not real_server",  # An uvicorn takes the wrapped application for a plain function.
+    ),
+    Part(
+        "OpenTelemetry",
+        ("adapters/otel.py",),
+        ("contract/test_otel.py", "contract/test_otel_outcomes.py"),
+        MEMORY,
+    ),
+)
