@@ -607,7 +607,7 @@ class MemoryRepositories:
 
 @attrs.frozen
 class AsyncMemoryRepositories:
-    """What one transaction of a memory store can reach."""
+    """As `MemoryRepositories`, awaited."""
 
     jobs: _AsyncJobs
     contacts: _AsyncContacts
@@ -696,8 +696,9 @@ class MemoryStore(_Seeds):
     """
     Jobs, contacts and cancellation records in memory: a unit of work.
 
-    Threads take turns. A `begin` within a `begin` is a savepoint. Fill the store before its
-    transactions start: `add_job` and `add_contacts` do not wait for their turn.
+    Threads take turns, tasks those of `AsyncMemoryStore`. A `begin` within a `begin` is a
+    savepoint. Fill the store before its transactions start: `add_job` and `add_contacts` do not
+    wait for their turn.
     """
 
     def __init__(self) -> None:
@@ -731,12 +732,7 @@ class MemoryStore(_Seeds):
 
 
 class AsyncMemoryStore(_Seeds):
-    """
-    Jobs, contacts and cancellation records in memory: a unit of work.
-
-    Tasks take turns. A `begin` within a `begin` is a savepoint. Fill the store before its
-    transactions start: `add_job` and `add_contacts` do not wait for their turn.
-    """
+    """As `MemoryStore`, awaited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -745,12 +741,12 @@ class AsyncMemoryStore(_Seeds):
 
     @property
     def is_joined(self) -> bool:
-        """Whether a `begin` now is a savepoint."""
+        """As `MemoryStore.is_joined`."""
         return self._turn.is_mine
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncMemoryRepositories]:
-        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        """As `MemoryStore.begin`, awaited."""
         async with self._turn:
             below = self._top
             written: dict[JobKey, _Row] = {}
@@ -897,47 +893,25 @@ class MemoryScheduler(_DeferredStarts):
 
 
 class AsyncMemoryScheduler(_DeferredStarts):
-    """Deferred starts in memory."""
+    """As `MemoryScheduler`, awaited."""
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> Answer:
-        """
-        Schedule a start, or move one that still waits; done at once, awaited or not.
-
-        Arguments:
-            deferred_id: its id.
-            at: when to fire, an aware datetime.
-            payload: what whoever claims it is given.
-
-        Returns:
-            False if the id was ever cancelled, handed out or finished: then nothing changed.
-        """
+        """As `MemoryScheduler.schedule`."""
+        # Done at once, awaited or not.
         return Answer(self._schedule(deferred_id, at, payload))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Take the deferred start back for good.
-
-        Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
-        """
+        """As `MemoryScheduler.cancel`, awaited."""
         return self._cancel(deferred_id, operation_id)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """Return those of the deferred starts that wait to fire."""
+        """As `MemoryScheduler.waiting_among`, awaited."""
         return self.waiting() & deferred_ids
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
-        """
-        Take the starts that are due, each for the time of `lease`.
-
-        A start that is not acknowledged within its lease is handed out again. Deliver them in
-        the order in which they are returned: one that may have ended its last owner comes last.
-
-        Raises:
-            ValueError: `lease` is negative, or longer than a century.
-        """
+        """As `MemoryScheduler.claim`, awaited."""
         return self._claim(limit, lease)
 
     async def ack(self, deferred_id: str, token: str) -> bool:
-        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        """As `MemoryScheduler.ack`, awaited."""
         return self._ack(deferred_id, token)

@@ -72,21 +72,7 @@ class ArqScheduler(RecipeScheduler):
 
 
 class AsyncArqScheduler(AsyncRecipeScheduler):
-    """
-    Cancels jobs of arq.
-
-    Arguments:
-        client: for the Redis of arq, one server or a Sentinel's master. Whoever made it closes it.
-        queue: arq's `queue_name`.
-        budget: how long one answer may take, retries included.
-        retention: how long an operation's answer is remembered.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
+    """As `ArqScheduler`, awaited."""
 
     def __init__(
         self,

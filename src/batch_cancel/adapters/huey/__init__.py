@@ -104,22 +104,7 @@ class HueyScheduler(RecipeScheduler):
 
 
 class AsyncHueyScheduler(AsyncRecipeScheduler):
-    """
-    Cancels tasks of Huey.
-
-    Arguments:
-        client: for Huey's Redis, one server or a Sentinel's master. Whoever made it closes it.
-        name: Huey's, as it is in Redis: `huey.storage.name`.
-        budget: how long one answer may take, retries included.
-        retention: how long an operation's answer and a task's message are remembered: longer than
-            any start is ahead.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
+    """As `HueyScheduler`, awaited."""
 
     def __init__(
         self,
@@ -133,18 +118,7 @@ class AsyncHueyScheduler(AsyncRecipeScheduler):
         super().__init__(_recipe(name), client, budget, retention, min_replicas)
 
     async def remember(self, deferred_id: str, message: bytes, source: Source = "new") -> None:
-        """
-        Remember a message of a task, beside those that are known; `watch` calls this.
-
-        Arguments:
-            deferred_id: the task's id.
-            message: the task as Huey keeps it.
-            source: "new" from whoever schedules, "again" from a consumer that moves the task,
-                "retry" from one that has run it.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; it may be remembered or not.
-        """
+        """As `HueyScheduler.remember`, awaited."""
         scheduled, _, remembered = self._recipe.keys(deferred_id)
         arguments = (message, encoded(source), self._retention)
         await self._executor.run(_REMEMBER, [encoded(scheduled), encoded(remembered)], arguments)

@@ -169,17 +169,7 @@ async def begun_async(
     queries: Queries,
     own_settings: sql.SQL | None = None,
 ) -> Ground:
-    """
-    Send what begins a transaction, and return what it stands on.
-
-    Arguments:
-        connection: its connection.
-        queries: the statements of its schema.
-        own_settings: what a transaction of our own sends; None for the caller's.
-
-    Raises:
-        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
-    """
+    """As `begun`, awaited."""
     check_encoding(connection)
     cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
     await cursor.execute(own_settings or queries.joined_settings, prepare=False)

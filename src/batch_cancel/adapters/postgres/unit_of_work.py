@@ -54,10 +54,11 @@ class PostgresUnitOfWork:
     Transactions of our own, each on a connection from `connect`.
 
     Arguments:
-        connect: gives a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`, or the
-            `connection` method of a psycopg_pool pool. It is closed, or given back, after each
-            transaction. How long it takes is for it to bound: psycopg by `connect_timeout` (130 s
-            unless said), a pool by `timeout` (30 s).
+        connect: returns a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`
+            (asyncio: `psycopg.AsyncConnection.connect(dsn)`), or the `connection` method of a
+            psycopg_pool pool. It is closed, or returned to the pool, after each transaction. How
+            long it takes is for it to bound: psycopg by `connect_timeout` (130 s by default), a
+            pool by `timeout` (30 s).
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
         statement_timeout: how long one statement may take, and the transaction may be idle. A
@@ -133,24 +134,7 @@ class PostgresUnitOfWork:
 
 
 class AsyncPostgresUnitOfWork:
-    """
-    Transactions of our own, each on a connection from `connect`.
-
-    Arguments:
-        connect: gives a new connection, or one from a pool:
-            `lambda: psycopg.AsyncConnection.connect(dsn)`, or the `connection` method of a
-            psycopg_pool pool. It is closed, or given back, after each transaction. How long it
-            takes is for it to bound: psycopg by `connect_timeout` (130 s unless said), a pool by
-            `timeout` (30 s).
-        schema: the names of your tables and columns.
-        lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle. A
-            server that answers nothing at all is left after both timeouts together: its
-            connection is cut.
-
-    Raises:
-        ValueError: a timeout that Postgres does not take: longer than 24.8 days.
-    """
+    """As `PostgresUnitOfWork`, awaited."""
 
     def __init__(
         self,
@@ -172,7 +156,7 @@ class AsyncPostgresUnitOfWork:
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
-        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        """As `PostgresUnitOfWork.begin`, awaited."""
         with translated() as progress:
             async with self._connected() as connection:
                 progress.phase = "working"
@@ -189,16 +173,11 @@ class AsyncPostgresUnitOfWork:
                     progress.phase = "committed"
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the library misses in this database; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts. That an index is missing
-        makes a cancel slow; everything else makes it fail.
-        """
+        """As `PostgresUnitOfWork.check`, awaited."""
         return (await self.examine()).problems
 
     async def examine(self) -> Diagnosis:
-        """Say in sentences what fits, what is missing and what is slow; nothing is changed."""
+        """As `PostgresUnitOfWork.examine`, awaited."""
         try:
             async with self.begin() as repositories:
                 return await examined_async(
@@ -209,7 +188,6 @@ class AsyncPostgresUnitOfWork:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
-        """Connect, and pass over what a pool has kept although the server has closed it."""
         for _ in range(_BROKEN_MAX):
             async with await _awaited(self._connect()) as connection:
                 if not is_broken(connection):
@@ -218,7 +196,7 @@ class AsyncPostgresUnitOfWork:
         raise lost()
 
     async def pause(self, attempts: int) -> None:
-        """Wait a little before another attempt, longer the more were made."""
+        """As `PostgresUnitOfWork.pause`, awaited."""
         await asyncio.sleep(_pause_seconds(attempts))
 
 

@@ -269,7 +269,7 @@ class RecipeScheduler(_Recipes):
 
 
 class AsyncRecipeScheduler(_Recipes):
-    """Deferred starts of another library, in Redis or Valkey."""
+    """As `RecipeScheduler`, awaited."""
 
     def __init__(
         self,
@@ -283,40 +283,18 @@ class AsyncRecipeScheduler(_Recipes):
         self._executor = AsyncExecutor(client, budget)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Take the deferred start back, if it has not fired.
-
-        Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
-        """
+        """As `RecipeScheduler.cancel`, awaited."""
         keys, arguments = self._operands(deferred_id, operation_id)
         cancel, run = self._recipe.scripts.cancel, self._executor.run
         return _answered(await run(cancel, keys, arguments, self._min_replicas))
 
     async def was_taken_back(self, deferred_id: str) -> bool:
-        """
-        Check whether the start was taken back by any operation: then it must not fire.
-
-        For a worker's last look, where the library may bring back what was removed.
-
-        Raises:
-            SchedulerUnavailable: no answer in time.
-        """
+        """As `RecipeScheduler.was_taken_back`, awaited."""
         keys = [self._tombstone(deferred_id)]
         return bool(await self._executor.run(_TAKEN_BACK, keys, ()))
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """
-        Return those of the deferred starts that wait to fire; nothing is changed.
-
-        What waits for its retry is among them: a cancel would take it back.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each two hundred.
-        """
+        """As `RecipeScheduler.waiting_among`, awaited."""
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
             waiting = await self._executor.run(self._recipe.scripts.waits, keys, page)
@@ -324,11 +302,7 @@ class AsyncRecipeScheduler(_Recipes):
         return ids
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the library misses in this Redis; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts.
-        """
+        """As `RecipeScheduler.check`, awaited."""
         tried, keys, kinds = self._checked()
         try:
             told, refused = await self._executor.run(_CHECK, tried, ())

@@ -100,26 +100,7 @@ class RqScheduler(RecipeScheduler):
 
 
 class AsyncRqScheduler(AsyncRecipeScheduler):
-    """
-    Cancels jobs of RQ.
-
-    Arguments:
-        client: for the Redis of RQ, one server or a Sentinel's master. Whoever made it closes it.
-        queue: the name of the queue that the job is scheduled for.
-        scheduled: the key of the scheduled jobs; None for RQ's own. rq-scheduler's is
-            "rq:scheduler:scheduled_jobs".
-        prefix: how RQ's keys begin; None for what RQ itself would take here, the environment's
-            RQ_KEY_PREFIX or else "rq".
-        budget: how long one answer may take, retries included.
-        retention: how long an operation's answer is remembered, and an id cancelled stays used up:
-            longer than any job is late.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
+    """As `RqScheduler`, awaited."""
 
     def __init__(
         self,

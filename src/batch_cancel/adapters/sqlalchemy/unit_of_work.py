@@ -67,17 +67,7 @@ class SqlAlchemyUnitOfWork(Checked):
 
 
 class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
-    """
-    Transactions of our own, each on a connection of an engine.
-
-    Arguments:
-        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
-            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
-            lock.
-        tables: yours.
-        lock_timeout: how long Postgres waits for the job's row.
-        statement_timeout: how long one statement may take there, and the transaction may be idle.
-    """
+    """As `SqlAlchemyUnitOfWork`, awaited."""
 
     def __init__(
         self,
@@ -93,7 +83,7 @@ class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
-        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        """As `SqlAlchemyUnitOfWork.begin`, awaited."""
         with translated() as progress:
             check_pool(self._engine.pool)
             async with self._engine.connect() as connection:
@@ -106,7 +96,7 @@ class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
                 progress.phase = "working"
 
     async def pause(self, attempts: int) -> None:
-        """Wait a little before another attempt, longer the more were made."""
+        """As `SqlAlchemyUnitOfWork.pause`, awaited."""
         await asyncio.sleep(_pause_seconds(attempts))
 
 

@@ -82,23 +82,7 @@ class TaskiqStarts(RecipeScheduler):
 
 
 class AsyncTaskiqStarts(AsyncRecipeScheduler):
-    """
-    Cancels schedules of taskiq-redis.
-
-    Arguments:
-        client: for the Redis of the source, one server or a Sentinel's master. Whoever made it
-            closes it.
-        prefix: the source's `prefix`.
-        budget: how long one answer may take, retries included.
-        retention: how long an answer is remembered, and a cancelled id stays used up: longer than
-            any start is late.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
+    """As `TaskiqStarts`, awaited."""
 
     def __init__(
         self,
