@@ -33,21 +33,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
-from importlib.resources import files
 from typing import Final
 
 import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
-from batch_cancel.adapters.redis.encoding import BUDGET, decoded, encoded, script
+from batch_cancel.adapters.redis.encoding import BUDGET, decoded, encoded
 from batch_cancel.adapters.redis.health import problems
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, Script
+from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, script
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
 
-_TIDY: Final = Script((files(__name__) / "tidy.lua").read_text())
+_TIDY: Final = script("tidy", package=__name__)
 _CHECK: Final = script("native_check", "check")
 _WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"

@@ -25,6 +25,8 @@ from batch_cancel.adapters.redis.library_scheduler import (
     BUDGET,
     RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     scripts,
@@ -42,7 +44,20 @@ def _recipe(queue: str) -> Recipe:
     return Recipe("arq", _SCRIPTS, queue, ("zset", "string", "string", "string"), keys)
 
 
-class ArqScheduler(RecipeScheduler):
+class _Arq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queue: str = "arq:queue",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
+
+
+class ArqScheduler(_Arq[redis.Redis], RecipeScheduler):
     """
     Cancels jobs of arq.
 
@@ -59,28 +74,6 @@ class ArqScheduler(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        queue: str = "arq:queue",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
 
-
-class AsyncArqScheduler(AsyncRecipeScheduler):
+class AsyncArqScheduler(_Arq[redis.asyncio.Redis], AsyncRecipeScheduler):
     """As `ArqScheduler`, awaited."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        queue: str = "arq:queue",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)

@@ -30,19 +30,21 @@ from batch_cancel.adapters.redis.library_scheduler import (
     BUDGET,
     RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     encoded,
     own_key,
+    script,
     scripts,
-    single_script,
 )
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["AsyncHueyScheduler", "HueyScheduler", "watch"]
 
 _SCRIPTS: Final = scripts(__name__)
-_REMEMBER: Final = single_script(__name__, "remember")
+_REMEMBER: Final = script("remember", package=__name__)
 
 Source = Literal["new", "again", "retry"]
 
@@ -56,7 +58,20 @@ def _recipe(name: str) -> Recipe:
     return Recipe("Huey", _SCRIPTS, scheduled, ("zset", "list zset", "hash"), keys)
 
 
-class HueyScheduler(RecipeScheduler):
+class _Huey(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        name: str = "huey",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(name), client, budget, retention, min_replicas)
+
+
+class HueyScheduler(_Huey[redis.Redis], RecipeScheduler):
     """
     Cancels tasks of Huey.
 
@@ -73,17 +88,6 @@ class HueyScheduler(RecipeScheduler):
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
         ValueError: an argument that cannot work.
     """
-
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        name: str = "huey",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(name), client, budget, retention, min_replicas)
 
     def remember(self, deferred_id: str, message: bytes, source: Source = "new") -> None:
         """
@@ -103,19 +107,8 @@ class HueyScheduler(RecipeScheduler):
         self._executor.run(_REMEMBER, [encoded(scheduled), encoded(remembered)], arguments)
 
 
-class AsyncHueyScheduler(AsyncRecipeScheduler):
+class AsyncHueyScheduler(_Huey[redis.asyncio.Redis], AsyncRecipeScheduler):
     """As `HueyScheduler`, awaited."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        name: str = "huey",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(name), client, budget, retention, min_replicas)
 
     async def remember(self, deferred_id: str, message: bytes, source: Source = "new") -> None:
         """As `HueyScheduler.remember`, awaited."""

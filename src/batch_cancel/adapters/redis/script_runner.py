@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.resources import files
 from typing import Any, Final, Protocol
 
 import attrs
@@ -66,6 +67,19 @@ class Script:
     def __attrs_post_init__(self) -> None:
         digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         object.__setattr__(self, "digest", digest)
+
+
+_OURS: Final = "batch_cancel.adapters.redis.scripts"
+
+
+def lua(*names: str, package: str = _OURS) -> str:
+    """Return the text of these Lua files of a package, one after the other."""
+    return "\n".join((files(package) / f"{name}.lua").read_text() for name in names)
+
+
+def script(*names: str, package: str = _OURS) -> Script:
+    """Return the script made of these Lua files of a package."""
+    return Script(lua(*names, package=package))
 
 
 Commands = Sequence[Sequence[Any]]

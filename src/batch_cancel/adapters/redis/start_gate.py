@@ -38,10 +38,14 @@ from batch_cancel.adapters.redis.encoding import (
     lasting,
     moment,
     number,
-    script,
 )
 from batch_cancel.adapters.redis.health import problems, without_replicas
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, replicas_wanted
+from batch_cancel.adapters.redis.script_runner import (
+    AsyncExecutor,
+    Executor,
+    replicas_wanted,
+    script,
+)
 from batch_cancel.domain.deferred_start import check_schedulable
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable

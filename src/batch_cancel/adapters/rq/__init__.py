@@ -32,6 +32,8 @@ from batch_cancel.adapters.redis.library_scheduler import (
     BUDGET,
     RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     scripts,
@@ -62,7 +64,23 @@ def _recipe(queue: str, scheduled: str | None, prefix: str | None) -> Recipe:
     return Recipe("RQ", _SCRIPTS, place, _KINDS, keys)
 
 
-class RqScheduler(RecipeScheduler):
+class _Rq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queue: str = "default",
+        scheduled: str | None = None,
+        prefix: str | None = None,
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        recipe = _recipe(queue, scheduled, prefix)
+        super().__init__(recipe, client, budget, retention, min_replicas)
+
+
+class RqScheduler(_Rq[redis.Redis], RecipeScheduler):
     """
     Cancels jobs of RQ.
 
@@ -84,37 +102,9 @@ class RqScheduler(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        queue: str = "default",
-        scheduled: str | None = None,
-        prefix: str | None = None,
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        recipe = _recipe(queue, scheduled, prefix)
-        super().__init__(recipe, client, budget, retention, min_replicas)
 
-
-class AsyncRqScheduler(AsyncRecipeScheduler):
+class AsyncRqScheduler(_Rq[redis.asyncio.Redis], AsyncRecipeScheduler):
     """As `RqScheduler`, awaited."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        queue: str = "default",
-        scheduled: str | None = None,
-        prefix: str | None = None,
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        recipe = _recipe(queue, scheduled, prefix)
-        super().__init__(recipe, client, budget, retention, min_replicas)
 
 
 def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P, _R | None]]:

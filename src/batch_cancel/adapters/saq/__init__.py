@@ -23,6 +23,8 @@ from batch_cancel.adapters.redis.library_scheduler import (
     BUDGET,
     RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     scripts,
@@ -42,7 +44,20 @@ def _recipe(queue: str) -> Recipe:
     return Recipe("SAQ", _SCRIPTS, lists[0], ("zset", "list", "list", "string"), keys)
 
 
-class SaqScheduler(RecipeScheduler):
+class _Saq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queue: str = "default",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
+
+
+class SaqScheduler(_Saq[redis.Redis], RecipeScheduler):
     """
     Cancels jobs of SAQ.
 
@@ -59,28 +74,6 @@ class SaqScheduler(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        queue: str = "default",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
 
-
-class AsyncSaqScheduler(AsyncRecipeScheduler):
+class AsyncSaqScheduler(_Saq[redis.asyncio.Redis], AsyncRecipeScheduler):
     """As `SaqScheduler`, awaited."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        queue: str = "default",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)

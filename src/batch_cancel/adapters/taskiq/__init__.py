@@ -24,6 +24,8 @@ from batch_cancel.adapters.redis.library_scheduler import (
     BUDGET,
     RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     own_key,
@@ -50,7 +52,20 @@ def _recipe(prefix: str) -> Recipe:
     return Recipe("taskiq-redis", _SCRIPTS, prefix, _KINDS, keys)
 
 
-class TaskiqStarts(RecipeScheduler):
+class _Taskiq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        prefix: str = "schedule",
+        budget: timedelta = BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
+
+
+class TaskiqStarts(_Taskiq[redis.Redis], RecipeScheduler):
     """
     Cancels schedules of taskiq-redis.
 
@@ -69,28 +84,6 @@ class TaskiqStarts(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        prefix: str = "schedule",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
 
-
-class AsyncTaskiqStarts(AsyncRecipeScheduler):
+class AsyncTaskiqStarts(_Taskiq[redis.asyncio.Redis], AsyncRecipeScheduler):
     """As `TaskiqStarts`, awaited."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        prefix: str = "schedule",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
