@@ -108,7 +108,12 @@ PARTS = (
     ),
     Part(
         "Postgres",
-        ("adapters/postgres/*", "adapters/postgres_catalog.py"),
+        (
+            "adapters/postgres/*",
+            "adapters/postgres_catalog.py",
+            "adapters/postgres_faults.py",
+            "adapters/sql_files.py",
+        ),
         (
             *CONTRACT,
             *(

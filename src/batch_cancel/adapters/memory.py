@@ -37,16 +37,19 @@ from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, Ov
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,
-    ID_BYTES_MAX,
     CancellationRecord,
     ContactStatus,
     Job,
     JobKey,
     JobStatus,
     Removal,
-    is_storable,
 )
-from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.domain.worker_rules import (
+    CONTACT_ID_REFUSED,
+    Settlement,
+    new_contact_due_at,
+    new_contact_id,
+)
 
 _NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
 _NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
@@ -308,36 +311,16 @@ def _go_on(rows: _Rows, key: JobKey, contact_ids: Sequence[str], settlement: Set
     _look_at_contacts(rows, key, contact_ids, settlement.status)
 
 
-_NO_ID: Final = "a contact's id must be a text that no other contact of the job has"
-
-
-def _id_of(contact: Mapping[str, object]) -> str:
-    contact_id = contact.get("id", uuid4().hex)
-    if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
-        raise StoreFailed(_NO_ID)
-    return contact_id
-
-
-def _due_at(contact: Mapping[str, object]) -> datetime:
-    at = contact.get("next_attempt_at")
-    if at is None:
-        return _LONG_AGO
-    if not isinstance(at, datetime) or at.utcoffset() is None:
-        reason = "a contact's next_attempt_at must be an aware datetime"
-        raise StoreFailed(reason)
-    return at
-
-
 def _append(rows: _Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
     row = rows[job.key]
     statuses, next_attempts = dict(row.contacts), dict(row.next_attempts)
     added: list[str] = []
     for contact in contacts:
-        contact_id = _id_of(contact)
+        contact_id = new_contact_id(contact, uuid4().hex)
         if contact_id in statuses:
-            raise StoreFailed(_NO_ID)
+            raise StoreFailed(CONTACT_ID_REFUSED)
         statuses[contact_id] = ContactStatus.PENDING.value
-        next_attempts[contact_id] = _due_at(contact)
+        next_attempts[contact_id] = new_contact_due_at(contact) or _LONG_AGO
         added.append(contact_id)
     rows[job.key] = attrs.evolve(row, contacts=statuses, next_attempts=next_attempts)
     _look_at_contacts(rows, job.key, added, ContactStatus.PENDING)

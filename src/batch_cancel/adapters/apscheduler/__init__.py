@@ -39,9 +39,10 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
-from batch_cancel.adapters.redis.encoding import BUDGET, decoded, encoded
+from batch_cancel.adapters.redis.encoding import decoded, encoded
 from batch_cancel.adapters.redis.health import problems
 from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, script
+from batch_cancel.domain.defaults import SCHEDULER_BUDGET
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
@@ -78,7 +79,7 @@ class ApschedulerScheduler:
         *,
         jobs_key: str = "apscheduler.jobs",
         run_times_key: str = "apscheduler.run_times",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate
@@ -146,7 +147,7 @@ class AsyncApschedulerScheduler:
         *,
         jobs_key: str = "apscheduler.jobs",
         run_times_key: str = "apscheduler.run_times",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate

@@ -22,8 +22,6 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
     Client,
     LibraryScheduler,
@@ -31,6 +29,7 @@ from batch_cancel.adapters.redis.library_scheduler import (
     RecipeScheduler,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["ArqScheduler", "AsyncArqScheduler"]
 
@@ -50,7 +49,7 @@ class _Arq(LibraryScheduler[Client]):
         client: Client,
         *,
         queue: str = "arq:queue",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:

@@ -27,8 +27,6 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
     Client,
     LibraryScheduler,
@@ -39,6 +37,7 @@ from batch_cancel.adapters.redis.library_scheduler import (
     script,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["AsyncHueyScheduler", "HueyScheduler", "watch"]
@@ -64,7 +63,7 @@ class _Huey(LibraryScheduler[Client]):
         client: Client,
         *,
         name: str = "huey",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:

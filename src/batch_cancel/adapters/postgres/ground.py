@@ -9,12 +9,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.connection_checks import check_encoding, check_isolation
+from batch_cancel.adapters.postgres.connection_checks import check_encoding
 from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
 from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
 from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
+from batch_cancel.adapters.postgres_faults import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import JobKey
 

@@ -40,8 +40,10 @@ from batch_cancel.adapters.postgres.repositories import (
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.transaction_settings import own_settings
 from batch_cancel.adapters.postgres.watchdog import cut_after
+from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.retry import pause_seconds
 
 _BROKEN_MAX: Final = 100
 """How many broken connections in turn are passed over; a restart breaks all that a pool has."""
@@ -74,8 +76,8 @@ class PostgresUnitOfWork:
         connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
         schema: PostgresSchema = _DEFAULT_SCHEMA,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._connect = connect
         self._schema = schema
@@ -130,7 +132,7 @@ class PostgresUnitOfWork:
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
-        time.sleep(_pause_seconds(attempts))
+        time.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
 class AsyncPostgresUnitOfWork:
@@ -145,8 +147,8 @@ class AsyncPostgresUnitOfWork:
         ],
         schema: PostgresSchema = _DEFAULT_SCHEMA,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._connect = connect
         self._schema = schema
@@ -197,14 +199,7 @@ class AsyncPostgresUnitOfWork:
 
     async def pause(self, attempts: int) -> None:
         """As `PostgresUnitOfWork.pause`, awaited."""
-        await asyncio.sleep(_pause_seconds(attempts))
-
-
-def _pause_seconds(attempts: int) -> float:
-    # About 25, 50, 100 ... ms, each somewhere between its half and its whole: those who met once
-    # should not meet again. Six attempts outlast a server's restart, and take 0.8 s at most.
-    seconds: float = 0.025 * 2 ** (attempts - 1)
-    return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
+        await asyncio.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
 async def _awaited(

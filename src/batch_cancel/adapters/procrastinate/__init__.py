@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from importlib.resources import files
 from typing import Final, Protocol
 
 import psycopg
@@ -28,6 +27,7 @@ from batch_cancel.adapters.postgres.repositories import (
     PostgresRepositories,
 )
 from batch_cancel.adapters.postgres.sql_parts import trusted
+from batch_cancel.adapters.sql_files import sql_text
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.retry import ATTEMPTS_MAX
 from batch_cancel.ports import SchedulerUnavailable
@@ -38,7 +38,7 @@ _BIGINT_MAX: Final = 2**63 - 1
 
 
 def _statement(name: str) -> sql.SQL:
-    return trusted((files(__name__) / f"{name}.sql").read_text())
+    return trusted(sql_text(__name__, f"{name}.sql"))
 
 
 _CANCEL: Final = _statement("cancel")

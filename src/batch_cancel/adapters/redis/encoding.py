@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-BUDGET: Final = timedelta(milliseconds=250)
-RETENTION: Final = timedelta(days=30)
 _RETENTION_MAX: Final = timedelta(days=3_652_500)
 """Ten thousand years: in milliseconds, still an exact number for a script that counts with it."""
 

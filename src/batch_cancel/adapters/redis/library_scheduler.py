@@ -27,8 +27,6 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.encoding import (
-    BUDGET,
-    RETENTION,
     decoded,
     encoded,
     lasting,
@@ -45,8 +43,6 @@ from batch_cancel.adapters.redis.script_runner import (
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = [
-    "BUDGET",
-    "RETENTION",
     "AsyncRecipeScheduler",
     "Client",
     "LibraryScheduler",

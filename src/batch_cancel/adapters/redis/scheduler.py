@@ -28,8 +28,6 @@ import redis.asyncio
 
 from batch_cancel.adapters.redis.claims import Claim
 from batch_cancel.adapters.redis.encoding import (
-    BUDGET,
-    RETENTION,
     decoded,
     encoded,
     lasting,
@@ -43,6 +41,7 @@ from batch_cancel.adapters.redis.script_runner import (
     replicas_wanted,
     script,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import Claimed, check_schedulable
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
@@ -128,7 +127,7 @@ class RedisScheduler(_Layout):
         *,
         namespace: str = "bc",
         shards: int = 1,
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:
@@ -272,7 +271,7 @@ class AsyncRedisScheduler(_Layout):
         *,
         namespace: str = "bc",
         shards: int = 1,
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:

@@ -31,8 +31,6 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.encoding import (
-    BUDGET,
-    RETENTION,
     decoded,
     encoded,
     lasting,
@@ -46,6 +44,7 @@ from batch_cancel.adapters.redis.script_runner import (
     replicas_wanted,
     script,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import check_schedulable
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
@@ -137,7 +136,7 @@ class StartGate(_Gate):
         client: redis.Redis | redis.RedisCluster,
         *,
         namespace: str = "bc",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         armed_only: bool = True,
         min_replicas: int = 0,
@@ -243,7 +242,7 @@ class AsyncStartGate(_Gate):
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
         *,
         namespace: str = "bc",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         armed_only: bool = True,
         min_replicas: int = 0,

@@ -29,8 +29,6 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
     Client,
     LibraryScheduler,
@@ -38,6 +36,7 @@ from batch_cancel.adapters.redis.library_scheduler import (
     RecipeScheduler,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["AsyncRqScheduler", "RqScheduler", "guarded"]
 
@@ -72,7 +71,7 @@ class _Rq(LibraryScheduler[Client]):
         queue: str = "default",
         scheduled: str | None = None,
         prefix: str | None = None,
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:

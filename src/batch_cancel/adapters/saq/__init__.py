@@ -20,8 +20,6 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
     Client,
     LibraryScheduler,
@@ -29,6 +27,7 @@ from batch_cancel.adapters.redis.library_scheduler import (
     RecipeScheduler,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["AsyncSaqScheduler", "SaqScheduler"]
 
@@ -50,7 +49,7 @@ class _Saq(LibraryScheduler[Client]):
         client: Client,
         *,
         queue: str = "default",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:

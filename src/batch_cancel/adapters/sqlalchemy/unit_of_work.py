@@ -20,6 +20,8 @@ from batch_cancel.adapters.sqlalchemy.repositories import (
     SqlAlchemyRepositories,
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
+from batch_cancel.domain.retry import pause_seconds
 
 
 class SqlAlchemyUnitOfWork(Checked):
@@ -40,8 +42,8 @@ class SqlAlchemyUnitOfWork(Checked):
         engine: Engine,
         tables: SqlAlchemyTables,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._engine = engine
         self._tables = tables
@@ -63,7 +65,7 @@ class SqlAlchemyUnitOfWork(Checked):
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
-        time.sleep(_pause_seconds(attempts))
+        time.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
 class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
@@ -74,8 +76,8 @@ class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
         engine: AsyncEngine,
         tables: SqlAlchemyTables,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._engine = engine
         self._tables = tables
@@ -97,10 +99,4 @@ class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
 
     async def pause(self, attempts: int) -> None:
         """As `SqlAlchemyUnitOfWork.pause`, awaited."""
-        await asyncio.sleep(_pause_seconds(attempts))
-
-
-def _pause_seconds(attempts: int) -> float:
-    # Those who met once should not meet again.
-    seconds: float = 0.025 * 2 ** (attempts - 1)
-    return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
+        await asyncio.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.

@@ -21,8 +21,6 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
     Client,
     LibraryScheduler,
@@ -31,6 +29,7 @@ from batch_cancel.adapters.redis.library_scheduler import (
     own_key,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["AsyncTaskiqStarts", "TaskiqStarts", "keys_of"]
 
@@ -58,7 +57,7 @@ class _Taskiq(LibraryScheduler[Client]):
         client: Client,
         *,
         prefix: str = "schedule",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:

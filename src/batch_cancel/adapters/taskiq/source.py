@@ -17,9 +17,10 @@ import redis.asyncio
 from taskiq.exceptions import ScheduledTaskCancelledError
 from taskiq_redis import ListRedisScheduleSource
 
-from batch_cancel.adapters.redis.encoding import RETENTION, encoded, span
+from batch_cancel.adapters.redis.encoding import encoded, span
 from batch_cancel.adapters.redis.script_runner import AsyncExecutor, script
 from batch_cancel.adapters.taskiq import keys_of
+from batch_cancel.domain.defaults import RETENTION
 
 _SEND: Final = script("send", package="batch_cancel.adapters.taskiq")
 
