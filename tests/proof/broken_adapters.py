@@ -18,8 +18,9 @@ import attrs
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters import memory
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
+from batch_cancel.adapters.memory import repositories as memory
+from batch_cancel.adapters.memory import rows as memory_rows
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobKey, JobStatus
@@ -142,7 +143,7 @@ class ComparesNullWithEquals(memory._Jobs):
 
 class RaisesForAMissingJob(memory._Jobs):
     def lock(self, key: Any) -> Any:
-        return memory._job(key, self.rows[key])
+        return memory_rows.job_of(key, self.rows[key])
 
 
 class FormatsTheId(memory._Jobs):
@@ -276,7 +277,7 @@ class IgnoresTheLease(memory._Outbox):
 class TakesTheSameAgain(memory._Outbox):
     def take(self, limit: Any, lease: Any, *, announcements: Any) -> Any:
         rows = {**self.rows}
-        return memory._take(rows, limit, lease * 0, announcements=announcements)
+        return memory_rows.take(rows, limit, lease * 0, announcements=announcements)
 
 
 class TakesThePassersBy(memory._Outbox):
@@ -301,7 +302,7 @@ class ClaimsForEverybody(memory._Outbox):
 class ClaimsWithoutATrace(memory._Outbox):
     def claim(self, record: Any) -> Any:
         rows = {**self.rows}
-        return memory._claim_record(rows, record)
+        return memory_rows.claim_record(rows, record)
 
 
 class ClaimsForAnyOperation(memory._Outbox):
@@ -365,7 +366,7 @@ class ClaimsWithoutLookingAtTheJob(memory._Work):
     def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
         row = self.rows[key]
         rows = {key: attrs.evolve(row, status="running")}
-        claimed = memory._claim(rows, key, statuses, limit)
+        claimed = memory_rows.claim(rows, key, statuses, limit)
         self.rows[key] = attrs.evolve(rows[key], status=row.status)
         return claimed
 
@@ -420,9 +421,9 @@ class _Marks(memory._Jobs):
         )
         row = self.rows[job.key]
         if self.looks_for_open_contacts:
-            memory._look_for_open_contacts(self.rows, job.key, CANCELLABLE_CONTACTS)
+            memory_rows._look_for_open_contacts(self.rows, job.key, CANCELLABLE_CONTACTS)
         if self.looks_at_job:
-            memory._look_at_job(self.rows, job.key, JobStatus.CANCELLED)
+            memory_rows._look_at_job(self.rows, job.key, JobStatus.CANCELLED)
         cancelled = sum(status == "cancelled" for status in row.contacts.values())
         if self.looks_at_count and cancelled < record.contacts_cancelled:
             reason = "not so many"

@@ -101,7 +101,7 @@ MEMORY = "not redis and not postgres and not sqlite and not cluster and not djan
 PARTS = (
     Part(
         "domain, use cases, memory store",
-        ("domain/*", "use_cases/*", "adapters/memory.py"),
+        ("domain/*", "use_cases/*", "adapters/memory/*"),
         (*CORE, *CONTRACT),
         MEMORY,
         is_sampled=False,

@@ -44,7 +44,7 @@ class Differs:
 
 
 MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
-    ("adapters/memory.py", "AsyncMemoryScheduler"): (
+    ("adapters/memory/scheduler.py", "AsyncMemoryScheduler"): (
         Differs("-> Answer:", "-> bool:", "A test that only seeds need not await `schedule`,"),
         Differs(
             "return Answer(self._schedule(deferred_id, at, payload))",
@@ -124,7 +124,7 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             "tell_async",
         )
     },
-    ("adapters/memory.py", "_AsyncTurn"): (
+    ("adapters/memory/turns.py", "AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
     **{
@@ -434,8 +434,8 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("use_cases/remove_deferred.py", "remove_deferred_async"),
         ("use_cases/worker.py", "claim_contacts_async"),
         ("use_cases/worker.py", "settle_contact_async"),
-        ("adapters/memory.py", "AsyncMemoryStore"),
-        ("adapters/memory.py", "AsyncMemoryScheduler"),
+        ("adapters/memory/store.py", "AsyncMemoryStore"),
+        ("adapters/memory/scheduler.py", "AsyncMemoryScheduler"),
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),
         ("adapters/postgres/joining.py", "_AsyncJoined"),
         ("adapters/postgres/joining.py", "joining_async"),
