@@ -91,7 +91,8 @@ CORE = tuple(
     f"unit/test_{name}.py"
     for name in (
         *("attempts", "cancellation", "deferred", "drift", "errors", "guards", "inspect"),
-        *("log", "memory", "model", "presenter", "shape", "spelling", "use_cases", "work"),
+        *("log", "memory", "memory_rows", "model", "presenter", "shape", "spelling"),
+        *("use_cases", "work"),
     )
 )
 MEMORY = "not redis and not postgres and not sqlite and not cluster and not django"
