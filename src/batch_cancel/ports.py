@@ -89,31 +89,14 @@ class JobRepository(Protocol):
 
 
 class AsyncJobRepository(Protocol):
-    """The jobs, within one transaction."""
+    """As `JobRepository`, awaited."""
 
     async def lock(self, key: JobKey, /) -> Job | None:
-        """
-        Lock the job until the transaction ends, and read it as it is then.
-
-        The lock is scoped by organization: another organization's job is not there, and is not
-        locked. Whoever waits for the lock reads what its holder committed, not an older state.
-
-        Returns:
-            the job; None if this organization has no such job, or the store could hold no such id.
-        """
+        """As `JobRepository.lock`, awaited."""
         ...
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
-        """
-        Set the locked job's status to cancelled, and keep the record if records are kept.
-
-        Then check the outcome, in the same transaction: the job is cancelled, no contact of it
-        is in one of the five open statuses, and the record is there.
-
-        Raises:
-            StoreFailed: the outcome differs; `INCOMPLETE` if open contacts are left, else
-                `REFUSED`.
-        """
+        """As `JobRepository.mark_cancelled`, awaited."""
         ...
 
 
@@ -138,22 +121,10 @@ class ContactRepository(Protocol):
 
 
 class AsyncContactRepository(Protocol):
-    """The contacts, within one transaction."""
+    """As `ContactRepository`, awaited."""
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
-        """
-        Set to cancelled those contacts of the locked job whose status is in `statuses`.
-
-        Every other contact stays as it is, byte for byte, and so does every contact of another job
-        or organization. The statement sees what was committed until the job's lock was granted.
-
-        Returns:
-            the number of contacts changed.
-
-        Raises:
-            StoreFailed: the store cannot see that the job's key names one job, or a contact that
-                it wrote is not cancelled.
-        """
+        """As `ContactRepository.cancel`, awaited."""
         ...
 
 
@@ -212,56 +183,24 @@ class Outbox(Protocol):
 
 
 class AsyncOutbox(Protocol):
-    """What committed cancellations still owe to the world, within one transaction."""
+    """As `Outbox`, awaited."""
 
     async def settle(self, record: CancellationRecord, /) -> None:
-        """
-        Note what was done: the removal and the announcement as they are in `record`.
-
-        Write only to the record of the same cancellation: the one with the same `operation_id` and
-        `cancelled_at`. Never go backwards: a removal once settled and an announcement once made
-        stay so, whatever a late writer passes.
-        """
+        """As `Outbox.settle`, awaited."""
         ...
 
     async def claim(self, record: CancellationRecord, /) -> CancellationRecord | None:
-        """
-        Take the record once more, unless somebody else has taken it since `record` was read.
-
-        Two that claim it with the same `record` never both succeed: its `taken_at` must be that of
-        the store, and is then set to the time of the store's clock, later than before. The
-        cancellation must be the same, as in `settle`.
-
-        Returns:
-            the record as it is now, its `taken_at` and `is_undone` included; None if another has
-            taken it, or there is none.
-        """
+        """As `Outbox.claim`, awaited."""
         ...
 
     async def find(self, key: JobKey, /) -> CancellationRecord | None:
-        """
-        Return the record of the job's cancellation, without a lock; None if there is none.
-
-        The job itself need not be there any more. If it is there and not cancelled, the record
-        says so by `is_undone`.
-        """
+        """As `Outbox.find`, awaited."""
         ...
 
     async def take(
         self, limit: int, lease: timedelta, /, *, announcements: bool
     ) -> list[CancellationRecord]:
-        """
-        Take cancellations that still owe something, the longest untouched first.
-
-        Leave out what was taken, claimed or cancelled less than `lease` ago. In the records
-        returned, `taken_at` is the time of this call, and `is_undone` is True where the job's row
-        is there and not cancelled.
-
-        Arguments:
-            limit: how many at most.
-            lease: how long whoever cancelled or took it may still be at work on it.
-            announcements: whether an announcement owed counts, or a removal only.
-        """
+        """As `Outbox.take`, awaited."""
         ...
 
 
@@ -377,115 +316,48 @@ class WorkRepository(Protocol):
 
 
 class AsyncWorkRepository(Protocol):
-    """
-    What workers do to a job and its contacts, within one transaction.
-
-    Each step looks and writes in one: what it looked at can't have changed when it writes. A key
-    or an id that the store could hold no row of is `JobNotFound`. A step checks the rows that it
-    wrote, and raises `StoreFailed` if a trigger or a rule has changed them.
-    """
+    """As `WorkRepository`, awaited."""
 
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None, /
     ) -> bool:
-        """
-        Set the job to running if its status is in `statuses` and it names this deferred start.
-
-        Status and deferred start are compared in the write, or under the job's lock.
-
-        Arguments:
-            key: the job.
-            statuses: those that it may be started from.
-            deferred_id: the deferred start that fired; None to start the job whatever it names.
-
-        Returns:
-            whether it was so, and is running now.
-        """
+        """As `WorkRepository.start`, awaited."""
         ...
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int, /
     ) -> list[str]:
-        """
-        Set to dialing up to `limit` contacts of a running job that are due and in `statuses`.
-
-        Those without a time come first, then the longest due. Contacts that another transaction
-        has in hand are passed over, and the job is not locked. A contact that a cancel has changed
-        since the statement began is not taken.
-
-        Returns:
-            the ids of the contacts; empty if the job is not running.
-        """
+        """As `WorkRepository.claim`, awaited."""
         ...
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
-        """
-        Write how the contact of a live call goes on: only if its status is dialing.
-
-        Returns:
-            whether it was written.
-        """
+        """As `WorkRepository.settle`, awaited."""
         ...
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
-        """
-        Write `settlement` to the job's contacts that have been dialing for too long.
-
-        The age is measured by the store's clock from the time of the claim; if only the time of
-        the last change is known, from that.
-
-        Arguments:
-            key: the job.
-            settlement: what to write.
-            older_than: how long a contact must have been dialing.
-
-        Returns:
-            how many were written.
-
-        Raises:
-            StoreFailed: the store knows neither time.
-        """
+        """As `WorkRepository.expire`, awaited."""
         ...
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
-        """
-        Add contacts, given as values by column, to the locked job; their status is pending.
-
-        Returns:
-            how many were added.
-        """
+        """As `WorkRepository.append`, awaited."""
         ...
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus], /) -> bool:
-        """
-        Set a running job to completed if none of its contacts has a status in `unfinished`.
-
-        It waits for a transaction that adds a contact under the job's lock, and sees that contact.
-
-        Returns:
-            whether it is completed now, by this.
-        """
+        """As `WorkRepository.finish`, awaited."""
         ...
 
     async def status(self, key: JobKey, /) -> str | None:
-        """Read the job's status, without a lock; None if there is no such job."""
+        """As `WorkRepository.status`, awaited."""
         ...
 
 
 class AsyncInspectionRepository(Protocol):
-    """A look at what is committed, within one transaction; it locks and changes nothing."""
+    """As `InspectionRepository`, awaited."""
 
     async def look(
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
     ) -> Inventory:
-        """
-        Return what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
-
-        Arguments:
-            limit: how many of each kind at most.
-            statuses: in which a contact of a cancelled job counts as open.
-            older_than: how long a contact is dialing before its call counts as overdue.
-        """
+        """As `InspectionRepository.look`, awaited."""
         ...
 
 
@@ -519,31 +391,31 @@ class Repositories(Protocol):
 
 
 class AsyncRepositories(Protocol):
-    """What one transaction can reach."""
+    """As `Repositories`, awaited."""
 
     @property
     def jobs(self) -> AsyncJobRepository:
-        """The jobs."""
+        """As `Repositories.jobs`."""
         ...
 
     @property
     def contacts(self) -> AsyncContactRepository:
-        """The contacts."""
+        """As `Repositories.contacts`."""
         ...
 
     @property
     def outbox(self) -> AsyncOutbox | None:
-        """What cancellations still owe; None declares that the store keeps no records."""
+        """As `Repositories.outbox`."""
         ...
 
     @property
     def inspection(self) -> AsyncInspectionRepository | None:
-        """A look at all of it; None declares that the store offers none."""
+        """As `Repositories.inspection`."""
         ...
 
     @property
     def work(self) -> AsyncWorkRepository | None:
-        """The workers' steps; None declares that the store does not offer them."""
+        """As `Repositories.work`."""
         ...
 
 
@@ -556,10 +428,10 @@ class UnitOfWork(Protocol):
 
 
 class AsyncUnitOfWork(Protocol):
-    """A factory of transactions; it holds no state of any of them."""
+    """As `UnitOfWork`, awaited."""
 
     def begin(self) -> AbstractAsyncContextManager[AsyncRepositories]:
-        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        """As `UnitOfWork.begin`."""
         ...
 
 
@@ -574,10 +446,10 @@ class RepeatableUnitOfWork(Protocol):
 
 @runtime_checkable
 class AsyncRepeatableUnitOfWork(Protocol):
-    """A unit of work whose transactions are its own, so that a failed one can be begun again."""
+    """As `RepeatableUnitOfWork`, awaited."""
 
     async def pause(self, attempts: int, /) -> None:
-        """Wait a little before another attempt, longer the more were made."""
+        """As `RepeatableUnitOfWork.pause`, awaited."""
         ...
 
 
@@ -593,11 +465,11 @@ class JoiningUnitOfWork(Protocol):
 
 @runtime_checkable
 class AsyncJoiningUnitOfWork(Protocol):
-    """A unit of work that may be within a transaction of the caller's."""
+    """As `JoiningUnitOfWork`, awaited."""
 
     @property
     def is_joined(self) -> bool:
-        """Whether a transaction begun now is but a part of one that the caller will end."""
+        """As `JoiningUnitOfWork.is_joined`."""
         ...
 
 
@@ -621,21 +493,10 @@ class Scheduler(Protocol):
 
 
 class AsyncScheduler(Protocol):
-    """Where deferred starts wait."""
+    """As `Scheduler`, awaited."""
 
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
-        """
-        Take the deferred start back for good.
-
-        Safe to repeat: the same operation gets the same answer, whatever was lost on the way.
-
-        Returns:
-            True if this operation took it back before it fired; False if there was nothing to
-            take back.
-
-        Raises:
-            SchedulerUnavailable: no answer in time.
-        """
+        """As `Scheduler.cancel`, awaited."""
         ...
 
 
@@ -655,15 +516,10 @@ class InspectableScheduler(Protocol):
 
 @runtime_checkable
 class AsyncInspectableScheduler(Protocol):
-    """A scheduler that can tell what waits."""
+    """As `InspectableScheduler`, awaited."""
 
     async def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
-        """
-        Return those of the deferred starts that wait to fire; nothing is changed.
-
-        Raises:
-            SchedulerUnavailable: no answer in time.
-        """
+        """As `InspectableScheduler.waiting_among`, awaited."""
         ...
 
 
@@ -678,8 +534,8 @@ class Checkable(Protocol):
 
 @runtime_checkable
 class AsyncCheckable(Protocol):
-    """A store or a scheduler that can tell whether it is fit for the library."""
+    """As `Checkable`, awaited."""
 
     async def check(self) -> list[str]:
-        """Name in sentences what is missing; an empty list says that it is fit."""
+        """As `Checkable.check`, awaited."""
         ...

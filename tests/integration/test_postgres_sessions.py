@@ -40,7 +40,7 @@ from batch_cancel.adapters.postgres import (
     joining,
     joining_async,
 )
-from batch_cancel.adapters.postgres.connection_checks import check_isolation
+from batch_cancel.adapters.postgres_faults import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from tests.integration.own_tables import with_options
 from tests.pairs import create_reference_tables
@@ -301,6 +301,7 @@ def test_another_isolation_is_refused(level: str, *, is_joined: bool) -> None:
     with pytest.raises(StoreFailed, match="READ COMMITTED transaction, and this one is"):
         check_isolation(level, is_joined=is_joined)
     check_isolation("read committed", is_joined=is_joined)
+    check_isolation("read uncommitted", is_joined=is_joined)  # It runs as READ COMMITTED.
 
 
 @pytest.mark.parametrize("name", ["lock_timeout", "statement_timeout"])

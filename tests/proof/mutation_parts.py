@@ -60,7 +60,7 @@ MEMORY = "not redis and not postgres and not sqlite and not cluster and not djan
 PARTS = (
     Part(
         "domain, use cases, memory store",
-        ("domain/*", "use_cases/*", "adapters/memory.py"),
+        ("domain/*", "use_cases/*", "adapters/memory/*"),
         (*CORE, *CONTRACT),
         # What mutmut wraps is no coroutine function to whoever looks at it without calling it.
         f"{MEMORY} and not refuses_the_wrong_kind",
@@ -68,7 +68,12 @@ PARTS = (
     ),
     Part(
         "Postgres",
-        ("adapters/postgres/*", "adapters/postgres_catalog.py"),
+        (
+            "adapters/postgres/*",
+            "adapters/postgres_catalog.py",
+            "adapters/postgres_faults.py",
+            "adapters/sql_files.py",
+        ),
         (
             *CONTRACT,
             *(

@@ -10,7 +10,7 @@ import pytest
 from batch_cancel.domain.cancellation import Cancellation
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault
 from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
-from batch_cancel.domain.retry import Attempts
+from batch_cancel.domain.retry import Attempts, pause_seconds
 
 KEY = JobKey("job", "acme")
 RECORD = CancellationRecord(
@@ -115,3 +115,16 @@ def test_a_job_that_may_have_been_cancelled_by_us_is_not_refused() -> None:
     assert isinstance(told, CancelFailed)
     assert (told.key, told.outcome, told.fault) == (KEY, "unknown", Fault.INTERRUPTED)
     assert told.reason == "the job is cancelled, but the store keeps no record of who did it"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "shortest", "longest"),
+    [(1, 0.0125, 0.025), (2, 0.025, 0.05), (3, 0.05, 0.1), (5, 0.2, 0.4)],
+)
+def test_each_pause_is_twice_as_long_as_the_one_before(
+    attempts: int, shortest: float, longest: float
+) -> None:
+    """From 25 milliseconds on; chance takes up to a half of it away."""
+    assert pause_seconds(attempts, 0) == pytest.approx(shortest)
+    assert pause_seconds(attempts, 0.5) == pytest.approx((shortest + longest) / 2)
+    assert pause_seconds(attempts, 1) == pytest.approx(longest)

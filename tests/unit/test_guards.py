@@ -24,6 +24,8 @@ from batch_cancel.domain.worker_rules import (
     check_limit,
     is_running,
     live_job,
+    new_contact_due_at,
+    new_contact_id,
 )
 
 KEY = JobKey("j", "acme")
@@ -254,3 +256,31 @@ def test_how_often_a_step_is_tried(fault: Fault, outcome: str, attempts: int) ->
     failure = StoreFailed("", outcome, fault)  # type: ignore[arg-type]
     worth = [may_step_again(failure, made) for made in range(1, 6)]
     assert worth.index(False) + 1 == attempts
+
+
+def test_a_new_contact_keeps_its_id_or_gets_one() -> None:
+    """The longest that a store keeps has 1024 bytes."""
+    assert new_contact_id({"id": "c"}, "made") == "c"
+    assert new_contact_id({"id": "c" * 1024}, "made") == "c" * 1024
+    assert new_contact_id({"phone": "+49"}, "made") == "made"
+
+
+@pytest.mark.parametrize("contact_id", [7, None, "", "a\0b", "\ud800", "c" * 1025])
+def test_no_contact_gets_an_id_that_no_store_keeps(contact_id: object) -> None:
+    """Whatever store it is to be added to."""
+    with pytest.raises(StoreFailed) as refusal:
+        new_contact_id({"id": contact_id}, "made")
+    expected = "a contact's id must be a text that no other contact of the job has"
+    assert refusal.value.reason == expected
+
+
+def test_a_new_contact_is_due_at_its_time_or_at_once() -> None:
+    """A time has a zone."""
+    assert new_contact_due_at({"next_attempt_at": LATER}) is LATER
+    assert new_contact_due_at({"next_attempt_at": None}) is None
+    assert new_contact_due_at({}) is None
+    for at in (LATER.replace(tzinfo=None), "2031-01-02", 0):
+        with pytest.raises(StoreFailed) as refusal:
+            new_contact_due_at({"next_attempt_at": at})
+        expected = "a contact's next_attempt_at must be an aware datetime"
+        assert refusal.value.reason == expected

@@ -2,11 +2,12 @@
 The asyncio half of everything says the same as its blocking half.
 
 The I/O is written twice, side by side. Here each asyncio half is stripped of `async`, `await` and
-the names that go with them, on its syntax tree, and must then be its blocking half, docstrings
-included. What differs for a reason stands in two small tables below, with the reason.
+the names that go with them, on its syntax tree, and must then be its blocking half. What differs
+for a reason stands in two small tables below, with the reason.
 
-Comments and line breaks are not compared. A forgotten `await` leaves no trace once `await` is
-stripped; the type checkers find that one.
+Docstrings stand in the blocking half. The asyncio half refers to them in one line that names the
+blocking half; what is private may do without. Comments and line breaks are not compared. A
+forgotten `await` leaves no trace once `await` is stripped; the type checkers find that one.
 """
 
 from __future__ import annotations
@@ -43,17 +44,13 @@ class Differs:
 
 
 MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
-    ("adapters/memory.py", "AsyncMemoryScheduler"): (
+    ("adapters/memory/scheduler.py", "AsyncMemoryScheduler"): (
         Differs("-> Answer:", "-> bool:", "A test that only seeds need not await `schedule`,"),
         Differs(
             "return Answer(self._schedule(deferred_id, at, payload))",
             "return self._schedule(deferred_id, at, payload)",
-            "so it answers with a bool",
+            "so it answers with a bool for both.",
         ),
-        Differs("still waits; done at once, awaited or not.", "still waits.", "for both."),
-    ),
-    ("adapters/memory.py", "AsyncMemoryStore"): (
-        Differs("Tasks take turns.", "Threads take turns.", "Each is for one kind of caller."),
     ),
     ("use_cases/announcement.py", "announce_async"): (
         Differs(
@@ -74,14 +71,9 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ),
     ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"): (
         Differs(
-            "psycopg.Connection.connect(dsn)",
-            "psycopg.connect(dsn)",
-            "psycopg has no asyncio twin of its module's `connect`,",
-        ),
-        Differs(
             " | Awaitable[psycopg.Connection[Any]]",
             "",
-            "and its asyncio `connect` gives a connection only when awaited.",
+            "psycopg's asyncio `connect` returns a connection only when awaited.",
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
@@ -132,7 +124,7 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             "tell_async",
         )
     },
-    ("adapters/memory.py", "_AsyncTurn"): (
+    ("adapters/memory/turns.py", "AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
     **{
@@ -148,7 +140,11 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
         )
     },
 }
-"""Halves of one shape that work differently: only methods and parameters are compared."""
+"""
+Halves of one shape that work differently: only methods and parameters are compared.
+
+Their docstrings may be their own.
+"""
 
 ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     "adapters/redis/deadline_async.py": (
@@ -186,6 +182,9 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
 }
 """Coroutines that have no blocking half, and why."""
+
+DOCUMENTED_TWICE: Final = ("use_cases/", "http/")
+"""Folders whose asyncio halves still repeat the docstrings of the blocking ones."""
 
 RENAMED: Final = {
     "AbstractAsyncContextManager": "AbstractContextManager",
@@ -267,6 +266,16 @@ class Stripped(ast.NodeTransformer):
         return node
 
 
+class WithoutDocstrings(ast.NodeTransformer):
+    """Takes the docstrings out of a syntax tree."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Leave an empty body, if there is no more to it: what is compared need not run."""
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        return super().generic_visit(node)
+
+
 class OneLine(ast.NodeTransformer):
     """Takes the line breaks out of texts: the longer names of a half may wrap them differently."""
 
@@ -277,6 +286,8 @@ class OneLine(ast.NodeTransformer):
         return node
 
 
+Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
+DOCUMENTED: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 ASYNC: Final = (ast.AsyncFunctionDef, ast.AsyncWith, ast.AsyncFor, ast.Await)
 
@@ -316,7 +327,17 @@ def every_parameter(node: ast.FunctionDef) -> list[ast.arg]:
 
 
 def difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
-    """Tell how an asyncio half differs from its blocking half; nothing if it does not."""
+    """Name what differs between an asyncio half and its blocking half; empty if nothing does."""
+    twin = others.get(stripped_name(node.name))
+    if twin is None or (module, node.name) in UNPAIRED or module.startswith(DOCUMENTED_TWICE):
+        return body_difference(module, node, others)
+    may_be_own = module in ELSEWHERE or (module, node.name) in OTHERWISE_MADE
+    wrong = "\n".join(wrong_docstrings(node, twin, may_be_own=may_be_own))
+    return wrong or body_difference(module, node, others)
+
+
+def body_difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
+    """Name what differs apart from the docstrings."""
     if (module, node.name) in UNPAIRED:
         return ""
     is_elsewhere = module in ELSEWHERE
@@ -325,7 +346,9 @@ def difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
         return f"{node.name} is asyncio, but its name does not say so"
     if twin is None:
         return f"{node.name} has no blocking half {stripped_name(node.name)}"
-    stripped, blocking = source_of(node, Stripped()), source_of(twin, OneLine())
+    documented_twice = module.startswith(DOCUMENTED_TWICE)
+    compared = [it if documented_twice else without_docstrings(it) for it in (node, twin)]
+    stripped, blocking = map(source_of, compared, (Stripped(), OneLine()))
     if is_elsewhere or (module, node.name) in OTHERWISE_MADE:
         return differing(shape(stripped), shape(blocking))
     for meant in MEANT.get((module, node.name), ()):
@@ -333,6 +356,45 @@ def difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
             return f"{node.name}: outdated exception {meant.stripped!r}"
         stripped = stripped.replace(meant.stripped, meant.blocking)
     return differing(stripped.splitlines(), blocking.splitlines())
+
+
+def without_docstrings(node: Named) -> ast.AST:
+    """Return a copy of the definition that has no docstrings."""
+    return WithoutDocstrings().visit(ast.parse(ast.unparse(node)))  # type: ignore[no-any-return]
+
+
+def wrong_docstrings(node: Named, twin: Named, *, may_be_own: bool) -> Iterator[str]:
+    """
+    Name the docstrings of an asyncio half that do not refer to those of its blocking half.
+
+    Arguments:
+        node: the asyncio half.
+        twin: the blocking half.
+        may_be_own: whether a docstring may also state what only the asyncio half does.
+    """
+    theirs = dict(documented(twin))
+    for name, it in documented(node):
+        written = ast.get_docstring(it)
+        stripped = ".".join(map(stripped_name, name.split(".")))
+        awaited = "" if isinstance(it, ast.FunctionDef) else ", awaited"
+        expected = f"As `{stripped}`{awaited}."
+        its = theirs.get(stripped)
+        original = None if its is None else ast.get_docstring(its)
+        if written == expected and original is not None:
+            continue
+        is_own = may_be_own and not (written or "").startswith("As `") and written != original
+        may_be_missing = original is None or re.search(r"(^|\.)_[^_]", name) is not None
+        if not is_own and not (written is None and may_be_missing):
+            yield f"{name}: the docstring is {written!r}, not {expected!r}"
+
+
+def documented(node: Named) -> Iterator[tuple[str, Named]]:
+    """Return a definition, and the methods of a class, by name."""
+    yield node.name, node
+    if isinstance(node, ast.ClassDef):
+        for it in node.body:
+            if isinstance(it, Named):
+                yield f"{node.name}.{it.name}", it
 
 
 def differing(stripped: list[str], blocking: list[str]) -> str:
@@ -359,7 +421,7 @@ NAMES: Final = {(module, node.name) for module, node in HALVES}
 
 @pytest.mark.parametrize(("module", "node"), HALVES, ids=lambda it: getattr(it, "name", it))
 def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None:
-    """Stripped of async and await, one is the other, docstrings included."""
+    """Stripped of async and await, one is the other; its docstrings refer to the other's."""
     twin_module, _ = ELSEWHERE.get(module, (module, ""))
     assert not difference(module, node, definitions(MODULES[twin_module]))
 
@@ -379,8 +441,8 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("use_cases/remove_deferred.py", "remove_deferred_async"),
         ("use_cases/worker.py", "claim_contacts_async"),
         ("use_cases/worker.py", "settle_contact_async"),
-        ("adapters/memory.py", "AsyncMemoryStore"),
-        ("adapters/memory.py", "AsyncMemoryScheduler"),
+        ("adapters/memory/store.py", "AsyncMemoryStore"),
+        ("adapters/memory/scheduler.py", "AsyncMemoryScheduler"),
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),
         ("adapters/postgres/joining.py", "_AsyncJoined"),
         ("adapters/postgres/joining.py", "joining_async"),
@@ -419,6 +481,11 @@ def cancel(job: Job, *, uow: UnitOfWork) -> Iterator[int]:
 class Store:
     """A store."""
 
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return "X and f"
+
     @contextmanager
     def begin(self, a: int, b: int = 2) -> AbstractContextManager[redis.Redis]:
         """Begin."""
@@ -427,27 +494,38 @@ class Store:
 
     def __enter__(self) -> None:
         pass
+
+    def _wait(self) -> None:
+        """Wait."""
+        self.lock()
 '''
 
 ASYNCIO: Final = '''
 async def cancel_async(job: Job, *, uow: AsyncUnitOfWork) -> AsyncIterator[int]:
-    """Cancel it, see `AsyncX`
-    and `f_async`."""
+    """As `cancel`, awaited."""
     async with uow.begin() as repositories:
         first = await repositories.lock(job)
         return [x async for x in first if await x.aclose()] or await do_async(job, first)
 
 class AsyncStore:
-    """A store."""
+    """As `Store`, awaited."""
+
+    @property
+    def place(self) -> str:
+        """As `Store.place`."""
+        return "AsyncX and f_async"
 
     @asynccontextmanager
     async def begin(self, a: int, b: int = 2) -> AbstractAsyncContextManager[redis.asyncio.Redis]:
-        """Begin."""
+        """As `Store.begin`, awaited."""
         async for x in self:
             yield await _awaited(x)
 
     async def __aenter__(self) -> None:
         pass
+
+    async def _wait(self) -> None:
+        await self.lock()
 '''
 
 
@@ -470,8 +548,17 @@ def test_twins_are_equal() -> None:
         ("b: int = 2", "b: int"),
         ("self, a: int, b: int = 2", "self, b: int = 2, a: int = 0"),
         ("a: int, b", "a: str, b"),
-        ('"""Begin."""', '"""Start."""'),
-        ('"""A store."""', ""),
+        ('"""As `Store.begin`, awaited."""', '"""Begin."""'),
+        ('"""As `Store.begin`, awaited."""', '"""As `Store.begin`."""'),
+        ('"""As `Store.begin`, awaited."""', '"""As `Store.place`, awaited."""'),
+        ('"""As `Store.begin`, awaited."""', ""),
+        ('"""As `Store.place`."""', '"""As `Store.place`, awaited."""'),
+        ('"""As `Store`, awaited."""', ""),
+        ('"""As `Store`, awaited."""', '"""As `AsyncStore`, awaited."""'),
+        ('"""As `cancel`, awaited."""', '"""Cancel it, see `X` and `f`."""'),
+        ("await self.lock()", '"""Wait."""; await self.lock()'),
+        ("await self.lock()", '"""As `Store.wait`, awaited."""; await self.lock()'),
+        ("AsyncX and", "AsyncY and"),
         ("job: Job, *, uow", "job: Job, uow"),
         ("uow: AsyncUnitOfWork", "uow: AsyncScheduler"),
         ("(job, first)", "(first, job)"),
@@ -500,6 +587,15 @@ def test_a_meant_difference_must_occur(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "MEANT", meant)
     assert not differences("sample.py", ASYNCIO)
     assert "outdated" in differences("sample.py", ASYNCIO.replace("b: int = 2", "b: int = 3"))
+
+
+def test_halves_that_work_differently_may_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their docstrings may be their own, but neither repeat the others' nor name another half."""
+    monkeypatch.setitem(globals(), "OTHERWISE_MADE", {("sample.py", "AsyncStore"): "A reason."})
+    own = ASYNCIO.replace("As `Store.begin`, awaited.", "Begin, on the loop.")
+    assert not differences("sample.py", own)
+    assert differences("sample.py", ASYNCIO.replace("As `Store.begin`, awaited.", "Begin."))
+    assert differences("sample.py", ASYNCIO.replace("`Store.begin`", "`Store.end`"))
 
 
 def test_halves_that_work_differently_have_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:

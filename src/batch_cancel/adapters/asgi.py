@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
+from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import CancelFailed, Fault
 from batch_cancel.domain.model import JobKey
 from batch_cancel.http.api_keys import Principal
@@ -58,7 +59,7 @@ class AsgiApp:
         *,
         prefix: str = "",
         retry_after: timedelta | None = None,
-        budget: timedelta = timedelta(seconds=30),
+        budget: timedelta = HTTP_BUDGET,
     ) -> None:
         self._cancel = cancel
         self._authenticate = authenticate

@@ -30,6 +30,7 @@ from batch_cancel.adapters.postgres.doctor.examination import examined
 from batch_cancel.adapters.postgres.errors import lost, translated
 from batch_cancel.adapters.postgres.repositories import PostgresRepositories
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
 from batch_cancel.domain.model import CancellationRecord
@@ -72,8 +73,8 @@ class DjangoUnitOfWork:
         schema: PostgresSchema | None = None,
         *,
         using: str = db.DEFAULT_DB_ALIAS,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self.using = using
         self._schema = schema or PostgresSchema()

@@ -13,11 +13,11 @@ import json
 import time
 from collections.abc import Hashable, Iterator
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
 import attrs
 
+from batch_cancel.adapters.sql_files import sql_text
 from batch_cancel.domain.table_shape import Table, UniqueIndex
 
 _MULTI_PRIMARY: Final = {
@@ -130,11 +130,7 @@ class Known:
 @cache
 def question() -> str:
     """Return the statement that asks, with the oids of the three tables in braces."""
-    text = (
-        resources.files("batch_cancel.adapters")
-        .joinpath("postgres_catalog.sql")
-        .read_text("utf-8")
-    )
+    text = sql_text("batch_cancel.adapters", "postgres_catalog.sql")
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
 
 

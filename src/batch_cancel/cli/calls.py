@@ -112,10 +112,10 @@ class Examinable(Protocol):
 
 @runtime_checkable
 class AsyncExaminable(Protocol):
-    """A store that reports what fits as well."""
+    """As `Examinable`, awaited."""
 
     async def examine(self) -> Diagnosis:
-        """Examine the store."""
+        """As `Examinable.examine`, awaited."""
         ...
 
 
@@ -149,12 +149,9 @@ class _Watched(_Kept):
 
 @attrs.define
 class _AsyncWatched(_Kept):
-    """A scheduler whose fault is kept."""
-
     scheduler: AsyncScheduler
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Remove the deferred start."""
         try:
             answer = await returned_async(self.scheduler.cancel(deferred_id, operation_id))
             return self._judged(answer)
@@ -183,8 +180,6 @@ class _Hook:
 
 @attrs.define
 class _AsyncHook:
-    """A hook whose failures are counted, and the last of them kept."""
-
     hook: AsyncOnCancelled
     failed: int = 0
     fault: str | None = None
@@ -312,14 +307,14 @@ class Calls:
 
 @attrs.frozen
 class AsyncCalls:
-    """The use cases, with an application's ports."""
+    """As `Calls`, awaited."""
 
     uow: AsyncUnitOfWork
     scheduler: AsyncScheduler
     on_cancelled: AsyncOnCancelled | None = None
 
     async def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
-        """Cancel a job; its operation, actor and reason come by name."""
+        """As `Calls.cancel`, awaited."""
         watched = _AsyncWatched(self.scheduler)
         hook = None if self.on_cancelled is None else _AsyncHook(self.on_cancelled)
         result = await cancel_job_async(
@@ -335,7 +330,7 @@ class AsyncCalls:
         return Cancelled(result, watched.fault, None if hook is None else hook.fault)
 
     async def reconcile(self, limit: int, lease: timedelta) -> Pass:
-        """Finish what cancellations owe, and count what is still owed."""
+        """As `Calls.reconcile`, awaited."""
         watched = _AsyncWatched(self.scheduler)
         hook = None if self.on_cancelled is None else _AsyncHook(self.on_cancelled)
         results = await reconcile_async(
@@ -347,7 +342,7 @@ class AsyncCalls:
         return Pass(results, owed, hook.failed, watched.fault, hook.fault)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
-        """Compare store and scheduler."""
+        """As `Calls.inspect`, awaited."""
         return await inspect_async(
             uow=self.uow,
             scheduler=self.scheduler,
@@ -356,12 +351,7 @@ class AsyncCalls:
         )
 
     async def expire(self, key: JobKey, older_than: timedelta) -> int:
-        """
-        End a job's calls, and return how many.
-
-        Raises:
-            JobNotFound: there is no such job.
-        """
+        """As `Calls.expire`, awaited."""
         ended = await expire_calls_async(
             key.batch_job_id, older_than, uow=self.uow, organization_id=key.organization_id
         )
@@ -370,7 +360,7 @@ class AsyncCalls:
         return ended
 
     async def examine(self) -> Diagnosis:
-        """Examine the store."""
+        """As `Calls.examine`, awaited."""
         uow: object = self.uow
         if isinstance(uow, AsyncExaminable):
             return await returned_async(uow.examine())
@@ -380,7 +370,7 @@ class AsyncCalls:
         return Diagnosis(missing=tuple(await returned_async(check())))
 
     async def check(self) -> Check:
-        """Check store and scheduler."""
+        """As `Calls.check`, awaited."""
         store = await self.examine()
         check: Any = getattr(self.scheduler, "check", None)
         if check is None:
@@ -398,7 +388,6 @@ class AsyncCalls:
         return Check(store, [it for it in problems if it != fault], [], fault)
 
     async def _silence(self) -> str | None:
-        """Return why the scheduler does not answer; None if it does, or cannot be asked."""
         scheduler: object = self.scheduler
         if not isinstance(scheduler, AsyncInspectableScheduler):
             return None
@@ -409,7 +398,6 @@ class AsyncCalls:
         return None
 
     async def _removals_owed(self, limit: int) -> int:
-        """Count the removals that are still owed, up to a limit."""
         async with opened_async(self.uow) as repositories:
             if repositories.inspection is None:
                 return 0

@@ -118,6 +118,23 @@ def may_step_again(failure: StoreFailed, made: int) -> bool:
     return failure.outcome == "unchanged" and made < ATTEMPTS_MAX[failure.fault]
 
 
+_FIRST_PAUSE_SECONDS: Final = 0.025
+
+
+def pause_seconds(attempts: int, chance: float) -> float:
+    """
+    Return how long to wait before the next attempt: exponential back-off with jitter.
+
+    Those who met once should not meet again.
+
+    Arguments:
+        attempts: how many were made.
+        chance: a random number, 0 to 1.
+    """
+    longest: float = _FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)
+    return longest * (1 + chance) / 2
+
+
 SILENCES_MAX: Final = 10
 """So often in a row a scheduler may give no answer before it is asked about fewer removals."""
 

@@ -8,25 +8,29 @@ Rule 1: start: a job is started from scheduled or pending, by compare and set; a
 Rule 2: claim: only a running job's contacts are dialled, and only the five open statuses.
 Rule 3: settle: a call that was live when the job was cancelled keeps how it ended, unless it would
         be retried: then its contact is cancelled, because no call of the job may start again.
-Rule 4: append: only a live job gets new contacts.
+Rule 4: append: only a live job gets new contacts, each with an id that a store can keep and an
+        aware time, if it brings them.
 Rule 5: finish: only a running job is completed, and only when no contact is open or on the phone.
 Rule 6: expire: a call that has been live for too long ended as `timeout`, by the rule of settle.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import attrs
 
-from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
+from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, StoreFailed, UnknownJobStatus
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,
+    ID_BYTES_MAX,
     ContactStatus,
     Job,
     JobKey,
     JobStatus,
+    is_storable,
 )
 
 STARTABLE_JOBS: Final = frozenset({JobStatus.SCHEDULED, JobStatus.PENDING})
@@ -167,6 +171,42 @@ def _ends_a_call(outcome: ContactStatus) -> bool:
             return True
         case _:
             assert_never(outcome)
+
+
+CONTACT_ID_REFUSED: Final = "a contact's id must be a text that no other contact of the job has"
+
+
+def new_contact_id(contact: Mapping[str, object], generated: str) -> str:
+    """
+    Return the id of a contact to be added to a store that has no columns of the adopter's.
+
+    Arguments:
+        contact: its values by column.
+        generated: its id if it brings none.
+
+    Raises:
+        StoreFailed: the id is no text that a store can keep.
+    """
+    contact_id = contact.get("id", generated)
+    if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
+        raise StoreFailed(CONTACT_ID_REFUSED)
+    return contact_id
+
+
+def new_contact_due_at(contact: Mapping[str, object]) -> datetime | None:
+    """
+    Return when a contact to be added may be dialled, an aware datetime; None for at once.
+
+    Raises:
+        StoreFailed: the time is no aware datetime.
+    """
+    at = contact.get("next_attempt_at")
+    if at is None:
+        return None
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        reason = "a contact's next_attempt_at must be an aware datetime"
+        raise StoreFailed(reason)
+    return at
 
 
 def live_job(key: JobKey, job: Job | None) -> Job:

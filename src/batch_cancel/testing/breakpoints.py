@@ -144,19 +144,19 @@ class Hooked:
 
 @attrs.frozen
 class AsyncHooked:
-    """Tells a hook of every step of a transaction."""
+    """As `Hooked`, awaited."""
 
     inner: AsyncUnitOfWork
     hook: Hook
 
     @property
     def is_joined(self) -> bool:
-        """Whether the inner unit of work is."""
+        """As `Hooked.is_joined`."""
         return isinstance(self.inner, AsyncJoiningUnitOfWork) and self.inner.is_joined
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[_AsyncRepositories]:
-        """Open a transaction of the inner unit of work."""
+        """As `Hooked.begin`, awaited."""
         async with self.inner.begin() as repositories:
             yield _AsyncRepositories(
                 _AsyncJobs(repositories.jobs, self.hook),
@@ -168,4 +168,4 @@ class AsyncHooked:
         await _passed_async(self.hook, "committed")
 
     async def pause(self, attempts: int, /) -> None:
-        """Do not wait: a failed transaction is begun again at once."""
+        """As `Hooked.pause`, awaited."""

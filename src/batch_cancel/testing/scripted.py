@@ -38,12 +38,12 @@ class Scripted:
 
 @attrs.frozen
 class AsyncScripted:
-    """A scheduler that does what it is told to."""
+    """As `Scripted`, awaited."""
 
     behave: Callable[[str, str], bool]
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Answer as told."""
+        """As `Scripted.cancel`, awaited."""
         return self.behave(deferred_id, operation_id)
 
 

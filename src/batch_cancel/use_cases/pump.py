@@ -22,11 +22,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
+from batch_cancel.domain.defaults import PUMP_LEASE
 from batch_cancel.domain.deferred_start import Claimed, check_lease
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.use_cases import kinds, log
 
-_LEASE: Final = timedelta(seconds=30)
+_LEASE: Final = PUMP_LEASE
 
 Deliver = Callable[[Claimed], object]
 """Takes a start over; when it returns, the start is in good hands."""

@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
+from batch_cancel.domain.defaults import RECONCILE_LEASE
 from batch_cancel.domain.deferred_start import check_lease
 from batch_cancel.domain.model import CancellationRecord, Removal
 from batch_cancel.domain.retry import Patience
@@ -33,7 +34,7 @@ from batch_cancel.use_cases.announcement import (
 from batch_cancel.use_cases.remove_deferred import ask, ask_async
 
 _LIMIT: Final = 1000
-_LEASE: Final = timedelta(minutes=2)
+_LEASE: Final = RECONCILE_LEASE
 
 
 def reconcile(

@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from batch_cancel.adapters import memory
+from batch_cancel.adapters.memory import repositories as memory
+from batch_cancel.adapters.memory import rows as memory_rows
 from tests.proof.broken_adapters.memory_store import in_memory
 from tests.proof.broken_adapters.planting import ENDED
 
@@ -70,7 +71,7 @@ class ComparesNullWithEquals(memory._Jobs):
 
 class RaisesForAMissingJob(memory._Jobs):
     def lock(self, key: Any) -> Any:
-        return memory._job(key, self.rows[key])
+        return memory_rows.job_of(key, self.rows[key])
 
 
 class FormatsTheId(memory._Jobs):

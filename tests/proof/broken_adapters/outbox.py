@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from batch_cancel.adapters import memory
+from batch_cancel.adapters.memory import repositories as memory
+from batch_cancel.adapters.memory import rows as memory_rows
 from tests.proof.broken_adapters.memory_store import in_memory
 
 
@@ -38,7 +39,7 @@ class IgnoresTheLease(memory._Outbox):
 class TakesTheSameAgain(memory._Outbox):
     def take(self, limit: Any, lease: Any, *, announcements: Any) -> Any:
         rows = {**self.rows}
-        return memory._take(rows, limit, lease * 0, announcements=announcements)
+        return memory_rows.take(rows, limit, lease * 0, announcements=announcements)
 
 
 class TakesThePassersBy(memory._Outbox):
@@ -63,7 +64,7 @@ class ClaimsForEverybody(memory._Outbox):
 class ClaimsWithoutATrace(memory._Outbox):
     def claim(self, record: Any) -> Any:
         rows = {**self.rows}
-        return memory._claim_record(rows, record)
+        return memory_rows.claim_record(rows, record)
 
 
 class ClaimsForAnyOperation(memory._Outbox):

@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from batch_cancel.adapters import memory
+from batch_cancel.adapters.memory import repositories as memory
+from batch_cancel.adapters.memory import rows as memory_rows
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, JobStatus
 from batch_cancel.testing.conformance import StoreConformance
@@ -27,9 +28,9 @@ class _Marks(memory._Jobs):
         )
         row = self.rows[job.key]
         if self.looks_for_open_contacts:
-            memory._look_for_open_contacts(self.rows, job.key, CANCELLABLE_CONTACTS)
+            memory_rows._look_for_open_contacts(self.rows, job.key, CANCELLABLE_CONTACTS)
         if self.looks_at_job:
-            memory._look_at_job(self.rows, job.key, JobStatus.CANCELLED)
+            memory_rows._look_at_job(self.rows, job.key, JobStatus.CANCELLED)
         cancelled = sum(status == "cancelled" for status in row.contacts.values())
         if self.looks_at_count and cancelled < record.contacts_cancelled:
             reason = "not so many"

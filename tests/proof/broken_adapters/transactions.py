@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from batch_cancel.adapters import memory
 from batch_cancel.adapters.memory import MemoryStore
+from batch_cancel.adapters.memory import repositories as memory
 from batch_cancel.testing.conformance import StoreConformance
 from tests import adapters_under_test
 from tests.proof.broken_adapters.planting import plant

@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from batch_cancel.adapters import memory
+from batch_cancel.adapters.memory import repositories as memory
+from batch_cancel.adapters.memory import rows as memory_rows
 from batch_cancel.domain.model import ContactStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.adapter import ALL_GUARDS
@@ -28,7 +29,7 @@ class ClaimsWithoutLookingAtTheJob(memory._Work):
     def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
         row = self.rows[key]
         rows = {key: attrs.evolve(row, status="running")}
-        claimed = memory._claim(rows, key, statuses, limit)
+        claimed = memory_rows.claim(rows, key, statuses, limit)
         self.rows[key] = attrs.evolve(rows[key], status=row.status)
         return claimed
 

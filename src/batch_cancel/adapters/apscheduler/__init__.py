@@ -33,21 +33,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
-from importlib.resources import files
 from typing import Final
 
 import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
-from batch_cancel.adapters.redis.encoding import BUDGET, decoded, encoded, script
+from batch_cancel.adapters.redis.encoding import decoded, encoded
 from batch_cancel.adapters.redis.health import problems
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, Script
+from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, script
+from batch_cancel.domain.defaults import SCHEDULER_BUDGET
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
 
-_TIDY: Final = Script((files(__name__) / "tidy.lua").read_text())
+_TIDY: Final = script("tidy", package=__name__)
 _CHECK: Final = script("native_check", "check")
 _WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"
@@ -79,7 +79,7 @@ class ApschedulerScheduler:
         *,
         jobs_key: str = "apscheduler.jobs",
         run_times_key: str = "apscheduler.run_times",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate
@@ -138,21 +138,7 @@ class ApschedulerScheduler:
 
 
 class AsyncApschedulerScheduler:
-    """
-    Cancels jobs of APScheduler in a RedisJobStore.
-
-    Arguments:
-        gate: that the jobs pass.
-        client: for the Redis of the job store, one server or a Sentinel's master. Whoever made it
-            closes it.
-        jobs_key: the job store's `jobs_key`.
-        run_times_key: the job store's `run_times_key`.
-        budget: how long it may take to tidy the job store, after the gate has answered.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
+    """As `ApschedulerScheduler`, awaited."""
 
     def __init__(
         self,
@@ -161,7 +147,7 @@ class AsyncApschedulerScheduler:
         *,
         jobs_key: str = "apscheduler.jobs",
         run_times_key: str = "apscheduler.run_times",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate
@@ -169,16 +155,7 @@ class AsyncApschedulerScheduler:
         self._keys = (encoded(jobs_key), encoded(run_times_key))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Close the gate for good, unless the start has passed it; and tidy the job store.
-
-        Returns:
-            True if this operation closed it for a start that was armed; the same whenever it is
-            repeated.
-
-        Raises:
-            SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
-        """
+        """As `ApschedulerScheduler.cancel`, awaited."""
         taken_back = await self._gate.cancel(deferred_id, operation_id)
         # What stays in the job store fires, and finds the gate closed.
         with contextlib.suppress(SchedulerUnavailable):
@@ -187,15 +164,7 @@ class AsyncApschedulerScheduler:
         return taken_back
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """
-        Give those of the deferred starts that wait in the job store, and that the gate lets pass.
-
-        Nothing is changed. One that was cancelled shortly before it is due stays in the job
-        store, and finds the gate closed.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand.
-        """
+        """As `ApschedulerScheduler.waiting_among`, awaited."""
         ids: set[str] = set()
         listed = [encoded(it) for it in sorted(deferred_ids)]
         for first in range(0, len(listed), _PAGE_SIZE):
@@ -205,11 +174,7 @@ class AsyncApschedulerScheduler:
         return await self._gate.waiting_among(ids) if ids else ids
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the gate and the job store miss in their Redis; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts.
-        """
+        """As `ApschedulerScheduler.check`, awaited."""
         found = dict.fromkeys(await self._gate.check())
         try:
             told, refused = await self._executor.run(_CHECK, self._keys[::-1], ())

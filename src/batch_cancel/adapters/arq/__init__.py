@@ -22,13 +22,14 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["ArqScheduler", "AsyncArqScheduler"]
 
@@ -42,7 +43,20 @@ def _recipe(queue: str) -> Recipe:
     return Recipe("arq", _SCRIPTS, queue, ("zset", "string", "string", "string"), keys)
 
 
-class ArqScheduler(RecipeScheduler):
+class _Arq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queue: str = "arq:queue",
+        budget: timedelta = SCHEDULER_BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
+
+
+class ArqScheduler(_Arq[redis.Redis], RecipeScheduler):
     """
     Cancels jobs of arq.
 
@@ -59,42 +73,6 @@ class ArqScheduler(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        queue: str = "arq:queue",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
 
-
-class AsyncArqScheduler(AsyncRecipeScheduler):
-    """
-    Cancels jobs of arq.
-
-    Arguments:
-        client: for the Redis of arq, one server or a Sentinel's master. Whoever made it closes it.
-        queue: arq's `queue_name`.
-        budget: how long one answer may take, retries included.
-        retention: how long an operation's answer is remembered.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        queue: str = "arq:queue",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
+class AsyncArqScheduler(_Arq[redis.asyncio.Redis], AsyncRecipeScheduler):
+    """As `ArqScheduler`, awaited."""

@@ -27,22 +27,23 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     encoded,
     own_key,
+    script,
     scripts,
-    single_script,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = ["AsyncHueyScheduler", "HueyScheduler", "watch"]
 
 _SCRIPTS: Final = scripts(__name__)
-_REMEMBER: Final = single_script(__name__, "remember")
+_REMEMBER: Final = script("remember", package=__name__)
 
 Source = Literal["new", "again", "retry"]
 
@@ -56,7 +57,20 @@ def _recipe(name: str) -> Recipe:
     return Recipe("Huey", _SCRIPTS, scheduled, ("zset", "list zset", "hash"), keys)
 
 
-class HueyScheduler(RecipeScheduler):
+class _Huey(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        name: str = "huey",
+        budget: timedelta = SCHEDULER_BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(name), client, budget, retention, min_replicas)
+
+
+class HueyScheduler(_Huey[redis.Redis], RecipeScheduler):
     """
     Cancels tasks of Huey.
 
@@ -73,17 +87,6 @@ class HueyScheduler(RecipeScheduler):
         TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
         ValueError: an argument that cannot work.
     """
-
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        name: str = "huey",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(name), client, budget, retention, min_replicas)
 
     def remember(self, deferred_id: str, message: bytes, source: Source = "new") -> None:
         """
@@ -103,48 +106,11 @@ class HueyScheduler(RecipeScheduler):
         self._executor.run(_REMEMBER, [encoded(scheduled), encoded(remembered)], arguments)
 
 
-class AsyncHueyScheduler(AsyncRecipeScheduler):
-    """
-    Cancels tasks of Huey.
-
-    Arguments:
-        client: for Huey's Redis, one server or a Sentinel's master. Whoever made it closes it.
-        name: Huey's, as it is in Redis: `huey.storage.name`.
-        budget: how long one answer may take, retries included.
-        retention: how long an operation's answer and a task's message are remembered: longer than
-            any start is ahead.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        name: str = "huey",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(name), client, budget, retention, min_replicas)
+class AsyncHueyScheduler(_Huey[redis.asyncio.Redis], AsyncRecipeScheduler):
+    """As `HueyScheduler`, awaited."""
 
     async def remember(self, deferred_id: str, message: bytes, source: Source = "new") -> None:
-        """
-        Remember a message of a task, beside those that are known; `watch` calls this.
-
-        Arguments:
-            deferred_id: the task's id.
-            message: the task as Huey keeps it.
-            source: "new" from whoever schedules, "again" from a consumer that moves the task,
-                "retry" from one that has run it.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; it may be remembered or not.
-        """
+        """As `HueyScheduler.remember`, awaited."""
         scheduled, _, remembered = self._recipe.keys(deferred_id)
         arguments = (message, encoded(source), self._retention)
         await self._executor.run(_REMEMBER, [encoded(scheduled), encoded(remembered)], arguments)

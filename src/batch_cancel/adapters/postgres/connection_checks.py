@@ -13,7 +13,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.errors import lost
 from batch_cancel.adapters.postgres_catalog import SQL_ASCII
-from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.errors import StoreFailed
 
 
 def is_broken(connection: AnyConnection) -> bool:
@@ -81,23 +81,6 @@ def check_encoding(connection: AnyConnection) -> None:
         if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
             raise StoreFailed(SQL_ASCII)
         msg = "the connection's client_encoding is SQL_ASCII: set it to UTF8"
-        raise StoreFailed(msg)
-
-
-def check_isolation(level: str, *, is_joined: bool) -> None:
-    """
-    Refuse a transaction that would not see the contacts that came in during a wait.
-
-    Arguments:
-        level: the isolation that the transaction really has.
-        is_joined: whether the transaction is the caller's.
-    """
-    if level not in {"read committed", "read uncommitted"}:
-        what = "joining() needs a" if is_joined else "the server grants no"
-        msg = (
-            f"{what} READ COMMITTED transaction, and this one is {shown(level)}: it would leave "
-            "contacts behind that came in while it waited for the job"
-        )
         raise StoreFailed(msg)
 
 

@@ -8,16 +8,17 @@ from psycopg import sql
 
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.sql_parts import (
+    PACKAGE,
     beside,
     constant,
     existing_rows,
     fixed,
     listed,
     quoted,
-    text_of,
     trusted,
     typed,
 )
+from batch_cancel.adapters.sql_files import sql_text
 from batch_cancel.domain.model import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
@@ -37,7 +38,7 @@ def table_ddl(schema: PostgresSchema) -> str:
     return re.sub(
         r"\bbatch_cancellations(_owing)?\b",
         lambda found: typed(quoted(names[found[0]])),
-        text_of("tables.sql"),
+        sql_text(PACKAGE, "tables.sql"),
     )
 
 
@@ -70,7 +71,7 @@ def guards_ddl(schema: PostgresSchema) -> str:
         "open_contacts": listed(CANCELLABLE_CONTACTS, contacts),
         "live_contacts": listed(UNFINISHED_CONTACTS, contacts),
     }
-    return typed(trusted(text_of("triggers.sql")).format(**of_tables))
+    return typed(trusted(sql_text(PACKAGE, "triggers.sql")).format(**of_tables))
 
 
 def _of_its_organization(schema: PostgresSchema) -> sql.SQL:

@@ -21,25 +21,11 @@ from typing import Final, Literal
 import attrs
 import psycopg
 
+from batch_cancel.adapters.postgres_faults import MEANINGS
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 
 _logger: Final = logging.getLogger("batch_cancel")
 
-_MEANINGS: Final = {
-    "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
-    "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
-    "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
-    "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
-    "25P02": (
-        Fault.REFUSED,
-        "an earlier statement in this transaction has failed: roll it back, and begin a new one",
-    ),
-    "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
-    "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
-    "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
-    "53200": (Fault.BUSY, "Postgres has no memory left"),
-    "53300": (Fault.BUSY, "Postgres has no connection left"),
-}
 _MOVED: Final = (
     "another transaction moved a row to another partition meanwhile: if contacts are partitioned "
     "by their status, partition them by another column, or busy workers keep every cancel failing"
@@ -180,9 +166,9 @@ def _known(error: psycopg.Error, progress: Progress) -> tuple[Fault, str] | None
         state = state or _refusal(error)
         if state in _NOT_ADMITTED:
             return _NOT_ADMITTED[state]
-    if state not in _MEANINGS or error.diag.severity_nonlocalized == "PANIC":
+    if state is None or state not in MEANINGS or error.diag.severity_nonlocalized == "PANIC":
         return None
-    fault, reason = _MEANINGS[state]
+    fault, reason = MEANINGS[state]
     is_moved = "moved to another partition" in (error.diag.message_primary or "")
     return fault, _MOVED if is_moved else reason
 

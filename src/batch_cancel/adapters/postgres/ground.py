@@ -9,12 +9,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.connection_checks import check_encoding, check_isolation
+from batch_cancel.adapters.postgres.connection_checks import check_encoding
 from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
 from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
 from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
+from batch_cancel.adapters.postgres_faults import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import JobKey
 
@@ -169,17 +170,7 @@ async def begun_async(
     queries: Queries,
     own_settings: sql.SQL | None = None,
 ) -> Ground:
-    """
-    Send what begins a transaction, and return what it stands on.
-
-    Arguments:
-        connection: its connection.
-        queries: the statements of its schema.
-        own_settings: what a transaction of our own sends; None for the caller's.
-
-    Raises:
-        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
-    """
+    """As `begun`, awaited."""
     check_encoding(connection)
     cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
     await cursor.execute(own_settings or queries.joined_settings, prepare=False)

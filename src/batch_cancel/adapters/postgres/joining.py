@@ -81,20 +81,5 @@ def joining(
 def joining_async(
     connection: psycopg.AsyncConnection[Any], schema: PostgresSchema = _DEFAULT_SCHEMA
 ) -> _AsyncJoined:
-    """
-    Return a unit of work that is a savepoint in the caller's open transaction.
-
-    The caller's commit is the moment of cancellation, and a rollback undoes it. Django and
-    SQLAlchemy begin their transactions lazily; that is taken care of. Timeouts stay the caller's
-    own; `synchronous_commit = off` is switched on for the transaction.
-
-    Arguments:
-        connection: the caller's; it is neither committed nor closed.
-        schema: the names of your tables and columns.
-
-    Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, its
-            transaction is REPEATABLE READ or SERIALIZABLE, or another call of this library is at
-            work on it.
-    """
+    """As `joining`."""
     return _AsyncJoined(connection, queries_for(schema))

@@ -11,17 +11,18 @@ from psycopg import sql
 
 from batch_cancel.adapters.postgres.schema import PostgresSchema, is_identifier
 from batch_cancel.adapters.postgres.sql_parts import (
+    PACKAGE,
     constant,
     existing_rows,
     fixed,
     in_one_string,
     listed,
     quoted,
-    statements,
     touched,
     trusted,
 )
 from batch_cancel.adapters.postgres.transaction_settings import joined_settings
+from batch_cancel.adapters.sql_files import statements
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
@@ -234,7 +235,7 @@ class Queries:
         self._names[name] = self._statement(name)
 
     def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
-        template = statements("queries.sql")[name]
+        template = statements(PACKAGE, "queries.sql")[name]
         return fixed(trusted(template).format(**{**self._names, **more}))
 
 

@@ -230,7 +230,6 @@ class _AsyncOutbox(AsyncStatements):
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
 
     async def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
-        """Return the jobs of these records that are there, and not cancelled."""
         if not records:
             return set()
         ids = array_of(record.key.batch_job_id for record in records)
@@ -275,7 +274,7 @@ class PostgresRepositories:
 
 
 class AsyncPostgresRepositories:
-    """What one transaction on Postgres can reach."""
+    """As `PostgresRepositories`, awaited."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], ground: Ground) -> None:
         self.jobs = _AsyncJobs(connection, ground)

@@ -13,9 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from functools import cache
-from importlib import resources
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from psycopg import sql
 
@@ -23,20 +21,10 @@ from batch_cancel.adapters.postgres.schema import Constant, Table
 from batch_cancel.domain.model import ContactStatus, JobStatus
 from batch_cancel.domain.status_names import Spelling, all_spellings
 
+PACKAGE: Final = "batch_cancel.adapters.postgres"
+"""Where the files of SQL lie."""
+
 _Status = TypeVar("_Status", JobStatus, ContactStatus)
-
-
-def text_of(file: str) -> str:
-    """Return the text of a file of this package."""
-    return resources.files("batch_cancel.adapters.postgres").joinpath(file).read_text("utf-8")
-
-
-@cache
-def statements(file: str) -> Mapping[str, str]:
-    """Return the statements of a file by the names that its `-- name:` lines give them."""
-    _, *parts = re.split(r"^-- name: (\w+)\n", text_of(file), flags=re.MULTILINE)
-    bare = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
-    return dict(zip(parts[::2], bare, strict=True))
 
 
 def trusted(text: str) -> sql.SQL:

@@ -73,25 +73,25 @@ class Statements:
 
 @attrs.frozen
 class AsyncStatements:
-    """Statements over a connection."""
+    """As `Statements`, awaited."""
 
     connection: psycopg.AsyncConnection[Any]
     ground: Ground
 
     @property
     def queries(self) -> Queries:
-        """The statements of the schema."""
+        """As `Statements.queries`."""
         return self.ground.queries
 
     async def execute(
         self, query: sql.SQL, parameters: Parameters | list[object]
     ) -> psycopg.AsyncCursor[Row]:
-        """Carry out one statement."""
+        """As `Statements.execute`, awaited."""
         cursor = with_loaders(psycopg.AsyncCursor(self.connection, row_factory=tuple_row))
         return await cursor.execute(query, parameters, prepare=False, binary=True)
 
     async def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
-        """Carry out the statements of one string; return the rows of each."""
+        """As `Statements.execute_together`, awaited."""
         cursor = with_loaders(psycopg.AsyncClientCursor(self.connection, row_factory=tuple_row))
         await cursor.execute(queries, parameters)
         return [
@@ -100,12 +100,7 @@ class AsyncStatements:
         ]
 
     async def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
-        """
-        Return what the catalogs say of the tables; None where one of them is missing.
-
-        Raises:
-            StoreFailed: on these tables the job can't be handled; nothing was changed.
-        """
+        """As `Statements.facts`, awaited."""
         facts = self.ground.known
         if facts is None:
             asked = self.ground.question
@@ -117,6 +112,6 @@ class AsyncStatements:
         return self.ground.checked(facts, key, contacts=contacts)
 
     async def run_late_triggers(self, facts: Facts) -> None:
-        """Let the triggers run that would run at the commit."""
+        """As `Statements.run_late_triggers`, awaited."""
         if facts.deferrable:
             await self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})

@@ -40,8 +40,10 @@ from batch_cancel.adapters.postgres.repositories import (
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.transaction_settings import own_settings
 from batch_cancel.adapters.postgres.watchdog import cut_after
+from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.retry import pause_seconds
 
 _BROKEN_MAX: Final = 100
 """How many broken connections in turn are passed over; a restart breaks all that a pool has."""
@@ -54,10 +56,11 @@ class PostgresUnitOfWork:
     Transactions of our own, each on a connection from `connect`.
 
     Arguments:
-        connect: gives a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`, or the
-            `connection` method of a psycopg_pool pool. It is closed, or given back, after each
-            transaction. How long it takes is for it to bound: psycopg by `connect_timeout` (130 s
-            unless said), a pool by `timeout` (30 s).
+        connect: returns a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`
+            (asyncio: `psycopg.AsyncConnection.connect(dsn)`), or the `connection` method of a
+            psycopg_pool pool. It is closed, or returned to the pool, after each transaction. How
+            long it takes is for it to bound: psycopg by `connect_timeout` (130 s by default), a
+            pool by `timeout` (30 s).
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
         statement_timeout: how long one statement may take, and the transaction may be idle. A
@@ -73,8 +76,8 @@ class PostgresUnitOfWork:
         connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
         schema: PostgresSchema = _DEFAULT_SCHEMA,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._connect = connect
         self._schema = schema
@@ -129,28 +132,11 @@ class PostgresUnitOfWork:
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
-        time.sleep(_pause_seconds(attempts))
+        time.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
 class AsyncPostgresUnitOfWork:
-    """
-    Transactions of our own, each on a connection from `connect`.
-
-    Arguments:
-        connect: gives a new connection, or one from a pool:
-            `lambda: psycopg.AsyncConnection.connect(dsn)`, or the `connection` method of a
-            psycopg_pool pool. It is closed, or given back, after each transaction. How long it
-            takes is for it to bound: psycopg by `connect_timeout` (130 s unless said), a pool by
-            `timeout` (30 s).
-        schema: the names of your tables and columns.
-        lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle. A
-            server that answers nothing at all is left after both timeouts together: its
-            connection is cut.
-
-    Raises:
-        ValueError: a timeout that Postgres does not take: longer than 24.8 days.
-    """
+    """As `PostgresUnitOfWork`, awaited."""
 
     def __init__(
         self,
@@ -161,8 +147,8 @@ class AsyncPostgresUnitOfWork:
         ],
         schema: PostgresSchema = _DEFAULT_SCHEMA,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._connect = connect
         self._schema = schema
@@ -172,7 +158,7 @@ class AsyncPostgresUnitOfWork:
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:
-        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        """As `PostgresUnitOfWork.begin`, awaited."""
         with translated() as progress:
             async with self._connected() as connection:
                 progress.phase = "working"
@@ -189,16 +175,11 @@ class AsyncPostgresUnitOfWork:
                     progress.phase = "committed"
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the library misses in this database; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts. That an index is missing
-        makes a cancel slow; everything else makes it fail.
-        """
+        """As `PostgresUnitOfWork.check`, awaited."""
         return (await self.examine()).problems
 
     async def examine(self) -> Diagnosis:
-        """Say in sentences what fits, what is missing and what is slow; nothing is changed."""
+        """As `PostgresUnitOfWork.examine`, awaited."""
         try:
             async with self.begin() as repositories:
                 return await examined_async(
@@ -209,7 +190,6 @@ class AsyncPostgresUnitOfWork:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
-        """Connect, and pass over what a pool has kept although the server has closed it."""
         for _ in range(_BROKEN_MAX):
             async with await _awaited(self._connect()) as connection:
                 if not is_broken(connection):
@@ -218,15 +198,8 @@ class AsyncPostgresUnitOfWork:
         raise lost()
 
     async def pause(self, attempts: int) -> None:
-        """Wait a little before another attempt, longer the more were made."""
-        await asyncio.sleep(_pause_seconds(attempts))
-
-
-def _pause_seconds(attempts: int) -> float:
-    # About 25, 50, 100 ... ms, each somewhere between its half and its whole: those who met once
-    # should not meet again. Six attempts outlast a server's restart, and take 0.8 s at most.
-    seconds: float = 0.025 * 2 ** (attempts - 1)
-    return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
+        """As `PostgresUnitOfWork.pause`, awaited."""
+        await asyncio.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
 async def _awaited(

@@ -48,12 +48,12 @@ class Watched(Statements):
 
 
 class AsyncWatched(AsyncStatements):
-    """Statements that look again at what they have written."""
+    """As `Watched`, awaited."""
 
     async def check_contacts(
         self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]
     ) -> None:
-        """Refuse contacts that are not in the statuses that they were written in."""
+        """As `Watched.check_contacts`, awaited."""
         cursor = await self.execute(self.queries.as_written(statuses), looked_at(key, ids))
         [(is_so,)] = await cursor.fetchall()
         check_written(self.queries, key, is_so=is_so)
@@ -194,12 +194,12 @@ class Work(Watched):
 
 
 class AsyncWork(AsyncWatched):
-    """The workers' steps."""
+    """As `Work`, awaited."""
 
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
-        """As `WorkRepository.start`."""
+        """As `Work.start`, awaited."""
         which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
             cursor = await self.execute(self.queries.start_job(which), it)
@@ -219,7 +219,7 @@ class AsyncWork(AsyncWatched):
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
-        """As `WorkRepository.claim`."""
+        """As `Work.claim`, awaited."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.claim_contacts(frozenset(statuses))
         with unknown_ids(key):
@@ -233,7 +233,7 @@ class AsyncWork(AsyncWatched):
         return claimed
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """As `WorkRepository.settle`."""
+        """As `Work.settle`, awaited."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
@@ -247,7 +247,7 @@ class AsyncWork(AsyncWatched):
         return is_settled
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """As `WorkRepository.expire`."""
+        """As `Work.expire`, awaited."""
         check_knows_calls(self.queries)
         facts = await self.facts(key, contacts=True)
         parameters: Parameters = {
@@ -273,7 +273,7 @@ class AsyncWork(AsyncWatched):
         return len(rows)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        """As `WorkRepository.append`."""
+        """As `Work.append`, awaited."""
         facts, added = await self.facts(job.key), 0
         named_as = await self._reference(job.key)
         is_watched = facts is not None and facts.contacts_have_triggers
@@ -293,7 +293,6 @@ class AsyncWork(AsyncWatched):
         return added
 
     async def _reference(self, key: JobKey) -> tuple[object, ...]:
-        """Return what a contact of this job refers to it by."""
         schema = self.queries.schema
         organization = () if schema.contact_organization_id is None else (key.organization_id,)
         if schema.job_key is None:
@@ -303,7 +302,7 @@ class AsyncWork(AsyncWatched):
         return (value, *organization)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """As `WorkRepository.finish`."""
+        """As `Work.finish`, awaited."""
         facts = await self.facts(key)
         lock, finish = self.queries.finish_job(frozenset(unfinished))
         with unknown_ids(key):
@@ -324,7 +323,7 @@ class AsyncWork(AsyncWatched):
         return is_finished
 
     async def status(self, key: JobKey) -> str | None:
-        """As `WorkRepository.status`."""
+        """As `Work.status`, awaited."""
         with unknown_ids(key):
             cursor = await self.execute(self.queries.read_status, named(key))
         row = only(await cursor.fetchmany(2), key)

@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from importlib.resources import files
 from typing import Final, Protocol
 
 import psycopg
@@ -28,6 +27,7 @@ from batch_cancel.adapters.postgres.repositories import (
     PostgresRepositories,
 )
 from batch_cancel.adapters.postgres.sql_parts import trusted
+from batch_cancel.adapters.sql_files import sql_text
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.retry import ATTEMPTS_MAX
 from batch_cancel.ports import SchedulerUnavailable
@@ -38,7 +38,7 @@ _BIGINT_MAX: Final = 2**63 - 1
 
 
 def _statement(name: str) -> sql.SQL:
-    return trusted((files(__name__) / f"{name}.sql").read_text())
+    return trusted(sql_text(__name__, f"{name}.sql"))
 
 
 _CANCEL: Final = _statement("cancel")
@@ -133,27 +133,13 @@ class ProcrastinateScheduler:
 
 
 class AsyncProcrastinateScheduler:
-    """
-    Cancels jobs of Procrastinate.
-
-    Arguments:
-        uow: gives the transaction; its timeouts bound the answer. The connection's search_path
-            must lead to Procrastinate's tables.
-    """
+    """As `ProcrastinateScheduler`, awaited."""
 
     def __init__(self, uow: AsyncPostgresUnitOfWork | _AsyncJoined) -> None:
         self._uow = uow
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Take the job back, if it waits. One that waits for its retry has fired: it waits no more.
-
-        Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
-        """
+        """As `ProcrastinateScheduler.cancel`, awaited."""
         if not _is_id(deferred_id):
             return False  # No job can have it.
         parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
@@ -178,12 +164,7 @@ class AsyncProcrastinateScheduler:
         return row is not None and bool(row[0])
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """
-        Return those of the jobs that wait, for their time or for a retry; nothing is changed.
-
-        Raises:
-            SchedulerUnavailable: no answer in time.
-        """
+        """As `ProcrastinateScheduler.waiting_among`, awaited."""
         ids = [int(it) for it in deferred_ids if _is_id(it)]
         try:
             async with self._uow.begin() as repositories:
@@ -194,11 +175,7 @@ class AsyncProcrastinateScheduler:
             raise SchedulerUnavailable(error.reason) from error
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the library misses in this database; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts.
-        """
+        """As `ProcrastinateScheduler.check`, awaited."""
         try:
             async with self._uow.begin() as repositories:
                 cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)

@@ -40,12 +40,7 @@ _Commands = Sequence[Sequence[Any]]
 def line_to_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
 ) -> _ServerLine | _ClusterLine:
-    """
-    Return a line that keeps deadlines, to wherever the client leads.
-
-    Raises:
-        TypeError: a blocking client.
-    """
+    """As `line_to`."""
     if isinstance(client, redis.asyncio.RedisCluster):
         return _ClusterLine(client)
     if isinstance(client, redis.Redis | redis.RedisCluster):
@@ -55,8 +50,6 @@ def line_to_async(
 
 
 class _ServerLine:
-    """A line to one server, or to the master that sentinels name."""
-
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._pool: Any = client.connection_pool  # Half typed in redis-py.
         self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)

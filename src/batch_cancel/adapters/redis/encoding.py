@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from typing import Final
 
-from batch_cancel.adapters.redis.script_runner import Script
-
-BUDGET: Final = timedelta(milliseconds=250)
-RETENTION: Final = timedelta(days=30)
 _RETENTION_MAX: Final = timedelta(days=3_652_500)
 """Ten thousand years: in milliseconds, still an exact number for a script that counts with it."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-
-
-def script(*names: str) -> Script:
-    """Return the script made of these files of ours, one after the other."""
-    here = files("batch_cancel.adapters.redis.scripts")
-    return Script("\n".join(here.joinpath(f"{name}.lua").read_text() for name in names))
 
 
 def encoded(text: str) -> bytes:

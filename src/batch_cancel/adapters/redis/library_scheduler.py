@@ -10,8 +10,9 @@ Rule 3: what the user schedules with is the library's own client. Nothing of it 
 
 A tombstone is a hash, operation -> answer, in the database where the library's keys are.
 
-A recipe is one Lua file, `recipe.lua` beside its adapter. It defines `waits` and `take_back`; the
-scripts here, put behind it, make of them what a scheduler is asked for.
+An adapter is a docstring, the names of the library's keys and one Lua file: see
+`batch_cancel.adapters.saq` for a short one. That file, `recipe.lua`, defines `waits` and
+`take_back`; the scripts here, appended to it, make of them what a scheduler is asked for.
 """
 
 from __future__ import annotations
@@ -19,42 +20,43 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
-from importlib.resources import files
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import attrs
 import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.encoding import (
-    BUDGET,
-    RETENTION,
     decoded,
     encoded,
     lasting,
-    script,
 )
 from batch_cancel.adapters.redis.health import problems, without_replicas
 from batch_cancel.adapters.redis.script_runner import (
     AsyncExecutor,
     Executor,
     Script,
+    lua,
     replicas_wanted,
+    script,
 )
 from batch_cancel.ports import SchedulerUnavailable
 
 __all__ = [
-    "BUDGET",
-    "RETENTION",
     "AsyncRecipeScheduler",
+    "Client",
+    "LibraryScheduler",
     "Recipe",
     "RecipeScheduler",
     "RecipeScripts",
     "encoded",
     "own_key",
+    "script",
     "scripts",
-    "single_script",
 ]
+
+Client = TypeVar("Client")
+"""`redis.Redis` or `redis.asyncio.Redis`."""
 
 _PAGE_SIZE: Final = 200
 """Ids in one question: each may cost a look into a list."""
@@ -98,16 +100,11 @@ class Recipe:
 
 def scripts(package: str) -> RecipeScripts:
     """Return the scripts of the recipe in `recipe.lua` of this package."""
-    recipe = f"local oddity\n{_text(package, 'recipe')}"  # Not every recipe has one.
+    recipe = f"local oddity\n{lua('recipe', package=package)}"  # Not every recipe has one.
     cancel, waits, oddities = (
-        Script(f"{recipe}\n{_text(_HERE, name)}") for name in ("answered", "waits", "oddities")
+        Script(f"{recipe}\n{lua(name)}") for name in ("answered", "waits", "oddities")
     )
     return RecipeScripts(cancel, waits, oddities)
-
-
-def single_script(package: str, name: str) -> Script:
-    """Return the script in this file of this package, which needs no other."""
-    return Script(_text(package, name))
 
 
 def own_key(kind: str, place: str, deferred_id: str) -> str:
@@ -115,20 +112,26 @@ def own_key(kind: str, place: str, deferred_id: str) -> str:
     return f"batch_cancel:{kind}:{len(place)}:{place}:{deferred_id}"
 
 
-def _text(package: str, name: str) -> str:
-    return (files(package) / f"{name}.lua").read_text()
-
-
-_HERE: Final = "batch_cancel.adapters.redis.scripts"
-_TAKEN_BACK: Final = single_script(_HERE, "taken_back")
+_TAKEN_BACK: Final = script("taken_back")
 _CHECK: Final = script("native_check", "check")
 
 
-class _Recipes:
-    """What both kinds of scheduler have of a recipe."""
+class LibraryScheduler(Generic[Client]):
+    """
+    What blocking and asyncio schedulers of a library have in common.
+
+    An adapter derives one class from it, whose constructor makes the recipe from the names that
+    the library's user has chosen; that class and each half make a public one, which documents the
+    arguments.
+    """
 
     def __init__(
-        self, recipe: Recipe, client: object, retention: timedelta, min_replicas: int
+        self,
+        recipe: Recipe,
+        client: Client,
+        budget: timedelta,  # noqa: ARG002  # For the executor of a half.
+        retention: timedelta,
+        min_replicas: int,
     ) -> None:
         if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
             msg = (
@@ -192,7 +195,7 @@ def _found(told: bytes, refused: Sequence[bytes], odd: Sequence[bytes]) -> list[
     return [*dict.fromkeys([*of_server, *map(decoded, odd)])]
 
 
-class RecipeScheduler(_Recipes):
+class RecipeScheduler(LibraryScheduler[redis.Redis]):
     """Deferred starts of another library, in Redis or Valkey."""
 
     def __init__(
@@ -203,7 +206,7 @@ class RecipeScheduler(_Recipes):
         retention: timedelta,
         min_replicas: int,
     ) -> None:
-        super().__init__(recipe, client, retention, min_replicas)
+        super().__init__(recipe, client, budget, retention, min_replicas)
         self._executor = Executor(client, budget)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -268,8 +271,8 @@ class RecipeScheduler(_Recipes):
         return found
 
 
-class AsyncRecipeScheduler(_Recipes):
-    """Deferred starts of another library, in Redis or Valkey."""
+class AsyncRecipeScheduler(LibraryScheduler[redis.asyncio.Redis]):
+    """As `RecipeScheduler`, awaited."""
 
     def __init__(
         self,
@@ -279,44 +282,22 @@ class AsyncRecipeScheduler(_Recipes):
         retention: timedelta,
         min_replicas: int,
     ) -> None:
-        super().__init__(recipe, client, retention, min_replicas)
+        super().__init__(recipe, client, budget, retention, min_replicas)
         self._executor = AsyncExecutor(client, budget)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Take the deferred start back, if it has not fired.
-
-        Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
-        """
+        """As `RecipeScheduler.cancel`, awaited."""
         keys, arguments = self._operands(deferred_id, operation_id)
         cancel, run = self._recipe.scripts.cancel, self._executor.run
         return _answered(await run(cancel, keys, arguments, self._min_replicas))
 
     async def was_taken_back(self, deferred_id: str) -> bool:
-        """
-        Check whether the start was taken back by any operation: then it must not fire.
-
-        For a worker's last look, where the library may bring back what was removed.
-
-        Raises:
-            SchedulerUnavailable: no answer in time.
-        """
+        """As `RecipeScheduler.was_taken_back`, awaited."""
         keys = [self._tombstone(deferred_id)]
         return bool(await self._executor.run(_TAKEN_BACK, keys, ()))
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """
-        Return those of the deferred starts that wait to fire; nothing is changed.
-
-        What waits for its retry is among them: a cancel would take it back.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each two hundred.
-        """
+        """As `RecipeScheduler.waiting_among`, awaited."""
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
             waiting = await self._executor.run(self._recipe.scripts.waits, keys, page)
@@ -324,11 +305,7 @@ class AsyncRecipeScheduler(_Recipes):
         return ids
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the library misses in this Redis; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts.
-        """
+        """As `RecipeScheduler.check`, awaited."""
         tried, keys, kinds = self._checked()
         try:
             told, refused = await self._executor.run(_CHECK, tried, ())

@@ -28,17 +28,20 @@ import redis.asyncio
 
 from batch_cancel.adapters.redis.claims import Claim
 from batch_cancel.adapters.redis.encoding import (
-    BUDGET,
-    RETENTION,
     decoded,
     encoded,
     lasting,
     moment,
     number,
-    script,
 )
 from batch_cancel.adapters.redis.health import problems, without_replicas
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, replicas_wanted
+from batch_cancel.adapters.redis.script_runner import (
+    AsyncExecutor,
+    Executor,
+    replicas_wanted,
+    script,
+)
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import Claimed, check_schedulable
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
@@ -124,7 +127,7 @@ class RedisScheduler(_Layout):
         *,
         namespace: str = "bc",
         shards: int = 1,
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:
@@ -260,25 +263,7 @@ class RedisScheduler(_Layout):
 
 
 class AsyncRedisScheduler(_Layout):
-    """
-    Deferred starts in Redis or Valkey.
-
-    Arguments:
-        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
-            Whoever made it closes it. Its timeouts and retries do not count here.
-        namespace: how our keys begin; no braces.
-        shards: over how many hash slots of a cluster to spread. Every process that uses the
-            namespace must pass the same number, always.
-        budget: how long one answer may take, retries included.
-        retention: how long it is remembered that a start was cancelled or finished. After that
-            its id is unknown again, so it must outlast every retry and every late `schedule`.
-        min_replicas: how many replicas must have a start, or its cancellation, before it is
-            answered; else it is `SchedulerUnavailable`. Not on a cluster.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
-        ValueError: an argument that cannot work.
-    """
+    """As `RedisScheduler`, awaited."""
 
     def __init__(
         self,
@@ -286,7 +271,7 @@ class AsyncRedisScheduler(_Layout):
         *,
         namespace: str = "bc",
         shards: int = 1,
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:
@@ -295,36 +280,14 @@ class AsyncRedisScheduler(_Layout):
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
-        """
-        Schedule a start, or move one that still waits.
-
-        Arguments:
-            deferred_id: its id.
-            at: when to fire, an aware datetime.
-            payload: what whoever claims it is given.
-
-        Returns:
-            False if the id was ever cancelled, handed out or finished: then nothing changed.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; it may be scheduled or not.
-            ValueError: an id that no store could keep, or a naive datetime.
-        """
+        """As `RedisScheduler.schedule`, awaited."""
         check_schedulable(deferred_id, at)
         arguments = (encoded(deferred_id), moment(at), payload)
         run, keys = self._executor.run, self._keys(deferred_id)
         return bool(await run(_SCHEDULE, keys, arguments, self._min_replicas))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Take the deferred start back for good.
-
-        Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
-        """
+        """As `RedisScheduler.cancel`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never scheduled, and never can be.
         arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
@@ -332,20 +295,7 @@ class AsyncRedisScheduler(_Layout):
         return bool(await run(_CANCEL, keys, arguments, self._min_replicas))
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
-        """
-        Take the starts that are due, each for the time of `lease`.
-
-        A start that is not acknowledged within its lease is handed out again. Deliver them in
-        the order in which they are returned: one that may have ended its last owner comes last.
-
-        Arguments:
-            limit: how many to take at most. Fewer are returned if the budget ends before.
-            lease: up to a century.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
-            ValueError: `lease` is negative, or longer than a century.
-        """
+        """As `RedisScheduler.claim`, awaited."""
         claim = Claim(limit, lease, self._budget)
         for keys in claim.questions(self._in_turn()):
             try:
@@ -358,24 +308,12 @@ class AsyncRedisScheduler(_Layout):
         return claim.starts
 
     async def ack(self, deferred_id: str, token: str) -> bool:
-        """
-        Finish a start that was claimed; False if the lease is no longer the caller's.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; it may be finished or not.
-        """
+        """As `RedisScheduler.ack`, awaited."""
         arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
         return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
 
     async def waiting(self) -> set[str]:
-        """
-        Return the ids of the deferred starts that wait to fire.
-
-        For inspection: it reads page by page, so what changes meanwhile may be in or not.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each page.
-        """
+        """As `RedisScheduler.waiting`, awaited."""
         ids: set[str] = set()
         for keys in self._shards:
             cursor = b"0"
@@ -388,23 +326,14 @@ class AsyncRedisScheduler(_Layout):
         return ids
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """
-        Return those of the deferred starts that wait to fire; nothing is changed.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
-        """
+        """As `RedisScheduler.waiting_among`, awaited."""
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
             ids.update(map(decoded, await self._executor.run(_WAITING_AMONG, keys, page)))
         return ids
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the library misses in this Redis; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts.
-        """
+        """As `RedisScheduler.check`, awaited."""
         found: dict[str, None] = {}
         for keys in self._shards:
             try:

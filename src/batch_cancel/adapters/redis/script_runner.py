@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.resources import files
 from typing import Any, Final, Protocol
 
 import attrs
@@ -68,6 +69,19 @@ class Script:
         object.__setattr__(self, "digest", digest)
 
 
+_OURS: Final = "batch_cancel.adapters.redis.scripts"
+
+
+def lua(*names: str, package: str = _OURS) -> str:
+    """Return the text of these Lua files of a package, one after the other."""
+    return "\n".join((files(package) / f"{name}.lua").read_text() for name in names)
+
+
+def script(*names: str, package: str = _OURS) -> Script:
+    """Return the script made of these Lua files of a package."""
+    return Script(lua(*names, package=package))
+
+
 Commands = Sequence[Sequence[Any]]
 
 
@@ -88,19 +102,14 @@ class Line(Protocol):
 
 
 class AsyncLine(Protocol):
-    """A way to Redis."""
+    """As `Line`, awaited."""
 
     async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
-        """
-        Send the commands, one after another, on one connection to where `key` is.
-
-        Their answers are given undecoded, before the deadline, on the clock of `time.monotonic`.
-        One attempt: a fault is raised as the driver's error.
-        """
+        """As `Line.send`, awaited."""
         ...
 
     async def pause(self, seconds: float, /) -> None:
-        """Wait before the next attempt."""
+        """As `Line.pause`, awaited."""
 
 
 class Executor:
@@ -176,17 +185,7 @@ class Executor:
 
 
 class AsyncExecutor:
-    """
-    Runs scripts within a time budget.
-
-    Arguments:
-        client: the user's own: for one server, a Sentinel's master, or a cluster.
-        budget: how long one run may take, retries included.
-
-    Raises:
-        TypeError: a client of the other kind.
-        ValueError: a budget that is not positive, or longer than a day.
-    """
+    """As `Executor`, awaited."""
 
     def __init__(
         self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, budget: timedelta
@@ -201,20 +200,7 @@ class AsyncExecutor:
         arguments: Sequence[bytes],
         min_replicas: int = 0,
     ) -> Any:  # noqa: ANN401  # Whatever the script answers.
-        """
-        Run the script and give its answer, bytes undecoded.
-
-        Arguments:
-            script: what to run.
-            keys: its KEYS.
-            arguments: its ARGV.
-            min_replicas: how many must have what it wrote; it must write, even when it repeats
-                an answer, or there is nothing to wait for.
-
-        Raises:
-            SchedulerUnavailable: no answer within the budget, or Redis refused, or too few
-                replicas have it.
-        """
+        """As `Executor.run`, awaited."""
         deadline = time.monotonic() + self._budget_seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:

@@ -31,17 +31,20 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.encoding import (
-    BUDGET,
-    RETENTION,
     decoded,
     encoded,
     lasting,
     moment,
     number,
-    script,
 )
 from batch_cancel.adapters.redis.health import problems, without_replicas
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, replicas_wanted
+from batch_cancel.adapters.redis.script_runner import (
+    AsyncExecutor,
+    Executor,
+    replicas_wanted,
+    script,
+)
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import check_schedulable
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
@@ -133,7 +136,7 @@ class StartGate(_Gate):
         client: redis.Redis | redis.RedisCluster,
         *,
         namespace: str = "bc",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         armed_only: bool = True,
         min_replicas: int = 0,
@@ -232,32 +235,14 @@ class StartGate(_Gate):
 
 
 class AsyncStartGate(_Gate):
-    """
-    The gate that deferred starts of any scheduler pass, or find closed.
-
-    Arguments:
-        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
-            Whoever made it closes it. Its timeouts and retries do not count here.
-        namespace: how our keys begin. Every process must say the same.
-        budget: how long one answer may take, retries included; a day at most.
-        retention: how late a start may fire and still be known to the gate. With
-            `armed_only=False` also how far ahead a start that was never armed may be scheduled.
-        armed_only: whether a start that the gate does not know is refused. With False it passes,
-            also if it was cancelled and Redis has lost that since.
-        min_replicas: how many replicas must have what the gate decides, or that a start is armed,
-            before it is answered; else it is `SchedulerUnavailable`. Not on a cluster.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
-        ValueError: an argument that cannot work.
-    """
+    """As `StartGate`, awaited."""
 
     def __init__(
         self,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
         *,
         namespace: str = "bc",
-        budget: timedelta = BUDGET,
+        budget: timedelta = SCHEDULER_BUDGET,
         retention: timedelta = RETENTION,
         armed_only: bool = True,
         min_replicas: int = 0,
@@ -266,36 +251,14 @@ class AsyncStartGate(_Gate):
         self._executor = AsyncExecutor(client, budget)
 
     async def arm(self, deferred_id: str, at: datetime) -> bool:
-        """
-        Arm the gate for a start, before you hand the start to its scheduler.
-
-        Arguments:
-            deferred_id: its id.
-            at: when it is to fire, an aware datetime. Arm it again to move it.
-
-        Returns:
-            False if it was started or cancelled before: an id is used once.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; it may be armed or not.
-            ValueError: an id that no store could keep, or a naive datetime.
-        """
+        """As `StartGate.arm`, awaited."""
         check_schedulable(deferred_id, at)
         arguments = (moment(at), self._retention)
         run, keys = self._executor.run, (self._key(deferred_id),)
         return bool(await run(_ARM, keys, arguments, self._min_replicas))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Close the gate for good, unless the start has passed it.
-
-        Returns:
-            True if this operation closed it for a start that was armed; the same whenever it is
-            repeated.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
-        """
+        """As `StartGate.cancel`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never armed, and never can be.
         arguments = (encoded(operation_id), self._retention)
@@ -303,30 +266,13 @@ class AsyncStartGate(_Gate):
         return bool(await run(_CANCEL, keys, arguments, self._min_replicas))
 
     async def may_start(self, deferred_id: str) -> bool:
-        """
-        Pass the gate: the first thing that a deferred start does.
-
-        Returns:
-            False if it was cancelled: then do nothing.
-
-        Raises:
-            SchedulerUnavailable: no answer in time, or the gate does not know the start. Do
-                nothing, and let it be tried again.
-        """
+        """As `StartGate.may_start`, awaited."""
         run, keys = self._executor.run, (self._key(deferred_id),)
         answer = await run(_START, keys, self._start_arguments(), self._min_replicas)
         return _has_passed(answer, deferred_id)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """
-        Return those of the deferred starts that are armed, neither started nor cancelled.
-
-        Whether their scheduler still has them is not known to the gate.
-
-        Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand, on a cluster
-                for each start.
-        """
+        """As `StartGate.waiting_among`, awaited."""
         ids: set[str] = set()
         for page in self._pages(deferred_ids):
             armed = await self._executor.run(_WAITING, [self._key(each) for each in page], ())
@@ -334,11 +280,7 @@ class AsyncStartGate(_Gate):
         return ids
 
     async def check(self) -> list[str]:
-        """
-        Name in sentences what the gate misses in this Redis; nothing is changed.
-
-        An empty list says that it is fit: ask when your program starts.
-        """
+        """As `StartGate.check`, awaited."""
         found: dict[str, None] = {}
         for key in self._probes():
             try:

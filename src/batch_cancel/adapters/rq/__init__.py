@@ -29,13 +29,14 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["AsyncRqScheduler", "RqScheduler", "guarded"]
 
@@ -62,7 +63,23 @@ def _recipe(queue: str, scheduled: str | None, prefix: str | None) -> Recipe:
     return Recipe("RQ", _SCRIPTS, place, _KINDS, keys)
 
 
-class RqScheduler(RecipeScheduler):
+class _Rq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queue: str = "default",
+        scheduled: str | None = None,
+        prefix: str | None = None,
+        budget: timedelta = SCHEDULER_BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        recipe = _recipe(queue, scheduled, prefix)
+        super().__init__(recipe, client, budget, retention, min_replicas)
+
+
+class RqScheduler(_Rq[redis.Redis], RecipeScheduler):
     """
     Cancels jobs of RQ.
 
@@ -84,56 +101,9 @@ class RqScheduler(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        queue: str = "default",
-        scheduled: str | None = None,
-        prefix: str | None = None,
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        recipe = _recipe(queue, scheduled, prefix)
-        super().__init__(recipe, client, budget, retention, min_replicas)
 
-
-class AsyncRqScheduler(AsyncRecipeScheduler):
-    """
-    Cancels jobs of RQ.
-
-    Arguments:
-        client: for the Redis of RQ, one server or a Sentinel's master. Whoever made it closes it.
-        queue: the name of the queue that the job is scheduled for.
-        scheduled: the key of the scheduled jobs; None for RQ's own. rq-scheduler's is
-            "rq:scheduler:scheduled_jobs".
-        prefix: how RQ's keys begin; None for what RQ itself would take here, the environment's
-            RQ_KEY_PREFIX or else "rq".
-        budget: how long one answer may take, retries included.
-        retention: how long an operation's answer is remembered, and an id cancelled stays used up:
-            longer than any job is late.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        queue: str = "default",
-        scheduled: str | None = None,
-        prefix: str | None = None,
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        recipe = _recipe(queue, scheduled, prefix)
-        super().__init__(recipe, client, budget, retention, min_replicas)
+class AsyncRqScheduler(_Rq[redis.asyncio.Redis], AsyncRecipeScheduler):
+    """As `RqScheduler`, awaited."""
 
 
 def guarded(scheduler: RqScheduler) -> Callable[[Callable[_P, _R]], Callable[_P, _R | None]]:

@@ -20,13 +20,14 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["AsyncSaqScheduler", "SaqScheduler"]
 
@@ -42,7 +43,20 @@ def _recipe(queue: str) -> Recipe:
     return Recipe("SAQ", _SCRIPTS, lists[0], ("zset", "list", "list", "string"), keys)
 
 
-class SaqScheduler(RecipeScheduler):
+class _Saq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queue: str = "default",
+        budget: timedelta = SCHEDULER_BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
+
+
+class SaqScheduler(_Saq[redis.Redis], RecipeScheduler):
     """
     Cancels jobs of SAQ.
 
@@ -59,42 +73,6 @@ class SaqScheduler(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        queue: str = "default",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
 
-
-class AsyncSaqScheduler(AsyncRecipeScheduler):
-    """
-    Cancels jobs of SAQ.
-
-    Arguments:
-        client: for the Redis of SAQ, one server or a Sentinel's master. Whoever made it closes it.
-        queue: the queue's name.
-        budget: how long one answer may take, retries included.
-        retention: how long an operation's answer is remembered.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        queue: str = "default",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(queue), client, budget, retention, min_replicas)
+class AsyncSaqScheduler(_Saq[redis.asyncio.Redis], AsyncRecipeScheduler):
+    """As `SaqScheduler`, awaited."""

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import attrs
 from sqlalchemy import exc
 
+from batch_cancel.adapters.postgres_faults import MEANINGS
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 
 COMMITS_BY_ITSELF: Final = (
@@ -37,19 +38,7 @@ _UNREACHABLE: Final = (
 _LOST: Final = "the connection to the database broke"
 _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "25P01": (Fault.REFUSED, COMMITS_BY_ITSELF),
-    "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
-    "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
-    "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
-    "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
-    "25P02": (
-        Fault.REFUSED,
-        "an earlier statement in this transaction has failed: roll it back, and begin a new one",
-    ),
-    "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
-    "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
-    "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
-    "53200": (Fault.BUSY, "Postgres has no memory left"),
-    "53300": (Fault.BUSY, "Postgres has no connection left"),
+    **MEANINGS,
     "SQLITE_BUSY": (Fault.BUSY, "the SQLite file is locked by another transaction"),
     "SQLITE_LOCKED": (Fault.BUSY, "the SQLite file is locked by another transaction"),
     "SQLITE_FULL": (Fault.REFUSED, "the SQLite file cannot grow: its disk is full"),
@@ -62,7 +51,7 @@ _NOT_CONNECTED: Final[Mapping[str, tuple[Fault, str]]] = {
         Fault.REFUSED,
         "the server refused the role: check that it exists, may log in, and is in pg_hba.conf",
     ),
-    "53300": _MEANINGS["53300"],
+    "53300": MEANINGS["53300"],
     "57P03": (Fault.BUSY, "the server starts up or shuts down"),
 }
 _IN_ENGLISH: Final[Mapping[str, str]] = {

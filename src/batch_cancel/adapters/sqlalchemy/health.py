@@ -347,25 +347,20 @@ class Checked:
 
 
 class AsyncChecked:
-    """A unit of work that can be checked."""
+    """As `Checked`, awaited."""
 
     __slots__ = ()
 
     @abstractmethod
     def begin(self) -> AbstractAsyncContextManager[AsyncSqlAlchemyRepositories]:
-        """Open a transaction."""
+        """As `Checked.begin`."""
 
     async def check(self) -> list[str]:
-        """
-        Return in sentences what the library misses in this database; nothing is changed.
-
-        An empty list means that it fits: ask when your program starts. That an index is missing
-        makes a cancel slow; everything else makes it fail.
-        """
+        """As `Checked.check`, awaited."""
         return (await self.examine()).problems
 
     async def examine(self) -> Diagnosis:
-        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
+        """As `Checked.examine`, awaited."""
         try:
             async with self.begin() as repositories:
                 jobs = repositories.jobs

@@ -101,12 +101,12 @@ class Inspection(Statements):
 
 
 class AsyncInspection(Bridged):
-    """The look."""
+    """As `Inspection`, awaited."""
 
     async def look(
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
     ) -> Inventory:
-        """Return what the store says of removals, scheduled jobs, cancelled jobs and calls."""
+        """As `Inspection.look`, awaited."""
         return await self.run(Inspection.look, Inspection, limit, statuses, older_than)
 
 

@@ -99,23 +99,7 @@ def joining(
 def joining_async(
     caller: AsyncConnection | AsyncSession | AsyncScopedSession[Any], tables: SqlAlchemyTables
 ) -> _AsyncJoined:
-    """
-    Return a unit of work that is a savepoint in the caller's transaction.
-
-    The caller's commit is the moment of cancellation, a rollback undoes it. Timeouts stay the
-    caller's own, `synchronous_commit=off` is set on for the transaction. Objects that the session
-    has loaded already do not change: refresh them. One cancel at a time may be open on a
-    connection: those of one connection follow each other.
-
-    Arguments:
-        caller: a session, which is flushed, or a connection; neither is committed or closed. Its
-            transaction is begun if it is not open yet, as by any first statement.
-        tables: yours.
-
-    Raises:
-        StoreFailed: on `begin`, if the connection commits by itself, its transaction on Postgres
-            is REPEATABLE READ or SERIALIZABLE, or another cancel is open on it.
-    """
+    """As `joining`."""
     return _AsyncJoined(caller, tables)
 
 

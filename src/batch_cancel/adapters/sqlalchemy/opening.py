@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
+from batch_cancel.adapters.postgres_faults import check_isolation
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_place
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
@@ -171,12 +172,7 @@ def _joined(connection: Connection, tables: SqlAlchemyTables) -> Seen:
         return _opened_sqlite(connection, tables, is_joined=True)
     _check_transaction(connection)
     seen, level = _read(connection, tables, [], is_joined=True)
-    if level not in {"read committed", "read uncommitted"}:
-        msg = (
-            f"joining() needs a READ COMMITTED transaction, and this one is {shown(level)}: it "
-            "would leave contacts behind that came in while it waited for the job"
-        )
-        raise StoreFailed(msg)
+    check_isolation(level, is_joined=True)
     return seen
 
 

@@ -290,7 +290,7 @@ class _AsyncOutbox(Bridged):
 
 
 class AsyncSqlAlchemyRepositories:
-    """What one transaction can reach."""
+    """As `SqlAlchemyRepositories`, awaited."""
 
     def __init__(self, connection: AsyncConnection, tables: SqlAlchemyTables, seen: Seen) -> None:
         self.jobs = _AsyncJobs(connection, tables, seen)

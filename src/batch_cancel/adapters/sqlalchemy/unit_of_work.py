@@ -20,6 +20,8 @@ from batch_cancel.adapters.sqlalchemy.repositories import (
     SqlAlchemyRepositories,
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
+from batch_cancel.domain.retry import pause_seconds
 
 
 class SqlAlchemyUnitOfWork(Checked):
@@ -40,8 +42,8 @@ class SqlAlchemyUnitOfWork(Checked):
         engine: Engine,
         tables: SqlAlchemyTables,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._engine = engine
         self._tables = tables
@@ -63,29 +65,19 @@ class SqlAlchemyUnitOfWork(Checked):
 
     def pause(self, attempts: int) -> None:
         """Wait a little before another attempt, longer the more were made."""
-        time.sleep(_pause_seconds(attempts))
+        time.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
 class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
-    """
-    Transactions of our own, each on a connection of an engine.
-
-    Arguments:
-        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
-            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
-            lock.
-        tables: yours.
-        lock_timeout: how long Postgres waits for the job's row.
-        statement_timeout: how long one statement may take there, and the transaction may be idle.
-    """
+    """As `SqlAlchemyUnitOfWork`, awaited."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         tables: SqlAlchemyTables,
         *,
-        lock_timeout: timedelta = timedelta(seconds=5),
-        statement_timeout: timedelta = timedelta(seconds=60),
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
         self._engine = engine
         self._tables = tables
@@ -93,7 +85,7 @@ class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncSqlAlchemyRepositories]:
-        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        """As `SqlAlchemyUnitOfWork.begin`, awaited."""
         with translated() as progress:
             check_pool(self._engine.pool)
             async with self._engine.connect() as connection:
@@ -106,11 +98,5 @@ class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
                 progress.phase = "working"
 
     async def pause(self, attempts: int) -> None:
-        """Wait a little before another attempt, longer the more were made."""
-        await asyncio.sleep(_pause_seconds(attempts))
-
-
-def _pause_seconds(attempts: int) -> float:
-    # Those who met once should not meet again.
-    seconds: float = 0.025 * 2 ** (attempts - 1)
-    return seconds * random.uniform(0.5, 1)  # noqa: S311  # No secret.
+        """As `SqlAlchemyUnitOfWork.pause`, awaited."""
+        await asyncio.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.

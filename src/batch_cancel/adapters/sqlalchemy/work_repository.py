@@ -303,38 +303,38 @@ class Work(Statements):
 
 
 class AsyncWork(Bridged):
-    """The steps."""
+    """As `Work`, awaited."""
 
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
-        """Set the job to running if it is in `statuses` and names this deferred start."""
+        """As `Work.start`, awaited."""
         return await self.run(Work.start, Work, key, statuses, deferred_id)
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
-        """Set to dialing up to so many contacts of a running job that are due."""
+        """As `Work.claim`, awaited."""
         return await self.run(Work.claim, Work, key, statuses, limit)
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """Write how the contact of a live call goes on."""
+        """As `Work.settle`, awaited."""
         return await self.run(Work.settle, Work, key, contact_id, settlement)
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """Write how the contacts go on that have been dialing for longer than that."""
+        """As `Work.expire`, awaited."""
         return await self.run(Work.expire, Work, key, settlement, older_than)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        """Add contacts to the locked job; their status is pending."""
+        """As `Work.append`, awaited."""
         return await self.run(Work.append, Work, job, contacts)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """Set a running job to completed if none of its contacts is unfinished."""
+        """As `Work.finish`, awaited."""
         return await self.run(Work.finish, Work, key, unfinished)
 
     async def status(self, key: JobKey) -> str | None:
-        """Read the job's status, without a lock."""
+        """As `Work.status`, awaited."""
         return await self.run(Work.status, Work, key)
 
 

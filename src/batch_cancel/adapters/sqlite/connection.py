@@ -18,12 +18,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from batch_cancel.adapters.sql_files import sql_text, statements
 from batch_cancel.adapters.sqlite.errors import (
     MEANINGS,
     PASSING,
@@ -36,9 +36,6 @@ from batch_cancel.domain.errors import StoreFailed, shown
 
 Value = str | bytes | int | None
 """What a column of ours may hold."""
-
-BUSY_TIMEOUT_SECONDS: Final = 5.0
-"""How long a transaction waits for its turn."""
 
 _BUSY_TIMEOUT_SECONDS_MAX: Final = 86_400.0
 
@@ -53,18 +50,6 @@ right then would bring the transaction back.
 """
 
 
-def _text(name: str) -> str:
-    return (
-        resources.files("batch_cancel.adapters.sqlite").joinpath(name).read_text(encoding="utf-8")
-    )
-
-
-def _statements(text: str) -> Mapping[str, str]:
-    """Return the statements of a file by the names that its `-- name:` lines give them."""
-    named = (part.partition("\n") for part in text.split("-- name: ")[1:])
-    return {name.strip(): statement for name, _, statement in named}
-
-
 def _schema(text: str) -> Iterator[str]:
     statement = ""
     for line in text.splitlines(keepends=True):
@@ -76,8 +61,9 @@ def _schema(text: str) -> Iterator[str]:
 
 _NO_PLACE: Final = "does not exist, nor may it be made: check its folder"
 
-SQL: Final = _statements(_text("queries.sql"))
-_SCHEMA: Final = tuple(_schema(_text("tables.sql")))
+_PACKAGE: Final = "batch_cancel.adapters.sqlite"
+SQL: Final = statements(_PACKAGE, "queries.sql")
+_SCHEMA: Final = tuple(_schema(sql_text(_PACKAGE, "tables.sql")))
 
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)

@@ -17,7 +17,6 @@ from typing import Final, cast
 from uuid import uuid4
 
 from batch_cancel.adapters.sqlite.connection import (
-    BUSY_TIMEOUT_SECONDS,
     SQL,
     Connection,
     File,
@@ -27,6 +26,7 @@ from batch_cancel.adapters.sqlite.connection import (
     time_of,
 )
 from batch_cancel.domain import deferred_start
+from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.model import ID_BYTES_MAX, is_storable

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import cast
 
-from batch_cancel.adapters.sqlite.connection import BUSY_TIMEOUT_SECONDS, SQL, File, now, text_of
+from batch_cancel.adapters.sqlite.connection import SQL, File, now, text_of
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories, repositories
 from batch_cancel.adapters.sqlite.rows import read_job
+from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import Job, JobKey

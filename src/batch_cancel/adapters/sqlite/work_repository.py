@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import cast
 from uuid import uuid4
 
@@ -22,16 +22,14 @@ from batch_cancel.adapters.sqlite.rows import (
     with_marks,
     written_otherwise,
 )
-from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.errors import shown
 from batch_cancel.domain.model import (
-    ID_BYTES_MAX,
     ContactStatus,
     Job,
     JobKey,
     JobStatus,
-    is_storable,
 )
-from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.domain.worker_rules import Settlement, new_contact_due_at, new_contact_id
 
 
 @attrs.frozen
@@ -122,7 +120,7 @@ class Work:
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         """Add contacts to the locked job."""
         at = text_of(now())
-        ids = [_id_of(contact) for contact in contacts]
+        ids = [new_contact_id(contact, uuid4().hex) for contact in contacts]
         self.connection.execute_many(
             SQL["append_contact"],
             (
@@ -185,19 +183,6 @@ class Work:
         return cast("int", count)
 
 
-def _id_of(contact: Mapping[str, object]) -> str:
-    contact_id = contact.get("id", uuid4().hex)
-    if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
-        reason = "a contact's id must be a text that no other contact of the job has"
-        raise StoreFailed(reason)
-    return contact_id
-
-
 def _due_at(contact: Mapping[str, object]) -> str | None:
-    at = contact.get("next_attempt_at")
-    if at is None:
-        return None
-    if not isinstance(at, datetime) or at.utcoffset() is None:
-        reason = "a contact's next_attempt_at must be an aware datetime"
-        raise StoreFailed(reason)
-    return text_of(at)
+    at = new_contact_due_at(contact)
+    return None if at is None else text_of(at)

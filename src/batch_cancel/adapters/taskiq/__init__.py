@@ -21,14 +21,15 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.library_scheduler import (
-    BUDGET,
-    RETENTION,
     AsyncRecipeScheduler,
+    Client,
+    LibraryScheduler,
     Recipe,
     RecipeScheduler,
     own_key,
     scripts,
 )
+from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 
 __all__ = ["AsyncTaskiqStarts", "TaskiqStarts", "keys_of"]
 
@@ -50,7 +51,20 @@ def _recipe(prefix: str) -> Recipe:
     return Recipe("taskiq-redis", _SCRIPTS, prefix, _KINDS, keys)
 
 
-class TaskiqStarts(RecipeScheduler):
+class _Taskiq(LibraryScheduler[Client]):
+    def __init__(
+        self,
+        client: Client,
+        *,
+        prefix: str = "schedule",
+        budget: timedelta = SCHEDULER_BUDGET,
+        retention: timedelta = RETENTION,
+        min_replicas: int = 0,
+    ) -> None:
+        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
+
+
+class TaskiqStarts(_Taskiq[redis.Redis], RecipeScheduler):
     """
     Cancels schedules of taskiq-redis.
 
@@ -69,44 +83,6 @@ class TaskiqStarts(RecipeScheduler):
         ValueError: an argument that cannot work.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        prefix: str = "schedule",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
 
-
-class AsyncTaskiqStarts(AsyncRecipeScheduler):
-    """
-    Cancels schedules of taskiq-redis.
-
-    Arguments:
-        client: for the Redis of the source, one server or a Sentinel's master. Whoever made it
-            closes it.
-        prefix: the source's `prefix`.
-        budget: how long one answer may take, retries included.
-        retention: how long an answer is remembered, and a cancelled id stays used up: longer than
-            any start is late.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
-
-    Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
-    """
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        prefix: str = "schedule",
-        budget: timedelta = BUDGET,
-        retention: timedelta = RETENTION,
-        min_replicas: int = 0,
-    ) -> None:
-        super().__init__(_recipe(prefix), client, budget, retention, min_replicas)
+class AsyncTaskiqStarts(_Taskiq[redis.asyncio.Redis], AsyncRecipeScheduler):
+    """As `TaskiqStarts`, awaited."""

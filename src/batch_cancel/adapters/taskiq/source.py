@@ -11,18 +11,18 @@ A ListRedisScheduleSource whose schedules can be cancelled until the moment they
 from __future__ import annotations
 
 from datetime import timedelta
-from importlib.resources import files
 from typing import Any, Final
 
 import redis.asyncio
 from taskiq.exceptions import ScheduledTaskCancelledError
 from taskiq_redis import ListRedisScheduleSource
 
-from batch_cancel.adapters.redis.encoding import RETENTION, encoded, span
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Script
+from batch_cancel.adapters.redis.encoding import encoded, span
+from batch_cancel.adapters.redis.script_runner import AsyncExecutor, script
 from batch_cancel.adapters.taskiq import keys_of
+from batch_cancel.domain.defaults import RETENTION
 
-_SEND: Final = Script((files("batch_cancel.adapters.taskiq") / "send.lua").read_text())
+_SEND: Final = script("send", package="batch_cancel.adapters.taskiq")
 
 _BUDGET: Final = timedelta(minutes=1)
 """taskiq does not try again what was not sent until it starts anew; so better late."""

@@ -100,29 +100,29 @@ class Catalog:
 
 @attrs.frozen
 class AsyncCatalog:
-    """The questions, over a connection whose transaction is open."""
+    """As `Catalog`, awaited."""
 
     connection: psycopg.AsyncConnection[Any]
 
     async def rows(self, name: str, **parameters: object) -> Rows:
-        """Return the answer to a statement of catalog.sql."""
+        """As `Catalog.rows`, awaited."""
         cursor = self._cursor()
         await cursor.execute(trusted(STATEMENTS[name]), parameters, prepare=False)
         return await cursor.fetchall()
 
     async def answer(self, question: str) -> str:
-        """Return the one text that answers a question without parameters."""
+        """As `Catalog.answer`, awaited."""
         cursor = self._cursor()
         await cursor.execute(trusted(question), prepare=False)
         [(text,)] = await cursor.fetchall()
         return str(text)
 
     async def only_read(self) -> None:
-        """Let Postgres itself refuse whatever would change something from here on."""
+        """As `Catalog.only_read`, awaited."""
         await self._cursor().execute("SET TRANSACTION READ ONLY", prepare=False)
 
     async def holds(self, condition: Condition) -> bool:
-        """Check whether it holds; what Postgres can't say of a status alone does not."""
+        """As `Catalog.holds`, awaited."""
         parameters = {"statuses": list(condition.statuses)}
         try:
             async with self.connection.transaction():
@@ -133,7 +133,7 @@ class AsyncCatalog:
             return False
 
     async def scans(self, reading: Reading) -> bool:
-        """Check whether a statement would read all of a table; one without a plan does not."""
+        """As `Catalog.scans`, awaited."""
         try:
             async with self.connection.transaction():
                 cursor = self._cursor()
@@ -146,7 +146,7 @@ class AsyncCatalog:
             return False
 
     async def refusal(self, reading: Reading) -> str | None:
-        """Return Postgres' words for what is wrong with a statement; None if it is planned."""
+        """As `Catalog.refusal`, awaited."""
         try:
             async with self.connection.transaction():
                 cursor = self._cursor()
@@ -158,7 +158,7 @@ class AsyncCatalog:
             return error.diag.message_primary
 
     async def seen(self, look: Look) -> str | None:
-        """Return what a look at some rows finds; None where they can't be read, or not soon."""
+        """As `Catalog.seen`, awaited."""
         try:
             async with self.connection.transaction(force_rollback=True):
                 cursor = self._cursor()

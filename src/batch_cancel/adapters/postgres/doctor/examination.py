@@ -62,7 +62,7 @@ def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
 
 
 async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagnosis:
-    """Return in sentences what fits and what does not."""
+    """As `examined`, awaited."""
     server = await catalog.rows("server")
     await catalog.only_read()
     tables = read_tables(await catalog.rows("tables", **tables_of(schema)))

@@ -9,9 +9,10 @@ import attrs
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.doctor.tables import Rows
-from batch_cancel.adapters.postgres.sql_parts import statements, trusted
+from batch_cancel.adapters.postgres.sql_parts import PACKAGE, trusted
+from batch_cancel.adapters.sql_files import statements
 
-STATEMENTS: Final = statements("doctor/catalog.sql")
+STATEMENTS: Final = statements(PACKAGE, "doctor/catalog.sql")
 
 
 @attrs.frozen

@@ -1,0 +1,213 @@
+"""What one transaction of the memory store can reach; blocking and asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+
+import attrs
+
+from batch_cancel.adapters.memory import rows
+from batch_cancel.adapters.memory.rows import Rows
+from batch_cancel.domain.drift import Inventory
+from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey, JobStatus
+from batch_cancel.domain.worker_rules import Settlement
+
+
+@attrs.frozen
+class _Jobs:
+    rows: Rows
+
+    def lock(self, key: JobKey) -> Job | None:
+        return rows.lock(self.rows, key)
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        rows.mark_cancelled(self.rows, job.key, record)
+
+
+@attrs.frozen
+class _AsyncJobs:
+    rows: Rows
+
+    async def lock(self, key: JobKey) -> Job | None:
+        return rows.lock(self.rows, key)
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        rows.mark_cancelled(self.rows, job.key, record)
+
+
+@attrs.frozen
+class _Contacts:
+    rows: Rows
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        return rows.cancel_contacts(self.rows, key, statuses)
+
+
+@attrs.frozen
+class _AsyncContacts:
+    rows: Rows
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        return rows.cancel_contacts(self.rows, key, statuses)
+
+
+@attrs.frozen
+class _Outbox:
+    rows: Rows
+
+    def settle(self, record: CancellationRecord) -> None:
+        rows.settle_record(self.rows, record)
+
+    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        return rows.claim_record(self.rows, record)
+
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        return rows.find(self.rows, key)
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return rows.take(self.rows, limit, lease, announcements=announcements)
+
+
+@attrs.frozen
+class _AsyncOutbox:
+    rows: Rows
+
+    async def settle(self, record: CancellationRecord) -> None:
+        rows.settle_record(self.rows, record)
+
+    async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        return rows.claim_record(self.rows, record)
+
+    async def find(self, key: JobKey) -> CancellationRecord | None:
+        return rows.find(self.rows, key)
+
+    async def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return rows.take(self.rows, limit, lease, announcements=announcements)
+
+
+@attrs.frozen
+class _Inspection:
+    rows: Rows
+
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return rows.look(self.rows, limit, statuses, older_than)
+
+
+@attrs.frozen
+class _AsyncInspection:
+    rows: Rows
+
+    async def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return rows.look(self.rows, limit, statuses, older_than)
+
+
+@attrs.frozen
+class _Work:
+    rows: Rows
+
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        return rows.start(self.rows, key, statuses, deferred_id)
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        return rows.claim(self.rows, key, statuses, limit)
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        return rows.settle(self.rows, key, contact_id, settlement)
+
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return rows.expire(self.rows, key, settlement, older_than)
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        return rows.append(self.rows, job, contacts)
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        return rows.finish(self.rows, key, unfinished)
+
+    def status(self, key: JobKey) -> str | None:
+        return rows.status_of(self.rows, key)
+
+
+@attrs.frozen
+class _AsyncWork:
+    rows: Rows
+
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        return rows.start(self.rows, key, statuses, deferred_id)
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
+    ) -> list[str]:
+        return rows.claim(self.rows, key, statuses, limit)
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        return rows.settle(self.rows, key, contact_id, settlement)
+
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return rows.expire(self.rows, key, settlement, older_than)
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        return rows.append(self.rows, job, contacts)
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        return rows.finish(self.rows, key, unfinished)
+
+    async def status(self, key: JobKey) -> str | None:
+        return rows.status_of(self.rows, key)
+
+
+@attrs.frozen
+class MemoryRepositories:
+    """What one transaction of a memory store can reach."""
+
+    jobs: _Jobs
+    contacts: _Contacts
+    outbox: _Outbox
+    inspection: _Inspection
+    work: _Work
+
+    @classmethod
+    def of(cls, draft: Rows) -> MemoryRepositories:
+        """Return what reaches these rows."""
+        return cls(
+            _Jobs(draft),
+            _Contacts(draft),
+            _Outbox(draft),
+            _Inspection(draft),
+            _Work(draft),
+        )
+
+
+@attrs.frozen
+class AsyncMemoryRepositories:
+    """As `MemoryRepositories`, awaited."""
+
+    jobs: _AsyncJobs
+    contacts: _AsyncContacts
+    outbox: _AsyncOutbox
+    inspection: _AsyncInspection
+    work: _AsyncWork
+
+    @classmethod
+    def of(cls, draft: Rows) -> AsyncMemoryRepositories:
+        """As `MemoryRepositories.of`."""
+        return cls(
+            _AsyncJobs(draft),
+            _AsyncContacts(draft),
+            _AsyncOutbox(draft),
+            _AsyncInspection(draft),
+            _AsyncWork(draft),
+        )

@@ -1,0 +1,151 @@
+"""The memory store: a unit of work, and the plain methods with which a test fills it."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+
+import attrs
+
+from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, MemoryRepositories
+from batch_cancel.adapters.memory.rows import Row, Rows, job_of
+from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
+from batch_cancel.domain.errors import shown
+from batch_cancel.domain.model import Job, JobKey
+
+
+class _Seeds:
+    """The plain methods with which a test fills a store and looks into it."""
+
+    def __init__(self) -> None:
+        self._committed: dict[JobKey, Row] = {}
+
+    def add_job(
+        self,
+        id: str,  # noqa: A002  # The reference table's name for it.
+        status: str | None = "scheduled",
+        organization_id: str | None = None,
+        deferred_id: str | None = None,
+    ) -> None:
+        """
+        Add a job.
+
+        Arguments:
+            id: the job's id.
+            status: any status, known or not.
+            organization_id: whose job it is; None for a job of no organization.
+            deferred_id: the id of its deferred start; None if it has none.
+
+        Raises:
+            ValueError: there is such a job already.
+        """
+        key = JobKey(id, organization_id)
+        if key in self._committed:
+            msg = f"there is a job {shown(id)} in this organization already"
+            raise ValueError(msg)
+        self._committed[key] = Row(status, deferred_id)
+
+    def add_contacts(
+        self,
+        job_id: str,
+        contacts: Mapping[str, str | None],
+        organization_id: str | None = None,
+        *,
+        since: datetime | None = None,
+    ) -> None:
+        """
+        Add contacts to a job, or set the statuses of those that it has.
+
+        Arguments:
+            job_id: the job's id.
+            contacts: the status, known or not, by contact id.
+            organization_id: whose job it is.
+            since: since when they have had it, an aware datetime; None for now.
+
+        Raises:
+            LookupError: there is no such job.
+        """
+        key = JobKey(job_id, organization_id)
+        row = self._committed.get(key)
+        if row is None:
+            msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
+            raise LookupError(msg)
+        times = dict.fromkeys(contacts, since or datetime.now(UTC))
+        self._committed[key] = attrs.evolve(
+            row,
+            contacts={**row.contacts, **contacts},
+            dialing_since={**row.dialing_since, **times},
+        )
+
+    def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
+        """Return the job as last committed; None if there is none."""
+        key = JobKey(job_id, organization_id)
+        row = self._committed.get(key)
+        return None if row is None else job_of(key, row)
+
+    def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
+        """Return the status by contact id of a job, as last committed; empty if there is none."""
+        row = self._committed.get(JobKey(job_id, organization_id))
+        return {} if row is None else dict(row.contacts)
+
+
+class MemoryStore(_Seeds):
+    """
+    Jobs, contacts and cancellation records in memory: a unit of work.
+
+    Threads take turns, tasks those of `AsyncMemoryStore`. A `begin` within a `begin` is a
+    savepoint. Fill the store before its transactions start: `add_job` and `add_contacts` do not
+    wait for their turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = Turn()
+        self._top: Rows = self._committed
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a `begin` now is a savepoint."""
+        return self._turn.is_mine
+
+    @contextmanager
+    def begin(self) -> Generator[MemoryRepositories]:
+        """Open a transaction: commit on a clean exit, roll back on any exception."""
+        with self._turn:
+            below = self._top
+            written: dict[JobKey, Row] = {}
+            self._top = draft = ChainMap(written, below)
+            try:
+                yield MemoryRepositories.of(draft)
+                below.update(written)
+            finally:
+                self._top = below
+
+
+class AsyncMemoryStore(_Seeds):
+    """As `MemoryStore`, awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = AsyncTurn()
+        self._top: Rows = self._committed
+
+    @property
+    def is_joined(self) -> bool:
+        """As `MemoryStore.is_joined`."""
+        return self._turn.is_mine
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncMemoryRepositories]:
+        """As `MemoryStore.begin`, awaited."""
+        async with self._turn:
+            below = self._top
+            written: dict[JobKey, Row] = {}
+            self._top = draft = ChainMap(written, below)
+            try:
+                yield AsyncMemoryRepositories.of(draft)
+                below.update(written)
+            finally:
+                self._top = below

@@ -1,0 +1,30 @@
+"""Every default timeout and lease, in one table: what holds where an adopter passes no other."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+LOCK_TIMEOUT: Final = timedelta(seconds=5)
+"""How long a transaction of ours on Postgres waits for the job's row."""
+
+STATEMENT_TIMEOUT: Final = timedelta(seconds=60)
+"""How long one statement of it may take, and how long it may be idle."""
+
+BUSY_TIMEOUT_SECONDS: Final = 5.0
+"""How long a transaction on SQLite waits for its turn."""
+
+SCHEDULER_BUDGET: Final = timedelta(milliseconds=250)
+"""How long one answer of Redis may take, retries included."""
+
+RETENTION: Final = timedelta(days=30)
+"""How long Redis remembers what became of a deferred start."""
+
+HTTP_BUDGET: Final = timedelta(seconds=30)
+"""How long an asyncio server waits for a cancel before it answers."""
+
+RECONCILE_LEASE: Final = timedelta(minutes=2)
+"""How long whoever cancelled a job, or took its removal up, may still be at work on it."""
+
+PUMP_LEASE: Final = timedelta(seconds=30)
+"""How long the delivery of a deferred start may take before the start is handed out again."""
