@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from batch_cancel.cli.run import program
+from batch_cancel.cli import run
 from tests.docs.pages import GENERATED, PAGES, ROOT, anchors, links, text
 
 README = ROOT / "README.md"
@@ -72,7 +72,7 @@ def test_the_map_names_the_files() -> None:
 @by_name
 def test_what_is_typed_on_a_page_is_a_command(page: Path) -> None:
     """Each command of `batch-cancel` and each option is one that there is."""
-    group = typer.main.get_command(program)
+    group = typer.main.get_command(run.program)
     known = {
         name: {option for it in command.params for option in it.opts}
         for name, command in getattr(group, "commands").items()  # noqa: B009  # Not in its type.

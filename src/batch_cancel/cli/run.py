@@ -6,9 +6,11 @@ import logging
 from collections.abc import Sequence
 from typing import NoReturn
 
-# The commands add themselves to the program.
-from batch_cancel.cli import commands, output, store_commands, trial_commands  # noqa: F401
+from batch_cancel.cli import commands, output, store_commands, trial_commands
 from batch_cancel.cli.program import program
+
+__all__ = ["commands", "program", "run", "store_commands", "trial_commands"]
+"""The commands add themselves to the program when they are imported."""
 
 
 def run(arguments: Sequence[str] | None) -> NoReturn:
