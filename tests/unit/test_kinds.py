@@ -33,6 +33,7 @@ from batch_cancel.adapters.memory import (
 from batch_cancel.ports import StoreFailed
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.pump import pump
+from batch_cancel.use_cases.run_blocking import BlockingHook, run
 from batch_cancel.use_cases.unexpected import described
 
 AGE = timedelta(hours=1)
@@ -274,9 +275,9 @@ def test_a_hook_that_returns_a_generator_has_not_done_its_work(
 ) -> None:
     """It stays owed."""
     with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        kinds.tell(wrong, "result")
+        run(kinds.tell(BlockingHook(wrong), "result"))
     with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        asyncio.run(kinds.tell_async(wrong, "result"))
+        asyncio.run(kinds.tell(wrong, "result"))
 
 
 # Ducks -------------------------------------------------------------------------------------------

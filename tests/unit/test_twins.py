@@ -1,9 +1,10 @@
 """
 The asyncio half of everything says the same as its blocking half.
 
-The I/O is written twice, side by side. Here each asyncio half is stripped of `async`, `await` and
-the names that go with them, on its syntax tree, and must then be its blocking half, docstrings
-included. What differs for a reason stands in two small tables below, with the reason.
+The I/O of ports and adapters is written twice, side by side. Here each asyncio half is stripped of
+`async`, `await` and the names that go with them, on its syntax tree, and must then be its blocking
+half, docstrings included. What differs for a reason stands in two small tables below, with the
+reason. Use cases and the endpoint are written once (see test_run_blocking.py).
 
 Comments and line breaks are not compared. A forgotten `await` leaves no trace once `await` is
 stripped; the type checkers find that one.
@@ -54,16 +55,6 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ),
     ("adapters/memory.py", "AsyncMemoryStore"): (
         Differs("Tasks take turns.", "Threads take turns.", "Each is for one kind of caller."),
-    ),
-    ("use_cases/announcement.py", "announce_async"): (
-        Differs(
-            "_noted(attrs.evolve(claimed, is_announced=True), uow)",
-            "note(attrs.evolve(claimed, is_announced=True), uow)",
-            "A task may be cancelled at each await, a blocking call is not.",
-        ),
-    ),
-    ("use_cases/worker.py", "_attempted_async"): (
-        Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
     ),
     ("testing/breakpoints.py", "_passed_async"): (
         Differs(
@@ -119,19 +110,6 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
     ("http/endpoint_kinds.py", "check_cancel_async"): (
         "Each half refuses the kind that the other one is for."
     ),
-    **{
-        ("use_cases/kinds.py", name): "Each half refuses the kind that the other one is for."
-        for name in (
-            "check_store_async",
-            "check_scheduler_async",
-            "check_starts_async",
-            "check_hook_async",
-            "check_inspectable_async",
-            "opened_async",
-            "returned_async",
-            "tell_async",
-        )
-    },
     ("adapters/memory.py", "_AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
@@ -160,7 +138,6 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "It exists because the halves differ.",
-    ("use_cases/announcement.py", "_noted_async"): "Only a task is cancelled at an await.",
     ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",
@@ -195,12 +172,14 @@ RENAMED: Final = {
 
 
 ASYNCIO_ONLY: Final[Mapping[str, str]] = {
+    "http/endpoint.py": "Its blocking methods run the coroutines of its asyncio ones.",
     "testing/explore/": (
         "A coroutine can be stopped between any two steps, a thread can't; what it explores are "
-        "the asyncio halves, and that the others are the same is held here."
+        "the coroutines that the blocking functions run as well."
     ),
+    "use_cases/": "Each is a coroutine, which its blocking function runs.",
 }
-"""Folders of which there is one half, and why."""
+"""Folders and modules of which there is one half, and why."""
 
 
 def stripped_name(name: str) -> str:
@@ -367,19 +346,12 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("ports.py", "AsyncRepositories"),
         ("ports.py", "AsyncUnitOfWork"),
         ("ports.py", "AsyncScheduler"),
-        ("use_cases/cancel.py", "cancel_job_async"),
-        ("use_cases/cancel.py", "cancel_rows_async"),
-        ("use_cases/remove_deferred.py", "remove_deferred_async"),
-        ("use_cases/worker.py", "claim_contacts_async"),
-        ("use_cases/worker.py", "settle_contact_async"),
         ("adapters/memory.py", "AsyncMemoryStore"),
         ("adapters/memory.py", "AsyncMemoryScheduler"),
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),
         ("adapters/postgres/joining.py", "_AsyncJoined"),
         ("adapters/postgres/joining.py", "joining_async"),
         ("adapters/redis/scheduler.py", "AsyncRedisScheduler"),
-        ("http/endpoint.py", "AsyncEndpoint"),
-        ("http/endpoint.py", "_gathered_async"),
     ],
 )
 def test_these_are_compared(module: str, name: str) -> None:

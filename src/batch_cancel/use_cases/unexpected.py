@@ -35,8 +35,15 @@ _DATA: Final = re.compile(
 _CHARACTERS_MAX: Final = 200
 
 
+def original(error: BaseException) -> BaseException:
+    """Return what was raised, if Python has made a RuntimeError of it as it left a coroutine."""
+    is_replaced = type(error) is RuntimeError and str(error) == "coroutine raised StopIteration"
+    return error.__cause__ or error if is_replaced else error
+
+
 def described(error: BaseException) -> str:
     """Return the type of an exception and, if it is a mistake in a program, its text."""
+    error = original(error)
     if isinstance(error, WrongKind):
         return f"TypeError: {error}"
     if type(error) not in _MISTAKES:
