@@ -220,6 +220,8 @@ class _BlockingBody:
             return next(self.pieces)
         except StopIteration:
             raise StopAsyncIteration from None
+        except StopAsyncIteration as error:  # Of the server's: it is not the end of this body.
+            raise RuntimeError from error
 
 
 @contextmanager

@@ -74,7 +74,11 @@ def run(use_case: Coroutine[object, None, _T]) -> _T:
     else:
         use_case.close()
         raise kinds.WrongKind(_SUSPENDED)
-    raise raised
+    context = raised.__context__
+    try:
+        raise raised
+    finally:
+        raised.__context__ = context  # `raise` sets what the caller is handling.
 
 
 # What is asked of the caller's own object --------------------------------------------------------

@@ -36,9 +36,10 @@ _CHARACTERS_MAX: Final = 200
 
 
 def original(error: BaseException) -> BaseException:
-    """Return what was raised, if Python has made a RuntimeError of it as it left a coroutine."""
-    is_replaced = type(error) is RuntimeError and str(error) == "coroutine raised StopIteration"
-    return error.__cause__ or error if is_replaced else error
+    """Return what was raised: a StopIteration is a RuntimeError once it has left a coroutine."""
+    cause = error.__cause__
+    is_of_python = str(error) == "coroutine raised StopIteration"
+    return cause if isinstance(cause, StopIteration) and is_of_python else error
 
 
 def described(error: BaseException) -> str:

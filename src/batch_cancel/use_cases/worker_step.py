@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.model import ContactStatus, Job, JobKey
 from batch_cancel.domain.retry import may_step_again
 from batch_cancel.domain.worker_rules import CallEnd, live_job
-from batch_cancel.ports import AsyncRepositories, AsyncUnitOfWork
+from batch_cancel.ports import AsyncRepeatableUnitOfWork, AsyncRepositories, AsyncUnitOfWork
 from batch_cancel.use_cases.kinds import opened_async
 from batch_cancel.use_cases.lock import lock
 from batch_cancel.use_cases.run_blocking import check_store, repeatable
@@ -45,10 +45,9 @@ async def attempted(
                 return await step(repositories)
         except StoreFailed as failure:
             made += 1
-            pausing = repeatable(uow)
-            if pausing is None or not may_step_again(failure, made):
+            if repeatable(uow) is None or not may_step_again(failure, made):
                 raise
-        await pausing.pause(made)
+        await cast("AsyncRepeatableUnitOfWork", uow).pause(made)
 
 
 def offered(work: _T | None) -> _T:
