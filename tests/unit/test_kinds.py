@@ -33,7 +33,6 @@ from batch_cancel.adapters.memory import (
 from batch_cancel.ports import StoreFailed
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.pump import pump
-from batch_cancel.use_cases.run_blocking import BlockingHook, run
 from batch_cancel.use_cases.unexpected import described
 
 AGE = timedelta(hours=1)
@@ -267,17 +266,6 @@ def test_a_start_is_not_finished_by_a_generator(wrong: Callable[[Any], Any]) -> 
         pump(starts, wrong)
     assert pump(starts, logged(wrong), lease=timedelta(0)) == 0
     assert pump(starts, plain) == 1
-
-
-@pytest.mark.parametrize("wrong", [generator, async_generator])
-def test_a_hook_that_returns_a_generator_has_not_done_its_work(
-    wrong: Callable[[Any], Any],
-) -> None:
-    """It stays owed."""
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        run(kinds.tell(BlockingHook(wrong), "result"))
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        asyncio.run(kinds.tell(wrong, "result"))
 
 
 # Ducks -------------------------------------------------------------------------------------------

@@ -1,12 +1,9 @@
-"""Use cases are coroutines, written once: their blocking functions take the same and run them."""
+"""Blocking functions run the coroutines of the use cases, on ports in wrappers."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -16,7 +13,6 @@ from typing import Any, Final
 import attrs
 import pytest
 
-import batch_cancel
 from batch_cancel import (
     CancelFailed,
     Removal,
@@ -29,10 +25,10 @@ from batch_cancel import (
 )
 from batch_cancel import inspect as inspect_drift
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
-from batch_cancel.http import endpoint
 from batch_cancel.http.api_keys import Principal
-from batch_cancel.http.endpoint import AsyncEndpoint, Endpoint
+from batch_cancel.http.endpoint import Endpoint
 from batch_cancel.http.request import Request
+from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.pump import pump
 from batch_cancel.use_cases.run_blocking import BlockingHook, BlockingStore, own, run
 
@@ -42,59 +38,6 @@ HOUR = timedelta(hours=1)
 def port(**methods: Any) -> Any:
     """Return a port of these methods, or a transaction of these parts."""
     return SimpleNamespace(**methods)
-
-
-# Pairs -------------------------------------------------------------------------------------------
-
-
-def modules() -> Iterator[Any]:
-    """Import every module of the use cases, and the endpoint's."""
-    package = importlib.import_module("batch_cancel.use_cases")
-    for found in pkgutil.iter_modules(package.__path__):
-        yield importlib.import_module(f"batch_cancel.use_cases.{found.name}")
-    yield endpoint
-
-
-def pairs() -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
-    """Return each blocking function that has an asyncio one beside it, and that one, by name."""
-    found: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
-    for module in modules():
-        for name, function in vars(module).items():
-            twin = getattr(module, f"{name}_async", None)
-            if (
-                twin is not None
-                and not name.startswith("_")
-                and function.__module__ == module.__name__
-            ):
-                found[f"{module.__name__.removeprefix('batch_cancel.')}.{name}"] = (function, twin)
-    return found | {"http.endpoint.Endpoint.respond": (Endpoint.respond, AsyncEndpoint.respond)}
-
-
-PAIRS: Final = pairs()
-
-
-@pytest.mark.parametrize("name", PAIRS)
-def test_both_functions_take_the_same(name: str) -> None:
-    """The same parameters, in the same order, with the same defaults."""
-    blocking, nonblocking = (inspect.signature(it).parameters.values() for it in PAIRS[name])
-    assert [(it.name, it.kind, it.default) for it in blocking] == [
-        (it.name, it.kind, it.default) for it in nonblocking
-    ]
-
-
-@pytest.mark.parametrize("name", [it for it in PAIRS if not it.startswith("use_cases.kinds.")])
-def test_what_a_function_does_is_said_once(name: str) -> None:
-    """The asyncio function says that it is the other, and is a coroutine function."""
-    blocking, nonblocking = PAIRS[name]
-    assert nonblocking.__doc__ == f"As `{blocking.__qualname__}`, awaited."
-    assert inspect.iscoroutinefunction(nonblocking)
-    assert not inspect.iscoroutinefunction(blocking)
-
-
-def test_every_function_of_the_package_is_compared() -> None:
-    """The comparison would also pass if it saw nothing."""
-    functions = {it for it in batch_cancel.__all__ if it.islower() and not it.endswith("_async")}
-    assert functions | {"pump", "respond"} <= {name.rpartition(".")[2] for name in PAIRS}
 
 
 # The runner --------------------------------------------------------------------------------------
@@ -139,6 +82,33 @@ def test_the_callers_own_object_is_found() -> None:
 def test_a_hook_is_called_with_what_it_is_told() -> None:
     """Once, and its answer is handed on."""
     assert BlockingHook[int](lambda it: it + 1)(1) == 2
+
+
+def generator(_: object) -> Generator[None]:
+    """Do nothing until somebody takes the first value."""
+    yield
+
+
+async def async_generator(_: object) -> AsyncGenerator[None]:
+    """Do nothing until somebody takes the first value."""
+    yield
+
+
+@pytest.mark.parametrize("wrong", [generator, async_generator])
+def test_a_hook_that_returns_a_generator_has_not_done_its_work(
+    wrong: Callable[[Any], Any],
+) -> None:
+    """It stays owed."""
+    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
+        run(kinds.tell(BlockingHook(wrong), "result"))
+    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
+        asyncio.run(kinds.tell(wrong, "result"))
+
+
+def test_no_hook_is_fine() -> None:
+    """Of either kind of function."""
+    kinds.check_hook(None)
+    kinds.check_hook_async(None)
 
 
 # What a port raises ------------------------------------------------------------------------------

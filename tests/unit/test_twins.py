@@ -4,7 +4,7 @@ The asyncio half of everything says the same as its blocking half.
 The I/O of ports and adapters is written twice, side by side. Here each asyncio half is stripped of
 `async`, `await` and the names that go with them, on its syntax tree, and must then be its blocking
 half, docstrings included. What differs for a reason stands in two small tables below, with the
-reason. Use cases and the endpoint are written once (see test_run_blocking.py).
+reason. Use cases and the endpoint are written once (see test_written_once.py).
 
 Comments and line breaks are not compared. A forgotten `await` leaves no trace once `await` is
 stripped; the type checkers find that one.
