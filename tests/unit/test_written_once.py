@@ -1,4 +1,4 @@
-"""Use cases and the endpoint are written once: both functions take the same, one says what it is."""
+"""Use cases and the endpoint are written once: both functions take the same."""
 
 from __future__ import annotations
 
