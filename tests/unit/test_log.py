@@ -82,6 +82,23 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
             "lease ends"
         ),
     ),
+    "undone": (
+        lambda: log.undone(RECORD),
+        logging.WARNING,
+        (
+            r"batch job 'a\nb' was cancelled by operation 'op', and is not cancelled now, so its "
+            "deferred start and its on_cancelled hook were left alone: look for what has set its "
+            "status back, and cancel it again"
+        ),
+    ),
+    "skipped": (
+        lambda: log.skipped(7),
+        logging.WARNING,
+        (
+            "the scheduler gave no answer about other deferred starts, so it was not asked about "
+            "7 more that are to be removed; they come first in the next pass"
+        ),
+    ),
     "request failed": (
         lambda: log.request_failed(500, SECRET),
         logging.ERROR,
@@ -119,6 +136,7 @@ FIELDS: dict[str, tuple[Callable[[], None], Sequence[object]]] = {
     ),
     "not looked up": (LINES["not looked up"][0], KNOWN),
     "not committed": (LINES["not committed"][0], KNOWN),
+    "undone": (LINES["undone"][0], KNOWN),
     "request failed": (LINES["request failed"][0], [None] * 6),
     "request failed for a job": (
         lambda: log.request_failed(500, FAILURE),
