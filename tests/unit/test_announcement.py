@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from batch_cancel import (
+    CancelFailed,
     CancelResult,
     JobKey,
     Removal,
@@ -277,3 +278,14 @@ def test_what_ends_the_program_within_a_note_comes_out_of_it(
         return None
 
     assert asyncio.run(run()) is end
+
+
+def test_a_job_that_its_commit_has_set_back_keeps_its_start(store: MemoryStore) -> None:
+    """The record is there, the status is not: whoever asked gets the error."""
+    joined = attrs.evolve(cancel_rows("job-0", uow=store), joined=True)
+    undone = attrs.evolve(joined.record, is_undone=True)
+    other = Changed(
+        store, lambda _: SimpleNamespace(outbox=SimpleNamespace(find=lambda _: undone))
+    )
+    with pytest.raises(CancelFailed, match="is committed, but the job is not cancelled"):
+        remove_deferred(joined, MemoryScheduler(), uow=other)

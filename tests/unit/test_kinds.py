@@ -268,17 +268,6 @@ def test_a_start_is_not_finished_by_a_generator(wrong: Callable[[Any], Any]) -> 
     assert pump(starts, plain) == 1
 
 
-@pytest.mark.parametrize("wrong", [generator, async_generator])
-def test_a_hook_that_returns_a_generator_has_not_done_its_work(
-    wrong: Callable[[Any], Any],
-) -> None:
-    """It stays owed."""
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        kinds.tell(wrong, "result")
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        asyncio.run(kinds.tell_async(wrong, "result"))
-
-
 # Ducks -------------------------------------------------------------------------------------------
 
 

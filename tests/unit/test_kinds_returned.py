@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import attrs
 import pytest
 
 from batch_cancel import (
@@ -330,3 +331,13 @@ def test_a_removal_alone_is_not_noted_in_what_is_no_store(
         result = remove_deferred(cancel_rows("job", uow=store), scheduler, uow=duck)
     assert result.removal is Removal.ABSENT
     assert "could not be noted (the store (uow) opens transactions of the asyncio" in caplog.text
+
+
+def test_a_commit_is_not_looked_up_in_what_is_no_store() -> None:
+    """It shows its kind only as it begins; the deferred start was left alone by then."""
+    store = MemoryStore()
+    scheduled(store)
+    joined = attrs.evolve(cancel_rows("job", uow=store), joined=True)
+    duck: Any = Duck(AsyncMemoryStore())
+    with pytest.raises(TypeError, match="opens transactions of the asyncio kind"):
+        remove_deferred(joined, MemoryScheduler(), uow=duck)

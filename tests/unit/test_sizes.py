@@ -20,10 +20,8 @@ ONE_PAGE = "src/batch_cancel/ports.py"
 STILL_TOO_LONG = (
     "src/batch_cancel/cli/calls.py",
     "src/batch_cancel/testing/explore/invariants.py",
-    "src/batch_cancel/use_cases/worker.py",
     "tests/contract/test_reconcile.py",
     "tests/http/test_endpoint.py",
-    "tests/unit/test_kinds.py",
     "tests/unit/test_memory.py",
     "tests/unit/test_twins.py",
     "tests/unit/test_use_cases.py",

@@ -1,9 +1,10 @@
 """
 The asyncio half of everything says the same as its blocking half.
 
-The I/O is written twice, side by side. Here each asyncio half is stripped of `async`, `await` and
-the names that go with them, on its syntax tree, and must then be its blocking half. What differs
-for a reason stands in two small tables below, with the reason.
+The I/O of ports and adapters is written twice, side by side. Here each asyncio half is stripped of
+`async`, `await` and the names that go with them, on its syntax tree, and must then be its blocking
+half. What differs for a reason stands in two small tables below, with the reason. Use cases and
+the endpoint are written once (see test_written_once.py).
 
 Docstrings stand in the blocking half. The asyncio half refers to them in one line that names the
 blocking half; what is private may do without. Comments and line breaks are not compared. A
@@ -51,16 +52,6 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
             "return self._schedule(deferred_id, at, payload)",
             "so it answers with a bool for both.",
         ),
-    ),
-    ("use_cases/announcement.py", "announce_async"): (
-        Differs(
-            "_noted(attrs.evolve(claimed, is_announced=True), uow)",
-            "note(attrs.evolve(claimed, is_announced=True), uow)",
-            "A task may be cancelled at each await, a blocking call is not.",
-        ),
-    ),
-    ("use_cases/worker.py", "_attempted_async"): (
-        Differs("Awaitable[_T]", "_T", "What it calls is awaited, so its type says so."),
     ),
     ("testing/breakpoints.py", "_passed_async"): (
         Differs(
@@ -111,19 +102,6 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
     ("http/endpoint_kinds.py", "check_cancel_async"): (
         "Each half refuses the kind that the other one is for."
     ),
-    **{
-        ("use_cases/kinds.py", name): "Each half refuses the kind that the other one is for."
-        for name in (
-            "check_store_async",
-            "check_scheduler_async",
-            "check_starts_async",
-            "check_hook_async",
-            "check_inspectable_async",
-            "opened_async",
-            "returned_async",
-            "tell_async",
-        )
-    },
     ("adapters/memory/turns.py", "AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
@@ -156,7 +134,6 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "It exists because the halves differ.",
-    ("use_cases/announcement.py", "_noted_async"): "Only a task is cancelled at an await.",
     ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",
@@ -183,9 +160,6 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
 }
 """Coroutines that have no blocking half, and why."""
 
-DOCUMENTED_TWICE: Final = ("use_cases/", "http/")
-"""Folders whose asyncio halves still repeat the docstrings of the blocking ones."""
-
 RENAMED: Final = {
     "AbstractAsyncContextManager": "AbstractContextManager",
     "StopAsyncIteration": "StopIteration",
@@ -201,12 +175,14 @@ RENAMED: Final = {
 
 
 ASYNCIO_ONLY: Final[Mapping[str, str]] = {
+    "http/endpoint.py": "Its blocking methods run the coroutines of its asyncio ones.",
     "testing/explore/": (
         "A coroutine can be stopped between any two steps, a thread can't; what it explores are "
-        "the asyncio halves, and that the others are the same is held here."
+        "the coroutines that the blocking functions run as well."
     ),
+    "use_cases/": "Each is a coroutine, which its blocking function runs.",
 }
-"""Folders of which there is one half, and why."""
+"""Folders and modules of which there is one half, and why."""
 
 
 def stripped_name(name: str) -> str:
@@ -329,7 +305,7 @@ def every_parameter(node: ast.FunctionDef) -> list[ast.arg]:
 def difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
     """Name what differs between an asyncio half and its blocking half; empty if nothing does."""
     twin = others.get(stripped_name(node.name))
-    if twin is None or (module, node.name) in UNPAIRED or module.startswith(DOCUMENTED_TWICE):
+    if twin is None or (module, node.name) in UNPAIRED:
         return body_difference(module, node, others)
     may_be_own = module in ELSEWHERE or (module, node.name) in OTHERWISE_MADE
     wrong = "\n".join(wrong_docstrings(node, twin, may_be_own=may_be_own))
@@ -346,8 +322,7 @@ def body_difference(module: str, node: Named, others: Mapping[str, Named]) -> st
         return f"{node.name} is asyncio, but its name does not say so"
     if twin is None:
         return f"{node.name} has no blocking half {stripped_name(node.name)}"
-    documented_twice = module.startswith(DOCUMENTED_TWICE)
-    compared = [it if documented_twice else without_docstrings(it) for it in (node, twin)]
+    compared = [without_docstrings(it) for it in (node, twin)]
     stripped, blocking = map(source_of, compared, (Stripped(), OneLine()))
     if is_elsewhere or (module, node.name) in OTHERWISE_MADE:
         return differing(shape(stripped), shape(blocking))
@@ -436,19 +411,12 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("ports.py", "AsyncRepositories"),
         ("ports.py", "AsyncUnitOfWork"),
         ("ports.py", "AsyncScheduler"),
-        ("use_cases/cancel.py", "cancel_job_async"),
-        ("use_cases/cancel.py", "cancel_rows_async"),
-        ("use_cases/remove_deferred.py", "remove_deferred_async"),
-        ("use_cases/worker.py", "claim_contacts_async"),
-        ("use_cases/worker.py", "settle_contact_async"),
         ("adapters/memory/store.py", "AsyncMemoryStore"),
         ("adapters/memory/scheduler.py", "AsyncMemoryScheduler"),
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),
         ("adapters/postgres/joining.py", "_AsyncJoined"),
         ("adapters/postgres/joining.py", "joining_async"),
         ("adapters/redis/scheduler.py", "AsyncRedisScheduler"),
-        ("http/endpoint.py", "AsyncEndpoint"),
-        ("http/endpoint.py", "_gathered_async"),
     ],
 )
 def test_these_are_compared(module: str, name: str) -> None:

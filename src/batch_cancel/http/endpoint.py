@@ -7,10 +7,10 @@ same with `respond`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
 import attrs
 
@@ -33,6 +33,7 @@ from batch_cancel.http.request import (
 )
 from batch_cancel.http.response import Response, present, present_error
 from batch_cancel.use_cases import kinds, log
+from batch_cancel.use_cases.run_blocking import Blocking, run
 
 Authenticate = Callable[[str], Principal | None]
 """Gives the principal that an API key belongs to; None if it is nobody's."""
@@ -117,46 +118,18 @@ class Endpoint:
             request: the request.
             body: its body in pieces, as they arrive; no more of them are asked for than needed.
         """
-        try:
-            path = path_below(self.prefix, request)
-            page = page_at(path, request.method, request.base + self.prefix, self.retry_after)
-            if page is not None:
-                return page
-            return self._cancelled(job_asked(path, request.method), request, body)
-        except Refused as refused:
-            return refused.response
-        except Exception as error:  # noqa: BLE001  # Each of them has an answer.
-            return failed(error, self.retry_after)
-
-    def _cancelled(self, batch_job_id: str, request: Request, body: Iterable[bytes]) -> Response:
-        principal = admitted(self.authenticate(key_of(request)))
-        bytes_declared(request)
-        operation_id = operation_id_of(request)
-        reason = reason_in(_gathered(body), request)
-        result = self.cancel(
-            batch_job_id,
-            organization_id=principal.organization_id,
-            operation_id=operation_id,
-            actor=principal.actor,
-            reason=reason,
+        awaited = AsyncEndpoint(
+            _BlockingCancel(self.cancel),
+            _BlockingAuthenticate(self.authenticate),
+            self.prefix,
+            self.retry_after,
         )
-        return present(kinds.returned(result))
+        return run(awaited.respond(request, _BlockingBody(body)))
 
 
 @attrs.frozen
 class AsyncEndpoint:
-    """
-    The endpoint, its OpenAPI document and its page of documentation.
-
-    Arguments:
-        cancel: cancels a job.
-        authenticate: tells whose key it is.
-        prefix: where it begins, below whatever it is mounted at.
-        retry_after: if given, errors that may pass are 429 or 503 with it; else they are 500.
-
-    Raises:
-        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
-    """
+    """As `Endpoint`, on asyncio."""
 
     cancel: AsyncCancel = attrs.field(validator=_is_cancel_async)
     authenticate: AsyncAuthenticate
@@ -164,13 +137,7 @@ class AsyncEndpoint:
     retry_after: timedelta | None = None
 
     async def respond(self, request: Request, body: AsyncIterable[bytes]) -> Response | Page:
-        """
-        Answer a request, whatever it is; nothing is raised.
-
-        Arguments:
-            request: the request.
-            body: its body in pieces, as they arrive; no more of them are asked for than needed.
-        """
+        """As `Endpoint.respond`, awaited."""
         try:
             path = path_below(self.prefix, request)
             page = page_at(path, request.method, request.base + self.prefix, self.retry_after)
@@ -188,7 +155,7 @@ class AsyncEndpoint:
         principal = admitted(await self.authenticate(key_of(request)))
         bytes_declared(request)
         operation_id = operation_id_of(request)
-        reason = reason_in(await _gathered_async(body), request)
+        reason = reason_in(await _gathered(body), request)
         result = self.cancel(
             batch_job_id,
             organization_id=principal.organization_id,
@@ -199,18 +166,7 @@ class AsyncEndpoint:
         return present(await kinds.returned_async(result))
 
 
-def _gathered(body: Iterable[bytes]) -> bytes:
-    """Put a body together, up to the piece with which it is too large."""
-    whole = b""
-    with _broken_refused():
-        for piece in body:
-            whole += piece
-            if len(whole) > BODY_BYTES_MAX:
-                break
-    return whole
-
-
-async def _gathered_async(body: AsyncIterable[bytes]) -> bytes:
+async def _gathered(body: AsyncIterable[bytes]) -> bytes:
     """Put a body together, up to the piece with which it is too large."""
     whole = b""
     with _broken_refused():
@@ -219,6 +175,53 @@ async def _gathered_async(body: AsyncIterable[bytes]) -> bytes:
             if len(whole) > BODY_BYTES_MAX:
                 break
     return whole
+
+
+class _BlockingCancel(Blocking[Cancel]):
+    async def __call__(
+        self,
+        batch_job_id: str,
+        /,
+        *,
+        organization_id: str | None,
+        operation_id: str | None,
+        actor: str | None,
+        reason: str | None,
+    ) -> CancelResult:
+        return kinds.returned(
+            self.port(
+                batch_job_id,
+                organization_id=organization_id,
+                operation_id=operation_id,
+                actor=actor,
+                reason=reason,
+            )
+        )
+
+
+class _BlockingAuthenticate(Blocking[Authenticate]):
+    async def __call__(self, key: str) -> Principal | None:
+        return self.port(key)
+
+
+@attrs.define(eq=False)
+class _BlockingBody:
+    """A body whose pieces look awaited."""
+
+    body: Iterable[bytes]
+    pieces: Iterator[bytes] = attrs.field(init=False)
+
+    def __aiter__(self) -> Self:
+        self.pieces = iter(self.body)
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return next(self.pieces)
+        except StopIteration:
+            raise StopAsyncIteration from None
+        except StopAsyncIteration as error:  # Of the server's: it is not the end of this body.
+            raise RuntimeError from error
 
 
 @contextmanager

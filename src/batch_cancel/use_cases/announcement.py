@@ -18,9 +18,10 @@ import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.model import CancellationRecord
-from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+from batch_cancel.ports import AsyncUnitOfWork
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.joining import read_record
+from batch_cancel.use_cases.run_blocking import is_blocking
 
 OnCancelled = Callable[[CancelResult], object]
 """Is told of a cancellation once it is done."""
@@ -29,30 +30,7 @@ AsyncOnCancelled = Callable[[CancelResult], Awaitable[object] | object]
 """Is told of a cancellation once it is done; what it returns is awaited, if it is awaitable."""
 
 
-def announce(
-    record: CancellationRecord,
-    result: CancelResult,
-    uow: UnitOfWork,
-    on_cancelled: OnCancelled,
-    *,
-    done: CancellationRecord | None = None,
-) -> None:
-    """
-    Tell of a cancellation, if nobody else has or is about to, and note it.
-
-    Arguments:
-        record: as it was last read; it names the turn.
-        result: what the hook is told.
-        uow: where to claim the record, and to note that the hook was called.
-        on_cancelled: the hook.
-        done: what else is to be noted, in the same transaction as the claim.
-    """
-    claimed = _claimed(record, uow, done)
-    if claimed is not None and tell(claimed, result, on_cancelled):
-        note(attrs.evolve(claimed, is_announced=True), uow)
-
-
-async def announce_async(
+async def announce(
     record: CancellationRecord,
     result: CancelResult,
     uow: AsyncUnitOfWork,
@@ -70,52 +48,24 @@ async def announce_async(
         on_cancelled: the hook.
         done: what else is to be noted, in the same transaction as the claim.
     """
-    claimed = await _claimed_async(record, uow, done)
-    if claimed is not None and await tell_async(claimed, result, on_cancelled):
-        await _noted_async(attrs.evolve(claimed, is_announced=True), uow)
+    claimed = await _claimed(record, uow, done)
+    if claimed is not None and await tell(claimed, result, on_cancelled):
+        await _note_surely(attrs.evolve(claimed, is_announced=True), uow)
 
 
-def tell(record: CancellationRecord, result: CancelResult, on_cancelled: OnCancelled) -> bool:
-    """Call the hook; return whether it has done its work."""
-    try:
-        kinds.tell(on_cancelled, result)
-    except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
-        log.owed(record, "the on_cancelled hook failed", error)
-        return False
-    return True
-
-
-async def tell_async(
+async def tell(
     record: CancellationRecord, result: CancelResult, on_cancelled: AsyncOnCancelled
 ) -> bool:
     """Call the hook; return whether it has done its work."""
     try:
-        await kinds.tell_async(on_cancelled, result)
+        await kinds.tell(on_cancelled, result)
     except Exception as error:  # noqa: BLE001  # The caller's hook can't undo a cancellation.
         log.owed(record, "the on_cancelled hook failed", error)
         return False
     return True
 
 
-def claim(record: CancellationRecord, uow: UnitOfWork) -> CancellationRecord | None:
-    """
-    Take a record once more, in a transaction of its own.
-
-    Returns:
-        the record as it is now; None if another has taken it, or the store did not answer.
-    """
-    try:
-        with kinds.opened(uow) as repositories:
-            outbox = repositories.outbox
-            return None if outbox is None else read_record(outbox.claim(record))
-    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile comes again.
-        log.owed(record, "its record could not be taken", error)
-        return None
-
-
-async def claim_async(
-    record: CancellationRecord, uow: AsyncUnitOfWork
-) -> CancellationRecord | None:
+async def claim(record: CancellationRecord, uow: AsyncUnitOfWork) -> CancellationRecord | None:
     """
     Take a record once more, in a transaction of its own.
 
@@ -131,17 +81,7 @@ async def claim_async(
         return None
 
 
-def note(record: CancellationRecord, uow: UnitOfWork) -> None:
-    """Note what was done, as it is in the record."""
-    try:
-        with kinds.opened(uow) as repositories:
-            if repositories.outbox is not None:
-                repositories.outbox.settle(record)
-    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        log.owed(record, "what was done after the commit could not be noted", error)
-
-
-async def note_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
+async def note(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
     """Note what was done, as it is in the record."""
     try:
         async with kinds.opened_async(uow) as repositories:
@@ -151,25 +91,7 @@ async def note_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
         log.owed(record, "what was done after the commit could not be noted", error)
 
 
-def _claimed(
-    record: CancellationRecord, uow: UnitOfWork, done: CancellationRecord | None
-) -> CancellationRecord | None:
-    """Return the record if it is ours to tell of; note what was done before, in any case."""
-    try:
-        with kinds.opened(uow) as repositories:
-            outbox = repositories.outbox
-            if outbox is None:  # Nobody else can know of it.
-                return record
-            if done is not None:
-                outbox.settle(done)
-            claimed = read_record(outbox.claim(record))
-    except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile tells of it.
-        log.owed(record, "the store did not answer before its on_cancelled hook", error)
-        return None
-    return _to_be_told(claimed)
-
-
-async def _claimed_async(
+async def _claimed(
     record: CancellationRecord, uow: AsyncUnitOfWork, done: CancellationRecord | None
 ) -> CancellationRecord | None:
     """Return the record if it is ours to tell of; note what was done before, in any case."""
@@ -196,12 +118,13 @@ def _to_be_told(claimed: CancellationRecord | None) -> CancellationRecord | None
     return claimed
 
 
-async def _noted_async(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
+async def _note_surely(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
     """Note what was done; once more if the task is cancelled meanwhile, which happens once."""
     try:
-        await note_async(record, uow)
+        await note(record, uow)
     except (GeneratorExit, KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # Of any event loop's kind. Noted twice is as noted once.
-        await note_async(record, uow)
+        if not is_blocking(uow):  # There, no task is cancelled.
+            await note(record, uow)
         raise

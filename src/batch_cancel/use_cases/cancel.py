@@ -33,22 +33,29 @@ from batch_cancel.domain.errors import (
 from batch_cancel.domain.model import CancellationRecord, JobKey
 from batch_cancel.domain.retry import Attempts
 from batch_cancel.ports import (
-    AsyncRepeatableUnitOfWork,
     AsyncRepositories,
     AsyncScheduler,
     AsyncUnitOfWork,
-    RepeatableUnitOfWork,
-    Repositories,
     Scheduler,
     UnitOfWork,
 )
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.joining import is_joined
-from batch_cancel.use_cases.kinds import opened, opened_async
-from batch_cancel.use_cases.lock import lock, lock_async
-from batch_cancel.use_cases.remove_deferred import remove_deferred, remove_deferred_async
-from batch_cancel.use_cases.unexpected import described
+from batch_cancel.use_cases.kinds import opened_async
+from batch_cancel.use_cases.lock import lock
+from batch_cancel.use_cases.remove_deferred import remove_deferred_async
+from batch_cancel.use_cases.run_blocking import (
+    BlockingHook,
+    BlockingScheduler,
+    BlockingStore,
+    check_hook,
+    check_scheduler,
+    check_store,
+    repeatable,
+    run,
+)
+from batch_cancel.use_cases.unexpected import described, original
 
 
 def cancel_job(
@@ -90,19 +97,18 @@ def cancel_job(
         TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
         TypeError, ValueError: an argument that no store can hold.
     """
-    kinds.check_store(uow)
-    kinds.check_scheduler(scheduler)
-    kinds.check_hook(on_cancelled)
-    key = JobKey(batch_job_id, organization_id)
-    request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
-    _check_own(key, uow)
-    try:
-        cancellation = _cancel(request, uow)
-    except AlreadyTerminal as refusal:
-        if refusal.cancellation is not None:
-            remove_deferred(Cancellation(refusal.cancellation, replayed=True), scheduler, uow=uow)
-        raise
-    return remove_deferred(cancellation, scheduler, uow=uow, on_cancelled=on_cancelled)
+    return run(
+        cancel_job_async(
+            batch_job_id,
+            uow=BlockingStore(uow),
+            scheduler=BlockingScheduler(scheduler),
+            organization_id=organization_id,
+            operation_id=operation_id,
+            actor=actor,
+            reason=reason,
+            on_cancelled=None if on_cancelled is None else BlockingHook(on_cancelled),
+        )
+    )
 
 
 async def cancel_job_async(
@@ -116,42 +122,15 @@ async def cancel_job_async(
     reason: str | None = None,
     on_cancelled: AsyncOnCancelled | None = None,
 ) -> CancelResult:
-    """
-    Cancel the job in a transaction of its own, then take back its deferred start.
-
-    Within a transaction of yours it is refused: that could still be rolled back, with the deferred
-    start gone. There, use `cancel_rows`, and `remove_deferred` after your commit.
-
-    Arguments:
-        batch_job_id: the job to cancel.
-        uow: where the jobs are.
-        scheduler: where the deferred starts wait.
-        organization_id: whose job it is; None for a job of no organization.
-        operation_id: names this cancellation; ask again with the same one after a lost answer.
-            Generated when None. At most 1024 bytes.
-        actor: who cancels, kept for the audit. At most 4096 bytes.
-        reason: why, kept for the audit. At most 4096 bytes.
-        on_cancelled: is told of the cancellation after its commit, once for each operation: not of
-            a retry. If it fails, or this process dies before, reconcile tells it.
-
-    Raises:
-        JobNotFound: this organization has no such job.
-        AlreadyTerminal: the job has ended, or another operation has cancelled it; a removal which
-            that one still owed was asked for again first.
-        UnknownJobStatus: the job's status is not one that this library knows.
-        CancelFailed: the store failed, or `uow` is within a transaction of yours; `.outcome` says
-            whether anything changed.
-        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
-        TypeError, ValueError: an argument that no store can hold.
-    """
-    kinds.check_store_async(uow)
-    kinds.check_scheduler_async(scheduler)
-    kinds.check_hook_async(on_cancelled)
+    """As `cancel_job`, awaited."""
+    check_store(uow)
+    check_scheduler(scheduler)
+    check_hook(on_cancelled)
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
     _check_own(key, uow)
     try:
-        cancellation = await _cancel_async(request, uow)
+        cancellation = await _cancel(request, uow)
     except AlreadyTerminal as refusal:
         if refusal.cancellation is not None:
             await remove_deferred_async(
@@ -182,11 +161,17 @@ def cancel_rows(
     The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
     told, by `remove_deferred` or by reconcile.
     """
-    kinds.check_store(uow)
-    key = JobKey(batch_job_id, organization_id)
-    request = _request(key, operation_id, actor, reason, announce=announce)
-    joined = _is_joined(key, uow)
-    return attrs.evolve(_cancel(request, uow), joined=joined)
+    return run(
+        cancel_rows_async(
+            batch_job_id,
+            uow=BlockingStore(uow),
+            organization_id=organization_id,
+            operation_id=operation_id,
+            actor=actor,
+            reason=reason,
+            announce=announce,
+        )
+    )
 
 
 async def cancel_rows_async(
@@ -199,22 +184,12 @@ async def cancel_rows_async(
     reason: str | None = None,
     announce: bool = False,
 ) -> Cancellation:
-    """
-    Cancel the job in the database only: the half that belongs in the caller's own transaction.
-
-    With a unit of work that joins the caller's open transaction, the caller's commit is the moment
-    of cancellation, and a rollback undoes it. Pass what this returns to `remove_deferred` after
-    that commit, together with a unit of work: some drivers raise nothing when a commit turns into
-    a rollback, and `remove_deferred` then reads the record before it asks the scheduler.
-
-    The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
-    told, by `remove_deferred` or by reconcile.
-    """
-    kinds.check_store_async(uow)
+    """As `cancel_rows`, awaited."""
+    check_store(uow)
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=announce)
     joined = _is_joined(key, uow)
-    return attrs.evolve(await _cancel_async(request, uow), joined=joined)
+    return attrs.evolve(await _cancel(request, uow), joined=joined)
 
 
 def _request(
@@ -229,7 +204,7 @@ def _request(
     return CancelRequest(key, name, actor=actor, reason=reason, announce=announce)
 
 
-def _check_own(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> None:
+def _check_own(key: JobKey, uow: AsyncUnitOfWork) -> None:
     """Refuse what could be rolled back after the scheduler was asked: the job would be lost."""
     if _is_joined(key, uow):
         reason = (
@@ -240,94 +215,47 @@ def _check_own(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> None:
         raise CancelFailed(key, reason)
 
 
-def _is_joined(key: JobKey, uow: UnitOfWork | AsyncUnitOfWork) -> bool:
+def _is_joined(key: JobKey, uow: AsyncUnitOfWork) -> bool:
     with _faults_named(key, _Progress()):
         return is_joined(uow)
 
 
-def _cancel(request: CancelRequest, uow: UnitOfWork) -> Cancellation:
+async def _cancel(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
     attempts = Attempts()
     while True:
         progress = _Progress()
         try:
-            _pause(request.key, attempts, uow)
-            return attempts.succeeded(_cancel_in_transaction(request, uow, progress))
+            await _pause(request.key, attempts, uow)
+            return attempts.succeeded(await _cancel_in_transaction(request, uow, progress))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
         except CancelFailed as failure:
-            if not isinstance(uow, RepeatableUnitOfWork):
+            if repeatable(uow) is None:
                 raise
             attempts = attempts.failed(failure, is_replay=progress.is_replay)
 
 
-async def _cancel_async(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
-    attempts = Attempts()
-    while True:
-        progress = _Progress()
-        try:
-            await _pause_async(request.key, attempts, uow)
-            return attempts.succeeded(await _cancel_in_transaction_async(request, uow, progress))
-        except AlreadyTerminal as refusal:
-            raise attempts.refused(refusal) from refusal.__cause__
-        except CancelFailed as failure:
-            if not isinstance(uow, AsyncRepeatableUnitOfWork):
-                raise
-            attempts = attempts.failed(failure, is_replay=progress.is_replay)
-
-
-def _pause(key: JobKey, attempts: Attempts, uow: UnitOfWork) -> None:
-    if attempts.made and isinstance(uow, RepeatableUnitOfWork):
+async def _pause(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
+    if attempts.made and (pausing := repeatable(uow)) is not None:
         with _faults_named(key, _Progress()):
-            uow.pause(attempts.made)
+            await pausing.pause(attempts.made)
 
 
-async def _pause_async(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
-    if attempts.made and isinstance(uow, AsyncRepeatableUnitOfWork):
-        with _faults_named(key, _Progress()):
-            await uow.pause(attempts.made)
-
-
-def _cancel_in_transaction(
-    request: CancelRequest, uow: UnitOfWork, progress: _Progress
-) -> Cancellation:
-    if not request.key.can_exist:
-        raise JobNotFound(request.key)
-    with _faults_named(request.key, progress):
-        with opened(uow) as repositories:
-            cancellation = _carry_out(request, repositories)
-            progress.is_replay = cancellation.replayed
-            progress.outcome = "unknown"
-        return cancellation
-
-
-async def _cancel_in_transaction_async(
+async def _cancel_in_transaction(
     request: CancelRequest, uow: AsyncUnitOfWork, progress: _Progress
 ) -> Cancellation:
     if not request.key.can_exist:
         raise JobNotFound(request.key)
     with _faults_named(request.key, progress):
         async with opened_async(uow) as repositories:
-            cancellation = await _carry_out_async(request, repositories)
+            cancellation = await _carry_out(request, repositories)
             progress.is_replay = cancellation.replayed
             progress.outcome = "unknown"
         return cancellation
 
 
-def _carry_out(request: CancelRequest, repositories: Repositories) -> Cancellation:
-    job = lock(repositories, request.key)
-    plan = plan_cancellation(request, job)
-    if isinstance(plan, CancellationRecord):
-        return Cancellation(plan, replayed=True)
-    contacts_cancelled = repositories.contacts.cancel(plan.job.key, plan.contact_statuses)
-    record = plan.record(contacts_cancelled)
-    repositories.jobs.mark_cancelled(plan.job, record)
-    return Cancellation(record, replayed=False)
-
-
-async def _carry_out_async(
-    request: CancelRequest, repositories: AsyncRepositories
-) -> Cancellation:
-    job = await lock_async(repositories, request.key)
+async def _carry_out(request: CancelRequest, repositories: AsyncRepositories) -> Cancellation:
+    job = await lock(repositories, request.key)
     plan = plan_cancellation(request, job)
     if isinstance(plan, CancellationRecord):
         return Cancellation(plan, replayed=True)
@@ -352,7 +280,7 @@ def _faults_named(key: JobKey, progress: _Progress) -> Generator[None]:
         raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
     except (BatchCancelError, kinds.WrongKind):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # It is raised, in the library's words.
         reason = f"the store raised {described(error)}"
         fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
-        raise CancelFailed(key, reason, progress.outcome, fault) from error
+        raise CancelFailed(key, reason, progress.outcome, fault) from original(error)

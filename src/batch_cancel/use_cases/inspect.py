@@ -29,6 +29,14 @@ from batch_cancel.ports import (
     UnitOfWork,
 )
 from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.run_blocking import (
+    BlockingInspectable,
+    BlockingScheduler,
+    BlockingStore,
+    check_inspectable,
+    check_store,
+    run,
+)
 from batch_cancel.use_cases.unexpected import described
 
 _LIMIT: Final = 1000
@@ -59,13 +67,18 @@ def inspect(
         TypeError: a store or a scheduler of the wrong kind; nothing was asked of them.
         ValueError: `calls_older_than` is not positive, or `limit` is not 0 to 1,000,000.
     """
-    kinds.check_store(uow)
-    kinds.check_inspectable(scheduler)
-    check_limit(limit)
-    check_age(calls_older_than)
-    inventory = _look(uow, limit, calls_older_than)
-    drift = _compared(inventory, scheduler, limit)
-    return drift.confirmed_by(_look(uow, limit, calls_older_than)) if drift.is_found else drift
+    return run(
+        inspect_async(
+            uow=BlockingStore(uow),
+            scheduler=(
+                BlockingInspectable(scheduler)
+                if isinstance(scheduler, InspectableScheduler)
+                else BlockingScheduler(scheduler)
+            ),
+            limit=limit,
+            calls_older_than=calls_older_than,
+        )
+    )
 
 
 async def inspect_async(
@@ -75,43 +88,19 @@ async def inspect_async(
     limit: int = _LIMIT,
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
-    """
-    Report what the database and the scheduler do not agree on.
-
-    Arguments:
-        uow: where the jobs are.
-        scheduler: where the deferred starts wait. If it has no `waiting_among`, or does not
-            answer, the answer says so, and holds what the store alone knows.
-        limit: how many pending removals, scheduled jobs and cancelled jobs, of each the most
-            likely ones, to look at; the answer says whether there may be more.
-        calls_older_than: how long a contact is dialing before its call counts as overdue.
-
-    Raises:
-        StoreFailed: the store failed, or offers no inspection.
-        TypeError: a store or a scheduler of the wrong kind; nothing was asked of them.
-        ValueError: `calls_older_than` is not positive, or `limit` is not 0 to 1,000,000.
-    """
-    kinds.check_store_async(uow)
-    kinds.check_inspectable_async(scheduler)
+    """As `inspect`, awaited."""
+    check_store(uow)
+    check_inspectable(scheduler)
     check_limit(limit)
     check_age(calls_older_than)
-    inventory = await _look_async(uow, limit, calls_older_than)
-    drift = await _compared_async(inventory, scheduler, limit)
+    inventory = await _look(uow, limit, calls_older_than)
+    drift = await _compared(inventory, scheduler, limit)
     return (
-        drift.confirmed_by(await _look_async(uow, limit, calls_older_than))
-        if drift.is_found
-        else drift
+        drift.confirmed_by(await _look(uow, limit, calls_older_than)) if drift.is_found else drift
     )
 
 
-def _look(uow: UnitOfWork, limit: int, older_than: timedelta) -> Inventory:
-    with kinds.opened(uow) as repositories:
-        if repositories.inspection is None:
-            raise StoreFailed(_NO_INSPECTION)
-        return repositories.inspection.look(limit, CANCELLABLE_CONTACTS, older_than)
-
-
-async def _look_async(uow: AsyncUnitOfWork, limit: int, older_than: timedelta) -> Inventory:
+async def _look(uow: AsyncUnitOfWork, limit: int, older_than: timedelta) -> Inventory:
     async with kinds.opened_async(uow) as repositories:
         if repositories.inspection is None:
             raise StoreFailed(_NO_INSPECTION)
@@ -121,21 +110,7 @@ async def _look_async(uow: AsyncUnitOfWork, limit: int, older_than: timedelta) -
 _NO_INSPECTION: Final = "this store offers no inspection: its `repositories.inspection` is None"
 
 
-def _compared(
-    inventory: Inventory, scheduler: InspectableScheduler | Scheduler, limit: int
-) -> Drift:
-    if not isinstance(scheduler, InspectableScheduler):
-        return inventory.drift(None, limit)
-    try:
-        waiting = kinds.returned(scheduler.waiting_among(inventory.deferred_ids or _NOBODY))
-    except kinds.WrongKind:
-        raise
-    except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
-        return inventory.drift(None, limit, _fault(error))
-    return inventory.drift(waiting, limit)
-
-
-async def _compared_async(
+async def _compared(
     inventory: Inventory, scheduler: AsyncInspectableScheduler | AsyncScheduler, limit: int
 ) -> Drift:
     if not isinstance(scheduler, AsyncInspectableScheduler):

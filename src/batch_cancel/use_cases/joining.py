@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CancellationRecord, Job, JobKey
-from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
-from batch_cancel.use_cases.kinds import opened, opened_async
-from batch_cancel.use_cases.lock import lock, lock_async
+from batch_cancel.ports import AsyncUnitOfWork
+from batch_cancel.use_cases.kinds import opened_async
+from batch_cancel.use_cases.lock import lock
+from batch_cancel.use_cases.run_blocking import own
 
 
-def is_joined(uow: UnitOfWork | AsyncUnitOfWork) -> bool:
+def is_joined(uow: AsyncUnitOfWork) -> bool:
     """
     Check whether a transaction begun now would be a part of one that the caller will end.
 
@@ -22,30 +23,14 @@ def is_joined(uow: UnitOfWork | AsyncUnitOfWork) -> bool:
         StoreFailed: the store returned something else.
     """
     # Of a JoiningUnitOfWork, which isinstance would ask as well, and twice is once too often.
-    answer: object = getattr(uow, "is_joined", False)
+    answer: object = getattr(own(uow), "is_joined", False)
     if isinstance(answer, bool):
         return answer
     reason = f"the store returned {type(answer).__name__} instead of a bool"
     raise StoreFailed(reason)
 
 
-def find(uow: UnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
-    """
-    Read what is committed of the job's cancellation, in a transaction of its own.
-
-    Returns:
-        its record, None if there is none; from a store that keeps no records the job.
-
-    Raises:
-        StoreFailed: the store returned something else.
-    """
-    with opened(uow) as repositories:
-        if repositories.outbox is None:
-            return lock(repositories, key)
-        return read_record(repositories.outbox.find(key))
-
-
-async def find_async(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
+async def find(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
     """
     Read what is committed of the job's cancellation, in a transaction of its own.
 
@@ -57,7 +42,7 @@ async def find_async(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | 
     """
     async with opened_async(uow) as repositories:
         if repositories.outbox is None:
-            return await lock_async(repositories, key)
+            return await lock(repositories, key)
         return read_record(await repositories.outbox.find(key))
 
 

@@ -201,21 +201,9 @@ def _check_runs(hook: object) -> None:
         raise WrongKind(msg)
 
 
-def tell(hook: Callable[[_T], object], subject: _T) -> None:
+async def tell(hook: Callable[[_T], object], subject: _T) -> None:
     """
-    Call a hook from a blocking function; it was called if nothing is raised.
-
-    Raises:
-        TypeError: it returned an awaitable, which nobody awaits, or a generator, which nobody
-            runs; a coroutine is closed.
-        Exception: whatever the hook raises.
-    """
-    _check_ran(returned(hook(subject)))
-
-
-async def tell_async(hook: Callable[[_T], object], subject: _T) -> None:
-    """
-    Call a hook from an asyncio function, and await what it returns, if that is awaitable.
+    Call a hook, and await what it returns, if that is awaitable.
 
     Raises:
         TypeError: it returned a generator, which nobody runs.

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import Job, JobKey
-from batch_cancel.ports import AsyncRepositories, Repositories
+from batch_cancel.ports import AsyncRepositories
 from batch_cancel.use_cases.kinds import discard
 
 
-def lock(repositories: Repositories, key: JobKey) -> Job | None:
-    """
-    Lock the job until the transaction ends, and read it; None if there is none.
-
-    Raises:
-        StoreFailed: the store returned something else.
-    """
-    return _job(repositories.jobs.lock(key))
-
-
-async def lock_async(repositories: AsyncRepositories, key: JobKey) -> Job | None:
+async def lock(repositories: AsyncRepositories, key: JobKey) -> Job | None:
     """
     Lock the job until the transaction ends, and read it; None if there is none.
 

@@ -21,6 +21,7 @@ from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
 from batch_cancel.domain.model import CancellationRecord, JobKey
 from batch_cancel.use_cases.kinds import WrongKind
+from batch_cancel.use_cases.unexpected import original
 
 _logger: Final = logging.getLogger("batch_cancel")
 
@@ -55,7 +56,7 @@ def owed(cancelled: CancellationRecord | CancelResult, what: str, culprit: objec
             "batch job %s is cancelled, but %s (%s); reconcile will finish it",
             shown(fields["batch_job_id"]),
             what,
-            culprit if isinstance(culprit, WrongKind) else type(culprit).__name__,
+            _named(culprit),
             extra=fields,
         )
 
@@ -90,7 +91,7 @@ def not_looked_up(record: CancellationRecord, error: Exception) -> None:
             "batch job %s: whether its cancellation was committed could not be read (%s), so its "
             "deferred start was left alone; if it was committed, reconcile will finish it",
             shown(record.key.batch_job_id),
-            type(error).__name__,
+            _type_of(error),
             extra=_fields(record),
         )
 
@@ -108,7 +109,7 @@ def not_delivered(start: Claimed, what: str, error: Exception) -> None:
             "deferred start %s %s (%s); it is handed out again when its lease ends",
             shown(start.deferred_id),
             what,
-            error if isinstance(error, WrongKind) else type(error).__name__,
+            _named(error),
             extra={"deferred_id": start.deferred_id},
         )
 
@@ -116,9 +117,19 @@ def not_delivered(start: Claimed, what: str, error: Exception) -> None:
 def request_failed(status: int, error: BaseException) -> None:
     """Log a request over HTTP that was answered with an error that is not the client's."""
     with never_raising() as logger:
-        what = str(error) if isinstance(error, BatchCancelError) else type(error).__name__
+        what = str(error) if isinstance(error, BatchCancelError) else _type_of(error)
         line = "a request to cancel was answered with %d: %s"
         logger.error(line, status, what, extra=_fields_of_failure(error))
+
+
+def _named(culprit: object) -> object:
+    """Return what is shown of what was in the way: its type, or a mistake in the wiring itself."""
+    return culprit if isinstance(culprit, WrongKind) else _type_of(culprit)
+
+
+def _type_of(culprit: object) -> str:
+    it = original(culprit) if isinstance(culprit, BaseException) else culprit
+    return type(it).__name__
 
 
 def _fields(cancelled: CancellationRecord | CancelResult) -> dict[str, object]:

@@ -26,6 +26,13 @@ from batch_cancel.domain.defaults import PUMP_LEASE
 from batch_cancel.domain.deferred_start import Claimed, check_lease
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.use_cases import kinds, log
+from batch_cancel.use_cases.run_blocking import (
+    Blocking,
+    BlockingHook,
+    check_hook,
+    check_starts,
+    run,
+)
 
 _LEASE: Final = PUMP_LEASE
 
@@ -57,17 +64,22 @@ class AsyncDeferredStore(Protocol):
     """What the pump needs of a native store."""
 
     async def claim(self, limit: int, lease: timedelta, /) -> list[Claimed]:
-        """
-        Take the starts that are due, each for the time of `lease`.
-
-        A start that is not acknowledged within its lease is handed out again, and comes last if
-        it may have ended its owner: the pump delivers in the order of the list.
-        """
+        """As `DeferredStore.claim`, awaited."""
         ...
 
     async def ack(self, deferred_id: str, token: str, /) -> bool:
-        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        """As `DeferredStore.ack`, awaited."""
         ...
+
+
+class _BlockingStarts(Blocking[DeferredStore]):
+    """A store of deferred starts that looks awaited."""
+
+    async def claim(self, limit: int, lease: timedelta, /) -> list[Claimed]:
+        return kinds.returned(self.port.claim(limit, lease))
+
+    async def ack(self, deferred_id: str, token: str, /) -> bool:
+        return kinds.returned(self.port.ack(deferred_id, token))
 
 
 def pump(
@@ -93,23 +105,7 @@ def pump(
         TypeError: `store` or `deliver` is of the wrong kind; nothing was asked of them.
         ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
-    kinds.check_starts(store)
-    kinds.check_hook(deliver)
-    check_limit(limit)
-    check_lease(lease)
-    delivered = 0
-    for start in kinds.returned(store.claim(limit, lease)):
-        try:
-            kinds.tell(deliver, start)
-        except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
-            log.not_delivered(start, "was not delivered", error)
-            continue
-        delivered += 1
-        try:
-            kinds.returned(store.ack(start.deferred_id, start.token))
-        except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
-            log.not_delivered(start, "was delivered but not acknowledged", error)
-    return delivered
+    return run(pump_async(_BlockingStarts(store), BlockingHook(deliver), limit=limit, lease=lease))
 
 
 async def pump_async(
@@ -119,34 +115,15 @@ async def pump_async(
     limit: int = 100,
     lease: timedelta = _LEASE,
 ) -> int:
-    """
-    Deliver the starts that are due, one after the other, and acknowledge each.
-
-    A start whose delivery raises an exception is left for its lease to end, and does not stop the
-    others.
-
-    Arguments:
-        store: where the deferred starts wait.
-        deliver: takes one start over.
-        limit: how many to take at most.
-        lease: within which all of them must be delivered; what takes longer is handed out again.
-
-    Returns:
-        the number of starts delivered.
-
-    Raises:
-        SchedulerUnavailable: the store did not answer when asked what is due.
-        TypeError: `store` or `deliver` is of the wrong kind; nothing was asked of them.
-        ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
-    """
-    kinds.check_starts_async(store)
-    kinds.check_hook_async(deliver)
+    """As `pump`, awaited."""
+    check_starts(store)
+    check_hook(deliver)
     check_limit(limit)
     check_lease(lease)
     delivered = 0
     for start in await kinds.returned_async(store.claim(limit, lease)):
         try:
-            await kinds.tell_async(deliver, start)
+            await kinds.tell(deliver, start)
         except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
             log.not_delivered(start, "was not delivered", error)
             continue

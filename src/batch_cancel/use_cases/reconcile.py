@@ -25,13 +25,19 @@ from batch_cancel.use_cases.announcement import (
     AsyncOnCancelled,
     OnCancelled,
     announce,
-    announce_async,
     claim,
-    claim_async,
     note,
-    note_async,
 )
-from batch_cancel.use_cases.remove_deferred import ask, ask_async
+from batch_cancel.use_cases.remove_deferred import ask
+from batch_cancel.use_cases.run_blocking import (
+    BlockingHook,
+    BlockingScheduler,
+    BlockingStore,
+    check_hook,
+    check_scheduler,
+    check_store,
+    run,
+)
 
 _LIMIT: Final = 1000
 _LEASE: Final = RECONCILE_LEASE
@@ -71,21 +77,15 @@ def reconcile(
         TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
         ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
-    kinds.check_store(uow)
-    kinds.check_scheduler(scheduler)
-    kinds.check_hook(on_cancelled)
-    check_limit(limit)
-    check_lease(lease)
-    taken = _take(uow, limit, lease, announcements=on_cancelled is not None)
-    works = [_Work(record) for record in taken]
-    _remove(works, scheduler, uow)
-    for work in works:
-        work.log()
-    if on_cancelled is not None:
-        for work in works:
-            if work.announcement_owed:
-                announce(work.record, work.result, uow, on_cancelled)
-    return [work.result for work in works]
+    return run(
+        reconcile_async(
+            uow=BlockingStore(uow),
+            scheduler=BlockingScheduler(scheduler),
+            on_cancelled=None if on_cancelled is None else BlockingHook(on_cancelled),
+            limit=limit,
+            lease=lease,
+        )
+    )
 
 
 async def reconcile_async(
@@ -96,46 +96,21 @@ async def reconcile_async(
     limit: int = _LIMIT,
     lease: timedelta = _LEASE,
 ) -> list[CancelResult]:
-    """
-    Finish the removals, and the announcements, that committed cancellations still owe.
-
-    All removals come before any hook. A scheduler that gives no answer is asked about ever fewer
-    of them; the rest stay PENDING, and come first in the next pass.
-
-    Arguments:
-        uow: where the cancellation records are.
-        scheduler: where the deferred starts wait.
-        on_cancelled: is told of the cancellations that owe it; None leaves those alone. It is
-            told twice only if the process that told it died, or could not reach the store, before
-            it could note that. What it raises is logged, and a later pass tells it once more;
-            what is no Exception, such as KeyboardInterrupt, ends this pass.
-        limit: how many cancellations to take up at most.
-        lease: how long whoever cancelled, or another reconcile, may still be at work on one;
-            longer than any cancel takes, and longer than any hook.
-
-    Returns:
-        the cancellations that were taken up, each with what became of its deferred start; where
-        the removal is PENDING still, a later pass takes it up again.
-
-    Raises:
-        StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
-        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
-        ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
-    """
-    kinds.check_store_async(uow)
-    kinds.check_scheduler_async(scheduler)
-    kinds.check_hook_async(on_cancelled)
+    """As `reconcile`, awaited."""
+    check_store(uow)
+    check_scheduler(scheduler)
+    check_hook(on_cancelled)
     check_limit(limit)
     check_lease(lease)
-    taken = await _take_async(uow, limit, lease, announcements=on_cancelled is not None)
+    taken = await _take(uow, limit, lease, announcements=on_cancelled is not None)
     works = [_Work(record) for record in taken]
-    await _remove_async(works, scheduler, uow)
+    await _remove(works, scheduler, uow)
     for work in works:
         work.log()
     if on_cancelled is not None:
         for work in works:
             if work.announcement_owed:
-                await announce_async(work.record, work.result, uow, on_cancelled)
+                await announce(work.record, work.result, uow, on_cancelled)
     return [work.result for work in works]
 
 
@@ -171,52 +146,19 @@ class _Work:
             log.done("was cancelled before, and reconcile took it up", self.result)
 
 
-def _remove(works: list[_Work], scheduler: Scheduler, uow: UnitOfWork) -> None:
+async def _remove(works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork) -> None:
     """Ask about the removals that are owed; those not asked about come first in the next pass."""
     left, is_answered = [work for work in works if work.removal_owed], True
     while left and is_answered:  # It does answer: so it is asked about those skipped as well.
-        left, is_answered = _asked(left, scheduler, uow)
+        left, is_answered = await _asked(left, scheduler, uow)
     if left:
         log.skipped(len(left))
         for work in works:
             if work.is_silent:  # Taken later than those left, it comes after them.
-                work.record = claim(work.record, uow) or work.record
+                work.record = await claim(work.record, uow) or work.record
 
 
-def _asked(works: list[_Work], scheduler: Scheduler, uow: UnitOfWork) -> tuple[list[_Work], bool]:
-    """Ask about these, and note the answers; return those skipped, and if any was answered."""
-    skipped, is_answered, patience = list[_Work](), False, Patience()
-    for work in works:
-        if patience.skips:
-            skipped.append(work)
-            patience = patience.after_skipping()
-            continue
-        removal = ask(work.record, scheduler)
-        work.is_silent = removal is Removal.PENDING
-        if work.is_silent:
-            patience = patience.after_silence()
-            continue
-        patience, is_answered = Patience(), True
-        work.record = attrs.evolve(work.record, removal=removal)
-        note(work.record, uow)
-    return skipped, is_answered
-
-
-async def _remove_async(
-    works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork
-) -> None:
-    """Ask about the removals that are owed; those not asked about come first in the next pass."""
-    left, is_answered = [work for work in works if work.removal_owed], True
-    while left and is_answered:  # It does answer: so it is asked about those skipped as well.
-        left, is_answered = await _asked_async(left, scheduler, uow)
-    if left:
-        log.skipped(len(left))
-        for work in works:
-            if work.is_silent:  # Taken later than those left, it comes after them.
-                work.record = await claim_async(work.record, uow) or work.record
-
-
-async def _asked_async(
+async def _asked(
     works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork
 ) -> tuple[list[_Work], bool]:
     """Ask about these, and note the answers; return those skipped, and if any was answered."""
@@ -226,27 +168,18 @@ async def _asked_async(
             skipped.append(work)
             patience = patience.after_skipping()
             continue
-        removal = await ask_async(work.record, scheduler)
+        removal = await ask(work.record, scheduler)
         work.is_silent = removal is Removal.PENDING
         if work.is_silent:
             patience = patience.after_silence()
             continue
         patience, is_answered = Patience(), True
         work.record = attrs.evolve(work.record, removal=removal)
-        await note_async(work.record, uow)
+        await note(work.record, uow)
     return skipped, is_answered
 
 
-def _take(
-    uow: UnitOfWork, limit: int, lease: timedelta, *, announcements: bool
-) -> list[CancellationRecord]:
-    with kinds.opened(uow) as repositories:
-        if repositories.outbox is None:
-            return []
-        return repositories.outbox.take(limit, lease, announcements=announcements)
-
-
-async def _take_async(
+async def _take(
     uow: AsyncUnitOfWork, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
     async with kinds.opened_async(uow) as repositories:

@@ -28,13 +28,19 @@ from batch_cancel.use_cases.announcement import (
     AsyncOnCancelled,
     OnCancelled,
     announce,
-    announce_async,
     note,
-    note_async,
     tell,
-    tell_async,
 )
-from batch_cancel.use_cases.joining import find, find_async, is_joined
+from batch_cancel.use_cases.joining import find, is_joined
+from batch_cancel.use_cases.run_blocking import (
+    BlockingHook,
+    BlockingScheduler,
+    BlockingStore,
+    check_hook,
+    check_scheduler,
+    check_store,
+    run,
+)
 
 _NOT_COMMITTED: Final = (
     "its cancellation is not committed, so its deferred start was left alone: your transaction "
@@ -86,37 +92,14 @@ def remove_deferred(
             is not cancelled although it was committed; the scheduler was not asked.
         TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
     """
-    _check_kinds(scheduler, uow, on_cancelled)
-    if cancellation.joined and uow is not None:
-        found = _as_committed(cancellation, uow)
-        if found is None:
-            return conclude(cancellation, cancellation.record.removal)
-        cancellation = found
-    result = finish(cancellation, scheduler, uow, on_cancelled)
-    if not result.replayed:
-        log.done("was cancelled", result)
-    return result
-
-
-def finish(
-    cancellation: Cancellation,
-    scheduler: Scheduler,
-    uow: UnitOfWork | None,
-    on_cancelled: OnCancelled | None,
-) -> CancelResult:
-    """Do what a committed cancellation still owes, and note what was done."""
-    record = cancellation.record
-    removal = ask(record, scheduler)
-    result = conclude(cancellation, removal)
-    done = None if removal is record.removal else attrs.evolve(record, removal=removal)
-    if on_cancelled is None or not cancellation.announcement_owed:
-        if done is not None and uow is not None:
-            note(done, uow)
-    elif uow is None:
-        tell(record, result, on_cancelled)
-    else:
-        announce(untaken(record), result, uow, on_cancelled, done=done)
-    return result
+    return run(
+        remove_deferred_async(
+            cancellation,
+            BlockingScheduler(scheduler),
+            uow=None if uow is None else BlockingStore(uow),
+            on_cancelled=None if on_cancelled is None else BlockingHook(on_cancelled),
+        )
+    )
 
 
 async def remove_deferred_async(
@@ -126,44 +109,23 @@ async def remove_deferred_async(
     uow: AsyncUnitOfWork | None = None,
     on_cancelled: AsyncOnCancelled | None = None,
 ) -> CancelResult:
-    """
-    Take back the deferred start of a job whose cancellation is committed.
-
-    A cancellation that `cancel_rows` made in a transaction of yours is first looked up in `uow`,
-    because a COMMIT that turns into a rollback raises no error in many drivers. Without its record
-    the scheduler is not asked. If the store does not answer, the scheduler is not asked either:
-    the result says PENDING, and reconcile finishes what was committed.
-
-    Once it is committed, the job stays cancelled whatever the scheduler answers, so nothing that
-    goes wrong is raised: the result then says PENDING, and the removal is finished later.
-
-    Arguments:
-        cancellation: what `cancel_rows` returned.
-        scheduler: where the deferred starts wait.
-        uow: where to look up the cancellation and to note the outcome, each in a transaction of
-            its own. With None neither is done: reconcile asks the scheduler and tells the hook
-            once more, and you vouch for your commit. If it was rolled back after all, a scheduled
-            job has lost its start.
-        on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
-
-    Raises:
-        CancelFailed: the transaction of `cancel_rows` was rolled back or is still open, or the job
-            is not cancelled although it was committed; the scheduler was not asked.
-        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
-    """
-    _check_kinds_async(scheduler, uow, on_cancelled)
+    """As `remove_deferred`, awaited."""
+    check_scheduler(scheduler)
+    if uow is not None:
+        check_store(uow)
+    check_hook(on_cancelled)
     if cancellation.joined and uow is not None:
-        found = await _as_committed_async(cancellation, uow)
+        found = await _as_committed(cancellation, uow)
         if found is None:
             return conclude(cancellation, cancellation.record.removal)
         cancellation = found
-    result = await finish_async(cancellation, scheduler, uow, on_cancelled)
+    result = await finish(cancellation, scheduler, uow, on_cancelled)
     if not result.replayed:
         log.done("was cancelled", result)
     return result
 
 
-async def finish_async(
+async def finish(
     cancellation: Cancellation,
     scheduler: AsyncScheduler,
     uow: AsyncUnitOfWork | None,
@@ -171,38 +133,20 @@ async def finish_async(
 ) -> CancelResult:
     """Do what a committed cancellation still owes, and note what was done."""
     record = cancellation.record
-    removal = await ask_async(record, scheduler)
+    removal = await ask(record, scheduler)
     result = conclude(cancellation, removal)
     done = None if removal is record.removal else attrs.evolve(record, removal=removal)
     if on_cancelled is None or not cancellation.announcement_owed:
         if done is not None and uow is not None:
-            await note_async(done, uow)
+            await note(done, uow)
     elif uow is None:
-        await tell_async(record, result, on_cancelled)
+        await tell(record, result, on_cancelled)
     else:
-        await announce_async(untaken(record), result, uow, on_cancelled, done=done)
+        await announce(untaken(record), result, uow, on_cancelled, done=done)
     return result
 
 
-def _check_kinds(
-    scheduler: Scheduler, uow: UnitOfWork | None, on_cancelled: OnCancelled | None
-) -> None:
-    kinds.check_scheduler(scheduler)
-    if uow is not None:
-        kinds.check_store(uow)
-    kinds.check_hook(on_cancelled)
-
-
-def _check_kinds_async(
-    scheduler: AsyncScheduler, uow: AsyncUnitOfWork | None, on_cancelled: AsyncOnCancelled | None
-) -> None:
-    kinds.check_scheduler_async(scheduler)
-    if uow is not None:
-        kinds.check_store_async(uow)
-    kinds.check_hook_async(on_cancelled)
-
-
-def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation | None:
+async def _as_committed(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Cancellation | None:
     """
     Return the cancellation as it is committed; None if the store did not answer.
 
@@ -212,7 +156,7 @@ def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation |
     record = cancellation.record
     try:
         is_open = is_joined(uow)
-        found = None if is_open else find(uow, record.key)
+        found = None if is_open else await find(uow, record.key)
     except kinds.WrongKind:
         raise
     except Exception as error:  # noqa: BLE001  # It may be committed: then nothing may be raised.
@@ -228,50 +172,7 @@ def _as_committed(cancellation: Cancellation, uow: UnitOfWork) -> Cancellation |
     return current
 
 
-async def _as_committed_async(
-    cancellation: Cancellation, uow: AsyncUnitOfWork
-) -> Cancellation | None:
-    """
-    Return the cancellation as it is committed; None if the store did not answer.
-
-    Raises:
-        CancelFailed: it is not committed.
-    """
-    record = cancellation.record
-    try:
-        is_open = is_joined(uow)
-        found = None if is_open else await find_async(uow, record.key)
-    except kinds.WrongKind:
-        raise
-    except Exception as error:  # noqa: BLE001  # It may be committed: then nothing may be raised.
-        log.not_looked_up(record, error)
-        return None
-    if is_open:
-        raise CancelFailed(record.key, _STILL_OPEN, "unknown")
-    current = committed(cancellation, found)
-    if current is None:
-        raise CancelFailed(record.key, _NOT_COMMITTED, "unknown")
-    if current.record.is_undone:
-        raise CancelFailed(record.key, _UNDONE, "unknown")
-    return current
-
-
-def ask(record: CancellationRecord, scheduler: Scheduler) -> Removal:
-    """Ask the scheduler for a removal that is owed, and return what became of it."""
-    deferred_id = record.deferred_id_owed
-    if deferred_id is None:
-        return record.removal
-    try:
-        answer: object = kinds.returned(scheduler.cancel(deferred_id, record.operation_id))
-    except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
-        answer = error
-    removal = removal_of(answer)
-    if removal is Removal.PENDING:
-        log.owed(record, "the scheduler did not confirm the removal of its deferred start", answer)
-    return removal
-
-
-async def ask_async(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
+async def ask(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
     """Ask the scheduler for a removal that is owed, and return what became of it."""
     deferred_id = record.deferred_id_owed
     if deferred_id is None:

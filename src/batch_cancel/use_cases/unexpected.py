@@ -35,8 +35,16 @@ _DATA: Final = re.compile(
 _CHARACTERS_MAX: Final = 200
 
 
+def original(error: BaseException) -> BaseException:
+    """Return what was raised: a StopIteration is a RuntimeError once it has left a coroutine."""
+    cause = error.__cause__
+    is_of_python = str(error) == "coroutine raised StopIteration"
+    return cause if isinstance(cause, StopIteration) and is_of_python else error
+
+
 def described(error: BaseException) -> str:
     """Return the type of an exception and, if it is a mistake in a program, its text."""
+    error = original(error)
     if isinstance(error, WrongKind):
         return f"TypeError: {error}"
     if type(error) not in _MISTAKES:

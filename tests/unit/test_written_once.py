@@ -1,0 +1,65 @@
+"""Use cases and the endpoint are written once: both functions take the same."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+
+import batch_cancel
+from batch_cancel.http import endpoint
+from batch_cancel.http.endpoint import AsyncEndpoint, Endpoint
+
+
+def modules() -> Iterator[Any]:
+    """Import every module of the use cases, and the endpoint's."""
+    package = importlib.import_module("batch_cancel.use_cases")
+    for found in pkgutil.iter_modules(package.__path__):
+        yield importlib.import_module(f"batch_cancel.use_cases.{found.name}")
+    yield endpoint
+
+
+def pairs() -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
+    """Return each blocking function that has an asyncio one beside it, and that one, by name."""
+    found: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+    for module in modules():
+        for name, function in vars(module).items():
+            twin = getattr(module, f"{name}_async", None)
+            if (
+                twin is not None
+                and not name.startswith("_")
+                and function.__module__ == module.__name__
+            ):
+                found[f"{module.__name__.removeprefix('batch_cancel.')}.{name}"] = (function, twin)
+    return found | {"http.endpoint.Endpoint.respond": (Endpoint.respond, AsyncEndpoint.respond)}
+
+
+PAIRS: Final = pairs()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_both_functions_take_the_same(name: str) -> None:
+    """The same parameters, in the same order, with the same defaults."""
+    blocking, nonblocking = (inspect.signature(it).parameters.values() for it in PAIRS[name])
+    assert [(it.name, it.kind, it.default) for it in blocking] == [
+        (it.name, it.kind, it.default) for it in nonblocking
+    ]
+
+
+@pytest.mark.parametrize("name", [it for it in PAIRS if not it.startswith("use_cases.kinds.")])
+def test_what_a_function_does_is_said_once(name: str) -> None:
+    """The asyncio function says that it is the other, and is a coroutine function."""
+    blocking, nonblocking = PAIRS[name]
+    assert nonblocking.__doc__ == f"As `{blocking.__qualname__}`, awaited."
+    assert inspect.iscoroutinefunction(nonblocking)
+    assert not inspect.iscoroutinefunction(blocking)
+
+
+def test_every_function_of_the_package_is_compared() -> None:
+    """The comparison would also pass if it saw nothing."""
+    functions = {it for it in batch_cancel.__all__ if it.islower() and not it.endswith("_async")}
+    assert functions | {"pump", "respond"} <= {name.rpartition(".")[2] for name in PAIRS}
