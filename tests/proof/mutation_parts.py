@@ -61,7 +61,7 @@ PARTS = (
     Part(
         "domain, use cases, memory store",
         ("domain/*", "use_cases/*", "adapters/memory/*"),
-        (*CORE, *CONTRACT),
+        (*CORE, *CONTRACT, "http/test_endpoint.py"),
         # What mutmut wraps is no coroutine function to whoever looks at it without calling it.
         f"{MEMORY} and not refuses_the_wrong_kind",
         is_sampled=False,

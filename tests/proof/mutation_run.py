@@ -58,9 +58,6 @@ use_git_change_detection = false
 """
 
 
-"""The tests of what needs no server: in the worlds of the memory store, and outside of worlds."""
-
-
 @attrs.frozen(order=True)
 class Mutant:
     """
