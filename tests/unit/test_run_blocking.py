@@ -155,13 +155,19 @@ class Broken:
 
     @property
     def work(self) -> Any:
+        """The part that is asked."""
+        return self
+
+    jobs = outbox = work
+
+    def claim(self, *_: object) -> Any:
         """Raise the fault, within another."""
         try:
             raise KeyError  # noqa: TRY301  # So that the fault has a context.
         except KeyError:
             raise self.fault from LookupError("cause")
 
-    jobs = work
+    lock = settle = claim
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda it: type(it).__name__)
@@ -177,7 +183,7 @@ def test_what_a_port_raises_is_what_the_caller_gets(fault: BaseException) -> Non
     assert isinstance(fault.__cause__, LookupError)
     assert isinstance(fault.__context__, KeyError)
     assert store.seen == [(type(fault), fault, True)]
-    assert {"claim_contacts", "work"} <= {entry.name for entry in raised.traceback}
+    assert {"claim_contacts", "claim"} <= {entry.name for entry in raised.traceback}
 
 
 def test_a_stop_iteration_is_named_as_what_it_is() -> None:
@@ -231,8 +237,6 @@ def test_a_transaction_may_suppress_an_error(caplog: pytest.LogCaptureFixture) -
     """As it may in a `with` statement."""
 
     class Suppressing(Broken):
-        outbox = Broken.work
-
         def __exit__(self, *_: object) -> Any:
             return True
 
