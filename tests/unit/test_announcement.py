@@ -31,6 +31,8 @@ from batch_cancel.adapters.memory import (
     MemoryScheduler,
     MemoryStore,
 )
+from batch_cancel.use_cases import announcement
+from batch_cancel.use_cases.run_blocking import BlockingStore, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -287,5 +289,33 @@ def test_a_job_that_its_commit_has_set_back_keeps_its_start(store: MemoryStore) 
     other = Changed(
         store, lambda _: SimpleNamespace(outbox=SimpleNamespace(find=lambda _: undone))
     )
-    with pytest.raises(CancelFailed, match="is committed, but the job is not cancelled"):
+    with pytest.raises(CancelFailed) as failure:
         remove_deferred(joined, MemoryScheduler(), uow=other)
+    assert failure.value.key == JobKey("job-0")
+    assert failure.value.outcome == "unknown"
+    assert failure.value.reason == (
+        "its cancellation is committed, but the job is not cancelled: something has set its "
+        "status back, such as a deferred trigger that ran at your commit; its deferred start was "
+        "left alone, so look for the cause and cancel the job again"
+    )
+
+
+def test_a_claim_that_fails_is_logged(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a removal that stays pending: which job, what failed, and who goes on."""
+    record = cancel_rows("job-0", uow=store).record
+    assert run(announcement.claim(record, BlockingStore(Changed(store, without_claims)))) is None
+    assert caplog.messages == [
+        (
+            "batch job 'job-0' is cancelled, but its record could not be taken (OSError); "
+            "reconcile will finish it"
+        )
+    ]
+
+
+def test_a_store_without_records_has_nothing_to_claim(store: MemoryStore) -> None:
+    """It is no failure, and nothing is logged."""
+    record = cancel_rows("job-0", uow=store).record
+    other = Changed(store, lambda _: SimpleNamespace(outbox=None))
+    assert run(announcement.claim(record, BlockingStore(other))) is None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 
 from batch_cancel.domain.errors import (
@@ -170,6 +171,15 @@ def test_a_refusal_knows_the_cancellation_before_it() -> None:
     assert error.cancelled_at == datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
     assert error.contacts_cancelled == 42
     assert error.previous_status == "running"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 contacts"), (1, "1 contact"), (2, "2 contacts")]
+)
+def test_a_refusal_counts_the_contacts_in_english(count: int, words: str) -> None:
+    """One is not several."""
+    record = attrs.evolve(RECORD, contacts_cancelled=count)
+    assert str(AlreadyTerminal(KEY, JobStatus.CANCELLED, record)).endswith(f"running, {words}")
 
 
 @pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED])

@@ -13,6 +13,7 @@ from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.model import CancellationRecord
 from batch_cancel.use_cases import log
+from batch_cancel.use_cases.kinds import WrongKind
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 KEY = JobKey("a\nb", "acme")
@@ -42,6 +43,13 @@ RESULT = CancelResult(
 FAILURE = CancelFailed(KEY, "it is not committed")
 START = Claimed("s\nt", b"secret payload", "secret token")
 SECRET = ValueError("secret value")
+
+
+class KeyedError(Exception):
+    """Another library's: its key is no job's."""
+
+    key = "secret key"
+
 
 LINES: dict[str, tuple[Callable[[], None], int, str]] = {
     "done": (
@@ -73,6 +81,19 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
         lambda: log.not_committed(RECORD, FAILURE),
         logging.WARNING,
         r"batch job 'a\nb': it is not committed; nothing was changed",
+    ),
+    "not committed, with a percent sign": (
+        lambda: log.not_committed(RECORD, CancelFailed(KEY, "it is 100 %s")),
+        logging.WARNING,
+        r"batch job 'a\nb': it is 100 %s; nothing was changed",
+    ),
+    "not delivered, of the wrong kind": (
+        lambda: log.not_delivered(START, "was refused", WrongKind("it returned a generator")),
+        logging.WARNING,
+        (
+            r"deferred start 's\nt' was refused (it returned a generator); it is handed out again "
+            "when its lease ends"
+        ),
     ),
     "not delivered": (
         lambda: log.not_delivered(START, "was refused", SECRET),
@@ -138,6 +159,10 @@ FIELDS: dict[str, tuple[Callable[[], None], Sequence[object]]] = {
     "not committed": (LINES["not committed"][0], KNOWN),
     "undone": (LINES["undone"][0], KNOWN),
     "request failed": (LINES["request failed"][0], [None] * 6),
+    "request failed with a key of another kind": (
+        lambda: log.request_failed(500, KeyedError()),
+        [None] * 6,
+    ),
     "request failed for a job": (
         lambda: log.request_failed(500, FAILURE),
         ["a\nb", "acme", None, None, None, None],

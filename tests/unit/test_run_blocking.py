@@ -183,7 +183,9 @@ def test_what_a_port_raises_is_what_the_caller_gets(fault: BaseException) -> Non
     assert isinstance(fault.__cause__, LookupError)
     assert isinstance(fault.__context__, KeyError)
     assert store.seen == [(type(fault), fault, True)]
-    assert {"claim_contacts", "claim"} <= {entry.name for entry in raised.traceback}
+    frames = [entry.name for entry in raised.traceback]
+    # A tool that wraps functions gives them longer names.
+    assert all(any(name in frame for frame in frames) for name in ("claim_contacts", "claim"))
 
 
 def test_a_stop_iteration_is_named_as_what_it_is() -> None:

@@ -294,3 +294,45 @@ def test_a_contact_that_would_not_count_is_refused(column: str) -> None:
     where = {"kind": "voice", "deleted_at": None}
     with pytest.raises(StoreFailed, match=f"'{column}' holds"):
         counted({column: "else"}, where)
+
+
+# The types of the columns that refer to each other -----------------------------------------------
+
+
+def typed(name: str, **kinds: str) -> Table:
+    """Describe a table whose columns are of these kinds."""
+    return Table(name, (), frozenset(), is_view=False, kinds=kinds)
+
+
+@pytest.mark.parametrize(
+    ("of_jobs", "of_contacts", "problem"),
+    [
+        ("text", "text", None),
+        ("integer", "integer", None),
+        (
+            "citext",
+            "text",
+            (
+                "'key' of a.jobs is of the type citext, which may find equal what 'job' of "
+                "a.contacts, of the type text, tells apart, so a contact could refer to its job "
+                "in another spelling and be left open: let both columns have one type and one "
+                "collation"
+            ),
+        ),
+        (
+            "text",
+            "citext",
+            (
+                "'job' of a.contacts is of the type citext, which may find equal what 'key' of "
+                "a.jobs, of the type text, tells apart, so contacts of another job could be taken "
+                "for a job's own: let both columns have one type and one collation"
+            ),
+        ),
+    ],
+)
+def test_columns_that_refer_to_each_other_compare_alike(
+    of_jobs: str, of_contacts: str, problem: str | None
+) -> None:
+    """Otherwise a contact has no job, or more than one."""
+    jobs, contacts = typed("a.jobs", key=of_jobs), typed("a.contacts", job=of_contacts)
+    assert UNORGANIZED.reference_problem(jobs, contacts) == problem
