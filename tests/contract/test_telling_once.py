@@ -23,7 +23,7 @@ from batch_cancel import (
     remove_deferred,
     remove_deferred_async,
 )
-from tests.contract.test_reconcile import down, removal, unfinished
+from tests.contract.unfinished import down, removal, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -39,7 +39,13 @@ CONTRACT = tuple(
     f"contract/test_{name}.py"
     for name in (
         *("cancel", "cancel_ids", "cancel_operations", "inspect", "log"),
-        *("native_store", "native_store_model", "native_store_pump", "reconcile"),
+        *(
+            "native_store",
+            "native_store_model",
+            "native_store_pump",
+            "reconcile",
+            "reconcile_hooks",
+        ),
         *("telling_once", "work", "work_appends", "work_calls", "work_property"),
     )
 )
@@ -61,7 +67,7 @@ PARTS = (
     Part(
         "domain, use cases, memory store",
         ("domain/*", "use_cases/*", "adapters/memory/*"),
-        (*CORE, *CONTRACT, "http/test_endpoint.py"),
+        (*CORE, *CONTRACT, "http/test_endpoint.py", "http/test_endpoint_body.py"),
         # What mutmut wraps is no coroutine function to whoever looks at it without calling it.
         f"{MEMORY} and not refuses_the_wrong_kind",
         is_sampled=False,
@@ -168,7 +174,10 @@ PARTS = (
         ("http/*", "adapters/asgi.py", "adapters/wsgi.py"),
         (
             "unit/test_presenter.py",
-            *(f"http/test_{it}.py" for it in ("asgi", "asgi_clients", "endpoint", "openapi")),
+            *(
+                f"http/test_{it}.py"
+                for it in ("asgi", "asgi_clients", "endpoint", "endpoint_body", "openapi")
+            ),
         ),
         "not real_server",  # An uvicorn takes the wrapped application for a plain function.
     ),
