@@ -3,7 +3,7 @@ The asyncio half of everything says the same as its blocking half.
 
 The I/O of ports and adapters is written twice, side by side. Here each asyncio half is stripped of
 `async`, `await` and the names that go with them, on its syntax tree, and must then be its blocking
-half. What differs for a reason stands in two small tables below, with the reason. Use cases and
+half. What differs for a reason stands in twin_comparison.py, with the reason. Use cases and
 the endpoint are written once (see test_written_once.py).
 
 Docstrings stand in the blocking half. The asyncio half refers to them in one line that names the
@@ -13,385 +13,26 @@ forgotten `await` leaves no trace once `await` is stripped; the type checkers fi
 
 from __future__ import annotations
 
-import ast
-import difflib
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
-import attrs
 import pytest
 
 import batch_cancel
-
-PACKAGE: Final = Path(batch_cancel.__file__).parent
-
-
-@attrs.frozen
-class Differs:
-    """
-    A difference that is meant.
-
-    Arguments:
-        stripped: how the stripped asyncio half says it, somewhere in its source.
-        blocking: how the blocking half says it.
-        reason: why they differ.
-    """
-
-    stripped: str
-    blocking: str
-    reason: str
-
-
-MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
-    ("adapters/memory/scheduler.py", "AsyncMemoryScheduler"): (
-        Differs("-> Answer:", "-> bool:", "A test that only seeds need not await `schedule`,"),
-        Differs(
-            "return Answer(self._schedule(deferred_id, at, payload))",
-            "return self._schedule(deferred_id, at, payload)",
-            "so it answers with a bool for both.",
-        ),
-    ),
-    ("testing/breakpoints.py", "_passed_async"): (
-        Differs(
-            "asyncio.to_thread(hook, point)",
-            "hook(point)",
-            "A hook may wait, and must not hold up the loop.",
-        ),
-    ),
-    ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"): (
-        Differs(
-            " | Awaitable[psycopg.Connection[Any]]",
-            "",
-            "psycopg's asyncio `connect` returns a connection only when awaited.",
-        ),
-        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
-    ),
-    ("adapters/sqlalchemy/unit_of_work.py", "AsyncSqlAlchemyUnitOfWork"): (
-        Differs(
-            "connection.run_sync(check_shared)",
-            "check_shared(connection)",
-            "The blocking half does the work, over the engine's bridge.",
-        ),
-        Differs(
-            "connection.run_sync(self._settings.open, self._tables)",
-            "self._settings.open(connection, self._tables)",
-            "The same.",
-        ),
-        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
-    ),
-    ("adapters/sqlalchemy/health.py", "AsyncChecked"): (
-        Differs(
-            "jobs.connection.run_sync(examined, jobs.tables, jobs.seen)",
-            "examined(jobs.connection, jobs.tables, jobs.seen)",
-            "The blocking half does the work, over the engine's bridge.",
-        ),
-    ),
-    ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
-        Differs(
-            "caller.run_sync(join, self.tables)",
-            "join(caller, self.tables)",
-            "The blocking half does the work, over the engine's bridge.",
-        ),
-    ),
-}
-"""By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
-
-OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
-    ("http/endpoint_kinds.py", "check_cancel_async"): (
-        "Each half refuses the kind that the other one is for."
-    ),
-    ("adapters/memory/turns.py", "AsyncTurn"): (
-        "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
-    ),
-    **{
-        (f"adapters/sqlalchemy/{module}.py", name): (
-            "It runs the blocking half, over the engine's bridge."
-        )
-        for module, name in (
-            ("repositories", "_AsyncJobs"),
-            ("repositories", "_AsyncContacts"),
-            ("repositories", "_AsyncOutbox"),
-            ("inspection", "AsyncInspection"),
-            ("work_repository", "AsyncWork"),
-        )
-    },
-}
-"""
-Halves of one shape that work differently: only methods and parameters are compared.
-
-Their docstrings may be their own.
-"""
-
-ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
-    "adapters/redis/deadline_async.py": (
-        "adapters/redis/deadline_sync.py",
-        "A task is called off from outside, a socket has timeouts: two ways to keep a deadline.",
-    ),
-}
-"""Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
-
-UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
-    ("cli/apps.py", "_perform"): "It exists because the halves differ.",
-    ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
-    ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
-    ("adapters/asgi.py", "_body"): "The same.",
-    ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
-    ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
-    ("adapters/otel.py", "_Spans"): "The same.",
-    **{
-        (f"testing/conformance/{theme}.py", name): "One for both halves: tests are written once."
-        for theme, name in (
-            ("cancel", "CancelConformance"),
-            ("transactions", "TransactionConformance"),
-        )
-    },
-    ("testing/conformance/expiry.py", "_is_refused"): "The same.",
-    ("testing/conformance/outcomes.py", "_mark_alone"): "The same.",
-    ("testing/conformance/turns.py", "_claiming"): "The same.",
-    ("testing/conformance/turns.py", "_take"): "The same.",
-    ("testing/conformance/turns.py", "settle_record"): "The same.",
-    ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
-    ("testing/seeded.py", "Seeded"): "One for both halves, as the tests that it is for.",
-    ("testing/world.py", "World"): "The same.",
-    ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
-    ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
-}
-"""Coroutines that have no blocking half, and why."""
-
-RENAMED: Final = {
-    "AbstractAsyncContextManager": "AbstractContextManager",
-    "StopAsyncIteration": "StopIteration",
-    "__aenter__": "__enter__",
-    "__aexit__": "__exit__",
-    "__aiter__": "__iter__",
-    "__anext__": "__next__",
-    "aclose": "close",
-    "aclosing": "closing",
-    "asynccontextmanager": "contextmanager",
-}
-"""Names that say asyncio in their own way; the others begin with Async or end in _async."""
-
-
-ASYNCIO_ONLY: Final[Mapping[str, str]] = {
-    "http/endpoint.py": "Its blocking methods run the coroutines of its asyncio ones.",
-    "testing/explore/": (
-        "A coroutine can be stopped between any two steps, a thread can't; what it explores are "
-        "the coroutines that the blocking functions run as well."
-    ),
-    "use_cases/": "Each is a coroutine, which its blocking function runs.",
-}
-"""Folders and modules of which there is one half, and why."""
-
-
-def stripped_name(name: str) -> str:
-    """Give the blocking half's name for `name`."""
-    if name in RENAMED:
-        return RENAMED[name]
-    return re.sub(r"(?<=\w)_async$", "", re.sub(r"^(_?)Async(?=[A-Z])", r"\1", name))
-
-
-def stripped_text(text: str) -> str:
-    """Give the blocking half's words for `text`, on one line."""
-    words = re.sub(r"\w+", lambda word: stripped_name(word.group()), text)
-    return " ".join(words.replace("redis.asyncio", "redis").split())
-
-
-class Stripped(ast.NodeTransformer):
-    """Takes everything out of a syntax tree that says asyncio."""
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        """`async def` is `def`."""
-        return self.visit(ast.FunctionDef(**dict(ast.iter_fields(node))))  # type: ignore[no-any-return]
-
-    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
-        """`async with` is `with`."""
-        return self.visit(ast.With(**dict(ast.iter_fields(node))))  # type: ignore[no-any-return]
-
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
-        """`async for` is `for`."""
-        return self.visit(ast.For(**dict(ast.iter_fields(node))))  # type: ignore[no-any-return]
-
-    def visit_Await(self, node: ast.Await) -> ast.AST:
-        """`await x` is `x`."""
-        return self.visit(node.value)  # type: ignore[no-any-return]
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        """`_awaited(x)` is `x`."""
-        if isinstance(node.func, ast.Name) and node.func.id == "_awaited":
-            return self.visit(node.args[0])  # type: ignore[no-any-return]
-        return self.generic_visit(node)
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """`redis.asyncio` is `redis`."""
-        if isinstance(node.value, ast.Name) and (node.value.id, node.attr) == ("redis", "asyncio"):
-            return node.value
-        return self.generic_visit(node)
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Rename whatever has a name, and reword whatever is text."""
-        node = super().generic_visit(node)
-        for field in ("id", "attr", "arg", "name", "asname", "module"):
-            if isinstance(name := getattr(node, field, None), str):
-                setattr(node, field, stripped_name(name))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            node.value = stripped_text(node.value)
-        if isinstance(node, ast.comprehension):
-            node.is_async = 0
-        return node
-
-
-class WithoutDocstrings(ast.NodeTransformer):
-    """Takes the docstrings out of a syntax tree."""
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Leave an empty body, if there is no more to it: what is compared need not run."""
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        return super().generic_visit(node)
-
-
-class OneLine(ast.NodeTransformer):
-    """Takes the line breaks out of texts: the longer names of a half may wrap them differently."""
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        """Reword texts alone."""
-        if isinstance(node.value, str):
-            node.value = " ".join(node.value.split())
-        return node
-
-
-Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
-DOCUMENTED: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
-Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-ASYNC: Final = (ast.AsyncFunctionDef, ast.AsyncWith, ast.AsyncFor, ast.Await)
-
-
-def definitions(source: str) -> dict[str, Named]:
-    """Give the functions and classes of a module by name."""
-    return {node.name: node for node in ast.parse(source).body if isinstance(node, Named)}
-
-
-def halves(source: str) -> Iterator[Named]:
-    """Give what is asyncio in a module: by its name, or by what it does."""
-    for name, node in definitions(source).items():
-        if stripped_name(name) != name or any(isinstance(it, ASYNC) for it in ast.walk(node)):
-            yield node
-
-
-def source_of(node: ast.AST, transformer: ast.NodeTransformer) -> str:
-    """Give the source of a part of a tree, transformed; the tree stays as it is."""
-    copy = ast.parse(ast.unparse(node))
-    return ast.unparse(ast.fix_missing_locations(transformer.visit(copy)))
-
-
-def shape(source: str) -> list[str]:
-    """Give what a caller can call: the function, or the public methods, with parameters."""
-    [node] = ast.parse(source).body
-    methods = node.body if isinstance(node, ast.ClassDef) else [node]
-    return sorted(
-        f"{it.name}({', '.join(parameter.arg for parameter in every_parameter(it))})"
-        for it in methods
-        if isinstance(it, ast.FunctionDef) and (it is node or not re.match("_[^_]", it.name))
-    )
-
-
-def every_parameter(node: ast.FunctionDef) -> list[ast.arg]:
-    """Give a function's parameters in their order."""
-    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-
-
-def difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
-    """Name what differs between an asyncio half and its blocking half; empty if nothing does."""
-    twin = others.get(stripped_name(node.name))
-    if twin is None or (module, node.name) in UNPAIRED:
-        return body_difference(module, node, others)
-    may_be_own = module in ELSEWHERE or (module, node.name) in OTHERWISE_MADE
-    wrong = "\n".join(wrong_docstrings(node, twin, may_be_own=may_be_own))
-    return wrong or body_difference(module, node, others)
-
-
-def body_difference(module: str, node: Named, others: Mapping[str, Named]) -> str:
-    """Name what differs apart from the docstrings."""
-    if (module, node.name) in UNPAIRED:
-        return ""
-    is_elsewhere = module in ELSEWHERE
-    twin = others.get(stripped_name(node.name))
-    if stripped_name(node.name) == node.name and not is_elsewhere:
-        return f"{node.name} is asyncio, but its name does not say so"
-    if twin is None:
-        return f"{node.name} has no blocking half {stripped_name(node.name)}"
-    compared = [without_docstrings(it) for it in (node, twin)]
-    stripped, blocking = map(source_of, compared, (Stripped(), OneLine()))
-    if is_elsewhere or (module, node.name) in OTHERWISE_MADE:
-        return differing(shape(stripped), shape(blocking))
-    for meant in MEANT.get((module, node.name), ()):
-        if stripped.count(meant.stripped) != 1:
-            return f"{node.name}: outdated exception {meant.stripped!r}"
-        stripped = stripped.replace(meant.stripped, meant.blocking)
-    return differing(stripped.splitlines(), blocking.splitlines())
-
-
-def without_docstrings(node: Named) -> ast.AST:
-    """Return a copy of the definition that has no docstrings."""
-    return WithoutDocstrings().visit(ast.parse(ast.unparse(node)))  # type: ignore[no-any-return]
-
-
-def wrong_docstrings(node: Named, twin: Named, *, may_be_own: bool) -> Iterator[str]:
-    """
-    Name the docstrings of an asyncio half that do not refer to those of its blocking half.
-
-    Arguments:
-        node: the asyncio half.
-        twin: the blocking half.
-        may_be_own: whether a docstring may also state what only the asyncio half does.
-    """
-    theirs = dict(documented(twin))
-    for name, it in documented(node):
-        written = ast.get_docstring(it)
-        stripped = ".".join(map(stripped_name, name.split(".")))
-        awaited = "" if isinstance(it, ast.FunctionDef) else ", awaited"
-        expected = f"As `{stripped}`{awaited}."
-        its = theirs.get(stripped)
-        original = None if its is None else ast.get_docstring(its)
-        if written == expected and original is not None:
-            continue
-        is_own = may_be_own and not (written or "").startswith("As `") and written != original
-        may_be_missing = original is None or re.search(r"(^|\.)_[^_]", name) is not None
-        if not is_own and not (written is None and may_be_missing):
-            yield f"{name}: the docstring is {written!r}, not {expected!r}"
-
-
-def documented(node: Named) -> Iterator[tuple[str, Named]]:
-    """Return a definition, and the methods of a class, by name."""
-    yield node.name, node
-    if isinstance(node, ast.ClassDef):
-        for it in node.body:
-            if isinstance(it, Named):
-                yield f"{node.name}.{it.name}", it
-
-
-def differing(stripped: list[str], blocking: list[str]) -> str:
-    """Give the lines that differ."""
-    lines = difflib.unified_diff(blocking, stripped, "blocking", "stripped", lineterm="", n=1)
-    return "\n".join(lines)
-
-
-def modules() -> dict[str, str]:
-    """Give the source of each module of the package by its path."""
-    paths = sorted(PACKAGE.rglob("*.py"))
-    names = {path.relative_to(PACKAGE).as_posix(): path for path in paths}
-    return {
-        name: path.read_text("utf-8")
-        for name, path in names.items()
-        if not name.startswith(tuple(ASYNCIO_ONLY))
-    }
-
-
-MODULES: Final = modules()
-HALVES: Final = [(module, node) for module, text in MODULES.items() for node in halves(text)]
-NAMES: Final = {(module, node.name) for module, node in HALVES}
+from tests.unit import twin_comparison
+from tests.unit.twin_comparison import (
+    ELSEWHERE,
+    HALVES,
+    MEANT,
+    MODULES,
+    NAMES,
+    OTHERWISE_MADE,
+    UNPAIRED,
+    Differs,
+    Named,
+    definitions,
+    difference,
+    halves,
+)
 
 
 @pytest.mark.parametrize(("module", "node"), HALVES, ids=lambda it: getattr(it, "name", it))
@@ -552,14 +193,16 @@ def test_a_planted_difference_is_caught(written: str, planted: str) -> None:
 def test_a_meant_difference_must_occur(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that no longer applies has to go."""
     meant = {("sample.py", "AsyncStore"): (Differs("b: int=2", "b: int=2", "None."),)}
-    monkeypatch.setitem(globals(), "MEANT", meant)
+    monkeypatch.setattr(twin_comparison, "MEANT", meant)
     assert not differences("sample.py", ASYNCIO)
     assert "outdated" in differences("sample.py", ASYNCIO.replace("b: int = 2", "b: int = 3"))
 
 
 def test_halves_that_work_differently_may_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their docstrings may be their own, but neither repeat the others' nor name another half."""
-    monkeypatch.setitem(globals(), "OTHERWISE_MADE", {("sample.py", "AsyncStore"): "A reason."})
+    monkeypatch.setattr(
+        twin_comparison, "OTHERWISE_MADE", {("sample.py", "AsyncStore"): "A reason."}
+    )
     own = ASYNCIO.replace("As `Store.begin`, awaited.", "Begin, on the loop.")
     assert not differences("sample.py", own)
     assert differences("sample.py", ASYNCIO.replace("As `Store.begin`, awaited.", "Begin."))
@@ -568,6 +211,8 @@ def test_halves_that_work_differently_may_say_so(monkeypatch: pytest.MonkeyPatch
 
 def test_halves_that_work_differently_have_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their bodies may differ, their methods and parameters may not."""
-    monkeypatch.setitem(globals(), "OTHERWISE_MADE", {("sample.py", "AsyncStore"): "A reason."})
+    monkeypatch.setattr(
+        twin_comparison, "OTHERWISE_MADE", {("sample.py", "AsyncStore"): "A reason."}
+    )
     assert not differences("sample.py", ASYNCIO.replace("async for x in self", "for x in other"))
     assert differences("sample.py", ASYNCIO.replace("a: int, b", "z: int, b"))

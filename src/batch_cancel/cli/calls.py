@@ -26,10 +26,9 @@ from batch_cancel import (
     reconcile,
     reconcile_async,
 )
-from batch_cancel.domain.cancellation import removal_of
+from batch_cancel.cli.watched import AsyncHook, AsyncWatched, Hook, Watched, fault_of
 from batch_cancel.domain.diagnosis import Diagnosis
-from batch_cancel.domain.errors import SchedulerUnavailable
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, Removal
+from batch_cancel.domain.model import CANCELLABLE_CONTACTS
 from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
@@ -41,7 +40,6 @@ from batch_cancel.ports import (
 )
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.kinds import opened, opened_async, returned, returned_async
-from batch_cancel.use_cases.unexpected import described
 
 _NOBODY: Final = frozenset({"batch-cancel check"})
 """A deferred start that there is not, to see whether a scheduler answers."""
@@ -119,81 +117,6 @@ class AsyncExaminable(Protocol):
         ...
 
 
-@attrs.define
-class _Kept:
-    """What was wrong with a scheduler's last answer that confirmed nothing."""
-
-    fault: str | None = attrs.field(default=None, kw_only=True)
-
-    def _judged(self, answer: bool) -> bool:  # noqa: FBT001  # What a scheduler answers.
-        if removal_of(answer) is Removal.PENDING:
-            self.fault = f"it answered with {type(answer).__name__}, not with a bool"
-        return answer
-
-
-@attrs.define
-class _Watched(_Kept):
-    """A scheduler whose fault is kept."""
-
-    scheduler: Scheduler
-
-    def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Remove the deferred start."""
-        try:
-            answer = returned(self.scheduler.cancel(deferred_id, operation_id))
-            return self._judged(answer)
-        except Exception as error:
-            self.fault = _fault(error)
-            raise
-
-
-@attrs.define
-class _AsyncWatched(_Kept):
-    scheduler: AsyncScheduler
-
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        try:
-            answer = await returned_async(self.scheduler.cancel(deferred_id, operation_id))
-            return self._judged(answer)
-        except Exception as error:
-            self.fault = _fault(error)
-            raise
-
-
-@attrs.define
-class _Hook:
-    """A hook whose failures are counted, and the last of them kept."""
-
-    hook: OnCancelled
-    failed: int = 0
-    fault: str | None = None
-
-    def __call__(self, result: CancelResult) -> object:
-        try:
-            answer: Any = self.hook(result)
-            return returned(answer)
-        except BaseException as error:
-            self.failed += 1
-            self.fault = described(error)
-            raise
-
-
-@attrs.define
-class _AsyncHook:
-    hook: AsyncOnCancelled
-    failed: int = 0
-    fault: str | None = None
-
-    async def __call__(self, result: CancelResult) -> object:
-        try:
-            answer: Any = self.hook(result)
-            return await returned_async(answer)
-        except BaseException as error:
-            self.failed += 1
-            self.fault = described(error)
-            raise
-
-
 @attrs.frozen
 class Calls:
     """The use cases, with an application's ports."""
@@ -204,8 +127,8 @@ class Calls:
 
     def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
         """Cancel a job; its operation, actor and reason come by name."""
-        watched = _Watched(self.scheduler)
-        hook = None if self.on_cancelled is None else _Hook(self.on_cancelled)
+        watched = Watched(self.scheduler)
+        hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
         result = cancel_job(
             key.batch_job_id,
             uow=self.uow,
@@ -220,8 +143,8 @@ class Calls:
 
     def reconcile(self, limit: int, lease: timedelta) -> Pass:
         """Finish what cancellations owe, and count what is still owed."""
-        watched = _Watched(self.scheduler)
-        hook = None if self.on_cancelled is None else _Hook(self.on_cancelled)
+        watched = Watched(self.scheduler)
+        hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
         results = reconcile(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
@@ -272,7 +195,7 @@ class Calls:
         try:
             problems: list[str] = returned(check())
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
-            return Check(store, [], [], _fault(error))
+            return Check(store, [], [], fault_of(error))
         fault = self._silence() if problems else None
         # It has answered, if only with a refusal; or it is the file of the store, told of already.
         if fault not in problems or fault in store.problems:
@@ -287,7 +210,7 @@ class Calls:
         try:
             returned(scheduler.waiting_among(_NOBODY))
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
-            return _fault(error)
+            return fault_of(error)
         return None
 
     def _removals_owed(self, limit: int) -> int:
@@ -315,8 +238,8 @@ class AsyncCalls:
 
     async def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
         """As `Calls.cancel`, awaited."""
-        watched = _AsyncWatched(self.scheduler)
-        hook = None if self.on_cancelled is None else _AsyncHook(self.on_cancelled)
+        watched = AsyncWatched(self.scheduler)
+        hook = None if self.on_cancelled is None else AsyncHook(self.on_cancelled)
         result = await cancel_job_async(
             key.batch_job_id,
             uow=self.uow,
@@ -331,8 +254,8 @@ class AsyncCalls:
 
     async def reconcile(self, limit: int, lease: timedelta) -> Pass:
         """As `Calls.reconcile`, awaited."""
-        watched = _AsyncWatched(self.scheduler)
-        hook = None if self.on_cancelled is None else _AsyncHook(self.on_cancelled)
+        watched = AsyncWatched(self.scheduler)
+        hook = None if self.on_cancelled is None else AsyncHook(self.on_cancelled)
         results = await reconcile_async(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
@@ -380,7 +303,7 @@ class AsyncCalls:
         try:
             problems: list[str] = await returned_async(check())
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
-            return Check(store, [], [], _fault(error))
+            return Check(store, [], [], fault_of(error))
         fault = await self._silence() if problems else None
         # It has answered, if only with a refusal; or it is the file of the store, told of already.
         if fault not in problems or fault in store.problems:
@@ -394,7 +317,7 @@ class AsyncCalls:
         try:
             await returned_async(scheduler.waiting_among(_NOBODY))
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
-            return _fault(error)
+            return fault_of(error)
         return None
 
     async def _removals_owed(self, limit: int) -> int:
@@ -411,12 +334,6 @@ class AsyncCalls:
             return False
         async with opened_async(self.uow) as repositories:
             return await repositories.jobs.lock(key) is not None
-
-
-def _fault(error: Exception) -> str:
-    if isinstance(error, SchedulerUnavailable):
-        return error.reason
-    return f"it raised {described(error)}"
 
 
 def _unchecked(what: str, port: object) -> str:

@@ -1,8 +1,7 @@
 """
 The invariants I1 to I21, each checked wherever it speaks of what just happened.
 
-An invariant is a function of a moment that returns what is wrong, or None. Three are about what no
-explorer can see as they are written; each of them states what is checked of it.
+An invariant is a function of a moment that returns what is wrong, or None.
 """
 
 from __future__ import annotations
