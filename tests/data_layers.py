@@ -27,7 +27,7 @@ from batch_cancel.adapters.sqlalchemy import (
     joining,
     joining_async,
 )
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 
 if TYPE_CHECKING:
     from datetime import timedelta

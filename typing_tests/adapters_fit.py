@@ -87,7 +87,7 @@ from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories
 from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
-from batch_cancel.domain.model import CancellationRecord, Job
+from batch_cancel.domain.job import CancellationRecord, Job
 from batch_cancel.domain.status_names import contact_spellings, job_spellings
 from batch_cancel.ports import (
     AsyncCheckable,

@@ -37,8 +37,9 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from batch_cancel.domain.model import CancellationRecord, Job, JobStatus
+from batch_cancel.domain.job import CancellationRecord, Job
 from batch_cancel.domain.status_names import job_spellings
+from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.ports import AsyncUnitOfWork, JobRepository, Repositories, Scheduler, UnitOfWork
 
 DSN = "host=localhost"

@@ -13,14 +13,8 @@ from batch_cancel.domain.errors import (
     StoreFailed,
     UnknownJobStatus,
 )
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 from batch_cancel.use_cases.cancel import (
     cancel_job,
     cancel_job_async,

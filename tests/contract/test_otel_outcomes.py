@@ -29,7 +29,7 @@ from batch_cancel.adapters.memory import (
 )
 from batch_cancel.adapters.otel import Telemetry
 from batch_cancel.domain.errors import Fault, StoreFailed
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from tests.contract.watched import ROWS, Watch, watch
 
 __all__ = ["watch"]

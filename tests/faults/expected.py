@@ -14,7 +14,7 @@ import attrs
 
 from batch_cancel import CancelResult, JobKey, Removal
 from batch_cancel.domain.errors import CancelFailed, StoreFailed
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.job import CancellationRecord
 from tests.faults.fault_kinds import Answer, FaultKind, Hang, Step
 from tests.faults.injection import Plan
 from tests.faults.points import Point

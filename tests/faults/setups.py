@@ -30,7 +30,7 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.domain.cancellation import Cancellation
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.ports import (
     AsyncScheduler,
     AsyncUnitOfWork,

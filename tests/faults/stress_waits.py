@@ -16,7 +16,7 @@ from batch_cancel import (
     cancel_rows,
 )
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
-from batch_cancel.domain.model import Job, JobKey
+from batch_cancel.domain.job import Job, JobKey
 from tests.faults.stress_workers import RETRYABLE, Steps, lent
 from tests.pairs import create_reference_tables
 

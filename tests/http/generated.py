@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.http.openapi import openapi
 from tests.http.requests import AUTHENTICATE, JSON, KEY_A, KEY_B, VIEWER, Asked, Site, Told
 

@@ -20,7 +20,7 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.adapters.wsgi import WsgiApp
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.http.api_keys import ApiKeys, Principal
 
 AUTHENTICATE = ApiKeys(

@@ -14,7 +14,7 @@ import pytest
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.wsgi import WsgiApp
 from batch_cancel.domain.errors import CancelFailed, Fault
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.http.api_keys import ApiKeys, Principal
 from batch_cancel.http.request import Request
 from tests.http.answers import FAILED, named, with_body

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from batch_cancel import JobKey
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.domain.errors import Fault
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
 from batch_cancel.ports import StoreFailed
 from tests.diagnoses import execute, with_reference_tables
 from tests.integration.own_tables import HALVES, Half

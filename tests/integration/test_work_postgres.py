@@ -22,7 +22,7 @@ from batch_cancel.adapters.postgres import (
     PostgresUnitOfWork,
     joining,
 )
-from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.statuses import ContactStatus
 from tests.integration.work_database import Database, database
 
 __all__ = ["database"]

@@ -11,7 +11,7 @@ from batch_cancel import (
     settle_contact,
     start_job,
 )
-from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.statuses import ContactStatus
 from tests.integration.work_database import Database, database
 
 __all__ = ["database"]

@@ -21,7 +21,7 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS, UNFINISHED_CONTACTS
 from tests.integration.work_database import Database, database
 

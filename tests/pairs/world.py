@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batch_cancel import Cancellation
-    from batch_cancel.domain.model import CancellationRecord
+    from batch_cancel.domain.job import CancellationRecord
 
 LATER = timedelta(hours=1)
 

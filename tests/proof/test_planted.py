@@ -18,7 +18,7 @@ HARMLESS = Patch(
     file="adapters/redis/scripts/ack.lua",
     written="-- Guarantees: 1 and finished",
     planted="-- Promises: 1 and finished",
-    test="tests/unit/test_attempts.py::test_a_lost_answer_is_not_forgotten",
+    test="tests/unit/test_retry.py::test_a_lost_answer_is_not_forgotten",
 )
 
 
@@ -66,7 +66,7 @@ def test_a_patch_that_is_outdated_is_an_error(package: Path, written: str) -> No
         patch.plant(package)
 
 
-@pytest.mark.parametrize("test", [HARMLESS.test, "tests/unit/test_attempts.py::test_nothing"])
+@pytest.mark.parametrize("test", [HARMLESS.test, "tests/unit/test_retry.py::test_nothing"])
 def test_a_bug_that_is_not_found_is_told(test: str) -> None:
     """Whether its test passes or can't even run."""
     patch = Patch(

@@ -13,7 +13,7 @@ import attrs
 
 import batch_cancel as library
 from batch_cancel.domain.errors import BatchCancelError
-from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.statuses import ContactStatus
 from tests.schemas.calls import Answer, Call, Refusal
 
 OLDER_THAN: Final = timedelta(hours=1)

@@ -18,7 +18,7 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.domain.cancellation import CancelRequest, plan_cancellation
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.job import CancellationRecord
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 SOME_DAY = datetime(2999, 1, 1, tzinfo=UTC)

@@ -31,7 +31,7 @@ from batch_cancel import (
     remove_deferred,
     remove_deferred_async,
 )
-from batch_cancel.domain.model import CancellationRecord, Job
+from batch_cancel.domain.job import CancellationRecord, Job
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ADDRESS = "redis://admin:hunter2@10.0.0.7:6379"

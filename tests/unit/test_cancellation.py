@@ -20,7 +20,8 @@ from batch_cancel.domain.cancellation import (
 )
 from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
-from batch_cancel.domain.model import CancellationRecord, Job, JobKey, JobStatus, Removal
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = JobKey("batch_xyz789", "acme")

@@ -14,7 +14,8 @@ from batch_cancel.domain.drift import (
     Inventory,
     OverdueCalls,
 )
-from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
+from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 
 JOB, OTHER, THIRD = JobKey("job", "acme"), JobKey("other", "acme"), JobKey("job", "zeta")
 

@@ -23,7 +23,8 @@ from batch_cancel.domain.errors import (
     UnknownJobStatus,
     shown,
 )
-from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
+from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 
 KEY = JobKey("batch_xyz789", "acme")
 RECORD = CancellationRecord(

@@ -11,7 +11,7 @@ import pytest
 from batch_cancel import CancelFailed, CancelResult, JobKey, JobStatus, Removal
 from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.use_cases import log
 from batch_cancel.use_cases.kinds import WrongKind
 

@@ -14,7 +14,8 @@ from batch_cancel import (
     JobKey,
     Removal,
 )
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job
+from batch_cancel.domain.job import CancellationRecord, Job
+from batch_cancel.domain.statuses import ContactStatus
 from tests.unit.memory_stores import (
     BlockingStore,
     Store,

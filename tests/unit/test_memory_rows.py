@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from batch_cancel.adapters.memory.rows import Row, Rows, take
-from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
+from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -16,7 +16,8 @@ from batch_cancel.domain.errors import (
     StoreFailed,
     UnknownJobStatus,
 )
-from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
+from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.presenter import present, present_error
 
 KEY = JobKey("batch_xyz789")

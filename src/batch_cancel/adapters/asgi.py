@@ -19,7 +19,7 @@ import attrs
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import CancelFailed, Fault
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.http.api_keys import Principal
 from batch_cancel.http.endpoint import AsyncCancel, AsyncEndpoint, failed
 from batch_cancel.http.openapi import Page

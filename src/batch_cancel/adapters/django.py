@@ -33,7 +33,7 @@ from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed, shown
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.ports import Scheduler
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.announcement import OnCancelled

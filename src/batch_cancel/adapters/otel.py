@@ -41,7 +41,7 @@ from batch_cancel.domain.errors import (
     JobNotFound,
     UnknownJobStatus,
 )
-from batch_cancel.domain.model import CancellationRecord, Job, JobKey
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

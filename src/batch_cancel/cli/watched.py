@@ -11,7 +11,7 @@ from batch_cancel import (
 )
 from batch_cancel.domain.cancellation import removal_of
 from batch_cancel.domain.errors import SchedulerUnavailable
-from batch_cancel.domain.model import Removal
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.ports import (
     AsyncScheduler,
     Scheduler,

@@ -20,19 +20,16 @@ import attrs
 from attrs import validators
 
 from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, UnknownJobStatus
-from batch_cancel.domain.model import (
-    CANCELLABLE_CONTACTS,
+from batch_cancel.domain.job import (
     ID_BYTES_MAX,
     TEXT_BYTES_MAX,
     CancellationRecord,
-    ContactStatus,
     Job,
     JobKey,
-    JobStatus,
-    Removal,
     is_storable,
     is_text,
 )
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 
 
 def _is_text_of(bytes_max: int) -> Callable[[object, attrs.Attribute[str], str], None]:

@@ -31,7 +31,7 @@ from typing import Final
 
 import attrs
 
-from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 
 LEASE_MAX: Final = timedelta(days=36_500)
 """The longest lease: a century. No clock can add much more to the time that it shows."""

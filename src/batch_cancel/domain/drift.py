@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 
 import attrs
 
-from batch_cancel.domain.model import CancellationRecord, JobKey
+from batch_cancel.domain.job import CancellationRecord, JobKey
 
 
 @attrs.frozen

@@ -19,7 +19,8 @@ from typing import ClassVar, Final, Literal
 
 import attrs
 
-from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus
+from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.statuses import JobStatus
 
 _SHOWN_CHARACTERS_MAX: Final = 80
 

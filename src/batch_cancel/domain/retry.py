@@ -32,7 +32,7 @@ from batch_cancel.domain.errors import (
     Fault,
     StoreFailed,
 )
-from batch_cancel.domain.model import JobStatus
+from batch_cancel.domain.statuses import JobStatus
 
 ATTEMPTS_MAX: Final = {
     Fault.CONFLICT: 4,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from batch_cancel.domain.model import ContactStatus, JobStatus
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 
 _Status = TypeVar("_Status", JobStatus, ContactStatus)
 

@@ -23,15 +23,8 @@ from typing import Final, assert_never
 import attrs
 
 from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, StoreFailed, UnknownJobStatus
-from batch_cancel.domain.model import (
-    CANCELLABLE_CONTACTS,
-    ID_BYTES_MAX,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-    is_storable,
-)
+from batch_cancel.domain.job import ID_BYTES_MAX, Job, JobKey, is_storable
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 STARTABLE_JOBS: Final = frozenset({JobStatus.SCHEDULED, JobStatus.PENDING})
 """The jobs that a worker may start."""

@@ -19,7 +19,8 @@ import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault, JobNotFound
-from batch_cancel.domain.model import JobKey, JobStatus, Removal
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.http.request import (
     BODY_BYTES_MAX,
     OPERATION_ID_PATTERN,

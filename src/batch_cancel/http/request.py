@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from batch_cancel.domain.model import TEXT_BYTES_MAX, is_storable
+from batch_cancel.domain.job import TEXT_BYTES_MAX, is_storable
 from batch_cancel.http.api_keys import Principal
 from batch_cancel.http.response import Response
 

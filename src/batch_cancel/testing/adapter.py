@@ -17,7 +17,8 @@ from typing import ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
-from batch_cancel.domain.model import ContactStatus, JobKey
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases.worker import (
     append_contacts,

@@ -8,7 +8,7 @@ import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.testing.adapter import (
     JobRow,
 )

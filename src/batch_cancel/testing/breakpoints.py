@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 import attrs
 
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.ports import (
     AsyncContactRepository,
     AsyncInspectionRepository,

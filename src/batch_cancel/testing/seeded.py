@@ -14,7 +14,7 @@ from typing import Final, cast
 from uuid import NAMESPACE_OID, uuid5
 
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.model import CancellationRecord, JobKey
+from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import (
     ALL_GUARDS,

@@ -14,7 +14,8 @@ from typing import Final, cast
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import BatchCancelError, shown
-from batch_cancel.domain.model import ContactStatus, JobKey
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import (
     AnyScheduler,

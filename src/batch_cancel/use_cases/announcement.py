@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
-from batch_cancel.domain.model import CancellationRecord
+from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.ports import AsyncUnitOfWork
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.joining import read_record

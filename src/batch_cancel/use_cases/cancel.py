@@ -30,7 +30,7 @@ from batch_cancel.domain.errors import (
     Outcome,
     StoreFailed,
 )
-from batch_cancel.domain.model import CancellationRecord, JobKey
+from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.retry import Attempts
 from batch_cancel.ports import (
     AsyncRepositories,

@@ -18,7 +18,7 @@ from typing import Final
 
 from batch_cancel.domain.drift import Drift, Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
 from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT, check_age, check_limit
 from batch_cancel.ports import (
     AsyncInspectableScheduler,

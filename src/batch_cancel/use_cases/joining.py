@@ -8,7 +8,7 @@ after a statement has failed. So the end of the caller's block proves nothing; t
 from __future__ import annotations
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import CancellationRecord, Job, JobKey
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.ports import AsyncUnitOfWork
 from batch_cancel.use_cases.kinds import opened_async
 from batch_cancel.use_cases.lock import lock

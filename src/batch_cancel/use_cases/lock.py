@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import Job, JobKey
+from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.ports import AsyncRepositories
 from batch_cancel.use_cases.kinds import discard
 

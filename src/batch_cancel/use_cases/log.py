@@ -19,7 +19,7 @@ from typing import Final
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
-from batch_cancel.domain.model import CancellationRecord, JobKey
+from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.use_cases.kinds import WrongKind
 from batch_cancel.use_cases.unexpected import original
 

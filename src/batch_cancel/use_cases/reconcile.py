@@ -16,8 +16,9 @@ import attrs
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
 from batch_cancel.domain.defaults import RECONCILE_LEASE
 from batch_cancel.domain.deferred_start import check_lease
-from batch_cancel.domain.model import CancellationRecord, Removal
+from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.retry import Patience
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases import kinds, log

@@ -21,7 +21,8 @@ from batch_cancel.domain.cancellation import (
     untaken,
 )
 from batch_cancel.domain.errors import CancelFailed
-from batch_cancel.domain.model import CancellationRecord, Removal
+from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.announcement import (

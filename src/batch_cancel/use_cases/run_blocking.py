@@ -25,7 +25,8 @@ from typing import Final, Generic, TypeVar, cast
 import attrs
 
 from batch_cancel.domain.drift import Inventory
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey, JobStatus
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,

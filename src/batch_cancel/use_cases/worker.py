@@ -12,13 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from batch_cancel.domain.errors import JobNotFound
-from batch_cancel.domain.model import (
-    ID_BYTES_MAX,
-    ContactStatus,
-    JobKey,
-    check_text,
-    is_storable,
-)
+from batch_cancel.domain.job import ID_BYTES_MAX, JobKey, check_text, is_storable
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import (
     CLAIMABLE_CONTACTS,
     STARTABLE_JOBS,

@@ -13,8 +13,9 @@ from datetime import timedelta
 from typing import TypeVar, cast
 
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
-from batch_cancel.domain.model import ContactStatus, Job, JobKey
+from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.retry import may_step_again
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import CallEnd, live_job
 from batch_cancel.ports import AsyncRepeatableUnitOfWork, AsyncRepositories, AsyncUnitOfWork
 from batch_cancel.use_cases.kinds import opened_async

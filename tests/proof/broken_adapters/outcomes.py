@@ -9,7 +9,7 @@ import attrs
 from batch_cancel.adapters.memory import repositories as memory
 from batch_cancel.adapters.memory import rows as memory_rows
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, JobStatus
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, JobStatus
 from batch_cancel.testing.conformance import StoreConformance
 from tests.proof.broken_adapters.memory_store import OnMemory
 from tests.proof.broken_adapters.planting import plant

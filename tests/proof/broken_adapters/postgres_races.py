@@ -7,7 +7,8 @@ from typing import Any
 
 import psycopg
 
-from batch_cancel.domain.model import ContactStatus, JobKey
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.testing.conformance import StoreConformance
 from tests.proof.broken_adapters.planting import SECOND, plant
 from tests.proof.broken_adapters.postgres_statements import (

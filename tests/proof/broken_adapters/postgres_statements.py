@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.testing.conformance import StoreConformance
 from tests import adapters_under_test
 from tests.proof.broken_adapters.planting import SECOND, plant

@@ -10,7 +10,7 @@ import attrs
 
 from batch_cancel.adapters.memory import repositories as memory
 from batch_cancel.adapters.memory import rows as memory_rows
-from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.adapter import ALL_GUARDS
 from batch_cancel.testing.conformance import StoreConformance

@@ -18,13 +18,8 @@ from batch_cancel.domain.errors import (
     SchedulerUnavailable,
     StoreFailed,
 )
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.testing.explore import actors
 from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.postgres_model import (

@@ -12,13 +12,11 @@ from batch_cancel.domain.cancellation import (
     conclude,
     plan_cancellation,
 )
-from batch_cancel.domain.model import (
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
-    CancellationRecord,
     ContactStatus,
-    Job,
-    JobKey,
     Removal,
 )
 from batch_cancel.testing.explore import actors

@@ -13,10 +13,7 @@ from batch_cancel.domain.cancellation import (
     CancelRequest,
     plan_cancellation,
 )
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    Job,
-)
+from batch_cancel.domain.job import CancellationRecord, Job
 from batch_cancel.testing.explore import actors
 from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.explored_ports import Ports

@@ -9,10 +9,8 @@ import attrs
 from batch_cancel.domain.cancellation import (
     CancelResult,
 )
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.testing.explore import actors
 from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.postgres_model import (

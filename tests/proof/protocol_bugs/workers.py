@@ -7,12 +7,8 @@ from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any
 
-from batch_cancel.domain.model import (
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-)
+from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import CallEnd, Settlement
 from batch_cancel.testing.explore import actors
 from batch_cancel.testing.explore.actor_state import Actor

@@ -18,7 +18,8 @@ from batch_cancel.domain.errors import (
     StoreFailed,
     UnknownJobStatus,
 )
-from batch_cancel.domain.model import JobKey, JobStatus
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import JobStatus
 from tests.schedulers.inside import start
 from tests.schedulers.libraries.gate import gate, moment
 

@@ -11,7 +11,8 @@ import attrs
 from batch_cancel.adapters.memory import rows
 from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.domain.drift import Inventory
-from batch_cancel.domain.model import CancellationRecord, ContactStatus, Job, JobKey, JobStatus
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 
 

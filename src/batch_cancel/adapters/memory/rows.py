@@ -21,15 +21,8 @@ import attrs
 from batch_cancel.domain.cancellation import is_same_cancellation, owes, settled
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
-from batch_cancel.domain.model import (
-    CANCELLABLE_CONTACTS,
-    CancellationRecord,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import (
     CONTACT_ID_REFUSED,
     Settlement,

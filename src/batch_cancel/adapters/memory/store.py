@@ -13,7 +13,7 @@ from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, M
 from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.model import Job, JobKey
+from batch_cancel.domain.job import Job, JobKey
 
 
 class _Seeds:

@@ -19,7 +19,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
     typed,
 )
 from batch_cancel.adapters.sql_files import sql_text
-from batch_cancel.domain.model import (
+from batch_cancel.domain.statuses import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
     TERMINAL_JOBS,

@@ -17,7 +17,7 @@ from batch_cancel.adapters.postgres.sql_parts import in_one_string, quoted, trus
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
 from batch_cancel.adapters.postgres_faults import check_isolation
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 
 Oids = tuple[int | None, int | None, int | None]
 """The tables of jobs, contacts and cancellations; None for one that is not there."""

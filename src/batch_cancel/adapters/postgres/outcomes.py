@@ -27,11 +27,8 @@ from batch_cancel.adapters.postgres.schema import Table
 from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
-from batch_cancel.domain.model import (
-    TERMINAL_CONTACTS,
-    ContactStatus,
-    JobKey,
-)
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import TERMINAL_CONTACTS, ContactStatus
 from batch_cancel.domain.table_shape import counted
 from batch_cancel.domain.worker_rules import Settlement
 

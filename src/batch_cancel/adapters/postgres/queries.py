@@ -24,7 +24,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
 from batch_cancel.adapters.postgres.transaction_settings import joined_settings
 from batch_cancel.adapters.sql_files import statements
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _NONE: Final = sql.SQL("")
 

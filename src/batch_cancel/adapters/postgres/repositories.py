@@ -35,13 +35,8 @@ from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
 from batch_cancel.adapters.postgres.work_repository import AsyncWatched, AsyncWork, Watched, Work
 from batch_cancel.domain.drift import Inventory
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 
 
 class _Jobs(Watched):

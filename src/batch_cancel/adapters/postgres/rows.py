@@ -9,13 +9,8 @@ import attrs
 
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 
 Row = tuple[Any, ...]
 Parameters = dict[str, object]

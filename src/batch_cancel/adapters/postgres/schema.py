@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import attrs
 
-from batch_cancel.domain.model import ContactStatus, JobStatus
 from batch_cancel.domain.status_names import (
     ContactSpellings,
     JobSpellings,
@@ -20,6 +19,7 @@ from batch_cancel.domain.status_names import (
     job_spellings,
     read_job_status,
 )
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import Keys
 
 Table = str | tuple[str, str]

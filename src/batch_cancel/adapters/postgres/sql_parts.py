@@ -18,8 +18,8 @@ from typing import Final, TypeVar
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.schema import Constant, Table
-from batch_cancel.domain.model import ContactStatus, JobStatus
 from batch_cancel.domain.status_names import Spelling, all_spellings
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 
 PACKAGE: Final = "batch_cancel.adapters.postgres"
 """Where the files of SQL lie."""

@@ -20,7 +20,7 @@ from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Parameters, Row
 from batch_cancel.adapters.postgres.sql_parts import in_one_string
 from batch_cancel.adapters.postgres_catalog import Facts, read_facts
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 
 
 @attrs.frozen

@@ -26,12 +26,8 @@ from batch_cancel.adapters.postgres.rows import (
     named,
 )
 from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
-from batch_cancel.domain.model import (
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-)
+from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 
 

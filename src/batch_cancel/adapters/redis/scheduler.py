@@ -43,7 +43,7 @@ from batch_cancel.adapters.redis.script_runner import (
 )
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import Claimed, check_schedulable
-from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
 
 _PAGE_SIZE: Final = 1000

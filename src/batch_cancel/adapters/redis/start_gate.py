@@ -47,7 +47,7 @@ from batch_cancel.adapters.redis.script_runner import (
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import check_schedulable
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
 
 _ARM: Final = script("gate_arm")

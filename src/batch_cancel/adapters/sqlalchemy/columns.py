@@ -17,8 +17,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from batch_cancel.domain.model import TERMINAL_JOBS, JobStatus, Removal
 from batch_cancel.domain.status_names import Spelling
+from batch_cancel.domain.statuses import TERMINAL_JOBS, JobStatus, Removal
 
 Constant = str | int | bool | None
 

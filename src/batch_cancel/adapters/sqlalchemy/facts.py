@@ -20,7 +20,7 @@ from batch_cancel.adapters import postgres_catalog
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.table_shape import TEXT, Table, UniqueIndex
 
 

@@ -29,8 +29,8 @@ from batch_cancel.adapters.sqlalchemy.repositories import (
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 from batch_cancel.domain.status_names import Spelling
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _VERSION_MIN: Final = 15
 

@@ -17,7 +17,8 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     several_jobs,
 )
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus, Removal
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 
 
 class Inspection(Statements):

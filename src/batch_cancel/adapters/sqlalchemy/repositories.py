@@ -29,15 +29,8 @@ from batch_cancel.adapters.sqlalchemy.statements import (
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.adapters.sqlalchemy.work_repository import AsyncWork, Work
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
-from batch_cancel.domain.model import (
-    CANCELLABLE_CONTACTS,
-    CancellationRecord,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 
 _KEYS_MAX: Final = 1000
 """Of so many jobs the status is asked for in one statement."""

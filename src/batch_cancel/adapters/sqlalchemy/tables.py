@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from batch_cancel.adapters.postgres_catalog import Known
 from batch_cancel.adapters.sqlalchemy import columns, mapping
 from batch_cancel.adapters.sqlalchemy.columns import Constant
-from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
+from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.status_names import (
     ContactSpellings,
     JobSpellings,
@@ -22,6 +22,7 @@ from batch_cancel.domain.status_names import (
     job_spellings,
     read_job_status,
 )
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import Keys
 
 

@@ -25,7 +25,8 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     check_written,
 )
 from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
-from batch_cancel.domain.model import ContactStatus, Job, JobKey, JobStatus
+from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import counted
 from batch_cancel.domain.worker_rules import Settlement
 

@@ -29,14 +29,8 @@ from batch_cancel.adapters.sqlite.rows import (
 from batch_cancel.adapters.sqlite.work_repository import Work
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, shown
-from batch_cancel.domain.model import (
-    CANCELLABLE_CONTACTS,
-    CancellationRecord,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _CANCELLED: Final = frozenset({ContactStatus.CANCELLED})
 

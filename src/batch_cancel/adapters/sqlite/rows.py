@@ -11,14 +11,8 @@ import attrs
 
 from batch_cancel.adapters.sqlite.connection import SQL, Connection, now, time_of
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 
 _MARKS: Final = ":statuses"
 """Where a statement takes one mark for each of the statuses."""

@@ -29,7 +29,7 @@ from batch_cancel.domain import deferred_start
 from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
-from batch_cancel.domain.model import ID_BYTES_MAX, is_storable
+from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 
 _STARTS_MAX: Final = 1_000
 """In one transaction: nobody else can write to the file meanwhile."""

@@ -14,7 +14,7 @@ from batch_cancel.adapters.sqlite.rows import read_job
 from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.model import Job, JobKey
+from batch_cancel.domain.job import Job, JobKey
 
 
 class SqliteStore:

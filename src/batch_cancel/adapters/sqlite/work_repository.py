@@ -23,12 +23,8 @@ from batch_cancel.adapters.sqlite.rows import (
     written_otherwise,
 )
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.model import (
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-)
+from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement, new_contact_due_at, new_contact_id
 
 

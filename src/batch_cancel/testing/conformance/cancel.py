@@ -12,10 +12,7 @@ from typing import cast
 import pytest
 
 from batch_cancel.domain.errors import AlreadyTerminal
-from batch_cancel.domain.model import (
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import (
     StoreAdapter,

@@ -13,7 +13,7 @@ from typing import Final, cast
 import pytest
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import ContactStatus
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import Sabotage, StoreAdapter

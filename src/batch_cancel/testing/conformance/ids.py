@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch_cancel.domain.model import (
-    JobKey,
-)
+from batch_cancel.domain.job import JobKey
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )

@@ -15,13 +15,8 @@ from typing import Final, TypeVar, cast
 import pytest
 
 from batch_cancel.domain.errors import CancelFailed, Fault, StoreFailed
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import Sabotage, StoreAdapter
 from batch_cancel.testing.answers import refused, succeeded, unchanged

@@ -11,10 +11,8 @@ from functools import partial
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError
-from batch_cancel.domain.model import (
-    ContactStatus,
-    JobKey,
-)
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )

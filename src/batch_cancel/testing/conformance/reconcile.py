@@ -12,9 +12,7 @@ from typing import Final
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation
-from batch_cancel.domain.model import (
-    Removal,
-)
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )

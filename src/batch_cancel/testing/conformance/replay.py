@@ -11,10 +11,7 @@ from typing import cast
 import pytest
 
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed
-from batch_cancel.domain.model import (
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )

@@ -14,9 +14,7 @@ import pytest
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import CancelFailed
-from batch_cancel.domain.model import (
-    JobKey,
-)
+from batch_cancel.domain.job import JobKey
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import (
     JobRow,

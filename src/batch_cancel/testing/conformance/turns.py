@@ -14,7 +14,8 @@ from typing import cast
 
 import attrs
 
-from batch_cancel.domain.model import CancellationRecord, JobStatus, Removal
+from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.testing.adapter import Maybe, StoreAdapter
 from batch_cancel.testing.breakpoints import Hook

@@ -10,9 +10,7 @@ from typing import Final
 
 import pytest
 
-from batch_cancel.domain.model import (
-    ContactStatus,
-)
+from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import attrs
 
-from batch_cancel.domain.model import JobStatus
+from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.postgres_model import ExploredUnitOfWork
 from batch_cancel.testing.explore.redis_model import ExploredScheduler

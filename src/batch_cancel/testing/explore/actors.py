@@ -12,7 +12,8 @@ from typing import Any
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed
-from batch_cancel.domain.model import ContactStatus, JobKey, JobStatus
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.rows import KEY, LATER, NOW, place_of

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from batch_cancel.domain.deferred_start import DeferredState
 from batch_cancel.domain.errors import JobNotFound
-from batch_cancel.domain.model import Removal
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.testing.explore.actor_state import Gone
 from batch_cancel.testing.explore.moment import (
     ENDED_CONTACTS,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from batch_cancel.domain.deferred_start import DeferredState
-from batch_cancel.domain.model import Removal
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.testing.explore.moment import Moment
 from batch_cancel.testing.explore.rows import CONTACTS, RECORD
 from batch_cancel.testing.explore.state import ARRIVES, NEVER_ARRIVES

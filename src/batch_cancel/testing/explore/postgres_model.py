@@ -17,14 +17,8 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    ContactStatus,
-    Job,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.explore.rows import (
     CONTACTS,

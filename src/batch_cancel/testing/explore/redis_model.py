@@ -10,9 +10,7 @@ from datetime import datetime, timedelta
 
 from batch_cancel.domain import deferred_start
 from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
-from batch_cancel.domain.model import (
-    JobStatus,
-)
+from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.testing.explore.rows import (
     LATER,
     NOW,

@@ -8,12 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from batch_cancel.domain.errors import JobNotFound
-from batch_cancel.domain.model import (
-    CancellationRecord,
-    JobKey,
-    JobStatus,
-    Removal,
-)
+from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.testing.explore.steps import (
     Row,
     Rows,

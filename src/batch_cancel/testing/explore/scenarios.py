@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from batch_cancel.domain.model import JobKey
+from batch_cancel.domain.job import JobKey
 from batch_cancel.testing.explore import actors as it
 from batch_cancel.testing.explore.actor_state import Actor
 from batch_cancel.testing.explore.rows import START

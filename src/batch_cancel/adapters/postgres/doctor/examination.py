@@ -26,7 +26,7 @@ from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.sql_parts import trusted
 from batch_cancel.adapters.postgres_catalog import question, read_facts
 from batch_cancel.domain.diagnosis import Diagnosis
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
 _VERSION_MIN: Final = 15

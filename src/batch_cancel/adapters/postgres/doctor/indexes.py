@@ -14,8 +14,8 @@ from batch_cancel.adapters.postgres.doctor.questions import Condition, Doubt, Re
 from batch_cancel.adapters.postgres.doctor.tables import Database
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.sql_parts import listed, typed
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.status_names import all_spellings
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
 _RECORD_BY_AGE: Final = "taken_at"

@@ -22,8 +22,8 @@ from batch_cancel.adapters.postgres.sql_parts import (
     typed,
 )
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.model import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 from batch_cancel.domain.status_names import Spelling
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 Kind = Literal["missing", "workers"]
 Statuses = tuple[Sequence[JobStatus], Sequence[ContactStatus]]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from batch_cancel.domain.model import ContactStatus, JobStatus
 from batch_cancel.domain.status_names import (
     all_spellings,
     contact_spellings,
     job_spellings,
     read_job_status,
 )
+from batch_cancel.domain.statuses import ContactStatus, JobStatus
 
 JOBS: dict[Any, Any] = {
     JobStatus.SCHEDULED: "planned",

@@ -8,13 +8,11 @@ from typing import Any
 import attrs
 import pytest
 
-from batch_cancel.domain.model import (
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.statuses import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
-    CancellationRecord,
     ContactStatus,
-    Job,
-    JobKey,
     JobStatus,
     Removal,
 )

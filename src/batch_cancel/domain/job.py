@@ -1,101 +1,25 @@
 """
-What there is to cancel: jobs, contacts, their statuses, and the record a cancellation leaves.
+A job: its name, what is read of it under its lock, and the record that its cancellation leaves.
 
-Rule 1: a status is known or it is not. What is not known is never guessed at and never changed.
-Rule 2: the contacts a cancel may touch are an allow-list of five statuses, never "everything that
-        is not terminal": a status invented tomorrow is left alone.
-Rule 3: a job is named by its id and its organization together; no organization (`None`) is a value
-        of its own and never a wildcard.
-
-The statuses are the wire strings of the batch-calling API; their bytes matter.
+Rule: a job is named by its id and its organization together; no organization (`None`) is a value
+      of its own and never a wildcard.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 import attrs
 from attrs import validators
+
+from batch_cancel.domain.statuses import JobStatus, Removal
 
 ID_BYTES_MAX: Final = 1024
 """The longest id of a job, an organization or an operation, in bytes of UTF-8."""
 
 TEXT_BYTES_MAX: Final = 4096
 """The longest actor or reason kept with a cancellation, in bytes of UTF-8."""
-
-
-class JobStatus(StrEnum):
-    """The status of a batch job."""
-
-    SCHEDULED = "scheduled"
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-TERMINAL_JOBS: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
-"""Ended for ever."""
-
-
-class ContactStatus(StrEnum):
-    """The status of one contact of a batch job."""
-
-    PENDING = "pending"
-    QUEUED = "queued"
-    NO_ANSWER = "no_answer"
-    BUSY = "busy"
-    TIMEOUT = "timeout"
-    DIALING = "dialing"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    BLOCKED = "blocked"
-    INVALID_NUMBER = "invalid_number"
-    CARRIER_ERROR = "carrier_error"
-    CANCELLED = "cancelled"
-
-
-CANCELLABLE_CONTACTS: Final = frozenset(
-    {
-        ContactStatus.PENDING,
-        ContactStatus.QUEUED,
-        ContactStatus.NO_ANSWER,
-        ContactStatus.BUSY,
-        ContactStatus.TIMEOUT,
-    }
-)
-"""Not yet called, or to be called again: the only contacts that a cancel changes."""
-
-TERMINAL_CONTACTS: Final = frozenset(
-    {
-        ContactStatus.COMPLETED,
-        ContactStatus.FAILED,
-        ContactStatus.BLOCKED,
-        ContactStatus.INVALID_NUMBER,
-        ContactStatus.CARRIER_ERROR,
-        ContactStatus.CANCELLED,
-    }
-)
-"""Finished for ever: never changed again by anything."""
-
-
-class Removal(StrEnum):
-    """What became of the job's deferred start."""
-
-    REMOVED = "removed"
-    """This cancellation took it back before it fired, and that was confirmed."""
-
-    ABSENT = "absent"
-    """There was none to take back: never scheduled, already fired, or removed by another."""
-
-    PENDING = "pending"
-    """The scheduler has not confirmed anything yet; the removal is owed."""
-
-    NOT_APPLICABLE = "not_applicable"
-    """The job was pending or running, and named no deferred start."""
 
 
 def is_storable(text: str, bytes_max: int) -> bool:

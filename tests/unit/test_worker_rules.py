@@ -11,8 +11,9 @@ import pytest
 
 from batch_cancel import AlreadyTerminal, ContactStatus, JobKey, JobNotFound, JobStatus
 from batch_cancel.domain.errors import Fault, StoreFailed, UnknownJobStatus
-from batch_cancel.domain.model import CancellationRecord, Job, Removal
+from batch_cancel.domain.job import CancellationRecord, Job
 from batch_cancel.domain.retry import may_step_again
+from batch_cancel.domain.statuses import Removal
 from batch_cancel.domain.worker_rules import (
     CLAIMABLE_CONTACTS,
     RETRYABLE_OUTCOMES,

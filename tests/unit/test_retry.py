@@ -9,8 +9,9 @@ import pytest
 
 from batch_cancel.domain.cancellation import Cancellation
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault
-from batch_cancel.domain.model import CancellationRecord, JobKey, JobStatus, Removal
+from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.retry import Attempts, pause_seconds
+from batch_cancel.domain.statuses import JobStatus, Removal
 
 KEY = JobKey("job", "acme")
 RECORD = CancellationRecord(
