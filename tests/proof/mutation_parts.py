@@ -50,7 +50,8 @@ CONTRACT = tuple(
     )
 )
 _NO_JUDGES = {
-    f"test_{name}.py" for name in ("cli_urls", "imports", "pins", "sizes", "twins", "watchdog")
+    f"test_{name}.py"
+    for name in ("cli_urls", "english", "imports", "pins", "sizes", "twins", "watchdog")
 }
 """Unit tests that read the source, start processes of their own, or are of an adapter."""
 CORE = tuple(

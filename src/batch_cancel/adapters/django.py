@@ -131,7 +131,7 @@ class DjangoUnitOfWork:
 
     @contextmanager
     def _lent(self) -> Generator[psycopg.Connection[Any]]:
-        """Lend Django's connection, and let Django open another if this one has broken."""
+        """Yield Django's connection, and let Django open another if this one has broken."""
         connection = self._connection()
         try:
             yield connection

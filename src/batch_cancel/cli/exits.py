@@ -30,7 +30,7 @@ SILENT: Final = 7
 
 @contextmanager
 def faults_told() -> Generator[None]:
-    """Tell of whatever goes wrong in one sentence, and exit with its code."""
+    """Print what goes wrong as one sentence, and exit with its code."""
     try:
         yield
     except (UsageError, WrongKind) as error:

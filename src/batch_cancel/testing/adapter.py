@@ -185,7 +185,7 @@ class StoreAdapter(Adapter):
         raise NotImplementedError(msg)
 
     def connections(self) -> int | None:
-        """Tell how many connections of its units of work are open; None if it can't."""
+        """Return how many connections of its units of work are open; None if it can't."""
         return None
 
     def joined(

@@ -54,7 +54,7 @@ class Witness(Protocol):
         ...
 
     def missing(self, need: str) -> str | None:
-        """Tell which declaration says that the adapter has no such thing; None if it has it."""
+        """Return the declaration that the adapter lacks this; None if it has it."""
         ...
 
 

@@ -61,7 +61,7 @@ class Seeded(Stage):
         super().close()
 
     def missing(self, need: str) -> str | None:
-        """Tell which declaration says that the adapter has no such thing; None if it has it."""
+        """Return the declaration that the adapter lacks this; None if it has it."""
         it = self.adapter
         has: dict[str, bool] = {
             "records": it.records,

@@ -39,7 +39,7 @@ async def announce(
     done: CancellationRecord | None = None,
 ) -> None:
     """
-    Tell of a cancellation, if nobody else has or is about to, and note it.
+    Call the hook for a cancellation, unless another process has or is about to, and note it.
 
     Arguments:
         record: as it was last read; it names the turn.

@@ -28,7 +28,7 @@ _logger: Final = logging.getLogger("batch_cancel")
 
 @contextmanager
 def never_raising() -> Generator[logging.Logger]:
-    """Lend the library's logger, and suppress what its handlers and filters raise."""
+    """Yield the library's logger, and suppress what its handlers and filters raise."""
     with suppress(Exception):
         yield _logger
 

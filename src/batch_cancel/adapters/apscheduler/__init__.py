@@ -106,7 +106,7 @@ class ApschedulerScheduler:
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Give those of the deferred starts that wait in the job store, and that the gate lets pass.
+        Return those deferred starts that wait in the job store and that the gate lets pass.
 
         Nothing is changed. One that was cancelled shortly before it is due stays in the job
         store, and finds the gate closed.

@@ -105,7 +105,7 @@ def is_of_an_id(error: psycopg.DataError | UnicodeEncodeError) -> bool:
 
 @contextmanager
 def contacts_refused() -> Generator[None]:
-    """Say what kind of fault it is, and not the value: it may be a phone number."""
+    """Return the kind of fault, without the value: it may be a phone number."""
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:

@@ -113,7 +113,7 @@ class PostgresUnitOfWork:
         return self.examine().problems
 
     def examine(self) -> Diagnosis:
-        """Say in sentences what fits, what is missing and what is slow; nothing is changed."""
+        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
         try:
             with self.begin() as repositories:
                 return examined(self._schema, Catalog(repositories.jobs.connection))

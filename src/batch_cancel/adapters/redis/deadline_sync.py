@@ -284,7 +284,7 @@ def _hurried_sentinel(sentinel: Any) -> Sentinel:  # noqa: ANN401  # Untyped in 
 
 
 def _hurried_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa: ANN401  # Untyped in redis-py.
-    """Give the settings of a pool like this one, but that keeps the deadline and never retries."""
+    """Return the settings of a pool like this one that keeps the deadline and never retries."""
     settings = {
         name: value
         for name, value in pool.connection_kwargs.items()

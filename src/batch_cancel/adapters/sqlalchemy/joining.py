@@ -105,7 +105,7 @@ def joining_async(
 
 def _where(tables: SqlAlchemyTables) -> dict[str, Any]:
     """
-    Say what is to be done, for a session that has several databases.
+    Return what to do, for a session that has several databases.
 
     An UPDATE: a session that routes sends whatever else it is asked for to a replica.
     """

@@ -76,7 +76,7 @@ def now() -> datetime:
 
 
 def text_of(at: datetime) -> str:
-    """Give an aware datetime as the file keeps it: the order of the texts is the order in time."""
+    """Return an aware datetime as the file keeps it: texts in the order of time."""
     try:
         utc = at.astimezone(UTC)
     except OverflowError:  # At the calendar's ends, an instant may have no date in UTC.

@@ -228,7 +228,7 @@ class SqliteScheduler:
 
 @contextmanager
 def _unavailable() -> Generator[None]:
-    """Say of a store's fault what a scheduler says: that there is no answer."""
+    """Raise a store's fault as a scheduler's: no answer."""
     try:
         yield
     except StoreFailed as error:

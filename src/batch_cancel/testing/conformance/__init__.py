@@ -51,7 +51,7 @@ class StoreConformance(
 
     @pytest.fixture
     def world(self) -> Iterator[World]:
-        """Lend an empty store."""
+        """Yield an empty store."""
         world = World(self)
         yield world
         world.close()

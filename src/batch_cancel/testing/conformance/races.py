@@ -90,7 +90,7 @@ class RaceConformance(StoreAdapter):
         needs=["organizations", "row_locks"],
     )
     def test_i16_a_stranger_can_not_lock_the_job(self, world: World) -> None:
-        """While he holds what he was given, which is nothing, the owner's cancel goes through."""
+        """A stranger gets nothing to hold, so the owner's cancel goes through."""
         owner, stranger = self.organizations
         world.add_job("job", "running", ["pending"], organization_id=owner)
         pause = Pause("locked")

@@ -37,7 +37,7 @@ class Timetable(Stage):
         super().close()
 
     def missing(self, need: str) -> str | None:
-        """Tell that a scheduler has no capabilities to declare."""
+        """Return that a scheduler has no capabilities to declare."""
         return f"no scheduler offers {need}"
 
     def schedule(self, *deferred_ids: str) -> None:
@@ -72,7 +72,7 @@ class SchedulerConformance(SchedulerAdapter):
 
     @pytest.fixture
     def timetable(self) -> Iterator[Timetable]:
-        """Lend an empty scheduler."""
+        """Yield an empty scheduler."""
         timetable = Timetable(self)
         yield timetable
         timetable.close()

@@ -173,7 +173,7 @@ class TransactionConformance(StoreAdapter):
         "savepoint.",
     )
     def test_i17_the_callers_rollback_undoes_a_joined_cancel(self, world: World) -> None:
-        """His transaction is the one that counts."""
+        """The caller's transaction is the one that counts."""
         world.add_job("job", "running", ["pending"])
         before = world.rows()
         with pytest.raises(Stop):
@@ -188,7 +188,7 @@ class TransactionConformance(StoreAdapter):
         "caller's own work along.",
     )
     def test_i17_a_joined_cancel_that_fails_is_undone_alone(self, world: World) -> None:
-        """The caller goes on, and his commit keeps the rest."""
+        """The caller goes on, and the commit keeps the rest."""
         world.add_job("job", "running", ["pending"])
         world.add_job("fails", "running", ["pending"])
         before = world.row("fails")
@@ -202,7 +202,7 @@ class TransactionConformance(StoreAdapter):
         "`cancel_job` asks the scheduler before the caller's commit.",
     )
     def test_i8_a_whole_cancel_in_a_callers_transaction_is_refused(self, world: World) -> None:
-        """His rollback would leave a scheduled job that nothing starts."""
+        """The caller's rollback would leave a scheduled job that nothing starts."""
         opened = self.joined()
         if opened is None:
             pytest.skip("declared: `joined` is None")

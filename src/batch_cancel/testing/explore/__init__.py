@@ -7,7 +7,7 @@ Explore every interleaving of the protocol: the product's own use cases, on a mo
 What runs is `cancel_job_async`, `reconcile_async`, `pump_async` and the workers' steps as they are
 shipped, driven by hand through `send(None)`, as the blocking functions drive them. What
 they await are fakes of the ports. Between two of their steps anybody else may act, and whatever
-can befall somebody may befall him: he is killed, hangs, is called off, gets no answer, is told of
+may befall an actor happens to each: it is killed, hangs, is called off, gets no answer, is told of
 a conflict. Every order of all that is searched; equal states are searched once, and the
 orders that lead to them are counted. `execute` does without that and runs each order by itself, on
 coroutines of its own: both must count the same.

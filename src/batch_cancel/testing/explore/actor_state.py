@@ -1,8 +1,8 @@
 """
-Where an actor is: his coroutine, and what he asks the world for next.
+An actor's position: its suspended coroutine, and the step that it is waiting on.
 
-An actor is a deterministic function of what he was answered. So a place in his coroutine is named
-by those answers, and two schedules that gave him the same ones have him at the same place.
+An actor is a deterministic function of what it was answered. So a place in its coroutine is named
+by those answers, and after two schedules with the same ones it is at the same place.
 `Recalled` keeps each place once and comes there again by replaying the answers; `Live` goes on
 with one coroutine, and can't turn back.
 """
@@ -30,12 +30,12 @@ class Actor:
     Somebody who acts, by himself, beside the others.
 
     Arguments:
-        name: how he is called in a story.
-        program: what he does.
+        name: what it is called in a story.
+        program: what it does.
         operation: for a cancel: names it.
-        again: what he does when his process was killed: his client, or his supervisor, tries
-            again; None if he is gone for ever.
-        suffers: which faults may befall him, see `FAULTS`.
+        again: what it does after its process was killed: its client, or its supervisor, tries
+            again; None if it does not come back.
+        suffers: which faults may strike it, see `FAULTS`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Actor:
     suffers: str = "klhoc"
 
     def coroutine(self, attempt: int) -> Coroutine[Any, Any, object]:
-        """Begin what he does."""
+        """Begin its program."""
         program = self.program if attempt == 0 or self.again is None else self.again
         token = f"{self.name}, {attempt}"
         return program(Ports(ExploredUnitOfWork(), ExploredScheduler(token)))
@@ -57,9 +57,9 @@ class Ended:
     How an actor ended.
 
     Arguments:
-        value: what he returned.
-        error: what he raised instead.
-        answer: what a client was told, if he is a cancel; worked out once.
+        value: what it returned.
+        error: what it raised instead.
+        answer: what a client was answered, if it is a cancel; worked out once.
     """
 
     value: object = None
@@ -91,11 +91,11 @@ class Mind(Protocol):
     is_called_off: bool
 
     def told(self, answer: object, /) -> Mind:
-        """Give where he is once he was answered this."""
+        """Return its position after this answer."""
         ...
 
     def close(self) -> None:
-        """Let him go."""
+        """Release it."""
         ...
 
 
@@ -153,7 +153,7 @@ class Recalled:
         coroutine.close()
 
     def told(self, answer: object, /) -> Recalled:
-        """Give where he is once he was answered this."""
+        """Return its position after this answer."""
         following = self._next.get(answer)
         if following is None:
             following = Recalled(self.actor, self.attempt, (*self._answers, answer))
@@ -161,7 +161,7 @@ class Recalled:
         return following
 
     def close(self) -> None:
-        """Let him go; nothing is held."""
+        """Release it; nothing is held."""
 
 
 class Live:
@@ -194,19 +194,19 @@ class Live:
         self.step, self.ended = _advanced(self._coroutine, answer)
 
     def told(self, answer: object, /) -> Live:
-        """Give where he is once he was answered this."""
+        """Return its position after this answer."""
         following = Live(self.actor, self.attempt, self._coroutine, answer)
         following.knows = self.knows or (answer is None and _is_cancelling(self.step))
         following.is_called_off = self.is_called_off or answer is CALLED_OFF
         return following
 
     def close(self) -> None:
-        """Let him go."""
+        """Release it."""
         self._coroutine.close()
 
 
 class Gone:
-    """He acts no more: his process was killed, or hangs for ever."""
+    """It acts no more: its process was killed, or hangs."""
 
     __slots__ = ("actor", "answer", "attempt", "ended", "is_called_off", "knows", "step")
 

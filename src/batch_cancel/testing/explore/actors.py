@@ -71,7 +71,7 @@ def cancel(
     is_announced: bool = False,
 ) -> Actor:
     """
-    Give a cancel.
+    Return a cancel.
 
     Arguments:
         name: how it is called in a story.
@@ -102,7 +102,7 @@ async def _fire(ports: Ports) -> int:
 
 
 def start(name: str = "start", *, suffers: str = "k", is_supervised: bool = False) -> Actor:
-    """Give the deferred start that fires: popped by the pump, then a compare-and-set."""
+    """Return the deferred start that fires: popped by the pump, then a compare-and-set."""
     return Actor(name, _fire, None, _fire if is_supervised else None, suffers)
 
 
@@ -118,7 +118,7 @@ def start_early(name: str = "start early", *, suffers: str = "k") -> Actor:
 
 
 def claim(name: str = "claim", limit: int = 1, *, suffers: str = "k") -> Actor:
-    """Give a worker that takes contacts to dial."""
+    """Return a worker that takes contacts to dial."""
     return Actor(
         name,
         lambda ports: claim_contacts_async(
@@ -131,7 +131,7 @@ def claim(name: str = "claim", limit: int = 1, *, suffers: str = "k") -> Actor:
 def settle(
     outcome: str = "no_answer", contact_id: str = "c0", name: str = "settle", *, suffers: str = "k"
 ) -> Actor:
-    """Give a worker whose call ends."""
+    """Return a worker whose call ends."""
     return Actor(
         name,
         lambda ports: settle_contact_async(
@@ -146,7 +146,7 @@ def settle(
 
 
 def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "k") -> Actor:
-    """Give a worker that takes a contact, asks once more whether to dial, and settles its call."""
+    """Return a worker that takes a contact, asks again whether to dial, and settles its call."""
 
     async def run(ports: Ports) -> object:
         key, organization_id = KEY.batch_job_id, KEY.organization_id
@@ -170,7 +170,7 @@ def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "k") 
 
 
 def expire(name: str = "expire", *, suffers: str = "k") -> Actor:
-    """Give somebody who ends the calls that are live, as those of dead workers."""
+    """Return somebody who ends the calls that are live, as those of dead workers."""
     return Actor(
         name,
         lambda ports: expire_calls_async(
@@ -196,12 +196,12 @@ async def _append(ports: Ports) -> object:
 
 
 def append(name: str = "append", *, suffers: str = "k") -> Actor:
-    """Give somebody who adds a contact."""
+    """Return somebody who adds a contact."""
     return Actor(name, _append, suffers=suffers)
 
 
 def finish(name: str = "finish", *, suffers: str = "k") -> Actor:
-    """Give a worker that completes the job if nothing is left to do."""
+    """Return a worker that completes the job if nothing is left to do."""
     return Actor(
         name,
         lambda ports: finish_job_async(
@@ -217,7 +217,7 @@ def reconcile_pass(ports: Ports) -> Coroutine[Any, Any, object]:
 
 
 def reconcile(name: str = "reconcile", *, suffers: str = "klo") -> Actor:
-    """Give a pass of reconcile, beside whatever is at work."""
+    """Return a pass of reconcile, beside whatever is at work."""
     return Actor(name, reconcile_pass, suffers=suffers)
 
 
@@ -239,5 +239,5 @@ async def _reschedule(ports: Ports) -> str:
 
 
 def reschedule(name: str = "reschedule", *, suffers: str = "k") -> Actor:
-    """Give the owner's own code that moves the job's start to a later time."""
+    """Return the owner's own code that moves the job's start to a later time."""
     return Actor(name, _reschedule, suffers=suffers)

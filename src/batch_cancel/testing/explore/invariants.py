@@ -379,7 +379,7 @@ class Violation(NamedTuple):
 
 
 def check(moment: Moment) -> Violation | None:
-    """Give the first invariant that this moment breaks."""
+    """Return the first invariant that this moment breaks."""
     for kind in moment.kinds:
         for invariant in _BY_KIND[kind]:
             what = invariant.broken(moment)
@@ -389,7 +389,7 @@ def check(moment: Moment) -> Violation | None:
 
 
 def check_rest(scenario: Scenario, state: State, reconciled: State) -> Violation | None:
-    """Give the first invariant that does not hold at rest."""
+    """Return the first invariant that does not hold at rest."""
     for invariant in _BY_KIND["rest"]:
         # Only what is said of a time after reconcile is asked of the state after it.
         it = reconciled if invariant.name in {"I7", "I21"} else state

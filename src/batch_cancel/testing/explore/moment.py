@@ -37,7 +37,7 @@ NEIGHBOURS: Final = (1, 3, 4)
 
 
 def answer_of(mind: Mind) -> Answer | None:
-    """Give what a cancel answered; None if it is at work, is gone, was called off, or is none."""
+    """Return what a cancel answered; None if it is at work, gone, called off, or no cancel."""
     ended = mind.ended
     if ended is None or mind.actor.operation is None or mind.is_called_off:
         return None

@@ -89,7 +89,7 @@ def _with(states: dict[str, Deferred], deferred_id: str, state: Deferred | None)
 
 
 def first_starts(status: str, deferred_id: str | None) -> Starts:
-    """Give what waits at the beginning; the neighbour's start is for later."""
+    """Return what waits at the beginning; the neighbour's start is for later."""
     theirs = ("start-of-theirs", Deferred(DeferredState.DUE, LATER))
     if deferred_id is None:
         return (theirs,)

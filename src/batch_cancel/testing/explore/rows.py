@@ -76,7 +76,7 @@ DEFERRED_ID: Final = JobRow._fields.index("deferred_id")
 
 
 def first_rows(status: str, contacts: Sequence[str], deferred_id: str | None) -> Rows:
-    """Give the rows at the beginning: the job and its contacts, and the neighbour with one."""
+    """Return the rows at the beginning: the job and its contacts, and the neighbour with one."""
     return (
         JobRow(status, deferred_id),
         JobRow("scheduled", "start-of-theirs"),
@@ -88,7 +88,7 @@ def first_rows(status: str, contacts: Sequence[str], deferred_id: str | None) ->
 
 
 def open_contacts(rows: Rows, job: int, statuses: AbstractSet[str]) -> tuple[int, ...]:
-    """Give the places of a job's contacts in these statuses."""
+    """Return the places of a job's contacts in these statuses."""
     return tuple(
         index
         for index, row in enumerate(rows[CONTACTS:], CONTACTS)
@@ -97,7 +97,7 @@ def open_contacts(rows: Rows, job: int, statuses: AbstractSet[str]) -> tuple[int
 
 
 def place_of(key: JobKey) -> int | None:
-    """Give the place of a job's row; None if there is no such job."""
+    """Return the place of a job's row; None if there is no such job."""
     return _KEYS.index(key) if key in _KEYS else None
 
 
@@ -115,7 +115,7 @@ def there(key: JobKey) -> int:
 
 
 def recorded(record: CancellationRecord) -> RecordRow:
-    """Give the row of a record."""
+    """Return the row of a record."""
     return RecordRow(
         record.operation_id,
         record.previous_status.value,
@@ -128,7 +128,7 @@ def recorded(record: CancellationRecord) -> RecordRow:
 
 
 def record_of(row: Row, job: int) -> CancellationRecord:
-    """Give the record of a row."""
+    """Return the record of a row."""
     operation, previous, contacts_cancelled, deferred_id, removal, is_announced, turn = row
     return CancellationRecord(
         operation,

@@ -255,7 +255,7 @@ def execute(scenario: Scenario) -> Report:
 
 
 def _happened(world: World, state: State, choice: Choice, report: Report | None) -> State:
-    """Give the state after; what the report does not know yet is checked and noted."""
+    """Return the state after; what the report does not know yet is checked and noted."""
     after = world.after(state, choice)
     if report is not None:
         moment = Moment(world.scenario, state, choice, after)
@@ -284,7 +284,7 @@ def replay(scenario: Scenario, schedule: Schedule) -> Violation | None:
 
 
 def story(scenario: Scenario, schedule: Schedule) -> list[str]:
-    """Tell a schedule: who did what, and what he was told."""
+    """Return the story of a schedule: which actor did what, and what it was answered."""
     with _silent():
         world = World(scenario)
         state = world.first()

@@ -1,8 +1,8 @@
 """
 The world: what is committed, what waits, who is where; and what can happen next.
 
-A state is all of it at one moment. What can happen next is a choice: an actor takes his next step,
-or a fault befalls him, or a request whose sender no longer listens arrives after all.
+A state is all of it at one moment. What can happen next is a choice: an actor takes its next step,
+or is struck by a fault, or a request whose sender no longer listens arrives after all.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ARRIVES: Final = "a"
 NEVER_ARRIVES: Final = "n"
 
 Choice = tuple[int, str]
-"""Who, by his place among the actors, or -1, -2 ... for what is adrift; and what happens."""
+"""The actor, by its place in the list, or -1, -2 ... for what is adrift; and what happens."""
 
 
 class Shared(Generic[T]):
@@ -133,7 +133,7 @@ class World:
         self._first: State | None = None
 
     def first(self) -> State:
-        """Give the state at the beginning."""
+        """Return the state at the beginning."""
         it = self.scenario
         if self._first is None or self._mind is Live:
             actors = it.actors
@@ -148,21 +148,21 @@ class World:
         return self._first
 
     def share_rows(self, rows: Rows) -> Shared[Rows]:
-        """Give the one that there is of these rows."""
+        """Return the one that there is of these rows."""
         shared = self._rows.get(rows)
         if shared is None:
             shared = self._rows[rows] = Shared(rows)
         return shared
 
     def share_starts(self, starts: Starts) -> Shared[Starts]:
-        """Give the one that there is of these starts."""
+        """Return the one that there is of these starts."""
         shared = self._starts.get(starts)
         if shared is None:
             shared = self._starts[starts] = Shared(starts)
         return shared
 
     def choices(self, state: State) -> list[Choice]:
-        """Give all that can happen next; nothing, when all is at rest or stands still."""
+        """Return all that can happen next; nothing, when all is at rest or stands still."""
         found: list[Choice] = []
         for who, mind in enumerate(state.minds):
             step = mind.step
@@ -184,7 +184,7 @@ class World:
         ]
 
     def after(self, state: State, choice: Choice) -> State:
-        """Give the state after this has happened."""
+        """Return the state after this has happened."""
         who, how = choice
         if who < 0:
             return self._adrift_no_more(state, -1 - who, arrives=how == ARRIVES)
@@ -284,7 +284,7 @@ def _waits(state: State, who: int, step: Step[Any]) -> bool:
 
 
 def is_locked(state: State, who: int, index: int) -> bool:
-    """Tell whether another than `who` has this row in hand."""
+    """Check whether an actor other than `who` holds this row."""
     for other, held in enumerate(state.held):
         if index in held and other != who:
             return True

@@ -153,7 +153,7 @@ class Ask(Step[T]):
 
 
 def applied(rows: Rows, writes: tuple[Write, ...]) -> Rows:
-    """Give the rows with the writes; a row's last column counts how often it was written."""
+    """Return the rows with the writes; a row's last column counts how often it was written."""
     changed = list(rows)
     for index, column, value in writes:
         if index is None:

@@ -13,7 +13,7 @@ SELECT name, pg_catalog.quote_ident(name) FROM unnest(%(names)s::text[]) AS want
 -- name: tables
 -- The tables that are wanted: which one a statement would find, and where else one of that name is;
 -- what its rows are in; whether row-level security applies to the user that connects, for which
--- privileges a policy shows him any rows, and which policies apply to him.
+-- privileges a policy shows this role any rows, and which policies apply to it.
 SELECT wanted.field, found.oid::bigint, pg_catalog.quote_ident(found.nspname), found.relkind::text, found.may_enter, (
            SELECT array_agg(pg_catalog.quote_ident(n.nspname) ORDER BY n.nspname)
            FROM pg_catalog.pg_class AS c

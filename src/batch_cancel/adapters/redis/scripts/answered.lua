@@ -14,7 +14,7 @@ local is_new = answer ~= '0' and answer ~= '1' and answer ~= '2'
 if is_new then
   redis.call('HSET', tombstone, operation, 'asked')
 end
--- For an old answer too: who waits until replicas have it waits for a write of his own connection.
+-- For an old answer too: WAIT counts writes of its own connection alone.
 redis.call('PEXPIRE', tombstone, retention)
 local removed, had_fired = take_back(id, unpack(KEYS, 2))
 if is_new then
