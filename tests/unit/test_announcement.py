@@ -192,7 +192,7 @@ def test_a_pass_whose_claims_fail_goes_on(
 
 
 def test_of_a_job_that_is_set_back_before_its_claim_no_hook_is_told(
-    store: MemoryStore, store_async: AsyncMemoryStore
+    store: MemoryStore, store_async: AsyncMemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was not the caller's commit that set it back, but somebody who came right after."""
     told: list[CancelResult] = []
@@ -217,6 +217,7 @@ def test_of_a_job_that_is_set_back_before_its_claim_no_hook_is_told(
 
     asyncio.run(run())
     assert told == []
+    assert [it.split(" was ")[0] for it in caplog.messages] == ["batch job 'job'"] * 2
 
 
 def test_a_note_that_hangs_ends_with_the_second_cancellation(
@@ -314,8 +315,85 @@ def test_a_claim_that_fails_is_logged(
     ]
 
 
-def test_a_store_without_records_has_nothing_to_claim(store: MemoryStore) -> None:
+def test_a_store_without_records_has_nothing_to_claim(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
     """It is no failure, and nothing is logged."""
     record = cancel_rows("job-0", uow=store).record
     other = Changed(store, lambda _: SimpleNamespace(outbox=None))
     assert run(announcement.claim(record, BlockingStore(other))) is None
+    assert caplog.messages == []
+
+
+def test_a_hook_whose_turn_cannot_be_claimed_is_left_to_reconcile(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says of which job, and why."""
+    cancellation = cancel_rows("job-0", uow=store, announce=True)
+    told: list[CancelResult] = []
+    remove_deferred(
+        cancellation,
+        MemoryScheduler(),
+        uow=Changed(store, without_claims),
+        on_cancelled=told.append,
+    )
+    assert told == []
+    assert caplog.messages == [
+        (
+            "batch job 'job-0' is cancelled, but the store did not answer before its on_cancelled "
+            "hook (OSError); reconcile will finish it"
+        )
+    ]
+
+
+def test_a_removal_without_a_store_tells_the_hook_all_the_same(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the result; if the hook fails, the log names the job. Without a hook nothing fails."""
+    cancellation = cancel_rows("job-0", uow=store, announce=True)
+    told: list[CancelResult] = []
+    result = remove_deferred(cancellation, MemoryScheduler(), on_cancelled=told.append)
+    assert told == [result]
+    remove_deferred(cancellation, MemoryScheduler())
+    assert caplog.messages == []
+
+    def fail(_: CancelResult) -> None:
+        raise OSError
+
+    remove_deferred(cancellation, MemoryScheduler(), on_cancelled=fail)
+    assert caplog.messages == [
+        (
+            "batch job 'job-0' is cancelled, but the on_cancelled hook failed (OSError); "
+            "reconcile will finish it"
+        )
+    ]
+
+
+def test_a_note_that_a_task_loses_is_made_once_more(store_async: AsyncMemoryStore) -> None:
+    """Of the same record."""
+    noted: list[str] = []
+
+    def losing(it: Any) -> Any:
+        async def lose(record: Any) -> None:
+            noted.append(record.operation_id)
+            if len(noted) == 1:
+                raise asyncio.CancelledError
+
+        outbox = SimpleNamespace(claim=it.outbox.claim, settle=lose)
+        return SimpleNamespace(jobs=it.jobs, contacts=it.contacts, outbox=outbox)
+
+    async def tell(_: CancelResult) -> None:
+        """Be told."""
+
+    async def main() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await cancel_job_async(
+                "job",
+                uow=AsyncChanged(store_async, losing),
+                scheduler=AsyncMemoryScheduler(),
+                operation_id="op",
+                on_cancelled=tell,
+            )
+
+    asyncio.run(main())
+    assert noted == ["op", "op"]

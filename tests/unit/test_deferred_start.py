@@ -172,6 +172,7 @@ def test_the_first_that_is_left_of_each_claim_comes_last() -> None:
 def test_leases_end_in_the_order_of_delivery() -> None:
     """The last one as late as it was asked for."""
     ends = [deferred_start.lease_end(LATER, starts_after) for starts_after in (2, 1, 0)]
+    assert ends == [LATER - n * timedelta(microseconds=1) for n in (2, 1, 0)]
     assert ends == sorted(set(ends))
     assert ends[-1] == LATER
 

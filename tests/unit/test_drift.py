@@ -120,3 +120,10 @@ def test_a_limit_that_overdue_calls_met_is_said(limit: int, *, is_partial: bool)
     """There may be more jobs that have some."""
     inventory = Inventory(calls_overdue=(OLD,))
     assert inventory.drift(frozenset(), limit).is_partial is is_partial
+
+
+def test_where_nobody_knows_what_waits_nothing_is_said_to_wait_or_to_be_missing() -> None:
+    """Of starts that a job names; a job without one is missing its start in any case."""
+    drift = FOUND.drift(None, 4, "no answer")
+    assert drift.starts_waiting == ()
+    assert drift.starts_missing == (DeferredStart(THIRD, None),)

@@ -76,6 +76,32 @@ class AsyncScheduler:
         return False
 
 
+class Waiting:
+    """A blocking scheduler that reports what waits."""
+
+    def waiting_among(self, _deferred_ids: object, /) -> set[str]:
+        """Report nothing."""
+        return set()
+
+
+class AsyncWaiting:
+    """An asyncio one."""
+
+    async def waiting_among(self, _deferred_ids: object, /) -> set[str]:
+        """Report nothing."""
+        return set()
+
+
+class Closes:
+    """It can be closed, and is not awaitable."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        """Close."""
+        self.is_closed = True
+
+
 class Hook:
     """A hook that is an object."""
 
@@ -164,7 +190,15 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: kinds.check_starts_async(Starts()),
         f"the store of deferred starts is of the blocking kind (Starts), and {ASYNCIO}",
     ),
-    "asyncio, which reports what waits": (
+    "asyncio, of a scheduler that reports what waits": (
+        lambda: kinds.check_inspectable(AsyncWaiting()),
+        f"the scheduler is of the asyncio kind (AsyncWaiting), and {BLOCKING}",
+    ),
+    "blocking, of a scheduler that reports what waits": (
+        lambda: kinds.check_inspectable_async(Waiting()),
+        f"the scheduler is of the blocking kind (Waiting), and {ASYNCIO}",
+    ),
+    "asyncio, which reports nothing": (
         lambda: kinds.check_inspectable(AsyncScheduler()),
         f"the scheduler is of the asyncio kind (AsyncScheduler), and {BLOCKING}",
     ),
@@ -366,3 +400,10 @@ def test_what_cannot_be_entered() -> None:
     )
     with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
         coroutine.send(None)
+
+
+def test_what_is_no_awaitable_is_not_closed() -> None:
+    """A file or a connection that a port returned is the caller's."""
+    returned = Closes()
+    kinds.discard(returned)
+    assert not returned.is_closed
