@@ -17,7 +17,7 @@ from batch_cancel import (
 from batch_cancel.cli import options, output, reports
 from batch_cancel.cli.durations import duration
 from batch_cancel.cli.exits import (
-    FOUND_AMISS,
+    FINDINGS,
     NOT_FOUND,
     SILENT,
     STILL_PENDING,
@@ -209,7 +209,7 @@ def inspect(
     if report.drift.scheduler_fault is not None:
         raise typer.Exit(SILENT)
     if report.drift.is_found:
-        raise typer.Exit(FOUND_AMISS)
+        raise typer.Exit(FINDINGS)
 
 
 @program.command()

@@ -1,4 +1,4 @@
-"""With which code a command exits, and the sentence that says why."""
+"""The exit codes of the commands, and the sentence that explains each failure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from typing import Final
 
 import typer
 
-from batch_cancel import (
-    AlreadyTerminal,
-    BatchCancelError,
-    CancelFailed,
-    JobNotFound,
-)
+from batch_cancel import AlreadyTerminal, BatchCancelError, CancelFailed, JobNotFound
 from batch_cancel.cli import output
 from batch_cancel.cli.imports import UsageError
 from batch_cancel.use_cases.kinds import WrongKind
 from batch_cancel.use_cases.unexpected import described
 
-FOUND_AMISS: Final = 1
+FINDINGS: Final = 1
 USAGE_ERROR: Final = 2
 NOT_FOUND: Final = 3
 ALREADY_TERMINAL: Final = 4

@@ -8,7 +8,7 @@ import typer
 
 from batch_cancel.cli import options, output, reports, urls
 from batch_cancel.cli.exits import (
-    FOUND_AMISS,
+    FINDINGS,
     SILENT,
     faults_told,
 )
@@ -51,7 +51,7 @@ def check(
     if report.fault is not None:
         raise typer.Exit(SILENT)
     if not report.is_fit:
-        raise typer.Exit(FOUND_AMISS)
+        raise typer.Exit(FINDINGS)
 
 
 @program.command()
@@ -80,7 +80,7 @@ def doctor(
         report = reports.Doctored(wired.perform_on_store(lambda calls: calls.examine()))
     output.answer(report.json() if as_json else report.text())
     if not report.is_fit:
-        raise typer.Exit(FOUND_AMISS)
+        raise typer.Exit(FINDINGS)
 
 
 @program.command()

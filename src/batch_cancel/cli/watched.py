@@ -6,16 +6,11 @@ from typing import Any
 
 import attrs
 
-from batch_cancel import (
-    CancelResult,
-)
+from batch_cancel import CancelResult
 from batch_cancel.domain.cancellation import removal_of
 from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.statuses import Removal
-from batch_cancel.ports import (
-    AsyncScheduler,
-    Scheduler,
-)
+from batch_cancel.ports import AsyncScheduler, Scheduler
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.kinds import returned, returned_async
 from batch_cancel.use_cases.unexpected import described

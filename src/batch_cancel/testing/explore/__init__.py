@@ -12,7 +12,7 @@ a conflict. Every order of all that is searched; equal states are searched once,
 orders that lead to them are counted. `execute` does without that and runs each order by itself, on
 coroutines of its own: both must count the same.
 
-The model of Postgres (`fakes.py`): each statement in the steps in which it is carried out, as READ
+The model of Postgres (`postgres_model.py`): each statement in the steps that carry it out, as READ
 COMMITTED has it. It takes a snapshot; it locks row by row, waiting for whoever has one in hand or,
 with SKIP LOCKED, passing over it; of a row that it locked it sees the newest version and tests its
 condition again on that row alone, with everything else from its snapshot; it keeps its locks to
