@@ -14,6 +14,7 @@ from batch_cancel.domain.errors import (
     UnknownJobStatus,
 )
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.overview import Preview, Progress
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 from batch_cancel.use_cases.cancel import (
     cancel_job,
@@ -22,6 +23,12 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows_async,
 )
 from batch_cancel.use_cases.inspect import inspect, inspect_async
+from batch_cancel.use_cases.overview import (
+    job_progress,
+    job_progress_async,
+    preview_job,
+    preview_job_async,
+)
 from batch_cancel.use_cases.pump import pump, pump_async
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
 from batch_cancel.use_cases.remove_deferred import remove_deferred, remove_deferred_async
@@ -57,6 +64,8 @@ __all__ = [
     "JobKey",
     "JobNotFound",
     "JobStatus",
+    "Preview",
+    "Progress",
     "Removal",
     "SchedulerUnavailable",
     "StoreFailed",
@@ -75,6 +84,10 @@ __all__ = [
     "finish_job_async",
     "inspect",
     "inspect_async",
+    "job_progress",
+    "job_progress_async",
+    "preview_job",
+    "preview_job_async",
     "pump",
     "pump_async",
     "reconcile",

@@ -6,7 +6,8 @@ asyncio twin, `Async...`, with the same methods as coroutines.
 
 The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
-One that offers no `work` leaves the workers' steps to the adopter.
+One that offers no `work` leaves the workers' steps to the adopter. What only reports, `overview`,
+a store may leave out altogether: see `ReportingRepositories`.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
 exception is treated as a fault that nobody understood.
@@ -23,6 +24,7 @@ from typing import Protocol, runtime_checkable
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 
@@ -33,7 +35,9 @@ __all__ = [
     "AsyncInspectionRepository",
     "AsyncJobRepository",
     "AsyncOutbox",
+    "AsyncOverviewRepository",
     "AsyncRepeatableUnitOfWork",
+    "AsyncReportingRepositories",
     "AsyncRepositories",
     "AsyncScheduler",
     "AsyncUnitOfWork",
@@ -44,7 +48,9 @@ __all__ = [
     "InspectionRepository",
     "JobRepository",
     "Outbox",
+    "OverviewRepository",
     "RepeatableUnitOfWork",
+    "ReportingRepositories",
     "Repositories",
     "Scheduler",
     "SchedulerUnavailable",
@@ -213,6 +219,30 @@ class InspectionRepository(Protocol):
             statuses: in which a contact of a cancelled job counts as open.
             older_than: how long a contact is dialing before its call counts as overdue.
         """
+        ...
+
+
+class OverviewRepository(Protocol):
+    """One job and its contacts as committed, within one transaction; it locks and changes none."""
+
+    def look(self, key: JobKey, /) -> Overview | None:
+        """
+        Return the job, and how many contacts it has in each status, at one moment.
+
+        The job is as `JobRepository.lock` returns it, but nothing is locked and nothing waits for
+        a lock.
+
+        Returns:
+            the job; None if this organization has no such job, or the store could hold no such id.
+        """
+        ...
+
+
+class AsyncOverviewRepository(Protocol):
+    """As `OverviewRepository`, awaited."""
+
+    async def look(self, key: JobKey, /) -> Overview | None:
+        """As `OverviewRepository.look`, awaited."""
         ...
 
 
@@ -411,6 +441,28 @@ class AsyncRepositories(Protocol):
     @property
     def work(self) -> AsyncWorkRepository | None:
         """As `Repositories.work`."""
+        ...
+
+
+class ReportingRepositories(Repositories, Protocol):
+    """
+    What one transaction can reach in a store that reports on single jobs as well.
+
+    A store that has no such attribute offers nothing of it, just as with None.
+    """
+
+    @property
+    def overview(self) -> OverviewRepository | None:
+        """A look at one job, for `preview_job` and `job_progress`."""
+        ...
+
+
+class AsyncReportingRepositories(AsyncRepositories, Protocol):
+    """As `ReportingRepositories`, awaited."""
+
+    @property
+    def overview(self) -> AsyncOverviewRepository | None:
+        """As `ReportingRepositories.overview`."""
         ...
 
 

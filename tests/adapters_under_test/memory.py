@@ -25,6 +25,7 @@ from tests.sabotage import (
 class MemoryTables(StoreAdapter):
     """The memory store."""
 
+    overview = True
     row_locks = False  # One transaction runs at a time.
     lock_timeout = False
     sabotages = ALL_SABOTAGES

@@ -27,6 +27,10 @@ from batch_cancel import (
     finish_job_async,
     inspect,
     inspect_async,
+    job_progress,
+    job_progress_async,
+    preview_job,
+    preview_job_async,
     reconcile,
     reconcile_async,
     remove_deferred,
@@ -43,7 +47,7 @@ from tests.pairs.stores import JobRow, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batch_cancel import Cancellation
+    from batch_cancel import Cancellation, Preview, Progress
     from batch_cancel.domain.job import CancellationRecord
 
 LATER = timedelta(hours=1)
@@ -178,6 +182,16 @@ class World:
             **{"uow": self.store.uow, "scheduler": self.scheduler, **options},
         )
         return drift
+
+    def preview(self, job_id: str, **options: Any) -> Preview:
+        """Ask what a cancel would do."""
+        answer: Preview = self._work(preview_job, preview_job_async, job_id, **options)
+        return answer
+
+    def progress(self, job_id: str, **options: Any) -> Progress:
+        """Ask how far a job is."""
+        answer: Progress = self._work(job_progress, job_progress_async, job_id, **options)
+        return answer
 
     def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:
         """Give an on_cancelled hook of this world's kind that does what is given."""

@@ -125,6 +125,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "expire_calls": ("job", AGE),
     "finish_job": ("job",),
     "inspect": (),
+    "job_progress": ("job",),
+    "preview_job": ("job",),
     "reconcile": (),
     "remove_deferred": (),
     "settle_contact": ("job", "c", BUSY),

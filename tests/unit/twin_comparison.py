@@ -73,6 +73,9 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
         ),
         Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
     ),
+    ("cli/store_calls.py", "AsyncStoreCalls"): (
+        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
+    ),
     ("adapters/sqlalchemy/health.py", "AsyncChecked"): (
         Differs(
             "jobs.connection.run_sync(examined, jobs.tables, jobs.seen)",
@@ -106,6 +109,7 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             ("repositories", "_AsyncContacts"),
             ("repositories", "_AsyncOutbox"),
             ("inspection", "AsyncInspection"),
+            ("overview", "AsyncOverviewOfJob"),
             ("work_repository", "AsyncWork"),
         )
     },

@@ -26,6 +26,7 @@ from batch_cancel import (
     reconcile,
     reconcile_async,
 )
+from batch_cancel.cli.store_calls import AsyncStoreCalls, StoreCalls
 from batch_cancel.cli.watched import AsyncHook, AsyncWatched, Hook, Watched, fault_of
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
@@ -33,10 +34,8 @@ from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
     AsyncScheduler,
-    AsyncUnitOfWork,
     InspectableScheduler,
     Scheduler,
-    UnitOfWork,
 )
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.kinds import opened, opened_async, returned, returned_async
@@ -118,10 +117,9 @@ class AsyncExaminable(Protocol):
 
 
 @attrs.frozen
-class Calls:
+class Calls(StoreCalls):
     """The use cases, with an application's ports."""
 
-    uow: UnitOfWork
     scheduler: Scheduler
     on_cancelled: OnCancelled | None = None
 
@@ -229,10 +227,9 @@ class Calls:
 
 
 @attrs.frozen
-class AsyncCalls:
+class AsyncCalls(AsyncStoreCalls):
     """As `Calls`, awaited."""
 
-    uow: AsyncUnitOfWork
     scheduler: AsyncScheduler
     on_cancelled: AsyncOnCancelled | None = None
 

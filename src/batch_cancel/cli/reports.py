@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import assert_never
@@ -10,6 +9,7 @@ from typing import assert_never
 import attrs
 
 from batch_cancel import CancelResult, Drift, JobKey, Removal
+from batch_cancel.cli.job_reports import job_shown, json_line, named
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.drift import CancelledJob, DeferredStart
 from batch_cancel.domain.errors import shown
@@ -48,7 +48,7 @@ class Reconciled:
             }
             for it in self.results
         ]
-        return _json(
+        return json_line(
             {
                 "reconciled": done,
                 "removalsPending": self.removals_owed,
@@ -110,7 +110,7 @@ class Inspected:
     def json(self) -> str:
         """Return it as one JSON object."""
         drift = self.drift
-        return _json(
+        return json_line(
             {
                 "drift": drift.is_found,
                 "partial": drift.is_partial,
@@ -118,7 +118,7 @@ class Inspected:
                 "schedulerFault": drift.scheduler_fault,
                 "removalsPending": [
                     {
-                        **_named(it.key),
+                        **named(it.key),
                         "deferredId": it.deferred_id,
                         "operationId": it.operation_id,
                         "cancelledAt": it.cancelled_at.isoformat(),
@@ -128,11 +128,11 @@ class Inspected:
                 "startsWaiting": [_start(it) for it in drift.starts_waiting],
                 "startsMissing": [_start(it) for it in drift.starts_missing],
                 "contactsOpen": [
-                    {**_named(it.key), "contacts": it.contacts_open} for it in drift.contacts_open
+                    {**named(it.key), "contacts": it.contacts_open} for it in drift.contacts_open
                 ],
                 "callsOverdue": None
                 if drift.calls_overdue is None
-                else [{**_named(it.key), "contacts": it.contacts} for it in drift.calls_overdue],
+                else [{**named(it.key), "contacts": it.contacts} for it in drift.calls_overdue],
             }
         )
 
@@ -151,21 +151,21 @@ class Inspected:
     def _sentences(self) -> Iterator[str]:
         for record in self.drift.removals_pending:
             yield (
-                f"{_job(record.key)} was cancelled at {record.cancelled_at.isoformat()}, and the "
-                f"removal of its deferred start {shown(record.deferred_id)} is still owed"
+                f"{job_shown(record.key)} was cancelled at {record.cancelled_at.isoformat()}, and "
+                f"the removal of its deferred start {shown(record.deferred_id)} is still owed"
             )
         for start in self.drift.starts_waiting:
             yield (
-                f"{_job(start.key)} is cancelled, but its deferred start "
+                f"{job_shown(start.key)} is cancelled, but its deferred start "
                 f"{shown(start.deferred_id)} still waits"
             )
         for start in self.drift.starts_missing:
-            yield f"{_job(start.key)} is scheduled, but {_why_missing(start)}"
+            yield f"{job_shown(start.key)} is scheduled, but {_why_missing(start)}"
         for job in self.drift.contacts_open:
-            yield f"{_job(job.key)} is cancelled, but {_contacts(job)} still open"
+            yield f"{job_shown(job.key)} is cancelled, but {_contacts(job)} still open"
         for calls in self.drift.calls_overdue or ():
             yield (
-                f"{_job(calls.key)} has calls that have been live for more than "
+                f"{job_shown(calls.key)} has calls that have been live for more than "
                 f"{self.calls_older_than}: {calls.contacts}; if their workers are dead, end them "
                 "with `batch-cancel expire-calls`"
             )
@@ -196,13 +196,13 @@ class Expired:
 
     def json(self) -> str:
         """Return it as one JSON object."""
-        return _json({**_named(self.key), "callsEnded": self.calls})
+        return json_line({**named(self.key), "callsEnded": self.calls})
 
     def text(self) -> str:
         """Return it in sentences."""
         if not self.calls:
-            return _text([f"{_job(self.key)} has no call that has been live for that long"])
-        return _text([f"{_job(self.key)}: calls ended: {self.calls}"])
+            return _text([f"{job_shown(self.key)} has no call that has been live for that long"])
+        return _text([f"{job_shown(self.key)}: calls ended: {self.calls}"])
 
 
 @attrs.frozen
@@ -230,7 +230,7 @@ class Checked:
     def json(self) -> str:
         """Return it as one JSON object."""
         problems = {"store": list(self.store), "scheduler": list(self.scheduler)}
-        return _json(
+        return json_line(
             {
                 "fit": self.is_fit,
                 **problems,
@@ -265,7 +265,7 @@ class Doctored:
     def json(self) -> str:
         """Return it as one JSON object."""
         found = attrs.asdict(self.diagnosis)
-        return _json({"fit": self.is_fit, **found})
+        return json_line({"fit": self.is_fit, **found})
 
     def text(self) -> str:
         """Return it in sentences."""
@@ -286,27 +286,12 @@ class Doctored:
         return _text(lines)
 
 
-def _named(key: JobKey) -> dict[str, str | None]:
-    return {"batchJobId": key.batch_job_id, "organizationId": key.organization_id}
-
-
 def _start(start: DeferredStart) -> dict[str, str | None]:
-    return {**_named(start.key), "deferredId": start.deferred_id}
-
-
-def _job(key: JobKey) -> str:
-    job = f"batch job {shown(key.batch_job_id)}"
-    if key.organization_id is None:
-        return job
-    return f"{job} of organization {shown(key.organization_id)}"
+    return {**named(start.key), "deferredId": start.deferred_id}
 
 
 def _number(number: int, noun: str) -> str:
     return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"
-
-
-def _json(body: object) -> str:
-    return f"{json.dumps(body)}\n"
 
 
 def _text(sentences: Sequence[str]) -> str:

@@ -63,6 +63,14 @@ def read_job_status(spellings: JobSpellings, text: str | None) -> str | None:
     return f"{text} (not among job_statuses)" if text in spellings else text
 
 
+def read_contact_status(spellings: ContactSpellings, text: str | None) -> ContactStatus | None:
+    """Return the status that a table spells so; None if it is the spelling of none."""
+    for status, known in spellings.items():
+        if text in {str(spelling) for spelling in known}:
+            return status
+    return None
+
+
 def all_spellings(
     spellings: Mapping[_Status, tuple[Spelling, ...]], statuses: Iterable[_Status]
 ) -> list[Spelling]:

@@ -115,6 +115,9 @@ class StoreAdapter(Adapter):
     records: ClassVar[bool] = True
     """Whether it keeps cancellation records (its `outbox` is not None)."""
 
+    overview: ClassVar[bool] = False
+    """Whether it reports on single jobs (its `overview` is there, and not None)."""
+
     organizations: ClassVar[Sequence[str]] = ("acme", "evil")
     """Two organizations that may own jobs in it; none, if its jobs have no organization."""
 

@@ -21,6 +21,7 @@ from batch_cancel.ports import (
     AsyncJobRepository,
     AsyncJoiningUnitOfWork,
     AsyncOutbox,
+    AsyncRepositories,
     AsyncUnitOfWork,
     AsyncWorkRepository,
     ContactRepository,
@@ -28,6 +29,7 @@ from batch_cancel.ports import (
     JobRepository,
     JoiningUnitOfWork,
     Outbox,
+    Repositories,
     UnitOfWork,
     WorkRepository,
 )
@@ -170,3 +172,33 @@ class AsyncHooked:
 
     async def pause(self, attempts: int, /) -> None:
         """As `Hooked.pause`, awaited."""
+
+
+@attrs.frozen
+class Held:
+    """Tells a hook "done" when a transaction has done its work, and is still open."""
+
+    inner: UnitOfWork
+    hook: Hook
+
+    @contextmanager
+    def begin(self) -> Generator[Repositories]:
+        """Open a transaction of the inner unit of work."""
+        with self.inner.begin() as repositories:
+            yield repositories
+            _passed(self.hook, "done")
+
+
+@attrs.frozen
+class AsyncHeld:
+    """As `Held`, awaited."""
+
+    inner: AsyncUnitOfWork
+    hook: Hook
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncRepositories]:
+        """As `Held.begin`, awaited."""
+        async with self.inner.begin() as repositories:
+            yield repositories
+            await _passed_async(self.hook, "done")

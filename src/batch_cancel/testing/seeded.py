@@ -65,6 +65,7 @@ class Seeded(Stage):
         it = self.adapter
         has: dict[str, bool] = {
             "records": it.records,
+            "overview": it.overview,
             "organizations": bool(it.organizations),
             "ids_per_organization": it.ids_per_organization,
             "row_locks": it.row_locks,

@@ -26,6 +26,7 @@ import attrs
 
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import (
@@ -36,6 +37,7 @@ from batch_cancel.ports import (
     InspectionRepository,
     JobRepository,
     Outbox,
+    OverviewRepository,
     RepeatableUnitOfWork,
     Repositories,
     Scheduler,
@@ -230,6 +232,12 @@ class _Repositories(Blocking[Repositories]):
         work = self.port.work
         return None if work is None else _Work(work)
 
+    @property
+    def overview(self) -> _Overview | None:
+        # A store may have been written before there was any.
+        overview: OverviewRepository | None = getattr(self.port, "overview", None)
+        return None if overview is None else _Overview(overview)
+
 
 class _Jobs(Blocking[JobRepository]):
     async def lock(self, key: JobKey, /) -> Job | None:
@@ -265,6 +273,11 @@ class _Inspection(Blocking[InspectionRepository]):
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
     ) -> Inventory:
         return self.port.look(limit, statuses, older_than)
+
+
+class _Overview(Blocking[OverviewRepository]):
+    async def look(self, key: JobKey, /) -> Overview | None:
+        return self.port.look(key)
 
 
 class _Work(Blocking[WorkRepository]):

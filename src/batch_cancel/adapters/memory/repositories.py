@@ -12,6 +12,7 @@ from batch_cancel.adapters.memory import rows
 from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 
@@ -113,6 +114,22 @@ class _AsyncInspection:
 
 
 @attrs.frozen
+class _Overview:
+    rows: Rows
+
+    def look(self, key: JobKey) -> Overview | None:
+        return rows.overview(self.rows, key)
+
+
+@attrs.frozen
+class _AsyncOverview:
+    rows: Rows
+
+    async def look(self, key: JobKey) -> Overview | None:
+        return rows.overview(self.rows, key)
+
+
+@attrs.frozen
 class _Work:
     rows: Rows
 
@@ -179,6 +196,7 @@ class MemoryRepositories:
     outbox: _Outbox
     inspection: _Inspection
     work: _Work
+    overview: _Overview
 
     @classmethod
     def of(cls, draft: Rows) -> MemoryRepositories:
@@ -189,6 +207,7 @@ class MemoryRepositories:
             _Outbox(draft),
             _Inspection(draft),
             _Work(draft),
+            _Overview(draft),
         )
 
 
@@ -201,6 +220,7 @@ class AsyncMemoryRepositories:
     outbox: _AsyncOutbox
     inspection: _AsyncInspection
     work: _AsyncWork
+    overview: _AsyncOverview
 
     @classmethod
     def of(cls, draft: Rows) -> AsyncMemoryRepositories:
@@ -211,4 +231,5 @@ class AsyncMemoryRepositories:
             _AsyncOutbox(draft),
             _AsyncInspection(draft),
             _AsyncWork(draft),
+            _AsyncOverview(draft),
         )

@@ -8,6 +8,7 @@ Rule 2: after a write the rows are looked at: something between the store and it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from batch_cancel.domain.cancellation import is_same_cancellation, owes, settled
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import (
     CONTACT_ID_REFUSED,
@@ -65,6 +67,18 @@ def lock(rows: Rows, key: JobKey) -> Job | None:
     """Return the job as it is now; whoever has the turn has the lock."""
     row = rows.get(key)
     return None if row is None else job_of(key, row)
+
+
+def overview(rows: Rows, key: JobKey) -> Overview | None:
+    """Return the job and its contacts as they are now; None if there is no such job."""
+    row = rows.get(key)
+    if row is None:
+        return None
+    known = {status.value: status for status in ContactStatus}
+    counted = Counter(row.contacts.values())
+    return Overview.of(
+        job_of(key, row), ((known.get(status or ""), number) for status, number in counted.items())
+    )
 
 
 def status_of(rows: Rows, key: JobKey) -> str | None:

@@ -116,8 +116,13 @@ def contacts_refused() -> Generator[None]:
 def only(rows: Sequence[Row], key: JobKey) -> Row | None:
     """Return the row of a job; refuse several."""
     if len(rows) > 1:
-        raise StoreFailed(_several(key))
+        raise several(key)
     return rows[0] if rows else None
+
+
+def several(key: JobKey) -> StoreFailed:
+    """Return the error for an id that is not that of one job."""
+    return StoreFailed(_several(key))
 
 
 def _several(key: JobKey) -> str:
@@ -133,7 +138,7 @@ def check_names(inventory: Inventory) -> Inventory:
         seen: set[JobKey] = set()
         for it in listed:
             if it.key in seen:
-                raise StoreFailed(_several(it.key))
+                raise several(it.key)
             seen.add(it.key)
     return inventory
 

@@ -59,6 +59,7 @@ class Queries:
             _NONE if schema.dialing_since is None else self._statement("overdue")
         )
         self.lock_job = self._statement("lock_job")
+        self.overview = self._statement("overview")
         self.read_cancellation = self._statement("read_cancellation")
         self.mark_cancelled = self._statement("mark_cancelled")
         self.outcome = self._statement(

@@ -241,6 +241,24 @@ SELECT 'cancelled', cancelled.job_id, cancelled.organization::text, (
 FROM cancelled
 {overdue}
 
+-- name: overview
+-- One statement, so that the job and its contacts are of one moment. It locks no row, and waits for
+-- none. The number of jobs of this name is in each row.
+WITH job AS (
+    SELECT {job_id}::text, {organization_id}::text, {job_status}::text, {deferred_id}::text,
+           clock_timestamp(), count(*) OVER () AS jobs
+    FROM {jobs}
+    WHERE {this_job}
+)
+SELECT job.*, contact.status, contact.number
+FROM job
+LEFT JOIN (
+    SELECT {contact_status}::text AS status, count(*) AS number
+    FROM {contacts}
+    WHERE {its_contact}{existing_contact}
+    GROUP BY {contact_status}::text
+) AS contact ON true
+
 -- name: overdue
 -- A part of the one above: the jobs with calls that have been live for too long.
 UNION ALL

@@ -18,6 +18,7 @@ from batch_cancel.adapters.postgres.outcomes import (
     is_of_an_id,
     only,
 )
+from batch_cancel.adapters.postgres.overview import AsyncOverviewOfJob, OverviewOfJob
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
     Row,
@@ -266,6 +267,7 @@ class PostgresRepositories:
         self.outbox = _Outbox(connection, ground)
         self.inspection = _Inspection(connection, ground)
         self.work = Work(connection, ground)
+        self.overview = OverviewOfJob(connection, ground)
 
 
 class AsyncPostgresRepositories:
@@ -277,3 +279,4 @@ class AsyncPostgresRepositories:
         self.outbox = _AsyncOutbox(connection, ground)
         self.inspection = _AsyncInspection(connection, ground)
         self.work = AsyncWork(connection, ground)
+        self.overview = AsyncOverviewOfJob(connection, ground)

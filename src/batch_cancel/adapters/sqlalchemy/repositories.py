@@ -17,12 +17,14 @@ from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.inspection import AsyncInspection, Inspection
+from batch_cancel.adapters.sqlalchemy.overview import AsyncOverviewOfJob, OverviewOfJob
 from batch_cancel.adapters.sqlalchemy.statements import (
     Bridged,
     Statements,
     as_record,
     check_written,
     is_cancellation,
+    is_named,
     is_record_of,
     several_jobs,
 )
@@ -61,8 +63,8 @@ class _Jobs(Statements):
             raise several_jobs(key)
         job_id, organization_id, deferred_id, status, *clock = rows[0]
         found = JobKey(str(job_id), columns.text(organization_id))
-        if _folded(found) != _folded(key):
-            return None  # The database reads " 42 " as 42; an id has one spelling only.
+        if not is_named(found, key):
+            return None
         status = tables.read_job_status(status)
         job = Job(found, status, columns.text(deferred_id), clock[0] if clock else self.now())
         if status != JobStatus.CANCELLED:
@@ -251,6 +253,7 @@ class SqlAlchemyRepositories:
         self.outbox = _Outbox(connection, tables, seen)
         self.inspection = Inspection(connection, tables, seen)
         self.work = Work(connection, tables, seen)
+        self.overview = OverviewOfJob(connection, tables, seen)
 
 
 class _AsyncJobs(Bridged):
@@ -291,7 +294,4 @@ class AsyncSqlAlchemyRepositories:
         self.outbox = _AsyncOutbox(connection, tables, seen)
         self.inspection = AsyncInspection(connection, tables, seen)
         self.work = AsyncWork(connection, tables, seen)
-
-
-def _folded(key: JobKey) -> tuple[str, str]:
-    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
+        self.overview = AsyncOverviewOfJob(connection, tables, seen)

@@ -177,6 +177,16 @@ def several_jobs(key: JobKey) -> StoreFailed:
     )
 
 
+def is_named(found: JobKey, key: JobKey) -> bool:
+    """Check whether a job that was found is the one that was asked for: an id has one spelling."""
+    # The database reads " 42 " as 42.
+    return _folded(found) == _folded(key)
+
+
+def _folded(key: JobKey) -> tuple[str, str]:
+    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
+
+
 def check_written(number: int, meant: int) -> None:
     """
     Refuse what was not written, or was written otherwise.

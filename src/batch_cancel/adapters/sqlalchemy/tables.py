@@ -267,7 +267,7 @@ class SqlAlchemyTables:
 
     def contact_in(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `contacts` counts, and has one of these statuses."""
-        return sa.and_(self.contact_has(statuses), *self._counting_contacts)
+        return sa.and_(self.contact_has(statuses), *self.counting_contacts)
 
     def contact_has(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `contacts` has one of these statuses."""
@@ -296,7 +296,8 @@ class SqlAlchemyTables:
         return _counting(self.jobs, self.job_where, mapping.part_of(self.jobs_given))
 
     @property
-    def _counting_contacts(self) -> list[sa.ColumnElement[bool]]:
+    def counting_contacts(self) -> list[sa.ColumnElement[bool]]:
+        """The conditions that a row of `contacts` counts."""
         return _counting(self.contacts, self.contact_where, mapping.part_of(self.contacts_given))
 
     # Values.
@@ -360,6 +361,11 @@ class SqlAlchemyTables:
         """Return a job's status as the database holds it, whatever its type would make of it."""
         column = sa.type_coerce(self.jobs.c[self.job_status], sa.String())
         return columns.as_text(column, dialect).label("status")
+
+    def spelled_contact_status(self, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+        """Return a contact's status as the database holds it, whatever its type would make."""
+        column = sa.type_coerce(self.contacts.c[self.contact_status], sa.String())
+        return columns.as_text(column, dialect).label("contact_status")
 
 
 def _counting(

@@ -90,6 +90,12 @@ WHERE
     job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
     AND status IN (:statuses);
 
+-- name: count_contacts_by_status
+-- Only looks: at all contacts of the job.
+SELECT status, count(*) FROM main.batch_contacts
+WHERE job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
+GROUP BY status;
+
 -- name: count_contacts
 -- Only looks: how many of the contacts of these ids have this status. All ids come in one
 -- parameter, as JSON.

@@ -30,9 +30,11 @@ from batch_cancel.adapters.sqlite.work_repository import Work
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _CANCELLED: Final = frozenset({ContactStatus.CANCELLED})
+_KNOWN: Final = {status.value: status for status in ContactStatus}
 
 
 @attrs.frozen
@@ -226,6 +228,20 @@ class _Inspection:
 
 
 @attrs.frozen
+class _Overview:
+    connection: Connection
+
+    def look(self, key: JobKey) -> Overview | None:
+        job = read_job(key, self.connection)
+        if job is None:
+            return None
+        counted = self.connection.rows(SQL["count_contacts_by_status"], named(key))
+        return Overview.of(
+            job, ((_KNOWN.get(cast("str", it)), cast("int", number)) for it, number in counted)
+        )
+
+
+@attrs.frozen
 class SqliteRepositories:
     """What one transaction of a SQLite file can reach."""
 
@@ -234,6 +250,7 @@ class SqliteRepositories:
     outbox: _Outbox
     inspection: _Inspection
     work: Work
+    overview: _Overview
 
 
 def repositories(connection: Connection) -> SqliteRepositories:
@@ -244,4 +261,5 @@ def repositories(connection: Connection) -> SqliteRepositories:
         _Outbox(connection),
         _Inspection(connection),
         Work(connection),
+        _Overview(connection),
     )

@@ -21,6 +21,7 @@ from batch_cancel.testing.conformance.cancel import CancelConformance
 from batch_cancel.testing.conformance.expiry import ExpiryConformance
 from batch_cancel.testing.conformance.ids import IdConformance
 from batch_cancel.testing.conformance.outcomes import OutcomeConformance
+from batch_cancel.testing.conformance.overview import OverviewConformance
 from batch_cancel.testing.conformance.races import RaceConformance
 from batch_cancel.testing.conformance.reconcile import ReconcileConformance
 from batch_cancel.testing.conformance.replay import ReplayConformance
@@ -46,6 +47,7 @@ class StoreConformance(
     ReplayConformance,
     ReconcileConformance,
     TurnConformance,
+    OverviewConformance,
 ):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 

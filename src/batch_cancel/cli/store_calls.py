@@ -1,0 +1,88 @@
+"""
+The use cases that ask a store alone, as the commands call them; blocking and asyncio.
+
+Each command is one call, so that an asyncio application runs it under one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from batch_cancel import (
+    JobKey,
+    Preview,
+    Progress,
+    job_progress,
+    job_progress_async,
+    preview_job,
+    preview_job_async,
+)
+from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+
+PAUSE_SECONDS: Final = 2.0
+"""How long `watch` waits between two looks."""
+
+
+@attrs.frozen
+class StoreCalls:
+    """The use cases, with an application's store."""
+
+    uow: UnitOfWork
+
+    def preview(self, key: JobKey, operation_id: str | None) -> Preview:
+        """Return what a cancel would do."""
+        return preview_job(
+            key.batch_job_id,
+            uow=self.uow,
+            organization_id=key.organization_id,
+            operation_id=operation_id,
+        )
+
+    def progress(self, key: JobKey) -> Progress:
+        """Return how far a job is."""
+        return job_progress(key.batch_job_id, uow=self.uow, organization_id=key.organization_id)
+
+    def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
+        """Look at a job and show it, again and again until it is drained."""
+        while True:
+            seen = self.progress(key)
+            show(seen)
+            if seen.is_drained:
+                return seen
+            time.sleep(PAUSE_SECONDS)
+
+
+@attrs.frozen
+class AsyncStoreCalls:
+    """As `StoreCalls`, awaited."""
+
+    uow: AsyncUnitOfWork
+
+    async def preview(self, key: JobKey, operation_id: str | None) -> Preview:
+        """As `StoreCalls.preview`, awaited."""
+        return await preview_job_async(
+            key.batch_job_id,
+            uow=self.uow,
+            organization_id=key.organization_id,
+            operation_id=operation_id,
+        )
+
+    async def progress(self, key: JobKey) -> Progress:
+        """As `StoreCalls.progress`, awaited."""
+        return await job_progress_async(
+            key.batch_job_id, uow=self.uow, organization_id=key.organization_id
+        )
+
+    async def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
+        """As `StoreCalls.watch`, awaited."""
+        while True:
+            seen = await self.progress(key)
+            show(seen)
+            if seen.is_drained:
+                return seen
+            await asyncio.sleep(PAUSE_SECONDS)
