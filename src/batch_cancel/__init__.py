@@ -13,6 +13,7 @@ from batch_cancel.domain.errors import (
     StoreFailed,
     UnknownJobStatus,
 )
+from batch_cancel.domain.history import CancellationPage
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Preview, Progress
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
@@ -21,6 +22,12 @@ from batch_cancel.use_cases.cancel import (
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
+)
+from batch_cancel.use_cases.history import (
+    cancellation_of,
+    cancellation_of_async,
+    cancellations,
+    cancellations_async,
 )
 from batch_cancel.use_cases.inspect import inspect, inspect_async
 from batch_cancel.use_cases.overview import (
@@ -55,6 +62,7 @@ __all__ = [
     "CancelFailed",
     "CancelResult",
     "Cancellation",
+    "CancellationPage",
     "CancellationRecord",
     "Claimed",
     "ContactStatus",
@@ -76,6 +84,10 @@ __all__ = [
     "cancel_job_async",
     "cancel_rows",
     "cancel_rows_async",
+    "cancellation_of",
+    "cancellation_of_async",
+    "cancellations",
+    "cancellations_async",
     "claim_contacts",
     "claim_contacts_async",
     "expire_calls",

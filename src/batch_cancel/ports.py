@@ -6,8 +6,8 @@ asyncio twin, `Async...`, with the same methods as coroutines.
 
 The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
-One that offers no `work` leaves the workers' steps to the adopter. What only reports, `overview`,
-a store may leave out altogether: see `ReportingRepositories`.
+One that offers no `work` leaves the workers' steps to the adopter. What only reports, `overview`
+and `history`, a store may leave out altogether: see `ReportingRepositories`.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
 exception is treated as a fault that nobody understood.
@@ -23,6 +23,7 @@ from typing import Protocol, runtime_checkable
 
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
+from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -31,6 +32,7 @@ from batch_cancel.domain.worker_rules import Settlement
 __all__ = [
     "AsyncCheckable",
     "AsyncContactRepository",
+    "AsyncHistoryRepository",
     "AsyncInspectableScheduler",
     "AsyncInspectionRepository",
     "AsyncJobRepository",
@@ -44,6 +46,7 @@ __all__ = [
     "AsyncWorkRepository",
     "Checkable",
     "ContactRepository",
+    "HistoryRepository",
     "InspectableScheduler",
     "InspectionRepository",
     "JobRepository",
@@ -243,6 +246,36 @@ class AsyncOverviewRepository(Protocol):
 
     async def look(self, key: JobKey, /) -> Overview | None:
         """As `OverviewRepository.look`, awaited."""
+        ...
+
+
+class HistoryRepository(Protocol):
+    """
+    The records of all cancellations, within one transaction.
+
+    Where `mark_cancelled` replaces the record of an earlier cancellation of the job, that one
+    stays in the history, as it was when it was replaced. Nobody takes it up any more.
+    """
+
+    def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
+        """
+        Return the records for which `wanted.holds`, the newest first; nothing is locked.
+
+        The order is that of `Place`, by the store's own order of texts: it is whole, so that the
+        page after the last record of this one begins with the next.
+
+        Arguments:
+            wanted: which records.
+            limit: how many at most.
+        """
+        ...
+
+
+class AsyncHistoryRepository(Protocol):
+    """As `HistoryRepository`, awaited."""
+
+    async def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
+        """As `HistoryRepository.page`, awaited."""
         ...
 
 
@@ -446,14 +479,19 @@ class AsyncRepositories(Protocol):
 
 class ReportingRepositories(Repositories, Protocol):
     """
-    What one transaction can reach in a store that reports on single jobs as well.
+    What one transaction can reach in a store that reports on jobs and cancellations as well.
 
-    A store that has no such attribute offers nothing of it, just as with None.
+    A store that lacks one of these attributes does not offer it, just as with None.
     """
 
     @property
     def overview(self) -> OverviewRepository | None:
         """A look at one job, for `preview_job` and `job_progress`."""
+        ...
+
+    @property
+    def history(self) -> HistoryRepository | None:
+        """The records of all cancellations, for `cancellations`."""
         ...
 
 
@@ -463,6 +501,11 @@ class AsyncReportingRepositories(AsyncRepositories, Protocol):
     @property
     def overview(self) -> AsyncOverviewRepository | None:
         """As `ReportingRepositories.overview`."""
+        ...
+
+    @property
+    def history(self) -> AsyncHistoryRepository | None:
+        """As `ReportingRepositories.history`."""
         ...
 
 

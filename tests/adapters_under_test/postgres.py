@@ -38,7 +38,7 @@ FOREIGN_KEY: LiteralString = "batch_contacts_batch_job_id_fkey"
 class PostgresTables(StoreAdapter):
     """The reference tables in a schema of the class's own."""
 
-    overview = True
+    overview = history = True
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
     dsn: str
@@ -62,7 +62,8 @@ class PostgresTables(StoreAdapter):
         """Forget everything."""
         self.repair()
         self.look.execute(
-            "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations"
+            "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations; "
+            "DELETE FROM batch_cancellations_earlier"
         )
 
     def repair(self) -> None:

@@ -81,7 +81,7 @@ class AsyncSqlAlchemyTables(PostgresTables):
 class SqlAlchemySqliteTables(StoreAdapter):
     """SQLAlchemy over the standard library's driver, a new file each time."""
 
-    overview = True
+    overview = history = True
     row_locks = False
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES

@@ -182,7 +182,8 @@ class PostgresTables:
     def clear(self) -> None:
         """Forget everything."""
         self.connection.execute(
-            "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations"
+            "DELETE FROM batch_contacts; DELETE FROM batch_jobs; DELETE FROM batch_cancellations; "
+            "DELETE FROM batch_cancellations_earlier"
         )
 
     def add_job(

@@ -19,6 +19,10 @@ from batch_cancel import (
     cancel_job_async,
     cancel_rows,
     cancel_rows_async,
+    cancellation_of,
+    cancellation_of_async,
+    cancellations,
+    cancellations_async,
     claim_contacts,
     claim_contacts_async,
     expire_calls,
@@ -47,7 +51,7 @@ from tests.pairs.stores import JobRow, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batch_cancel import Cancellation, Preview, Progress
+    from batch_cancel import Cancellation, CancellationPage, Preview, Progress
     from batch_cancel.domain.job import CancellationRecord
 
 LATER = timedelta(hours=1)
@@ -116,9 +120,9 @@ class World:
         """Give one job as committed."""
         return self.rows()[JobKey(job_id, organization_id)]
 
-    def revive(self, job_id: str) -> None:
+    def revive(self, job_id: str, organization_id: str | None = None) -> None:
         """Set a job running again, as only a mistaken script would."""
-        self.store.set_status(JobKey(job_id), "running")
+        self.store.set_status(JobKey(job_id, organization_id), "running")
 
     def record(self, job_id: str, organization_id: str | None = None) -> CancellationRecord | None:
         """Give the record of the job's cancellation."""
@@ -191,6 +195,25 @@ class World:
     def progress(self, job_id: str, **options: Any) -> Progress:
         """Ask how far a job is."""
         answer: Progress = self._work(job_progress, job_progress_async, job_id, **options)
+        return answer
+
+    def cancellation(self, job_id: str, **options: Any) -> CancellationRecord | None:
+        """Read the record of a job, as anybody may."""
+        record: CancellationRecord | None = self._work(
+            cancellation_of, cancellation_of_async, job_id, **options
+        )
+        return record
+
+    def do(self, call: Callable[[], Any], call_async: Callable[[], Any]) -> Any:
+        """Do what is of this world's kind."""
+        return self._run(call_async if self.runner else call)
+
+    def history(self, **options: Any) -> CancellationPage:
+        """Read a page of the history."""
+        answer: CancellationPage = self._run(
+            cancellations_async if self.runner else cancellations,
+            **{"uow": self.store.uow, **options},
+        )
         return answer
 
     def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:

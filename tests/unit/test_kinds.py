@@ -121,6 +121,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_contacts": ("job", [{"id": "c"}]),
     "cancel_job": ("job",),
     "cancel_rows": ("job",),
+    "cancellation_of": ("job",),
+    "cancellations": (),
     "claim_contacts": ("job",),
     "expire_calls": ("job", AGE),
     "finish_job": ("job",),

@@ -110,6 +110,7 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             ("repositories", "_AsyncOutbox"),
             ("inspection", "AsyncInspection"),
             ("overview", "AsyncOverviewOfJob"),
+            ("history", "AsyncHistory"),
             ("work_repository", "AsyncWork"),
         )
     },

@@ -1,9 +1,9 @@
-"""How long something takes, as it is written on a command line."""
+"""How long something takes, and when it was, as it is written on a command line."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import typer
@@ -51,3 +51,20 @@ def duration(text: str) -> timedelta:
         msg = f"{text!r} must be longer than 0 and at most a century"
         raise typer.BadParameter(msg) from error
     return age
+
+
+def moment(text: str) -> datetime:
+    """
+    Read a moment: a date or a time in ISO 8601, in UTC unless it says otherwise, or so long ago.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        if _WRITTEN.fullmatch(text) is not None and not text.isdecimal():
+            return datetime.now(UTC) - span(text)
+        read = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        msg = f"{text!r} is no moment: write 2026-01-31, 2026-01-31T08:00+01:00, or 30d for ago"
+        raise typer.BadParameter(msg) from error
+    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)

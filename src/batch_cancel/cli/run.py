@@ -6,10 +6,25 @@ import logging
 from collections.abc import Sequence
 from typing import NoReturn
 
-from batch_cancel.cli import commands, job_commands, output, store_commands, trial_commands
+from batch_cancel.cli import (
+    commands,
+    history_commands,
+    job_commands,
+    output,
+    store_commands,
+    trial_commands,
+)
 from batch_cancel.cli.program import program
 
-__all__ = ["commands", "job_commands", "program", "run", "store_commands", "trial_commands"]
+__all__ = [
+    "commands",
+    "history_commands",
+    "job_commands",
+    "program",
+    "run",
+    "store_commands",
+    "trial_commands",
+]
 """The commands add themselves to the program when they are imported."""
 
 

@@ -9,14 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from datetime import datetime
+from typing import Final, TypedDict
 
 import attrs
 
 from batch_cancel import (
+    CancellationPage,
+    CancellationRecord,
     JobKey,
     Preview,
     Progress,
+    cancellation_of,
+    cancellation_of_async,
+    cancellations,
+    cancellations_async,
     job_progress,
     job_progress_async,
     preview_job,
@@ -26,6 +33,16 @@ from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 
 PAUSE_SECONDS: Final = 2.0
 """How long `watch` waits between two looks."""
+
+
+class Asked(TypedDict):
+    """What of the history is asked for."""
+
+    organization_id: str | None
+    since: datetime | None
+    until: datetime | None
+    limit: int
+    after: str | None
 
 
 @attrs.frozen
@@ -46,6 +63,14 @@ class StoreCalls:
     def progress(self, key: JobKey) -> Progress:
         """Return how far a job is."""
         return job_progress(key.batch_job_id, uow=self.uow, organization_id=key.organization_id)
+
+    def cancellation(self, key: JobKey) -> CancellationRecord | None:
+        """Return the record of a job's cancellation."""
+        return cancellation_of(key.batch_job_id, uow=self.uow, organization_id=key.organization_id)
+
+    def history(self, asked: Asked) -> CancellationPage:
+        """Return a page of the history."""
+        return cancellations(uow=self.uow, **asked)
 
     def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
         """Look at a job and show it, again and again until it is drained."""
@@ -77,6 +102,16 @@ class AsyncStoreCalls:
         return await job_progress_async(
             key.batch_job_id, uow=self.uow, organization_id=key.organization_id
         )
+
+    async def cancellation(self, key: JobKey) -> CancellationRecord | None:
+        """As `StoreCalls.cancellation`, awaited."""
+        return await cancellation_of_async(
+            key.batch_job_id, uow=self.uow, organization_id=key.organization_id
+        )
+
+    async def history(self, asked: Asked) -> CancellationPage:
+        """As `StoreCalls.history`, awaited."""
+        return await cancellations_async(uow=self.uow, **asked)
 
     async def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
         """As `StoreCalls.watch`, awaited."""

@@ -56,19 +56,19 @@ CALL_AGE_SUSPECT: Final = timedelta(hours=4)
 """A call that has been live for longer is most likely that of a dead worker."""
 
 
-def check_limit(limit: object) -> None:
+def check_limit(limit: object, least: int = 0) -> None:
     """
     Refuse a number of contacts, cancellations or starts that makes no sense.
 
     Raises:
         TypeError: `limit` is no int.
-        ValueError: `limit` is negative, or more than a job has contacts.
+        ValueError: `limit` is less than `least`, or more than a job has contacts.
     """
     if not isinstance(limit, int) or isinstance(limit, bool):
         msg = f"limit must be an int, got {type(limit).__name__}"
         raise TypeError(msg)
-    if not 0 <= limit <= CLAIM_LIMIT_MAX:
-        msg = f"limit must be 0 to {CLAIM_LIMIT_MAX}, got {limit!r}"
+    if not least <= limit <= CLAIM_LIMIT_MAX:
+        msg = f"limit must be {least} to {CLAIM_LIMIT_MAX}, got {limit!r}"
         raise ValueError(msg)
 
 

@@ -118,6 +118,9 @@ class StoreAdapter(Adapter):
     overview: ClassVar[bool] = False
     """Whether it reports on single jobs (its `overview` is there, and not None)."""
 
+    history: ClassVar[bool] = False
+    """Whether it has a history of cancellations (its `history` is there, and not None)."""
+
     organizations: ClassVar[Sequence[str]] = ("acme", "evil")
     """Two organizations that may own jobs in it; none, if its jobs have no organization."""
 

@@ -66,6 +66,7 @@ class Seeded(Stage):
         has: dict[str, bool] = {
             "records": it.records,
             "overview": it.overview,
+            "history": it.history,
             "organizations": bool(it.organizations),
             "ids_per_organization": it.ids_per_organization,
             "row_locks": it.row_locks,

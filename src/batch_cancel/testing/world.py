@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.errors import BatchCancelError, JobNotFound, shown
+from batch_cancel.domain.history import CancellationPage
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.overview import Preview, Progress
 from batch_cancel.domain.statuses import ContactStatus
@@ -33,6 +34,7 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows,
     cancel_rows_async,
 )
+from batch_cancel.use_cases.history import cancellations, cancellations_async
 from batch_cancel.use_cases.overview import (
     job_progress,
     job_progress_async,
@@ -237,6 +239,29 @@ class World(Seeded):
             )
         )
         self.note(f"progress of {key} -> {seen}")
+        return seen
+
+    def cancellations(
+        self, *, owner: str | None = None, limit: int = 100, after: str | None = None
+    ) -> CancellationPage:
+        """Read a page of an organization's history."""
+        seen = self.run(
+            self.either(
+                lambda: cancellations(
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    organization_id=owner,
+                    limit=limit,
+                    after=after,
+                ),
+                lambda: cancellations_async(
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    organization_id=owner,
+                    limit=limit,
+                    after=after,
+                ),
+            )
+        )
+        self.note(f"cancellations of {owner!r} -> {[it.operation_id for it in seen.records]}")
         return seen
 
     def sees(self, label: str, owner: str | None) -> bool:

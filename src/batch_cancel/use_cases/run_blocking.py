@@ -25,6 +25,7 @@ from typing import Final, Generic, TypeVar, cast
 import attrs
 
 from batch_cancel.domain.drift import Inventory
+from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -33,6 +34,7 @@ from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,
     AsyncUnitOfWork,
     ContactRepository,
+    HistoryRepository,
     InspectableScheduler,
     InspectionRepository,
     JobRepository,
@@ -238,6 +240,11 @@ class _Repositories(Blocking[Repositories]):
         overview: OverviewRepository | None = getattr(self.port, "overview", None)
         return None if overview is None else _Overview(overview)
 
+    @property
+    def history(self) -> _History | None:
+        history: HistoryRepository | None = getattr(self.port, "history", None)
+        return None if history is None else _History(history)
+
 
 class _Jobs(Blocking[JobRepository]):
     async def lock(self, key: JobKey, /) -> Job | None:
@@ -278,6 +285,11 @@ class _Inspection(Blocking[InspectionRepository]):
 class _Overview(Blocking[OverviewRepository]):
     async def look(self, key: JobKey, /) -> Overview | None:
         return self.port.look(key)
+
+
+class _History(Blocking[HistoryRepository]):
+    async def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
+        return self.port.page(wanted, limit)
 
 
 class _Work(Blocking[WorkRepository]):

@@ -39,6 +39,16 @@ async def attempted(
     check_store(uow)
     if not key.can_exist:
         raise JobNotFound(key)
+    return await repeated(uow, step)
+
+
+async def repeated(uow: AsyncUnitOfWork, step: Callable[[AsyncRepositories], Awaitable[_T]]) -> _T:
+    """
+    Do a step in a transaction of its own, again while that is worth it.
+
+    Raises:
+        StoreFailed: the store failed, and another attempt is not worth it.
+    """
     made = 0
     while True:
         try:

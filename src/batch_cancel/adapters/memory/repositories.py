@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import attrs
 
-from batch_cancel.adapters.memory import rows
+from batch_cancel.adapters.memory import history, rows
 from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.domain.drift import Inventory
+from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -130,6 +131,22 @@ class _AsyncOverview:
 
 
 @attrs.frozen
+class _History:
+    rows: Rows
+
+    def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
+        return history.page(self.rows, wanted, limit)
+
+
+@attrs.frozen
+class _AsyncHistory:
+    rows: Rows
+
+    async def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
+        return history.page(self.rows, wanted, limit)
+
+
+@attrs.frozen
 class _Work:
     rows: Rows
 
@@ -197,6 +214,7 @@ class MemoryRepositories:
     inspection: _Inspection
     work: _Work
     overview: _Overview
+    history: _History
 
     @classmethod
     def of(cls, draft: Rows) -> MemoryRepositories:
@@ -208,6 +226,7 @@ class MemoryRepositories:
             _Inspection(draft),
             _Work(draft),
             _Overview(draft),
+            _History(draft),
         )
 
 
@@ -221,6 +240,7 @@ class AsyncMemoryRepositories:
     inspection: _AsyncInspection
     work: _AsyncWork
     overview: _AsyncOverview
+    history: _AsyncHistory
 
     @classmethod
     def of(cls, draft: Rows) -> AsyncMemoryRepositories:
@@ -232,4 +252,5 @@ class AsyncMemoryRepositories:
             _AsyncInspection(draft),
             _AsyncWork(draft),
             _AsyncOverview(draft),
+            _AsyncHistory(draft),
         )

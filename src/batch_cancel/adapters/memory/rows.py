@@ -53,6 +53,8 @@ class Row:
     cancellation: CancellationRecord | None = None
     taken_at: datetime = _LONG_AGO
     """When somebody last set out to finish the cancellation."""
+    earlier: tuple[CancellationRecord, ...] = ()
+    """The records of cancellations before that one."""
 
 
 Rows = MutableMapping[JobKey, Row]
@@ -202,10 +204,13 @@ def cancel_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus
 
 
 def mark_cancelled(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
-    """Set the job to cancelled, keep the record, and check the outcome."""
+    """Set the job to cancelled, keep the record and any earlier one, and check the outcome."""
+    row = rows[key]
+    earlier = row.earlier if row.cancellation is None else (*row.earlier, row.cancellation)
     rows[key] = attrs.evolve(
-        rows[key],
+        row,
         status=JobStatus.CANCELLED.value,
+        earlier=earlier,
         cancellation=record,
         taken_at=record.cancelled_at,
     )

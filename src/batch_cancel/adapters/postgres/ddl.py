@@ -30,13 +30,18 @@ from batch_cancel.domain.worker_rules import UNFINISHED_CONTACTS
 
 
 def table_ddl(schema: PostgresSchema) -> str:
-    """Return the SQL that makes our own table, by the name that the schema gives it."""
+    """Return the SQL that makes our own tables, by the name that the schema gives them."""
     table = schema.cancellations
     # An index is in its table's schema, and is not named with it.
-    owing = f"{table if isinstance(table, str) else table[1]}_owing"
-    names = {"batch_cancellations": table, "batch_cancellations_owing": owing}
+    name = table if isinstance(table, str) else table[1]
+    names = {
+        "batch_cancellations": table,
+        "batch_cancellations_owing": f"{name}_owing",
+        "batch_cancellations_by_time": f"{name}_by_time",
+        "batch_cancellations_earlier": schema.earlier,
+    }
     return re.sub(
-        r"\bbatch_cancellations(_owing)?\b",
+        r"\bbatch_cancellations(_owing|_by_time|_earlier)?\b",
         lambda found: typed(quoted(names[found[0]])),
         sql_text(PACKAGE, "tables.sql"),
     )

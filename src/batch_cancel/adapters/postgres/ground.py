@@ -38,6 +38,7 @@ class Ground:
         place: the database, and the tables of this session's names.
         oids: those tables.
         is_joined: whether the transaction is the caller's.
+        keeps_earlier: whether there is a table for records that are replaced.
         contacts_to_look_at: the contacts that a cancel has written and that something may write
             once more before the commit; None where nothing does.
     """
@@ -46,6 +47,7 @@ class Ground:
     place: _Place
     oids: Oids
     is_joined: bool
+    keeps_earlier: bool
     contacts_to_look_at: list[str] | None = None
 
     @classmethod
@@ -58,13 +60,13 @@ class Ground:
         Arguments:
             connection: its connection.
             queries: the statements of the schema.
-            row: the oids of the three tables.
+            row: the oids of the three tables, and whether there is one for earlier records.
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
         place = (queries, info.host, info.port, info.dbname, *row)
-        jobs, contacts, cancellations = row
-        return cls(queries, place, (jobs, contacts, cancellations), is_joined)
+        jobs, contacts, cancellations, keeps_earlier = row
+        return cls(queries, place, (jobs, contacts, cancellations), is_joined, keeps_earlier)
 
     @property
     def known(self) -> Facts | None:
@@ -124,12 +126,13 @@ class Ground:
 
     def mark_and_look(self, facts: Facts | None) -> sql.SQL:
         """Return what marks a job, lets late triggers run, and looks at the outcome."""
+        queries, keeps = self.queries, self.keeps_earlier
         if not self.is_joined:
-            return self.queries.mark_and_look_in_own
+            return queries.mark_and_look_in_own[keeps]
         if facts is None or not facts.deferrable:
-            return self.queries.mark_and_look
+            return queries.mark_and_look[keeps]
         now, later = self.late_triggers(facts)
-        return in_one_string(self.queries.mark_cancelled, now, self.queries.outcome, later)
+        return in_one_string(queries.mark[keeps], now, queries.outcome, later)
 
 
 def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:

@@ -65,9 +65,20 @@ class Queries:
         self.outcome = self._statement(
             "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
         )
-        self.mark_and_look = in_one_string(self.mark_cancelled, self.outcome)
-        self.mark_and_look_in_own = in_one_string(
-            self.mark_cancelled, RUN_LATE_TRIGGERS, self.outcome
+        self.keep_earlier = self._statement("keep_earlier")
+        # By whether there is a table for the records that are replaced.
+        self.mark = (self.mark_cancelled, in_one_string(self.keep_earlier, self.mark_cancelled))
+        self.mark_and_look = tuple(in_one_string(it, self.outcome) for it in self.mark)
+        self.mark_and_look_in_own = tuple(
+            in_one_string(it, RUN_LATE_TRIGGERS, self.outcome) for it in self.mark
+        )
+        own = self._statement("records_of_the_page", of_records=self._names["cancellations"])
+        earlier = self._statement("records_of_the_page", of_records=self._names["earlier"])
+        self.page = (
+            self._statement("page", records=own),
+            self._statement(
+                "page", records=fixed(sql.SQL("{} UNION ALL {}").format(own, earlier))
+            ),
         )
         self.joined_settings = joined_settings(schema)
         self._add_part("is_undone")
@@ -279,6 +290,7 @@ def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
             "contact.", contact_organization, "cancelled.", organization and "organization"
         ),
         "cancellations": quoted(schema.cancellations),
+        "earlier": quoted(schema.earlier),
         "oldest_first": _by_age(schema, "ASC"),
         "newest_first": _by_age(schema, "DESC"),
         "scheduled": listed({JobStatus.SCHEDULED}, jobs),

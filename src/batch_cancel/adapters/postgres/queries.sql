@@ -86,6 +86,21 @@ SELECT count(*) = %(number)s AND coalesce(bool_and({contact_status} IN ({statuse
 FROM {contacts}
 WHERE {its_contact} AND {contact_id} = ANY (%(contact_ids)s){existing_contact}
 
+-- name: keep_earlier
+-- Before mark_cancelled, where there is a table for it: the record that is to be replaced goes to the
+-- history. It is locked, so that what another notes in it until then goes along.
+INSERT INTO {earlier} (
+    organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+)
+SELECT
+    organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM {cancellations}
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+FOR NO KEY UPDATE
+ON CONFLICT DO NOTHING
+
 -- name: mark_cancelled
 -- The job and its record in one statement. A record that is there already belongs to a job that
 -- somebody brought back to life; stopping it again matters more than that. The ids have parameters
@@ -199,6 +214,33 @@ ORDER BY taken_before
 SELECT {job_id}::text, {organization_id}::text
 FROM {jobs}
 WHERE {job_id} = ANY (%(batch_job_ids)s) AND ({job_status} IN ({cancelled})) IS NOT TRUE{existing_job}
+
+-- name: page
+-- The records of this organization alone, the newest first, without a lock. Of one moment the ids
+-- decide, so that the next page begins where this one ends. Whatever is not asked for stands at the
+-- end of all times, and the planner sees that: the parameters are values to it.
+SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
+       reason, cancelled_at, deferred_id, removal, is_announced
+FROM ({records}) AS records
+ORDER BY cancelled_at DESC, batch_job_id DESC, operation_id DESC
+LIMIT %(limit)s
+
+-- name: records_of_the_page
+-- A part of the one above, of our own table and of that with the earlier records: as many of each.
+(
+    SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
+           reason, cancelled_at, deferred_id, removal, is_announced
+    FROM {of_records}
+    WHERE organization_id = %(organization_id)s
+      AND cancelled_at >= coalesce(%(since)s::timestamptz, '-infinity')
+      AND cancelled_at < coalesce(%(until)s::timestamptz, 'infinity')
+      AND (cancelled_at, batch_job_id, operation_id) < (
+          coalesce(%(after_at)s::timestamptz, 'infinity'), %(after_job)s::text,
+          %(after_operation)s::text
+      )
+    ORDER BY cancelled_at DESC, batch_job_id DESC, operation_id DESC
+    LIMIT %(limit)s
+)
 
 -- name: look
 -- One statement, so that all of it is of one moment. It locks no row. The limit bounds what is read

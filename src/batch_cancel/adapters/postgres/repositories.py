@@ -10,6 +10,7 @@ import attrs
 import psycopg
 
 from batch_cancel.adapters.postgres.ground import Ground
+from batch_cancel.adapters.postgres.history import AsyncHistory, History
 from batch_cancel.adapters.postgres.outcomes import (
     any_job,
     check_names,
@@ -268,6 +269,7 @@ class PostgresRepositories:
         self.inspection = _Inspection(connection, ground)
         self.work = Work(connection, ground)
         self.overview = OverviewOfJob(connection, ground)
+        self.history = History(connection, ground)
 
 
 class AsyncPostgresRepositories:
@@ -280,3 +282,4 @@ class AsyncPostgresRepositories:
         self.inspection = _AsyncInspection(connection, ground)
         self.work = AsyncWork(connection, ground)
         self.overview = AsyncOverviewOfJob(connection, ground)
+        self.history = AsyncHistory(connection, ground)

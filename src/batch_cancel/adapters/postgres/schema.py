@@ -7,7 +7,7 @@ Rule 1: a row that the schema says does not exist is not read, not locked and no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 
@@ -21,6 +21,9 @@ from batch_cancel.domain.status_names import (
 )
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import Keys
+
+_EARLIER: Final = "_earlier"
+_NAME_BYTES_MAX: Final = 63
 
 Table = str | tuple[str, str]
 Constant = str | int | bool | None
@@ -134,7 +137,8 @@ class PostgresSchema:
         contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
             any other is left alone.
         contact_where: what columns hold in the rows that count; other rows are no contacts.
-        cancellations: our own table, as `batch-cancel schema` prints it.
+        cancellations: our own table, as `batch-cancel schema` prints it, and the earlier records
+            in another one beside it.
         keys_are_unique: declares that ids are unique in the views that you map, as unique indexes
             show it of tables; Postgres can't tell whether they are.
 
@@ -192,6 +196,16 @@ class PostgresSchema:
             contact_organization_id=self.contact_organization_id,
             are_unique=self.keys_are_unique,
         )
+
+    @property
+    def earlier(self) -> Table:
+        """Our own table of the records that were replaced, beside `cancellations`."""
+        schema, name = (
+            ("", self.cancellations) if isinstance(self.cancellations, str) else self.cancellations
+        )
+        # Postgres cuts a longer name, which might then be that of the other table.
+        cut = name.encode()[: _NAME_BYTES_MAX - len(_EARLIER)].decode(errors="ignore")
+        return (schema, cut + _EARLIER) if schema else cut + _EARLIER
 
     @property
     def dialing_since(self) -> str | None:

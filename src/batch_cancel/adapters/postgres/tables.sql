@@ -22,3 +22,24 @@ CREATE TABLE IF NOT EXISTS batch_cancellations (
 -- Finding what is still owed must not read the whole history.
 CREATE INDEX IF NOT EXISTS batch_cancellations_owing
     ON batch_cancellations (taken_at) WHERE removal = 'pending' OR NOT is_announced;
+
+-- A page of an organization's history must not read all of it.
+CREATE INDEX IF NOT EXISTS batch_cancellations_by_time
+    ON batch_cancellations (organization_id, cancelled_at);
+
+-- The record of a job that somebody brought back to life, and that is cancelled anew, goes here
+-- before it is replaced. Without this table, or without the right to INSERT and SELECT, it is lost.
+CREATE TABLE IF NOT EXISTS batch_cancellations_earlier (
+    organization_id    text        NOT NULL,
+    batch_job_id       text        NOT NULL,
+    operation_id       text        NOT NULL,
+    previous_status    text        NOT NULL,
+    contacts_cancelled bigint      NOT NULL,
+    actor              text,
+    reason             text,
+    cancelled_at       timestamptz NOT NULL,
+    deferred_id        text,
+    removal            text        NOT NULL,
+    is_announced       boolean     NOT NULL,
+    PRIMARY KEY (organization_id, cancelled_at, batch_job_id, operation_id)
+);

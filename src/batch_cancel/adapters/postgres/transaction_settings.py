@@ -101,7 +101,16 @@ def joined_settings(schema: PostgresSchema) -> sql.SQL:
 def _looked_up(schema: PostgresSchema) -> str:
     """Return what sets rule 3, and asks for the isolation and the tables that names lead to."""
     oids = ", ".join(map(_oid, (schema.jobs, schema.contacts, schema.cancellations)))
-    return f"SELECT {_DURABLY}, {_LEVEL}, {oids}"
+    return f"SELECT {_DURABLY}, {_LEVEL}, {oids}, {_is_usable(schema.earlier)}"
+
+
+def _is_usable(table: Table) -> str:
+    """Return whether a table is there, and may be read and added to."""
+    may = (
+        f"pg_catalog.has_table_privilege(({_oid(table)})::oid, '{privilege}')"
+        for privilege in ("INSERT", "SELECT")
+    )
+    return f"coalesce({' AND '.join(may)}, false)"
 
 
 def _oid(table: Table) -> str:

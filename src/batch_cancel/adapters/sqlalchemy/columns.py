@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -21,6 +21,9 @@ from batch_cancel.domain.status_names import Spelling
 from batch_cancel.domain.statuses import TERMINAL_JOBS, JobStatus, Removal
 
 Constant = str | int | bool | None
+
+EARLIER: Final = "_earlier"
+"""What the name of the table with the earlier records ends in."""
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
@@ -52,7 +55,8 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
     """
     Return our own table, the records of cancellations, for your migrations to make.
 
-    On Postgres it is the one that `batch-cancel schema` prints.
+    The metadata gets a second one, of the records that are replaced when a job is cancelled anew:
+    `{name}_earlier`. On Postgres both are those that `batch-cancel schema` prints.
 
     Arguments:
         metadata: yours.
@@ -83,6 +87,22 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
         table.append_constraint(sa.CheckConstraint(condition, name=f"{name}_{column}_check"))
     owing = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
     sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=owing, sqlite_where=owing)
+    sa.Index(f"{name}_by_time", table.c.organization_id, table.c.cancelled_at)
+    sa.Table(
+        f"{name}{EARLIER}",
+        metadata,
+        sa.Column("organization_id", sa.Text, primary_key=True),
+        sa.Column("cancelled_at", Moment, primary_key=True),
+        sa.Column("batch_job_id", sa.Text, primary_key=True),
+        sa.Column("operation_id", sa.Text, primary_key=True),
+        sa.Column("previous_status", sa.Text, nullable=False),
+        sa.Column("contacts_cancelled", sa.BigInteger, nullable=False),
+        sa.Column("actor", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.Column("deferred_id", sa.Text),
+        sa.Column("removal", sa.Text, nullable=False),
+        sa.Column("is_announced", sa.Boolean, nullable=False),
+    )
     return table
 
 

@@ -51,6 +51,8 @@ class Seen:
             None on SQLite.
         place: which tables of which database these are; None if nothing is to be remembered.
         is_joined: whether the transaction is the caller's.
+        earlier: the table for records that are replaced; None if there is none in the database, or
+            it may not be used.
         cancelled_before: how many of the job's contacts were cancelled before those that a cancel
             has written, and that something may write once more; None where nothing does.
     """
@@ -59,6 +61,7 @@ class Seen:
     oids: tuple[int | None, ...] | None
     place: Hashable | None
     is_joined: bool
+    earlier: sa.Table | None = None
     cancelled_before: int | None = None
 
     def of_jobs(self, connection: Connection) -> Facts:
@@ -140,6 +143,14 @@ class Seen:
 
 
 # SQLite ------------------------------------------------------------------------------------------
+
+
+def sqlite_earlier(connection: Connection, tables: SqlAlchemyTables) -> sa.Table | None:
+    """Return the table for records that are replaced; None if it is not there."""
+    earlier = tables.earlier
+    if earlier is None or _SqliteTable.find(connection, earlier) is None:
+        return None
+    return earlier
 
 
 def sqlite_place(connection: Connection, tables: SqlAlchemyTables) -> Hashable | None:

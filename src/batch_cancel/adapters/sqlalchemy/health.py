@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from batch_cancel.adapters.postgres_catalog import Facts
+from batch_cancel.adapters.sqlalchemy.columns import EARLIER
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
 from batch_cancel.adapters.sqlalchemy.repositories import (
     AsyncSqlAlchemyRepositories,
@@ -111,12 +112,23 @@ def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Di
             found.missing.extend(_missing_privileges(connection, tables, field, seen, table))
     if "contacts" in there:
         _see_index(found, connection, tables)
+    if "cancellations" in there and seen.earlier is None:
+        found.notes.append(_without_earlier(connection, tables))
     facts = seen.read(connection)
     if facts is not None:
         _see_facts(found, tables, facts)
     if not found.missing:
         found.fits.extend(f"{it.name} has all that a cancel needs" for it in there.values())
     return found.diagnosis()
+
+
+def _without_earlier(connection: Connection, tables: SqlAlchemyTables) -> str:
+    ours = _shown(connection, tables.cancellations)
+    what = f"{ours}{EARLIER}, which cancellations_table() adds to the metadata,"
+    return (
+        f"table {what} is missing, or the user that connects may not INSERT and SELECT there: a "
+        f"job that is cancelled anew replaces its earlier record in {ours}; make it by a migration"
+    )
 
 
 def _server_problems(connection: Connection) -> Iterator[str]:

@@ -18,7 +18,13 @@ from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
 from batch_cancel.adapters.postgres_faults import check_isolation
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
-from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_place
+from batch_cancel.adapters.sqlalchemy.facts import (
+    Seen,
+    name_parts,
+    quoted,
+    sqlite_earlier,
+    sqlite_place,
+)
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed, shown
 
@@ -202,9 +208,23 @@ def _read(
         sa.func.current_setting("port"),
         sa.func.inet_server_addr(),
     )
-    asked = sa.select(*set_each, durably, level, server, *oids)
-    level_is, server_is, *found = connection.execute(asked).one()[len(set_each) + 1 :]
-    return Seen(tables, tuple(found), (server_is, *found), is_joined), level_is
+    asked = sa.select(*set_each, durably, level, server, _is_usable(connection, tables), *oids)
+    row = connection.execute(asked).one()[len(set_each) + 1 :]
+    level_is, server_is, keeps_earlier, *found = row
+    earlier = tables.earlier if keeps_earlier else None
+    return Seen(tables, tuple(found), (server_is, *found), is_joined, earlier), level_is
+
+
+def _is_usable(connection: Connection, tables: SqlAlchemyTables) -> sa.ColumnElement[Any]:
+    """Return the question whether earlier records may be read and added."""
+    if tables.earlier is None:
+        return sa.false()
+    oid = sa.cast(
+        sa.func.to_regclass(quoted(*name_parts(connection, tables.earlier))), postgresql.OID
+    )
+    return sa.and_(
+        *(sa.func.has_table_privilege(oid, privilege) for privilege in ("INSERT", "SELECT"))
+    )
 
 
 def _opened_sqlite(connection: Connection, tables: SqlAlchemyTables, *, is_joined: bool) -> Seen:
@@ -212,7 +232,8 @@ def _opened_sqlite(connection: Connection, tables: SqlAlchemyTables, *, is_joine
     connection.execute(sa.delete(tables.jobs).where(sa.false()))
     if not getattr(connection.connection.driver_connection, "in_transaction", True):
         raise StoreFailed(COMMITS_BY_ITSELF)
-    return Seen(tables, None, sqlite_place(connection, tables), is_joined)
+    place, earlier = sqlite_place(connection, tables), sqlite_earlier(connection, tables)
+    return Seen(tables, None, place, is_joined, earlier)
 
 
 def _check_transaction(connection: Connection) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
+from batch_cancel.adapters.sqlalchemy.history import AsyncHistory, History, replaced
 from batch_cancel.adapters.sqlalchemy.inspection import AsyncInspection, Inspection
 from batch_cancel.adapters.sqlalchemy.overview import AsyncOverviewOfJob, OverviewOfJob
 from batch_cancel.adapters.sqlalchemy.statements import (
@@ -99,6 +100,9 @@ class _Jobs(Statements):
     def _keep(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
         dialect = sqlite if self.is_sqlite else postgresql
+        if (earlier := self.seen.earlier) is not None:
+            copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
+            self.connection.execute(copied.on_conflict_do_nothing())
         kept = dialect.insert(ours).values(
             organization_id=record.key.organization_id or "",
             batch_job_id=record.key.batch_job_id,
@@ -254,6 +258,7 @@ class SqlAlchemyRepositories:
         self.inspection = Inspection(connection, tables, seen)
         self.work = Work(connection, tables, seen)
         self.overview = OverviewOfJob(connection, tables, seen)
+        self.history = History(connection, tables, seen)
 
 
 class _AsyncJobs(Bridged):
@@ -295,3 +300,4 @@ class AsyncSqlAlchemyRepositories:
         self.inspection = AsyncInspection(connection, tables, seen)
         self.work = AsyncWork(connection, tables, seen)
         self.overview = AsyncOverviewOfJob(connection, tables, seen)
+        self.history = AsyncHistory(connection, tables, seen)

@@ -160,6 +160,13 @@ class SqlAlchemyTables:
         return mapping.table_of(self.contacts_given)
 
     @property
+    def earlier(self) -> sa.Table | None:
+        """Our own table of the records that were replaced; None if the metadata has none."""
+        ours, name = self.cancellations, f"{self.cancellations.name}{columns.EARLIER}"
+        tables = ours.metadata.tables.values()
+        return next((it for it in tables if (it.schema, it.name) == (ours.schema, name)), None)
+
+    @property
     def keys(self) -> Keys:
         """The columns by which jobs and contacts are named, by their names in the database."""
         of, its = self.jobs.c, self.contacts.c

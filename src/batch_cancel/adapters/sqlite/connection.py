@@ -37,6 +37,8 @@ from batch_cancel.domain.errors import StoreFailed, shown
 Value = str | bytes | int | None
 """What a column of ours may hold."""
 
+_EARLIER: Final = "batch_cancellations_earlier"
+
 _BUSY_TIMEOUT_SECONDS_MAX: Final = 86_400.0
 
 _NOT_COMMITTED: Final = frozenset(
@@ -216,7 +218,7 @@ class File:
             with closing(self._opened("ro")) as raw:
                 connection = Connection(raw, self._place)
                 missing = list(self._missing_columns(connection))
-                notes = tuple(self._triggers(connection))
+                notes = (*self._triggers(connection), *self._history(connection))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
         if not (_may_write(self.path) and _may_write(self.path.parent)):
@@ -234,13 +236,23 @@ class File:
                 "or a worker's step whose writes it skips or undoes is rolled back and fails"
             )
 
+    def _history(self, connection: Connection) -> Iterator[str]:
+        there = _columns(connection)
+        if not self.create and _ours(there) and _EARLIER not in there:
+            yield (
+                f"{self._place.name} has no table {_EARLIER}: a job that is cancelled anew "
+                "replaces its earlier record; open the file once with create=True, "
+                "which makes that table"
+            )
+
     def _missing_columns(self, connection: Connection) -> Iterator[str]:
         there = _columns(connection)
         if self.create and connection.row(SQL["is_set_up"]) != (1,) and not _ours(there):
             return  # They are made on first use.
         for table, columns in _wanted_columns().items():
             if table not in there:
-                yield f"{self._place.name} has no table {table}: is it the right file?"
+                if table != _EARLIER:  # Without it, only the history lacks something.
+                    yield f"{self._place.name} has no table {table}: is it the right file?"
                 continue
             for column in sorted(columns - there[table]):
                 yield (
@@ -292,6 +304,8 @@ class File:
         if connection.row(SQL["is_set_up"]) == (1,):
             return
         if not self.create:
+            if connection.row(SQL["was_set_up"]) == (1,):
+                return  # It serves, without the earlier records of jobs that are cancelled anew.
             reason = f"{self._place.name} holds no batch jobs: is it the right file?"
             raise StoreFailed(reason)
         with _transaction(connection):

@@ -6,7 +6,15 @@
 
 -- name: is_set_up
 -- True once tables.sql was carried out; its last object counts, since it is one transaction.
+SELECT count(*) FROM main.sqlite_master WHERE name = 'batch_cancellations_earlier_by_time';
+
+-- name: was_set_up
+-- True of a file that a version before the history has made, as well.
 SELECT count(*) FROM main.sqlite_master WHERE name = 'batch_deferred_starts_by_time';
+
+-- name: has_earlier
+-- Whether the file keeps records that are replaced.
+SELECT count(*) FROM main.sqlite_master WHERE name = 'batch_cancellations_earlier';
 
 -- name: look_at_columns
 -- Only looks.
@@ -59,6 +67,21 @@ INSERT OR REPLACE INTO main.batch_cancellations (
     is_announced, taken_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: keep_earlier
+-- Must come before keep_cancellation: a record from an earlier life of the job goes to the history
+-- as it is.
+INSERT INTO main.batch_cancellations_earlier (
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled,
+    actor, reason, cancelled_at, deferred_id, removal,
+    is_announced
+)
+SELECT
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled,
+    actor, reason, cancelled_at, deferred_id, removal,
+    is_announced
+FROM main.batch_cancellations
+WHERE batch_job_id = ? AND organization_id IS ?;
+
 -- name: cancel_contacts
 -- Must touch no row but those in the statuses that it is given; one mark for each of them is put
 -- in place of `:statuses`.
@@ -89,12 +112,6 @@ SELECT count(*) FROM main.batch_contacts
 WHERE
     job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
     AND status IN (:statuses);
-
--- name: count_contacts_by_status
--- Only looks: at all contacts of the job.
-SELECT status, count(*) FROM main.batch_contacts
-WHERE job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
-GROUP BY status;
 
 -- name: count_contacts
 -- Only looks: how many of the contacts of these ids have this status. All ids come in one
@@ -216,6 +233,43 @@ ORDER BY taken_at LIMIT ?;
 
 -- name: take_cancellation
 UPDATE main.batch_cancellations SET taken_at = ? WHERE batch_job_id = ? AND organization_id IS ?;
+
+-- name: page
+-- Only looks: at this organization's records, replaced ones among them, the newest first. Of one
+-- moment the ids decide, so that the next page begins where this one ends.
+SELECT
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM main.batch_cancellations
+WHERE
+    organization_id IS ?1 AND cancelled_at >= ?2 AND cancelled_at < ?3 AND cancelled_at <= ?4
+    AND (cancelled_at, batch_job_id, operation_id) < (?4, ?5, ?6)
+UNION ALL
+SELECT
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM main.batch_cancellations_earlier
+WHERE
+    organization_id IS ?1 AND cancelled_at >= ?2 AND cancelled_at < ?3 AND cancelled_at <= ?4
+    AND (cancelled_at, batch_job_id, operation_id) < (?4, ?5, ?6)
+ORDER BY cancelled_at DESC, batch_job_id DESC, operation_id DESC LIMIT ?7;
+
+-- name: page_without_earlier
+-- The same of a file that a version before the history has made.
+SELECT
+    batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor, reason,
+    cancelled_at, deferred_id, removal, is_announced
+FROM main.batch_cancellations
+WHERE
+    organization_id IS ?1 AND cancelled_at >= ?2 AND cancelled_at < ?3 AND cancelled_at <= ?4
+    AND (cancelled_at, batch_job_id, operation_id) < (?4, ?5, ?6)
+ORDER BY cancelled_at DESC, batch_job_id DESC, operation_id DESC LIMIT ?7;
+
+-- name: count_contacts_by_status
+-- Only looks: at all contacts of the job.
+SELECT status, count(*) FROM main.batch_contacts
+WHERE job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
+GROUP BY status;
 
 -- name: look_at_removals
 -- The oldest first.

@@ -15,6 +15,7 @@ from typing import Final, cast
 import attrs
 
 from batch_cancel.adapters.sqlite.connection import SQL, Connection, now, text_of
+from batch_cancel.adapters.sqlite.history import History, keep_earlier
 from batch_cancel.adapters.sqlite.rows import (
     count_contacts,
     has_triggers,
@@ -50,6 +51,7 @@ class _Jobs:
             SQL["mark_job_cancelled"],
             (JobStatus.CANCELLED.value, text_of(job.locked_at), *named(job.key)),
         )
+        keep_earlier(self.connection, job.key)
         self.connection.execute(
             SQL["keep_cancellation"],
             (
@@ -251,6 +253,7 @@ class SqliteRepositories:
     inspection: _Inspection
     work: Work
     overview: _Overview
+    history: History
 
 
 def repositories(connection: Connection) -> SqliteRepositories:
@@ -262,4 +265,5 @@ def repositories(connection: Connection) -> SqliteRepositories:
         _Inspection(connection),
         Work(connection),
         _Overview(connection),
+        History(connection),
     )

@@ -64,3 +64,23 @@ CREATE TABLE IF NOT EXISTS batch_deferred_starts (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS batch_deferred_starts_by_time
     ON batch_deferred_starts (at) WHERE at IS NOT NULL;
+
+-- The records that a later cancellation of their job has replaced, for the history alone: what they
+-- hold is not asked for by a cancel. Both indexes serve the history's pages.
+CREATE TABLE IF NOT EXISTS batch_cancellations_earlier (
+    batch_job_id TEXT NOT NULL,
+    organization_id TEXT,
+    operation_id TEXT NOT NULL,
+    previous_status TEXT NOT NULL,
+    contacts_cancelled INTEGER NOT NULL,
+    actor TEXT,
+    reason TEXT,
+    cancelled_at TEXT NOT NULL,
+    deferred_id TEXT,
+    removal TEXT NOT NULL,
+    is_announced INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS batch_cancellations_by_time
+    ON batch_cancellations (organization_id, cancelled_at);
+CREATE INDEX IF NOT EXISTS batch_cancellations_earlier_by_time
+    ON batch_cancellations_earlier (organization_id, cancelled_at);

@@ -19,6 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from batch_cancel.testing.adapter import IdKind, JobRow
 from batch_cancel.testing.conformance.cancel import CancelConformance
 from batch_cancel.testing.conformance.expiry import ExpiryConformance
+from batch_cancel.testing.conformance.history import HistoryConformance
 from batch_cancel.testing.conformance.ids import IdConformance
 from batch_cancel.testing.conformance.outcomes import OutcomeConformance
 from batch_cancel.testing.conformance.overview import OverviewConformance
@@ -48,6 +49,7 @@ class StoreConformance(
     ReconcileConformance,
     TurnConformance,
     OverviewConformance,
+    HistoryConformance,
 ):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 

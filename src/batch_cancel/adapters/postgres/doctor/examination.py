@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from batch_cancel.adapters.postgres.doctor import columns, indexes, shape, statuses
+from batch_cancel.adapters.postgres.doctor import columns, history, indexes, shape, statuses
 from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
 from batch_cancel.adapters.postgres.doctor.questions import Attempt, Doubt, Look
 from batch_cancel.adapters.postgres.doctor.report import Report
@@ -122,7 +122,11 @@ def _begun(server: Rows, database: Database) -> Report:
         statuses.missing_labels(database, "workers"),
     ):
         report.workers.update(dict.fromkeys(found))
-    for found in (shape.refused_without_organization(database), shape.writers(database)):
+    for found in (
+        shape.refused_without_organization(database),
+        shape.writers(database),
+        history.lacking(database),
+    ):
         report.notes.update(dict.fromkeys(found))
     return report
 

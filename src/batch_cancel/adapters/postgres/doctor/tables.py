@@ -104,7 +104,7 @@ class Database:
     Arguments:
         schema: the names of the tables and columns.
         typed: how each of these names is typed.
-        tables: the tables, by the schema's arguments.
+        tables: the tables, by the schema's arguments, and that of the earlier records.
         columns: the columns by table and name.
         indexes: the indexes by table.
         constraints: the check constraints.
@@ -179,6 +179,7 @@ def names_of(schema: PostgresSchema) -> list[str]:
                 yield value
             elif isinstance(value, tuple):
                 yield from value
+        yield from filter(None, pair(schema.earlier))
         yield from schema.job_where
         yield from schema.contact_where
 
@@ -187,9 +188,10 @@ def names_of(schema: PostgresSchema) -> list[str]:
 
 def tables_of(schema: PostgresSchema) -> Mapping[str, list[str | None]]:
     """Return the parameters that ask for the tables."""
-    pairs = [pair(getattr(schema, field)) for field in FIELDS]
+    fields = [*FIELDS, "earlier"]
+    pairs = [pair(getattr(schema, field)) for field in fields]
     return {
-        "fields": list(FIELDS),
+        "fields": fields,
         "schemas": [namespace for namespace, _ in pairs],
         "names": [name for _, name in pairs],
     }

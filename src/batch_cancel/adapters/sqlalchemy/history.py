@@ -1,0 +1,80 @@
+"""The history of cancellations; reading it locks nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_cancel.adapters.sqlalchemy.statements import (
+    Bridged,
+    Statements,
+    as_record,
+    is_record_of,
+)
+from batch_cancel.domain.history import Wanted
+from batch_cancel.domain.job import CancellationRecord, JobKey
+
+
+class History(Statements):
+    """The history."""
+
+    def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
+        """Return the records that are asked for, the newest first."""
+        ours, earlier = self.tables.cancellations, self.seen.earlier
+        records = _records(ours, ours, wanted, limit)
+        if earlier is not None:
+            both = sa.union_all(
+                sa.select(records.subquery()),
+                sa.select(_records(ours, earlier, wanted, limit).subquery()),
+            ).subquery()
+            records = sa.select(both).order_by(*_newest_first(both.c)).limit(limit)
+        rows: Any = self.connection.execute(records)
+        return [as_record(it, JobKey(it.batch_job_id, it.organization_id or None)) for it in rows]
+
+
+class AsyncHistory(Bridged):
+    """As `History`, awaited."""
+
+    async def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
+        """As `History.page`, awaited."""
+        return await self.run(History.page, History, wanted, limit)
+
+
+def replaced(ours: sa.Table, earlier: sa.Table, key: JobKey) -> tuple[list[str], sa.Select[Any]]:
+    """Return the columns of an earlier record, and the query for the one that is replaced."""
+    names = [column.name for column in earlier.columns]
+    found = sa.select(*(ours.c[name] for name in names)).where(is_record_of(ours, key))
+    # Locked, so that what another notes in it until then goes along.
+    return names, found.with_for_update(key_share=True)
+
+
+def _records(ours: sa.Table, table: sa.Table, wanted: Wanted, limit: int) -> sa.Select[Any]:
+    """Return the query for as many of one table's records as the page holds."""
+    its = table.c
+    asked = sa.select(*(_column(ours, table, it.name) for it in ours.columns)).where(
+        its.organization_id == (wanted.organization_id or "")
+    )
+    if wanted.since is not None:
+        asked = asked.where(its.cancelled_at >= wanted.since)
+    if wanted.until is not None:
+        asked = asked.where(its.cancelled_at < wanted.until)
+    if (after := wanted.after) is not None:
+        at = sa.literal(after.cancelled_at, its.cancelled_at.type)
+        ids = (sa.literal(after.batch_job_id), sa.literal(after.operation_id))
+        # The first condition is part of the second, and for the index.
+        asked = asked.where(its.cancelled_at <= at).where(
+            sa.tuple_(its.cancelled_at, its.batch_job_id, its.operation_id) < sa.tuple_(at, *ids)
+        )
+    return asked.order_by(*_newest_first(its)).limit(limit)
+
+
+def _column(ours: sa.Table, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
+    """Return a column; the earlier records have no turns, so NULL stands for theirs."""
+    if name in table.c:
+        return table.c[name]
+    return sa.cast(sa.null(), ours.c[name].type).label(name)
+
+
+def _newest_first(its: Any) -> list[sa.ColumnElement[Any]]:  # noqa: ANN401  # Columns of any kind.
+    return [its.cancelled_at.desc(), its.batch_job_id.desc(), its.operation_id.desc()]

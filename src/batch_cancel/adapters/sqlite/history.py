@@ -1,0 +1,55 @@
+"""The history of cancellations in a SQLite file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import attrs
+
+from batch_cancel.adapters.sqlite.connection import SQL, Connection, text_of
+from batch_cancel.adapters.sqlite.rows import key_of, named, read_record
+from batch_cancel.domain.history import Place, Wanted
+from batch_cancel.domain.job import CancellationRecord, JobKey
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@attrs.frozen
+class History:
+    """The history."""
+
+    connection: Connection
+
+    def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
+        """Return the records that are asked for, the newest first."""
+        after = wanted.after or Place(_LAST, "", "")
+        rows = self.connection.rows(
+            SQL["page" if has_earlier(self.connection) else "page_without_earlier"],
+            (
+                wanted.organization_id,
+                text_of(wanted.since or _FIRST),
+                text_of(wanted.until or _LAST),
+                text_of(after.cancelled_at),
+                after.batch_job_id,
+                after.operation_id,
+                limit,
+            ),
+        )
+        return [
+            record
+            for job_id, organization_id, *row in rows
+            if (record := read_record(key_of(job_id, organization_id), row)) is not None
+        ]
+
+
+def keep_earlier(connection: Connection, key: JobKey) -> None:
+    """Keep the record of the job, if there is one, for the history: it will be replaced."""
+    if has_earlier(connection):
+        connection.execute(SQL["keep_earlier"], named(key))
+
+
+def has_earlier(connection: Connection) -> bool:
+    """Check whether the file keeps records that are replaced."""
+    return connection.row(SQL["has_earlier"]) == (1,)

@@ -1,0 +1,78 @@
+"""What the commands on records of cancellations have to tell, in sentences or as JSON; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from batch_cancel import CancellationPage, CancellationRecord
+from batch_cancel.cli.job_reports import job_shown, json_line, named
+from batch_cancel.domain.errors import shown
+
+
+@attrs.frozen
+class Shown:
+    """The record of a job's cancellation."""
+
+    record: CancellationRecord
+
+    def json(self) -> str:
+        """Return it as one JSON object."""
+        return json_line({**_body(self.record), "undone": self.record.is_undone})
+
+    def text(self) -> str:
+        """Return it in sentences."""
+        return "".join(f"{sentence}\n" for sentence in self._sentences())
+
+    def _sentences(self) -> Iterator[str]:
+        it = self.record
+        yield f"{_cancelled(it)}; operation {shown(it.operation_id)}"
+        if it.reason is not None:
+            yield f"reason: {shown(it.reason)}"
+        if it.deferred_id is not None:
+            yield f"deferred start {shown(it.deferred_id)}: {it.removal}"
+        if not it.is_announced:
+            yield "its on_cancelled hook is still owed"
+        if it.is_undone:
+            yield "something has set the job back since: it is not cancelled now"
+
+
+@attrs.frozen
+class Listed:
+    """A page of the history."""
+
+    page: CancellationPage
+
+    def json(self) -> str:
+        """Return it as one JSON object."""
+        records = [_body(record) for record in self.page.records]
+        return json_line({"cancellations": records, "next": self.page.next})
+
+    def text(self) -> str:
+        """Return it in lines."""
+        lines = [_cancelled(record) for record in self.page.records] or ["no cancellation"]
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _cancelled(record: CancellationRecord) -> str:
+    by = "" if record.actor is None else f" by {shown(record.actor)}"
+    return (
+        f"{record.cancelled_at.isoformat()}: {job_shown(record.key)} was cancelled{by} from "
+        f"{record.previous_status}; contacts cancelled: {record.contacts_cancelled}"
+    )
+
+
+def _body(record: CancellationRecord) -> dict[str, object]:
+    return {
+        **named(record.key),
+        "operationId": record.operation_id,
+        "cancelledAt": record.cancelled_at.isoformat(),
+        "previousStatus": record.previous_status.value,
+        "contactsCancelled": record.contacts_cancelled,
+        "actor": record.actor,
+        "reason": record.reason,
+        "deferredId": record.deferred_id,
+        "removal": record.removal.value,
+        "announced": record.is_announced,
+    }

@@ -1,0 +1,156 @@
+"""
+Read what was cancelled: the record of one job, and the history of an organization, page by page.
+
+Nothing is locked and nothing is changed. A record is there from the commit of its cancellation on.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.history import CancellationPage, Place, Wanted, page
+from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.worker_rules import check_limit
+from batch_cancel.ports import (
+    AsyncHistoryRepository,
+    AsyncRepositories,
+    AsyncUnitOfWork,
+    UnitOfWork,
+)
+from batch_cancel.use_cases.joining import read_record
+from batch_cancel.use_cases.kinds import discard
+from batch_cancel.use_cases.run_blocking import BlockingStore, check_store, run
+from batch_cancel.use_cases.worker_step import repeated
+
+_LIMIT: Final = 100
+
+_NO_RECORDS: Final = "this store keeps no cancellation records: its `repositories.outbox` is None"
+_NO_HISTORY: Final = (
+    "this store offers no history: its `repositories.history` is missing or None, so implement "
+    "`HistoryRepository` of batch_cancel.ports in it"
+)
+
+
+def cancellation_of(
+    batch_job_id: str, *, uow: UnitOfWork, organization_id: str | None = None
+) -> CancellationRecord | None:
+    """
+    Return the record of the job's cancellation: who, why, when, and what is still pending.
+
+    The job's row need not be there any more. Of a job that was cancelled several times it is the
+    last one; `cancellations` has the earlier ones as well.
+
+    Arguments:
+        batch_job_id: the job.
+        uow: where the records are.
+        organization_id: whose job it is; None for a job of no organization.
+
+    Returns:
+        the record, whose `is_undone` is True if the job is there and not cancelled; None if there
+        is no record.
+
+    Raises:
+        StoreFailed: the store failed, or keeps no records.
+        TypeError: a store of the wrong kind; nothing was asked of it.
+    """
+    return run(
+        cancellation_of_async(
+            batch_job_id, uow=BlockingStore(uow), organization_id=organization_id
+        )
+    )
+
+
+async def cancellation_of_async(
+    batch_job_id: str, *, uow: AsyncUnitOfWork, organization_id: str | None = None
+) -> CancellationRecord | None:
+    """As `cancellation_of`, awaited."""
+    key = JobKey(batch_job_id, organization_id)
+    check_store(uow)
+    if not key.can_exist:
+        return None
+    return await repeated(uow, lambda repositories: _find(repositories, key))
+
+
+def cancellations(
+    *,
+    uow: UnitOfWork,
+    organization_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = _LIMIT,
+    after: str | None = None,
+) -> CancellationPage:
+    """
+    Return the cancellations of an organization's jobs, the newest first, page by page.
+
+    A job that was cancelled several times is there with each of them. What is cancelled while the
+    pages are read comes before the first of them, and moves nothing.
+
+    Arguments:
+        uow: where the records are.
+        organization_id: whose jobs; None for jobs of no organization, never for all.
+        since: only cancellations of this moment or later, an aware datetime; None for all.
+        until: only cancellations before this moment, an aware datetime; None for all.
+        limit: how many records a page holds at most.
+        after: the `next` of the page before this one; None for the first page.
+
+    Raises:
+        StoreFailed: the store failed, or offers no history.
+        TypeError: a store of the wrong kind; nothing was asked of it.
+        ValueError: `after` is no page's `next`, `limit` is not 1 to 1,000,000, or a moment has no
+            time zone.
+    """
+    return run(
+        cancellations_async(
+            uow=BlockingStore(uow),
+            organization_id=organization_id,
+            since=since,
+            until=until,
+            limit=limit,
+            after=after,
+        )
+    )
+
+
+async def cancellations_async(
+    *,
+    uow: AsyncUnitOfWork,
+    organization_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = _LIMIT,
+    after: str | None = None,
+) -> CancellationPage:
+    """As `cancellations`, awaited."""
+    check_store(uow)
+    check_limit(limit, least=1)
+    wanted = Wanted(organization_id, since, until, None if after is None else Place.read(after))
+    if not JobKey("any", organization_id).can_exist:
+        return page((), limit)
+    return page(await repeated(uow, lambda it: _page(it, wanted, limit + 1)), limit)
+
+
+async def _find(repositories: AsyncRepositories, key: JobKey) -> CancellationRecord | None:
+    if repositories.outbox is None:
+        raise StoreFailed(_NO_RECORDS)
+    return read_record(await repositories.outbox.find(key))
+
+
+async def _page(
+    repositories: AsyncRepositories, wanted: Wanted, limit: int
+) -> list[CancellationRecord]:
+    answer: object = await _history(repositories).page(wanted, limit)
+    if isinstance(answer, list):
+        return answer
+    discard(answer)
+    reason = f"the store returned {type(answer).__name__} instead of a list of records"
+    raise StoreFailed(reason)
+
+
+def _history(repositories: AsyncRepositories) -> AsyncHistoryRepository:
+    history: AsyncHistoryRepository | None = getattr(repositories, "history", None)
+    if history is None:
+        raise StoreFailed(_NO_HISTORY)
+    return history

@@ -1,0 +1,155 @@
+"""`batch-cancel show` and `history`: records of cancellations, and their exit codes."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+
+from batch_cancel.adapters.sqlite import SqliteStore
+from batch_cancel.cli.durations import moment
+from tests.integration.command_line import Done, file, leave_the_log_alone, run, store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["file", "leave_the_log_alone", "run", "store"]
+
+
+def test_a_record_is_shown(run: Callable[..., Done], file: Path, store: str) -> None:
+    """Who, why, when, and what is owed; in sentences or as JSON."""
+    run(
+        *("cancel", "scheduled", "--store", store, "--operation-id", "op"),
+        *("--actor", "ann", "--reason", "wrong list"),
+    )
+    body = run("show", "scheduled", "--store", store, "--json").body
+    at = body["cancelledAt"]
+    assert body == {
+        "batchJobId": "scheduled",
+        "organizationId": None,
+        "operationId": "op",
+        "cancelledAt": at,
+        "previousStatus": "scheduled",
+        "contactsCancelled": 2,
+        "actor": "ann",
+        "reason": "wrong list",
+        "deferredId": "start",
+        "removal": "removed",
+        "announced": True,
+        "undone": False,
+    }
+    sentences = (
+        f"{at}: batch job 'scheduled' was cancelled by 'ann' from scheduled; contacts cancelled: "
+        "2; operation 'op'\n"
+        "reason: 'wrong list'\n"
+        "deferred start 'start': removed\n"
+    )
+    assert run("show", "scheduled", "--store", store) == (0, sentences, "")
+    with closing(sqlite3.connect(file, isolation_level=None)) as rows:
+        rows.execute("UPDATE batch_jobs SET status = 'running' WHERE id = 'scheduled'")
+        rows.execute("UPDATE batch_cancellations SET is_announced = 0")
+    assert run("show", "scheduled", "--store", store).out.endswith(
+        "its on_cancelled hook is still owed\n"
+        "something has set the job back since: it is not cancelled now\n"
+    )
+
+
+def test_a_job_without_a_record(run: Callable[..., Done], store: str) -> None:
+    """Whether it is there or not."""
+    for job in ("running", "no"):
+        assert run("show", job, "--store", store) == (
+            3,
+            "",
+            f"batch-cancel: there is no record of a cancellation of batch job '{job}'\n",
+        )
+
+
+def test_the_history_is_listed_page_by_page(run: Callable[..., Done], store: str) -> None:
+    """The newest first; stderr names the next page, JSON has it within."""
+    for job in ("scheduled", "pending", "running"):
+        run("cancel", job, "--store", store, "--operation-id", job)
+    run("cancel", "owned", "--store", store, "--organization", "org", "--actor", "ann")
+    first = run("history", "--store", store, "--limit", "2")
+    assert first.code == 0
+    assert [line.partition(": ")[2] for line in first.out.splitlines()] == [
+        "batch job 'running' was cancelled from running; contacts cancelled: 2",
+        "batch job 'pending' was cancelled from pending; contacts cancelled: 2",
+    ]
+    token = first.sentence.removeprefix("there are more: --after ")
+    rest = run("history", "--store", store, "--limit", "2", "--after", token, "--json")
+    assert rest.err == ""
+    assert [it["batchJobId"] for it in rest.body["cancellations"]] == ["scheduled"]
+    assert rest.body["next"] is None
+    assert run("history", "--store", store, "--limit", "2", "--json").body["next"] == token
+    owned = run("history", "--store", store, "--organization", "org").out
+    assert "batch job 'owned' of organization 'org' was cancelled by 'ann' from running" in owned
+    assert run("history", "--store", store, "--organization", "evil") == (
+        0,
+        "no cancellation\n",
+        "",
+    )
+
+
+def test_moments_bound_the_history(run: Callable[..., Done], store: str) -> None:
+    """As dates, as times, or as so long ago."""
+    run("cancel", "running", "--store", store)
+    for bounds, is_listed in (
+        (("--since", "1h"), True),
+        (("--until", "1h"), False),
+        (("--since", "2020-01-31", "--until", "2100-01-01T08:00+01:00"), True),
+        (("--since", "2100-01-01"), False),
+    ):
+        assert ("running" in run("history", "--store", store, *bounds).out) == is_listed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--after", "page2"), ("--since", "yesterday"), ("--until", "12"), ("--limit", "0")],
+)
+def test_a_wrong_option_is_refused(
+    run: Callable[..., Done], store: str, wrong: tuple[str, str]
+) -> None:
+    """Exit code 2."""
+    assert run("history", "--store", store, *wrong).code == 2
+
+
+def test_a_moment_is_read() -> None:
+    """In UTC unless it says otherwise."""
+    assert moment("2026-01-31") == datetime(2026, 1, 31, tzinfo=UTC)
+    assert moment("2026-01-31T08:00+01:00") == datetime(2026, 1, 31, 7, tzinfo=UTC)
+    then = moment("30d")
+    ago = datetime.now(UTC) - then
+    assert timedelta(days=30) <= ago < timedelta(days=30, minutes=1)
+    with pytest.raises(typer.BadParameter):
+        moment("999999999999d")
+
+
+def test_a_file_of_an_earlier_version_has_a_history(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """Of each job's last record; the doctor names what it lacks, and opening it makes that."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as rows:
+        rows.execute("DROP TABLE batch_cancellations_earlier")
+        rows.execute("DROP INDEX batch_cancellations_by_time")
+    revive = "UPDATE batch_jobs SET status = 'running' WHERE id = 'running'"
+
+    def cancelled_twice() -> int:
+        for _ in range(2):
+            assert run("cancel", "running", "--store", store).code == 0
+            with closing(sqlite3.connect(file, isolation_level=None)) as rows:
+                rows.execute(revive)
+        return len(run("history", "--store", store, "--json").body["cancellations"])
+
+    assert cancelled_twice() == 1
+    doctor = run("doctor", "--store", store)
+    assert doctor.code == 0
+    assert "has no table batch_cancellations_earlier: a job that is cancelled anew" in doctor.out
+    assert SqliteStore(file).check() == []
+    SqliteStore(file).job("running")
+    assert "earlier" not in run("doctor", "--store", store).out
+    assert cancelled_twice() == 3
