@@ -28,6 +28,8 @@ from batch_cancel.use_cases.history import (
     cancellation_of_async,
     cancellations,
     cancellations_async,
+    forget,
+    forget_async,
 )
 from batch_cancel.use_cases.inspect import inspect, inspect_async
 from batch_cancel.use_cases.overview import (
@@ -94,6 +96,8 @@ __all__ = [
     "expire_calls_async",
     "finish_job",
     "finish_job_async",
+    "forget",
+    "forget_async",
     "inspect",
     "inspect_async",
     "job_progress",

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from batch_cancel.domain.drift import Inventory
@@ -270,12 +270,33 @@ class HistoryRepository(Protocol):
         """
         ...
 
+    def forget(self, before: datetime, retry_window: timedelta, limit: int, /) -> int:
+        """
+        Delete records of cancellations that owe nothing, of all organizations, the oldest first.
+
+        A record whose removal is pending, or whose announcement is owed, stays; an earlier record
+        that was replaced owes nothing.
+
+        Arguments:
+            before: only cancellations before this moment.
+            retry_window: only those longer ago, by the store's clock.
+            limit: how many at most.
+
+        Returns:
+            how many were deleted; fewer than `limit` if no more are left to be deleted now.
+        """
+        ...
+
 
 class AsyncHistoryRepository(Protocol):
     """As `HistoryRepository`, awaited."""
 
     async def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
         """As `HistoryRepository.page`, awaited."""
+        ...
+
+    async def forget(self, before: datetime, retry_window: timedelta, limit: int, /) -> int:
+        """As `HistoryRepository.forget`, awaited."""
         ...
 
 
@@ -491,7 +512,7 @@ class ReportingRepositories(Repositories, Protocol):
 
     @property
     def history(self) -> HistoryRepository | None:
-        """The records of all cancellations, for `cancellations`."""
+        """The records of all cancellations, for `cancellations` and `forget`."""
         ...
 
 

@@ -107,6 +107,33 @@ def test_moments_bound_the_history(run: Callable[..., Done], store: str) -> None
         assert ("running" in run("history", "--store", store, *bounds).out) == is_listed
 
 
+def test_old_records_are_forgotten(run: Callable[..., Done], file: Path, store: str) -> None:
+    """None younger than the window in which a client may ask again."""
+    run("cancel", "running", "--store", store)
+    run("cancel", "pending", "--store", store)
+    kept = "records forgotten: 0; kept are those that owe something, and those younger than "
+    assert run("forget", "--before", "0d", "--store", store) == (
+        0,
+        f"{kept}30 days, 0:00:00\n",
+        "",
+    )
+    with closing(sqlite3.connect(file, isolation_level=None)) as rows:
+        rows.execute(
+            "UPDATE batch_cancellations SET cancelled_at = '2020-01-01T00:00:00.000000+00:00' "
+            "WHERE batch_job_id = 'running'"
+        )
+    assert run("forget", "--before", "2020-01-01", "--store", store, "--json").body == {
+        "forgotten": 0
+    }
+    assert run("forget", "--before", "365d", "--store", store, "--json").body == {"forgotten": 1}
+    assert run("show", "running", "--store", store).code == 3
+    assert run(
+        "forget", "--before", "0s", "--retry-window", "1ms", "--store", store
+    ).out.startswith("records forgotten: 1; ")
+    for wrong in ((), ("--before", "soon"), ("--before", "1d", "--retry-window", "-1")):
+        assert run("forget", *wrong, "--store", store).code == 2
+
+
 @pytest.mark.parametrize(
     "wrong",
     [("--after", "page2"), ("--since", "yesterday"), ("--until", "12"), ("--limit", "0")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from batch_cancel import cancel_rows, cancellation_of, cancellations
+from batch_cancel import StoreFailed, cancel_rows, cancellation_of, cancellations, forget
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
 from batch_cancel.adapters.postgres.ddl import table_ddl
 from batch_cancel.adapters.postgres.history import asked
@@ -164,9 +165,11 @@ def test_the_tables_have_the_name_that_is_given(
 def test_a_page_is_found_by_its_index(rows: psycopg.Connection[Any], postgres_schema: str) -> None:
     """Neither all of the organization's records nor those of the pages before are read."""
     rows.execute(
-        "INSERT INTO batch_cancellations SELECT 'org', 'job-' || n, 'op', 'running', 0, NULL, "
+        "INSERT INTO batch_cancellations SELECT owner, 'job-' || n, 'op', 'running', 0, NULL, "
         "NULL, '2026-01-01'::timestamptz + n * interval '1 second', NULL, 'absent', true, now() "
-        "FROM generate_series(1, 20000) AS n; ANALYZE batch_cancellations"
+        "FROM generate_series(1, 20000) AS n, "
+        "unnest(CASE WHEN n % 100 = 0 THEN ARRAY['evil', 'org'] ELSE ARRAY['evil'] END) AS owner; "
+        "ANALYZE batch_cancellations"
     )
     uow = own(postgres_schema)
     page = cancellations(uow=uow, organization_id="org", limit=10)
@@ -179,8 +182,77 @@ def test_a_page_is_found_by_its_index(rows: psycopg.Connection[Any], postgres_sc
         plan = connection.execute(
             sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement), parameters
         ).fetchone()[0]
-    assert "batch_cancellations_by_time" in str(plan)
     assert _rows_read(plan[0]["Plan"]) < 100
+
+
+def test_forgetting_reads_what_it_forgets(
+    rows: psycopg.Connection[Any], postgres_schema: str
+) -> None:
+    """And not all that is kept."""
+    rows.execute(
+        "INSERT INTO batch_cancellations SELECT 'org', 'job-' || n, 'op', 'running', 0, NULL, "
+        "NULL, now() - n * interval '1 day', NULL, 'absent', true, now() "
+        "FROM generate_series(1, 20000) AS n; ANALYZE batch_cancellations"
+    )
+    with own(postgres_schema).begin() as repositories:
+        statement = repositories.history.queries.forget
+        plan = repositories.jobs.connection.execute(
+            sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement),
+            {
+                "before": datetime.now(UTC) - timedelta(days=100),
+                "retry_window": timedelta(days=30),
+                "limit": 10,
+            },
+        ).fetchone()[0]
+    assert _rows_read(plan[0]["Plan"]) < 200
+
+
+def test_what_another_has_in_hand_is_not_waited_for(
+    rows: psycopg.Connection[Any], postgres_schema: str
+) -> None:
+    """It stays for the next time; and what comes to owe something meanwhile stays."""
+    for number in range(3):
+        rows.execute(
+            "INSERT INTO batch_cancellations VALUES ('', %s, 'op', 'running', 0, NULL, NULL, "
+            "'2020-01-01', NULL, 'absent', true, now())",
+            [f"job-{number}"],
+        )
+    uow = own(postgres_schema)
+    with psycopg.connect(postgres_schema) as busy:
+        busy.execute(
+            "UPDATE batch_cancellations SET removal = 'pending' WHERE batch_job_id = 'job-1'"
+        )
+        assert forget(uow=uow, before=datetime.now(UTC)) == 2
+    assert forget(uow=uow, before=datetime.now(UTC)) == 0
+    rows.execute("UPDATE batch_cancellations SET removal = 'absent'")
+    assert forget(uow=uow, before=datetime.now(UTC)) == 1
+
+
+def test_without_the_right_to_delete_nothing_is_forgotten(
+    rows: psycopg.Connection[Any], postgres_schema: str
+) -> None:
+    """The error says which right is missing; nothing else needs it."""
+    user = f"history_{uuid4().hex}"
+    rows.execute(f"CREATE ROLE {user}".encode())
+    [(schema,)] = rows.execute("SELECT current_schema()").fetchall()
+    rows.execute(f"GRANT USAGE ON SCHEMA {schema} TO {user}".encode())
+    rows.execute(
+        f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {schema} TO {user}".encode()
+    )
+
+    def connect() -> psycopg.Connection[Any]:
+        connection = psycopg.connect(postgres_schema, autocommit=True)
+        connection.execute(f"SET ROLE {user}".encode())
+        connection.autocommit = False
+        return connection
+
+    uow = PostgresUnitOfWork(connect)
+    assert cancelled(uow, rows, "first") == ["first"]
+    assert uow.check() == []
+    with pytest.raises(StoreFailed, match="permission denied"):
+        forget(uow=uow, before=datetime.now(UTC))
+    rows.execute(f"DROP OWNED BY {user}".encode())
+    rows.execute(f"DROP ROLE {user}".encode())
 
 
 def _rows_read(plan: dict[str, Any]) -> float:

@@ -29,6 +29,8 @@ from batch_cancel import (
     expire_calls_async,
     finish_job,
     finish_job_async,
+    forget,
+    forget_async,
     inspect,
     inspect_async,
     job_progress,
@@ -207,6 +209,14 @@ class World:
     def do(self, call: Callable[[], Any], call_async: Callable[[], Any]) -> Any:
         """Do what is of this world's kind."""
         return self._run(call_async if self.runner else call)
+
+    def forget(self, before: datetime, **options: Any) -> int:
+        """Delete old records."""
+        answer: int = self._run(
+            forget_async if self.runner else forget,
+            **{"uow": self.store.uow, "before": before, **options},
+        )
+        return answer
 
     def history(self, **options: Any) -> CancellationPage:
         """Read a page of the history."""

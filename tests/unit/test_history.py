@@ -26,6 +26,8 @@ from batch_cancel import (
     cancellation_of_async,
     cancellations,
     cancellations_async,
+    forget,
+    forget_async,
 )
 from batch_cancel.domain.history import Place, Wanted
 
@@ -163,6 +165,11 @@ class Store:
         self.asked.append(key)
         return self.answer
 
+    def forget(self, before: datetime, retry_window: timedelta, limit: int) -> Any:
+        """Give the answer, or the next of them."""
+        self.asked.append((before, retry_window, limit))
+        return self.answer.pop(0) if isinstance(self.answer, list) else self.answer
+
 
 @attrs.define
 class AsyncStore:
@@ -189,6 +196,10 @@ class AsyncStore:
     async def find(self, key: JobKey) -> Any:
         """Give the answer."""
         return self.store.find(key)
+
+    async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> Any:
+        """Give the answer."""
+        return self.store.forget(before, retry_window, limit)
 
 
 class Bare:
@@ -307,4 +318,57 @@ def test_a_store_without_records_says_so(ask: Ask) -> None:
     with pytest.raises(StoreFailed, match="keeps no cancellation records: its `repo"):
         ask(Store(StoreFailed))
     with pytest.raises(StoreFailed, match="returned dict instead of a CancellationRecord"):
+        ask(Store({}))
+
+
+def forgotten(store: Any, before: Any = AT, **options: Any) -> int:
+    """Forget."""
+    return forget(uow=store, before=before, **options)
+
+
+def forgotten_async(store: Any, before: Any = AT, **options: Any) -> int:
+    """Forget in an event loop."""
+    uow: Any = AsyncBare() if isinstance(store, Bare) else AsyncStore(store)
+    return asyncio.run(forget_async(uow=uow, before=before, **options))
+
+
+FORGETS = pytest.mark.parametrize("ask", [forgotten, forgotten_async])
+MONTH = timedelta(days=30)
+
+
+@FORGETS
+def test_slices_are_forgotten_until_one_is_not_full(ask: Ask) -> None:
+    """A thousand records each, and none of the last 30 days unless told otherwise."""
+    store = Store([1000, 1000, 7])
+    assert ask(store) == 2007
+    assert store.asked == [(AT, MONTH, 1000)] * 3
+    store = Store([0])
+    assert ask(store, retry_window=timedelta(0)) == 0
+    assert store.asked == [(AT, timedelta(0), 1000)]
+
+
+@FORGETS
+def test_what_to_forget_must_be_said_sensibly(ask: Ask) -> None:
+    """Before the store is asked."""
+    store = Store(0)
+    for options, error, what in (
+        ({"before": datetime(2026, 1, 1)}, ValueError, "before must be an aware"),  # noqa: DTZ001
+        ({"before": "2026-01-01"}, TypeError, "before must be a datetime, got str"),
+        ({"retry_window": 30}, TypeError, "retry_window must be a timedelta, got int"),
+        ({"retry_window": -MONTH}, ValueError, "retry_window must be 0 to a century"),
+        ({"retry_window": 2000 * MONTH}, ValueError, "retry_window must be 0 to a century"),
+    ):
+        with pytest.raises(error, match=what):
+            ask(store, **options)
+    assert store.asked == []
+    assert ask(store, retry_window=timedelta(days=36_525)) == 0
+
+
+@FORGETS
+def test_a_store_that_cannot_forget_says_so(ask: Ask) -> None:
+    """Or answers with what is no number."""
+    for store in (Store(StoreFailed), Bare()):
+        with pytest.raises(StoreFailed, match="implement `HistoryRepository` of batch_cancel"):
+            ask(store)
+    with pytest.raises(StoreFailed, match="returned dict instead of a number of records"):
         ask(Store({}))

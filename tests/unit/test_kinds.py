@@ -126,6 +126,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "claim_contacts": ("job",),
     "expire_calls": ("job", AGE),
     "finish_job": ("job",),
+    "forget": (),
     "inspect": (),
     "job_progress": ("job",),
     "preview_job": ("job",),
@@ -144,6 +145,8 @@ def called(name: str, *, is_async: bool, **ports: Any) -> Any:
     arguments = (owed(), ports.pop("scheduler")) if name == "remove_deferred" else ARGUMENTS[name]
     if name == "claim_contacts":
         ports["limit"] = 1
+    if name == "forget":
+        ports["before"] = datetime.now(UTC)
     answer = function(*arguments, **ports)
     return asyncio.run(answer) if is_async else answer
 

@@ -1,17 +1,17 @@
-"""The commands on the records of cancellations: show, history."""
+"""The commands on the records of cancellations: show, history, forget."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from batch_cancel import JobKey
 from batch_cancel.cli import options, output
-from batch_cancel.cli.durations import moment
+from batch_cancel.cli.durations import duration, moment
 from batch_cancel.cli.exits import NOT_FOUND, faults_told
-from batch_cancel.cli.history_reports import Listed, Shown
+from batch_cancel.cli.history_reports import Forgotten, Listed, Shown
 from batch_cancel.cli.imports import UsageError
 from batch_cancel.cli.job_reports import job_shown
 from batch_cancel.cli.options import wiring
@@ -112,3 +112,47 @@ def history(
     output.answer(report.json() if as_json else report.text())
     if page.next is not None and not as_json:
         output.complain(f"there are more: --after {page.next}")
+
+
+@program.command()
+def forget(
+    context: typer.Context,
+    *,
+    before: Annotated[
+        datetime,
+        typer.Option(
+            parser=moment,
+            metavar="MOMENT",
+            help="Only cancellations before then: 2026-01-31, or 365d for a year ago.",
+        ),
+    ],
+    retry_window: Annotated[
+        timedelta,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="How long a client may ask again; younger records are kept.",
+        ),
+    ] = "30d",  # type: ignore[assignment]  # typer parses it.
+    app: options.App = None,
+    store: options.Store = None,
+    schema: options.Names = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Delete old records of cancellations, of all organizations, in small slices.
+
+    A record that still owes a removal or an announcement stays, and so does one that is younger
+    than the retry window. The user that connects needs the right to DELETE.
+
+    \b
+    Exit codes:
+      0  they are deleted, if there were any
+      2  the command line is wrong; nothing was done
+      5  failed; stderr says why; what is deleted by then stays deleted
+    """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
+    with faults_told():
+        wired = wiring(context, app=app, store=store, schema=schema)
+        number = wired.perform_on_store(lambda calls: calls.forget(before, retry_window))
+        report = Forgotten(number, retry_window)
+    output.answer(report.json() if as_json else report.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import attrs
 
@@ -53,6 +54,31 @@ class Listed:
         """Return it in lines."""
         lines = [_cancelled(record) for record in self.page.records] or ["no cancellation"]
         return "".join(f"{line}\n" for line in lines)
+
+
+@attrs.frozen
+class Forgotten:
+    """
+    How many records were forgotten.
+
+    Arguments:
+        records: how many.
+        retry_window: what younger records are kept for, whatever was asked.
+    """
+
+    records: int
+    retry_window: timedelta
+
+    def json(self) -> str:
+        """Return it as one JSON object."""
+        return json_line({"forgotten": self.records})
+
+    def text(self) -> str:
+        """Return it in a sentence."""
+        return (
+            f"records forgotten: {self.records}; kept are those that owe something, and those "
+            f"younger than {self.retry_window}\n"
+        )
 
 
 def _cancelled(record: CancellationRecord) -> str:

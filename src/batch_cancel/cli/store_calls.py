@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypedDict
 
 import attrs
@@ -24,6 +24,8 @@ from batch_cancel import (
     cancellation_of_async,
     cancellations,
     cancellations_async,
+    forget,
+    forget_async,
     job_progress,
     job_progress_async,
     preview_job,
@@ -72,6 +74,10 @@ class StoreCalls:
         """Return a page of the history."""
         return cancellations(uow=self.uow, **asked)
 
+    def forget(self, before: datetime, retry_window: timedelta) -> int:
+        """Delete old records, and return how many."""
+        return forget(uow=self.uow, before=before, retry_window=retry_window)
+
     def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
         """Look at a job and show it, again and again until it is drained."""
         while True:
@@ -112,6 +118,10 @@ class AsyncStoreCalls:
     async def history(self, asked: Asked) -> CancellationPage:
         """As `StoreCalls.history`, awaited."""
         return await cancellations_async(uow=self.uow, **asked)
+
+    async def forget(self, before: datetime, retry_window: timedelta) -> int:
+        """As `StoreCalls.forget`, awaited."""
+        return await forget_async(uow=self.uow, before=before, retry_window=retry_window)
 
     async def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
         """As `StoreCalls.watch`, awaited."""

@@ -20,6 +20,12 @@ SCHEDULER_BUDGET: Final = timedelta(milliseconds=250)
 RETENTION: Final = timedelta(days=30)
 """How long Redis remembers what became of a deferred start."""
 
+RETRY_WINDOW: Final = timedelta(days=30)
+"""How long a client may ask again with its operation id: no younger record is forgotten."""
+
+FORGET_SLICE: Final = 1000
+"""How many records are forgotten in one transaction."""
+
 HTTP_BUDGET: Final = timedelta(seconds=30)
 """How long an asyncio server waits for a cancel before it answers."""
 

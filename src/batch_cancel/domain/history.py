@@ -4,7 +4,8 @@ The history of cancellations: in which order, and where a page begins.
 Rule 1: the newest comes first. Of one moment, the ids decide, so that every record has a place.
 Rule 2: a page begins after the last record of the page before it (keyset), not after a number of
         rows: what is added or forgotten meanwhile moves nothing.
-Rule 3: no organization is a value of its own, and never a wildcard.
+Rule 3: a record is forgotten once it owes nothing, and no client asks again for its answer.
+Rule 4: no organization is a value of its own, and never a wildcard.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Self, cast
 
 import attrs
 from attrs import validators
 
+from batch_cancel.domain.cancellation import owes
 from batch_cancel.domain.job import (
     ID_BYTES_MAX,
     CancellationRecord,
@@ -25,6 +27,8 @@ from batch_cancel.domain.job import (
     is_storable,
     is_text,
 )
+
+_CENTURY: Final = timedelta(days=36_525)
 
 _NO_PLACE: Final = "after must be the `next` of an earlier page"
 
@@ -121,6 +125,33 @@ class Wanted:
             and (self.until is None or at < self.until)
             and (self.after is None or Place.of(record) < self.after)
         )
+
+
+def check_forgetting(before: object, retry_window: object) -> None:
+    """
+    Refuse to forget where it is not said sensibly what.
+
+    Raises:
+        TypeError: `before` is no datetime, or `retry_window` no timedelta.
+        ValueError: `before` has no time zone; `retry_window` is negative, or more than a century.
+    """
+    if not isinstance(before, datetime):
+        msg = f"before must be a datetime, got {type(before).__name__}"
+        raise TypeError(msg)
+    if before.utcoffset() is None:
+        msg = f"before must be an aware datetime, got {before!r}"
+        raise ValueError(msg)
+    if not isinstance(retry_window, timedelta):
+        msg = f"retry_window must be a timedelta, got {type(retry_window).__name__}"
+        raise TypeError(msg)
+    if not timedelta(0) <= retry_window <= _CENTURY:
+        msg = f"retry_window must be 0 to a century, got {retry_window}"
+        raise ValueError(msg)
+
+
+def is_forgettable(record: CancellationRecord, before: datetime) -> bool:
+    """Check whether the record of a job's cancellation may be deleted, if older ones may."""
+    return record.cancelled_at < before and not owes(record, announcements=True)
 
 
 @attrs.frozen

@@ -1,16 +1,18 @@
 """
 Read what was cancelled: the record of one job, and the history of an organization, page by page.
 
-Nothing is locked and nothing is changed. A record is there from the commit of its cancellation on.
+Nothing is locked and nothing is changed by that. A record is there from the commit of its
+cancellation on, until `forget` deletes it.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from batch_cancel.domain.defaults import FORGET_SLICE, RETRY_WINDOW
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.history import CancellationPage, Place, Wanted, page
+from batch_cancel.domain.history import CancellationPage, Place, Wanted, check_forgetting, page
 from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.ports import (
@@ -130,6 +132,54 @@ async def cancellations_async(
     if not JobKey("any", organization_id).can_exist:
         return page((), limit)
     return page(await repeated(uow, lambda it: _page(it, wanted, limit + 1)), limit)
+
+
+def forget(*, uow: UnitOfWork, before: datetime, retry_window: timedelta = RETRY_WINDOW) -> int:
+    """
+    Delete old records of cancellations, of all organizations, and return how many.
+
+    A record that still owes something stays, however old. So does one that is younger than
+    `retry_window`, whatever `before` says: a client that asks again with its operation id would be
+    told that the job is cancelled already. They are deleted in slices, each in a short transaction
+    of its own; run it beside anything, as often as you like.
+
+    Arguments:
+        uow: where the records are.
+        before: only cancellations before this moment, an aware datetime.
+        retry_window: how long a client may ask again with the same operation id.
+
+    Raises:
+        StoreFailed: the store failed, or offers no history; what is deleted by then stays deleted.
+        TypeError: a store of the wrong kind; nothing was asked of it.
+        TypeError, ValueError: `before` is no aware datetime, or `retry_window` is no timedelta of
+            0 to a century.
+    """
+    return run(forget_async(uow=BlockingStore(uow), before=before, retry_window=retry_window))
+
+
+async def forget_async(
+    *, uow: AsyncUnitOfWork, before: datetime, retry_window: timedelta = RETRY_WINDOW
+) -> int:
+    """As `forget`, awaited."""
+    check_store(uow)
+    check_forgetting(before, retry_window)
+    forgotten = 0
+    while True:
+        number = await repeated(uow, lambda it: _forget(it, before, retry_window))
+        forgotten += number
+        if number < FORGET_SLICE:
+            return forgotten
+
+
+async def _forget(
+    repositories: AsyncRepositories, before: datetime, retry_window: timedelta
+) -> int:
+    answer: object = await _history(repositories).forget(before, retry_window, FORGET_SLICE)
+    if isinstance(answer, int):
+        return answer
+    discard(answer)
+    reason = f"the store returned {type(answer).__name__} instead of a number of records"
+    raise StoreFailed(reason)
 
 
 async def _find(repositories: AsyncRepositories, key: JobKey) -> CancellationRecord | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Generic, TypeVar, cast
 
@@ -290,6 +290,9 @@ class _Overview(Blocking[OverviewRepository]):
 class _History(Blocking[HistoryRepository]):
     async def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
         return self.port.page(wanted, limit)
+
+    async def forget(self, before: datetime, retry_window: timedelta, limit: int, /) -> int:
+        return self.port.forget(before, retry_window, limit)
 
 
 class _Work(Blocking[WorkRepository]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import attrs
 
@@ -137,6 +137,9 @@ class _History:
     def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
         return history.page(self.rows, wanted, limit)
 
+    def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        return history.forget(self.rows, before, retry_window, limit)
+
 
 @attrs.frozen
 class _AsyncHistory:
@@ -144,6 +147,9 @@ class _AsyncHistory:
 
     async def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
         return history.page(self.rows, wanted, limit)
+
+    async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        return history.forget(self.rows, before, retry_window, limit)
 
 
 @attrs.frozen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from batch_cancel.adapters.postgres.rows import Parameters, owing
 from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
 from batch_cancel.domain.history import Wanted
@@ -17,6 +19,15 @@ class History(Statements):
         cursor = self.execute(statement, asked(wanted, limit))
         return [owing(row) for row in cursor.fetchall()]
 
+    def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        """Delete old records that owe nothing, the oldest first, and return how many."""
+        parameters: Parameters = {"before": before, "retry_window": retry_window, "limit": limit}
+        forgotten = self.execute(self.queries.forget, parameters).rowcount
+        if forgotten < limit and self.ground.keeps_earlier:
+            parameters["limit"] = limit - forgotten
+            forgotten += self.execute(self.queries.forget_earlier, parameters).rowcount
+        return forgotten
+
 
 class AsyncHistory(AsyncStatements):
     """As `History`, awaited."""
@@ -26,6 +37,15 @@ class AsyncHistory(AsyncStatements):
         statement = self.queries.page[self.ground.keeps_earlier]
         cursor = await self.execute(statement, asked(wanted, limit))
         return [owing(row) for row in await cursor.fetchall()]
+
+    async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        """As `History.forget`, awaited."""
+        parameters: Parameters = {"before": before, "retry_window": retry_window, "limit": limit}
+        forgotten = (await self.execute(self.queries.forget, parameters)).rowcount
+        if forgotten < limit and self.ground.keeps_earlier:
+            parameters["limit"] = limit - forgotten
+            forgotten += (await self.execute(self.queries.forget_earlier, parameters)).rowcount
+        return forgotten
 
 
 def asked(wanted: Wanted, limit: int) -> Parameters:

@@ -72,6 +72,8 @@ class Queries:
         self.mark_and_look_in_own = tuple(
             in_one_string(it, RUN_LATE_TRIGGERS, self.outcome) for it in self.mark
         )
+        self.forget = self._statement("forget")
+        self.forget_earlier = self._statement("forget_earlier")
         own = self._statement("records_of_the_page", of_records=self._names["cancellations"])
         earlier = self._statement("records_of_the_page", of_records=self._names["earlier"])
         self.page = (

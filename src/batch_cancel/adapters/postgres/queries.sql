@@ -242,6 +242,34 @@ LIMIT %(limit)s
     LIMIT %(limit)s
 )
 
+-- name: forget
+-- Only what owes nothing, and what no client asks for again; the oldest first. The rows are locked as
+-- they are picked, so that none of them comes to owe something, or is replaced, before it is deleted;
+-- one that another has in hand stays for the next time.
+WITH old AS (
+    SELECT organization_id, batch_job_id
+    FROM {cancellations}
+    WHERE cancelled_at < %(before)s AND cancelled_at < statement_timestamp() - %(retry_window)s
+      AND removal <> 'pending' AND is_announced
+    ORDER BY cancelled_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM {cancellations} AS gone
+USING old
+WHERE gone.organization_id = old.organization_id AND gone.batch_job_id = old.batch_job_id
+
+-- name: forget_earlier
+-- The same of the records that were replaced, by which nothing is owed.
+DELETE FROM {earlier}
+WHERE (organization_id, cancelled_at, batch_job_id, operation_id) IN (
+    SELECT organization_id, cancelled_at, batch_job_id, operation_id
+    FROM {earlier}
+    WHERE cancelled_at < %(before)s AND cancelled_at < statement_timestamp() - %(retry_window)s
+    ORDER BY cancelled_at
+    LIMIT %(limit)s
+)
+
 -- name: look
 -- One statement, so that all of it is of one moment. It locks no row. The limit bounds what is read
 -- of the contacts as well: those of the cancelled jobs in the answer alone.

@@ -27,6 +27,9 @@ CREATE INDEX IF NOT EXISTS batch_cancellations_owing
 CREATE INDEX IF NOT EXISTS batch_cancellations_by_time
     ON batch_cancellations (organization_id, cancelled_at);
 
+-- Forgetting the oldest records must not read all of them.
+CREATE INDEX IF NOT EXISTS batch_cancellations_by_age ON batch_cancellations (cancelled_at);
+
 -- The record of a job that somebody brought back to life, and that is cancelled anew, goes here
 -- before it is replaced. Without this table, or without the right to INSERT and SELECT, it is lost.
 CREATE TABLE IF NOT EXISTS batch_cancellations_earlier (

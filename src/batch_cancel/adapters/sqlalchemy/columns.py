@@ -88,6 +88,7 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
     owing = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
     sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=owing, sqlite_where=owing)
     sa.Index(f"{name}_by_time", table.c.organization_id, table.c.cancelled_at)
+    sa.Index(f"{name}_by_age", table.c.cancelled_at)
     sa.Table(
         f"{name}{EARLIER}",
         metadata,

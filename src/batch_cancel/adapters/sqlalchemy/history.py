@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
 )
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, JobKey
+from batch_cancel.domain.statuses import Removal
 
 
 class History(Statements):
@@ -32,6 +34,30 @@ class History(Statements):
         rows: Any = self.connection.execute(records)
         return [as_record(it, JobKey(it.batch_job_id, it.organization_id or None)) for it in rows]
 
+    def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        """Delete old records that owe nothing, the oldest first, and return how many."""
+        ours, earlier = self.tables.cancellations, self.seen.earlier
+        at = min(before, self.now() - retry_window)
+        settled = sa.and_(ours.c.removal != Removal.PENDING.value, ours.c.is_announced)
+        forgotten = self._delete(ours, sa.and_(ours.c.cancelled_at < at, settled), limit)
+        if forgotten < limit and earlier is not None:
+            forgotten += self._delete(earlier, earlier.c.cancelled_at < at, limit - forgotten)
+        return forgotten
+
+    def _delete(self, table: sa.Table, is_old: sa.ColumnElement[bool], limit: int) -> int:
+        key = list(table.primary_key)
+        # Locked as they are picked, so that none comes to owe something before it is deleted.
+        old = (
+            sa.select(*key)
+            .where(is_old)
+            .order_by(table.c.cancelled_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("old")  # Asked once; a subquery might be asked again, and find others.
+        )
+        is_picked = sa.tuple_(*key).in_(sa.select(old))
+        return self.connection.execute(sa.delete(table).where(is_picked)).rowcount
+
 
 class AsyncHistory(Bridged):
     """As `History`, awaited."""
@@ -39,6 +65,10 @@ class AsyncHistory(Bridged):
     async def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
         """As `History.page`, awaited."""
         return await self.run(History.page, History, wanted, limit)
+
+    async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        """As `History.forget`, awaited."""
+        return await self.run(History.forget, History, before, retry_window, limit)
 
 
 def replaced(ours: sa.Table, earlier: sa.Table, key: JobKey) -> tuple[list[str], sa.Select[Any]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import attrs
 
-from batch_cancel.adapters.sqlite.connection import SQL, Connection, text_of
+from batch_cancel.adapters.sqlite.connection import SQL, Connection, now, text_of
 from batch_cancel.adapters.sqlite.rows import key_of, named, read_record
 from batch_cancel.domain.history import Place, Wanted
 from batch_cancel.domain.job import CancellationRecord, JobKey
@@ -42,6 +42,15 @@ class History:
             for job_id, organization_id, *row in rows
             if (record := read_record(key_of(job_id, organization_id), row)) is not None
         ]
+
+    def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        """Delete old records that owe nothing, the oldest first, and return how many."""
+        at = text_of(min(before, now() - retry_window))
+        forgotten = self.connection.execute(SQL["forget"], (at, limit)).rowcount
+        if forgotten < limit and has_earlier(self.connection):
+            rest = (at, limit - forgotten)
+            forgotten += self.connection.execute(SQL["forget_earlier"], rest).rowcount
+        return forgotten
 
 
 def keep_earlier(connection: Connection, key: JobKey) -> None:

@@ -265,6 +265,26 @@ WHERE
     AND (cancelled_at, batch_job_id, operation_id) < (?4, ?5, ?6)
 ORDER BY cancelled_at DESC, batch_job_id DESC, operation_id DESC LIMIT ?7;
 
+-- name: forget
+-- Must leave what is still owed, however old it is.
+DELETE FROM main.batch_cancellations
+WHERE
+    rowid IN (
+        SELECT rowid FROM main.batch_cancellations
+        WHERE cancelled_at < ? AND removal <> 'pending' AND is_announced
+        ORDER BY cancelled_at LIMIT ?
+    );
+
+-- name: forget_earlier
+-- Nothing is owed by a record that was replaced.
+DELETE FROM main.batch_cancellations_earlier
+WHERE
+    rowid IN (
+        SELECT rowid FROM main.batch_cancellations_earlier
+        WHERE cancelled_at < ?
+        ORDER BY cancelled_at LIMIT ?
+    );
+
 -- name: count_contacts_by_status
 -- Only looks: at all contacts of the job.
 SELECT status, count(*) FROM main.batch_contacts

@@ -69,3 +69,20 @@ class HistoryConformance(StoreAdapter):
         expect(world.record().operation_id, "second", "The operation in the job's record:")
         listed = list(world.cancellations().records)
         expect(listed, [world.record(), first], "The history:")
+
+    @promise(
+        "I7",
+        cause="the history's `forget` deletes a record whose removal is pending, so that nobody "
+        "finishes it.",
+        needs=["history"],
+    )
+    def test_i7_what_is_owed_is_not_forgotten(self, world: World) -> None:
+        """Reconcile finishes it still; then it is forgotten."""
+        world.add_job("job", "scheduled", ["pending"], deferred_id="start")
+        world.schedule()
+        world.cancel_rows("job", "operation")
+        expect(world.forget(), 0, "Forgotten while its removal was owed:")
+        expect(len(world.reconcile()), 1, "Taken up by reconcile:")
+        expect(world.waiting(), set[str](), "The starts that still wait:")
+        expect(world.forget(), 1, "Forgotten after that:")
+        expect(world.cancellations().records, (), "The history:")

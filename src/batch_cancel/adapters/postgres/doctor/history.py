@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from batch_cancel.adapters.postgres.doctor.tables import Database
 
-_BY_TIME = ["organization_id", "cancelled_at"]
+_PRINTED: Final = "as `batch-cancel schema` prints it"
+
+_INDEXES: Final = {
+    ("organization_id", "cancelled_at"): (
+        "no index finds the records of {ours} by their time, so each page of the history reads "
+        f"all of its organization's: make batch_cancellations_by_time {_PRINTED}"
+    ),
+    ("cancelled_at",): (
+        "no index finds the oldest records of {ours}, so forget reads all of them again and "
+        f"again: make batch_cancellations_by_age {_PRINTED}"
+    ),
+}
+"""The indexes of our own table, and what is slow without them."""
 
 
 def lacking(database: Database) -> Iterator[str]:
@@ -24,12 +37,9 @@ def lacking(database: Database) -> Iterator[str]:
             f"the user that connects may not INSERT and SELECT {earlier}, {lost}: GRANT INSERT, "
             f"SELECT ON {earlier} to it"
         )
-    indexes = database.indexes_of("cancellations")
-    if database.tables["cancellations"].has_indexes and not any(
-        list(it.columns[:2]) == _BY_TIME and it.predicate is None for it in indexes
-    ):
-        yield (
-            f"no index finds the records of {ours} by their time, so each page of the history "
-            "reads all of its organization's: make batch_cancellations_by_time as `batch-cancel "
-            "schema` prints it"
-        )
+    if not database.tables["cancellations"].has_indexes:
+        return
+    whole = [it for it in database.indexes_of("cancellations") if it.predicate is None]
+    for columns, sentence in _INDEXES.items():
+        if not any(tuple(it.columns[: len(columns)]) == columns for it in whole):
+            yield sentence.format(ours=ours)

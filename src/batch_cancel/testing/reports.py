@@ -1,0 +1,146 @@
+"""What a store reports on jobs and cancellations, asked in the tests' own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import EllipsisType
+from typing import cast
+
+from batch_cancel.domain.errors import JobNotFound, shown
+from batch_cancel.domain.history import CancellationPage
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.overview import Preview, Progress
+from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+from batch_cancel.testing.adapter import Maybe
+from batch_cancel.testing.breakpoints import AsyncHeld, Held, Hook
+from batch_cancel.testing.seeded import Seeded
+from batch_cancel.use_cases.history import (
+    cancellations,
+    cancellations_async,
+    forget,
+    forget_async,
+)
+from batch_cancel.use_cases.overview import (
+    job_progress,
+    job_progress_async,
+    preview_job,
+    preview_job_async,
+)
+
+
+class Reports(Seeded):
+    """A store under test, and what it reports."""
+
+    def preview(self, label: str = "job", *, operation_id: str | None = None) -> Preview:
+        """Ask what a cancel would do."""
+        key = self.key(label)
+        seen = self.run(
+            self.either(
+                lambda: preview_job(
+                    key.batch_job_id,
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    organization_id=key.organization_id,
+                    operation_id=operation_id,
+                ),
+                lambda: preview_job_async(
+                    key.batch_job_id,
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    organization_id=key.organization_id,
+                    operation_id=operation_id,
+                ),
+            )
+        )
+        self.note(f"preview of {shown(label)} -> {seen}")
+        return seen
+
+    def previewing(self, label: str, hook: Hook) -> Callable[[], Maybe[Preview]]:
+        """Return a preview to be done beside something else, its transaction held by a hook."""
+        key = self.key(label)
+        self.note(f"begin: preview of {shown(label)}")
+        return self.either(
+            lambda: preview_job(
+                key.batch_job_id,
+                uow=Held(cast("UnitOfWork", self.adapter.uow()), hook),
+                organization_id=key.organization_id,
+            ),
+            lambda: preview_job_async(
+                key.batch_job_id,
+                uow=AsyncHeld(cast("AsyncUnitOfWork", self.adapter.uow()), hook),
+                organization_id=key.organization_id,
+            ),
+        )
+
+    def progress(self, label: str = "job", *, owner: str | EllipsisType | None = ...) -> Progress:
+        """Ask how far a job is, perhaps as another organization."""
+        key = self.key(label)
+        if not isinstance(owner, EllipsisType):
+            key = JobKey(key.batch_job_id, owner)
+        seen = self.run(
+            self.either(
+                lambda: job_progress(
+                    key.batch_job_id,
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    organization_id=key.organization_id,
+                ),
+                lambda: job_progress_async(
+                    key.batch_job_id,
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    organization_id=key.organization_id,
+                ),
+            )
+        )
+        self.note(f"progress of {key} -> {seen}")
+        return seen
+
+    def cancellations(
+        self, *, owner: str | None = None, limit: int = 100, after: str | None = None
+    ) -> CancellationPage:
+        """Read a page of an organization's history."""
+        seen = self.run(
+            self.either(
+                lambda: cancellations(
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    organization_id=owner,
+                    limit=limit,
+                    after=after,
+                ),
+                lambda: cancellations_async(
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    organization_id=owner,
+                    limit=limit,
+                    after=after,
+                ),
+            )
+        )
+        self.note(f"cancellations of {owner!r} -> {[it.operation_id for it in seen.records]}")
+        return seen
+
+    def forget(self) -> int:
+        """Forget all that owes nothing, however young."""
+        tomorrow, at_once = datetime.now(UTC) + timedelta(days=1), timedelta(0)
+        forgotten = self.run(
+            self.either(
+                lambda: forget(
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    before=tomorrow,
+                    retry_window=at_once,
+                ),
+                lambda: forget_async(
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    before=tomorrow,
+                    retry_window=at_once,
+                ),
+            )
+        )
+        self.note(f"forget -> {forgotten} records")
+        return forgotten
+
+    def sees(self, label: str, owner: str | None) -> bool:
+        """Check whether an organization is told of a job."""
+        try:
+            self.progress(label, owner=owner)
+        except JobNotFound:
+            self.note(f"progress of {shown(label)} of {owner!r} -> not found")
+            return False
+        return True
