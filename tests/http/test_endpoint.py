@@ -33,6 +33,28 @@ def test_a_second_cancel_is_the_contracts_400(site: Site) -> None:
     assert told.content == b'{"detail": "Cannot cancel job in \'cancelled\' status"}'
 
 
+def test_a_second_cancel_may_be_a_200(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the API's contract has it so; an ended job is a 400 all the same."""
+    site.restart(ok_if_cancelled=True)
+    site.add_job()
+    site.add_job("done", "completed")
+    assert site.ask(Asked()).content == CANCELLED
+    record, told = site.record(), site.ask(Asked())
+    assert (told.status, told.content) == (
+        200,
+        (
+            b'{"success": true, "message": "Job was already cancelled", '
+            b'"batchJobId": "batch_xyz789", "redisJobCancelled": false, "contactsCancelled": 0}'
+        ),
+    )
+    assert site.record() == record
+    assert site.ask(Asked(path="/batch/jobs/done/cancel")).status == 400
+    assert site.ask(Asked(path="/batch/jobs/no/cancel")).status == 404
+    document = site.ask(Asked("GET", "/openapi.json", []))
+    assert b"Job was already cancelled" in document.content
+    assert not [it for it in caplog.records if it.levelno >= logging.WARNING]
+
+
 def test_an_idempotency_key_names_the_operation(site: Site) -> None:
     """Asked again with it, the answer is the same; the key of one job is nothing to another."""
     site.add_job()

@@ -47,6 +47,26 @@ def test_the_contracts_examples_are_in_it() -> None:
     assert bodies(told["500"]) == [{"detail": "Failed to cancel batch job"}]
 
 
+def test_a_success_for_a_cancelled_job_is_documented_where_it_is_given() -> None:
+    """With `ok_if_cancelled` it is a 200, and no 400 any more."""
+    document = openapi(ok_if_cancelled=True)
+    told = answers(document)
+    assert bodies(told["200"])[-1] == {
+        "success": True,
+        "message": "Job was already cancelled",
+        "batchJobId": "batch_xyz789",
+        "redisJobCancelled": False,
+        "contactsCancelled": 0,
+    }
+    assert len(bodies(told["200"])) == 4
+    assert bodies(told["400"]) == [
+        {"detail": f"Cannot cancel job in '{status}' status"} for status in ("completed", "failed")
+    ]
+    messages = document["components"]["schemas"]["Cancelled"]["properties"]["message"]["enum"]
+    assert messages[-1] == "Job was already cancelled"
+    assert "Job was already cancelled" not in str(openapi())
+
+
 def test_times_to_wait_are_documented_where_they_are_given() -> None:
     """With `retry_after` there are a 429 and a 503, and both say when to ask again."""
     assert {"429", "503"}.isdisjoint(answers(openapi()))

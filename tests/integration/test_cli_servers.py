@@ -75,7 +75,7 @@ def test_a_job_on_postgres_with_its_start_in_redis(
 def test_the_tables_that_we_need_are_printed(
     run: Callable[..., Done], postgres_schema: str
 ) -> None:
-    """Without the example tables it is one table, and it may be sent again."""
+    """Without the example tables it is ours alone, and it may be sent again."""
     ddl = run("schema")
     assert (ddl.code, ddl.err) == (0, "")
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
@@ -83,9 +83,9 @@ def test_the_tables_that_we_need_are_printed(
             connection.execute(ddl.out.encode())
         found = connection.execute(
             "SELECT table_name FROM information_schema.tables "
-            "WHERE table_schema = current_schema()"
+            "WHERE table_schema = current_schema() ORDER BY table_name"
         ).fetchall()
-    assert found == [("batch_cancellations",)]
+    assert found == [("batch_cancellations",), ("batch_cancellations_earlier",)]
 
 
 def test_the_guards_are_printed(run: Callable[..., Done], postgres_schema: str) -> None:

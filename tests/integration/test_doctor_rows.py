@@ -137,7 +137,10 @@ def test_what_may_not_be_read_is_no_finding(postgres_schema: str, tenant: str) -
         postgres_schema,
         *(
             f"GRANT SELECT, INSERT, UPDATE ON {table} TO {name}"
-            for table in ("batch_jobs", "batch_contacts", "batch_cancellations")
+            for table in (
+                *("batch_jobs", "batch_contacts"),
+                *("batch_cancellations", "batch_cancellations_earlier"),
+            )
         ),
     )
     assert len(diagnosed(tenant).notes) == 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -179,3 +180,46 @@ def test_answers_do_not_share_their_parts() -> None:
     """A framework may add a header to one answer without adding it to all."""
     present_error(JobNotFound(KEY)).headers["x-request-id"] = "1"
     assert present_error(JobNotFound(KEY)).headers == {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_job_that_is_cancelled_already_may_be_a_success(*, is_recorded: bool) -> None:
+    """For an API whose contract has it so: by this request nothing was changed."""
+    record = CancellationRecord(
+        operation_id="another",
+        key=KEY,
+        previous_status=JobStatus.SCHEDULED,
+        contacts_cancelled=58,
+        actor=None,
+        reason=None,
+        cancelled_at=datetime(2026, 3, 1, tzinfo=UTC),
+        deferred_id="start",
+        removal=Removal.REMOVED,
+    )
+    error = AlreadyTerminal(KEY, JobStatus.CANCELLED, record if is_recorded else None)
+    response = present_error(error, ok_if_cancelled=True)
+    assert (response.status, response.headers) == (200, {"content-type": "application/json"})
+    assert response.content == (
+        b'{"success": true, "message": "Job was already cancelled", '
+        b'"batchJobId": "batch_xyz789", "redisJobCancelled": false, "contactsCancelled": 0}'
+    )
+    assert present_error(error).status == 400
+    assert present_error(error).body == {"detail": "Cannot cancel job in 'cancelled' status"}
+
+
+def test_every_other_error_is_as_it_was() -> None:
+    """Also a restored one, of which only texts are left."""
+    restored: Any = AlreadyTerminal("JobKey(...)", "cancelled")  # type: ignore[arg-type]
+    for error in (
+        AlreadyTerminal(KEY, JobStatus.COMPLETED),
+        AlreadyTerminal(KEY, JobStatus.FAILED),
+        restored,
+        JobNotFound(KEY),
+        UnknownJobStatus(KEY, "cancelled"),
+        CancelFailed(KEY, "no answer", "unknown", Fault.LATE),
+        ValueError("cancelled"),
+    ):
+        for retry_after in (None, timedelta(seconds=5)):
+            assert present_error(error, retry_after, ok_if_cancelled=True) == present_error(
+                error, retry_after
+            )

@@ -45,6 +45,8 @@ class AsgiApp:
         prefix: where the endpoint begins, below whatever the application is mounted at.
         retry_after: if given, errors that may pass are answered with 429 or 503 and this time;
             else with the contract's 500.
+        ok_if_cancelled: whether a job that another operation has cancelled before is answered
+            with 200, and nothing changed; else with the contract's 400.
         budget: how long a request may take. A cancel that takes longer is answered as failed,
             with an outcome that is not known, and goes on to its end.
 
@@ -59,13 +61,20 @@ class AsgiApp:
         *,
         prefix: str = "",
         retry_after: timedelta | None = None,
+        ok_if_cancelled: bool = False,
         budget: timedelta = HTTP_BUDGET,
     ) -> None:
         self._cancel = cancel
         self._authenticate = authenticate
         self._budget = budget
         self._tasks: set[asyncio.Task[Response | Page]] = set()
-        self._endpoint = AsyncEndpoint(cancel, self._principal, prefix, retry_after)
+        self._endpoint = AsyncEndpoint(
+            cancel,
+            self._principal,
+            prefix,
+            retry_after,
+            ok_if_cancelled=ok_if_cancelled,
+        )
 
     async def respond(self, request: Request, body: AsyncIterable[bytes]) -> Response | Page:
         """Answer a request of a framework that mounts no ASGI application, such as aiohttp."""

@@ -38,6 +38,8 @@ class WsgiApp:
         prefix: where the endpoint begins, below whatever the application is mounted at.
         retry_after: if given, errors that may pass are answered with 429 or 503 and this time;
             else with the contract's 500.
+        ok_if_cancelled: whether a job that another operation has cancelled before is answered
+            with 200, and nothing changed; else with the contract's 400.
 
     Raises:
         TypeError: `authenticate` is a coroutine function; `cancel`, or a port that is bound to it,
@@ -51,11 +53,18 @@ class WsgiApp:
         *,
         prefix: str = "",
         retry_after: timedelta | None = None,
+        ok_if_cancelled: bool = False,
     ) -> None:
         if inspect.iscoroutinefunction(authenticate):
             msg = "authenticate is a coroutine function: nothing would await it under WSGI"
             raise TypeError(msg)
-        self._endpoint = Endpoint(cancel, authenticate, prefix, retry_after)
+        self._endpoint = Endpoint(
+            cancel,
+            authenticate,
+            prefix,
+            retry_after,
+            ok_if_cancelled=ok_if_cancelled,
+        )
 
     def respond(self, request: Request, body: Iterable[bytes]) -> Response | Page:
         """Answer a request of a framework that mounts no WSGI application, such as Django."""

@@ -100,6 +100,8 @@ class Endpoint:
         authenticate: tells whose key it is.
         prefix: where it begins, below whatever it is mounted at.
         retry_after: if given, errors that may pass are 429 or 503 with it; else they are 500.
+        ok_if_cancelled: whether a job that another operation has cancelled before is a 200, as
+            `present_error` has it; else it is the contract's 400.
 
     Raises:
         TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
@@ -109,6 +111,7 @@ class Endpoint:
     authenticate: Authenticate
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
+    ok_if_cancelled: bool = attrs.field(default=False, kw_only=True)
 
     def respond(self, request: Request, body: Iterable[bytes]) -> Response | Page:
         """
@@ -123,6 +126,7 @@ class Endpoint:
             _BlockingAuthenticate(self.authenticate),
             self.prefix,
             self.retry_after,
+            ok_if_cancelled=self.ok_if_cancelled,
         )
         return run(awaited.respond(request, _BlockingBody(body)))
 
@@ -135,19 +139,26 @@ class AsyncEndpoint:
     authenticate: AsyncAuthenticate
     prefix: str = attrs.field(default="", validator=_is_prefix)
     retry_after: timedelta | None = None
+    ok_if_cancelled: bool = attrs.field(default=False, kw_only=True)
 
     async def respond(self, request: Request, body: AsyncIterable[bytes]) -> Response | Page:
         """As `Endpoint.respond`, awaited."""
         try:
             path = path_below(self.prefix, request)
-            page = page_at(path, request.method, request.base + self.prefix, self.retry_after)
+            page = page_at(
+                path,
+                request.method,
+                request.base + self.prefix,
+                self.retry_after,
+                ok_if_cancelled=self.ok_if_cancelled,
+            )
             if page is not None:
                 return page
             return await self._cancelled(job_asked(path, request.method), request, body)
         except Refused as refused:
             return refused.response
         except Exception as error:  # noqa: BLE001  # Each of them has an answer.
-            return failed(error, self.retry_after)
+            return failed(error, self.retry_after, ok_if_cancelled=self.ok_if_cancelled)
 
     async def _cancelled(
         self, batch_job_id: str, request: Request, body: AsyncIterable[bytes]
@@ -235,9 +246,11 @@ def _broken_refused() -> Generator[None]:
         raise Refused(Refusal.BROKEN_BODY) from error
 
 
-def failed(error: BaseException, retry_after: timedelta | None) -> Response:
+def failed(
+    error: BaseException, retry_after: timedelta | None, *, ok_if_cancelled: bool = False
+) -> Response:
     """Return the answer to an error, and tell the operator of one that is not the client's."""
-    response = present_error(error, retry_after)
-    if response.status not in {400, 404}:
+    response = present_error(error, retry_after, ok_if_cancelled=ok_if_cancelled)
+    if response.status not in {200, 400, 404}:
         log.request_failed(response.status, error)
     return response

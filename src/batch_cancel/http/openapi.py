@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from html import escape
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -58,7 +59,14 @@ class Page:
     status: int = 200
 
 
-def page_at(path: str, method: str, base: str, retry_after: timedelta | None) -> Page | None:
+def page_at(
+    path: str,
+    method: str,
+    base: str,
+    retry_after: timedelta | None,
+    *,
+    ok_if_cancelled: bool = False,
+) -> Page | None:
     """
     Return the page at a path; None if there is none.
 
@@ -67,6 +75,7 @@ def page_at(path: str, method: str, base: str, retry_after: timedelta | None) ->
         method: of the request.
         base: where the endpoint begins, as it reads once it is decoded.
         retry_after: whether, and after which time, errors that may pass are to be tried again.
+        ok_if_cancelled: whether a job that is cancelled already is a 200.
 
     Raises:
         Refused: there is a page, to be had with another method.
@@ -77,7 +86,7 @@ def page_at(path: str, method: str, base: str, retry_after: timedelta | None) ->
         raise Refused(Refusal.NO_METHOD, allow="GET, HEAD")
     # A framework's mount may take any path for its own, and has decoded it; "//host" is a host.
     safe = quote(f"/{base.lstrip('/')}".rstrip("/"), errors="surrogateescape")
-    document = openapi(safe, retry_after)
+    document = openapi(safe, retry_after, ok_if_cancelled=ok_if_cancelled)
     if path == DOCUMENT_PATH:
         return Page({"content-type": _JSON}, json.dumps(document).encode())
     headers = {
@@ -87,7 +96,9 @@ def page_at(path: str, method: str, base: str, retry_after: timedelta | None) ->
     return Page(headers, _html(document, safe).encode())
 
 
-def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
+def openapi(
+    base: str = "", retry_after: timedelta | None = None, *, ok_if_cancelled: bool = False
+) -> _Json:
     """Return the OpenAPI 3.1 document of the endpoint; the arguments are those of `page_at`."""
     return {
         "openapi": "3.1.0",
@@ -101,11 +112,11 @@ def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
         },
         "servers": [{"url": base or "/"}],
         "security": [{"apiKey": []}],
-        "paths": {_PATH: {"post": _operation(retry_after)}},
+        "paths": {_PATH: {"post": _operation(retry_after, ok_if_cancelled=ok_if_cancelled)}},
         "components": {
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
             "schemas": {
-                "Cancelled": _cancelled(),
+                "Cancelled": _cancelled(ok_if_cancelled=ok_if_cancelled),
                 "Error": _object({"detail": {"type": "string"}}, required=["detail"]),
                 "Wish": _object(
                     {
@@ -124,7 +135,7 @@ def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
     }
 
 
-def _operation(retry_after: timedelta | None) -> _Json:
+def _operation(retry_after: timedelta | None, *, ok_if_cancelled: bool) -> _Json:
     return {
         "operationId": "cancelBatchJob",
         "summary": "Cancel a batch job, for ever",
@@ -157,17 +168,16 @@ def _operation(retry_after: timedelta | None) -> _Json:
                 }
             },
         },
-        "responses": _responses(retry_after),
+        "responses": _responses(retry_after, ok_if_cancelled=ok_if_cancelled),
     }
 
 
-def _responses(retry_after: timedelta | None) -> _Json:
+def _responses(retry_after: timedelta | None, *, ok_if_cancelled: bool) -> _Json:
+    cancelled, refused = _ended(ok_if_cancelled=ok_if_cancelled)
     answers = {
-        "200": _answer("Cancelled, for ever.", "Cancelled", _examples(_results())),
+        "200": _answer("Cancelled, for ever.", "Cancelled", _examples([*_results(), *cancelled])),
         "400": _answer(
-            "The job has already ended; nothing was changed.",
-            "Error",
-            _examples((s, present_error(AlreadyTerminal(_KEY, s))) for s in _TERMINAL),
+            "The job has already ended; nothing was changed.", "Error", _examples(refused)
         ),
     }
     for refusal in Refusal:
@@ -197,6 +207,20 @@ def _responses(retry_after: timedelta | None) -> _Json:
     return dict(sorted(answers.items()))
 
 
+def _ended(
+    *, ok_if_cancelled: bool
+) -> tuple[list[tuple[str, Response]], list[tuple[str, Response]]]:
+    """Return what is answered of jobs that have ended: those that are a 200, and the others."""
+    answers = [
+        (str(it), present_error(AlreadyTerminal(_KEY, it), ok_if_cancelled=ok_if_cancelled))
+        for it in _TERMINAL
+    ]
+    return (
+        [(name, response) for name, response in answers if response.status == HTTPStatus.OK],
+        [(name, response) for name, response in answers if response.status != HTTPStatus.OK],
+    )
+
+
 def _results() -> Iterable[tuple[str, Response]]:
     now = datetime(1970, 1, 1, tzinfo=UTC)  # No part of the answer.
     for status in _LIVE:
@@ -213,8 +237,9 @@ def _failure(fault: Fault, retry_after: timedelta | None) -> Response:
     return present_error(CancelFailed(_KEY, "", "unchanged", fault), retry_after)
 
 
-def _cancelled() -> _Json:
-    bodies = [response.body for _, response in _results()]
+def _cancelled(*, ok_if_cancelled: bool) -> _Json:
+    cancelled, _ = _ended(ok_if_cancelled=ok_if_cancelled)
+    bodies = [response.body for _, response in (*_results(), *cancelled)]
     properties: _Json = {name: {"type": _type(value)} for name, value in bodies[0].items()}
     properties["message"]["enum"] = [body["message"] for body in bodies]
     properties["contactsCancelled"]["minimum"] = 0

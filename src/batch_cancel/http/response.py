@@ -10,11 +10,23 @@ from __future__ import annotations
 import json
 import math
 from datetime import timedelta
+from typing import Final
 
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
-from batch_cancel.domain.errors import FAILED_DETAIL, BatchCancelError, CancelFailed, Fault
+from batch_cancel.domain.errors import (
+    FAILED_DETAIL,
+    AlreadyTerminal,
+    BatchCancelError,
+    CancelFailed,
+    Fault,
+)
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import JobStatus
+
+ALREADY_CANCELLED: Final = "Job was already cancelled"
+"""The message of a 200 by which nothing was changed."""
 
 
 @attrs.frozen
@@ -49,19 +61,20 @@ def present(result: CancelResult | Cancellation) -> Response:
     """
     if isinstance(result, Cancellation):
         result = conclude(result, result.record.removal)
-    return _response(
-        200,
-        {
-            "success": True,
-            "message": result.message,
-            "batchJobId": result.batch_job_id,
-            "redisJobCancelled": result.redis_job_cancelled,
-            "contactsCancelled": result.contacts_cancelled,
-        },
+    return _succeeded(
+        result.batch_job_id,
+        result.message,
+        contacts_cancelled=result.contacts_cancelled,
+        removed=result.redis_job_cancelled,
     )
 
 
-def present_error(error: BaseException, retry_after: timedelta | None = None) -> Response:
+def present_error(
+    error: BaseException,
+    retry_after: timedelta | None = None,
+    *,
+    ok_if_cancelled: bool = False,
+) -> Response:
     """
     Return the 400, 404 or 500 for a cancel that was not carried out.
 
@@ -69,7 +82,12 @@ def present_error(error: BaseException, retry_after: timedelta | None = None) ->
         error: why it was not.
         retry_after: when a client may try again where that may help: 429 from a store that can't
             take it now, else 503, both with Retry-After. None: the contract's 500 for these, too.
+        ok_if_cancelled: whether a job that another operation has cancelled before is a 200, by
+            which nothing was changed: for an API whose contract has it so. The contract's own
+            answer is 400.
     """
+    if ok_if_cancelled and (job_id := _cancelled_before(error)) is not None:
+        return _succeeded(job_id, ALREADY_CANCELLED, contacts_cancelled=0, removed=False)
     if not isinstance(error, BatchCancelError):
         return _response(500, {"detail": FAILED_DETAIL})
     body: dict[str, object] = {"detail": error.detail}
@@ -79,6 +97,29 @@ def present_error(error: BaseException, retry_after: timedelta | None = None) ->
     response = _response(429 if is_busy else 503, body)
     response.headers["retry-after"] = str(math.ceil(retry_after.total_seconds()))
     return response
+
+
+def _cancelled_before(error: BaseException) -> str | None:
+    """Return the id of the job if the error says that it is cancelled already."""
+    if not isinstance(error, AlreadyTerminal) or error.status != JobStatus.CANCELLED:
+        return None
+    key: object = error.key  # A text, where the error was restored from its texts.
+    return key.batch_job_id if isinstance(key, JobKey) else None
+
+
+def _succeeded(
+    batch_job_id: str, message: str, *, contacts_cancelled: int, removed: bool
+) -> Response:
+    return _response(
+        200,
+        {
+            "success": True,
+            "message": message,
+            "batchJobId": batch_job_id,
+            "redisJobCancelled": removed,
+            "contactsCancelled": contacts_cancelled,
+        },
+    )
 
 
 def _response(status: int, body: dict[str, object]) -> Response:

@@ -53,9 +53,10 @@ class History(Statements):
             .order_by(table.c.cancelled_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
-            .cte("old")  # Asked once; a subquery might be asked again, and find others.
         )
-        is_picked = sa.tuple_(*key).in_(sa.select(old))
+        # Postgres might ask a subquery again, and find others; SQLite counts no rows after WITH.
+        picked = old if self.is_sqlite else sa.select(old.cte("old"))
+        is_picked = sa.tuple_(*key).in_(picked)
         return self.connection.execute(sa.delete(table).where(is_picked)).rowcount
 
 

@@ -30,9 +30,7 @@ def lacking(database: Database) -> Iterator[str]:
     lost = f"so a job that is cancelled anew replaces its earlier record in {ours}"
     if database.tables["earlier"].oid is None:
         yield f"table {earlier} is missing, {lost}: run the SQL that `batch-cancel schema` prints"
-    elif not all(
-        it.privileges >= {"INSERT", "SELECT"} for it in database.columns_of("earlier").values()
-    ):
+    elif _may_keep(database, "cancellations") and not _may_keep(database, "earlier"):
         yield (
             f"the user that connects may not INSERT and SELECT {earlier}, {lost}: GRANT INSERT, "
             f"SELECT ON {earlier} to it"
@@ -43,3 +41,9 @@ def lacking(database: Database) -> Iterator[str]:
     for columns, sentence in _INDEXES.items():
         if not any(tuple(it.columns[: len(columns)]) == columns for it in whole):
             yield sentence.format(ours=ours)
+
+
+def _may_keep(database: Database, field: str) -> bool:
+    """Check whether the user that connects may read and add records."""
+    columns = database.columns_of(field).values()
+    return all(it.privileges >= {"INSERT", "SELECT"} for it in columns)

@@ -191,7 +191,7 @@ def tables_of(schema: PostgresSchema) -> Mapping[str, list[str | None]]:
     fields = [*FIELDS, "earlier"]
     pairs = [pair(getattr(schema, field)) for field in fields]
     return {
-        "fields": fields,
+        "fields": [*fields],
         "schemas": [namespace for namespace, _ in pairs],
         "names": [name for _, name in pairs],
     }
