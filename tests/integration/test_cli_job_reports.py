@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from batch_cancel import settle_contact
+from batch_cancel import ContactStatus, settle_contact
 from batch_cancel.adapters.sqlite import SqliteStore
-from batch_cancel.cli import store_calls
 from tests.integration.command_line import (
     Done,
     file,
@@ -148,9 +148,9 @@ def test_a_watch_ends_when_the_job_is_drained(
     run("cancel", "running", "--store", store)
 
     def end_the_call(_seconds: float) -> None:
-        settle_contact("running", "3", "no_answer", uow=SqliteStore(file))
+        settle_contact("running", "3", ContactStatus.NO_ANSWER, uow=SqliteStore(file))
 
-    monkeypatch.setattr(store_calls.time, "sleep", end_the_call)
+    monkeypatch.setattr(time, "sleep", end_the_call)
     assert run("progress", "running", "--store", store, "--watch") == (
         0,
         (
@@ -170,7 +170,7 @@ def test_a_watch_may_be_interrupted(
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_calls.time, "sleep", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     done = run("progress", "running", "--store", store, "--watch", "--json")
     assert (done.code, done.err) == (130, "")
     assert done.body["contactsLive"] == 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from batch_cancel import JobKey, StoreFailed, job_progress, preview_job
+from batch_cancel import ContactStatus, JobKey, StoreFailed, job_progress, preview_job
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
 from tests.pairs import create_reference_tables
 
@@ -71,7 +71,7 @@ def test_rows_that_do_not_count_are_not_counted(
         contact_statuses={**spelled, "pending": ("pending", "waiting"), "busy": "engaged"},
     )
     preview = preview_job("job", uow=store)
-    assert (preview.contacts["pending"], preview.contacts_unknown) == (2, 0)
+    assert (preview.contacts[ContactStatus.PENDING], preview.contacts_unknown) == (2, 0)
     rows.execute("INSERT INTO batch_contacts (batch_job_id, status) VALUES ('job', 'busy')")
     assert preview_job("job", uow=store).contacts_unknown == 1
 
