@@ -105,7 +105,9 @@ def test_the_oldest_go_first_in_slices(world: World, monkeypatch: pytest.MonkeyP
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     records=st.lists(

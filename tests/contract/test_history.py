@@ -128,7 +128,9 @@ def test_what_makes_no_sense_is_refused(world: World) -> None:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     moments=st.lists(st.integers(0, 3), max_size=9),
