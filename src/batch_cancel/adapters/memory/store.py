@@ -12,8 +12,8 @@ import attrs
 from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
-from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.outcomes import added_to_none, added_twice
 
 
 class _Seeds:
@@ -43,8 +43,7 @@ class _Seeds:
         """
         key = JobKey(id, organization_id)
         if key in self._committed:
-            msg = f"there is a job {shown(id)} in this organization already"
-            raise ValueError(msg)
+            raise added_twice(id)
         self._committed[key] = Row(status, deferred_id)
 
     def add_contacts(
@@ -70,8 +69,7 @@ class _Seeds:
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         if row is None:
-            msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
-            raise LookupError(msg)
+            raise added_to_none(job_id)
         times = dict.fromkeys(contacts, since or datetime.now(UTC))
         self._committed[key] = attrs.evolve(
             row,
