@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
-from batch_cancel.adapters.memory.index import CHUNK_MAX
+from batch_cancel.adapters.memory.index import CHUNK_MAX, Entry, Index
 from tests.unit.memory_scans import NOW, complaints, scanned
 
 STATUSES = ["pending", "queued", "dialing", "completed", "vip", None]
@@ -96,6 +96,32 @@ def test_a_time_may_be_in_any_zone() -> None:
     }
     assert list(contacts.due({"pending"}, same)) == ["e", "a", "b", "c"]
     assert not (contacts | dict.fromkeys("abcde", Contact("completed"))).has_any({"pending"})
+
+
+def test_a_change_lies_in_a_layer_of_its_own_until_it_is_half_as_large() -> None:
+    """So there are few layers, and most changes copy no other contact."""
+    contacts, layers = Contacts(), list[list[int]]()
+    for ids in ("abcd", "ef", "a", "a", "b", "cd"):
+        contacts |= dict.fromkeys(ids, Contact("pending"))
+        layers.append([len(layer) for layer in contacts._layers])
+    assert layers == [[4], [4, 2], [4, 2, 1], [4, 2, 1], [6], [6, 2]]
+
+
+class Unread(tuple[Entry, ...]):
+    """A chunk of an index that must not be read; its first entry may be looked at."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Entry]:
+        raise AssertionError
+
+
+def test_contacts_of_other_statuses_are_not_read() -> None:
+    """But for a chunk before theirs, in which they might begin, and one after it."""
+    entries: list[Entry] = [(status, timedelta(0), status) for status in "aabcc"]
+    first, second, third, fourth, fifth = ((entry,) for entry in entries)
+    index = Index((Unread(first), second, third, fourth, Unread(fifth)))
+    assert list(index.of_status("b")) == [(timedelta(0), "b")]
 
 
 def test_no_change_is_no_new_value() -> None:

@@ -69,7 +69,7 @@ class Driven:
         transaction, _ = self.open.pop()
         before, written = self.before.pop(), self.contacts()
         error = Undo() if is_undone else None
-        assert not transaction.__exit__(error and Undo, error, None)
+        assert not transaction.__exit__(type(error) if error else None, error, None)
         assert self.contacts() == (before if is_undone else written)
 
     def write(self, it: MemoryRepositories, name: str, number: int, status: ContactStatus) -> None:

@@ -57,7 +57,7 @@ class Index:
         while first < len(entries):
             place, end = self._place(entries[first]), len(entries)
             for next_chunk in self._chunks[place + 1 : place + 2]:
-                end = bisect_left(entries, next_chunk[0], first)
+                end = bisect_left(entries, next_chunk[0])
             yield place, entries[first:end]
             first = end
 
@@ -65,10 +65,10 @@ class Index:
         """Return when the contacts in this status are due, and their ids, in this order."""
         for chunk in islice(self._chunks, self._place((status,)), None):
             for its_status, after, contact_id in chunk:
+                if its_status > status:
+                    return
                 if its_status == status:
                     yield after, contact_id
-                elif its_status > status:
-                    return
 
     def _place(self, entry: Entry | tuple[str]) -> int:
         """Return which chunk the entry is in, or would be."""

@@ -173,12 +173,8 @@ def cancel_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus
     """Set the contacts in these statuses to cancelled, and return how many they are."""
     row = rows[key]
     due = row.contacts.among(statuses)
-    cancelled = ContactStatus.CANCELLED.value
-    changed = {
-        contact_id: Contact(cancelled, contact.due_at, contact.dialing_since)
-        for contact_id, contact in row.contacts.of(due).items()
-    }
-    rows[key] = attrs.evolve(row, contacts=row.contacts | changed)
+    cancelled = dict.fromkeys(due, Contact(ContactStatus.CANCELLED.value))
+    rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
     _look_for_open_contacts(rows, key, statuses)
     _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
     return len(due)
@@ -262,12 +258,9 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
         return []
     now = datetime.now(UTC)
     claimed = list(islice(row.contacts.due(statuses, now), limit))
-    dialing = ContactStatus.DIALING.value
-    changed = {
-        contact_id: Contact(dialing, contact.due_at, now)
-        for contact_id, contact in row.contacts.of(claimed).items()
-    }
-    rows[key] = attrs.evolve(row, contacts=row.contacts | changed)
+    contact = Contact(ContactStatus.DIALING.value, dialing_since=now)
+    dialing = dict.fromkeys(claimed, contact)
+    rows[key] = attrs.evolve(row, contacts=row.contacts | dialing)
     _look_at_contacts(rows, key, claimed, ContactStatus.DIALING)
     return claimed
 
