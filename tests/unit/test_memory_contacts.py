@@ -41,6 +41,7 @@ def test_contacts_are_what_a_dict_would_be(
         assert [*contacts] == [*expected]
         assert len(contacts) == len(expected)
         assert contacts == expected
+        assert {it: contacts[it] for it in expected} == expected
         assert complaints(contacts) == []
         due = scanned(expected, statuses, NOW)
         assert list(contacts.due(statuses, NOW)) == due
