@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
@@ -24,6 +24,7 @@ CHANGES = st.dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     steps=st.lists(st.tuples(st.integers(0, 5), CHANGES), max_size=12),
     statuses=st.sets(st.sampled_from(["pending", "queued", "dialing", "nobody's"])),

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch_cancel import ContactStatus, JobKey
@@ -110,6 +110,7 @@ class Driven:
         return [complaint for row in rows for complaint in complaints(row.contacts)]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_the_index_says_what_a_scan_says(steps: list[tuple[str, int, ContactStatus]]) -> None:
     """After every step, and after every rollback."""
