@@ -11,10 +11,9 @@ Rule 3: every record about a job carries the same fields, None where one is not 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.deferred_start import Claimed
@@ -23,14 +22,17 @@ from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.use_cases.kinds import WrongKind
 from batch_cancel.use_cases.unexpected import original
 
-_logger: Final = logging.getLogger("batch_cancel")
+if TYPE_CHECKING:
+    import logging
 
 
 @contextmanager
 def never_raising() -> Generator[logging.Logger]:
     """Yield the library's logger, and suppress what its handlers and filters raise."""
+    import logging  # noqa: PLC0415  # A tenth of the time that importing the library takes.
+
     with suppress(Exception):
-        yield _logger
+        yield logging.getLogger("batch_cancel")
 
 
 def done(what: str, result: CancelResult) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import attrs
 
+from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact
 from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
@@ -70,12 +71,16 @@ class _Seeds:
         row = self._committed.get(key)
         if row is None:
             raise added_to_none(job_id)
-        times = dict.fromkeys(contacts, since or datetime.now(UTC))
-        self._committed[key] = attrs.evolve(
-            row,
-            contacts={**row.contacts, **contacts},
-            dialing_since={**row.dialing_since, **times},
-        )
+        before, now = row.contacts.of(contacts), datetime.now(UTC)
+        seeded = {
+            contact_id: Contact(
+                status,
+                before[contact_id].due_at if contact_id in before else LONG_AGO,
+                since or now,
+            )
+            for contact_id, status in contacts.items()
+        }
+        self._committed[key] = attrs.evolve(row, contacts=row.contacts | seeded)
 
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
         """Return the job as last committed; None if there is none."""
@@ -86,7 +91,11 @@ class _Seeds:
     def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
         """Return the status by contact id of a job, as last committed; empty if there is none."""
         row = self._committed.get(JobKey(job_id, organization_id))
-        return {} if row is None else dict(row.contacts)
+        return (
+            {}
+            if row is None
+            else {contact_id: contact.status for contact_id, contact in row.contacts.items()}
+        )
 
 
 class MemoryStore(_Seeds):
