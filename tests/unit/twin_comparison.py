@@ -97,6 +97,9 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/memory/turns.py", "AsyncTurn"): (
         "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
     ),
+    ("adapters/postgres/repositories.py", "AsyncPostgresRepositories"): (
+        "The blocking half runs what this one holds."
+    ),
     **{
         (f"adapters/sqlalchemy/{module}.py", name): (
             "It runs the blocking half, over the engine's bridge."
@@ -116,6 +119,12 @@ Halves of one shape that work differently: only methods and parameters are compa
 Their docstrings may be their own.
 """
 
+LOOKS_AWAITED: Final[Mapping[tuple[str, str], str]] = {
+    ("adapters/postgres/sender.py", "AsyncSender"): "What sends is written once, on either.",
+    ("adapters/procrastinate/__init__.py", "_begun_async"): "The same.",
+}
+"""Halves of which the blocking one consists of coroutines as well, which never suspend."""
+
 ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     "adapters/redis/deadline_async.py": (
         "adapters/redis/deadline_sync.py",
@@ -125,7 +134,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 """Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
-    ("cli/apps.py", "_perform"): "It exists because the halves differ.",
+    ("cli/apps.py", "_perform"): "An application that has to be awaited needs an event loop.",
     ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "_body"): "The same.",
@@ -149,6 +158,22 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("testing/world.py", "World"): "The same.",
     ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
+    **{
+        (f"adapters/{module}.py", name): "Written once: both halves run it."
+        for module, names in {
+            "apscheduler/__init__": ("_JobStore",),
+            "huey/__init__": ("_Huey",),
+            "postgres/ground": ("begun",),
+            "postgres/repositories": ("Jobs", "Contacts", "Outbox", "Inspection"),
+            "postgres/sender": ("Answer",),
+            "procrastinate/__init__": ("_Jobs",),
+            "redis/health": ("checked",),
+            "redis/library_scheduler": ("LibraryScheduler",),
+            "redis/scheduler": ("_DeferredStarts",),
+            "redis/start_gate": ("_Gate",),
+        }.items()
+        for name in names
+    },
 }
 """Coroutines that have no blocking half, and why."""
 
@@ -167,6 +192,12 @@ RENAMED: Final = {
 
 
 ASYNCIO_ONLY: Final[Mapping[str, str]] = {
+    "adapters/postgres/doctor/": "Written once, over a sender of either kind.",
+    "adapters/postgres/statements.py": "The same.",
+    "adapters/postgres/work_repository.py": "The same.",
+    "adapters/redis/script_runner.py": "Written once, over a line of either kind.",
+    "cli/calls.py": "Written once: blocking ports come in wrappers.",
+    "cli/watched.py": "The same.",
     "http/endpoint.py": "Its blocking methods run the coroutines of its asyncio ones.",
     "testing/explore/": (
         "A coroutine can be stopped between any two steps, a thread can't; what it explores are "
@@ -244,8 +275,18 @@ class WithoutDocstrings(ast.NodeTransformer):
         return super().generic_visit(node)
 
 
-class OneLine(ast.NodeTransformer):
-    """Takes the line breaks out of texts: the longer names of a half may wrap them differently."""
+class Ran(ast.NodeTransformer):
+    """
+    Takes `run` out of a syntax tree, and the line breaks out of texts.
+
+    The longer names of a half may wrap texts differently.
+    """
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """`run(x)` is `x`, as is `await x` in the other half."""
+        if isinstance(node.func, ast.Name) and node.func.id == "run":
+            return self.visit(node.args[0])  # type: ignore[no-any-return]
+        return self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         """Reword texts alone."""
@@ -267,8 +308,11 @@ def definitions(source: str) -> dict[str, Named]:
 
 def halves(source: str) -> Iterator[Named]:
     """Give what is asyncio in a module: by its name, or by what it does."""
-    for name, node in definitions(source).items():
-        if stripped_name(name) != name or any(isinstance(it, ASYNC) for it in ast.walk(node)):
+    named = definitions(source)
+    blocking = {stripped_name(name) for name in named if stripped_name(name) != name}
+    for name, node in named.items():
+        is_asyncio = name not in blocking and any(isinstance(it, ASYNC) for it in ast.walk(node))
+        if is_asyncio or stripped_name(name) != name:
             yield node
 
 
@@ -315,7 +359,9 @@ def body_difference(module: str, node: Named, others: Mapping[str, Named]) -> st
     if twin is None:
         return f"{node.name} has no blocking half {stripped_name(node.name)}"
     compared = [without_docstrings(it) for it in (node, twin)]
-    stripped, blocking = map(source_of, compared, (Stripped(), OneLine()))
+    looks_awaited = is_elsewhere or (module, node.name) in LOOKS_AWAITED
+    blocking_half = Stripped() if looks_awaited else Ran()
+    stripped, blocking = map(source_of, compared, (Stripped(), blocking_half))
     if is_elsewhere or (module, node.name) in OTHERWISE_MADE:
         return differing(shape(stripped), shape(blocking))
     for meant in MEANT.get((module, node.name), ()):
@@ -382,5 +428,10 @@ def modules() -> dict[str, str]:
 
 
 MODULES: Final = modules()
-HALVES: Final = [(module, node) for module, text in MODULES.items() for node in halves(text)]
+HALVES: Final = [
+    (module, node)
+    for module, text in MODULES.items()
+    if module not in {blocking for blocking, _ in ELSEWHERE.values()}
+    for node in halves(text)
+]
 NAMES: Final = {(module, node.name) for module, node in HALVES}

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.postgres.repositories import PostgresRepositories
 from batch_cancel.domain.job import JobKey
 from batch_cancel.testing.conformance import StoreConformance
 from tests import adapters_under_test
@@ -51,11 +52,9 @@ class RewrittenUnitOfWork(PostgresUnitOfWork):
     def begin(self) -> Generator[Any]:
         """Open a transaction with the statements rewritten."""
         with super().begin() as it:
-            for name in ("jobs", "contacts", "outbox", "inspection", "work"):
-                part = getattr(it, name)
-                queries = Rewritten(part.queries, self.swaps)
-                setattr(it, name, attrs.evolve(part, queries=queries))
-            yield it
+            ground = it.jobs.awaited.ground
+            queries: Any = Rewritten(ground.queries, self.swaps)
+            yield PostgresRepositories(it.sender, attrs.evolve(ground, queries=queries))
 
 
 class LockingUnitOfWork(RewrittenUnitOfWork):
@@ -95,7 +94,7 @@ class ReadingUnitOfWork(RewrittenUnitOfWork):
                 found = outbox.find(record.key)
                 if found is None or found.taken_at != record.taken_at:
                     return None
-                it.jobs.connection.execute(
+                it.sender.connection.execute(
                     "UPDATE batch_cancellations SET taken_at = clock_timestamp() "
                     "WHERE batch_job_id = %s",
                     [record.key.batch_job_id],
