@@ -11,9 +11,11 @@ import attrs
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
+from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.repositories import PostgresRepositories
 from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
 from batch_cancel.testing.conformance import StoreConformance
 from tests import adapters_under_test
 from tests.proof.broken_adapters.planting import SECOND, plant
@@ -117,6 +119,13 @@ class OnPostgres(adapters_under_test.PostgresTables):
 
     swaps: ClassVar[Mapping[str, str]] = {}
 
+    def __init_subclass__(cls) -> None:
+        """Refuse a swap that changes nothing: the statements have moved on."""
+        queries = queries_for(PostgresSchema())
+        written = (queries.lock_job, queries.cancel_contacts(CANCELLABLE_CONTACTS))
+        text = "".join(it.as_string(None) for it in written)
+        assert [it for it in cls.swaps if it not in text] == []
+
     def uow(self) -> Any:
         """Give a unit of work with the bug."""
         uow = RewrittenUnitOfWork(self._connect, lock_timeout=SECOND)
@@ -143,11 +152,18 @@ plant(
 )
 
 
+OF_THE_ORGANIZATION: Final = """
+AND (
+    "organization_id" = %(organization_id)s
+    OR ("organization_id" IS NULL AND %(organization_id)s IS NULL)
+)"""
+
+
 class LocksTheStrangersRow(OnPostgres):
     """It locks by id, and looks at the organization afterwards."""
 
     swaps: ClassVar[Mapping[str, str]] = {
-        ' AND "organization_id" IS NOT DISTINCT FROM %(organization_id)s': "",
+        OF_THE_ORGANIZATION: "",
         "clock_timestamp() FROM locked": (
             "clock_timestamp() FROM locked "
             "WHERE organization_id IS NOT DISTINCT FROM %(organization_id)s"
@@ -180,9 +196,10 @@ plant(
     OnPostgres,
     StoreConformance,
     swaps={
-        'SET "status" = \'cancelled\', "updated_at"': (
+        'UPDATE "batch_contacts"\nSET "status" = \'cancelled\'': (
+            'UPDATE "batch_contacts"\n'
             "SET \"status\" = CASE WHEN \"status\" IN ('pending', 'queued', 'no_answer', 'busy', "
-            "'timeout') THEN 'cancelled' ELSE \"status\" END, \"updated_at\""
+            "'timeout') THEN 'cancelled' ELSE \"status\" END"
         ),
         "AND \"status\" IN ('busy', 'no_answer', 'pending', 'queued', 'timeout')": "",
     },
