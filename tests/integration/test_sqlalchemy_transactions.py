@@ -185,7 +185,7 @@ def test_a_server_that_does_not_take_the_level_is_refused(layer: Layer) -> None:
         return statement.replace("READ COMMITTED", "REPEATABLE READ"), parameters
 
     event.listen(layer.engine, "before_cursor_execute", ignore, retval=True)
-    with pytest.raises(CancelFailed, match="grants no READ COMMITTED .* 'repeatable read'"):
+    with pytest.raises(CancelFailed, match=r"grants no READ COMMITTED .* 'repeatable read'"):
         layer.call("cancel_rows", "j1", tables=TABLES)
 
 
