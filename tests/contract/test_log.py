@@ -123,8 +123,8 @@ def test_what_reconcile_did_is_logged(world: World, log: pytest.LogCaptureFixtur
     world.reconcile()
     [entry] = entries(log)
     assert entry.getMessage() == (
-        "batch job 'job' was cancelled before, and reconcile took it up: from scheduled, "
-        "0 contacts, removal removed, operation 'op'"
+        "batch job 'job' was cancelled before, and reconcile finished it: from scheduled, 0 "
+        "contacts, removal removed, operation 'op'"
     )
     check(log)
 

@@ -367,7 +367,7 @@ def test_a_job_that_was_set_back_is_left_alone(
     [warning] = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
     assert warning == (
         "batch job 'job' was cancelled by operation 'op of job', and is not cancelled now, so "
-        "its deferred start and its on_cancelled hook were left alone: look for what has set its "
+        "its deferred start and its on_cancelled hook were left alone: find what has set its "
         "status back, and cancel it again"
     )
     found = world.found("job")

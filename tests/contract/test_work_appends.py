@@ -95,7 +95,7 @@ def test_a_store_without_columns_refuses_a_contact(
         append_contacts("j", [{"id": "b"}, contact], uow=store_without_columns)
     assert store_without_columns.contacts("j") == {"a": "failed"}
     told = {
-        "id": "a contact's id must be a text that no other contact of the job has",
+        "id": "a contact's id must be a str that no other contact of the job has",
         "next_attempt_at": "a contact's next_attempt_at must be an aware datetime",
     }
     is_taken_in_a_file = contact == {"id": "a"} and isinstance(store_without_columns, SqliteStore)

@@ -136,8 +136,8 @@ __all__ = ["file", "run"]
             "wired:app",
             f"{BLOCKING}\ndef tell(_): yield\napp.on_cancelled = tell",
             (
-                "--app: wired:app: the hook is a generator function (tell), and nothing would run "
-                "its body: pass a function without yield"
+                "--app: wired:app: the hook is a generator function (tell), whose body would not "
+                "run: pass a function without yield"
             ),
         ),
         (

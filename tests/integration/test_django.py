@@ -145,7 +145,7 @@ def test_another_kind_of_database_is_refused_in_words(tmp_path: Path) -> None:
             "OPTIONS": {},
         }
         with pytest.raises(
-            CancelFailed, match="is not Postgres by psycopg 3, but sqlite by sqlite"
+            CancelFailed, match="does not use Postgres by psycopg 3, but sqlite by sqlite"
         ):
             cancel_rows("job", uow=uow)
 

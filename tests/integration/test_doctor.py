@@ -210,8 +210,8 @@ def test_what_claims_miss_is_told_apart(dsn: str) -> None:
     assert doctor("--store", url_of(dsn)) == (
         0,
         FITS + "Missing for workers only:\n"
-        "  nothing says that 'id' names one contact of a job in batch_contacts: map a column that "
-        "is unique within a job with contact_id=..., or add a unique index on 'batch_job_id' and "
+        "  'id' of batch_contacts is not known to be unique within a job: map a column that is "
+        "unique within a job with contact_id=..., or add a unique index on 'batch_job_id' and "
         "'id'\n",
         "",
     )

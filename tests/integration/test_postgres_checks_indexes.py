@@ -189,8 +189,8 @@ def test_a_view_is_not_asked_for_indexes(dsn: str, execute: Callable[[str], obje
     execute("CREATE VIEW batch_jobs AS SELECT * FROM jobs")
     assert checked(dsn) == [
         (
-            "batch_jobs is a view, in which no index shows that 'id' is unique: map the table "
-            "behind it, or, if it is unique, declare that with keys_are_unique=True"
+            "batch_jobs is a view, and no index shows that its 'id' is unique: map the table "
+            "behind it, or declare that it is unique with keys_are_unique=True"
         )
     ]
     assert checked(dsn, keys_are_unique=True) == []

@@ -114,7 +114,7 @@ UNSAFE_JOBS = {
         JOBS_BY_ORGANIZATION.replace("TABLE batch_jobs", "TABLE all_jobs")
         + "; CREATE VIEW batch_jobs AS SELECT * FROM all_jobs",
         BY_ORGANIZATION,
-        "declare that with keys_are_unique=True",
+        "declare that it is unique with keys_are_unique=True",
     ),
 }
 
@@ -192,7 +192,7 @@ def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
     database: Database, kind: str, *, is_joined: bool
 ) -> None:
     """Their column tells apart what the job's finds equal: one of them would be left open."""
-    type_, spelled = FOLDING[kind]
+    type_, other_form = FOLDING[kind]
     for statement in (
         "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog",
         "CREATE DOMAIN folded AS citext",
@@ -208,12 +208,12 @@ def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
         "INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')",
         (
             "INSERT INTO batch_contacts (batch_job_id, status) "
-            f"VALUES ('job', 'pending'), ('{spelled}', 'pending')"
+            f"VALUES ('job', 'pending'), ('{other_form}', 'pending')"
         ),
         table_ddl(PostgresSchema()),
     ):
         database.connection.execute(statement.encode())
-    told = "could refer to its job in another spelling"
+    told = "a contact that refers to its job by such a value would be left open"
     with closing(psycopg.connect(database.dsn)) as connection:
         uow: Any = joining(connection) if is_joined else database.uow(PostgresSchema())
         for step in (

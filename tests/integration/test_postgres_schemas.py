@@ -103,9 +103,9 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
             types = {"job_status_type": "job_kind", "contact_status_type": "contact_kind"}
     with tables(dsn, SHOUTED, **types) as made:
         uow = half.uow(dsn, SHOUTED)
-        for job, spelling in (("s", "PLANNED"), ("p", "WAITING"), ("r", "LIVE 100%")):
+        for job, status_name in (("s", "PLANNED"), ("p", "WAITING"), ("r", "LIVE 100%")):
             made.add_job(
-                job, spelling, {f"{job} {name}": it for name, it in SHOUTED_CONTACTS.items()}
+                job, status_name, {f"{job} {name}": it for name, it in SHOUTED_CONTACTS.items()}
             )
             assert half.cancel(uow, job, operation_id=job).contacts_cancelled == 5
             assert made.status(job) == "CANCELED"
@@ -113,8 +113,11 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
                 "CANCELED" if name in {"pending", "queued", "no_answer", "busy", "timeout"} else it
                 for name, it in sorted(SHOUTED_CONTACTS.items())
             ]
-        for job, spelling, known in (("c", "it's done", "completed"), ("f", "BROKEN", "failed")):
-            made.add_job(job, spelling)
+        for job, status_name, known in (
+            ("c", "it's done", "completed"),
+            ("f", "BROKEN", "failed"),
+        ):
+            made.add_job(job, status_name)
             with pytest.raises(AlreadyTerminal, match=f"already {known}"):
                 half.cancel(uow, job)
         assert half.cancel(uow, "s", operation_id="s").replayed
@@ -180,18 +183,18 @@ def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
     ("argument", "spellings", "told"),
     [
         ("job_statuses", SHOUTED_JOBS | {JobStatus.FAILED: "CANCELED"},
-         "failed and cancelled have one spelling, 'CANCELED': each status needs its own"),
+         "failed and cancelled have one name, 'CANCELED': give each status its own"),
         ("job_statuses", {JobStatus.CANCELLED: "canceled"},
-         "no spelling is given for scheduled, pending, running, completed, failed"),
+         "no name is given for scheduled, pending, running, completed, failed"),
         ("contact_statuses", {k: v for k, v in SHOUTED_CONTACTS.items() if k != "dialing"},
-         "no spelling is given for dialing: give one for every status"),
+         "no name is given for dialing: give one for every status"),
         ("job_statuses", SHOUTED_JOBS | {"paused": "PAUSED"}, "'paused' is no status"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: 4.5},
          "a spelling of busy must be a text or an integer, got 4.5"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: True},
          "must be a text or an integer, got True"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: []},
-         "no spelling is given for busy"),
+         "no name is given for busy"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: ["BUSY", "OK"]},
          "busy and completed have one spelling, 'OK'"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: "a\0b"},
@@ -202,11 +205,11 @@ def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
     ],
 )  # fmt: skip
 def test_a_mapping_that_cannot_be_is_refused_at_once(
-    argument: str, spellings: Any, told: str
+    argument: str, status_names: Any, told: str
 ) -> None:
     """Where it is written, not at the first cancel."""
     with pytest.raises(ValueError, match=told):
-        PostgresSchema(**{argument: spellings})
+        PostgresSchema(**{argument: status_names})
 
 
 def test_schemas_are_told_apart_by_what_they_map() -> None:

@@ -100,11 +100,11 @@ def fill(layer: Layer, tables: SqlAlchemyTables, contacts: dict[str, Any], statu
     with layer.engine.begin() as connection:
         job = {tables.job_id: "j1", tables.job_status: status}
         connection.execute(sa.insert(tables.jobs).values(job))
-        for contact_id, spelling in contacts.items():
+        for contact_id, status_name in contacts.items():
             contact = {
                 tables.contact_id: contact_id,
                 tables.contact_job_id: "j1",
-                tables.contact_status: spelling,
+                tables.contact_status: status_name,
             }
             connection.execute(sa.insert(tables.contacts).values(contact))
 
@@ -155,13 +155,13 @@ def test_ids_that_a_database_pads(layer: Layer, columns: dict[str, Any]) -> None
     live(layer, tables)
 
 
-@pytest.mark.parametrize("spelled", ["J1", "j1 "])
+@pytest.mark.parametrize("stored_id", ["J1", "j1 "])
 def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
-    layer: Layer, spelled: str
+    layer: Layer, stored_id: str
 ) -> None:
     """The job's column finds texts equal that theirs tells apart: a contact would be left open."""
     is_sqlite = layer.engine.dialect.name == "sqlite"
-    if spelled == "j1 ":
+    if stored_id == "j1 ":
         kind = sa.String(collation="RTRIM") if is_sqlite else sa.CHAR(20)
     else:
         kind = sa.String(collation="NOCASE") if is_sqlite else CITEXT()
@@ -174,14 +174,17 @@ def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
         connection.execute(
             sa.update(tables.contacts)
             .where(tables.contacts.c[tables.contact_id] == "c2")
-            .values({column: spelled})
+            .values({column: stored_id})
         )
     for step, arguments in (
         ("cancel_rows", ()),
         ("append_contacts", ([{tables.contact_id: "c3"}],)),
         ("finish_job", ()),
     ):
-        with pytest.raises(BatchCancelError, match="could refer to its job in another spelling"):
+        with pytest.raises(
+            BatchCancelError,
+            match="a contact that refers to its job by such a value would be left open",
+        ):
             layer.call(step, "j1", *arguments, tables=tables)
 
 
@@ -272,12 +275,12 @@ def test_numbers_have_to_be_given() -> None:
 def test_a_status_of_several_spellings(layer: Layer) -> None:
     """A campaign that is paused counts as running; what nobody has mapped is left alone."""
     METADATA.create_all(layer.engine)
-    spellings: dict[str, Any] = {
+    status_names: dict[str, Any] = {
         "job_statuses": {it: it.value for it in JobStatus} | {JobStatus.RUNNING: ("on", "PAUSED")},
         "contact_statuses": {it: it.value for it in ContactStatus}
         | {ContactStatus.PENDING: ["new", "NEW"], ContactStatus.CANCELLED: ["gone", "GONE"]},
     }
-    tables = attrs.evolve(TABLES, **spellings)
+    tables = attrs.evolve(TABLES, **status_names)
     with layer.engine.begin() as connection:
         for job_id, status in {"job": "PAUSED", "odd": "running"}.items():
             connection.execute(sa.insert(JOBS).values(id=job_id, status=status))

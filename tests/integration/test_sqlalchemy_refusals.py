@@ -108,12 +108,12 @@ def test_an_id_that_may_be_that_of_several_contacts_is_refused(layer: Layer, ste
     """By the steps that name contacts by their ids; a cancel does not."""
     create(layer, UNIQUE["by organization"][1])
     before = dump(layer)
-    with pytest.raises(StoreFailed, match="nothing says that 'id' names one contact of a job"):
+    with pytest.raises(StoreFailed, match="is not known to be unique within a job"):
         take(layer, step, BY_ORGANIZATION)
     assert dump(layer) == before
     assert take(layer, "cancel_rows", BY_ORGANIZATION).record.contacts_cancelled == 2
     # What is known by now answers the one question, and not the other.
-    with pytest.raises(StoreFailed, match="nothing says that 'id' names one contact of a job"):
+    with pytest.raises(StoreFailed, match="is not known to be unique within a job"):
         take(layer, step, BY_ORGANIZATION)
 
 
@@ -178,7 +178,7 @@ def test_a_view_needs_a_word_of_the_adopters(layer: Layer, *, joined: bool) -> N
     """Nobody can see what is unique in it."""
     create_distinct(layer)
     layer.execute("ALTER TABLE jobs RENAME TO all_jobs", "CREATE VIEW jobs AS TABLE all_jobs")
-    with pytest.raises(CancelFailed, match="declare that with keys_are_unique=True"):
+    with pytest.raises(CancelFailed, match="declare that it is unique with keys_are_unique=True"):
         take(layer, "cancel_rows", PLAIN, joined=joined)
     vouched = attrs.evolve(PLAIN, keys_are_unique=True)
     assert take(layer, "cancel_rows", vouched, joined=joined).record.contacts_cancelled == 2

@@ -292,17 +292,17 @@ def test_an_id_that_no_file_could_hold_is_not_found(path: Path, hostile: str) ->
 
 
 @pytest.mark.parametrize(
-    "spelling", ["J", " j", "j ", "j\n", "j%", "*", "' OR 1=1 --", "\uff4a", "j\u0301"]
+    "other_form", ["J", " j", "j ", "j\n", "j%", "*", "' OR 1=1 --", "\uff4a", "j\u0301"]
 )
-def test_an_id_has_one_spelling(path: Path, spelling: str) -> None:
+def test_an_id_has_one_spelling(path: Path, other_form: str) -> None:
     """No folding, no trimming, no pattern."""
     store = SqliteStore(path)
     store.add_job("j", "pending")
     with pytest.raises(JobNotFound):
-        cancel_job(spelling, uow=store, scheduler=SqliteScheduler(path))
-    store.add_job(spelling, "running")
-    cancel_job(spelling, uow=store, scheduler=SqliteScheduler(path))
-    assert rows(path, "SELECT id FROM batch_jobs WHERE status = 'cancelled'") == [(spelling,)]
+        cancel_job(other_form, uow=store, scheduler=SqliteScheduler(path))
+    store.add_job(other_form, "running")
+    cancel_job(other_form, uow=store, scheduler=SqliteScheduler(path))
+    assert rows(path, "SELECT id FROM batch_jobs WHERE status = 'cancelled'") == [(other_form,)]
 
 
 def test_a_settled_removal_is_not_settled_again(path: Path) -> None:

@@ -309,7 +309,7 @@ def test_triggers_are_worth_a_look(path: Path) -> None:
     assert found.notes == (
         (
             f'the SQLite file {str(path)!r} has the trigger "it\'s mine" on batch_jobs: a cancel '
-            "or a worker's step whose writes it skips or undoes is rolled back and fails"
+            "or a worker's step fails and is rolled back if the trigger skips or undoes its writes"
         ),
     )
     assert cancel_job("j", uow=store, scheduler=MemoryScheduler()).contacts_cancelled == 2

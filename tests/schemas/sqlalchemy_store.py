@@ -88,9 +88,9 @@ def _table(plan: Plan, table: Table, metadata: sa.MetaData) -> sa.Table:
 
 def _type(plan: Plan, table: Table, column: Column) -> Any:
     if column.type.endswith("_status"):
-        spellings = plan.world.spellings
-        each = spellings.jobs if table is plan.jobs else spellings.contacts
-        if plan.case["spelling"] == "contract":
+        status_names = plan.world.status_names
+        each = status_names.jobs if table is plan.jobs else status_names.contacts
+        if plan.case["status names"] == "contract":
             names = {status.upper(): status for status in each}
             make: Any = enum.Enum
             members = make("Status", names)
@@ -98,7 +98,7 @@ def _type(plan: Plan, table: Table, column: Column) -> Any:
                 members, name=column.type, values_callable=lambda it: [one.value for one in it]
             )
         labels = [label for many in each.values() for label in many]
-        return sa.Enum(*labels, *spellings.unmapped, name=column.type)
+        return sa.Enum(*labels, *status_names.unmapped, name=column.type)
     return {
         "text": sa.Text(),
         "varchar(80)": sa.String(80),

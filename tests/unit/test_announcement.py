@@ -297,7 +297,7 @@ def test_a_job_that_its_commit_has_set_back_keeps_its_start(store: MemoryStore) 
     assert failure.value.reason == (
         "its cancellation is committed, but the job is not cancelled: something has set its "
         "status back, such as a deferred trigger that ran at your commit; its deferred start was "
-        "left alone, so look for the cause and cancel the job again"
+        "left alone: look for the cause and cancel the job again"
     )
 
 

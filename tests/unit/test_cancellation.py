@@ -280,7 +280,7 @@ def test_each_live_status_has_its_sentence(status: JobStatus, message: str) -> N
 @pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED])
 def test_no_sentence_claims_that_a_terminal_job_was_cancelled(status: JobStatus) -> None:
     """No such result is ever made; were it, it would not be dressed up."""
-    with pytest.raises(ValueError, match=f"no job is ever cancelled from {status}"):
+    with pytest.raises(ValueError, match=f"a job cannot be cancelled from {status}"):
         _ = result_from(status).message
 
 

@@ -123,7 +123,9 @@ def test_drift_is_confirmed_by_a_second_look(half: Half) -> None:
 def test_a_store_without_an_inspection_says_so(half: Half) -> None:
     """The scheduler is not asked."""
     store = Store([], has_inspection=False)
-    with pytest.raises(StoreFailed, match="this store offers no inspection: its `repositories"):
+    with pytest.raises(
+        StoreFailed, match="this store offers no inspection: its `inspection` is None"
+    ):
         half(store)
     assert store.asked == []
 

@@ -216,30 +216,30 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a coroutine function as hook": (
         lambda: kinds.check_hook(partial(partial(hook, 1))),
-        f"the hook is a coroutine function (hook), and {BLOCKING}; nothing would await it here",
+        f"the hook is a coroutine function (hook), and {BLOCKING}; it would not be awaited here",
     ),
     "an object as hook": (
         lambda: kinds.check_hook(Hook()),
-        f"the hook is a coroutine function (Hook), and {BLOCKING}; nothing would await it here",
+        f"the hook is a coroutine function (Hook), and {BLOCKING}; it would not be awaited here",
     ),
     "a generator function as hook": (
         lambda: kinds.check_hook(generates),
         (
-            "the hook is a generator function (generates), and nothing would run its body: pass a "
+            "the hook is a generator function (generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),
     "a generator function as asyncio hook": (
         lambda: kinds.check_hook_async(generates_async),
         (
-            "the hook is a generator function (generates_async), and nothing would run its body: "
-            "pass a function without yield"
+            "the hook is a generator function (generates_async), whose body would not run: pass "
+            "a function without yield"
         ),
     ),
     "an object that generates": (
         lambda: kinds.check_hook_async(Generates()),
         (
-            "the hook is a generator function (Generates), and nothing would run its body: pass a "
+            "the hook is a generator function (Generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),
@@ -291,7 +291,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
             partial(cancel_job_async, on_cancelled=generates)
         ),
         (
-            "the hook is a generator function (generates), and nothing would run its body: pass a "
+            "the hook is a generator function (generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),

@@ -260,7 +260,7 @@ def test_two_event_loops_at_once_never_share_a_turn(visited: AsyncMemoryStore) -
     first.start()
     assert is_inside.wait(timeout=60)
     try:
-        with pytest.raises(CancelFailed, match="another event loop is at work") as refused:
+        with pytest.raises(CancelFailed, match="another event loop is using") as refused:
             asyncio.run(cancel_job_async("job", uow=visited, scheduler=scheduler))
         assert (refused.value.outcome, refused.value.retryable) == ("unchanged", True)
     finally:

@@ -115,7 +115,7 @@ def test_a_job_that_may_have_been_cancelled_by_us_is_not_refused() -> None:
     told = Attempts(1, may_be_done=True).refused(AlreadyTerminal(KEY, JobStatus.CANCELLED))
     assert isinstance(told, CancelFailed)
     assert (told.key, told.outcome, told.fault) == (KEY, "unknown", Fault.INTERRUPTED)
-    assert told.reason == "the job is cancelled, but the store keeps no record of who did it"
+    assert told.reason == "the job is cancelled, but the store keeps no record of the operation"
 
 
 @pytest.mark.parametrize(

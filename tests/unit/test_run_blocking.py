@@ -99,10 +99,10 @@ def test_a_hook_that_returns_a_generator_has_not_done_its_work(
     wrong: Callable[[Any], Any],
 ) -> None:
     """It stays owed."""
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        run(kinds.tell(BlockingHook(wrong), "result"))
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        asyncio.run(kinds.tell(wrong, "result"))
+    with pytest.raises(TypeError, match=r"^it returned a generator, whose body does not run"):
+        run(kinds.call_hook(BlockingHook(wrong), "result"))
+    with pytest.raises(TypeError, match=r"^it returned a generator, whose body does not run"):
+        asyncio.run(kinds.call_hook(wrong, "result"))
 
 
 def test_no_hook_is_fine() -> None:

@@ -162,9 +162,9 @@ def test_a_transaction_that_is_none_is_a_failure(half: Half) -> None:
         (
             True,
             (
-                "cancel_job was called within a transaction of yours, whose rollback would leave "
-                "a job that nothing starts: call cancel_rows there, remove_deferred after your "
-                "commit"
+                "cancel_job was called within your own transaction, whose rollback would leave a "
+                "scheduled job without a deferred start: call cancel_rows there, and "
+                "remove_deferred after your commit"
             ),
         ),
         ("no", "the store returned str instead of a bool"),

@@ -271,7 +271,7 @@ def test_no_contact_gets_an_id_that_no_store_keeps(contact_id: object) -> None:
     """Whatever store it is to be added to."""
     with pytest.raises(StoreFailed) as refusal:
         new_contact_id({"id": contact_id}, "made")
-    expected = "a contact's id must be a text that no other contact of the job has"
+    expected = "a contact's id must be a str that no other contact of the job has"
     assert refusal.value.reason == expected
 
 

@@ -105,22 +105,22 @@ class Known:
         factory=dict[Hashable, tuple[float, Facts]], init=False
     )
 
-    def get(self, place: Hashable) -> Facts | None:
+    def get(self, key: Hashable) -> Facts | None:
         """Return what was learnt of these tables within the last minute."""
-        learnt_at, facts = self._facts.get(place, (0.0, None))
+        learnt_at, facts = self._facts.get(key, (0.0, None))
         return facts if time.monotonic() < learnt_at + _KNOWN_SECONDS else None
 
-    def learn(self, place: Hashable, facts: Facts) -> None:
+    def learn(self, key: Hashable, facts: Facts) -> None:
         """Keep what the database says now, unless that may still be rolled back."""
         if facts.are_provisional:
             return
         if len(self._facts) >= _KNOWN_MAX:
             self._facts.clear()
-        self._facts[place] = (time.monotonic(), facts)
+        self._facts[key] = (time.monotonic(), facts)
 
-    def forget(self, place: Hashable) -> None:
+    def forget(self, key: Hashable) -> None:
         """Ask again the next time."""
-        self._facts.pop(place, None)
+        self._facts.pop(key, None)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -68,14 +68,14 @@ class Pass:
 
     Arguments:
         results: of the cancellations that were taken up.
-        removals_owed: how many removals are owed after it, up to the limit.
+        removals_pending: how many removals are owed after it, up to the limit.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
         fault: why the scheduler gave no answer; None if it did, or was not asked.
         hook_fault: what on_cancelled raised last; None if it did not.
     """
 
     results: list[CancelResult]
-    removals_owed: int
+    removals_pending: int
     hooks_failed: int | None
     fault: str | None
     hook_fault: str | None
@@ -148,10 +148,10 @@ class Calls:
         results = reconcile(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
-        owed = self._removals_owed(limit)
+        pending = self._removals_pending(limit)
         if hook is None:
-            return Pass(results, owed, None, watched.fault, None)
-        return Pass(results, owed, hook.failed, watched.fault, hook.fault)
+            return Pass(results, pending, None, watched.fault, None)
+        return Pass(results, pending, hook.failed, watched.fault, hook.fault)
 
     def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """Compare store and scheduler."""
@@ -213,7 +213,7 @@ class Calls:
             return fault_of(error)
         return None
 
-    def _removals_owed(self, limit: int) -> int:
+    def _removals_pending(self, limit: int) -> int:
         """Count the removals that are still owed, up to a limit."""
         with opened(self.uow) as repositories:
             if repositories.inspection is None:
@@ -259,10 +259,10 @@ class AsyncCalls:
         results = await reconcile_async(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
-        owed = await self._removals_owed(limit)
+        pending = await self._removals_pending(limit)
         if hook is None:
-            return Pass(results, owed, None, watched.fault, None)
-        return Pass(results, owed, hook.failed, watched.fault, hook.fault)
+            return Pass(results, pending, None, watched.fault, None)
+        return Pass(results, pending, hook.failed, watched.fault, hook.fault)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """As `Calls.inspect`, awaited."""
@@ -320,7 +320,7 @@ class AsyncCalls:
             return fault_of(error)
         return None
 
-    async def _removals_owed(self, limit: int) -> int:
+    async def _removals_pending(self, limit: int) -> int:
         async with opened_async(self.uow) as repositories:
             if repositories.inspection is None:
                 return 0

@@ -22,7 +22,7 @@ from batch_cancel.cli.exits import (
     SILENT,
     STILL_PENDING,
     code_of,
-    faults_told,
+    faults_reported,
     what_to_do,
 )
 from batch_cancel.cli.imports import UsageError
@@ -75,7 +75,7 @@ def cancel(
         operation_id = uuid4().hex
     key = JobKey(job_id, organization)
     named = {"operation_id": operation_id, "actor": actor, "reason": reason}
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         try:
             done = wired.perform(lambda calls: calls.cancel(key, named))
@@ -142,10 +142,10 @@ def reconcile(
       5  failed; stderr says why
       6  something is still owed; run it again
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         done = wired.perform(lambda calls: calls.reconcile(limit, timedelta(seconds=lease)))
-        report = reports.Reconciled(done.results, done.removals_owed, limit, done.hooks_failed)
+        report = reports.Reconciled(done.results, done.removals_pending, limit, done.hooks_failed)
     output.answer(report.json() if as_json else report.text())
     if done.fault is not None:
         output.complain(f"the scheduler did not confirm every removal ({done.fault})")
@@ -199,7 +199,7 @@ def inspect(
       5  failed; stderr says why
       7  the scheduler did not answer; what the store knows is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         drift = wired.perform(lambda calls: calls.inspect(limit, calls_older_than))
         report = reports.Inspected(drift, calls_older_than)
@@ -246,7 +246,7 @@ def expire_calls(
       3  this organization has no such job
       5  failed; stderr says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)
         key = JobKey(job_id, organization)
         try:

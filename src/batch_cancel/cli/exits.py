@@ -24,7 +24,7 @@ SILENT: Final = 7
 
 
 @contextmanager
-def faults_told() -> Generator[None]:
+def faults_reported() -> Generator[None]:
     """Print what goes wrong as one sentence, and exit with its code."""
     try:
         yield

@@ -160,8 +160,8 @@ def _check_address(scheme: str, address: str, options: Mapping[str, str]) -> Non
     Raises:
         UsageError: it is one.
     """
-    user, _, place = address.rpartition("@")
-    host, _, path = place.partition("/")
+    user, _, location = address.rpartition("@")
+    host, _, path = location.partition("/")
     if scheme.endswith("+unix"):
         if host or not path:
             msg = f"--scheduler: a socket's path needs three slashes: {scheme}:///path"

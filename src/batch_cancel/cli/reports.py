@@ -22,20 +22,20 @@ class Reconciled:
 
     Arguments:
         results: of the cancellations that were taken up.
-        removals_owed: how many removals are owed after it, up to `limit`.
+        removals_pending: how many removals are owed after it, up to `limit`.
         limit: how many were counted at most.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
     """
 
     results: Sequence[CancelResult]
-    removals_owed: int
+    removals_pending: int
     limit: int
     hooks_failed: int | None
 
     @property
     def is_pending(self) -> bool:
         """Whether a removal is still owed, or a hook failed."""
-        return self.removals_owed > 0 or bool(self.hooks_failed)
+        return self.removals_pending > 0 or bool(self.hooks_failed)
 
     def json(self) -> str:
         """Return it as one JSON object."""
@@ -51,7 +51,7 @@ class Reconciled:
         return _json(
             {
                 "reconciled": done,
-                "removalsPending": self.removals_owed,
+                "removalsPending": self.removals_pending,
                 "hooksFailed": self.hooks_failed or 0,
             }
         )
@@ -72,11 +72,11 @@ class Reconciled:
     def _rest(self) -> Iterator[str]:
         if not self.is_pending:
             # Without a hook nobody has looked which announcements are owed.
-            owed = "no removal" if self.hooks_failed is None else "nothing"
-            yield f"{owed} is left owed"
-        if self.removals_owed:
-            at_least = "at least " if self.removals_owed >= self.limit else ""
-            yield f"{at_least}{_number(self.removals_owed, 'removal')} still owed"
+            pending = "no removal" if self.hooks_failed is None else "nothing"
+            yield f"{pending} is left owed"
+        if self.removals_pending:
+            at_least = "at least " if self.removals_pending >= self.limit else ""
+            yield f"{at_least}{_number(self.removals_pending, 'removal')} still owed"
         if self.hooks_failed:
             yield f"{_number(self.hooks_failed, 'announcement')} still owed: on_cancelled failed"
 

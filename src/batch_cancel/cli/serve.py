@@ -46,7 +46,7 @@ def serve(host: str, port: int) -> None:
         tempfile.TemporaryDirectory(prefix="batch-cancel-serve-") as folder,
     ):
         app = _seeded(Path(folder) / "demo.db")
-        _tell(host, listening.getsockname()[1])
+        _announce(host, listening.getsockname()[1])
         # The socket listens already: who connects before uvicorn is up waits a moment.
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listening])
 
@@ -66,7 +66,7 @@ def _seeded(file: Path) -> AsgiApp:
     return AsgiApp(partial(asyncio.to_thread, cancel), keys)
 
 
-def _tell(host: str, port: int) -> None:
+def _announce(host: str, port: int) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     jobs = "\n".join(f"  {job_id:16} {status}" for job_id, status, _ in _JOBS)
     output.answer(

@@ -10,7 +10,7 @@ from batch_cancel.cli import options, output, reports, urls
 from batch_cancel.cli.exits import (
     FINDINGS,
     SILENT,
-    faults_told,
+    faults_reported,
 )
 from batch_cancel.cli.imports import importable
 from batch_cancel.cli.options import wiring
@@ -42,7 +42,7 @@ def check(
       5  failed; stderr says why
       7  the scheduler did not answer; what else was found is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         found = wired.perform(lambda calls: calls.check())
         notes = [*found.store.notes, *found.notes]
@@ -75,7 +75,7 @@ def doctor(
       1  something is missing or slow; stdout says what
       2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)
         report = reports.Doctored(wired.perform_on_store(lambda calls: calls.examine()))
     output.answer(report.json() if as_json else report.text())
@@ -98,6 +98,6 @@ def schema(
     names: options.Names = None,
 ) -> None:
     """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
-    with faults_told(), importable():
+    with faults_reported(), importable():
         text = urls.ddl(names, reference=reference, guards=guards)
     output.answer(text)

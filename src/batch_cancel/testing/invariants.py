@@ -86,17 +86,17 @@ def promise(invariant: str, *, cause: str, needs: Sequence[str] = ()) -> Callabl
             try:
                 test(self, **given)
             except PromiseBroken as broken:
-                raise PromiseBroken(_told(invariant, str(broken), world, cause)) from None
+                raise PromiseBroken(_report(invariant, str(broken), world, cause)) from None
             except Exception as error:
                 what = f"your adapter raised {type(error).__name__}: {error}"
-                raise PromiseBroken(_told(invariant, what, world, cause)) from error
+                raise PromiseBroken(_report(invariant, what, world, cause)) from error
 
         return cast("_Test", checked)
 
     return decorate
 
 
-def _told(invariant: str, what: str, world: Witness, cause: str) -> str:
+def _report(invariant: str, what: str, world: Witness, cause: str) -> str:
     steps = [f"  {number}. {line}" for number, line in enumerate(world.history, 1)]
     return "\n".join(
         [

@@ -52,7 +52,7 @@ class _Loop:
         self._thread.join(DEADLINE_SECONDS)
 
 
-class Stage:
+class Runner:
     """Where an adapter is driven, and everything that is done is written down."""
 
     def __init__(self, *, is_async: bool) -> None:

@@ -27,11 +27,11 @@ from batch_cancel.testing.adapter import (
 )
 from batch_cancel.testing.breakpoints import Hook
 from batch_cancel.testing.invariants import PromiseBroken
-from batch_cancel.testing.runner import Stage, expect
+from batch_cancel.testing.runner import Runner, expect
 from batch_cancel.testing.scripted import AsyncScripted, Scripted, Starts
 
 
-class Seeded(Stage):
+class Seeded(Runner):
     """A store and a scheduler, empty at first: jobs are seeded in them, and read."""
 
     def __init__(self, adapter: StoreAdapter) -> None:

@@ -130,11 +130,11 @@ class ApschedulerScheduler:
         """
         found = dict.fromkeys(self._gate.check())
         try:
-            told, refused = self._executor.run(_CHECK, self._keys[::-1], ())
+            info, refused = self._executor.run(_CHECK, self._keys[::-1], ())
         except SchedulerUnavailable as error:
             return [*(found | {error.reason: None})]
         reasons = [decoded(it) for it in refused]
-        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
+        return [*(found | dict.fromkeys(problems(decoded(info), reasons)))]
 
 
 class AsyncApschedulerScheduler:
@@ -177,11 +177,11 @@ class AsyncApschedulerScheduler:
         """As `ApschedulerScheduler.check`, awaited."""
         found = dict.fromkeys(await self._gate.check())
         try:
-            told, refused = await self._executor.run(_CHECK, self._keys[::-1], ())
+            info, refused = await self._executor.run(_CHECK, self._keys[::-1], ())
         except SchedulerUnavailable as error:
             return [*(found | {error.reason: None})]
         reasons = [decoded(it) for it in refused]
-        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
+        return [*(found | dict.fromkeys(problems(decoded(info), reasons)))]
 
 
 def _refuse_cluster(client: object) -> None:

@@ -131,7 +131,7 @@ def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey 
         TypeError: a Huey that does not keep its tasks in Redis.
         ValueError: a scheduler of another name; a serializer that compresses with gzip.
     """
-    _check_watchable(huey, scheduler.place)
+    _check_watchable(huey, scheduler.queue_key)
 
     def enqueued(_signal: str, task: Any) -> None:  # noqa: ANN401  # Huey brings no types.
         if task.eta is None:
@@ -158,14 +158,14 @@ def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey 
 _HAS_RUN: Final = "batch_cancel_has_run"
 
 
-def _check_watchable(huey: Any, place: str) -> None:  # noqa: ANN401  # Huey brings no types.
+def _check_watchable(huey: Any, queue_key: str) -> None:  # noqa: ANN401  # Huey brings no types.
     kept_at = getattr(huey.storage, "schedule_key", None)
     if kept_at is None or not hasattr(huey.storage, "conn"):
         msg = f"a RedisHuey is needed, got one with {type(huey.storage).__name__}"
         raise TypeError(msg)
-    if kept_at != place:
+    if kept_at != queue_key:
         msg = (
-            f"this Huey keeps its tasks at {kept_at}, the scheduler looks at {place}: pass "
+            f"this Huey keeps its tasks at {kept_at}, the scheduler looks at {queue_key}: pass "
             "name=huey.storage.name"
         )
         raise ValueError(msg)

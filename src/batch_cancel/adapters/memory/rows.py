@@ -1,9 +1,9 @@
 """
-The rows of the memory store, and what a transaction does to them.
+The rows of the memory store, and the steps of a transaction on them.
 
 Rule 1: a row is replaced whole, never changed: a transaction is a draft over the committed rows.
-Rule 2: after a write the rows are looked at: something between the store and its rows, as a
-        subclass, may undo what is written. The port asks this of every store.
+Rule 2: after a write the rows are checked: something between the store and its rows, such as a
+        subclass, may undo the write. The port demands this of every store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import attrs
 
-from batch_cancel.domain.cancellation import is_same_cancellation, owes, settled
+from batch_cancel.domain.cancellation import is_pending, is_same_cancellation, marked_done
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -39,18 +39,18 @@ _MOMENT: Final = timedelta.resolution
 
 @attrs.frozen
 class Row:
-    """One job and all that belongs to it; replaced whole, never changed."""
+    """One job with its contacts and its record; replaced whole, never changed."""
 
     status: str | None
     deferred_id: str | None
     contacts: Mapping[str, str | None] = _NO_CONTACTS
     next_attempts: Mapping[str, datetime] = _NO_TIMES
-    """When a contact may be dialled, by its id; one that has no time is due at once."""
+    """When a contact may be dialled, by its id; a contact without a time is due at once."""
     dialing_since: Mapping[str, datetime] = _NO_TIMES
-    """Since when a contact that is dialing has been, by its id."""
+    """When a dialing contact was claimed, by its id."""
     cancellation: CancellationRecord | None = None
     taken_at: datetime = _LONG_AGO
-    """When somebody last set out to finish the cancellation."""
+    """When the record was last taken or claimed."""
 
 
 Rows = MutableMapping[JobKey, Row]
@@ -62,7 +62,7 @@ def job_of(key: JobKey, row: Row) -> Job:
 
 
 def lock(rows: Rows, key: JobKey) -> Job | None:
-    """Return the job as it is now; whoever has the turn has the lock."""
+    """Return the job as it is now; the running transaction has the lock."""
     row = rows.get(key)
     return None if row is None else job_of(key, row)
 
@@ -73,31 +73,31 @@ def status_of(rows: Rows, key: JobKey) -> str | None:
     return None if row is None else row.status
 
 
-def settle_record(rows: Rows, record: CancellationRecord) -> None:
-    """Note in the kept record what was done."""
+def mark_done(rows: Rows, record: CancellationRecord) -> None:
+    """Mark in the kept record what was done."""
     row = rows[record.key]
     if row.cancellation is not None:
-        rows[record.key] = attrs.evolve(row, cancellation=settled(row.cancellation, record))
+        rows[record.key] = attrs.evolve(row, cancellation=marked_done(row.cancellation, record))
 
 
 def take(
     rows: Rows, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
-    """Take cancellations that still owe something, the longest untouched first."""
+    """Take cancellations with something pending, those untouched for longest first."""
     now = datetime.now(UTC)
-    owing = [
+    pending = [
         (row.taken_at, record)
         for row in rows.values()
         if (record := row.cancellation) is not None
-        and owes(record, announcements=announcements)
+        and is_pending(record, announcements=announcements)
         and row.taken_at <= now - lease
     ]
-    taken = [record for _, record in sorted(owing, key=itemgetter(0))[:limit]]
+    taken = [record for _, record in sorted(pending, key=itemgetter(0))[:limit]]
     return [_touched(rows, record) for record in taken]
 
 
 def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord | None:
-    """Take the record once more, unless somebody else has taken it since it was read."""
+    """Claim the record, unless it was taken or claimed since it was read."""
     current = find(rows, record.key)
     if current is None or current.taken_at != record.taken_at:
         return None
@@ -105,7 +105,7 @@ def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord |
 
 
 def _touched(rows: Rows, record: CancellationRecord) -> CancellationRecord:
-    """Take a record: later than before, even if the clock has not moved on."""
+    """Set the time of a record, later than before even if the clock has not moved on."""
     row = rows[record.key]
     taken_at = max(datetime.now(UTC), row.taken_at + _MOMENT)
     rows[record.key] = attrs.evolve(row, taken_at=taken_at)
@@ -125,8 +125,8 @@ def find(rows: Rows, key: JobKey) -> CancellationRecord | None:
 def look(
     rows: Rows, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
 ) -> Inventory:
-    """Return what the rows hold of removals, scheduled jobs, cancelled jobs and calls."""
-    # Newer jobs come later, and none is moved.
+    """Return the pending removals, scheduled jobs, cancelled jobs and overdue calls."""
+    # Newer jobs come later in the dict.
     listed = [(key, rows[key]) for key in rows]
     records = [row.cancellation for _, row in listed if row.cancellation is not None]
     pending = [record for record in records if record.removal is Removal.PENDING]
@@ -159,7 +159,7 @@ def _overdue_calls(rows: Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
 
 
 def _overdue(row: Row, before: datetime) -> list[str]:
-    """Return the ids of the contacts that have been dialing since before then."""
+    """Return the ids of the contacts that have been dialing since before this time."""
     return [
         contact_id
         for contact_id, status in row.contacts.items()
@@ -199,24 +199,24 @@ def mark_cancelled(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
 
 
 def _look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
-    # No trigger undoes what is written here, but a subclass may, and so does who marks the job
-    # before its contacts. The port asks this of every store.
+    # A subclass may undo a write, and so may a caller that marks the job before its contacts. The
+    # port demands this check of every store.
     row = rows[key]
     _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
     cancelled = sum(status == ContactStatus.CANCELLED for status in row.contacts.values())
     if cancelled < record.contacts_cancelled:
-        what = f"contacts cancelled: {record.contacts_cancelled}, that are cancelled: {cancelled}"
+        what = f"{record.contacts_cancelled} contacts were set to cancelled, and {cancelled} are"
         raise _otherwise(what)
     _look_at_job(rows, key, JobStatus.CANCELLED)
     if row.cancellation != record:
-        what = "the record of the cancellation is not there as it was written"
+        what = "the record of the cancellation is not as it was written"
         raise _otherwise(what)
 
 
 def _look_for_open_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> None:
     left = sum(status in statuses for status in rows[key].contacts.values())
     if left:
-        what = f"contacts of the job that are open after all were cancelled: {left}"
+        what = f"contacts of the job are still open after all were cancelled: {left}"
         raise _otherwise(what, Fault.INCOMPLETE)
 
 
@@ -234,7 +234,7 @@ def _look_at_contacts(
     statuses = rows[key].contacts
     are = sum(statuses.get(contact_id) == due for contact_id in contact_ids)
     if are != len(contact_ids):
-        what = f"contacts set to {due.value!r}: {len(contact_ids)}, that have this status: {are}"
+        what = f"{len(contact_ids)} contacts were set to {due.value!r}, and {are} have this status"
         raise _otherwise(what)
 
 
@@ -281,7 +281,7 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
 
 
 def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-    """Write how the contact of a live call goes on."""
+    """Write the new state of a contact whose call has ended."""
     row = rows.get(key)
     if row is None or row.contacts.get(contact_id) != ContactStatus.DIALING:
         return False
@@ -290,7 +290,7 @@ def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> 
 
 
 def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-    """Write how the contacts go on that have been dialing for longer."""
+    """Write the new state of the contacts that have been dialing for longer."""
     row = rows.get(key)
     if row is None:
         return 0

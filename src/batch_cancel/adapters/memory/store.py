@@ -1,4 +1,4 @@
-"""The memory store: a unit of work, and the plain methods with which a test fills it."""
+"""The memory store: a unit of work, with plain methods for tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batch_cancel.domain.job import Job, JobKey
 
 
 class _Seeds:
-    """The plain methods with which a test fills a store and looks into it."""
+    """The methods with which a test fills a store and reads it."""
 
     def __init__(self) -> None:
         self._committed: dict[JobKey, Row] = {}
@@ -43,7 +43,7 @@ class _Seeds:
         """
         key = JobKey(id, organization_id)
         if key in self._committed:
-            msg = f"there is a job {shown(id)} in this organization already"
+            msg = f"there is already a job {shown(id)} in this organization"
             raise ValueError(msg)
         self._committed[key] = Row(status, deferred_id)
 
@@ -62,7 +62,7 @@ class _Seeds:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
-            since: since when they have had it, an aware datetime; None for now.
+            since: when they got the status, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.
@@ -70,7 +70,9 @@ class _Seeds:
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         if row is None:
-            msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
+            msg = (
+                f"there is no job {shown(job_id)} in this organization: add it before its contacts"
+            )
             raise LookupError(msg)
         times = dict.fromkeys(contacts, since or datetime.now(UTC))
         self._committed[key] = attrs.evolve(
@@ -95,9 +97,9 @@ class MemoryStore(_Seeds):
     """
     Jobs, contacts and cancellation records in memory: a unit of work.
 
-    Threads take turns, tasks those of `AsyncMemoryStore`. A `begin` within a `begin` is a
-    savepoint. Fill the store before its transactions start: `add_job` and `add_contacts` do not
-    wait for their turn.
+    Transactions of several threads run one at a time; for tasks use `AsyncMemoryStore`. A `begin`
+    within a `begin` is a savepoint. Fill the store before its transactions start: `add_job` and
+    `add_contacts` do not wait.
     """
 
     def __init__(self) -> None:
@@ -107,7 +109,7 @@ class MemoryStore(_Seeds):
 
     @property
     def is_joined(self) -> bool:
-        """Whether a `begin` now is a savepoint."""
+        """Whether `begin()` would open a savepoint."""
         return self._turn.is_mine
 
     @contextmanager

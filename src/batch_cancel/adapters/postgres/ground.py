@@ -22,7 +22,7 @@ from batch_cancel.domain.job import JobKey
 Oids = tuple[int | None, int | None, int | None]
 """The tables of jobs, contacts and cancellations; None for one that is not there."""
 
-_Place = tuple[object, ...]
+_CacheKey = tuple[object, ...]
 
 KNOWN: Final = Known()
 """What the catalogs said, by schema and database, of tables that were found to be right."""
@@ -35,7 +35,7 @@ class Ground:
 
     Arguments:
         queries: the statements.
-        place: the database, and the tables of this session's names.
+        cache_key: the database, and the tables of this session's names.
         oids: those tables.
         is_joined: whether the transaction is the caller's.
         contacts_to_look_at: the contacts that a cancel has written and that something may write
@@ -43,7 +43,7 @@ class Ground:
     """
 
     queries: Queries
-    place: _Place
+    cache_key: _CacheKey
     oids: Oids
     is_joined: bool
     contacts_to_look_at: list[str] | None = None
@@ -62,18 +62,18 @@ class Ground:
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
-        place = (queries, info.host, info.port, info.dbname, *row)
+        cache_key = (queries, info.host, info.port, info.dbname, *row)
         jobs, contacts, cancellations = row
-        return cls(queries, place, (jobs, contacts, cancellations), is_joined)
+        return cls(queries, cache_key, (jobs, contacts, cancellations), is_joined)
 
     @property
     def known(self) -> Facts | None:
         """What is known of the tables already."""
-        return KNOWN.get(self.place)
+        return KNOWN.get(self.cache_key)
 
     def learn(self, facts: Facts) -> None:
         """Keep what the catalogs say of the tables."""
-        KNOWN.learn(self.place, facts)
+        KNOWN.learn(self.cache_key, facts)
 
     @property
     def question(self) -> sql.SQL | None:
@@ -105,7 +105,7 @@ class Ground:
         if problem is None and contacts:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
         if problem is not None:
-            KNOWN.forget(self.place)  # A table that is mended is believed at once.
+            KNOWN.forget(self.cache_key)  # A table that is mended is believed at once.
             raise StoreFailed(problem)
         return facts
 

@@ -196,7 +196,9 @@ def _check(table: Table, what: str, key: JobKey, *, is_so: bool) -> None:
         raise StoreFailed(reason)
 
 
-def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequence[Row]) -> None:
+def check_outcome_written(
+    queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequence[Row]
+) -> None:
     """Refuse a contact that is not as it was settled, or was kept from it."""
     is_dialing, is_so = rows[0] if len(rows) == 1 else (False, False)
     check_written(queries, key, is_so=is_so if is_settled else not is_dialing)

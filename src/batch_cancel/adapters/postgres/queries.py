@@ -73,8 +73,8 @@ class Queries:
         self.find_cancellation = self._statement("find_cancellation")
         self.claim_cancellation = self._statement("claim_cancellation")
         self.find_undone = self._statement("find_undone")
-        self.settle_cancellation = self._statement("settle_cancellation")
-        self.take_owing = self._statement("take_owing")
+        self.mark_cancellation_done = self._statement("mark_cancellation_done")
+        self.take_pending = self._statement("take_pending")
         self.read_status = self._statement("read_status")
         self.expired_contact_left = self._statement("expired_contact_left")
         self.read_key = self._statement("read_key")
@@ -116,8 +116,8 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def is_startable(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
         """Return the statement that reads whether `start_job` of these statuses finds a job."""
-        spelled = listed(statuses, self.schema.job_statuses)
-        return self._statement("is_startable", statuses=spelled)
+        status_name = listed(statuses, self.schema.job_statuses)
+        return self._statement("is_startable", statuses=status_name)
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
@@ -284,8 +284,8 @@ def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
         "running": listed({JobStatus.RUNNING}, jobs),
         "cancelled": listed({JobStatus.CANCELLED}, jobs),
         "dialing": listed({ContactStatus.DIALING}, contacts),
-        **{f"job_{it}": constant(spelled[0]) for it, spelled in jobs.items()},
-        **{f"contact_{it}": constant(spelled[0]) for it, spelled in contacts.items()},
+        **{f"job_{it}": constant(status_name[0]) for it, status_name in jobs.items()},
+        **{f"contact_{it}": constant(status_name[0]) for it, status_name in contacts.items()},
     }
 
 

@@ -158,7 +158,7 @@ WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_b
 RETURNING operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at,
           deferred_id, removal, is_announced, taken_at, {is_undone}
 
--- name: settle_cancellation
+-- name: mark_cancellation_done
 -- Only for the cancellation that owes it, and never backwards: what is settled stays as it is. The
 -- time tells the lives of a job apart that one operation has ended.
 UPDATE {cancellations}
@@ -167,11 +167,11 @@ SET removal = CASE removal WHEN 'pending' THEN %(removal)s ELSE removal END,
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
   AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
 
--- name: take_owing
+-- name: take_pending
 -- Gives each cancellation to one caller at a time: rows that another is just taking are passed over,
 -- and those taken within the lease are not due. The order is said twice: an UPDATE returns its rows in
 -- any.
-WITH owing AS (
+WITH pending AS (
     SELECT organization_id, batch_job_id, taken_at
     FROM {cancellations}
     WHERE (removal = 'pending' OR NOT is_announced)
@@ -183,10 +183,10 @@ WITH owing AS (
 ), done AS (
     UPDATE {cancellations} AS taken
     SET taken_at = greatest(clock_timestamp(), taken.taken_at + interval '1 microsecond')
-    FROM owing
-    WHERE taken.organization_id = owing.organization_id
-      AND taken.batch_job_id = owing.batch_job_id
-    RETURNING taken.*, owing.taken_at AS taken_before
+    FROM pending
+    WHERE taken.organization_id = pending.organization_id
+      AND taken.batch_job_id = pending.batch_job_id
+    RETURNING taken.*, pending.taken_at AS taken_before
 )
 SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
        reason, cancelled_at, deferred_id, removal, is_announced, taken_at

@@ -87,7 +87,7 @@ class _Contacts(Statements):
 
 class _Outbox(Statements):
     def settle(self, record: CancellationRecord) -> None:
-        self.execute(self.queries.settle_cancellation, recorded(record))
+        self.execute(self.queries.mark_cancellation_done, recorded(record))
 
     def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         cursor = self.execute(self.queries.claim_cancellation, recorded(record))
@@ -112,7 +112,7 @@ class _Outbox(Statements):
             "lease": lease,
             "announcements": announcements,
         }
-        cursor = self.execute(self.queries.take_owing, parameters)
+        cursor = self.execute(self.queries.take_pending, parameters)
         records = [record_taken(row) for row in cursor.fetchall()]
         undone = self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
@@ -194,7 +194,7 @@ class _AsyncContacts(AsyncStatements):
 
 class _AsyncOutbox(AsyncStatements):
     async def settle(self, record: CancellationRecord) -> None:
-        await self.execute(self.queries.settle_cancellation, recorded(record))
+        await self.execute(self.queries.mark_cancellation_done, recorded(record))
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         cursor = await self.execute(self.queries.claim_cancellation, recorded(record))
@@ -219,7 +219,7 @@ class _AsyncOutbox(AsyncStatements):
             "lease": lease,
             "announcements": announcements,
         }
-        cursor = await self.execute(self.queries.take_owing, parameters)
+        cursor = await self.execute(self.queries.take_pending, parameters)
         records = [record_taken(row) for row in await cursor.fetchall()]
         undone = await self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]

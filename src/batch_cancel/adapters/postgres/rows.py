@@ -29,12 +29,12 @@ def named_in_record(key: JobKey) -> Parameters:
 
 def job(row: Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
     """Return the job of a row; None if its name is not the one that was asked for."""
-    job_id, organization_id, spelling, deferred_id, locked_at = row
+    job_id, organization_id, status_name, deferred_id, locked_at = row
     key = JobKey(job_id, organization_id)
     if _folded(key) != _folded(asked):
         # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one spelling only.
         return None
-    status = schema.read_job_status(spelling)
+    status = schema.read_job_status(status_name)
     return Job(key, status, deferred_id, locked_at.astimezone(UTC))
 
 
@@ -71,7 +71,7 @@ def record_found(row: Row, key: JobKey) -> CancellationRecord:
 def record_taken(row: Row) -> CancellationRecord:
     """Return the record of a row that names its job, and says when it was taken."""
     *record, taken_at = row
-    return attrs.evolve(owing(tuple(record)), taken_at=taken_at.astimezone(UTC))
+    return attrs.evolve(pending_record(tuple(record)), taken_at=taken_at.astimezone(UTC))
 
 
 def sought(key: JobKey) -> Parameters:
@@ -100,7 +100,7 @@ def recorded(record: CancellationRecord) -> Parameters:
     }
 
 
-def owing(row: Row) -> CancellationRecord:
+def pending_record(row: Row) -> CancellationRecord:
     """Return the record of a row that names its job."""
     job_id, organization_id, *rest = row
     return cancellation(tuple(rest), JobKey(job_id, organization_id or None))
@@ -110,7 +110,7 @@ def inventory(rows: list[Row], *, knows_calls: bool) -> Inventory:
     """Return what a look has found; `knows_calls` is whether it could see old calls."""
     return Inventory(
         removals_pending=tuple(
-            owing((job_id, organization_id, *record))
+            pending_record((job_id, organization_id, *record))
             for kind, job_id, organization_id, _, *record in rows
             if kind == "removal"
         ),

@@ -12,11 +12,11 @@ from typing import Any, cast
 import attrs
 
 from batch_cancel.domain.status_names import (
-    ContactSpellings,
-    JobSpellings,
-    Spelling,
-    contact_spellings,
-    job_spellings,
+    ContactStatusNames,
+    JobStatusNames,
+    StatusName,
+    contact_status_names,
+    job_status_names,
     read_job_status,
 )
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -77,7 +77,7 @@ def _by_value(mapping: Mapping[str, object]) -> object:
     return frozenset((name, type(value), value) for name, value in mapping.items())
 
 
-def _by_spelling(mapping: Mapping[str, tuple[Spelling, ...]]) -> object:
+def _by_status_name(mapping: Mapping[str, tuple[StatusName, ...]]) -> object:
     return frozenset(mapping.items())
 
 
@@ -150,8 +150,10 @@ class PostgresSchema:
     job_deferred_id: str | None = _optional_column("scheduled_job_id")
     job_updated_at: str | None = _optional_column("updated_at")
     job_version: str | None = _optional_column(None)
-    job_statuses: JobSpellings = attrs.field(
-        factory=dict[JobStatus, tuple[Spelling, ...]], converter=job_spellings, eq=_by_spelling
+    job_statuses: JobStatusNames = attrs.field(
+        factory=dict[JobStatus, tuple[StatusName, ...]],
+        converter=job_status_names,
+        eq=_by_status_name,
     )
     job_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -165,10 +167,10 @@ class PostgresSchema:
     contact_updated_at: str | None = _optional_column("updated_at")
     contact_dialing_since: str | None = _optional_column(None)
     contact_version: str | None = _optional_column(None)
-    contact_statuses: ContactSpellings = attrs.field(
-        factory=dict[ContactStatus, tuple[Spelling, ...]],
-        converter=contact_spellings,
-        eq=_by_spelling,
+    contact_statuses: ContactStatusNames = attrs.field(
+        factory=dict[ContactStatus, tuple[StatusName, ...]],
+        converter=contact_status_names,
+        eq=_by_status_name,
     )
     contact_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -198,6 +200,6 @@ class PostgresSchema:
         """The column that tells since when a contact is dialing, if there is one."""
         return self.contact_dialing_since or self.contact_updated_at
 
-    def read_job_status(self, spelling: str | None) -> str | None:
+    def read_job_status(self, status_name: str | None) -> str | None:
         """Return the contract's word for what the table holds; what is unknown stays unknown."""
-        return read_job_status(self.job_statuses, spelling)
+        return read_job_status(self.job_statuses, status_name)

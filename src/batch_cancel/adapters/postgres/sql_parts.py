@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.schema import Constant, Table
-from batch_cancel.domain.status_names import Spelling, all_spellings
+from batch_cancel.domain.status_names import StatusName, all_status_names
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 
 PACKAGE: Final = "batch_cancel.adapters.postgres"
@@ -63,12 +63,12 @@ def constant(value: Constant) -> sql.SQL:
 
 
 def listed(
-    statuses: AbstractSet[_Status], spellings: Mapping[_Status, tuple[Spelling, ...]]
+    statuses: AbstractSet[_Status], status_names: Mapping[_Status, tuple[StatusName, ...]]
 ) -> sql.SQL:
     """Return the spellings of statuses as constants, so that a partial index on them serves."""
     if not statuses:
         return sql.SQL("NULL")  # No status is IN (NULL).
-    return fixed(sql.SQL(", ").join(map(constant, all_spellings(spellings, statuses))))
+    return fixed(sql.SQL(", ").join(map(constant, all_status_names(status_names, statuses))))
 
 
 def existing_rows(where: Mapping[str, Constant], of: str = "") -> sql.SQL:

@@ -11,8 +11,8 @@ from batch_cancel.adapters.postgres.outcomes import (
     check_job,
     check_knows_calls,
     check_one,
+    check_outcome_written,
     check_referable,
-    check_settled,
     check_written,
     contacts_refused,
     inserts,
@@ -103,7 +103,7 @@ class Work(Watched):
         if facts is not None and facts.contacts_have_triggers:
             self.run_late_triggers(facts)
             cursor = self.execute(self.queries.read_contact(settlement.status), parameters)
-            check_settled(self.queries, key, is_settled=is_settled, rows=cursor.fetchall())
+            check_outcome_written(self.queries, key, is_settled=is_settled, rows=cursor.fetchall())
         return is_settled
 
     def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
@@ -239,7 +239,9 @@ class AsyncWork(AsyncWatched):
         if facts is not None and facts.contacts_have_triggers:
             await self.run_late_triggers(facts)
             cursor = await self.execute(self.queries.read_contact(settlement.status), parameters)
-            check_settled(self.queries, key, is_settled=is_settled, rows=await cursor.fetchall())
+            check_outcome_written(
+                self.queries, key, is_settled=is_settled, rows=await cursor.fetchall()
+            )
         return is_settled
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:

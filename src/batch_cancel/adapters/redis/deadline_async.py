@@ -37,19 +37,19 @@ _ANOTHER_LOOP: Final = (
 _Commands = Sequence[Sequence[Any]]
 
 
-def line_to_async(
+def connection_to_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
-) -> _ServerLine | _ClusterLine:
-    """As `line_to`."""
+) -> _ServerConnection | _ClusterConnection:
+    """As `connection_to`."""
     if isinstance(client, redis.asyncio.RedisCluster):
-        return _ClusterLine(client)
+        return _ClusterConnection(client)
     if isinstance(client, redis.Redis | redis.RedisCluster):
         msg = f"an asyncio client is needed, got {type(client).__module__}.{type(client).__name__}"
         raise TypeError(msg)
-    return _ServerLine(client)
+    return _ServerConnection(client)
 
 
-class _ServerLine:
+class _ServerConnection:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._pool: Any = client.connection_pool  # Half typed in redis-py.
         self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)
@@ -76,7 +76,7 @@ class _ServerLine:
         heed: Callable[[], None],
     ) -> list[Any]:
         try:
-            return [await self._told(connection, command, heed) for command in commands]
+            return [await self._answer(connection, command, heed) for command in commands]
         except exceptions.ReadOnlyError:
             # A demoted master: a new connection may lead to the one that took its place.
             await self._pool.disconnect(inuse_connections=False)
@@ -90,7 +90,7 @@ class _ServerLine:
             raise
 
     @staticmethod
-    async def _told(connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+    async def _answer(connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
         await connection.send_command(*command)
         heed()
         return await connection.read_response(disable_decoding=True)
@@ -116,7 +116,7 @@ class _Detour:
     instead: ClusterNode
 
 
-class _ClusterLine:
+class _ClusterConnection:
     """
     A line to whichever node of a cluster has the key.
 

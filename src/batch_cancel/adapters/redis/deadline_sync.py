@@ -55,7 +55,9 @@ _OTHERWISE: Final = (
 """How the names of settings begin that belong to the client's own pool alone."""
 
 
-def line_to(client: redis.Redis | redis.RedisCluster) -> _ServerLine | _ClusterLine:
+def connection_to(
+    client: redis.Redis | redis.RedisCluster,
+) -> _ServerConnection | _ClusterConnection:
     """
     Return a line that keeps deadlines, to wherever the client leads.
 
@@ -63,18 +65,18 @@ def line_to(client: redis.Redis | redis.RedisCluster) -> _ServerLine | _ClusterL
         TypeError: an asyncio client.
     """
     if isinstance(client, redis.RedisCluster):
-        return _ClusterLine(client)
+        return _ClusterConnection(client)
     if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
         msg = f"a blocking client is needed, got {type(client).__module__}.{type(client).__name__}"
         raise TypeError(msg)
-    return _ServerLine(client)
+    return _ServerConnection(client)
 
 
-class _ServerLine:
+class _ServerConnection:
     """A line to one server, or to the master that sentinels name."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._pool = _hurried_pool(client)
+        self._pool = _deadline_pool(client)
 
     def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
         with _until(deadline):
@@ -84,7 +86,7 @@ class _ServerLine:
         time.sleep(seconds)
 
 
-class _ClusterLine:
+class _ClusterConnection:
     """
     A line to whichever node of a cluster has the key.
 
@@ -140,7 +142,7 @@ class _ClusterLine:
             # All nodes have the same settings, but for the address.
             any_node = self._cluster.get_redis_connection(self._cluster.get_nodes()[0])
             host, port = address
-            pool = self._pools[address] = _hurried_pool(any_node, host=host, port=port)
+            pool = self._pools[address] = _deadline_pool(any_node, host=host, port=port)
         return pool
 
     @staticmethod
@@ -154,7 +156,7 @@ def _ask(pool: Any, commands: _Commands, *, asking: bool = False) -> list[Any]: 
         if asking:  # The permission holds for the next command on the same connection.
             connection.send_command("ASKING")
             connection.read_response()
-        return [_told(connection, command) for command in commands]
+        return [_answer(connection, command) for command in commands]
     except exceptions.ReadOnlyError:
         # A demoted master: a new connection may lead to the one that took its place.
         pool.disconnect(inuse_connections=False)
@@ -170,7 +172,7 @@ def _ask(pool: Any, commands: _Commands, *, asking: bool = False) -> list[Any]: 
         pool.release(connection)
 
 
-def _told(connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+def _answer(connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
     connection.send_command(*command)
     return connection.read_response(disable_decoding=True)
 
@@ -196,7 +198,7 @@ def _until(deadline: float) -> Generator[None]:
         _deadline.at = before
 
 
-class _HurriedSocket:
+class _DeadlineSocket:
     """A socket each of whose waits ends at the deadline."""
 
     def __init__(self, sock: socket.socket, share: float) -> None:
@@ -205,15 +207,15 @@ class _HurriedSocket:
         self._polls = False
 
     def recv(self, *arguments: Any) -> bytes:  # noqa: ANN401  # As `socket.recv`.
-        self._hurry()
+        self._limit_wait()
         return self._sock.recv(*arguments)
 
     def recv_into(self, *arguments: Any) -> int:  # noqa: ANN401  # As `socket.recv_into`.
-        self._hurry()
+        self._limit_wait()
         return self._sock.recv_into(*arguments)
 
     def sendall(self, *arguments: Any) -> None:  # noqa: ANN401  # As `socket.sendall`.
-        self._hurry()
+        self._limit_wait()
         self._sock.sendall(*arguments)
 
     def settimeout(self, seconds: float | None) -> None:
@@ -223,12 +225,12 @@ class _HurriedSocket:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # All else a socket has.
         return getattr(self._sock, name)
 
-    def _hurry(self) -> None:
+    def _limit_wait(self) -> None:
         if not self._polls:
             self._sock.settimeout(_seconds_left(self._share))
 
 
-class _Hurried:
+class _DeadlineConnection:
     """What makes any connection class of redis-py keep the deadline."""
 
     _share: float
@@ -243,8 +245,8 @@ class _Hurried:
 
     socket_connect_timeout = socket_timeout
 
-    def _connect(self) -> _HurriedSocket:
-        return _HurriedSocket(super()._connect(), self._share)  # type: ignore[misc]
+    def _connect(self) -> _DeadlineSocket:
+        return _DeadlineSocket(super()._connect(), self._share)  # type: ignore[misc]
 
 
 def _seconds_left(share: float) -> float:
@@ -254,36 +256,38 @@ def _seconds_left(share: float) -> float:
 
 
 @functools.cache
-def _hurried_class(connection_class: type, share: float) -> type:
+def _deadline_class(connection_class: type, share: float) -> type:
     return type(
-        f"Hurried{connection_class.__name__}", (_Hurried, connection_class), {"_share": share}
+        f"DeadlineBound{connection_class.__name__}",
+        (_DeadlineConnection, connection_class),
+        {"_share": share},
     )
 
 
-def _hurried_pool(client: redis.Redis, **settings: Any) -> ConnectionPool:  # noqa: ANN401  # Any setting.
+def _deadline_pool(client: redis.Redis, **settings: Any) -> ConnectionPool:  # noqa: ANN401  # Any setting.
     pool: Any = client.connection_pool  # Half typed in redis-py.
     if not isinstance(client.connection_pool, SentinelConnectionPool):
-        return ConnectionPool(**_hurried_settings(pool) | settings)
+        return ConnectionPool(**_deadline_settings(pool) | settings)
     return SentinelConnectionPool(
         pool.service_name,
-        _hurried_sentinel(pool.sentinel_manager),
+        _deadline_sentinel(pool.sentinel_manager),
         is_master=pool.is_master,
         check_connection=pool.check_connection,
-        **_hurried_settings(pool),
+        **_deadline_settings(pool),
     )
 
 
-def _hurried_sentinel(sentinel: Any) -> Sentinel:  # noqa: ANN401  # Untyped in redis-py.
-    hurried: Sentinel = copy.copy(sentinel)
+def _deadline_sentinel(sentinel: Any) -> Sentinel:  # noqa: ANN401  # Untyped in redis-py.
+    bounded: Sentinel = copy.copy(sentinel)
     # A sentinel that hangs must leave time to ask the next one.
-    hurried.sentinels = [
-        redis.Redis(connection_pool=ConnectionPool(**_hurried_settings(one.connection_pool, 0.5)))
+    bounded.sentinels = [
+        redis.Redis(connection_pool=ConnectionPool(**_deadline_settings(one.connection_pool, 0.5)))
         for one in sentinel.sentinels
     ]
-    return hurried
+    return bounded
 
 
-def _hurried_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa: ANN401  # Untyped in redis-py.
+def _deadline_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa: ANN401  # Untyped in redis-py.
     """Return the settings of a pool like this one that keeps the deadline and never retries."""
     settings = {
         name: value
@@ -294,7 +298,7 @@ def _hurried_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa:
         settings
         | NO_MAINTENANCE_NOTICES
         | {
-            "connection_class": _hurried_class(pool.connection_class, share),
+            "connection_class": _deadline_class(pool.connection_class, share),
             "max_connections": pool.max_connections,
             "decode_responses": False,
             "retry": Retry(NoBackoff(), 0),

@@ -23,15 +23,15 @@ _HIDDEN: Final = (
 )
 
 
-def problems(told: str, refused: Sequence[str]) -> Iterator[str]:
+def problems(info: str, refused: Sequence[str]) -> Iterator[str]:
     """
     Name what is missing.
 
     Arguments:
-        told: what INFO says.
+        info: what INFO says.
         refused: why writes were refused.
     """
-    facts = dict(re.findall(r"^(\w+):(.*?)\r?$", told, flags=re.MULTILINE))
+    facts = dict(re.findall(r"^(\w+):(.*?)\r?$", info, flags=re.MULTILINE))
     version, policy = facts.get("redis_version"), facts.get("maxmemory_policy")
     if not version or not policy:
         yield _HIDDEN

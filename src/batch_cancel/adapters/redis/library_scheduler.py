@@ -86,14 +86,14 @@ class Recipe:
     Arguments:
         library: its name, for those who read a message or a key.
         scripts: what does it.
-        place: the key that names the queue: tombstones are kept by it.
+        queue_key: the key that names the queue: tombstones are kept by it.
         kinds: Redis' types of the keys, several with a space between them.
         keys: gives the library's keys of a start; `check` tries to write to the first one.
     """
 
     library: str
     scripts: RecipeScripts
-    place: str
+    queue_key: str
     kinds: Sequence[str]
     keys: Callable[[str], Sequence[str]]
 
@@ -107,9 +107,9 @@ def scripts(package: str) -> RecipeScripts:
     return RecipeScripts(cancel, waits, oddities)
 
 
-def own_key(kind: str, place: str, deferred_id: str) -> str:
-    """Name a key of ours; the length of the place keeps apart "a", "b:c" and "a:b", "c"."""
-    return f"batch_cancel:{kind}:{len(place)}:{place}:{deferred_id}"
+def own_key(kind: str, queue_key: str, deferred_id: str) -> str:
+    """Name a key of ours; the length of the queue_key keeps apart "a", "b:c" and "a:b", "c"."""
+    return f"batch_cancel:{kind}:{len(queue_key)}:{queue_key}:{deferred_id}"
 
 
 _TAKEN_BACK: Final = script("taken_back")
@@ -144,9 +144,9 @@ class LibraryScheduler(Generic[Client]):
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     @property
-    def place(self) -> str:
+    def queue_key(self) -> str:
         """The key that names the queue."""
-        return self._recipe.place
+        return self._recipe.queue_key
 
     def _operands(
         self, deferred_id: str, operation_id: str
@@ -157,7 +157,7 @@ class LibraryScheduler(Generic[Client]):
         return keys, arguments
 
     def _tombstone(self, deferred_id: str) -> bytes:
-        return encoded(own_key("answers", self._recipe.place, deferred_id))
+        return encoded(own_key("answers", self._recipe.queue_key, deferred_id))
 
     def _pages(
         self, deferred_ids: AbstractSet[str]
@@ -187,11 +187,11 @@ def _answered(answer: bytes | int) -> bool:
     return bool(answer)
 
 
-def _found(told: bytes, refused: Sequence[bytes], odd: Sequence[bytes]) -> list[str]:
+def _found(info: bytes, refused: Sequence[bytes], odd: Sequence[bytes]) -> list[str]:
     """Name what is wrong with the server, and with the library's keys."""
     reasons = [decoded(it) for it in refused]
     # Which key is of which type is told below.
-    of_server = problems(decoded(told), [it for it in reasons if not it.startswith("WRONGTYPE")])
+    of_server = problems(decoded(info), [it for it in reasons if not it.startswith("WRONGTYPE")])
     return [*dict.fromkeys([*of_server, *map(decoded, odd)])]
 
 
@@ -258,11 +258,11 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
         """
         tried, keys, kinds = self._checked()
         try:
-            told, refused = self._executor.run(_CHECK, tried, ())
+            info, refused = self._executor.run(_CHECK, tried, ())
             odd = self._executor.run(self._recipe.scripts.oddities, keys, kinds)
         except SchedulerUnavailable as error:
             return [error.reason]
-        found = _found(told, refused, odd)
+        found = _found(info, refused, odd)
         if self._min_replicas and not found:
             try:
                 self._executor.run(_CHECK, tried, (), self._min_replicas)
@@ -308,11 +308,11 @@ class AsyncRecipeScheduler(LibraryScheduler[redis.asyncio.Redis]):
         """As `RecipeScheduler.check`, awaited."""
         tried, keys, kinds = self._checked()
         try:
-            told, refused = await self._executor.run(_CHECK, tried, ())
+            info, refused = await self._executor.run(_CHECK, tried, ())
             odd = await self._executor.run(self._recipe.scripts.oddities, keys, kinds)
         except SchedulerUnavailable as error:
             return [error.reason]
-        found = _found(told, refused, odd)
+        found = _found(info, refused, odd)
         if self._min_replicas and not found:
             try:
                 await self._executor.run(_CHECK, tried, (), self._min_replicas)

@@ -249,11 +249,11 @@ class RedisScheduler(_Layout):
         found: dict[str, None] = {}
         for keys in self._shards:
             try:
-                told, refused = self._executor.run(_CHECK, keys, ())
+                info, refused = self._executor.run(_CHECK, keys, ())
             except SchedulerUnavailable as error:
                 found[error.reason] = None
                 break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+            found |= dict.fromkeys(problems(decoded(info), [decoded(it) for it in refused]))
         if self._min_replicas and not found:
             try:
                 self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
@@ -337,11 +337,11 @@ class AsyncRedisScheduler(_Layout):
         found: dict[str, None] = {}
         for keys in self._shards:
             try:
-                told, refused = await self._executor.run(_CHECK, keys, ())
+                info, refused = await self._executor.run(_CHECK, keys, ())
             except SchedulerUnavailable as error:
                 found[error.reason] = None
                 break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+            found |= dict.fromkeys(problems(decoded(info), [decoded(it) for it in refused]))
         if self._min_replicas and not found:
             try:
                 await self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)

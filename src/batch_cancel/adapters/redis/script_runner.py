@@ -25,8 +25,8 @@ import redis
 import redis.asyncio
 from redis import exceptions
 
-from batch_cancel.adapters.redis.deadline_async import line_to_async
-from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.deadline_async import connection_to_async
+from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.ports import SchedulerUnavailable
 
 _FIRST_PAUSE_SECONDS: Final = 0.005
@@ -85,7 +85,7 @@ def script(*names: str, package: str = _OURS) -> Script:
 Commands = Sequence[Sequence[Any]]
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """A way to Redis."""
 
     def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
@@ -101,15 +101,15 @@ class Line(Protocol):
         """Wait before the next attempt."""
 
 
-class AsyncLine(Protocol):
-    """As `Line`, awaited."""
+class AsyncConnection(Protocol):
+    """As `Connection`, awaited."""
 
     async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
-        """As `Line.send`, awaited."""
+        """As `Connection.send`, awaited."""
         ...
 
     async def pause(self, seconds: float, /) -> None:
-        """As `Line.pause`, awaited."""
+        """As `Connection.pause`, awaited."""
 
 
 class Executor:
@@ -127,7 +127,7 @@ class Executor:
 
     def __init__(self, client: redis.Redis | redis.RedisCluster, budget: timedelta) -> None:
         self._budget_seconds = seconds_of(budget)
-        self._line: Line = line_to(client)
+        self._connection: Connection = connection_to(client)
 
     def run(
         self,
@@ -160,7 +160,7 @@ class Executor:
                     raise _refused(error) from error
                 if time.monotonic() + pause >= deadline:
                     raise _late(error, self._budget_seconds) from error
-            self._line.pause(pause)
+            self._connection.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _attempt(
@@ -177,10 +177,10 @@ class Executor:
         wait = _wait(min_replicas, deadline)
         try:
             by_digest = ("EVALSHA", script.digest.encode(), *operands)
-            answers = self._line.send((by_digest, *wait), keys[0], deadline)
+            answers = self._connection.send((by_digest, *wait), keys[0], deadline)
         except exceptions.NoScriptError:  # The server is new, or was told to forget.
             by_source = ("EVAL", script.source.encode(), *operands)
-            answers = self._line.send((by_source, *wait), keys[0], deadline)
+            answers = self._connection.send((by_source, *wait), keys[0], deadline)
         return _answer(answers, min_replicas)
 
 
@@ -191,7 +191,7 @@ class AsyncExecutor:
         self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, budget: timedelta
     ) -> None:
         self._budget_seconds = seconds_of(budget)
-        self._line: AsyncLine = line_to_async(client)
+        self._connection: AsyncConnection = connection_to_async(client)
 
     async def run(
         self,
@@ -211,7 +211,7 @@ class AsyncExecutor:
                     raise _refused(error) from error
                 if time.monotonic() + pause >= deadline:
                     raise _late(error, self._budget_seconds) from error
-            await self._line.pause(pause)
+            await self._connection.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def _attempt(
@@ -228,10 +228,10 @@ class AsyncExecutor:
         wait = _wait(min_replicas, deadline)
         try:
             by_digest = ("EVALSHA", script.digest.encode(), *operands)
-            answers = await self._line.send((by_digest, *wait), keys[0], deadline)
+            answers = await self._connection.send((by_digest, *wait), keys[0], deadline)
         except exceptions.NoScriptError:  # The server is new, or was told to forget.
             by_source = ("EVAL", script.source.encode(), *operands)
-            answers = await self._line.send((by_source, *wait), keys[0], deadline)
+            answers = await self._connection.send((by_source, *wait), keys[0], deadline)
         return _answer(answers, min_replicas)
 
 

@@ -221,11 +221,11 @@ class StartGate(_Gate):
         found: dict[str, None] = {}
         for key in self._probes():
             try:
-                told, refused = self._executor.run(_CHECK, (key,), ())
+                info, refused = self._executor.run(_CHECK, (key,), ())
             except SchedulerUnavailable as error:
                 found[error.reason] = None
                 break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+            found |= dict.fromkeys(problems(decoded(info), [decoded(it) for it in refused]))
         if self._min_replicas and not found:
             try:
                 self._executor.run(_CHECK, tuple(self._probes()), (), self._min_replicas)
@@ -284,11 +284,11 @@ class AsyncStartGate(_Gate):
         found: dict[str, None] = {}
         for key in self._probes():
             try:
-                told, refused = await self._executor.run(_CHECK, (key,), ())
+                info, refused = await self._executor.run(_CHECK, (key,), ())
             except SchedulerUnavailable as error:
                 found[error.reason] = None
                 break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+            found |= dict.fromkeys(problems(decoded(info), [decoded(it) for it in refused]))
         if self._min_replicas and not found:
             try:
                 await self._executor.run(_CHECK, tuple(self._probes()), (), self._min_replicas)

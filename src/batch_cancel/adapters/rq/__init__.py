@@ -52,15 +52,15 @@ _KINDS: Final = ("zset", "list", "zset", "zset", "string", "hash")
 def _recipe(queue: str, scheduled: str | None, prefix: str | None) -> Recipe:
     if prefix is None:
         prefix = os.environ.get("RQ_KEY_PREFIX", "rq")  # As RQ does.
-    place = f"{prefix}:queue:{queue}"
+    queue_key = f"{prefix}:queue:{queue}"
     registries = [f"{prefix}:{name}:{queue}" for name in ("scheduled", "deferred", "ready")]
     registries[0] = scheduled or registries[0]
     limits = f"{prefix}:rl:"  # What follows, the script reads from the job.
 
     def keys(job_id: str) -> tuple[str, ...]:
-        return registries[0], place, *registries[1:], limits, f"{prefix}:job:{job_id}"
+        return registries[0], queue_key, *registries[1:], limits, f"{prefix}:job:{job_id}"
 
-    return Recipe("RQ", _SCRIPTS, place, _KINDS, keys)
+    return Recipe("RQ", _SCRIPTS, queue_key, _KINDS, keys)
 
 
 class _Rq(LibraryScheduler[Client]):

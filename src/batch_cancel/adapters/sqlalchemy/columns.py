@@ -17,7 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from batch_cancel.domain.status_names import Spelling
+from batch_cancel.domain.status_names import StatusName
 from batch_cancel.domain.statuses import TERMINAL_JOBS, JobStatus, Removal
 
 Constant = str | int | bool | None
@@ -81,22 +81,22 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
     }
     for column, condition in known.items():
         table.append_constraint(sa.CheckConstraint(condition, name=f"{name}_{column}_check"))
-    owing = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
-    sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=owing, sqlite_where=owing)
+    pending = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
+    sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=pending, sqlite_where=pending)
     return table
 
 
-def constant(spelling: Spelling) -> sa.ColumnElement[Any]:
+def constant(status_name: StatusName) -> sa.ColumnElement[Any]:
     """Return a spelling as the database holds it, past the column's type."""
-    kind = sa.Integer() if isinstance(spelling, int) else sa.String()
+    kind = sa.Integer() if isinstance(status_name, int) else sa.String()
     # An UPDATE would name a bare literal after its column, and not find it again by a name with a
     # blank in it; what is in a type_coerce keeps its own name.
-    return sa.type_coerce(sa.literal(spelling, kind, literal_execute=True), kind)
+    return sa.type_coerce(sa.literal(status_name, kind, literal_execute=True), kind)
 
 
-def is_among(column: sa.Column[Any], spellings: Iterable[Spelling]) -> sa.ColumnElement[bool]:
+def is_among(column: sa.Column[Any], status_names: Iterable[StatusName]) -> sa.ColumnElement[bool]:
     """Return the condition that a status column holds one of these."""
-    return column.in_([constant(it) for it in spellings])
+    return column.in_([constant(it) for it in status_names])
 
 
 def holding(table: sa.Table, where: Mapping[str, Constant]) -> list[sa.ColumnElement[bool]]:

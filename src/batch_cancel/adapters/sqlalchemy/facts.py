@@ -49,7 +49,7 @@ class Seen:
         tables: the adopter's.
         oids: of jobs, contacts and cancellations on Postgres, None for one that is not there;
             None on SQLite.
-        place: which tables of which database these are; None if nothing is to be remembered.
+        cache_key: which tables of which database these are; None if nothing is to be remembered.
         is_joined: whether the transaction is the caller's.
         cancelled_before: how many of the job's contacts were cancelled before those that a cancel
             has written, and that something may write once more; None where nothing does.
@@ -57,7 +57,7 @@ class Seen:
 
     tables: SqlAlchemyTables
     oids: tuple[int | None, ...] | None
-    place: Hashable | None
+    cache_key: Hashable | None
     is_joined: bool
     cancelled_before: int | None = None
 
@@ -105,7 +105,7 @@ class Seen:
 
     def _checked(self, connection: Connection, problem: Callable[[Facts], str | None]) -> Facts:
         known = self.tables.known
-        facts = None if self.place is None else known.get(self.place)
+        facts = None if self.cache_key is None else known.get(self.cache_key)
         if facts is not None and problem(facts) is None:
             return facts
         facts = self.read(connection)
@@ -114,8 +114,8 @@ class Seen:
         reason = next(iter(facts.refusals), None) or problem(facts)
         if reason is not None:
             raise StoreFailed(reason)
-        if self.place is not None:
-            known.learn(self.place, facts)
+        if self.cache_key is not None:
+            known.learn(self.cache_key, facts)
         return facts
 
     def _missing(self, connection: Connection) -> str:
@@ -142,7 +142,7 @@ class Seen:
 # SQLite ------------------------------------------------------------------------------------------
 
 
-def sqlite_place(connection: Connection, tables: SqlAlchemyTables) -> Hashable | None:
+def sqlite_cache_key(connection: Connection, tables: SqlAlchemyTables) -> Hashable | None:
     """Return which tables these are, and of which version of their schema; None if unsure."""
     asked = (
         "SELECT (SELECT file FROM pragma_database_list WHERE name = 'main'), "
@@ -202,8 +202,10 @@ class _SqliteTable:
         found = [(it, kind) for it in schemas if (kind := _kind(connection, it, name))]
         if not found:
             return None
-        (place, kind), *rest = found
-        return cls(connection, table, place, name, kind == "view", place == "temp" and bool(rest))
+        (schema, kind), *rest = found
+        return cls(
+            connection, table, schema, name, kind == "view", schema == "temp" and bool(rest)
+        )
 
     def described(self) -> Table:
         """Return its unique indexes and the columns that hold no NULL."""

@@ -129,8 +129,8 @@ def labels(table: sa.Table, name: str, field: str) -> dict[str, str]:
     if isinstance(kind, sa.Enum) and kind.enum_class is not None:
         members: list[Any] = list(kind.enum_class)
         found = {str(it.value): label for it, label in zip(members, kind.enums, strict=True)}
-    is_told = not isinstance(kind, sa.types.TypeDecorator | sa.Enum | sa.Integer)
-    if is_told or (
+    is_plain = not isinstance(kind, sa.types.TypeDecorator | sa.Enum | sa.Integer)
+    if is_plain or (
         isinstance(kind, sa.Enum) and found.get("cancelled", "cancelled") in kind.enums
     ):
         return found

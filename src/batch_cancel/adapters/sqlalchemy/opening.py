@@ -18,7 +18,7 @@ from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
 from batch_cancel.adapters.postgres_faults import check_isolation
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
-from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_place
+from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_cache_key
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed, shown
 
@@ -212,7 +212,7 @@ def _opened_sqlite(connection: Connection, tables: SqlAlchemyTables, *, is_joine
     connection.execute(sa.delete(tables.jobs).where(sa.false()))
     if not getattr(connection.connection.driver_connection, "in_transaction", True):
         raise StoreFailed(COMMITS_BY_ITSELF)
-    return Seen(tables, None, sqlite_place(connection, tables), is_joined)
+    return Seen(tables, None, sqlite_cache_key(connection, tables), is_joined)
 
 
 def _check_transaction(connection: Connection) -> None:

@@ -48,7 +48,7 @@ class _Jobs(Statements):
             is_job = tables.is_job(key)
         except ValueError:
             return None
-        asked: Any = sa.select(*tables.names(dialect), tables.spelled_status(dialect))
+        asked: Any = sa.select(*tables.names(dialect), tables.status_text(dialect))
         asked = asked.where(is_job).with_for_update(key_share=True)
         if not self.is_sqlite:
             # The clock is read after the wait for the lock, outside of the query that waits.
@@ -170,12 +170,12 @@ class _Outbox(Statements):
     def settle(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
         # Only for the cancellation that owes it, and never backwards.
-        owed = is_cancellation(ours, record)
+        is_this = is_cancellation(ours, record)
         pending = ours.c.removal == Removal.PENDING.value
-        settled = sa.case((pending, record.removal.value), else_=ours.c.removal)
+        removal = sa.case((pending, record.removal.value), else_=ours.c.removal)
         announced = sa.true() if record.is_announced else ours.c.is_announced
         self.connection.execute(
-            sa.update(ours).where(owed).values(removal=settled, is_announced=announced)
+            sa.update(ours).where(is_this).values(removal=removal, is_announced=announced)
         )
 
     def claim(self, record: CancellationRecord) -> CancellationRecord | None:
@@ -200,10 +200,10 @@ class _Outbox(Statements):
     ) -> list[CancellationRecord]:
         ours, at = self.tables.cancellations, self.now()
         pending = ours.c.removal == Removal.PENDING.value
-        owing = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
+        pending_rows = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
         asked = (
             sa.select(ours)
-            .where(owing, ours.c.taken_at <= at - lease)
+            .where(pending_rows, ours.c.taken_at <= at - lease)
             .order_by(ours.c.taken_at)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)

@@ -15,23 +15,23 @@ from batch_cancel.adapters.sqlalchemy import columns, mapping
 from batch_cancel.adapters.sqlalchemy.columns import Constant
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.status_names import (
-    ContactSpellings,
-    JobSpellings,
-    all_spellings,
-    contact_spellings,
-    job_spellings,
+    ContactStatusNames,
+    JobStatusNames,
+    all_status_names,
+    contact_status_names,
+    job_status_names,
     read_job_status,
 )
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import Keys
 
 
-def _job_statuses(tables: SqlAlchemyTables) -> JobSpellings:
+def _job_statuses(tables: SqlAlchemyTables) -> JobStatusNames:
     found = mapping.labels(tables.jobs, tables.job_status, "job_statuses")
     return {status: (found.get(status.value, status.value),) for status in JobStatus}
 
 
-def _contact_statuses(tables: SqlAlchemyTables) -> ContactSpellings:
+def _contact_statuses(tables: SqlAlchemyTables) -> ContactStatusNames:
     found = mapping.labels(tables.contacts, tables.contact_status, "contact_statuses")
     return {status: (found.get(status.value, status.value),) for status in ContactStatus}
 
@@ -108,8 +108,8 @@ class SqlAlchemyTables:
     job_deferred_id: str | None = "scheduled_job_id"
     job_updated_at: str | None = "updated_at"
     job_version: str | None = attrs.field(default=attrs.Factory(_job_version, takes_self=True))
-    job_statuses: JobSpellings = attrs.field(
-        default=attrs.Factory(_job_statuses, takes_self=True), converter=job_spellings
+    job_statuses: JobStatusNames = attrs.field(
+        default=attrs.Factory(_job_statuses, takes_self=True), converter=job_status_names
     )
     job_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     contact_id: str = "id"
@@ -122,8 +122,8 @@ class SqlAlchemyTables:
     contact_version: str | None = attrs.field(
         default=attrs.Factory(_contact_version, takes_self=True)
     )
-    contact_statuses: ContactSpellings = attrs.field(
-        default=attrs.Factory(_contact_statuses, takes_self=True), converter=contact_spellings
+    contact_statuses: ContactStatusNames = attrs.field(
+        default=attrs.Factory(_contact_statuses, takes_self=True), converter=contact_status_names
     )
     contact_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     keys_are_unique: bool = False
@@ -262,8 +262,8 @@ class SqlAlchemyTables:
 
     def job_has(self, statuses: AbstractSet[JobStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `jobs` has one of these statuses."""
-        spelled = all_spellings(self.job_statuses, statuses)
-        return columns.is_among(self.jobs.c[self.job_status], spelled)
+        names = all_status_names(self.job_statuses, statuses)
+        return columns.is_among(self.jobs.c[self.job_status], names)
 
     def contact_in(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `contacts` counts, and has one of these statuses."""
@@ -271,8 +271,8 @@ class SqlAlchemyTables:
 
     def contact_has(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `contacts` has one of these statuses."""
-        spelled = all_spellings(self.contact_statuses, statuses)
-        return columns.is_among(self.contacts.c[self.contact_status], spelled)
+        names = all_status_names(self.contact_statuses, statuses)
+        return columns.is_among(self.contacts.c[self.contact_status], names)
 
     def is_dialing_since(self, at: datetime) -> sa.ColumnElement[bool] | None:
         """
@@ -301,19 +301,19 @@ class SqlAlchemyTables:
 
     # Values.
 
-    def read_job_status(self, spelling: object) -> str | None:
+    def read_job_status(self, status_name: object) -> str | None:
         """Return the contract's word for what the table says; what is unknown stays unknown."""
-        return read_job_status(self.job_statuses, columns.text(spelling))
+        return read_job_status(self.job_statuses, columns.text(status_name))
 
     def job_values(self, status: JobStatus) -> dict[str, object]:
         """Return what a job of this status is set to, without the time."""
-        spelled = columns.constant(self.job_statuses[status][0])
-        return {self.job_status: spelled, **_raised(self.jobs, self.job_version)}
+        status_name = columns.constant(self.job_statuses[status][0])
+        return {self.job_status: status_name, **_raised(self.jobs, self.job_version)}
 
     def contact_values(self, status: ContactStatus) -> dict[str, object]:
         """Return what a contact of this status is set to, without the time."""
-        spelled = columns.constant(self.contact_statuses[status][0])
-        return {self.contact_status: spelled, **_raised(self.contacts, self.contact_version)}
+        status_name = columns.constant(self.contact_statuses[status][0])
+        return {self.contact_status: status_name, **_raised(self.contacts, self.contact_version)}
 
     def new_contact(self, key: JobKey) -> dict[str, object]:
         """
@@ -326,10 +326,10 @@ class SqlAlchemyTables:
         reference: object = self.job_reference(key)
         if self.key_column is self.jobs.c[self.job_id]:
             reference = columns.id_value(its[self.contact_job_id], key.batch_job_id)
-        spelled = columns.constant(self.contact_statuses[ContactStatus.PENDING][0])
+        status_name = columns.constant(self.contact_statuses[ContactStatus.PENDING][0])
         values: dict[str, object] = {
             self.contact_job_id: reference,
-            self.contact_status: spelled,
+            self.contact_status: status_name,
         }
         if (name := self.contact_organization_id) is not None:
             theirs = key.organization_id
@@ -356,7 +356,7 @@ class SqlAlchemyTables:
             columns.as_text(of[self.job_deferred_id or self.job_id], dialect).label("deferred_id"),
         ]
 
-    def spelled_status(self, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+    def status_text(self, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
         """Return a job's status as the database holds it, whatever its type would make of it."""
         column = sa.type_coerce(self.jobs.c[self.job_status], sa.String())
         return columns.as_text(column, dialect).label("status")

@@ -174,7 +174,7 @@ class Work(Statements):
         before = self.count_contacts(is_its, is_pending) if counts else 0
         for contact in contacts:
             counting = counted(contact, tables.contact_where)
-            values = {**_told_apart(part, counting), **own}
+            values = {**_with_class(part, counting), **own}
             try:
                 self._add(values, is_its, is_pending, facts)
             except exc.StatementError as error:
@@ -206,7 +206,7 @@ class Work(Statements):
 
     def status(self, key: JobKey) -> str | None:
         """Read the job's status, without a lock."""
-        asked = sa.select(self.tables.spelled_status(self.dialect)).where(self._is_job(key))
+        asked = sa.select(self.tables.status_text(self.dialect)).where(self._is_job(key))
         found = self.connection.execute(asked).scalar()
         return self.tables.read_job_status(found)
 
@@ -339,7 +339,7 @@ class AsyncWork(Bridged):
         return await self.run(Work.status, Work, key)
 
 
-def _told_apart(part: mapping.Part | None, contact: Mapping[str, object]) -> Mapping[str, object]:
+def _with_class(part: mapping.Part | None, contact: Mapping[str, object]) -> Mapping[str, object]:
     """Return a contact with what makes it one of its class, where classes share the table."""
     if part is None:
         return contact

@@ -27,7 +27,7 @@ from batch_cancel.adapters.sql_files import sql_text, statements
 from batch_cancel.adapters.sqlite.errors import (
     MEANINGS,
     PASSING,
-    Place,
+    Location,
     primary_code,
     why_it_cannot_be_opened,
 )
@@ -59,7 +59,7 @@ def _schema(text: str) -> Iterator[str]:
             statement = ""
 
 
-_NO_PLACE: Final = "does not exist, nor may it be made: check its folder"
+_NOT_CREATABLE: Final = "does not exist, nor may it be made: check its folder"
 
 _PACKAGE: Final = "batch_cancel.adapters.sqlite"
 SQL: Final = statements(_PACKAGE, "queries.sql")
@@ -94,7 +94,7 @@ class Connection:
     """A connection in use by one transaction; its errors are `StoreFailed`."""
 
     raw: sqlite3.Connection
-    place: Place
+    location: Location
 
     def execute(self, statement: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
         """Carry out one statement."""
@@ -122,7 +122,7 @@ class Connection:
             self.raw.execute("COMMIT")
         except sqlite3.Error as error:
             known = primary_code(error) in _NOT_COMMITTED
-            raise self.place.fault(error, "unchanged" if known else "unknown") from error
+            raise self.location.fault(error, "unchanged" if known else "unknown") from error
 
     def roll_back(self, statement: str = "ROLLBACK") -> None:
         """Undo the transaction, if SQLite has not done so by itself."""
@@ -136,7 +136,7 @@ class Connection:
         try:
             yield
         except sqlite3.Error as error:
-            raise self.place.fault(error) from error
+            raise self.location.fault(error) from error
 
     def _cursor(self) -> sqlite3.Cursor:
         cursor = self.raw.cursor()
@@ -194,7 +194,7 @@ class File:
     def looking(self) -> Generator[Connection]:
         """Open a connection that only looks, at what is committed."""
         with closing(self._opened()) as raw:
-            connection = Connection(raw, self._place)
+            connection = Connection(raw, self._location)
             with connection.faults_named():
                 self._prepare(raw)
             self._set_up(connection)
@@ -209,29 +209,30 @@ class File:
         if self.create and not os.path.lexists(self.path):
             if _may_write(self.path.parent):
                 return Diagnosis(fits=("the file will be made on first use",))
-            return self._unfit(_NO_PLACE)
+            return self._unfit(_NOT_CREATABLE)
         if os.path.isdir(self.path):  # noqa: PTH112
             return self._unfit(why_it_cannot_be_opened(self.path))
         try:
             with closing(self._opened("ro")) as raw:
-                connection = Connection(raw, self._place)
+                connection = Connection(raw, self._location)
                 missing = list(self._missing_columns(connection))
                 notes = tuple(self._triggers(connection))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
         if not (_may_write(self.path) and _may_write(self.path.parent)):
-            missing.append(f"{self._place.name} {MEANINGS[sqlite3.SQLITE_READONLY]}")
+            missing.append(f"{self._location.name} {MEANINGS[sqlite3.SQLITE_READONLY]}")
         fits = () if missing else ("the file is fit",)
         return Diagnosis(fits=fits, missing=tuple(missing), notes=notes)
 
     def _unfit(self, why: str) -> Diagnosis:
-        return Diagnosis(missing=(f"{self._place.name} {why}",))
+        return Diagnosis(missing=(f"{self._location.name} {why}",))
 
     def _triggers(self, connection: Connection) -> Iterator[str]:
         for trigger, table in connection.rows(SQL["look_at_triggers"]):
             yield (
-                f"{self._place.name} has the trigger {shown(str(trigger))} on {table!s}: a cancel "
-                "or a worker's step whose writes it skips or undoes is rolled back and fails"
+                f"{self._location.name} has the trigger {shown(str(trigger))} on {table!s}: a "
+                "cancel or a worker's step fails and is rolled back if the trigger skips or "
+                "undoes its writes"
             )
 
     def _missing_columns(self, connection: Connection) -> Iterator[str]:
@@ -240,18 +241,18 @@ class File:
             return  # They are made on first use.
         for table, columns in _wanted_columns().items():
             if table not in there:
-                yield f"{self._place.name} has no table {table}: is it the right file?"
+                yield f"{self._location.name} has no table {table}: is it the right file?"
                 continue
             for column in sorted(columns - there[table]):
                 yield (
-                    f"{self._place.name} has no column {column} in {table}: another version of "
+                    f"{self._location.name} has no column {column} in {table}: another version of "
                     "batch_cancel made it"
                 )
 
     @property
-    def _place(self) -> Place:
+    def _location(self) -> Location:
         name = f"the SQLite file {str(self.path)!r}"  # Not cut: what counts is at its end.
-        return Place(name, self.path, self.busy_timeout_seconds)
+        return Location(name, self.path, self.busy_timeout_seconds)
 
     def _opened(self, mode: str | None = None) -> sqlite3.Connection:
         if mode is None:
@@ -265,7 +266,7 @@ class File:
                 check_same_thread=False,  # Its owner may move from thread to thread.
             )
         except sqlite3.Error as error:
-            raise self._place.fault(error) from error
+            raise self._location.fault(error) from error
 
     def _prepare(self, raw: sqlite3.Connection) -> None:
         raw.execute("PRAGMA foreign_keys = ON")
@@ -292,7 +293,7 @@ class File:
         if connection.row(SQL["is_set_up"]) == (1,):
             return
         if not self.create:
-            reason = f"{self._place.name} holds no batch jobs: is it the right file?"
+            reason = f"{self._location.name} holds no batch jobs: is it the right file?"
             raise StoreFailed(reason)
         with _transaction(connection):
             for statement in _SCHEMA:
@@ -323,7 +324,7 @@ def _wanted_columns() -> dict[str, set[str]]:
     with closing(sqlite3.connect(":memory:")) as raw:
         for statement in _SCHEMA:
             raw.execute(statement)
-        return _columns(Connection(raw, Place("a database in memory")))
+        return _columns(Connection(raw, Location("a database in memory")))
 
 
 def _ours(tables: Mapping[str, object]) -> bool:

@@ -31,7 +31,7 @@ MEANINGS: Final[Mapping[int | None, str]] = {
 
 
 @attrs.frozen
-class Place:
+class Location:
     """
     Where a connection leads to, for the sentences about its errors.
 

@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 
 from batch_cancel.adapters.sqlite.connection import SQL, Connection
-from batch_cancel.adapters.sqlite.errors import Place
+from batch_cancel.adapters.sqlite.errors import Location
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories, repositories
 from batch_cancel.domain.errors import Fault, StoreFailed
 
@@ -37,7 +37,7 @@ def _taken(connection: Connection) -> Generator[None]:
     with _in_use_lock:
         if name in _in_use:
             reason = (
-                f"{connection.place.name} is in use by another cancel or worker's step: those "
+                f"{connection.location.name} is in use by another cancel or worker's step: those "
                 "joined to one connection must follow each other, so call them one after another "
                 "or give each a connection of its own"
             )
@@ -110,7 +110,7 @@ def _leave(connection: Connection, statement: str) -> None:
     try:
         connection.raw.execute(statement)
     except sqlite3.Error as error:
-        raise connection.place.fault(error, "unknown") from error
+        raise connection.location.fault(error, "unknown") from error
 
 
 def _begin_as_the_driver_would(connection: Connection) -> None:
@@ -119,7 +119,7 @@ def _begin_as_the_driver_would(connection: Connection) -> None:
     raw = connection.raw
     if raw.isolation_level is None or getattr(raw, "autocommit", None) is True:
         reason = (
-            f"{connection.place.name} has no open transaction, and commits every statement by "
+            f"{connection.location.name} has no open transaction, and commits every statement by "
             "itself: send BEGIN first"
         )
         raise StoreFailed(reason)
@@ -137,4 +137,4 @@ def joining(connection: sqlite3.Connection) -> Joined:
     Arguments:
         connection: a connection to the file, used by nobody else meanwhile.
     """
-    return Joined(Connection(connection, Place("the caller's SQLite connection")))
+    return Joined(Connection(connection, Location("the caller's SQLite connection")))

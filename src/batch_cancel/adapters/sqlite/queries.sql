@@ -171,7 +171,7 @@ WHERE
 -- name: read_status
 SELECT status FROM main.batch_jobs WHERE id = ? AND organization_id IS ?;
 
--- name: settle_cancellation
+-- name: mark_cancellation_done
 -- Only for the cancellation that owes it, and never backwards: what is settled stays as it is. The
 -- time tells the lives of a job apart that one operation has ended.
 UPDATE main.batch_cancellations
@@ -200,7 +200,7 @@ WHERE
     batch_job_id = ? AND organization_id IS ? AND operation_id = ? AND cancelled_at = ?
     AND taken_at = ?;
 
--- name: read_owing
+-- name: read_pending
 -- Must give the longest untouched first, so that one that keeps failing does not starve the rest.
 SELECT
     batch_job_id, organization_id

@@ -135,7 +135,7 @@ class _Outbox:
 
     def settle(self, record: CancellationRecord) -> None:
         self.connection.execute(
-            SQL["settle_cancellation"],
+            SQL["mark_cancellation_done"],
             (
                 record.removal.value,
                 record.is_announced,
@@ -174,7 +174,9 @@ class _Outbox:
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
         at = now()
-        rows = self.connection.rows(SQL["read_owing"], (announcements, text_of(at - lease), limit))
+        rows = self.connection.rows(
+            SQL["read_pending"], (announcements, text_of(at - lease), limit)
+        )
         keys = [key_of(job_id, organization_id) for job_id, organization_id in rows]
         for key in keys:
             self.connection.execute(SQL["take_cancellation"], (text_of(at), *named(key)))

@@ -17,7 +17,7 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import unchanged
-from batch_cancel.testing.conformance.turns import settle_record
+from batch_cancel.testing.conformance.turns import mark_done
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import ended, expect, watch
 from batch_cancel.testing.scripted import unreachable
@@ -93,7 +93,7 @@ class ReconcileConformance(StoreAdapter):
             attrs.evolve(late.record, operation_id="another", removal=Removal.ABSENT),
         ):
             world.note(f"settle: operation {word.operation_id!r}, {word.removal}")
-            settle_record(world, word)
+            mark_done(world, word)
             expect(world.record(), record, "The record:")
 
     @promise(
@@ -105,7 +105,7 @@ class ReconcileConformance(StoreAdapter):
         record = world.record()
         word = attrs.evolve(left.record, operation_id="another", removal=Removal.ABSENT)
         world.note("settle: operation 'another', absent")
-        settle_record(world, word)
+        mark_done(world, word)
         expect(world.record(), record, "The record:")
 
     @promise(

@@ -15,13 +15,13 @@ from batch_cancel.testing.adapter import (
     SchedulerAdapter,
 )
 from batch_cancel.testing.invariants import promise
-from batch_cancel.testing.runner import Stage, ended, expect
+from batch_cancel.testing.runner import Runner, ended, expect
 from batch_cancel.testing.strategies import (
     HOSTILE_IDS,
 )
 
 
-class Timetable(Stage):
+class Timetable(Runner):
     """A scheduler under test, empty at first."""
 
     def __init__(self, adapter: SchedulerAdapter) -> None:

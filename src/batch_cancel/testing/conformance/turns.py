@@ -98,7 +98,7 @@ class TurnConformance(StoreAdapter):
         found = _left_behind(world)
         for word, what in _others(found):
             world.note(f"settle, by {what}")
-            settle_record(world, attrs.evolve(word, removal=Removal.ABSENT))
+            mark_done(world, attrs.evolve(word, removal=Removal.ABSENT))
             expect(world.record(), found, "The record:")
 
     @promise(
@@ -222,7 +222,7 @@ def _take(world: World) -> list[CancellationRecord]:
     return world.run(world.either(take, take_async))
 
 
-def settle_record(world: World, record: CancellationRecord) -> None:
+def mark_done(world: World, record: CancellationRecord) -> None:
     """Let the store note what a record says."""
 
     def settle() -> None:

@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.schedule is not None:
         if asked.scenario is None:
             parser.error("--schedule is one of a --scenario")
-        return _tell(SCENARIOS[asked.scenario], asked.schedule)
+        return _narrate(SCENARIOS[asked.scenario], asked.schedule)
     names = SCENARIOS if asked.scenario is None else [asked.scenario]
     return max(_search(SCENARIOS[name], is_shared=not asked.one_by_one) for name in names)
 
 
-def _tell(scenario: Scenario, schedule: str) -> int:
+def _narrate(scenario: Scenario, schedule: str) -> int:
     choices = read(schedule)
     violation = replay(scenario, choices)
     print("\n".join(story(scenario, choices)))  # noqa: T201  # It is a command.

@@ -16,7 +16,7 @@ from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.explored_ports import Ports
-from batch_cancel.testing.explore.rows import KEY, LATER, NOW, place_of
+from batch_cancel.testing.explore.rows import KEY, LATER, NOW, index_of
 from batch_cancel.use_cases.cancel import cancel_job_async
 from batch_cancel.use_cases.pump import pump_async
 from batch_cancel.use_cases.reconcile import reconcile_async
@@ -224,15 +224,15 @@ def reconcile(name: str = "reconcile", *, suffers: str = "klo") -> Actor:
 async def _reschedule(ports: Ports) -> str:
     # The new start first: killed in between, the job has one start too many and never none. No
     # lock is held while the scheduler is asked.
-    place = place_of(KEY)
-    assert place is not None  # noqa: S101  # It is there from the beginning.
+    job_index = index_of(KEY)
+    assert job_index is not None  # noqa: S101  # It is there from the beginning.
     await ports.scheduler.schedule("start-2", LATER)
     async with ports.uow.begin() as transaction:
         status, before = await transaction.lock(
-            "locks the job to move it", place, lambda row: (row[0], row[1])
+            "locks the job to move it", job_index, lambda row: (row[0], row[1])
         )
         if status == JobStatus.SCHEDULED:
-            transaction.write_deferred_id(place, "start-2")
+            transaction.write_deferred_id(job_index, "start-2")
         unused: str = before if status == JobStatus.SCHEDULED else "start-2"
     await ports.scheduler.cancel(unused, "rescheduling")
     return unused

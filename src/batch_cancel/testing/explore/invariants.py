@@ -27,7 +27,7 @@ from batch_cancel.testing.explore.moment import (
 )
 from batch_cancel.testing.explore.rows import KEY, RECORD
 from batch_cancel.testing.explore.state import Scenario, State
-from batch_cancel.testing.explore.steps import CALLED_OFF, Rollback
+from batch_cancel.testing.explore.steps import TASK_CANCELLED, Rollback
 
 Broken = Callable[[Moment], str | None]
 
@@ -331,7 +331,7 @@ def _i18(it: Moment) -> str | None:
 )
 def _i19(it: Moment) -> str | None:
     mind = it.mind
-    if mind.ended is not None and mind.ended.error is not CALLED_OFF:
+    if mind.ended is not None and mind.ended.error is not TASK_CANCELLED:
         return f"it was called off, and ended with {mind.ended.error or mind.ended.value!r}"
     if mind.step is not None and not isinstance(mind.step, Rollback):
         return f"it was called off, and goes on: {mind.step.says}"

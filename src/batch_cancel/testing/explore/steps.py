@@ -30,11 +30,11 @@ class Trouble(Enum):
     CONFLICT = "another transaction was in the way"
 
 
-class CalledOff(BaseException):
+class TaskCancelled(BaseException):
     """The task is called off, as asyncio.CancelledError calls off an await."""
 
 
-CALLED_OFF: Final = CalledOff()
+TASK_CANCELLED: Final = TaskCancelled()
 
 
 class Passed(Enum):

@@ -81,13 +81,13 @@ WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.
 -- A column in another collation than its own is none: no comparison of ours finds it there.
 SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique,
        pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
-           SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.place)
+           SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.ordinal)
            FROM unnest(i.indkey::int2[], i.indcollation::oid[])
-                WITH ORDINALITY AS k (attnum, collated, place)
+                WITH ORDINALITY AS k (attnum, collated, ordinal)
            LEFT JOIN pg_catalog.pg_attribute AS a
                   ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                  AND a.attcollation = k.collated
-           WHERE k.place <= i.indnkeyatts
+           WHERE k.ordinal <= i.indnkeyatts
        )
 FROM pg_catalog.pg_index AS i
 WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[])

@@ -14,7 +14,7 @@ from batch_cancel.adapters.postgres.doctor.questions import Condition, Doubt, Re
 from batch_cancel.adapters.postgres.doctor.tables import Database
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.sql_parts import listed, typed
-from batch_cancel.domain.status_names import all_spellings
+from batch_cancel.domain.status_names import all_status_names
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
@@ -122,7 +122,7 @@ def indexes_of_ours(database: Database) -> Iterator[Doubt]:
         for it in indexes
     )
     # Without a key reconcile reads all of it as well, which is told already.
-    take = reading(database, "cancellations", queries_for(database.schema).take_owing)
+    take = reading(database, "cancellations", queries_for(database.schema).take_pending)
     yield Doubt(
         "missing",
         f"{ours} has no primary key (organization_id, batch_job_id), without which no cancel can "
@@ -159,7 +159,7 @@ def _index_of_contacts(
         # A few statuses are named, so an index that begins with them serves as well.
         {status, schema.contact_organization_id, *schema.contact_where},
         status=status,
-        statuses=list(map(str, all_spellings(schema.contact_statuses, statuses))),
+        statuses=list(map(str, all_status_names(schema.contact_statuses, statuses))),
     )
     yield Doubt(
         kind,
