@@ -1,9 +1,9 @@
 """
-What Postgres' errors mean, and which isolation a cancel needs, for every adapter on Postgres.
+The faults by SQLSTATE, and the isolation that a cancel needs, for every adapter on Postgres.
 
 Rule 1: the kind of a fault follows from its SQLSTATE, not from a driver's classes or messages.
-Rule 2: a transaction is READ COMMITTED, or the snapshot of its first statement would hide the
-        contacts that came in while it waited for the job.
+Rule 2: a transaction must be READ COMMITTED. Otherwise the snapshot of its first statement hides
+        contacts that were added while it waited for the job.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from batch_cancel.domain.errors import Fault, StoreFailed, shown
 MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
     "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
-    "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
-    "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
+    "55P03": (Fault.LATE, "another transaction holds the lock on the job (lock timeout)"),
+    "57014": (
+        Fault.LATE,
+        "Postgres took too long (statement timeout), or the statement was cancelled",
+    ),
     "25P02": (
         Fault.REFUSED,
         "an earlier statement in this transaction has failed: roll it back, and begin a new one",
     ),
-    "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
-    "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
+    "25P03": (Fault.LATE, "Postgres ended the transaction, because it was idle for too long"),
+    "25P04": (Fault.LATE, "Postgres ended the transaction, because it took too long"),
     "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
     "53200": (Fault.BUSY, "Postgres has no memory left"),
     "53300": (Fault.BUSY, "Postgres has no connection left"),
@@ -33,16 +36,16 @@ MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
 
 def check_isolation(level: object, *, is_joined: bool) -> None:
     """
-    Refuse a transaction that would not see the contacts that came in during a wait.
+    Check that a transaction sees contacts that were added while it waited.
 
     Arguments:
-        level: the isolation that the transaction really has.
+        level: the actual isolation of the transaction.
         is_joined: whether the transaction is the caller's.
     """
     if level not in {"read committed", "read uncommitted"}:
         what = "joining() needs a" if is_joined else "the server grants no"
         msg = (
-            f"{what} READ COMMITTED transaction, and this one is {shown(level)}: it would leave "
-            "contacts behind that came in while it waited for the job"
+            f"{what} READ COMMITTED transaction, and this one is {shown(level)}: it would miss "
+            "contacts that were added while it waited for the job"
         )
         raise StoreFailed(msg)

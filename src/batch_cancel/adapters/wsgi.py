@@ -52,7 +52,7 @@ class WsgiApp:
         retry_after: timedelta | None = None,
     ) -> None:
         if inspect.iscoroutinefunction(authenticate):
-            msg = "authenticate is a coroutine function, which WSGI cannot await: pass a blocking one"
+            msg = "authenticate is a coroutine function, and WSGI cannot await it"
             raise TypeError(msg)
         self._endpoint = Endpoint(cancel, authenticate, prefix, retry_after)
 

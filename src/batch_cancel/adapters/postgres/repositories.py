@@ -72,7 +72,7 @@ class _Contacts(Statements):
         facts, asked, queries = self.facts(key), frozenset(statuses), self.queries
         if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return self.execute(queries.cancel_contacts(asked), named(key)).rowcount
-        # A trigger on jobs may write contacts, once the job is marked.
+        # A trigger on jobs may write contacts once the job is marked.
         if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
             cursor = self.execute(queries.count_cancelled_contacts(asked), named(key))
             written, cancelled = _counts(cursor.fetchall())
@@ -118,7 +118,7 @@ class _Outbox(Statements):
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
 
     def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
-        """Return the jobs of these records that are there, and not cancelled."""
+        """Return the keys of the jobs that exist and are not cancelled."""
         if not records:
             return set()
         ids = array_of(record.key.batch_job_id for record in records)
@@ -128,7 +128,7 @@ class _Outbox(Statements):
         except psycopg.DataError as error:
             if not is_of_an_id(error):
                 raise
-            # The column has another type by now. What it can't hold is no id of a job any more.
+            # The column's type was changed; there is no job with an id that it cannot hold.
             if len(records) == 1:
                 return set()
             return {key for it in records for key in self._undone([it])}
@@ -179,7 +179,7 @@ class _AsyncContacts(AsyncStatements):
         facts, asked, queries = await self.facts(key), frozenset(statuses), self.queries
         if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return (await self.execute(queries.cancel_contacts(asked), named(key))).rowcount
-        # A trigger on jobs may write contacts, once the job is marked.
+        # A trigger on jobs may write contacts once the job is marked.
         if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
             cursor = await self.execute(queries.count_cancelled_contacts(asked), named(key))
             written, cancelled = _counts(await cursor.fetchall())
@@ -234,7 +234,7 @@ class _AsyncOutbox(AsyncStatements):
         except psycopg.DataError as error:
             if not is_of_an_id(error):
                 raise
-            # The column has another type by now. What it can't hold is no id of a job any more.
+            # The column's type was changed; there is no job with an id that it cannot hold.
             if len(records) == 1:
                 return set()
             return {key for it in records for key in await self._undone([it])}
@@ -258,7 +258,7 @@ def _counts(rows: list[Row]) -> tuple[int, int]:
 
 
 class PostgresRepositories:
-    """What one transaction on Postgres can reach."""
+    """The repositories of one transaction on Postgres."""
 
     def __init__(self, connection: psycopg.Connection[Any], ground: Ground) -> None:
         self.jobs = _Jobs(connection, ground)

@@ -1,8 +1,7 @@
 """
-Statements over one connection, within a transaction whose tables are known.
+Statements on one connection, within a transaction whose context is known.
 
-Each is sent without a prepared name, so that a pooler in transaction mode can stand between, and
-by a cursor of our own.
+Each is sent unprepared, so that a pooler in transaction mode works, and by our own cursor.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from batch_cancel.domain.job import JobKey
 
 @attrs.frozen
 class Statements:
-    """Statements over a connection."""
+    """Statements on a connection."""
 
     connection: psycopg.Connection[Any]
     ground: Ground
@@ -38,22 +37,22 @@ class Statements:
     def execute(
         self, query: sql.SQL, parameters: Parameters | list[object]
     ) -> psycopg.Cursor[Row]:
-        """Carry out one statement."""
+        """Execute one statement."""
         cursor = with_loaders(psycopg.Cursor(self.connection, row_factory=tuple_row))
         return cursor.execute(query, parameters, prepare=False, binary=True)
 
     def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
-        """Carry out the statements of one string; return the rows of each."""
+        """Execute the statements of one string; return the rows of each."""
         cursor = with_loaders(psycopg.ClientCursor(self.connection, row_factory=tuple_row))
         cursor.execute(queries, parameters)
         return [result.fetchall() if result.description else [] for result in cursor.results()]
 
     def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
         """
-        Return what the catalogs say of the tables; None where one of them is missing.
+        Return the facts about the tables; None if a table is missing.
 
         Raises:
-            StoreFailed: on these tables the job can't be handled; nothing was changed.
+            StoreFailed: the job is not safe on these tables; nothing was changed.
         """
         facts = self.ground.known
         if facts is None:
@@ -66,7 +65,7 @@ class Statements:
         return self.ground.checked(facts, key, contacts=contacts)
 
     def run_late_triggers(self, facts: Facts) -> None:
-        """Let the triggers run that would run at the commit."""
+        """Run the deferred triggers now."""
         if facts.deferrable:
             self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})
 

@@ -32,12 +32,12 @@ from batch_cancel.domain.worker_rules import Settlement
 
 
 class Watched(Statements):
-    """Statements that look again at what they have written."""
+    """Statements that check what they have written."""
 
     def check_contacts(
         self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]
     ) -> None:
-        """Refuse contacts that are not in the statuses that they were written in."""
+        """Check that contacts are in the statuses that were written."""
         cursor = self.execute(self.queries.as_written(statuses), looked_at(key, ids))
         [(is_so,)] = cursor.fetchall()
         check_written(self.queries, key, is_so=is_so)
@@ -151,7 +151,7 @@ class Work(Watched):
         return added
 
     def _reference(self, key: JobKey) -> tuple[object, ...]:
-        """Return what a contact of this job refers to it by."""
+        """Return the value by which contacts refer to this job."""
         schema = self.queries.schema
         organization = () if schema.contact_organization_id is None else (key.organization_id,)
         if schema.job_key is None:
@@ -176,7 +176,7 @@ class Work(Watched):
                 status = self.status(key)
                 check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
             else:
-                # A contact came in before the lock; or nothing is left, and the job was kept.
+                # Either a contact was added before the lock, or a trigger kept the job.
                 cursor = self.execute(lock, named(key))
                 check_job(self.queries, key, is_so=not cursor.rowcount)
         return is_finished
@@ -315,7 +315,7 @@ class AsyncWork(AsyncWatched):
                 status = await self.status(key)
                 check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
             else:
-                # A contact came in before the lock; or nothing is left, and the job was kept.
+                # Either a contact was added before the lock, or a trigger kept the job.
                 cursor = await self.execute(lock, named(key))
                 check_job(self.queries, key, is_so=not cursor.rowcount)
         return is_finished
