@@ -140,7 +140,7 @@ def redis_trouble(stage: Stage) -> list[str]:
         return []
     pool = stage.world.scheduler._executor._connection._pool
     in_use = cast("Iterable[object]", pool._in_use_connections)
-    return ["a connection to Redis was not given back"] if list(in_use) else []
+    return ["a connection to Redis was not returned"] if list(in_use) else []
 
 
 def campaign(

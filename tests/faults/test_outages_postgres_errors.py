@@ -291,7 +291,7 @@ def test_settings_that_psycopg_can_not_read_are_not_worth_a_retry(theatre: Theat
     good, theatre.dsn = theatre.dsn, "host=localhost passwort=hunter2"
     failure = theatre.fail()
     assert (failure.outcome, failure.fault) == ("unchanged", Fault.REFUSED)
-    assert "can't read the settings" in str(failure)
+    assert "can't read the connection settings" in str(failure)
     assert "hunter2" not in str(failure)
     theatre.dsn = good
     theatre.finish()

@@ -123,7 +123,7 @@ def test_a_redis_that_is_down_leaves_it_owed(
     assert done.code == 6
     assert "batch job 'job-0': its deferred start could not be taken back yet\n" in done.out
     assert done.out.endswith("3 removals are still owed\n")
-    assert "the scheduler did not confirm every removal (Redis gave no answer within" in done.err
+    assert "the scheduler did not confirm every removal (Redis did not answer within" in done.err
     assert done.err.endswith("batch-cancel: run it again\n")
 
 

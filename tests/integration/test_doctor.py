@@ -64,8 +64,7 @@ Fits:
   batch_contacts has all that a cancel needs
   batch_cancellations has all that a cancel needs
   an index finds a job by its id
-  an index finds what is still owed
-  an index finds the contacts that a cancel changes
+  an index finds what is pending an index finds the contacts that a cancel changes
 """
 
 
@@ -197,8 +196,8 @@ def test_an_index_that_is_not_valid_is_named(dsn: str) -> None:
         made(dsn, "CREATE UNIQUE INDEX CONCURRENTLY twice ON batch_contacts (batch_job_id)")
     assert notes_of(dsn) == [
         (
-            "the index twice of batch_contacts is not valid, so it serves nothing: CREATE INDEX "
-            "CONCURRENTLY has failed, or is not done yet; if it has failed, REINDEX INDEX "
+            "the index twice of batch_contacts is not valid, so it is not used: CREATE INDEX "
+            "CONCURRENTLY has failed, or is still running; if it has failed, REINDEX INDEX "
             "CONCURRENTLY twice"
         )
     ]
@@ -249,9 +248,9 @@ def test_row_security_that_applies_is_told(dsn: str, tenant: str) -> None:
     theirs = make_conninfo(dsn, user=tenant)
     told = (
         f"row-level security of batch_jobs applies to the user {tenant}, by by_tenant: a job that "
-        "they hide is answered as if it were not there. See that this is the user that the "
-        "application connects as, and that what the policies read is set in every transaction, "
-        "or let the user bypass them (BYPASSRLS)"
+        "they hide counts as missing. Check that the application connects as this user, and that "
+        "the settings that the policies read are set in every transaction, or let the user "
+        "bypass them (BYPASSRLS)"
     )
     assert notes_of(theirs) == [told]
     assert notes_of(dsn) == []

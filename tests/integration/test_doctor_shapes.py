@@ -169,7 +169,7 @@ def test_a_database_without_an_encoding_is_named(postgres_server: PostgresServer
         try:
             dsn = with_reference_tables(make_conninfo(template, dbname=name))
             [sentence] = diagnosed(dsn).missing
-            assert sentence.startswith("the database is SQL_ASCII")
+            assert sentence.startswith("the database has the encoding SQL_ASCII")
             assert sentence in refusal(dsn)
             dsn = make_conninfo(dsn, client_encoding="UTF8")
             assert diagnosed(dsn).missing == (sentence,)

@@ -30,13 +30,13 @@ NOT_ADMITTED: dict[str, tuple[dict[str, str], tuple[str, ...], str, bool]] = {
     "no such user": (
         {"user": "someone"},
         (),
-        "Postgres does not admit this user: check that the role exists and may log in",
+        "Postgres refused this user: check that the role exists and may log in",
         False,
     ),
     "a user that may not log in": (
         {"user": "someone"},
         ("CREATE ROLE someone NOLOGIN",),
-        "Postgres does not admit this user: check that the role exists and may log in",
+        "Postgres refused this user: check that the role exists and may log in",
         False,
     ),
     "a user with too many connections": (
@@ -75,8 +75,8 @@ BEFORE = 'connection failed: connection to server at "10.0.0.1", port 5432 faile
     [
         ("fe_sendauth: no password supplied", "refused the password"),
         ('FATAL:  password authentication failed for user "ann"', "refused the password"),
-        ('FATAL:  Peer authentication failed for user "ann"', "does not admit this user"),
-        ('FATAL:  no pg_hba.conf entry for host "10.0.0.2"', "does not admit this user"),
+        ('FATAL:  Peer authentication failed for user "ann"', "refused this user"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.2"', "refused this user"),
         ("FATAL:  sorry, too many clients already", "has no connection left"),
         (
             (

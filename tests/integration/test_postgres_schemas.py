@@ -200,8 +200,8 @@ def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: "a\0b"},
          "must be a text or an integer"),
         ("job_where", {"": None}, "job_where must name columns"),
-        ("job_where", {"deleted_at": 1.5}, "job_where must say which text, integer, bool or None"),
-        ("contact_where", {"kind": "a\0b"}, "contact_where must say which text"),
+        ("job_where", {"deleted_at": 1.5}, "job_where must map"),
+        ("contact_where", {"kind": "a\0b"}, "contact_where must map"),
     ],
 )  # fmt: skip
 def test_a_mapping_that_cannot_be_is_refused_at_once(

@@ -223,7 +223,7 @@ def test_cancels_joined_to_one_connection_at_once_are_refused(
     assert first.record.contacts_cancelled == 5
     assert isinstance(second, CancelFailed)
     assert second.outcome == "unchanged"
-    assert "another call of this library is at work on this connection" in str(second)
+    assert "another call of this library is using this connection" in str(second)
     assert (database.state("a"), database.state("b")) == (CANCELLED, UNTOUCHED)
 
 

@@ -98,7 +98,7 @@ def test_a_redis_as_it_should_be_is_fit(
 def test_a_redis_out_of_reach_is_a_sentence_of_a_check(name: str) -> None:
     """And no answer to the question what waits."""
     url = f"redis://ann:hunter2@127.0.0.1:{free_port()}"
-    assert asked(name, url, "check") == ["Redis gave no answer within 250 ms (ConnectionError)"]
+    assert asked(name, url, "check") == ["Redis did not answer within 250 ms (ConnectionError)"]
     with pytest.raises(SchedulerUnavailable):
         asked(name, url, "waiting_among", {"a"})
 
@@ -126,7 +126,7 @@ def test_an_eviction_policy_is_named(name: str, redis_to_break: RedisServer) -> 
         (["+@all", "~other*"], "Redis refused (NoPermissionError)"),
         (
             ["+@all", "-zadd", "~*"],
-            "the user that connects may not do what the scripts do: grant it +@all on our keys",
+            "the user that connects may not run our scripts: grant it +@all on our keys",
         ),
     ],
 )
@@ -148,7 +148,7 @@ def test_replicas_that_are_missing_are_named(name: str, redis_database: str) -> 
     """No cancel would ever be answered."""
     options = {"budget": timedelta(seconds=1), "min_replicas": 1}
     [sentence] = asked(name, redis_database, "check", **options)
-    assert sentence.startswith("min_replicas=1 cannot be kept, so nothing is ever answered: ")
+    assert sentence.startswith("min_replicas=1 cannot be met, so no call succeeds: ")
 
 
 WRONG_KEYS = {

@@ -172,7 +172,7 @@ def test_a_scheduler_that_cannot_see_what_waits_leaves_the_rest(half: Half) -> N
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        (SchedulerUnavailable("Redis gave no answer within 250 ms"), "Redis gave no answer"),
+        (SchedulerUnavailable("Redis did not answer within 250 ms"), "Redis did not answer"),
         (LookupError("hunter2"), "it raised LookupError"),
         (AttributeError("it has no pool"), "it raised AttributeError: it has no pool"),
     ],

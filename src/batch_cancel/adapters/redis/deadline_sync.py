@@ -1,5 +1,5 @@
 """
-The way of a blocking client's commands to Redis, in time.
+Send commands to Redis before a deadline, for blocking clients.
 
 redis-py's timeouts bound one wait on a socket. An operation has many: it connects, says hello,
 names itself, asks a sentinel, writes, reads, and starts over when one of these fails; with the
@@ -33,10 +33,10 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from batch_cancel.adapters.redis.compat import CONNECTION_ARGUMENTS, NO_MAINTENANCE_NOTICES
 
 _SHORTEST_WAIT_SECONDS: Final = 0.001
-"""A socket takes no wait of nothing, it would become a non-blocking one."""
+"""A socket with the timeout 0 would become non-blocking."""
 
 _LONGEST_WAIT_SECONDS: Final = 1.0
-"""For a wait that belongs to no operation."""
+"""The timeout outside an operation."""
 
 _REDIRECTIONS_MAX: Final = 16
 
@@ -44,22 +44,22 @@ _Address = tuple[str, int]
 _Commands = Sequence[Sequence[Any]]
 
 _OTHERWISE: Final = (
-    "cache",  # Of what the server tells; a script's answer is not cached.
-    "connection_pool",  # A sentinel's; the new pool names itself.
+    "cache",  # A cache of server answers; a script's answer is not cached.
+    "connection_pool",  # A sentinel's; the new pool sets it itself.
     "event_dispatcher",
     "himport_registry",
     "maint",
     "orig_",
     "oss_cluster_maint",
 )
-"""How the names of settings begin that belong to the client's own pool alone."""
+"""The prefixes of settings that belong only to the client's own pool."""
 
 
 def connection_to(
     client: redis.Redis | redis.RedisCluster,
 ) -> _ServerConnection | _ClusterConnection:
     """
-    Return a line that keeps deadlines, to wherever the client leads.
+    Return a connection that keeps deadlines, to the client's server or cluster.
 
     Raises:
         TypeError: an asyncio client.
@@ -73,7 +73,7 @@ def connection_to(
 
 
 class _ServerConnection:
-    """A line to one server, or to the master that sentinels name."""
+    """A connection to one server, or to the master that sentinels name."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = _deadline_pool(client)
@@ -88,10 +88,10 @@ class _ServerConnection:
 
 class _ClusterConnection:
     """
-    A line to whichever node of a cluster has the key.
+    A connection to the node of a cluster that has the key.
 
-    It starts from what the client knows of the cluster and learns from redirections. A node that
-    does not answer is passed over next time: the others know who has taken its place.
+    It starts from the client's view of the cluster and follows redirections. A node that does not
+    answer is skipped next time: the other nodes know its successor.
     """
 
     def __init__(self, client: redis.RedisCluster) -> None:
@@ -122,24 +122,24 @@ class _ClusterConnection:
                 asking = False
             except exceptions.AskError as error:
                 address, asking = self._named_by(error, address), True
-        msg = "no end of redirections"
+        msg = "too many redirections"
         raise exceptions.ClusterError(msg)
 
     def _named_by(self, error: Any, by: _Address) -> _Address:  # noqa: ANN401  # Untyped in redis-py.
-        # A node that leaves out the host means its own.
+        # A redirection without a host means the same host.
         nodes = self._cluster.nodes_manager
         host, port = nodes.remap_host_port(error.host or by[0], error.port)
         return host, port
 
     def _another(self, address: _Address) -> _Address:
-        """Return the node after this one, in an order in which every node has its turn."""
+        """Return the next node, so that every node is tried in turn."""
         addresses = sorted(map(self._address, self._cluster.get_nodes()))
         return next((other for other in addresses if other > address), addresses[0])
 
     def _pool(self, address: _Address) -> ConnectionPool:
         pool = self._pools.get(address)
         if pool is None:
-            # All nodes have the same settings, but for the address.
+            # All nodes have the same settings, except the address.
             any_node = self._cluster.get_redis_connection(self._cluster.get_nodes()[0])
             host, port = address
             pool = self._pools[address] = _deadline_pool(any_node, host=host, port=port)
@@ -158,7 +158,7 @@ def _ask(pool: Any, commands: _Commands, *, asking: bool = False) -> list[Any]: 
             connection.read_response()
         return [_answer(connection, command) for command in commands]
     except exceptions.ReadOnlyError:
-        # A demoted master: a new connection may lead to the one that took its place.
+        # A demoted master: a new connection may lead to the new master.
         pool.disconnect(inuse_connections=False)
         connection.disconnect()
         raise
@@ -181,7 +181,7 @@ def _answer(connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # 
 
 
 class _Deadline(threading.local):
-    """When the operation that this thread is in must have ended, on the clock of monotonic."""
+    """The deadline of this thread's current operation, on the clock of `time.monotonic`."""
 
     at: float | None = None
 
@@ -199,7 +199,7 @@ def _until(deadline: float) -> Generator[None]:
 
 
 class _DeadlineSocket:
-    """A socket each of whose waits ends at the deadline."""
+    """A socket whose every wait ends at the deadline."""
 
     def __init__(self, sock: socket.socket, share: float) -> None:
         self._sock = sock
@@ -231,7 +231,7 @@ class _DeadlineSocket:
 
 
 class _DeadlineConnection:
-    """What makes any connection class of redis-py keep the deadline."""
+    """A mixin that makes any connection class of redis-py keep the deadline."""
 
     _share: float
 
@@ -241,7 +241,7 @@ class _DeadlineConnection:
 
     @socket_timeout.setter
     def socket_timeout(self, seconds: float | None) -> None:
-        """Leave the deadline in force, whatever the settings say."""
+        """Ignore the timeout of the settings; the deadline is in force."""
 
     socket_connect_timeout = socket_timeout
 
@@ -250,7 +250,7 @@ class _DeadlineConnection:
 
 
 def _seconds_left(share: float) -> float:
-    if _deadline.at is None:  # redis-py's own doing, such as showing renewed credentials.
+    if _deadline.at is None:  # redis-py itself, such as a re-authentication.
         return _LONGEST_WAIT_SECONDS
     return max((_deadline.at - time.monotonic()) * share, _SHORTEST_WAIT_SECONDS)
 
@@ -279,7 +279,7 @@ def _deadline_pool(client: redis.Redis, **settings: Any) -> ConnectionPool:  # n
 
 def _deadline_sentinel(sentinel: Any) -> Sentinel:  # noqa: ANN401  # Untyped in redis-py.
     bounded: Sentinel = copy.copy(sentinel)
-    # A sentinel that hangs must leave time to ask the next one.
+    # A hanging sentinel must leave time to ask the next one.
     bounded.sentinels = [
         redis.Redis(connection_pool=ConnectionPool(**_deadline_settings(one.connection_pool, 0.5)))
         for one in sentinel.sentinels
@@ -288,7 +288,7 @@ def _deadline_sentinel(sentinel: Any) -> Sentinel:  # noqa: ANN401  # Untyped in
 
 
 def _deadline_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa: ANN401  # Untyped in redis-py.
-    """Return the settings of a pool like this one that keeps the deadline and never retries."""
+    """Return the settings of this pool, with the deadline and without retries."""
     settings = {
         name: value
         for name, value in pool.connection_kwargs.items()

@@ -1,4 +1,4 @@
-"""Check whether a Redis is fit for the native store or the start gate, in sentences."""
+"""Whether a Redis is fit for the native store or the start gate, in sentences."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ _VERSION_MIN: Final = 7
 _NO_EVICTION: Final = "noeviction"
 
 _REFUSALS: Final = {
-    "NOPERM": "the user that connects may not do what the scripts do: grant it +@all on our keys",
+    "NOPERM": "the user that connects may not run our scripts: grant it +@all on our keys",
     "READONLY": "Redis is read-only here: connect to the master",
-    "WRONGTYPE": "our keys are taken by something else: choose another namespace",
+    "WRONGTYPE": "our keys have another type: choose another namespace",
     "OOM": "Redis has no memory left, so that nothing can be scheduled: raise its maxmemory",
-    "MISCONF": "Redis takes no writes, because it can't save to its disk",
-    "NOREPLICAS": "Redis takes no writes, because it has too few replicas",
+    "MISCONF": "Redis refuses writes, because it can't save to its disk",
+    "NOREPLICAS": "Redis refuses writes, because it has too few replicas",
 }
 _HIDDEN: Final = (
-    "Redis does not tell its version and its maxmemory-policy to the user that connects: grant it "
-    "+info, or see to it that they are 7 or later and noeviction"
+    "Redis does not show its version and its maxmemory-policy to the user that connects: grant "
+    "it +info, or make sure that they are 7 or later and noeviction"
 )
 
 
 def problems(info: str, refused: Sequence[str]) -> Iterator[str]:
     """
-    Name what is missing.
+    Yield what is missing.
 
     Arguments:
-        info: what INFO says.
-        refused: why writes were refused.
+        info: the answer of INFO.
+        refused: the errors of refused writes.
     """
     facts = dict(re.findall(r"^(\w+):(.*?)\r?$", info, flags=re.MULTILINE))
     version, policy = facts.get("redis_version"), facts.get("maxmemory_policy")
@@ -46,11 +46,11 @@ def problems(info: str, refused: Sequence[str]) -> Iterator[str]:
         yield _REFUSALS["READONLY"]
         return
     for error in refused:
-        # Of an ACL, a script is told without the code that everybody else is told.
+        # In a script, the error of an ACL has no code.
         code = "NOPERM" if "ACL failure" in error else error.partition(" ")[0]
-        yield _REFUSALS.get(code, "Redis refuses to write: its log tells why")
+        yield _REFUSALS.get(code, "Redis refuses writes: see its log for the reason")
 
 
 def without_replicas(min_replicas: int, reason: str) -> str:
-    """Return the sentence that `min_replicas` cannot be kept."""
-    return f"min_replicas={min_replicas} cannot be kept, so nothing is ever answered: {reason}"
+    """Return the sentence that `min_replicas` cannot be met."""
+    return f"min_replicas={min_replicas} cannot be met, so no call succeeds: {reason}"

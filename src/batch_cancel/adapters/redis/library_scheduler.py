@@ -1,18 +1,18 @@
 """
-Deferred starts that another library keeps in Redis: taken back by that library's recipe.
+Schedulers for deferred starts that another library keeps in Redis.
 
-Rule 1: a recipe is data: a script that knows the library's keys, and which keys they are. How it
-        runs in time, and that an operation is always answered the same, is the same for all.
-Rule 2: the library itself is never imported. Its keys are enough, so that a program can cancel
-        what it could not install beside its own redis-py.
-Rule 3: what the user schedules with is the library's own client. Nothing of it is replaced, and
-        what we leave behind, a tombstone for each start, expires.
+Rule 1: a recipe is data: a script that knows the library's keys, and the names of the keys. Time
+        budget and replay of an operation's answer are the same for all libraries.
+Rule 2: the library itself is never imported. So a program can cancel starts of a library that it
+        could not install beside its own redis-py.
+Rule 3: starts are scheduled with the library's own client, which is not replaced. We only leave a
+        tombstone for each start, which expires.
 
 A tombstone is a hash, operation -> answer, in the database where the library's keys are.
 
 An adapter is a docstring, the names of the library's keys and one Lua file: see
 `batch_cancel.adapters.saq` for a short one. That file, `recipe.lua`, defines `waits` and
-`take_back`; the scripts here, appended to it, make of them what a scheduler is asked for.
+`take_back`; the scripts here are appended to it, and make the calls of a scheduler of them.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ Client = TypeVar("Client")
 """`redis.Redis` or `redis.asyncio.Redis`."""
 
 _PAGE_SIZE: Final = 200
-"""Ids in one question: each may cost a look into a list."""
+"""The most ids in one call: each may need a search in a list."""
 
 
 @attrs.frozen
 class RecipeScripts:
     """
-    What a recipe can be asked for, see `scripts`.
+    The scripts of a recipe, see `scripts`.
 
     Arguments:
-        cancel: takes a start back.
-        waits: finds out which starts wait.
-        oddities: finds out whether the library's keys are what the recipe takes them for.
+        cancel: removes a start.
+        waits: returns which starts wait.
+        oddities: checks whether the library's keys are as the recipe expects.
     """
 
     cancel: Script
@@ -81,14 +81,14 @@ class RecipeScripts:
 @attrs.frozen
 class Recipe:
     """
-    How the deferred starts of one library, in one queue, are taken back.
+    How to remove the deferred starts of one library in one queue.
 
     Arguments:
-        library: its name, for those who read a message or a key.
-        scripts: what does it.
-        queue_key: the key that names the queue: tombstones are kept by it.
-        kinds: Redis' types of the keys, several with a space between them.
-        keys: gives the library's keys of a start; `check` tries to write to the first one.
+        library: its name, for messages and keys.
+        scripts: the scripts.
+        queue_key: the key that names the queue, also in the names of tombstones.
+        kinds: the Redis types of the keys; several are joined by a space.
+        keys: returns the library's keys of a start; `check` tries to write to the first one.
     """
 
     library: str
@@ -100,7 +100,7 @@ class Recipe:
 
 def scripts(package: str) -> RecipeScripts:
     """Return the scripts of the recipe in `recipe.lua` of this package."""
-    recipe = f"local oddity\n{lua('recipe', package=package)}"  # Not every recipe has one.
+    recipe = f"local oddity\n{lua('recipe', package=package)}"  # A recipe need not define it.
     cancel, waits, oddities = (
         Script(f"{recipe}\n{lua(name)}") for name in ("answered", "waits", "oddities")
     )
@@ -108,7 +108,7 @@ def scripts(package: str) -> RecipeScripts:
 
 
 def own_key(kind: str, queue_key: str, deferred_id: str) -> str:
-    """Name a key of ours; the length of the queue_key keeps apart "a", "b:c" and "a:b", "c"."""
+    """Return a key of ours; the length distinguishes "a", "b:c" and "a:b", "c"."""
     return f"batch_cancel:{kind}:{len(queue_key)}:{queue_key}:{deferred_id}"
 
 
@@ -118,25 +118,24 @@ _CHECK: Final = script("native_check", "check")
 
 class LibraryScheduler(Generic[Client]):
     """
-    What blocking and asyncio schedulers of a library have in common.
+    The common part of blocking and asyncio schedulers of a library.
 
-    An adapter derives one class from it, whose constructor makes the recipe from the names that
-    the library's user has chosen; that class and each half make a public one, which documents the
-    arguments.
+    An adapter derives one class from it, whose constructor makes the recipe from the library's
+    settings. That class and each half form a public class, which documents the arguments.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         client: Client,
-        budget: timedelta,  # noqa: ARG002  # For the executor of a half.
+        budget: timedelta,  # noqa: ARG002  # Used by the executor of a half.
         retention: timedelta,
         min_replicas: int,
     ) -> None:
         if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
             msg = (
                 f"{recipe.library} spreads the keys of a job over the slots of a cluster, so no "
-                "script reaches them all: give a client for one server or a Sentinel's master"
+                "script reaches them all: pass a client for one server or a Sentinel's master"
             )
             raise TypeError(msg)
         self._recipe = recipe
@@ -162,7 +161,7 @@ class LibraryScheduler(Generic[Client]):
     def _pages(
         self, deferred_ids: AbstractSet[str]
     ) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
-        """Return the keys and the ids, so many at a time."""
+        """Yield the keys and the ids, in pages."""
         listed = sorted(deferred_ids)
         for first in range(0, len(listed), _PAGE_SIZE):
             page = listed[first : first + _PAGE_SIZE]
@@ -170,7 +169,7 @@ class LibraryScheduler(Generic[Client]):
             yield keys, [encoded(it) for it in page]
 
     def _checked(self) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]:
-        """Return what to try the server with, the library's keys of no start, and their kinds."""
+        """Return the keys to test the server with, keys of no start, and their types."""
         keys = [encoded(key) for key in self._recipe.keys("")]
         return (keys[0], self._tombstone("")), keys, [encoded(it) for it in self._recipe.kinds]
 
@@ -180,7 +179,7 @@ def _answered(answer: bytes | int) -> bool:
     Return the answer.
 
     Raises:
-        SchedulerUnavailable: it is a sentence, on why there can be none.
+        SchedulerUnavailable: it is a sentence that says why there is none.
     """
     if isinstance(answer, bytes):
         raise SchedulerUnavailable(decoded(answer))
@@ -188,9 +187,9 @@ def _answered(answer: bytes | int) -> bool:
 
 
 def _found(info: bytes, refused: Sequence[bytes], odd: Sequence[bytes]) -> list[str]:
-    """Name what is wrong with the server, and with the library's keys."""
+    """Return what is wrong with the server and with the library's keys."""
     reasons = [decoded(it) for it in refused]
-    # Which key is of which type is told below.
+    # The types of the keys are reported below.
     of_server = problems(decoded(info), [it for it in reasons if not it.startswith("WRONGTYPE")])
     return [*dict.fromkeys([*of_server, *map(decoded, odd)])]
 
@@ -211,13 +210,13 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back, if it has not fired.
+        Remove the deferred start, if it has not fired.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         keys, arguments = self._operands(deferred_id, operation_id)
         cancel, run = self._recipe.scripts.cancel, self._executor.run
@@ -225,9 +224,9 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
 
     def was_taken_back(self, deferred_id: str) -> bool:
         """
-        Check whether the start was taken back by any operation: then it must not fire.
+        Check whether any operation has removed the start: then it must not fire.
 
-        For a worker's last look, where the library may bring back what was removed.
+        For a worker's last check, if the library may bring back a removed start.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -237,12 +236,12 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire, without a change.
 
-        What waits for its retry is among them: a cancel would take it back.
+        A start that waits for its retry is included: a cancel would remove it.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each two hundred.
+            SchedulerUnavailable: no answer in time; each page of two hundred has the whole budget.
         """
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
@@ -252,9 +251,9 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this Redis; nothing is changed.
+        Return in sentences what the library misses in this Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         tried, keys, kinds = self._checked()
         try:

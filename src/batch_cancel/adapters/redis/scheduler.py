@@ -6,11 +6,10 @@ Four keys in each shard, under one hash tag so that a cluster keeps them togethe
     {bc:0}:due  sorted set  id -> when to fire         {bc:0}:job  hash        id -> state
     {bc:0}:run  sorted set  id -> when a lease ends    {bc:0}:old  sorted set  id -> forget when
 
-The life of a start is that of `batch_cancel.domain.deferred_start`; the scripts repeat it, and are
-tested against it. The only way out of "due" is one script, so of a cancel and a claim exactly one
-wins.
+The states are those of `batch_cancel.domain.deferred_start`; the scripts repeat its rules, and are
+tested against them. Each script is atomic, so of a cancel and a claim exactly one wins.
 
-The server must not evict: `maxmemory-policy noeviction`. Its clock is the only one that counts.
+The server must not evict: `maxmemory-policy noeviction`. Only its clock is used.
 """
 
 from __future__ import annotations
@@ -58,20 +57,22 @@ _CHECK: Final = script("native_check", "check")
 
 
 _Page = tuple[Sequence[bytes], Sequence[bytes]]
-"""The keys of a shard, and ids that are found there."""
+"""The keys of a shard, and ids in it."""
 
 
 class _Layout:
-    """Where things are in Redis, and how they are written there."""
+    """The keys and the encodings in Redis."""
 
     def __init__(
         self, namespace: str, shards: int, budget: timedelta, retention: timedelta
     ) -> None:
         if "{" in namespace or "}" in namespace:
-            msg = f"a namespace must hold no braces, they mark the hash tag: {namespace!r}"
+            msg = (
+                f"a namespace must not contain braces, which mark the hash tag, got {namespace!r}"
+            )
             raise ValueError(msg)
         if shards < 1:
-            msg = f"there must be a shard at least, got {shards!r}"
+            msg = f"shards must be at least 1, got {shards!r}"
             raise ValueError(msg)
         self._shards = [
             tuple(
@@ -86,7 +87,7 @@ class _Layout:
         return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
-        """Return the ids by the keys that they are found under, so many at a time."""
+        """Yield the ids with the keys of their shard, in pages."""
         by_keys: dict[Sequence[bytes], list[bytes]] = {}
         for deferred_id in sorted(deferred_ids):
             by_keys.setdefault(self._keys(deferred_id), []).append(encoded(deferred_id))
@@ -95,7 +96,7 @@ class _Layout:
                 yield keys, ids[first : first + _PAGE_SIZE]
 
     def _in_turn(self) -> list[Sequence[bytes]]:
-        """Return the shards from any of them on: no pump lives too short to reach one of them."""
+        """Return the shards from a random one on, so that short-lived pumps reach all of them."""
         first = secrets.randbelow(len(self._shards))
         return [*self._shards[first:], *self._shards[:first]]
 
@@ -105,20 +106,21 @@ class RedisScheduler(_Layout):
     Deferred starts in Redis or Valkey.
 
     Arguments:
-        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
-            Whoever made it closes it. Its timeouts and retries do not count here.
-        namespace: how our keys begin; no braces.
-        shards: over how many hash slots of a cluster to spread. Every process that uses the
-            namespace must pass the same number, always.
+        client: for a single server, a Sentinel's master (`master_for`) or a cluster. Its owner
+            closes it. Its own timeouts and retries are not used.
+        namespace: the prefix of our keys; no braces.
+        shards: the number of hash slots of a cluster to use. All processes of a namespace must
+            always pass the same number.
         budget: how long one answer may take, retries included.
-        retention: how long it is remembered that a start was cancelled or finished. After that
-            its id is unknown again, so it must outlast every retry and every late `schedule`.
-        min_replicas: how many replicas must have a start, or its cancellation, before it is
-            answered; else it is `SchedulerUnavailable`. Not on a cluster.
+        retention: how long a cancelled or finished start is remembered. After that its id is
+            unknown, so it must outlast every retry and every late `schedule`.
+        min_replicas: how many replicas must have a start or its cancellation before the call
+            returns; otherwise it raises `SchedulerUnavailable`. Not on a cluster.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio; or `min_replicas` on a
+            cluster.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -142,14 +144,14 @@ class RedisScheduler(_Layout):
         Arguments:
             deferred_id: its id.
             at: when to fire, an aware datetime.
-            payload: what whoever claims it is given.
+            payload: passed to the owner that claims it.
 
         Returns:
             False if the id was ever cancelled, handed out or finished: then nothing changed.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be scheduled or not.
-            ValueError: an id that no store could keep, or a naive datetime.
+            ValueError: the id cannot be stored, or the datetime is naive.
         """
         check_schedulable(deferred_id, at)
         arguments = (encoded(deferred_id), moment(at), payload)
@@ -158,33 +160,34 @@ class RedisScheduler(_Layout):
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back for good.
+        Remove the deferred start for good.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never scheduled, and never can be.
+            return False  # Such an id cannot be scheduled.
         arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
         run, keys = self._executor.run, self._keys(deferred_id)
         return bool(run(_CANCEL, keys, arguments, self._min_replicas))
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
-        Take the starts that are due, each for the time of `lease`.
+        Claim the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again. Deliver them in
-        the order in which they are returned: one that may have ended its last owner comes last.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in the
+        returned order: a start that may have crashed its last owner comes last.
 
         Arguments:
-            limit: how many to take at most. Fewer are returned if the budget ends before.
+            limit: how many to claim at most. Fewer are returned if the budget ends first.
             lease: up to a century.
 
         Raises:
-            SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+            SchedulerUnavailable: no answer in time; starts that were handed out are so again after
+                `lease`.
             ValueError: `lease` is negative, or longer than a century.
         """
         claim = Claim(limit, lease, self._budget)
@@ -194,13 +197,13 @@ class RedisScheduler(_Layout):
             except SchedulerUnavailable:
                 if not claim.starts:
                     raise
-                break  # What was handed out before must not be lost.
+                break  # Starts that were handed out already must not be lost.
             claim.add(answer)
         return claim.starts
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
-        Finish a start that was claimed; False if the lease is no longer the caller's.
+        Finish a claimed start; False if the caller no longer has the lease.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be finished or not.
@@ -212,7 +215,8 @@ class RedisScheduler(_Layout):
         """
         Return the ids of the deferred starts that wait to fire.
 
-        For inspection: it reads page by page, so what changes meanwhile may be in or not.
+        For inspection: it reads in pages, so a start that changes meanwhile may be included or
+        not.
 
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each page.
@@ -230,10 +234,10 @@ class RedisScheduler(_Layout):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire, without a change.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
+            SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget.
         """
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
@@ -242,9 +246,9 @@ class RedisScheduler(_Layout):
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this Redis; nothing is changed.
+        Return in sentences what the library misses in this Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         found: dict[str, None] = {}
         for keys in self._shards:
@@ -289,7 +293,7 @@ class AsyncRedisScheduler(_Layout):
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `RedisScheduler.cancel`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never scheduled, and never can be.
+            return False  # Such an id cannot be scheduled.
         arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
         run, keys = self._executor.run, self._keys(deferred_id)
         return bool(await run(_CANCEL, keys, arguments, self._min_replicas))
@@ -303,7 +307,7 @@ class AsyncRedisScheduler(_Layout):
             except SchedulerUnavailable:
                 if not claim.starts:
                     raise
-                break  # What was handed out before must not be lost.
+                break  # Starts that were handed out already must not be lost.
             claim.add(answer)
         return claim.starts
 

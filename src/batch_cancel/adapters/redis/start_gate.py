@@ -1,23 +1,23 @@
 r"""
 The start gate: of a cancel and a start exactly one wins, whatever scheduler keeps the start.
 
-Many schedulers hold a deferred start where nobody can take it away again: in a worker's memory, in
-a list that was read a moment ago. So whoever fires it asks first, and one key decides:
+Many schedulers hold a deferred start where it cannot be removed: in a worker's memory, or in a
+list that was read a moment ago. So the start asks the gate when it fires, and one key decides:
 
     (none) --arm--> A armed --may_start--> S started
        |               \----cancel-----> C cancelled, by this operation
-       +--cancel-----> B barred: closed, but there was nothing to take back
+       +--cancel-----> B barred: closed, but there was no armed start
        +--may_start--> refused, or S started where `armed_only` is False
 
-Rule 1: the first decision stands. What has started may start again (a retry, a redelivery, a lost
-        answer), what was cancelled never starts.
-Rule 2: the gate fails closed: without an answer from Redis nothing starts, nor does a start that
-        is unknown. It may have been cancelled, and Redis may have lost that (FLUSHALL, a failover
-        to a replica without data, an eviction); its scheduler need not have lost anything.
-Rule 3: an armed start is remembered until `retention` after it is due, and so is what was decided.
+Rule 1: the first decision stands. A start that has passed may pass again (a retry, a redelivery, a
+        lost answer); a cancelled start never passes.
+Rule 2: the gate fails closed: no start passes without an answer from Redis, and no unknown start
+        passes. An unknown start may have been cancelled, and Redis may have lost that (FLUSHALL, a
+        failover to a replica without data, an eviction), while its scheduler still has it.
+Rule 3: an armed start and its decision are remembered until `retention` after it is due.
 
-Each start is one key of its own, so a cluster serves as well as a single server. The server must
-not evict: `maxmemory-policy noeviction`.
+Each start is one key, so it works on a cluster as on a single server. The server must not evict:
+`maxmemory-policy noeviction`.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ _CHECK: Final = script("gate_check", "check")
 _UNKNOWN: Final = -1
 _PAGE_SIZE: Final = 1000
 _PROBES: Final = 64
-"""Keys to look for the nodes of a cluster with: so many reach each of a dozen, almost surely."""
+"""The number of keys that reach each of a dozen cluster nodes, almost surely."""
 
 
 class _Gate:
-    """Where the gate's keys are, and what its answers mean."""
+    """The keys of the gate, and the meaning of its answers."""
 
     def __init__(
         self,
         client: object,
         namespace: str,
         retention: timedelta,
-        armed_only: bool,  # noqa: FBT001  # Each of the two callers passes its own on.
+        armed_only: bool,  # noqa: FBT001  # Passed on by both halves.
         min_replicas: int,
     ) -> None:
         self._namespace = namespace
@@ -86,14 +86,14 @@ class _Gate:
         return self._retention, number(self._armed_only)
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[list[str]]:
-        """Yield the ids that can be armed, as many at a time as one script may ask for."""
+        """Yield the ids that can be armed, in pages for one script."""
         ids = sorted(each for each in deferred_ids if is_storable(each, ID_BYTES_MAX))
-        size = 1 if self._is_cluster else _PAGE_SIZE  # Each key has a hash slot of its own.
+        size = 1 if self._is_cluster else _PAGE_SIZE  # Each key has its own hash slot.
         for first in range(0, len(ids), size):
             yield ids[first : first + size]
 
     def _probes(self) -> Iterator[bytes]:
-        """Yield keys that no start has, on every node."""
+        """Yield keys that belong to no start, on every node."""
         for probe in range(_PROBES if self._is_cluster else 1):
             yield self._key(f"\0{probe}")
 
@@ -102,8 +102,8 @@ def _has_passed(answer: int, deferred_id: str) -> bool:
     if answer == _UNKNOWN:
         msg = (
             f"the start gate does not know the start {shown(deferred_id)}: it was never armed, or "
-            "Redis has lost its state, and whether it was cancelled; it does not start. If it "
-            "still should, arm it again and let it be tried again; starts that nobody arms pass a "
+            "Redis has lost its state and a possible cancel, so it is refused. If it still "
+            "should start, arm it again and retry it; starts that are never armed pass a "
             "StartGate with armed_only=False"
         )
         raise SchedulerUnavailable(msg)
@@ -112,23 +112,24 @@ def _has_passed(answer: int, deferred_id: str) -> bool:
 
 class StartGate(_Gate):
     """
-    The gate that deferred starts of any scheduler pass, or find closed.
+    A gate for the deferred starts of any scheduler.
 
     Arguments:
-        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
-            Whoever made it closes it. Its timeouts and retries do not count here.
-        namespace: how our keys begin. Every process must say the same.
+        client: for a single server, a Sentinel's master (`master_for`) or a cluster. Its owner
+            closes it. Its own timeouts and retries are not used.
+        namespace: the prefix of our keys. All processes must pass the same.
         budget: how long one answer may take, retries included; a day at most.
         retention: how late a start may fire and still be known to the gate. With
-            `armed_only=False` also how far ahead a start that was never armed may be scheduled.
-        armed_only: whether a start that the gate does not know is refused. With False it passes,
-            also if it was cancelled and Redis has lost that since.
-        min_replicas: how many replicas must have what the gate decides, or that a start is armed,
-            before it is answered; else it is `SchedulerUnavailable`. Not on a cluster.
+            `armed_only=False` also how far ahead an unarmed start may be scheduled.
+        armed_only: whether an unknown start is refused. With False it passes, even if it was
+            cancelled and Redis has lost that.
+        min_replicas: how many replicas must have a decision or an armed start before the call
+            returns; otherwise it raises `SchedulerUnavailable`. Not on a cluster.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio; or `min_replicas` on a
+            cluster.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -150,14 +151,14 @@ class StartGate(_Gate):
 
         Arguments:
             deferred_id: its id.
-            at: when it is to fire, an aware datetime. Arm it again to move it.
+            at: when it is due, an aware datetime. Arm it again to move it.
 
         Returns:
             False if it was started or cancelled before: an id is used once.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be armed or not.
-            ValueError: an id that no store could keep, or a naive datetime.
+            ValueError: the id cannot be stored, or the datetime is naive.
         """
         check_schedulable(deferred_id, at)
         arguments = (moment(at), self._retention)
@@ -169,28 +170,27 @@ class StartGate(_Gate):
         Close the gate for good, unless the start has passed it.
 
         Returns:
-            True if this operation closed it for a start that was armed; the same whenever it is
-            repeated.
+            True if this operation closed it for an armed start; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never armed, and never can be.
+            return False  # Such an id cannot be armed.
         arguments = (encoded(operation_id), self._retention)
         run, keys = self._executor.run, (self._key(deferred_id),)
         return bool(run(_CANCEL, keys, arguments, self._min_replicas))
 
     def may_start(self, deferred_id: str) -> bool:
         """
-        Pass the gate: the first thing that a deferred start does.
+        Pass the gate; call it first in a deferred start.
 
         Returns:
             False if it was cancelled: then do nothing.
 
         Raises:
             SchedulerUnavailable: no answer in time, or the gate does not know the start. Do
-                nothing, and let it be tried again.
+                nothing, and let the start be retried.
         """
         run, keys = self._executor.run, (self._key(deferred_id),)
         answer = run(_START, keys, self._start_arguments(), self._min_replicas)
@@ -198,13 +198,13 @@ class StartGate(_Gate):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the deferred starts that are armed, neither started nor cancelled.
+        Return those of the deferred starts that are armed, and neither started nor cancelled.
 
-        Whether their scheduler still has them is not known to the gate.
+        The gate does not know whether their scheduler still has them.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand, on a cluster
-                for each start.
+            SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget,
+                on a cluster each start.
         """
         ids: set[str] = set()
         for page in self._pages(deferred_ids):
@@ -214,9 +214,9 @@ class StartGate(_Gate):
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the gate misses in this Redis; nothing is changed.
+        Return in sentences what the gate misses in this Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         found: dict[str, None] = {}
         for key in self._probes():
@@ -260,7 +260,7 @@ class AsyncStartGate(_Gate):
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `StartGate.cancel`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never armed, and never can be.
+            return False  # Such an id cannot be armed.
         arguments = (encoded(operation_id), self._retention)
         run, keys = self._executor.run, (self._key(deferred_id),)
         return bool(await run(_CANCEL, keys, arguments, self._min_replicas))

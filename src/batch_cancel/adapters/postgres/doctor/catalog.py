@@ -1,4 +1,4 @@
-"""The questions, asked over a connection whose transaction is open; blocking and asyncio."""
+"""The doctor's questions, on a connection with an open transaction; blocking and asyncio."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from batch_cancel.adapters.postgres.doctor.tables import Rows
 from batch_cancel.adapters.postgres.sql_parts import trusted
 
 _REFUSALS: Final = ("0A", "22", "42", "55000")
-"""How the SQLSTATEs begin that say something of the statement, and not of the moment."""
+"""The classes of SQLSTATEs that are about the statement, not about the moment."""
 
 
 @attrs.frozen
 class Catalog:
-    """The questions, over a connection whose transaction is open."""
+    """The doctor's questions, on a connection with an open transaction."""
 
     connection: psycopg.Connection[Any]
 
@@ -35,18 +35,18 @@ class Catalog:
         return cursor.fetchall()
 
     def answer(self, question: str) -> str:
-        """Return the one text that answers a question without parameters."""
+        """Return the single text that a statement without parameters returns."""
         cursor = self._cursor()
         cursor.execute(trusted(question), prepare=False)
         [(text,)] = cursor.fetchall()
         return str(text)
 
     def only_read(self) -> None:
-        """Let Postgres itself refuse whatever would change something from here on."""
+        """Make the transaction read-only."""
         self._cursor().execute("SET TRANSACTION READ ONLY", prepare=False)
 
     def holds(self, condition: Condition) -> bool:
-        """Check whether it holds; what Postgres can't say of a status alone does not."""
+        """Check whether a condition holds; False if Postgres can't evaluate it."""
         parameters = {"statuses": list(condition.statuses)}
         try:
             with self.connection.transaction():
@@ -57,7 +57,7 @@ class Catalog:
             return False
 
     def scans(self, reading: Reading) -> bool:
-        """Check whether a statement would read all of a table; one without a plan does not."""
+        """Check whether a statement would read a whole table; False if it has no plan."""
         try:
             with self.connection.transaction():
                 cursor = self._cursor()
@@ -70,7 +70,7 @@ class Catalog:
             return False
 
     def refusal(self, reading: Reading) -> str | None:
-        """Return Postgres' words for what is wrong with a statement; None if it is planned."""
+        """Return Postgres' message for a statement that it refuses; None if it is planned."""
         try:
             with self.connection.transaction():
                 cursor = self._cursor()
@@ -82,7 +82,7 @@ class Catalog:
             return error.diag.message_primary
 
     def seen(self, look: Look) -> str | None:
-        """Return what a look at some rows finds; None where they can't be read, or not soon."""
+        """Return the finding of a read of some rows; None if it fails or takes too long."""
         try:
             with self.connection.transaction(force_rollback=True):
                 cursor = self._cursor()
@@ -179,5 +179,5 @@ def _is_refusal(error: psycopg.Error) -> bool:
 
 
 def _is_of_the_statement(error: psycopg.Error) -> bool:
-    """Check whether the connection is as good as before; a policy may raise whatever it likes."""
+    """Check whether the connection still works; a policy may raise any error."""
     return error.sqlstate is not None and error.diag.severity_nonlocalized == "ERROR"

@@ -1,4 +1,4 @@
-"""What was found, as a diagnosis."""
+"""Collect findings into a diagnosis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batch_cancel.domain.diagnosis import Diagnosis
 
 @attrs.frozen
 class Report:
-    """What was found so far, each sentence once."""
+    """The findings so far, each sentence once."""
 
     fits: dict[str, None] = attrs.field(factory=dict[str, None])
     missing: dict[str, None] = attrs.field(factory=dict[str, None])
@@ -19,7 +19,7 @@ class Report:
     notes: dict[str, None] = attrs.field(factory=dict[str, None])
 
     def note(self, doubt: Doubt, *, is_well: bool) -> None:
-        """Note how a doubt was settled."""
+        """Add the result of a doubt."""
         if not is_well:
             kinds = {"missing": self.missing, "slow": self.slow, "workers": self.workers}
             kinds[doubt.kind].setdefault(doubt.sentence)
@@ -27,22 +27,22 @@ class Report:
             self.fits.setdefault(doubt.fits)
 
     def try_out(self, attempt: Attempt, refusal: str | None) -> None:
-        """Note whether Postgres takes a statement."""
+        """Add the result of a planned statement."""
         if refusal is None:
             return
         self.fits.pop(attempt.belies, None)
         kinds = {"missing": self.missing, "workers": self.workers}
         kinds[attempt.kind].setdefault(
-            f"Postgres does not take the statement that {attempt.what}: {refusal}"
+            f"Postgres refuses the statement that {attempt.what}: {refusal}"
         )
 
     def see(self, finding: str | None) -> None:
-        """Note what a look at some rows has found."""
+        """Add the finding of a read of some rows."""
         if finding is not None:
             self.notes.setdefault(finding)
 
     def diagnosis(self) -> Diagnosis:
-        """Return all of it."""
+        """Return the diagnosis."""
         return Diagnosis(
             fits=tuple(self.fits),
             missing=tuple(self.missing),

@@ -1,4 +1,4 @@
-"""Whether the status columns can hold what is written, and what they hold that is not mapped."""
+"""Whether the status columns can hold the written statuses, and which unmapped ones they hold."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _READ: Final[dict[Kind, Statuses]] = {
         (ContactStatus.DIALING, ContactStatus.COMPLETED, ContactStatus.FAILED),
     ),
 }
-"""The statuses that statements name, in all their spellings; an enum must have them."""
+"""The statuses in the statements, by all their names; an enum must have them."""
 
 _WRITTEN: Final[dict[Kind, Statuses]] = {
     "missing": ((JobStatus.CANCELLED,), (ContactStatus.CANCELLED,)),
@@ -47,13 +47,13 @@ _WRITTEN: Final[dict[Kind, Statuses]] = {
         (ContactStatus.DIALING, ContactStatus.COMPLETED, ContactStatus.FAILED),
     ),
 }
-"""The statuses that every cancel and every worker writes, in their first spelling."""
+"""The statuses that cancels and workers write, by their first names."""
 
 ROWS_MAX: Final = 10_000
-"""How many rows of a table are looked at."""
+"""The most rows of a table to read."""
 
 _UNMAPPED_MAX: Final = 5
-"""How many statuses are named that nobody mapped."""
+"""The most unmapped statuses to name."""
 
 
 def missing_labels(database: Database, kind: Kind) -> Iterator[str]:
@@ -78,7 +78,7 @@ def missing_labels(database: Database, kind: Kind) -> Iterator[str]:
 
 
 def constraints(database: Database, kind: Kind) -> Iterator[Doubt]:
-    """Yield the check constraints that may not allow what is written."""
+    """Yield the check constraints that may refuse a written status."""
     for field, name, status_names in _columns(database, _WRITTEN[kind]):
         for it in database.constraints:
             if (it.table, it.column) != (database.tables[field].oid, name):
@@ -104,7 +104,7 @@ def constraints(database: Database, kind: Kind) -> Iterator[Doubt]:
 
 
 def unmapped(database: Database) -> Iterator[Look]:
-    """Yield looks for rows in a status that nobody mapped."""
+    """Yield reads for rows with unmapped statuses."""
     schema = database.schema
     for field, column, status_names, where in (
         ("jobs", schema.job_status, schema.job_statuses.values(), schema.job_where),
@@ -128,7 +128,7 @@ def unmapped(database: Database) -> Iterator[Look]:
 
 
 def _unmapped(field: str, rows: Rows) -> str | None:
-    """Return what a look for unmapped statuses has found."""
+    """Return the finding of a read for unmapped statuses."""
     if not rows:
         return None
     looked_at, number, *_ = rows[0]
@@ -140,15 +140,15 @@ def _unmapped(field: str, rows: Rows) -> str | None:
     argument = "job_statuses" if field == "jobs" else "contact_statuses"
     return (
         f"{number:,} of the {looked_at:,} {field} looked at {has} a status that is none of "
-        f"{argument}: {listed}{more}: {they_are} left alone; map further spellings if {they} "
-        "should count"
+        f"{argument}: {listed}{more}: {they_are} left alone; map further names if {they} should "
+        "count"
     )
 
 
 def _columns(
     database: Database, statuses: Statuses
 ) -> Iterator[tuple[str, str, Sequence[tuple[StatusName, ...]]]]:
-    """Yield the status columns that are there, and how they spell these statuses."""
+    """Yield the existing status columns, with their names of these statuses."""
     names, (jobs, contacts) = database.schema, statuses
     for field, column, status_names in (
         ("jobs", names.job_status, [names.job_statuses[it] for it in jobs]),
