@@ -1,5 +1,5 @@
 """
-The ports of the library: small Protocols in the terms of the domain.
+The ports of the library: small Protocols in the words of the domain.
 
 An adapter need not import this module: it is enough to have the methods. Every port has an asyncio
 twin, `Async...`, with the same methods as coroutines.

@@ -22,7 +22,7 @@ CLOSED = ["dialing", "completed", "failed", "blocked", "cancelled", "voicemail",
 
 
 def drift(**found: Any) -> Drift:
-    """Give what an inspection finds, where no call is overdue unless it says so."""
+    """Return what an inspection finds, where no call is overdue unless it says so."""
     found.setdefault("calls_overdue", ())
     return Drift(**found)
 
@@ -200,7 +200,7 @@ class Meanwhile:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def blocking(request: pytest.FixtureRequest) -> Generator[World]:
-    """Lend a world that may be used while it is being asked; an event loop could not be."""
+    """Yield a world that may be used while it is being asked; an event loop could not be."""
     with pairs.opened(request.param, "memory", request) as world:
         yield world
 

@@ -68,7 +68,7 @@ def test_a_job_in_a_status_that_nobody_knows_gets_no_contacts(
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store_without_columns(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Lend a store that has no table of the adopter's."""
+    """Yield a store that has no table of the adopter's."""
     return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
 
 
@@ -103,7 +103,7 @@ def test_a_store_without_columns_refuses_a_contact(
 
 
 def test_a_store_without_columns_makes_ids(store_without_columns: Any) -> None:
-    """What is written for the tables of the adopter works in his tests, too."""
+    """Contacts written for the adopter's tables work in the adopter's tests, too."""
     store_without_columns.add_job("j", "running")
     contacts = [{"phone": "1"}, {"phone": "2"}]
     assert append_contacts("j", contacts, uow=store_without_columns) == 2

@@ -135,7 +135,7 @@ def forget_redis_connections(stage: Stage) -> None:
 
 
 def redis_trouble(stage: Stage) -> list[str]:
-    """Say what is wrong with the connections to Redis."""
+    """Return what is wrong with the connections to Redis."""
     if stage.scheduler != "redis-async":
         return []
     pool = stage.world.scheduler._executor._connection._pool

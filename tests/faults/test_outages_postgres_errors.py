@@ -247,7 +247,7 @@ def _is_read_only(burning: Theatre) -> bool:
 @pytest.mark.parametrize(
     ("wrong", "fault", "told"),
     [
-        ({"port": 1}, Fault.BUSY, "can't be reached: check that it runs and has connections left"),
+        ({"port": 1}, Fault.BUSY, "can't be reached: check that it runs and has free connections"),
         ({"dbname": "nowhere"}, Fault.REFUSED, "database"),
         ({"user": "nobody_special"}, Fault.REFUSED, "user"),
         ({"user": "crowd"}, Fault.BUSY, "Postgres has no connection left"),

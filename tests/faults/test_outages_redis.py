@@ -42,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.fixture(params=HALVES)
 def stage(request: pytest.FixtureRequest, postgres_schema: str) -> Iterator[Stage]:
-    """Lend a stage, of either half."""
+    """Yield a stage, of either half."""
     with psycopg.connect(postgres_schema) as connection:
         create_reference_tables(connection)
     with ExitStack() as stack:

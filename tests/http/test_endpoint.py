@@ -174,7 +174,7 @@ def test_the_scheme_has_no_case(site: Site, scheme: str) -> None:
 
 
 def test_a_role_that_may_not_cancel_is_told_so(site: Site) -> None:
-    """Whatever he asks for: he does not learn whether the job is there."""
+    """Whatever the request asks for: it does not learn whether the job is there."""
     site.add_job()
     told = site.ask(Asked(headers=[VIEWER]))
     assert (told.status, told.content) == (403, b'{"detail": "Not allowed to cancel batch jobs"}')

@@ -201,7 +201,7 @@ def test_a_wsgi_server_that_cannot_end_a_body_is_not_waited_for() -> None:
 
 
 def failing(site: Site, error: Exception) -> Any:
-    """Give a cancel that fails."""
+    """Return a cancel that fails."""
 
     def cancel(*_: object, **__: object) -> Any:
         raise error

@@ -49,7 +49,7 @@ def leave_the_log_alone() -> Generator[None]:
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Lend the command line, run within this process."""
+    """Yield the command line, run within this process."""
 
     def run(*arguments: str) -> Done:
         capfd.readouterr()
@@ -76,7 +76,7 @@ def spawn(*arguments: str) -> Done:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Lend a file with scheduled jobs a, b and c, whose deferred starts wait."""
+    """Yield a file with scheduled jobs a, b and c, whose deferred starts wait."""
     store, starts = SqliteStore(tmp_path / "jobs.db"), SqliteScheduler(tmp_path / "jobs.db")
     for job_id in "abc":
         store.add_job(job_id, "scheduled", deferred_id=f"start-{job_id}")

@@ -172,7 +172,7 @@ __all__ = ["file", "run"]
         (
             "wired:app",
             f"{BLOCKING}\napp.on_cancelled = 'tell'",
-            "--app: wired:app: the hook cannot be called (str): pass a function",
+            "--app: wired:app: the hook is not callable (str): pass a function",
         ),
     ],
 )

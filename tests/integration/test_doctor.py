@@ -36,7 +36,7 @@ def doctor(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
 
 
 def url_of(dsn: str) -> str:
-    """Give a connection string as a URL."""
+    """Return a connection string as a URL."""
     given = conninfo_to_dict(dsn)
     place = f"{given.pop('user')}@{given.pop('host')}:{given.pop('port')}/{given.pop('dbname')}"
     rest = "&".join(f"{name}={quote(str(value))}" for name, value in given.items())
@@ -52,7 +52,7 @@ def made(dsn: str, *statements: str) -> None:
 
 @pytest.fixture
 def dsn(postgres_schema: str) -> str:
-    """Lend the reference tables."""
+    """Yield the reference tables."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
     return postgres_schema
@@ -181,7 +181,7 @@ def test_what_is_to_be_typed_can_be_typed(dsn: str, tmp_path: Path) -> None:
 
 
 def notes_of(dsn: str) -> list[str]:
-    """Give what is worth a look."""
+    """Return what is worth a look."""
     code, told, _ = doctor("--store", url_of(dsn), "--json")
     assert code == 0
     found: list[str] = json.loads(told)["notes"]
@@ -218,7 +218,7 @@ def test_what_claims_miss_is_told_apart(dsn: str) -> None:
 
 @pytest.fixture
 def tenant(dsn: str) -> Generator[str]:
-    """Lend a role to whom row-level security applies, with all privileges on the tables."""
+    """Yield a role to whom row-level security applies, with all privileges on the tables."""
     role = f"tenant_{uuid4().hex}"
     made(
         dsn,
@@ -231,7 +231,7 @@ def tenant(dsn: str) -> Generator[str]:
 
 
 def schema_of(dsn: str) -> str:
-    """Give the name of the test's schema."""
+    """Return the name of the test's schema."""
     with psycopg.connect(dsn) as connection:
         return str(connection.execute("SELECT current_schema()").fetchall()[0][0])
 

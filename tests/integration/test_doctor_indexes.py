@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tenant(postgres_schema: str) -> Iterator[str]:
-    """Lend a user who may read nothing of the reference tables yet."""
+    """Yield a user who may read nothing of the reference tables yet."""
     with a_stranger_to(with_reference_tables(postgres_schema)) as dsn:
         yield dsn
 

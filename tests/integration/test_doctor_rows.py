@@ -117,7 +117,7 @@ def test_no_more_than_ten_thousand_rows_are_looked_at(postgres_schema: str) -> N
 
 @pytest.fixture
 def tenant(postgres_schema: str) -> Iterator[str]:
-    """Lend a user who may read nothing of the reference tables yet."""
+    """Yield a user who may read nothing of the reference tables yet."""
     with a_stranger_to(with_reference_tables(postgres_schema)) as dsn:
         yield dsn
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dsn(postgres_schema: str) -> str:
-    """Lend a schema with the reference tables and ours."""
+    """Yield a schema with the reference tables and ours."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
     return postgres_schema
@@ -30,7 +30,7 @@ def dsn(postgres_schema: str) -> str:
 
 @pytest.fixture
 def execute(dsn: str) -> Generator[Callable[[str], object]]:
-    """Lend a way to break it."""
+    """Yield a way to break it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield lambda statement: connection.execute(statement.encode())
 
@@ -208,8 +208,8 @@ BREAKS = {
         ["ALTER TABLE batch_jobs DROP CONSTRAINT batch_jobs_pkey CASCADE"],
         [
             (
-                "nothing says that 'id' names one job of batch_jobs: add a unique index that is "
-                "valid and covers every row, or map the columns that have one (job_key=..., or "
+                "'id' of batch_jobs is not known to be unique: add a unique index that is valid "
+                "and covers every row, or map the columns that have one (job_key=..., or "
                 "job_organization_id=... and contact_organization_id=...)"
             )
         ],

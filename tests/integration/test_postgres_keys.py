@@ -40,7 +40,7 @@ from tests.servers import PostgresServer
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema without tables."""
+    """Yield a schema without tables."""
     with (
         postgres_server.schema() as dsn,
         closing(psycopg.connect(dsn, autocommit=True)) as connection,
@@ -50,7 +50,7 @@ def database(postgres_server: PostgresServer) -> Iterator[Database]:
 
 @pytest.fixture(params=MADE)
 def made(request: pytest.FixtureRequest, database: Database) -> tuple[Database, PostgresSchema]:
-    """Lend tables whose keys are other than the reference's, filled."""
+    """Yield tables whose keys are other than the reference's, filled."""
     statements, schema = MADE[request.param]
     database.make(*statements, schema=schema, by_number=schema.job_key is not None)
     return database, schema
@@ -108,7 +108,7 @@ def test_each_step_touches_one_organizations_job_alone(
 
 
 def append_contacts_refused(job: str, named: dict[str, Any]) -> bool:
-    """Tell whether no contact may be added any more."""
+    """Check whether no contact may be added any more."""
     with pytest.raises(BatchCancelError, match="already cancelled"):
         append_contacts(job, [{"id": 8}], **named)
     return True

@@ -1,8 +1,8 @@
 """
-Schemas that we did not design: statuses spelled otherwise, rows that do not count, row security.
+Schemas that we did not design: other status names, rows that do not count, row security.
 
-Every status that is written or read goes through the adopter's spelling; a row that his schema
-says does not exist is not found, not locked and not changed.
+Every status that is written or read goes through the adopter's names; a row that the schema says
+does not exist is not found, not locked and not changed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ NUMBERED = attrs.evolve(
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
 
@@ -190,13 +190,13 @@ def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
          "no name is given for dialing: give one for every status"),
         ("job_statuses", SHOUTED_JOBS | {"paused": "PAUSED"}, "'paused' is no status"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: 4.5},
-         "a spelling of busy must be a text or an integer, got 4.5"),
+         "a name of busy must be a text or an integer, got 4.5"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: True},
          "must be a text or an integer, got True"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: []},
          "no name is given for busy"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: ["BUSY", "OK"]},
-         "busy and completed have one spelling, 'OK'"),
+         "busy and completed have one name, 'OK'"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: "a\0b"},
          "must be a text or an integer"),
         ("job_where", {"": None}, "job_where must name columns"),
@@ -305,7 +305,7 @@ def test_a_contact_that_does_not_count_is_left_alone(dsn: str, half: Half) -> No
 
 @pytest.fixture
 def tenants(dsn: str, postgres_server: PostgresServer) -> Iterator[tuple[Tables, str]]:
-    """Lend tables whose rows a role sees only for the tenant that its session is set to."""
+    """Yield tables whose rows a role sees only for the tenant that its session is set to."""
     with tables(dsn, OURS) as made:
         namespace = made.rows("SELECT current_schema()")[0][0]
         role = f"tenant_{namespace}"
@@ -330,7 +330,7 @@ def tenants(dsn: str, postgres_server: PostgresServer) -> Iterator[tuple[Tables,
 
 @HALVES
 def test_row_level_security_is_kept(tenants: tuple[Tables, str], half: Half) -> None:
-    """A tenant cancels his own jobs, and finds no other, whatever organization he names."""
+    """A tenant cancels its own jobs, and finds no other, whatever organization it names."""
     made, role = tenants
     uow = half.uow(with_options(made.dsn, f"role={role}", "app.tenant=a"), OURS)
     for organization in ("a", "b", None):

@@ -31,7 +31,7 @@ from tests.servers import PostgresServer
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
 

@@ -79,7 +79,7 @@ def checked(name: str, url: str) -> list[str]:
 
 @pytest.fixture
 def client(redis_database: str) -> Iterator[redis.Redis]:
-    """Lend a client of an empty database."""
+    """Yield a client of an empty database."""
     with redis.Redis.from_url(redis_database) as client:
         yield client
 

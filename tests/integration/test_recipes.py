@@ -38,7 +38,7 @@ ASYNC_ADAPTERS: list[Any] = [
 
 @pytest.fixture
 def client(redis_database: str) -> Iterator[redis.Redis]:
-    """Lend a client of an empty database."""
+    """Yield a client of an empty database."""
     with redis.Redis.from_url(redis_database, decode_responses=True) as client:
         yield client
 

@@ -101,7 +101,7 @@ class Place:
 
 @pytest.fixture
 def place(postgres_server: PostgresServer) -> Iterator[Place]:
-    """Lend a database."""
+    """Yield a database."""
     with postgres_server.schema() as dsn:
         yield Place(dsn)
 

@@ -36,7 +36,7 @@ POSTGRES = pytest.mark.parametrize("layer", ["psycopg", "asyncpg"], indirect=Tru
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend an empty database by each driver in turn."""
+    """Yield an empty database by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         yield lent
 
@@ -351,7 +351,7 @@ def test_without_a_time_no_call_is_ended(layer: Layer) -> None:
     """It is refused, and inspect says that it does not know."""
     tables = made(layer, {}, {}, contact_dialing_since=None, contact_updated_at=None)
     fill(layer, tables, {"c1": "dialing"}, "running")
-    with pytest.raises(StoreFailed, match="map one with contact_dialing_since"):
+    with pytest.raises(StoreFailed, match="map contact_dialing_since"):
         layer.call("expire_calls", "j1", AGE, tables=tables)
     is_async = layer.asyncio_engine is not None
     scheduler: Any = AsyncMemoryScheduler() if is_async else MemoryScheduler()

@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend an empty database by each driver in turn."""
+    """Yield an empty database by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         yield lent
 
 
 NO_INDEX: tuple[str, ...] = ()
 WRONG: dict[str, tuple[SqlAlchemyTables, tuple[str, ...], str]] = {
-    "nothing is unique": (BY_ORGANIZATION, NO_INDEX, "nothing says that 'id' names one job"),
+    "nothing is unique": (BY_ORGANIZATION, NO_INDEX, "'id' of .* is not known to be unique: "),
     "contacts have no organization": (
         PLAIN,
         ("CREATE UNIQUE INDEX jobs_key ON jobs (organization_id, id)",),
@@ -62,22 +62,22 @@ WRONG: dict[str, tuple[SqlAlchemyTables, tuple[str, ...], str]] = {
     "a partial index": (
         BY_KEY,
         ("CREATE UNIQUE INDEX jobs_key ON jobs (pk) WHERE status <> 'completed'",),
-        "nothing says that 'pk' names one job",
+        "'pk' of .* is not known to be unique: ",
     ),
     "an index of an expression": (
         BY_KEY,
         ("CREATE UNIQUE INDEX jobs_key ON jobs ((pk + 0))",),
-        "nothing says that 'pk' names one job",
+        "'pk' of .* is not known to be unique: ",
     ),
     "an index that is not unique": (
         BY_KEY,
         ("CREATE INDEX jobs_key ON jobs (pk)",),
-        "nothing says that 'pk' names one job",
+        "'pk' of .* is not known to be unique: ",
     ),
     "an index of more": (
         BY_KEY,
         ("CREATE UNIQUE INDEX jobs_key ON jobs (pk, status)",),
-        "nothing says that 'pk' names one job",
+        "'pk' of .* is not known to be unique: ",
     ),
 }
 
@@ -125,7 +125,7 @@ def test_an_index_that_was_not_built_to_its_end_is_refused(layer: Layer) -> None
         connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql("CREATE UNIQUE INDEX CONCURRENTLY jobs_key ON jobs (pk)")
     layer.execute("DELETE FROM jobs WHERE id = 'twin'")
-    with pytest.raises(CancelFailed, match="nothing says that 'pk' names one job"):
+    with pytest.raises(CancelFailed, match=r"'pk' of .* is not known to be unique: "):
         take(layer, "cancel_rows", BY_KEY)
     layer.execute("REINDEX INDEX jobs_key")
     # A repaired table works at once.
@@ -143,7 +143,7 @@ def test_an_index_that_tells_more_apart_than_the_column_is_refused(layer: Layer)
     )
     PLAIN.cancellations.create(layer.engine)
     add_job(layer, 0, "a")
-    with pytest.raises(CancelFailed, match="nothing says that 'id' names one job"):
+    with pytest.raises(CancelFailed, match=r"'id' of .* is not known to be unique: "):
         take(layer, "cancel_rows", PLAIN)
     layer.execute("DROP INDEX jobs_key", "CREATE UNIQUE INDEX jobs_key ON jobs (id)")
     assert take(layer, "cancel_rows", PLAIN).record.contacts_cancelled == 2

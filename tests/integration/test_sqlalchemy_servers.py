@@ -79,7 +79,7 @@ def test_a_transaction_that_would_leave_contacts_behind_is_refused(
 def test_a_stranger_neither_sees_nor_locks_the_job(
     database: Database, organization_id: str | None
 ) -> None:
-    """His answer is that of a missing job, at once, while the owner holds the lock."""
+    """The answer is that of a missing job, at once, while the owner holds the lock."""
     uow = SqlAlchemyUnitOfWork(database.engine, TABLES, lock_timeout=timedelta(milliseconds=1))
     with pytest.raises(JobNotFound):
         cancel_rows("job", uow=uow, organization_id=organization_id)
@@ -96,7 +96,7 @@ def test_a_stranger_neither_sees_nor_locks_the_job(
 
 @pytest.mark.parametrize("database", [POSTGRES], indirect=True)
 def test_contacts_that_come_in_while_a_cancel_waits_are_cancelled(database: Database) -> None:
-    """Whoever appends holds the job's lock; the cancel sees what he committed."""
+    """An append holds the job's lock; the cancel sees what it committed."""
     answers: list[int] = []
     uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
 

@@ -62,7 +62,7 @@ def fill(database: Database, status: str, contacts: dict[str, str | None]) -> No
 
 
 def rows(database: Database) -> tuple[str, list[str]]:
-    """Give the status of the job, and those of its contacts."""
+    """Return the status of the job, and those of its contacts."""
     with database.engine.connect() as connection:
         [job] = connection.execute(sa.select(JOBS.c.status)).scalars()
         return job, sorted(connection.execute(sa.select(CONTACTS.c.status)).scalars())
@@ -70,7 +70,7 @@ def rows(database: Database) -> tuple[str, list[str]]:
 
 @pytest.fixture
 def renamed(database: Database) -> Database:
-    """Lend each database with contacts that have labels, which some do not count for."""
+    """Yield each database with contacts that have labels, which some do not count for."""
     if database.name == POSTGRES:
         with database.engine.begin() as connection:
             connection.execute(sa.text("ALTER TABLE batch_contacts ADD label text"))

@@ -50,7 +50,7 @@ POSTGRES = pytest.mark.parametrize("layer", ["psycopg", "asyncpg"], indirect=Tru
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend the reference tables with two running jobs of a contact each, by each driver."""
+    """Yield the reference tables with two running jobs of a contact each, by each driver."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         seed(lent.engine)
         yield lent
@@ -58,7 +58,7 @@ def layer(
 
 @pytest.fixture
 def layer_dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend an empty schema of Postgres."""
+    """Yield an empty schema of Postgres."""
     with postgres_server.schema() as dsn:
         yield dsn
 

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(path: Path) -> Path:
-    """Lend a file with a running job that has one contact to cancel."""
+    """Yield a file with a running job that has one contact to cancel."""
     store = SqliteStore(path)
     store.add_job("j", "running")
     store.add_contacts("j", {"1": "pending"})
@@ -42,14 +42,14 @@ def cancel(store: SqliteStore, **options: Any) -> Any:
 
 
 def failure(store: SqliteStore, **options: Any) -> CancelFailed:
-    """Give the error of a cancel that fails."""
+    """Return the error of a cancel that fails."""
     with pytest.raises(CancelFailed) as caught:
         cancel(store, **options)
     return caught.value
 
 
 def state(path: Path) -> tuple[str | None, dict[str, str | None], bool]:
-    """Give the job's status, its contacts, and whether it has a record."""
+    """Return the job's status, its contacts, and whether it has a record."""
     store = SqliteStore(path)
     job = store.job("j")
     assert job is not None
@@ -103,7 +103,7 @@ def coded(code: int) -> sqlite3.OperationalError:
 
 @contextmanager
 def plant(fault: Fault) -> Generator[None]:
-    """Give all connections that are opened meanwhile a fault."""
+    """Return all connections that are opened meanwhile a fault."""
     connect = sqlite3.connect
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -272,7 +272,7 @@ def test_tables_of_another_shape_are_told_apart(path: Path) -> None:
 
 @contextmanager
 def ordinary_user() -> Generator[Path]:
-    """Lend a folder, and be somebody whom permissions bind: root may write to anything."""
+    """Yield a folder, and be somebody whom permissions bind: root may write to anything."""
     account = unprivileged()
     with scratch_folder(account) as folder:
         if account is None:

@@ -104,7 +104,7 @@ def test_a_job_may_be_added_once_in_an_organization(path: Path) -> None:
     store = SqliteStore(path)
     for organization in (None, "a"):
         store.add_job("j", "pending", organization)
-        with pytest.raises(ValueError, match="there is a job 'j' in this organization already"):
+        with pytest.raises(ValueError, match="there is already a job 'j' in this organization"):
             store.add_job("j", "running", organization)
     assert rows(path, "SELECT id, status FROM batch_jobs") == [("j", "pending")] * 2
 

@@ -55,7 +55,7 @@ class Gates:
         return Gate(gate, self._runner)
 
     def left(self, deferred_id: str) -> timedelta:
-        """Tell for how long the gate remembers a start."""
+        """Return for how long the gate remembers a start."""
         milliseconds: Any = self.server.client.pttl(f"{self.namespace}:gate:{deferred_id}")
         return timedelta(milliseconds=milliseconds)
 
@@ -111,7 +111,7 @@ class Gate:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def gates(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gates]:
-    """Lend a maker of gates."""
+    """Yield a maker of gates."""
     made = Gates(request.param, redis_server)
     yield made
     made.close()

@@ -24,7 +24,7 @@ HARMLESS = Patch(
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """Lend a copy of the package."""
+    """Yield a copy of the package."""
     return shutil.copytree(PACKAGE, tmp_path / PACKAGE.name)
 
 

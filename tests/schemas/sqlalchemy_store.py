@@ -165,7 +165,7 @@ class SqlAlchemyStore:
 
     @contextlib.contextmanager
     def joined(self, *, commits: bool) -> Generator[Any]:
-        """Lend a unit of work within a transaction that is then committed, or rolled back."""
+        """Yield a unit of work within a transaction that is then committed, or rolled back."""
         assert self._engine is not None
         opened: Any = Session(self._engine) if self._has_sessions else self._engine.connect()
         with opened as caller:
@@ -183,7 +183,7 @@ class SqlAlchemyStore:
 
     @contextlib.asynccontextmanager
     async def joined_async(self, *, commits: bool) -> AsyncGenerator[Any]:
-        """Lend `joined` for asyncio."""
+        """Yield `joined` for asyncio."""
         assert self._async_engine is not None
         engine = self._async_engine
         opened: Any = AsyncSession(engine) if self._has_sessions else engine.connect()

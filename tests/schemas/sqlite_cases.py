@@ -102,7 +102,7 @@ class FileStore:
 
     @contextmanager
     def joined(self, *, commits: bool) -> Generator[Any]:
-        """Lend a unit of work within a transaction that is then committed, or rolled back."""
+        """Yield a unit of work within a transaction that is then committed, or rolled back."""
         kind = self._case["connection"]
         level: Any = None if kind == "BEGIN" else ""
         connection = sqlite3.connect(self._path, isolation_level=level)

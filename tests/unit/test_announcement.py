@@ -85,12 +85,12 @@ class AsyncChanged:
 
 
 def without_records(it: Any) -> Any:
-    """Give repositories that keep no records."""
+    """Return repositories that keep no records."""
     return SimpleNamespace(jobs=it.jobs, contacts=it.contacts, outbox=None)
 
 
 def without_claims(it: Any) -> Any:
-    """Give repositories whose claims fail."""
+    """Return repositories whose claims fail."""
 
     def fail(_: object) -> Any:
         raise OSError
@@ -103,7 +103,7 @@ def without_claims(it: Any) -> Any:
 
 @pytest.fixture
 def store() -> MemoryStore:
-    """Lend jobs that run and that wait."""
+    """Yield jobs that run and that wait."""
     store = MemoryStore()
     fill(store)
     return store
@@ -111,7 +111,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def store_async() -> AsyncMemoryStore:
-    """Lend the same."""
+    """Yield the same."""
     store = AsyncMemoryStore()
     fill(store)
     return store
@@ -309,7 +309,7 @@ def test_a_claim_that_fails_is_logged(
     assert run(announcement.claim(record, BlockingStore(Changed(store, without_claims)))) is None
     assert caplog.messages == [
         (
-            "batch job 'job-0' is cancelled, but its record could not be taken (OSError); "
+            "batch job 'job-0' is cancelled, but its record could not be claimed (OSError); "
             "reconcile will finish it"
         )
     ]

@@ -29,12 +29,12 @@ REQUEST = CancelRequest(KEY, "op-1", actor="ann", reason="wrong list")
 
 
 def job(status: Any, *, deferred_id: str | None = "arq_job_abc123", **more: Any) -> Job:
-    """Give a job as read under its lock."""
+    """Return a job as read under its lock."""
     return Job(KEY, status, deferred_id, NOON, **more)
 
 
 def record(operation_id: str = "op-1", removal: Removal = Removal.REMOVED) -> CancellationRecord:
-    """Give the record of an earlier cancellation."""
+    """Return the record of an earlier cancellation."""
     return CancellationRecord(
         operation_id=operation_id,
         key=KEY,
@@ -254,7 +254,7 @@ def test_no_repr_shows_who_why_or_what_was_scheduled(value: object) -> None:
 
 
 def result_from(status: JobStatus, removal: Removal = Removal.ABSENT) -> CancelResult:
-    """Give the result of cancelling a job of this status."""
+    """Return the result of cancelling a job of this status."""
     return CancelResult("job", status, 0, removal, "op-1", NOON, replayed=False)
 
 

@@ -21,7 +21,7 @@ JOB, OTHER, THIRD = JobKey("job", "acme"), JobKey("other", "acme"), JobKey("job"
 
 
 def owed(key: JobKey, deferred_id: str, operation_id: str = "op") -> CancellationRecord:
-    """Give the record of a cancellation that owes a removal."""
+    """Return the record of a cancellation that owes a removal."""
     return CancellationRecord(
         operation_id=operation_id,
         key=key,

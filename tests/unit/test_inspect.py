@@ -48,13 +48,13 @@ class Store:
         yield self
 
     def look(self, limit: int, statuses: object, older_than: timedelta) -> Inventory:
-        """Give the next inventory."""
+        """Return the next inventory."""
         assert statuses == CANCELLABLE_CONTACTS
         self.asked.append((limit, older_than))
         return self.inventories.pop(0)
 
     def waiting_among(self, deferred_ids: object) -> frozenset[str]:
-        """Give the starts that wait."""
+        """Return the starts that wait."""
         self.asked.append(deferred_ids)
         return self.waiting
 
@@ -76,11 +76,11 @@ class AsyncStore:
         yield self
 
     async def look(self, limit: int, statuses: object, older_than: timedelta) -> Inventory:
-        """Give the next inventory."""
+        """Return the next inventory."""
         return self.store.look(limit, statuses, older_than)
 
     async def waiting_among(self, deferred_ids: object) -> frozenset[str]:
-        """Give the starts that wait."""
+        """Return the starts that wait."""
         return self.store.waiting_among(deferred_ids)
 
 

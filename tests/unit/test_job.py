@@ -156,7 +156,7 @@ def test_a_key_does_not_change() -> None:
 
 
 def record(**changes: Any) -> CancellationRecord:
-    """Give the record of a cancellation."""
+    """Return the record of a cancellation."""
     values: dict[str, Any] = {
         "operation_id": "op-1",
         "key": JobKey("job"),

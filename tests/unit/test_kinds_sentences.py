@@ -212,7 +212,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no hook": (
         lambda: kinds.check_hook("told"),
-        "the hook cannot be called (str): pass a function",
+        "the hook is not callable (str): pass a function",
     ),
     "a coroutine function as hook": (
         lambda: kinds.check_hook(partial(partial(hook, 1))),
@@ -245,11 +245,11 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no cancel": (
         lambda: endpoint_kinds.check_cancel(None),
-        "the endpoint's `cancel` cannot be called (None): pass a function",
+        "the endpoint's `cancel` is not callable (None): pass a function",
     ),
     "no asyncio cancel": (
         lambda: endpoint_kinds.check_cancel_async(1),
-        "the endpoint's `cancel` cannot be called (int): pass a function",
+        "the endpoint's `cancel` is not callable (int): pass a function",
     ),
     "an asyncio cancel": (
         lambda: endpoint_kinds.check_cancel(awaits),
@@ -274,7 +274,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a hook that is bound": (
         lambda: endpoint_kinds.check_cancel(partial(cancel_job, on_cancelled=1)),
-        "the hook cannot be called (int): pass a function",
+        "the hook is not callable (int): pass a function",
     ),
     "an asyncio store that is bound": (
         lambda: endpoint_kinds.check_cancel_async(partial(cancel_job_async, uow=Store())),

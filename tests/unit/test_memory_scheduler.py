@@ -53,7 +53,7 @@ class Clock:
 
 @pytest.fixture(params=[MemoryScheduler, AsyncMemoryScheduler])
 def clock(request: pytest.FixtureRequest) -> Clock:
-    """Give an empty scheduler."""
+    """Return an empty scheduler."""
     return Clock(request.param())
 
 
@@ -226,7 +226,7 @@ def test_a_count_that_is_too_high_is_no_success() -> None:
     store.add_job("j", "running")
     store.add_contacts("j", {"a": "cancelled"})
     before = store.contacts("j")
-    with pytest.raises(StoreFailed, match="contacts cancelled: 2, that are cancelled: 1"):
+    with pytest.raises(StoreFailed, match="2 contacts were set to cancelled, and 1 are"):
         _mark(store, contacts_cancelled=2)
     assert store.contacts("j") == before
     _mark(store, contacts_cancelled=1)

@@ -112,7 +112,7 @@ class Visitor:
 
 @pytest.fixture
 def visited() -> AsyncMemoryStore:
-    """Give an empty asyncio store."""
+    """Return an empty asyncio store."""
     return AsyncMemoryStore()
 
 
@@ -210,7 +210,7 @@ def test_a_task_of_a_transactions_own_waits_like_any_other(visited: AsyncMemoryS
 
 
 def test_a_savepoint_needs_no_turn_while_others_wait(visited: AsyncMemoryStore) -> None:
-    """Whoever is inside stays inside: a task that knocks does not take his place."""
+    """Whoever is inside stays inside: a task that waits does not get in."""
 
     async def run() -> None:
         visitor = Visitor(visited)

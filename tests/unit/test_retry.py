@@ -28,7 +28,7 @@ RECORD = CancellationRecord(
 
 
 def failure(fault: Fault, outcome: Any = "unchanged") -> CancelFailed:
-    """Give the failure of an attempt."""
+    """Return the failure of an attempt."""
     return CancelFailed(KEY, "the line went dead", outcome, fault)
 
 

@@ -142,27 +142,27 @@ def test_all_spellings_of_some_statuses_are_listed_in_one_order() -> None:
         ),
         (
             {**JOBS, JobStatus.PENDING: 7.5},
-            "a spelling of pending must be a text or an integer, got 7.5",
+            "a name of pending must be a text or an integer, got 7.5",
         ),
         (
             {**JOBS, JobStatus.PENDING: True},
-            "a spelling of pending must be a text or an integer, got True",
+            "a name of pending must be a text or an integer, got True",
         ),
         (
             {**JOBS, JobStatus.PENDING: None},
-            "a spelling of pending must be a text or an integer, got None",
+            "a name of pending must be a text or an integer, got None",
         ),
         (
             {**JOBS, JobStatus.PENDING: ["new", None]},
-            "a spelling of pending must be a text or an integer, got None",
+            "a name of pending must be a text or an integer, got None",
         ),
         (
             {**JOBS, JobStatus.PENDING: b"new"},
-            "a spelling of pending must be a text or an integer, got",
+            "a name of pending must be a text or an integer, got",
         ),
         (
             {**JOBS, JobStatus.PENDING: "a\0b"},
-            r"a spelling of pending must be a text or an integer, got 'a\x00b'",
+            r"a name of pending must be a text or an integer, got 'a\x00b'",
         ),
         (
             {**JOBS, JobStatus.FAILED: "done"},

@@ -88,9 +88,9 @@ def test_where_no_column_is_mapped_for_it_no_index_is_over_the_organization() ->
 # Jobs --------------------------------------------------------------------------------------------
 
 ADD_AN_INDEX = (
-    "nothing says that 'key' names one job of tables.it: add a unique index that is valid and "
-    "covers every row, or map the columns that have one (job_key=..., or "
-    "job_organization_id=... and contact_organization_id=...)"
+    "'key' of tables.it is not known to be unique: add a unique index that is valid and covers "
+    "every row, or map the columns that have one (job_key=..., or job_organization_id=... and "
+    "contact_organization_id=...)"
 )
 MAP_THE_ORGANIZATION = (
     "tables.it may have a job of the same 'key' in each 'org', so contacts must be matched by "

@@ -50,7 +50,7 @@ class OpenStore(JoinedStore):
 
     @property
     def is_joined(self) -> Any:
-        """Say so."""
+        """Return so."""
         return True
 
 

@@ -34,7 +34,7 @@ LATER = datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
 
 
 def job(status: str | None) -> Job:
-    """Give a job of this status."""
+    """Return a job of this status."""
     return Job(KEY, status, None, datetime(2030, 1, 1, tzinfo=UTC))
 
 

@@ -42,7 +42,7 @@ from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.kinds import opened, opened_async, returned, returned_async
 
 _NOBODY: Final = frozenset({"batch-cancel check"})
-"""A deferred start that there is not, to see whether a scheduler answers."""
+"""A deferred start that does not exist, to see whether a scheduler answers."""
 
 
 @attrs.frozen
@@ -52,7 +52,7 @@ class Cancelled:
 
     Arguments:
         result: of the cancellation.
-        fault: why the scheduler gave no answer; None if it did, or was not asked.
+        fault: why the scheduler did not answer; None if it did, or was not asked.
         hook_fault: what on_cancelled raised; None if it returned, or was not called.
     """
 
@@ -67,10 +67,10 @@ class Pass:
     A pass of reconcile.
 
     Arguments:
-        results: of the cancellations that were taken up.
-        removals_pending: how many removals are owed after it, up to the limit.
+        results: of the cancellations that were taken.
+        removals_pending: how many removals are pending after it, up to the limit.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
-        fault: why the scheduler gave no answer; None if it did, or was not asked.
+        fault: why the scheduler did not answer; None if it did, or was not asked.
         hook_fault: what on_cancelled raised last; None if it did not.
     """
 
@@ -90,7 +90,7 @@ class Check:
         store: what was found of the store.
         scheduler: what the scheduler misses.
         notes: what could not be checked.
-        fault: why the scheduler gave no answer; None if it did, or was not asked.
+        fault: why the scheduler did not answer; None if it did, or was not asked.
     """
 
     store: Diagnosis
@@ -142,7 +142,7 @@ class Calls:
         return Cancelled(result, watched.fault, None if hook is None else hook.fault)
 
     def reconcile(self, limit: int, lease: timedelta) -> Pass:
-        """Finish what cancellations owe, and count what is still owed."""
+        """Finish what cancellations left pending, and count what is still pending."""
         watched = Watched(self.scheduler)
         hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
         results = reconcile(
@@ -194,10 +194,10 @@ class Calls:
             return Check(store, [], [_unchecked("scheduler", self.scheduler)], self._silence())
         try:
             problems: list[str] = returned(check())
-        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+        except Exception as error:  # noqa: BLE001  # The failure is part of the report.
             return Check(store, [], [], fault_of(error))
         fault = self._silence() if problems else None
-        # It has answered, if only with a refusal; or it is the file of the store, told of already.
+        # It has answered, if only with a refusal; or it is the store's own file, reported already.
         if fault not in problems or fault in store.problems:
             return Check(store, problems, [], None)
         return Check(store, [it for it in problems if it != fault], [], fault)
@@ -209,12 +209,12 @@ class Calls:
             return None
         try:
             returned(scheduler.waiting_among(_NOBODY))
-        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+        except Exception as error:  # noqa: BLE001  # The failure is part of the report.
             return fault_of(error)
         return None
 
     def _removals_pending(self, limit: int) -> int:
-        """Count the removals that are still owed, up to a limit."""
+        """Count the removals that are still pending, up to a limit."""
         with opened(self.uow) as repositories:
             if repositories.inspection is None:
                 return 0
@@ -302,10 +302,10 @@ class AsyncCalls:
             )
         try:
             problems: list[str] = await returned_async(check())
-        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+        except Exception as error:  # noqa: BLE001  # The failure is part of the report.
             return Check(store, [], [], fault_of(error))
         fault = await self._silence() if problems else None
-        # It has answered, if only with a refusal; or it is the file of the store, told of already.
+        # It has answered, if only with a refusal; or it is the store's own file, reported already.
         if fault not in problems or fault in store.problems:
             return Check(store, problems, [], None)
         return Check(store, [it for it in problems if it != fault], [], fault)
@@ -316,7 +316,7 @@ class AsyncCalls:
             return None
         try:
             await returned_async(scheduler.waiting_among(_NOBODY))
-        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+        except Exception as error:  # noqa: BLE001  # The failure is part of the report.
             return fault_of(error)
         return None
 

@@ -1,4 +1,4 @@
-"""A demonstration: every kind of job cancelled, and what became of every kind of contact."""
+"""The demo: cancel every kind of job, and show what becomes of every kind of contact."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def play() -> None:
                 console, "Four jobs in a new SQLite file, each with a contact in every status."
             )
             _ask(console, world, "scheduled for later", "demo-scheduled")
-            _ask(console, world, "waiting in line", "demo-pending")
+            _ask(console, world, "waiting for a worker", "demo-pending")
             _ask(console, world, "already calling", "demo-running")
             _ask(console, world, "already ended", "demo-completed")
             _ask(console, world, "cancelled a moment ago", "demo-scheduled")
@@ -106,7 +106,7 @@ def _show_contacts(
     console.print()
     _announce(
         console,
-        "The contacts of each job. A cancel takes those not yet called, or to be called again. "
+        "The contacts of each job. A cancel changes those not yet called, or to be called again. "
         "A call in progress is never hung up, what has ended stays as it is, and so does a "
         "status that the library does not know, here voicemail.",
     )
@@ -133,7 +133,7 @@ def _show_waiting(console: Console, before: set[str], after: set[str]) -> None:
     _announce(
         console,
         f"Deferred starts waiting before: {_names(before)}; after: {_names(after)}. "
-        "redisJobCancelled: true says that this cancel took it back.",
+        "redisJobCancelled: true means that this cancel removed it.",
     )
 
 

@@ -1,10 +1,10 @@
 """
 Schedulers of libraries by URL: `LIBRARY+redis://...`, with the adapter's options in its query.
 
-Rule 1: a URL names the library whose deferred starts it leads to. A scheduler that is asked about
-        another library's start answers that there is none, and a removal would be noted as done.
-Rule 2: an adapter's options are those of its class. One that is not known is refused by its name.
-Rule 3: no part of a URL is shown but a known scheme and the name of an option.
+Rule 1: a URL names the library of the deferred starts. A scheduler of another library would answer
+        that there is no start, and the removal would be marked as done.
+Rule 2: an adapter's options are those of its class. An unknown option is refused by its name.
+Rule 3: of a URL only a known scheme and the name of an option are shown.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def opener(scheme: str, rest: str) -> OpenScheduler | None:
         url = f"{url}?{urlencode(theirs)}"
     try:
         parse_url(url)
-    except ValueError:  # Its message may hold a part of the password.
+    except ValueError:  # Its message may contain pieces of the password.
         raise UsageError(_INVALID) from None
     return _opener(library, url, ours, is_cluster=is_cluster)
 

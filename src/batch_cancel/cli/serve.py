@@ -1,4 +1,4 @@
-"""A server to try the endpoint with: seeded jobs in a SQLite file of its own, and a key."""
+"""A server to try the endpoint: seeded jobs in its own SQLite file, and a key."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _JOBS: Final = (
 
 def serve(host: str, port: int) -> None:
     """
-    Serve until told to stop; the file is removed afterwards.
+    Serve until interrupted; the file is removed afterwards.
 
     Arguments:
         host: the address to listen on.
         port: the port; 0 takes a free one.
 
     Raises:
-        OSError: the port or the temporary folder can't be had.
+        OSError: the port or the temporary folder is not available.
     """
     with (
         socket.create_server((host, port)) as listening,
@@ -47,7 +47,7 @@ def serve(host: str, port: int) -> None:
     ):
         app = _seeded(Path(folder) / "demo.db")
         _announce(host, listening.getsockname()[1])
-        # The socket listens already: who connects before uvicorn is up waits a moment.
+        # The socket listens already: a client that connects before uvicorn is up waits a moment.
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listening])
 
 

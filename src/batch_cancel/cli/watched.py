@@ -1,4 +1,4 @@
-"""A scheduler and a hook whose faults are kept, so that a command can report them."""
+"""A scheduler and a hook that keep their faults for the report of a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batch_cancel.use_cases.unexpected import described
 
 @attrs.define
 class _Kept:
-    """What was wrong with a scheduler's last answer that confirmed nothing."""
+    """The fault of a scheduler's last answer that confirmed nothing."""
 
     fault: str | None = attrs.field(default=None, kw_only=True)
 

@@ -127,7 +127,7 @@ def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
 def _operation(retry_after: timedelta | None) -> _Json:
     return {
         "operationId": "cancelBatchJob",
-        "summary": "Cancel a batch job, for ever",
+        "summary": "Cancel a batch job permanently",
         "parameters": [
             {
                 "name": "batch_job_id",
@@ -163,7 +163,7 @@ def _operation(retry_after: timedelta | None) -> _Json:
 
 def _responses(retry_after: timedelta | None) -> _Json:
     answers = {
-        "200": _answer("Cancelled, for ever.", "Cancelled", _examples(_results())),
+        "200": _answer("Cancelled permanently.", "Cancelled", _examples(_results())),
         "400": _answer(
             "The job has already ended; nothing was changed.",
             "Error",

@@ -81,17 +81,17 @@ def remove_deferred(
 
     Arguments:
         cancellation: what `cancel_rows` returned.
-        scheduler: where the deferred starts wait.
+        scheduler: the scheduler of the deferred starts.
         uow: where to look up the cancellation and to note the outcome, each in a transaction of
-            its own. With None neither is done: reconcile asks the scheduler and tells the hook
-            once more, and you vouch for your commit. If it was rolled back after all, a scheduled
+            its own. With None neither is done: reconcile asks the scheduler and calls the hook
+            again, and you must know that your commit succeeded. If it was rolled back, a scheduled
             job has lost its start.
-        on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
+        on_cancelled: called with the result, if `cancel_rows` was called with `announce=True`.
 
     Raises:
         CancelFailed: the transaction of `cancel_rows` was rolled back or is still open, or the job
             is not cancelled although it was committed; the scheduler was not asked.
-        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
+        TypeError: a store, a scheduler or a hook is of the wrong kind; none of them was called.
     """
     return run(
         remove_deferred_async(

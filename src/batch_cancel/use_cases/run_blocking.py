@@ -7,7 +7,7 @@ is started, asked for or needed.
 
 Rule 1: a wrapper calls the port and returns its answer; it never suspends. A coroutine that
         suspends has got an asyncio port, and ends in a `TypeError`.
-Rule 2: a part of a port is read only when it is used: a store may lack an optional part.
+Rule 2: an attribute of a port is read only when it is used: a store may lack an optional one.
 Rule 3: the kind and the capabilities of a port are read from the caller's own object.
 Rule 4: an exception of a port passes through as it is. Python turns a StopIteration that leaves a
         coroutine into a RuntimeError (PEP 479); here it is turned back.
@@ -142,7 +142,7 @@ class Blocking(Generic[_P]):
     A port that looks awaited.
 
     Arguments:
-        port: the port that the caller passed to a blocking function, or a part of it.
+        port: the port that the caller passed to a blocking function, or one of its attributes.
     """
 
     port: _P

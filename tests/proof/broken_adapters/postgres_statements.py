@@ -119,7 +119,7 @@ class OnPostgres(adapters_under_test.PostgresTables):
     swaps: ClassVar[Mapping[str, str]] = {}
 
     def uow(self) -> Any:
-        """Give a unit of work with the bug."""
+        """Return a unit of work with the bug."""
         uow = RewrittenUnitOfWork(self._connect, lock_timeout=SECOND)
         uow.swaps = self.swaps
         return uow
@@ -194,7 +194,7 @@ class LeaksConnections(OnPostgres):
     """What failed is never closed."""
 
     def uow(self) -> Any:
-        """Give connections that only a success closes."""
+        """Return connections that only a success closes."""
 
         @contextmanager
         def connect() -> Generator[Any]:

@@ -70,9 +70,7 @@ class _Seeds:
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         if row is None:
-            msg = (
-                f"there is no job {shown(job_id)} in this organization: add it before its contacts"
-            )
+            msg = f"there is no job {shown(job_id)} in this organization: add it first"
             raise LookupError(msg)
         times = dict.fromkeys(contacts, since or datetime.now(UTC))
         self._committed[key] = attrs.evolve(

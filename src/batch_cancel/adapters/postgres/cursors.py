@@ -47,7 +47,7 @@ _OWN: Final = _own()
 
 
 def with_loaders(cursor: AnyCursor) -> AnyCursor:
-    """Give a cursor our own loaders, whatever its connection's are."""
+    """Set our own loaders on a cursor, whatever its connection has."""
     adapters = cursor.adapters
     for (oid, kind), loader in _OWN.items():
         # Most connections have no other loaders, and a check is cheaper than registering.

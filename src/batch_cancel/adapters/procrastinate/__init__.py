@@ -2,7 +2,7 @@
 Deferred starts that are Procrastinate jobs: `start_campaign.configure(schedule_at=at).defer(...)`.
 
 The id of a deferred start is the job's id, in digits. Exact with Procrastinate's workers as they
-are: a job is a row, and of a cancel and a worker one gets it first. Procrastinate itself is not
+are: a job is a row, and either a cancel or a worker gets it first. Procrastinate itself is not
 needed here.
 
     ProcrastinateScheduler(PostgresUnitOfWork(connect))    a transaction of its own
@@ -60,8 +60,8 @@ class ProcrastinateScheduler:
     Cancels jobs of Procrastinate.
 
     Arguments:
-        uow: gives the transaction; its timeouts bound the answer. The connection's search_path
-            must lead to Procrastinate's tables.
+        uow: opens the transaction; its timeouts bound the call. The connection's search_path must
+            lead to Procrastinate's tables.
     """
 
     def __init__(self, uow: PostgresUnitOfWork | _Joined) -> None:
@@ -69,16 +69,16 @@ class ProcrastinateScheduler:
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the job back, if it waits. One that waits for its retry has fired: it waits no more.
+        Cancel the job if it waits. A job that waits for its retry has fired; it is not retried.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         if not _is_id(deferred_id):
-            return False  # No job can have it.
+            return False  # No job has such an id.
         parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
         attempts = 0
         while True:
@@ -92,7 +92,7 @@ class ProcrastinateScheduler:
     def _asked(self, parameters: Mapping[str, object]) -> bool:
         with self._uow.begin() as repositories:
             cursor = psycopg.Cursor(repositories.jobs.connection, row_factory=tuple_row)
-            # Two statements: the second sees what the first has waited for.
+            # The second statement sees what the first has waited for.
             cursor.execute(_CANCEL, parameters, prepare=False)
             row = cursor.fetchone()
             if row is None:
@@ -102,7 +102,7 @@ class ProcrastinateScheduler:
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the jobs that wait, for their time or for a retry; nothing is changed.
+        Return those of the jobs that wait, for their time or for a retry, without a change.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -118,9 +118,9 @@ class ProcrastinateScheduler:
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this database; nothing is changed.
+        Return in sentences what the library misses in this database, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         try:
             with self._uow.begin() as repositories:
@@ -141,7 +141,7 @@ class AsyncProcrastinateScheduler:
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `ProcrastinateScheduler.cancel`, awaited."""
         if not _is_id(deferred_id):
-            return False  # No job can have it.
+            return False  # No job has such an id.
         parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
         attempts = 0
         while True:
@@ -155,7 +155,7 @@ class AsyncProcrastinateScheduler:
     async def _asked(self, parameters: Mapping[str, object]) -> bool:
         async with self._uow.begin() as repositories:
             cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)
-            # Two statements: the second sees what the first has waited for.
+            # The second statement sees what the first has waited for.
             await cursor.execute(_CANCEL, parameters, prepare=False)
             row = await cursor.fetchone()
             if row is None:
@@ -193,9 +193,9 @@ def _problems(
     statuses: int,
     is_replica: bool,  # noqa: FBT001
 ) -> Iterator[str]:
-    """Name what is wrong."""
+    """Yield what is wrong."""
     if is_replica:
-        yield "this Postgres is a standby, which takes no writes: connect to the primary"
+        yield "this Postgres is a standby, which refuses writes: connect to the primary"
     if not is_seen:
         yield (
             "table procrastinate_jobs is missing: apply Procrastinate's schema, or let the "
@@ -212,7 +212,7 @@ def _problems(
 
 
 def _is_own(uow: object) -> bool:
-    """Check whether a transaction that failed can be begun again; the caller's can't."""
+    """Check whether a failed transaction can be retried; the caller's can't."""
     return isinstance(uow, PostgresUnitOfWork | AsyncPostgresUnitOfWork)
 
 

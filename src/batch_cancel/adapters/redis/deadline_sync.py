@@ -1,14 +1,13 @@
 """
 Send commands to Redis before a deadline, for blocking clients.
 
-redis-py's timeouts bound one wait on a socket. An operation has many: it connects, says hello,
+redis-py's timeouts bound one wait on a socket. An operation has many: it connects, sends HELLO,
 names itself, asks a sentinel, writes, reads, and starts over when one of these fails; with the
-defaults of redis-py it took 3.7 s to find that nobody listens. So commands do not travel over the
-client's own connections, but over connections of ours, made from the client's settings, on which
-every single wait ends at the deadline of the operation that it is part of. The client itself is
-never changed.
+defaults of redis-py it took 3.7 s to report a closed port. So commands are sent over our own
+connections, made from the client's settings, on which every wait ends at the deadline of its
+operation. The client itself is never changed.
 
-What a deadline cannot end is the operating system's resolution of a host name.
+A deadline cannot end the operating system's resolution of a host name.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def check_shared(connection: Connection) -> None:
 
 
 _SHARED: Final = (
-    "this engine has one connection for all, which is in a transaction of somebody else's: join "
-    "that one with joining(), or take an engine whose pool has connections of their own"
+    "this engine has a single connection, which is in another transaction: join that one with "
+    "joining(), or use an engine whose pool has several connections"
 )
 
 

@@ -1,4 +1,4 @@
-"""The adopter's tables: which columns are what, and the conditions that name rows in them."""
+"""The adopter's tables: the mapping of their columns, and the conditions that name rows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SqlAlchemyTables:
         jobs: the table of jobs, or the class that is mapped to it.
         contacts: the table of contacts, or its class.
         cancellations: our own, from `cancellations_table`.
-        job_id: the id of a job that callers know; text, uuid or integer.
+        job_id: the id of a job, as callers pass it; text, uuid or integer.
         job_key: the column of jobs that contacts refer to; None if that is `job_id`.
         job_organization_id: the owning organization; None if there is no such column: then every
             job is a job of no organization.
@@ -64,16 +64,14 @@ class SqlAlchemyTables:
         job_deferred_id: the id of its deferred start; None if there is no such column: then the
             job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
-        job_version: a number that every change of a job raises by 1, for whoever locks
-            optimistically; without it the `version_id_col` of a mapped class, None for no such
-            column.
-        job_statuses: how the table spells each of the six statuses, as the database holds it;
-            without it as the contract does, or as an `Enum` stores the members that have the
-            contract's words as their values. Of several spellings all are read and the first is
-            written. A spelling that is not among them is an unknown status: such a job is left
-            alone.
-        job_where: what columns hold in the rows that count, `{"deleted_at": None}`; a row in which
-            they hold anything else is no job.
+        job_version: a number that is incremented when the job is changed, for optimistic locking;
+            by default the `version_id_col` of a mapped class; None if there is no such column.
+        job_statuses: the names of the six statuses, as the database holds them; by default the
+            contract's, or the names of an `Enum` whose members have the contract's words as
+            values. Of several names all are read and the first is written. Any other name is an
+            unknown status: such a job is left alone.
+        job_where: constants of the rows that count, such as `{"deleted_at": None}`; a row with
+            another value is not a job.
         contact_id: the id of a contact, unique at least within its job.
         contact_job_id: its job, by the job's `job_key`.
         contact_organization_id: its organization; None if there is no such column. Needed where
@@ -84,18 +82,17 @@ class SqlAlchemyTables:
         contact_dialing_since: set when a contact is claimed, for `expire_calls`; None if there is
             no such column: then `contact_updated_at` serves.
         contact_updated_at: set when a contact is changed; None if there is no such column.
-        contact_version: likewise as `job_version`; 1 in a contact that is added.
-        contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
-            any other is left alone.
-        contact_where: what columns hold in the rows that count; other rows are no contacts.
-        keys_are_unique: declares that `job_key` names one job and `contact_id` one contact of a
-            job in the views that you map; the database can't tell whether they do.
+        contact_version: as `job_version`; 1 in a new contact.
+        contact_statuses: the names of the twelve statuses, likewise. A contact with any other name
+            is left alone.
+        contact_where: constants of the rows that count; other rows are not contacts.
+        keys_are_unique: declares that `job_key` and `contact_id` are unique in the views that you
+            map; for tables, unique indexes show it.
 
     Raises:
-        TypeError: what is given is no table.
-        ValueError: a table has no such column; a status without a spelling, or two of one; the
-            type of a status column says that it stores something else than the spellings; a
-            mapping that can't be honoured.
+        TypeError: a table is neither a table nor a mapped class.
+        ValueError: a table has no such column; a status has no name or shares one; a status
+            column's type stores other values than the names; or the mapping is not supported.
     """
 
     jobs_given: sa.Table | type[Any] = attrs.field(alias="jobs")
@@ -128,7 +125,7 @@ class SqlAlchemyTables:
     contact_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     keys_are_unique: bool = False
     known: Known = attrs.field(factory=Known, init=False, repr=False)
-    """What databases say of these tables, as far as it is right; read once by each process."""
+    """The cached facts about these tables that passed the checks."""
 
     def __attrs_post_init__(self) -> None:
         tables = {"job": self.jobs, "contact": self.contacts}
@@ -145,7 +142,7 @@ class SqlAlchemyTables:
         if self.contact_organization_id is not None and self.job_organization_id is None:
             msg = "contact_organization_id needs job_organization_id: a contact has its job's"
             raise ValueError(msg)
-        # Both raise where a mapping can't be honoured.
+        # Both raise if a mapping is not supported.
         mapping.part_of(self.jobs_given)
         mapping.part_of(self.contacts_given)
 
@@ -161,7 +158,7 @@ class SqlAlchemyTables:
 
     @property
     def keys(self) -> Keys:
-        """The columns by which jobs and contacts are named, by their names in the database."""
+        """The columns that identify jobs and contacts, by their names in the database."""
         of, its = self.jobs.c, self.contacts.c
         organization, contact_organization = self.job_organization_id, self.contact_organization_id
         return Keys(
@@ -180,14 +177,14 @@ class SqlAlchemyTables:
         """The column of jobs that contacts refer to."""
         return self.jobs.c[self.job_key or self.job_id]
 
-    # Conditions: each names rows of one table, and is True for those.
+    # Conditions on the rows of one table.
 
     def is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         """
         Return the condition that a row of `jobs` is this organization's job.
 
         Raises:
-            ValueError: no row can be.
+            ValueError: no row can meet it.
         """
         of = self.jobs.c
         if self.job_organization_id is None:
@@ -199,10 +196,10 @@ class SqlAlchemyTables:
 
     def job_reference(self, key: JobKey) -> Any:  # noqa: ANN401  # A value, or a query.
         """
-        Return what the contacts of this job refer to it by.
+        Return the value by which contacts refer to this job.
 
         Raises:
-            ValueError: no contact can refer to such a job.
+            ValueError: contacts cannot refer to such a job.
         """
         if self.key_column is self.jobs.c[self.job_id]:
             return columns.bound(self.contacts.c[self.contact_job_id], key.batch_job_id)
@@ -214,7 +211,7 @@ class SqlAlchemyTables:
         Return the condition that a row of `contacts` is this job's.
 
         Raises:
-            ValueError: no row can be.
+            ValueError: no row can meet it.
         """
         column = self.contacts.c[self.contact_job_id]
         return sa.and_(column == self.job_reference(key), *self._is_theirs(key))
@@ -225,9 +222,9 @@ class SqlAlchemyTables:
         """
         Return the query for a contact of this job in one of these statuses: NULL if there is none.
 
-        A range of one job, in its order: for a plain EXISTS the planner of Postgres would read the
-        whole table, because it believes that one of many is soon found, and none is there. Only an
-        index on the job gives this order.
+        A range of one job, ordered by job: for a plain EXISTS the planner of Postgres reads the
+        whole table, because it expects to find one of many rows soon, although there is none. Only
+        an index on the job gives this order.
         """
         column, reference = self.contacts.c[self.contact_job_id], self.job_reference(key)
         return (
@@ -278,7 +275,7 @@ class SqlAlchemyTables:
         """
         Return the condition that a row of `contacts` counts and has been dialing since then.
 
-        None if that is in no column. By the time of its claim; without one, by its last change.
+        None if there is no such column. By the time of its claim; without one, by its last change.
         """
         names = (self.contact_dialing_since, self.contact_updated_at)
         given = [self.contacts.c[it] for it in names if it is not None]
@@ -302,25 +299,25 @@ class SqlAlchemyTables:
     # Values.
 
     def read_job_status(self, status_name: object) -> str | None:
-        """Return the contract's word for what the table says; what is unknown stays unknown."""
+        """Return the contract's word for a status name; an unknown name is returned as it is."""
         return read_job_status(self.job_statuses, columns.text(status_name))
 
     def job_values(self, status: JobStatus) -> dict[str, object]:
-        """Return what a job of this status is set to, without the time."""
+        """Return the values of a job in this status, without the time."""
         status_name = columns.constant(self.job_statuses[status][0])
         return {self.job_status: status_name, **_raised(self.jobs, self.job_version)}
 
     def contact_values(self, status: ContactStatus) -> dict[str, object]:
-        """Return what a contact of this status is set to, without the time."""
+        """Return the values of a contact in this status, without the time."""
         status_name = columns.constant(self.contact_statuses[status][0])
         return {self.contact_status: status_name, **_raised(self.contacts, self.contact_version)}
 
     def new_contact(self, key: JobKey) -> dict[str, object]:
         """
-        Return what a contact that is added to this job has in the columns that are ours.
+        Return the values that we set in a new contact of this job.
 
         Raises:
-            ValueError: no contact can refer to such a job.
+            ValueError: contacts cannot refer to such a job.
         """
         its = self.contacts.c
         reference: object = self.job_reference(key)
@@ -345,7 +342,7 @@ class SqlAlchemyTables:
         return [self.jobs.c[it] for it in names if it is not None]
 
     def names(self, dialect: sa.Dialect) -> list[sa.ColumnElement[Any]]:
-        """Return a job's id, its organization and its deferred start, as texts that name them."""
+        """Return a job's id, organization and deferred start, as text."""
         of = self.jobs.c
         organization = self.job_organization_id
         return [
@@ -357,7 +354,7 @@ class SqlAlchemyTables:
         ]
 
     def status_text(self, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
-        """Return a job's status as the database holds it, whatever its type would make of it."""
+        """Return a job's status as the database holds it, without the column's type."""
         column = sa.type_coerce(self.jobs.c[self.job_status], sa.String())
         return columns.as_text(column, dialect).label("status")
 

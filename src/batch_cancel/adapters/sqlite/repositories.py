@@ -1,9 +1,9 @@
 """
-What one transaction can reach of a SQLite file.
+The repositories of one transaction on a SQLite file.
 
-Rule 1: where there is a trigger, no row count is trusted. It may have skipped the write, or undone
-        it, or changed something else besides. So after a write, the rows are looked at, in the
-        same transaction; whether the job and its record are as written, always.
+Rule 1: a row count is not trusted if there is a trigger. The trigger may have skipped the write,
+        undone it, or changed other rows. So rows are read back after a write, in the same
+        transaction; the job and its record are always read back.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Jobs:
     connection: Connection
 
     def lock(self, key: JobKey) -> Job | None:
-        # The transaction holds the lock of the whole file, so there is nothing left to lock.
+        # The transaction holds the lock of the whole file.
         return read_job(key, self.connection)
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
@@ -78,12 +78,12 @@ class _Jobs:
             raise written_otherwise(what)
         kept = None if job is None else job.cancellation
         if kept is None or _facts(kept) != _facts(record):
-            what = "the record of the cancellation is not there as it was written"
+            what = "the record of the cancellation is not as it was written"
             raise written_otherwise(what)
 
 
 def _facts(record: CancellationRecord) -> tuple[object, ...]:
-    """Return what a retry and reconcile depend on."""
+    """Return the record of a job's cancellation."""
     return (
         record.operation_id,
         record.previous_status,
@@ -99,7 +99,7 @@ class _Contacts:
     connection: Connection
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        # To count takes as long as to cancel, and without a trigger the UPDATE's count is true.
+        # Counting takes as long as cancelling, and without a trigger the UPDATE's count is right.
         is_watched = has_triggers(self.connection)
         due = count_contacts(self.connection, key, statuses) if is_watched else 0
         before = count_contacts(self.connection, key, _CANCELLED) if is_watched else 0
@@ -119,13 +119,13 @@ def _look_for_open_contacts(
 ) -> None:
     left = count_contacts(connection, key, statuses)
     if left:
-        what = f"contacts of the job that are open after all were cancelled: {left}"
+        what = f"contacts of the job are still open after all were cancelled: {left}"
         raise written_otherwise(what, Fault.INCOMPLETE)
 
 
 def _compare(due: int, cancelled: int) -> None:
     if cancelled != due:
-        what = f"contacts cancelled: {due}, that are cancelled: {cancelled}"
+        what = f"{due} contacts were set to cancelled, and {cancelled} are"
         raise written_otherwise(what)
 
 
@@ -229,7 +229,7 @@ class _Inspection:
 
 @attrs.frozen
 class SqliteRepositories:
-    """What one transaction of a SQLite file can reach."""
+    """The repositories of one transaction on a SQLite file."""
 
     jobs: _Jobs
     contacts: _Contacts
@@ -239,7 +239,7 @@ class SqliteRepositories:
 
 
 def repositories(connection: Connection) -> SqliteRepositories:
-    """Return what a transaction on this connection can reach."""
+    """Return the repositories on this connection."""
     return SqliteRepositories(
         _Jobs(connection),
         _Contacts(connection),

@@ -21,22 +21,22 @@ class SqliteStore:
     """
     Jobs, contacts and cancellation records in a SQLite file: a unit of work.
 
-    The file has one writer at a time: a transaction waits for its turn, threads and processes
-    alike, and holds the file until it ends. So a `begin` within a `begin` would wait for itself,
-    and fails after the busy timeout. Looking (`job`, `contacts`) waits for nobody.
+    The file has one writer at a time: a transaction waits for the write lock, across threads and
+    processes, and holds it until it ends. So a `begin` within a `begin` would wait for itself, and
+    fails after the busy timeout. Reads (`job`, `contacts`) do not wait.
 
-    The contacts of a job lie side by side, and the cancel sweeps over them. For a million contacts
-    that took 0.4 s where half of them changed, and 0.1 s where a hundred did; with an index of the
-    open contacts it was 2.7 s and 0.02 s. A second sweep looks for contacts that are left open;
-    where there are triggers, a few more count.
+    The contacts of a job are stored together, and a cancel scans them. For a million contacts that
+    took 0.4 s if half of them changed, and 0.1 s if a hundred did; with an index of the open
+    contacts it was 2.7 s and 0.02 s. A second scan checks that no contact is left open; with
+    triggers, a few more count.
 
     Arguments:
         path: the file.
-        create: whether to make the file and its tables where they are missing, on first use.
-        busy_timeout_seconds: how long to wait for one's turn.
+        create: whether to create a missing file and its tables on first use.
+        busy_timeout_seconds: how long to wait for the write lock.
 
     Raises:
-        ValueError: a path that names no file, or a time that is negative or longer than a day.
+        ValueError: the path is not valid, or the timeout is negative or longer than a day.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class SqliteStore:
 
     def check(self) -> list[str]:
         """
-        Name in sentences what keeps the file from being used; nothing is made or changed.
+        Return in sentences what makes the file unusable, without a change.
 
-        An empty list says that it is fit, or will be made on first use.
+        An empty list means that it is fit, or will be created on first use.
         """
         return self._file.check()
 
     def examine(self) -> Diagnosis:
-        """Return what the file misses, and the triggers on its tables, which are worth a look."""
+        """Return what the file misses, and as notes the triggers on its tables."""
         return self._file.examine()
 
     def add_job(
@@ -88,7 +88,7 @@ class SqliteStore:
         at = text_of(now())
         with self._file.transaction() as connection:
             if connection.row(SQL["find_job_number"], (id, organization_id)) is not None:
-                msg = f"there is a job {shown(id)} in this organization already"
+                msg = f"there is already a job {shown(id)} in this organization"
                 raise ValueError(msg)
             connection.execute(SQL["add_job"], (id, organization_id, status, deferred_id, at, at))
 
@@ -107,7 +107,7 @@ class SqliteStore:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
-            since: since when they have had it, an aware datetime; None for now.
+            since: when they got the status, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.
@@ -116,7 +116,7 @@ class SqliteStore:
         with self._file.transaction() as connection:
             row = connection.row(SQL["find_job_number"], (job_id, organization_id))
             if row is None:
-                msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
+                msg = f"there is no job {shown(job_id)} in this organization: add it first"
                 raise LookupError(msg)
             connection.execute_many(
                 SQL["put_contact"],

@@ -27,14 +27,14 @@ Program = Callable[[Ports], Coroutine[Any, Any, object]]
 @attrs.frozen
 class Actor:
     """
-    Somebody who acts, by himself, beside the others.
+    An actor: a program that runs beside the others.
 
     Arguments:
-        name: what it is called in a story.
-        program: what it does.
+        name: its name in a story.
+        program: the coroutine function that it runs.
         operation: for a cancel: names it.
-        again: what it does after its process was killed: its client, or its supervisor, tries
-            again; None if it does not come back.
+        again: the program that its client or supervisor runs after its process was killed; None if
+            there is no retry.
         suffers: which faults may strike it, see `FAULTS`.
     """
 
@@ -80,7 +80,7 @@ class Answer(NamedTuple):
 
 
 class Mind(Protocol):
-    """Where an actor is."""
+    """An actor's position: its suspended coroutine and the step it is waiting on."""
 
     actor: Actor
     answer: object
@@ -206,7 +206,7 @@ class Live:
 
 
 class Gone:
-    """It acts no more: its process was killed, or hangs."""
+    """An actor that does not act any more: its process was killed, or hangs."""
 
     __slots__ = ("actor", "answer", "attempt", "ended", "is_task_cancelled", "knows", "step")
 
@@ -220,8 +220,8 @@ class Gone:
         self.is_task_cancelled = False
 
     def resumed(self, _: object, /) -> Gone:
-        """Nobody is told anything."""
+        """Ignore an answer."""
         return self
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no coroutine is left to release."""

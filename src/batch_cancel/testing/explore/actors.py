@@ -1,5 +1,5 @@
 """
-Who acts: the product's own use cases, each as somebody calls it.
+The actors: the product's own use cases, as their callers run them.
 
 Only the rescheduling is not the product's: it is what its owner's code does, in the order that
 loses no job.
@@ -32,7 +32,7 @@ from batch_cancel.use_cases.worker import (
 
 
 async def _hear(_: CancelResult) -> None:
-    """Be told of a cancellation."""
+    """Be called with a cancellation; a hook."""
 
 
 def cancelling(operation: str, key: JobKey = KEY, *, is_announced: bool = False) -> Program:
@@ -48,7 +48,7 @@ def cancelling(operation: str, key: JobKey = KEY, *, is_announced: bool = False)
 
 
 def insisting(program: Program) -> Program:
-    """Ask once more, if the answer was that it may help."""
+    """Retry once, if the error says that a retry may help."""
 
     async def ask_again(ports: Ports) -> object:
         try:
@@ -74,13 +74,13 @@ def cancel(
     Return a cancel.
 
     Arguments:
-        name: how it is called in a story.
+        name: its name in a story.
         operation: its operation id.
         key: whose job it cancels.
-        suffers: which faults may befall it.
+        suffers: which faults may strike it.
         is_stubborn: whether its client asks again with the same operation id, after a failure and
             after its own process was killed.
-        is_announced: whether a hook is told of it.
+        is_announced: whether it has a hook.
     """
     program = cancelling(operation, key, is_announced=is_announced)
     if is_stubborn:
@@ -170,7 +170,7 @@ def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "k") 
 
 
 def expire(name: str = "expire", *, suffers: str = "k") -> Actor:
-    """Return somebody who ends the calls that are live, as those of dead workers."""
+    """Return an actor that ends the live calls, as those of dead workers."""
     return Actor(
         name,
         lambda ports: expire_calls_async(
@@ -196,7 +196,7 @@ async def _append(ports: Ports) -> object:
 
 
 def append(name: str = "append", *, suffers: str = "k") -> Actor:
-    """Return somebody who adds a contact."""
+    """Return an actor that adds a contact."""
     return Actor(name, _append, suffers=suffers)
 
 

@@ -37,7 +37,7 @@ NEIGHBOURS: Final = (1, 3, 4)
 
 
 def answer_of(mind: Mind) -> Answer | None:
-    """Return what a cancel answered; None if it is at work, gone, called off, or no cancel."""
+    """Return what a cancel answered; None if it is running, gone, cancelled, or not a cancel."""
     ended = mind.ended
     if ended is None or mind.actor.operation is None or mind.is_task_cancelled:
         return None
@@ -109,7 +109,7 @@ class Moment:
         elif isinstance(step, Look):
             self.kinds.append("look")
         if mind.is_task_cancelled:
-            self.kinds.append("called off")
+            self.kinds.append("task cancelled")
 
     @property
     def mind(self) -> Mind:

@@ -1,7 +1,7 @@
 """
 The events that must each be seen: a run that never met one has not looked where it matters.
 
-A sighting is a function of a moment that tells whether it just happened.
+A sighting is a function of a moment that returns whether it just happened.
 """
 
 from __future__ import annotations

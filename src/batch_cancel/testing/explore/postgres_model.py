@@ -172,7 +172,7 @@ class Contacts(Part):
 
 
 class Outbox(Part):
-    """What cancellations still owe, see `AsyncOutbox`."""
+    """The records of cancellations, see `AsyncOutbox`."""
 
     async def settle(self, record: CancellationRecord) -> None:
         """Update the record, never backwards."""
@@ -197,7 +197,7 @@ class Outbox(Part):
             return bool(row) and (row[0], row[6]) == (mine.operation, mine.turn)
 
         if not await self.transaction.look(
-            "looks whether nobody has taken its record",
+            "reads whether its record was not taken",
             lambda rows: is_mine(rows[RECORD + job_index]),
         ):
             return None
@@ -228,13 +228,13 @@ class Outbox(Part):
     async def take(
         self, limit: int, _lease: timedelta, /, *, announcements: bool
     ) -> list[CancellationRecord]:
-        """Lock what is owed, and pass over what another takes."""
+        """Lock the pending records, and skip those that another transaction has locked."""
 
         def owes(row: Row) -> bool:
             return bool(row) and (row[4] == Removal.PENDING or (announcements and not row[5]))
 
         found = await self.transaction.look(
-            "looks for removals owed",
+            "looks for pending removals",
             lambda rows: tuple(at for at in range(RECORD, CONTACTS) if owes(rows[at])),
         )
         taken: list[CancellationRecord] = []

@@ -72,7 +72,7 @@ class Report:
         found: an invariant that does not hold; the search ended there.
         seen: which of `SIGHTINGS` were seen.
         steps_taken: by which steps it went on, in words.
-        steps_killed: at which steps somebody was killed, in words.
+        steps_killed: the steps at which an actor was killed, in words.
     """
 
     scenario: Scenario
@@ -102,7 +102,7 @@ class Report:
 
 @contextmanager
 def _silent() -> Generator[None]:
-    """Keep the library's log silent: it would tell of each of a million removals that failed."""
+    """Keep the library's log silent: it would report each of a million failed removals."""
     was, _logger.disabled = _logger.disabled, True
     try:
         yield

@@ -38,15 +38,15 @@ T = TypeVar("T")
 FAULTS: Final = {
     "k": "is killed",
     "l": "gets no answer",
-    "h": "hangs for ever",
-    "o": "is called off",
-    "c": "is told of a conflict",
+    "h": "hangs",
+    "o": "is cancelled",
+    "c": "gets a conflict",
 }
 """
-What may befall an actor at a step, by its letter in a schedule.
+The faults that may strike an actor at a step, by their letter in a schedule.
 
-What was on its way to a store when its sender was killed, called off or gave up is adrift: it
-takes effect at any later moment, or never.
+A message that was on its way to a store when its sender was killed, cancelled or gave up is
+adrift: it takes effect at any later moment, or never.
 """
 
 GOES_ON: Final = ""
@@ -54,7 +54,7 @@ ARRIVES: Final = "a"
 NEVER_ARRIVES: Final = "n"
 
 Choice = tuple[int, str]
-"""The actor, by its index in the list, or -1, -2 ... for what is adrift; and what happens."""
+"""The actor, by its index in the list, or -1, -2 ... for a message adrift; and what happens."""
 
 
 class Shared(Generic[T]):
@@ -88,7 +88,7 @@ class State(NamedTuple):
 @attrs.frozen
 class Scenario:
     """
-    Who acts on what, and what may befall them.
+    The actors, their jobs, and the faults that may strike them.
 
     Arguments:
         name: names it, on the command line too.
@@ -97,7 +97,7 @@ class Scenario:
         status: the job's status at first.
         contacts: the statuses of its contacts at first.
         deferred_id: its deferred start at first, due now; None if it has none.
-        faults: how many of each fault may befall them in all, see `FAULTS`.
+        faults: how many of each fault may strike them in all, see `FAULTS`.
         reconcile: what is done once more when all is at rest.
         one_by_one: whether it is small enough to execute each of its schedules by itself.
     """
@@ -298,4 +298,4 @@ _STRUCK: Final[dict[str, tuple[type, ...]]] = {
     "o": (Begin, Send, Look, Lock, Commit, Ask),
     "c": (Send, Look, Lock, Commit),
 }
-"""The steps at which each fault may befall an actor."""
+"""The steps at which each fault may strike an actor."""
