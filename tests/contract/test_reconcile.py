@@ -209,7 +209,9 @@ def test_a_scheduler_that_is_still_down_leaves_everything_owed(world: World) -> 
     assert {it.removal for it in world.reconcile()} == {Removal.REMOVED}
 
 
-def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(world: World) -> None:
+def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """About the first ten, the 12th, 16th ...: each may cost the whole budget. All stay owed."""
     job_ids = [f"job-{number}" for number in range(1, 21)]
     unfinished(world, *job_ids, announce=True)
@@ -226,6 +228,7 @@ def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(world: World
     )
 
     assert [it.batch_job_id for it in results] == job_ids
+    assert "not asked about 8 more that are to be removed" in caplog.messages[-1]
     assert asked == [f"start of job-{number}" for number in (*range(1, 11), 12, 16)]
     assert {it.removal for it in results} == {Removal.PENDING}
     assert [it.batch_job_id for it in told] == job_ids

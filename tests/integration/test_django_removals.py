@@ -17,6 +17,7 @@ from batch_cancel import (
     cancel_rows,
     reconcile,
 )
+from batch_cancel.adapters.memory import MemoryStore
 from batch_cancel.presenter import present
 from tests.integration.django_site import AFTER, BEFORE, Site, Undone, removals, site
 
@@ -50,6 +51,18 @@ def test_outside_of_a_block_the_result_is_there_at_once(site: Site) -> None:
     removal = remove_deferred_on_commit(cancellation, site.scheduler, uow=site.uow)
     assert removal.result.redis_job_cancelled
     assert removals(site) == ["removed"]
+
+
+def test_a_store_that_is_not_djangos_is_refused(site: Site) -> None:
+    """Nothing would say which commit to wait for."""
+    from batch_cancel.adapters.django import remove_deferred_on_commit
+
+    with site.atomic():
+        cancellation = cancel_rows("job", uow=site.uow, organization_id="a")
+        with pytest.raises(TypeError) as refused:
+            remove_deferred_on_commit(cancellation, site.scheduler, uow=MemoryStore())
+    assert str(refused.value) == "the store (uow) must be a DjangoUnitOfWork, got MemoryStore"
+    assert removals(site) == ["pending"]
 
 
 def test_a_commit_that_postgres_turned_into_a_rollback_removes_nothing(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -12,14 +13,18 @@ import pytest
 
 from batch_cancel import (
     BatchCancelError,
+    ContactStatus,
     append_contacts,
     cancel_rows,
     claim_contacts,
+    claim_contacts_async,
     expire_calls,
     inspect,
+    settle_contact_async,
 )
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import (
+    AsyncPostgresUnitOfWork,
     PostgresSchema,
     joining,
 )
@@ -28,8 +33,11 @@ from tests.integration.postgres_keys import (
     ABOUT_CONTACTS,
     BY_ORGANIZATION,
     CONTACTS_BY_ORGANIZATION,
+    CONTACTS_WITH_NUMBERS,
     JOBS_BY_ORGANIZATION,
+    JOBS_WITH_NUMBERS,
     SOON,
+    SURROGATE_BY_ORGANIZATION,
     Database,
 )
 from tests.servers import PostgresServer
@@ -86,6 +94,46 @@ def test_a_contact_that_may_be_several_is_refused(
     cancelled = cancel_rows("1", uow=database.uow(BY_ORGANIZATION), organization_id="A")
     assert cancelled.record.contacts_cancelled == 2
     assert database.rows("B") == before[1]
+
+
+STEPS_OF_ASYNCIO: list[Callable[..., Coroutine[Any, Any, object]]] = [
+    lambda uow: claim_contacts_async("1", limit=3, uow=uow, organization_id="A"),
+    lambda uow: settle_contact_async(
+        "1", "2", ContactStatus.COMPLETED, uow=uow, organization_id="A"
+    ),
+]
+
+
+@pytest.mark.parametrize("step", STEPS_OF_ASYNCIO, ids=["claim", "settle"])
+def test_a_contact_that_may_be_several_is_refused_to_asyncio_as_well(
+    database: Database, step: Callable[..., Coroutine[Any, Any, object]]
+) -> None:
+    """Nothing is changed."""
+    contacts = CONTACTS_BY_ORGANIZATION.replace(
+        ", PRIMARY KEY (organization_id, batch_job_id, id))", ")"
+    )
+    database.make(JOBS_BY_ORGANIZATION, contacts, schema=BY_ORGANIZATION)
+    before = database.contacts()
+    uow = AsyncPostgresUnitOfWork(
+        lambda: psycopg.AsyncConnection.connect(database.dsn), BY_ORGANIZATION
+    )
+    with pytest.raises(BatchCancelError, match="map a column that is unique within a job"):
+        asyncio.run(step(uow))
+    assert database.contacts() == before
+
+
+def test_a_job_that_no_contact_can_refer_to_gets_none(database: Database) -> None:
+    """The column that contacts refer to is NULL there."""
+    jobs = JOBS_WITH_NUMBERS.replace("bigint PRIMARY KEY", "bigint UNIQUE")
+    database.make(jobs, CONTACTS_WITH_NUMBERS, schema=SURROGATE_BY_ORGANIZATION, by_number=True)
+    database.connection.execute("UPDATE batch_jobs SET number = NULL WHERE organization_id = 'A'")
+    uow = database.uow(SURROGATE_BY_ORGANIZATION)
+    with pytest.raises(StoreFailed) as refused:
+        append_contacts("1", [{"id": 7}], uow=uow, organization_id="A")
+    assert str(refused.value.__cause__ or refused.value) == (
+        "the 'number' of '1' is NULL, so no contact can refer to this job: set it first"
+    )
+    assert 7 not in database.statuses("A")
 
 
 def test_a_table_that_is_mended_works_at_once(database: Database) -> None:

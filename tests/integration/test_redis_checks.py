@@ -233,14 +233,14 @@ def test_a_cluster_is_checked_node_by_node(redis_cluster: RedisCluster, which: s
         return found
 
     assert checked() == []
-    last = redis_cluster.masters[-1].client
-    last.config_set("maxmemory-policy", "volatile-ttl")
-    try:
-        assert checked() == [
-            (
-                "Redis may evict deferred starts (maxmemory-policy volatile-ttl): "
-                "CONFIG SET maxmemory-policy noeviction"
-            )
-        ]
-    finally:
-        last.config_set("maxmemory-policy", "noeviction")
+    for master in redis_cluster.masters:
+        master.client.config_set("maxmemory-policy", "volatile-ttl")
+        try:
+            assert checked() == [
+                (
+                    "Redis may evict deferred starts (maxmemory-policy volatile-ttl): "
+                    "CONFIG SET maxmemory-policy noeviction"
+                )
+            ]
+        finally:
+            master.client.config_set("maxmemory-policy", "noeviction")

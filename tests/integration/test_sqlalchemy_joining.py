@@ -11,12 +11,13 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, registry
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from batch_cancel import (
@@ -316,3 +317,25 @@ def test_a_session_that_routes_sends_a_cancel_to_the_writer(tmp_path: Path) -> N
         session.commit()
     assert statuses(leader) == {"j1": DONE, "j2": OPEN}
     assert statuses(follower) == {"j1": OPEN, "j2": OPEN}
+
+
+def test_a_session_that_routes_by_class_is_told_the_class(tmp_path: Path) -> None:
+    """As SQLAlchemy's manual has it: some classes are kept in another database."""
+    theirs, others = (data_layers.sqlite_engine(tmp_path / it) for it in ("theirs", "others"))
+    for engine in (theirs, others):
+        seed(engine)
+
+    class Campaign:
+        pass
+
+    registry().map_imperatively(Campaign, JOBS)
+
+    class RoutingSession(Session):
+        def get_bind(self, mapper: Any = None, **_: Any) -> Any:
+            return theirs if mapper is not None and mapper.class_ is Campaign else others
+
+    with RoutingSession() as session:
+        cancel_rows("j1", uow=joining(session, attrs.evolve(TABLES, jobs=Campaign)))
+        session.commit()
+    assert statuses(theirs) == {"j1": DONE, "j2": OPEN}
+    assert statuses(others) == {"j1": OPEN, "j2": OPEN}

@@ -226,6 +226,14 @@ def test_inspect_counts_the_contacts_of_each_job_alone(layer: Layer, shape: str)
     assert overdue == {JobKey("job", "a"): 2, JobKey("job", "b"): 1}
 
 
+def test_inspect_looks_at_jobs_of_organizations(layer: Layer) -> None:
+    """Those of none could be several, where the column may be NULL; there need not be any."""
+    kind, *indexes = UNIQUE["by organization"]
+    create(layer, *indexes, is_not_null=False)
+    overdue = take(layer, "inspect", kind).calls_overdue
+    assert {it.key.organization_id for it in overdue} == {"a", "b"}
+
+
 @pytest.mark.parametrize("step", ["claim_contacts", "settle_contact", "expire_calls"])
 def test_contacts_of_two_jobs_may_have_one_id(layer: Layer, step: str) -> None:
     """Where an id is unique within a job, the job is named with it."""

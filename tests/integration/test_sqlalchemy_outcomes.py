@@ -70,11 +70,11 @@ def refused(layer: Layer, step: str, *arguments: Any, **more: Any) -> StoreFaile
 
 
 def trigger(layer: Layer, when: str, table: str, body: str, *, late: bool = False) -> None:
-    """Make a trigger of Postgres."""
+    """Make a trigger of Postgres; its name has what a driver may take for a parameter."""
     constraint, deferred = ("CONSTRAINT ", "DEFERRABLE INITIALLY DEFERRED") if late else ("", "")
     layer.execute(
         f"CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {body} END$$",
-        f"CREATE {constraint}TRIGGER meddles {when} ON {table} {deferred} "
+        f'CREATE {constraint}TRIGGER "meddles 100%s" {when} ON {table} {deferred} '
         "FOR EACH ROW EXECUTE FUNCTION meddle()",
     )
 

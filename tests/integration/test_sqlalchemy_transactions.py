@@ -33,6 +33,7 @@ from batch_cancel.adapters.sqlalchemy import (
 from batch_cancel.domain.errors import Fault, StoreFailed
 from tests import data_layers
 from tests.data_layers import DRIVERS, TABLES, Layer
+from tests.integration.own_tables import with_options
 from tests.integration.test_sqlalchemy_joining import DONE, OPEN, seed, statuses
 
 if TYPE_CHECKING:
@@ -77,6 +78,34 @@ def test_a_joined_transaction_is_durable(layer: Layer) -> None:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
         connection.commit()
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
+
+
+def test_a_joined_transaction_is_durable_whatever_the_default(layer_dsn: str) -> None:
+    """The connection's own default is off."""
+    engine = data_layers.postgres_engine(with_options(layer_dsn, "synchronous_commit=off"))
+    seed(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        cancel_rows("j1", uow=joining(connection, TABLES))
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+        connection.rollback()
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
+    engine.dispose()
+
+
+def test_a_table_that_is_missing_is_named(layer: Layer) -> None:
+    """With those that a cancel needs, as the connection finds them."""
+    with layer.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE batch_contacts")
+    with pytest.raises(CancelFailed) as failure:
+        layer.call("cancel_rows", "j1", tables=TABLES)
+    assert str(failure.value.__cause__) in {
+        (
+            f"a table is missing among {of}batch_jobs, {of}batch_contacts, "
+            f"{of}batch_cancellations: create it, or see which schema the connection looks in"
+        )
+        for of in ("", "main.")
+    }
 
 
 @POSTGRES

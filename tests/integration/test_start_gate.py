@@ -142,8 +142,14 @@ def test_a_start_that_was_never_armed_does_not_start(gates: Gates) -> None:
     """An exception says so, on which start, and what to do; nothing is decided by it."""
     gate = gates.make()
     for _ in range(2):
-        with pytest.raises(SchedulerUnavailable, match=r"does not know the start 'job'.* arm"):
+        with pytest.raises(SchedulerUnavailable) as refused:
             gate.may_start("job")
+        assert str(refused.value) == (
+            "the start gate does not know the start 'job': it was never armed, or Redis has lost "
+            "its state, and whether it was cancelled; it does not start. If it still should, arm "
+            "it again and let it be tried again; starts that nobody arms pass a StartGate with "
+            "armed_only=False"
+        )
     assert gate.arm("job")
     assert gate.may_start("job")
     assert not gate.cancel("job")
@@ -173,6 +179,14 @@ def test_a_gate_that_lost_its_state_lets_nothing_pass(
     assert not gate.cancel("job")
     assert not gate.arm("job")
     assert not gate.may_start("job")
+
+
+def test_without_the_replicas_asked_for_there_is_no_answer(gates: Gates) -> None:
+    """Neither to who arms, nor to who cancels, nor to who starts."""
+    gate = gates.make(min_replicas=1, budget=timedelta(seconds=1))
+    for ask in (gate.arm, gate.cancel, gate.may_start):
+        with pytest.raises(SchedulerUnavailable, match="too few replicas"):
+            ask("job")
 
 
 def test_what_the_gate_is_asked_about_is_not_shown_in_full(gates: Gates) -> None:

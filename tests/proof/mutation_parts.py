@@ -174,7 +174,7 @@ PARTS = (
         "the endpoint",
         ("http/*", "adapters/asgi.py", "adapters/wsgi.py"),
         (
-            "unit/test_presenter.py",
+            *("unit/test_presenter.py", "unit/test_kinds_sentences.py"),
             *(
                 f"http/test_{it}.py"
                 for it in ("asgi", "asgi_clients", "endpoint", "endpoint_body", "openapi")

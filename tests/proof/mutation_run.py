@@ -49,7 +49,7 @@ SETTINGS = """
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = {files}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-k", "{world}"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "tests.proof.forgetful", "-k", "{world}"]
 pytest_add_cli_args_test_selection = {tests}
 timeout_constant = 1.5
 timeout_multiplier = 3.0
@@ -133,22 +133,12 @@ def try_out(part: Part, folder: Path) -> dict[str, str]:
 
 
 _MUTMUT = """
-import functools, gc, os, sys
+import sys
 from mutmut.__main__ import cli
 from mutmut.core import MutmutCallStack
 
 # Who called whom is not asked for; keeping book of it fails where a generator outlives its caller.
 MutmutCallStack.set = MutmutCallStack.reset = staticmethod(lambda _: None)
-
-
-def forget():
-    # What the tests without a mutant have left in caches would hide the mutants of what made it.
-    for cache in gc.get_objects():
-        if isinstance(cache, functools._lru_cache_wrapper) and "batch_cancel" in cache.__module__:
-            cache.cache_clear()
-
-
-os.register_at_fork(after_in_child=forget)
 sys.exit(cli())
 """
 

@@ -208,6 +208,13 @@ def test_a_claim_of_a_number_that_makes_sense(limit: int) -> None:
     check_limit(limit)
 
 
+@pytest.mark.parametrize(("limit", "kind"), [("1", "str"), (1.0, "float"), (True, "bool")])
+def test_a_claim_of_what_is_no_number(limit: object, kind: str) -> None:
+    """The message names its type."""
+    with pytest.raises(TypeError, match=f"^limit must be an int, got {kind}$"):
+        check_limit(limit)
+
+
 @pytest.mark.parametrize("limit", [-1, 1_000_001])
 def test_a_claim_of_a_number_that_makes_no_sense(limit: int) -> None:
     """It would be an error of the store, or none."""
