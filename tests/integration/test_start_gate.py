@@ -146,8 +146,8 @@ def test_a_start_that_was_never_armed_does_not_start(gates: Gates) -> None:
             gate.may_start("job")
         assert str(refused.value) == (
             "the start gate does not know the start 'job': it was never armed, or Redis has lost "
-            "its state, and whether it was cancelled; it does not start. If it still should, arm "
-            "it again and let it be tried again; starts that nobody arms pass a StartGate with "
+            "its state and a possible cancel, so it is refused. If it still should start, arm it "
+            "again and retry it; starts that are never armed pass a StartGate with "
             "armed_only=False"
         )
     assert gate.arm("job")
