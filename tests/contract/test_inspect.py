@@ -55,7 +55,7 @@ def test_jobs_in_order_are_no_drift(world: World) -> None:
     assert world.waiting() == {"start", "nobody's"}
 
 
-def test_a_removal_still_owed_is_found(world: World) -> None:
+def test_a_removal_still_pending_is_found(world: World) -> None:
     """With its record, and its start as long as that waits; reconcile clears both away."""
     world.add_job("job", "scheduled", OPEN, organization_id="org", deferred_id="start")
     world.schedule("start")

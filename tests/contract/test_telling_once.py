@@ -280,7 +280,7 @@ def test_without_a_store_to_note_it_in_a_hook_is_told_twice(world: World) -> Non
     assert len(told) == 2
 
 
-def test_a_late_note_of_the_first_life_settles_nothing_of_the_second(world: World) -> None:
+def test_a_late_note_of_the_first_life_changes_nothing_of_the_second(world: World) -> None:
     """Brought back to life, and cancelled again by an operation of the same name."""
     unfinished(world, "job", announce=True)
     first = attrs.evolve(world.cancel_rows("job", operation_id="op of job"), replayed=False)

@@ -255,7 +255,7 @@ def _is_read_only(burning: Theatre) -> bool:
     ],
     ids=["connection refused", "no such database", "no such user", "53300", "no permission"],
 )
-def test_connection_refused_is_a_failure_that_helps_and_tells_no_secret(
+def test_connection_refused_is_a_failure_that_helps_and_shows_no_secret(
     theatre: Theatre,
     wrong: dict[str, Any],
     fault: Fault,

@@ -169,7 +169,7 @@ def test_reconcile_calls_the_hook_of_the_application(
     assert (tmp_path / "told").read_text() == "a\n"
 
 
-def test_a_hook_that_fails_leaves_its_announcement_owed(
+def test_a_hook_that_fails_leaves_its_announcement_pending(
     run: Callable[..., Done], file: Path
 ) -> None:
     """Exit code 6, and the removal is done."""

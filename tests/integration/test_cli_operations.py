@@ -44,7 +44,7 @@ def test_a_file_that_is_fit(run: Callable[..., Done], file: Path, store: str) ->
     assert not missing.exists()
 
 
-def test_what_is_missing_in_postgres_and_redis_is_told(
+def test_what_is_missing_in_postgres_and_redis_is_reported(
     run: Callable[..., Done], postgres_schema: str, redis_to_break: RedisServer
 ) -> None:
     """Exit code 1 until both are fit; both are told of in one run."""
@@ -77,7 +77,7 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
     }
 
 
-def test_servers_out_of_reach_are_told(run: Callable[..., Done]) -> None:
+def test_servers_out_of_reach_are_reported(run: Callable[..., Done]) -> None:
     """Both of them, and nothing of their URLs."""
     done = run(
         "check",

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["file", "leave_the_log_alone", "run", "store"]
 
 
-def test_nothing_owed_is_said(run: Callable[..., Done], store: str) -> None:
+def test_nothing_pending_is_said(run: Callable[..., Done], store: str) -> None:
     """Exit code 0."""
     assert run("reconcile", "--store", store) == (0, "no removal is left pending\n", "")
 
 
-def test_what_is_owed_is_finished_and_said(
+def test_what_is_pending_is_finished_and_said(
     run: Callable[..., Done], file: Path, store: str
 ) -> None:
     """A sentence for each job, and one for what is left."""
@@ -108,7 +108,7 @@ def test_more_than_the_limit_is_left_for_the_next_run(
     assert SqliteScheduler(file).waiting() == set()
 
 
-def test_a_redis_that_is_down_leaves_it_owed(
+def test_a_redis_that_is_down_leaves_it_pending(
     run: Callable[..., Done], file: Path, store: str
 ) -> None:
     """Exit code 6, and why; nothing of the URL."""

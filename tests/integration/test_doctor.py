@@ -73,7 +73,7 @@ def test_the_reference_tables_are_in_good_health(dsn: str) -> None:
     assert doctor("--store", url_of(dsn)) == (0, FITS, "")
 
 
-def test_what_only_workers_need_is_told_apart(dsn: str) -> None:
+def test_what_only_workers_need_is_distinguished(dsn: str) -> None:
     """It makes no cancel fail, so the exit code is 0."""
     made(
         dsn,
@@ -94,7 +94,7 @@ def test_what_only_workers_need_is_told_apart(dsn: str) -> None:
     )
 
 
-def test_what_is_missing_and_what_is_slow_are_told_apart(dsn: str) -> None:
+def test_what_is_missing_and_what_is_slow_are_distinguished(dsn: str) -> None:
     """Exit code 1; as JSON the same."""
     made(
         dsn,
@@ -156,7 +156,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_statement_that_postgres_does_not_take_is_told_in_its_words(dsn: str, name: str) -> None:
+def test_a_statement_that_postgres_does_not_take_is_reported_in_its_words(
+    dsn: str, name: str
+) -> None:
     """Whatever the catalogs let hope for: each statement is planned."""
     change, sentence, kind = REFUSED[name]
     made(dsn, change)
@@ -203,7 +205,7 @@ def test_an_index_that_is_not_valid_is_named(dsn: str) -> None:
     ]
 
 
-def test_what_claims_miss_is_told_apart(dsn: str) -> None:
+def test_what_claims_miss_is_distinguished(dsn: str) -> None:
     """They find each contact by its id, which must be unique within its job."""
     made(dsn, "ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey")
     assert doctor("--store", url_of(dsn)) == (
@@ -236,7 +238,7 @@ def schema_of(dsn: str) -> str:
         return str(connection.execute("SELECT current_schema()").fetchall()[0][0])
 
 
-def test_row_security_that_applies_is_told(dsn: str, tenant: str) -> None:
+def test_row_security_that_applies_is_reported(dsn: str, tenant: str) -> None:
     """To the role that connects; to a role that bypasses it there is nothing to say."""
     made(
         dsn,

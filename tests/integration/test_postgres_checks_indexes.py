@@ -116,7 +116,7 @@ def test_an_index_that_is_not_valid_does_not_serve(
     assert "no index serves the cancel" in checked(dsn)[0]
 
 
-def test_statuses_in_a_domain_over_an_enum_are_told_of(
+def test_statuses_in_a_domain_over_an_enum_are_reported(
     dsn: str, execute: Callable[[str], object]
 ) -> None:
     """And so is the way out."""

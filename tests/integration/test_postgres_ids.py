@@ -109,7 +109,7 @@ NOT_UUIDS = [
     ],
     ids=["bigint", "uuid", "text", "text-like-uuid"],
 )
-def test_an_id_has_one_spelling(
+def test_an_id_has_one_text_form(
     dsn: str, half: Half, id_type: str, job: str, hostile: list[str]
 ) -> None:
     """Whatever Postgres itself would take for it, or choke on, is not found; nothing changes."""

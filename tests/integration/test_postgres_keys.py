@@ -146,7 +146,7 @@ def test_a_claim_takes_contacts_of_its_own_job_alone(
     }
 
 
-def test_a_job_is_told_from_others_of_its_id_and_of_its_organization(
+def test_a_job_is_distinguished_from_others_of_its_id_and_of_its_organization(
     made: tuple[Database, PostgresSchema],
 ) -> None:
     """It is read, started and finished; no other job is, or is waited for."""

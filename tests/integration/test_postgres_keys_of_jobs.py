@@ -188,7 +188,7 @@ FOLDING = {
 
 @pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
 @pytest.mark.parametrize("kind", FOLDING)
-def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
+def test_a_job_whose_contacts_may_hold_another_form_of_its_key_is_refused(
     database: Database, kind: str, *, is_joined: bool
 ) -> None:
     """Their column tells apart what the job's finds equal: one of them would be left open."""
@@ -284,7 +284,9 @@ def test_the_word_counts_for_views_alone(database: Database) -> None:
 
 
 @pytest.mark.parametrize("nulls", ["", "NULLS NOT DISTINCT"])
-def test_jobs_of_no_organization_are_told_apart_or_refused(database: Database, nulls: str) -> None:
+def test_jobs_of_no_organization_are_distinguished_or_refused(
+    database: Database, nulls: str
+) -> None:
     """NULLs are different values to most unique indexes, so two such jobs may have one id."""
     jobs = JOBS_BY_ORGANIZATION.replace(
         "PRIMARY KEY (organization_id, id)", f"UNIQUE {nulls} (organization_id, id)"

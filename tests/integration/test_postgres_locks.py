@@ -170,7 +170,7 @@ def test_a_job_that_ended_during_the_wait_is_not_cancelled(
 
 
 @HALVES
-def test_a_cancel_that_waited_for_a_cancel_is_told_so(made: Tables, half: Half) -> None:
+def test_a_cancel_that_waited_for_a_cancel_is_refused(made: Tables, half: Half) -> None:
     """With the record that the other left while this one was waiting."""
     with waiting_cancel(made, half) as waiting:
         waiting.holder.execute(

@@ -162,7 +162,7 @@ async def cancelled_in_wait(uow: AsyncPostgresUnitOfWork, wait: int) -> str:
 
 
 @pytest.mark.parametrize("kind", ["pool", "connections"])
-def test_a_task_called_off_in_any_wait_leaves_all_in_order(made: Tables, kind: str) -> None:
+def test_a_task_cancelled_in_any_wait_leaves_all_in_order(made: Tables, kind: str) -> None:
     """Nothing changed or fully cancelled, CancelledError out of it, the pool as it was."""
     seen: set[bool] = set()
 

@@ -50,7 +50,7 @@ NOT_ADMITTED: dict[str, tuple[dict[str, str], tuple[str, ...], str, bool]] = {
 
 @HALVES
 @pytest.mark.parametrize("name", NOT_ADMITTED)
-def test_the_reason_why_a_connection_is_refused_is_told(
+def test_the_reason_why_a_connection_is_refused_is_reported(
     postgres_to_break: PostgresServer, half: Half, name: str
 ) -> None:
     """And nothing of the connection string. Who must repair something need not try again."""

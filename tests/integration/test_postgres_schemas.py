@@ -90,7 +90,7 @@ def dsn(postgres_server: PostgresServer) -> Iterator[str]:
 
 @HALVES
 @pytest.mark.parametrize("kind", ["text", "enum"])
-def test_statuses_are_read_and_written_as_the_table_spells_them(
+def test_statuses_are_read_and_written_by_the_names_of_the_table(
     dsn: str, half: Half, kind: str
 ) -> None:
     """A job and its contacts of all twelve statuses: five become cancelled, by hand."""
@@ -125,7 +125,7 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
 
 @HALVES
 @pytest.mark.parametrize("status", ["running", "completed", "cancelled", "RUNNING", "canceled"])
-def test_the_contracts_spelling_means_nothing_where_another_is_given(
+def test_the_contracts_word_is_unknown_where_another_name_is_given(
     dsn: str, half: Half, status: str
 ) -> None:
     """A job that says "running" is in a status that nobody has mapped: it is left alone."""
@@ -150,7 +150,7 @@ def test_statuses_may_be_numbers(dsn: str) -> None:
         assert finish_job("job", uow=uow) is False
 
 
-def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
+def test_workers_keep_to_the_tables_status_names(dsn: str) -> None:
     """A whole life of a job, each step in the adopter's words."""
     with tables(dsn, SHOUTED) as made:
         uow = PostgresUnitOfWork(lambda: psycopg.connect(dsn), SHOUTED)
@@ -212,7 +212,7 @@ def test_a_mapping_that_cannot_be_is_refused_at_once(
         PostgresSchema(**{argument: status_names})
 
 
-def test_schemas_are_told_apart_by_what_they_map() -> None:
+def test_schemas_are_distinguished_by_what_they_map() -> None:
     """Their statements are kept by schema, and to Postgres true is not 1."""
     one, true = ({"flag": value} for value in (1, True))
     assert PostgresSchema(job_where=one) != PostgresSchema(job_where=true)

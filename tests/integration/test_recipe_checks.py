@@ -231,7 +231,7 @@ SEEDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_those_of_the_starts_that_wait_are_told(
+def test_those_of_the_starts_that_wait_are_reported(
     name: str, client: redis.Redis, redis_database: str
 ) -> None:
     """Of more than are asked for at once; nothing is changed."""
@@ -376,7 +376,7 @@ def test_a_user_of_procrastinate_s_table_may_have_to_be_let(postgres_schema: str
             connection.execute("DROP ROLE reads_alone")
 
 
-def test_those_of_procrastinate_s_jobs_that_wait_are_told(postgres_schema: str) -> None:
+def test_those_of_procrastinate_s_jobs_that_wait_are_reported(postgres_schema: str) -> None:
     """In digits; what cannot be an id is none."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         connection.execute(JOBS)

@@ -170,7 +170,7 @@ def test_ids_that_a_database_pads(layer: Layer, columns: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("stored_id", ["J1", "j1 "])
-def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
+def test_a_job_whose_contacts_may_hold_another_form_of_its_key_is_refused(
     layer: Layer, stored_id: str
 ) -> None:
     """The job's column finds texts equal that theirs tells apart: a contact would be left open."""
@@ -286,7 +286,7 @@ def test_numbers_have_to_be_given() -> None:
         SqlAlchemyTables(jobs=jobs, **given)
 
 
-def test_a_status_of_several_spellings(layer: Layer) -> None:
+def test_a_status_with_several_names(layer: Layer) -> None:
     """A campaign that is paused counts as running; what nobody has mapped is left alone."""
     METADATA.create_all(layer.engine)
     status_names: dict[str, Any] = {
@@ -379,7 +379,7 @@ def test_a_contacts_organization_needs_that_of_its_job() -> None:
         attrs.evolve(TABLES, job_organization_id=None, contact_organization_id="label")
 
 
-def test_sqlite_tells_no_cases_of_a_name_apart(tmp_path: Path) -> None:
+def test_sqlite_distinguishes_no_cases_of_a_name(tmp_path: Path) -> None:
     """Nor does the look for its keys, whatever the mapping spells."""
     engine = data_layers.sqlite_engine(tmp_path / "jobs.db")
     with engine.begin() as connection:

@@ -133,7 +133,7 @@ def test_an_index_that_was_not_built_to_its_end_is_refused(layer: Layer) -> None
 
 
 @pytest.mark.parametrize("layer", ["pysqlite", "aiosqlite"], indirect=True)
-def test_an_index_that_tells_more_apart_than_the_column_is_refused(layer: Layer) -> None:
+def test_an_index_that_distinguishes_more_than_the_column_is_refused(layer: Layer) -> None:
     """'JOB' and 'job' are one to a column without case, two to an index with case."""
     layer.execute(
         "CREATE TABLE jobs (pk, id text COLLATE nocase, organization_id text, status text)",

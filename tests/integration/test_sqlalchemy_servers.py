@@ -136,7 +136,7 @@ def check_interrupted(failure: StoreFailed) -> None:
 
 
 @pytest.mark.parametrize("database", [POSTGRES], indirect=True)
-def test_a_connection_that_breaks_is_told_as_such(database: Database) -> None:
+def test_a_connection_that_breaks_is_reported_as_such(database: Database) -> None:
     """Over psycopg and over asyncpg; the next attempt is not harmed."""
     uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
     with pytest.raises(StoreFailed) as failure, uow.begin() as repositories:  # noqa: PT012
@@ -163,7 +163,7 @@ def test_a_connection_that_breaks_is_told_as_such(database: Database) -> None:
 
 
 @pytest.mark.parametrize("database", [POSTGRES], indirect=True)
-def test_a_server_out_of_reach_is_told_as_such(database: Database) -> None:
+def test_a_server_out_of_reach_is_reported_as_such(database: Database) -> None:
     """Nobody listens; psycopg and asyncpg say so in their own ways."""
     nowhere = "host=127.0.0.1 port=1 user=ann dbname=app connect_timeout=5"
     with pytest.raises(CancelFailed) as failure:

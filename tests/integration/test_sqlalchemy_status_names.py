@@ -78,7 +78,7 @@ def renamed(database: Database) -> Database:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-def test_statuses_are_read_and_written_as_the_table_spells_them(
+def test_statuses_are_read_and_written_by_the_names_of_the_table(
     renamed: Database, *, is_async: bool
 ) -> None:
     """The five become cancelled, those of rows that count; the contract's words mean nothing."""
@@ -111,7 +111,7 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
 
 
 @pytest.mark.parametrize("status", ["running", "cancelled", "canceled"])
-def test_the_contracts_spelling_means_nothing_where_another_is_given(
+def test_the_contracts_word_is_unknown_where_another_name_is_given(
     renamed: Database, status: str
 ) -> None:
     """Such a job is in a status that nobody has mapped."""
@@ -137,7 +137,7 @@ def test_rows_that_do_not_count_are_not_there(renamed: Database) -> None:
     assert rows(renamed) == ("PLANNED", ["NEW"])
 
 
-def test_workers_keep_to_the_tables_spellings(renamed: Database) -> None:
+def test_workers_keep_to_the_tables_status_names(renamed: Database) -> None:
     """A whole life of a job, each step in the adopter's words."""
     fill(renamed, "PLANNED", {"NEW": None, "BUSY": "deleted"})
     uow = SqlAlchemyUnitOfWork(renamed.engine, SPELLED)
@@ -154,7 +154,7 @@ def test_workers_keep_to_the_tables_spellings(renamed: Database) -> None:
     assert rows(renamed) == ("it's done", ["BUSY", "KO", "OK"])
 
 
-def test_a_column_that_is_not_there_is_told_at_once() -> None:
+def test_a_column_that_is_not_there_is_reported_at_once() -> None:
     """Where the tables are named, not at the first cancel."""
     with pytest.raises(ValueError, match="job_where: batch_jobs has no column 'gone'"):
         attrs.evolve(TABLES, job_where={"gone": None})

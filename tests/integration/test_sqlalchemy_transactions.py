@@ -228,7 +228,7 @@ def test_a_foreign_table_is_refused(layer: Layer) -> None:
         ({"user": "nobody_such"}, "refused the role"),
     ],
 )
-def test_why_the_server_refused_is_told(
+def test_why_the_server_refused_is_reported(
     layer_dsn: str, changes: dict[str, str], message: str, *, is_async: bool
 ) -> None:
     """What to correct, without the name of the host, the user or the database."""

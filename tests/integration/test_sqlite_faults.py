@@ -261,7 +261,7 @@ def test_no_tables_are_made_where_none_are_wanted(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_tables_of_another_shape_are_told_apart(path: Path) -> None:
+def test_tables_of_another_shape_are_distinguished(path: Path) -> None:
     """Somebody else's table of the same name is a fault that names what is missing."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE batch_jobs (x)")
@@ -296,7 +296,7 @@ def test_a_read_only_file_is_called_read_only() -> None:
         assert (error.outcome, error.retryable) == ("unchanged", False)
 
 
-def test_a_file_that_may_not_be_read_is_told_apart() -> None:
+def test_a_file_that_may_not_be_read_is_distinguished() -> None:
     """The sentence says what to look at."""
     with ordinary_user() as folder:
         file = folder / "jobs.db"
@@ -305,7 +305,7 @@ def test_a_file_that_may_not_be_read_is_told_apart() -> None:
         assert "cannot be opened: check its permissions" in str(failure(SqliteStore(file)))
 
 
-def test_a_folder_that_may_not_be_entered_is_told_apart() -> None:
+def test_a_folder_that_may_not_be_entered_is_distinguished() -> None:
     """Not even finding out why raises anything else."""
     with ordinary_user() as folder:
         (folder / "closed").mkdir()

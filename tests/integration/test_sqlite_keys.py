@@ -117,7 +117,7 @@ def test_each_step_touches_one_job_alone(file: File, *, is_watched: bool) -> Non
     assert {key: it.contacts for key, it in calls.items()} == dict.fromkeys(OTHERS, 2)
 
 
-def test_a_job_is_told_from_others_of_its_id_and_of_its_organization(file: File) -> None:
+def test_a_job_is_distinguished_from_others_of_its_id_and_of_its_organization(file: File) -> None:
     """It is read, started and finished; no other job is."""
     named: dict[str, Any] = {"uow": file.store, "organization_id": "m"}
     file.write(f"UPDATE batch_jobs SET status = 'scheduled' WHERE number <> {NUMBER}")

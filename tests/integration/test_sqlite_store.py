@@ -294,7 +294,7 @@ def test_an_id_that_no_file_could_hold_is_not_found(path: Path, hostile: str) ->
 @pytest.mark.parametrize(
     "other_form", ["J", " j", "j ", "j\n", "j%", "*", "' OR 1=1 --", "\uff4a", "j\u0301"]
 )
-def test_an_id_has_one_spelling(path: Path, other_form: str) -> None:
+def test_an_id_has_one_text_form(path: Path, other_form: str) -> None:
     """No folding, no trimming, no pattern."""
     store = SqliteStore(path)
     store.add_job("j", "pending")
@@ -305,7 +305,7 @@ def test_an_id_has_one_spelling(path: Path, other_form: str) -> None:
     assert rows(path, "SELECT id FROM batch_jobs WHERE status = 'cancelled'") == [(other_form,)]
 
 
-def test_a_settled_removal_is_not_settled_again(path: Path) -> None:
+def test_a_finished_removal_is_not_marked_again(path: Path) -> None:
     """Who was slow to learn of a removal does not overwrite what is known by now."""
     store, scheduler = SqliteStore(path), SqliteScheduler(path)
     store.add_job("j", "scheduled", deferred_id="d")

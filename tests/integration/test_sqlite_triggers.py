@@ -107,7 +107,7 @@ def contents(path: Path) -> list[tuple[object, ...]]:
         ),
     ],
 )
-def test_what_a_trigger_undoes_is_told(
+def test_what_a_trigger_undoes_is_reported(
     path: Path, what: Sabotage, fault: Fault, sentence: str
 ) -> None:
     """With what was seen, what may cause it, and what to do; nothing is changed."""

@@ -158,7 +158,7 @@ def test_ids_that_are_uuids_and_statuses_that_are_an_enum(database: Database) ->
     assert not finish_job(JOB, uow=uow)
 
 
-def test_a_status_that_is_missing_from_an_enum_is_told(database: Database) -> None:
+def test_a_status_that_is_missing_from_an_enum_is_reported(database: Database) -> None:
     """It would be easy to take it for a job that is not there."""
     _with_uuids_and_enums(database, "'pending', 'completed', 'cancelled'")
     database.connection.execute("INSERT INTO batch_jobs VALUES (%s, NULL, 'running')", [JOB])

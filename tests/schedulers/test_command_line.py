@@ -95,7 +95,7 @@ def test_a_url_that_names_no_library_settles_nothing(rig: Rig, owing: str) -> No
     assert removal(owing) == "pending"
 
 
-def test_the_line_of_the_page_removes_what_is_owed(rig: Rig, owing: str) -> None:
+def test_the_line_of_the_page_removes_what_is_pending(rig: Rig, owing: str) -> None:
     """As it stands there."""
     [line] = [line for line in LINES if f"--scheduler {rig.library.name}+{REDIS}" in line]
     assert STORE in line

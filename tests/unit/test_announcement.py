@@ -191,7 +191,7 @@ def test_a_pass_whose_claims_fail_goes_on(
     assert {it.removal for it in asyncio.run(run())} == {Removal.PENDING}
 
 
-def test_of_a_job_that_is_set_back_before_its_claim_no_hook_is_told(
+def test_of_a_job_that_is_set_back_before_its_claim_no_hook_is_called(
     store: MemoryStore, store_async: AsyncMemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was not the caller's commit that set it back, but somebody who came right after."""

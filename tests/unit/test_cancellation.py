@@ -85,7 +85,7 @@ def test_a_plan_carried_out_is_recorded_whole() -> None:
     )
 
 
-def test_the_record_names_the_job_as_the_store_spells_it() -> None:
+def test_the_record_names_the_job_as_it_is_stored() -> None:
     """The request may have spelled a uuid in upper case."""
     asked = CancelRequest(JobKey("ABC"), "op-1")
     plan = plan_cancellation(asked, Job(JobKey("abc"), "running", None, NOON))

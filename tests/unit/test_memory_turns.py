@@ -270,7 +270,7 @@ def test_two_event_loops_at_once_never_share_a_turn(visited: AsyncMemoryStore) -
     assert result.previous_status == "running"
 
 
-def test_a_task_called_off_while_it_waits_is_not_counted(visited: AsyncMemoryStore) -> None:
+def test_a_task_cancelled_while_it_waits_is_not_counted(visited: AsyncMemoryStore) -> None:
     """Another event loop has its turn afterwards, though the first lives on."""
     visited.add_job("job", "running")
 

@@ -79,7 +79,7 @@ def test_the_callers_own_object_is_found() -> None:
     assert own(store) is store
 
 
-def test_a_hook_is_called_with_what_it_is_told() -> None:
+def test_a_hook_is_called_with_its_subject() -> None:
     """Once, and its answer is handed on."""
     assert BlockingHook[int](lambda it: it + 1)(1) == 2
 

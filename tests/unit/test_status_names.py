@@ -76,14 +76,14 @@ def test_what_is_given_is_kept() -> None:
     assert contact_status_names(contacts) == status_names
 
 
-def test_the_keys_are_statuses_and_the_spellings_plain() -> None:
+def test_the_keys_are_statuses_and_the_names_plain() -> None:
     """Whatever subclass of text or number was given: a driver may not know it."""
     status_names = contact_status_names({status: status for status in ContactStatus})
     assert [type(status) for status in status_names] == [ContactStatus] * 12
     assert [type(text) for [text] in status_names.values()] == [str] * 12
 
 
-def test_numbers_are_spellings() -> None:
+def test_numbers_are_status_names() -> None:
     """Where the column is one of integers; and they stay numbers."""
     status_names = job_status_names(NUMBERS)
     assert status_names[JobStatus.RUNNING] == (2, 20)
@@ -119,7 +119,7 @@ def test_a_tables_number_is_read(text: str, status: str) -> None:
     assert read_job_status(job_status_names(NUMBERS), text) == status
 
 
-def test_all_spellings_of_some_statuses_are_listed_in_one_order() -> None:
+def test_all_names_of_some_statuses_are_listed_in_one_order() -> None:
     """Numbers before texts, whatever the order of the statuses."""
     status_names = job_status_names({**JOBS, JobStatus.PENDING: ["new", 7, 12]})
     chosen = [JobStatus.RUNNING, JobStatus.PENDING]
@@ -192,7 +192,7 @@ def test_all_spellings_of_some_statuses_are_listed_in_one_order() -> None:
         ),
     ],
 )
-def test_a_spelling_that_would_mislead_is_refused(given: Any, message: str) -> None:
+def test_a_status_name_that_would_mislead_is_refused(given: Any, message: str) -> None:
     """With the name of the status, and what to do."""
     with pytest.raises(ValueError, match=r"spelling|status") as refusal:
         job_status_names(given)

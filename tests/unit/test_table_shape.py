@@ -69,7 +69,7 @@ def test_what_a_unique_index_covers(
         (over("id"), (), True),
     ],
 )
-def test_an_index_tells_nulls_apart(
+def test_an_index_distinguishes_nulls(
     index: UniqueIndex, not_null: tuple[str, ...], *, expected: bool
 ) -> None:
     """Of rows of no organization it says nothing, unless the column holds no NULL."""

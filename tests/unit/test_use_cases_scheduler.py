@@ -81,7 +81,7 @@ def test_garbage_from_the_scheduler_confirms_nothing(half: Half, garbage: object
     assert script.calls == [*ROWS, "scheduler"]
 
 
-def test_what_the_scheduler_answered_is_told_by_its_type(
+def test_what_the_scheduler_answered_is_reported_by_its_type(
     half: Half, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The answer itself may hold anything."""
