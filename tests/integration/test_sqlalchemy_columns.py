@@ -195,10 +195,7 @@ def test_a_job_whose_contacts_may_hold_another_form_of_its_key_is_refused(
         ("append_contacts", ([{tables.contact_id: "c3"}],)),
         ("finish_job", ()),
     ):
-        with pytest.raises(
-            BatchCancelError,
-            match="a contact that refers to its job by such a value would be left open",
-        ):
+        with pytest.raises(BatchCancelError, match="by such a value would be left open"):
             layer.call(step, "j1", *arguments, tables=tables)
 
 

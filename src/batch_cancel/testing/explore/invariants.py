@@ -327,7 +327,7 @@ def _i18(it: Moment) -> str | None:
     "I19",
     "BaseException propagates unchanged, and nothing but a rollback follows; what becomes of "
     "pools is for tests of the adapters",
-    "task cancelled",
+    "cancel",
 )
 def _i19(it: Moment) -> str | None:
     mind = it.mind
@@ -367,17 +367,7 @@ def _i21(it: Moment) -> str | None:
 
 _BY_KIND: Final = {
     kind: [it for it in INVARIANTS.values() if kind in it.on]
-    for kind in (
-        "rows",
-        "starts",
-        "answer",
-        "lock",
-        "look",
-        "ask",
-        "task cancelled",
-        "adrift",
-        "rest",
-    )
+    for kind in ("rows", "starts", "answer", "lock", "look", "ask", "cancel", "adrift", "rest")
 }
 
 

@@ -109,7 +109,7 @@ class Moment:
         elif isinstance(step, Look):
             self.kinds.append("look")
         if mind.is_task_cancelled:
-            self.kinds.append("task cancelled")
+            self.kinds.append("cancel")
 
     @property
     def mind(self) -> Mind:
