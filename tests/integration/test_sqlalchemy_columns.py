@@ -20,12 +20,10 @@ from batch_cancel import (
     JobNotFound,
     JobStatus,
     UnknownJobStatus,
-    claim_contacts,
 )
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
 from batch_cancel.adapters.sqlalchemy import (
     SqlAlchemyTables,
-    SqlAlchemyUnitOfWork,
     cancellations_table,
 )
 from batch_cancel.domain.errors import BatchCancelError, StoreFailed
@@ -125,7 +123,15 @@ def live(layer: Layer, tables: SqlAlchemyTables) -> None:
     def call(step: str, *arguments: Any, **more: Any) -> Any:
         return layer.call(step, "j1", *arguments, tables=tables, **more)
 
+    def check_time() -> None:
+        """Look at a column without a time zone, which holds UTC."""
+        changed = sa.select(tables.jobs.c[tables.job_updated_at or "job_updated_at"])
+        with layer.engine.connect() as connection:
+            age = datetime.now(UTC).replace(tzinfo=None) - connection.execute(changed).scalar_one()
+        assert abs(age) < timedelta(minutes=10)
+
     assert call("start_job")
+    check_time()
     assert sorted(call("claim_contacts", limit=9)) == ["c1", "c2"]
     assert call("settle_contact", "c1", ContactStatus.BUSY) == "busy"
     assert call("append_contacts", [{tables.contact_id: "c3"}]) == 1
@@ -142,12 +148,9 @@ def live(layer: Layer, tables: SqlAlchemyTables) -> None:
     query = sa.select(tables.contacts.c[tables.contact_status], sa.func.count()).group_by(
         tables.contacts.c[tables.contact_status]
     )
-    changed = sa.select(tables.jobs.c[tables.job_updated_at or "job_updated_at"])
+    check_time()
     with layer.engine.connect() as connection:
         assert [row[1] for row in connection.execute(query)] == [3]
-        # A column without a time zone holds UTC.
-        age = datetime.now(UTC).replace(tzinfo=None) - connection.execute(changed).scalar_one()
-    assert abs(age) < timedelta(minutes=10)
 
 
 @pytest.mark.parametrize(
@@ -374,25 +377,3 @@ def test_a_contacts_organization_needs_that_of_its_job() -> None:
     """A contact is told apart by it only if jobs are."""
     with pytest.raises(ValueError, match="contact_organization_id needs job_organization_id"):
         attrs.evolve(TABLES, job_organization_id=None, contact_organization_id="label")
-
-
-def test_sqlite_distinguishes_no_cases_of_a_name(tmp_path: Path) -> None:
-    """Nor does the look for its keys, whatever the mapping spells."""
-    engine = data_layers.sqlite_engine(tmp_path / "jobs.db")
-    with engine.begin() as connection:
-        for statement in (
-            (
-                "CREATE TABLE batch_jobs (ID text UNIQUE NOT NULL, Organization_Id text, "
-                "Status text, scheduled_job_id text, updated_at timestamp)"
-            ),
-            (
-                "CREATE TABLE batch_contacts (Id integer UNIQUE NOT NULL, BATCH_JOB_ID text, "
-                "status text, next_attempt_at timestamp, updated_at timestamp)"
-            ),
-            "INSERT INTO batch_jobs (id, status) VALUES ('j1', 'running')",
-            "INSERT INTO batch_contacts (id, batch_job_id, status) VALUES (1, 'j1', 'pending')",
-        ):
-            connection.exec_driver_sql(statement)
-    TABLES.cancellations.create(engine)
-    uow = SqlAlchemyUnitOfWork(engine, TABLES)
-    assert claim_contacts("j1", limit=1, uow=uow) == ["1"]

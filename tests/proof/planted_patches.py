@@ -37,6 +37,7 @@ PLANTED = (
     "telling",
     "reconcile",
     "libraries",
+    "memory",
 )
 """The files that say what is planted."""
 

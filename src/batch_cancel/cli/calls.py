@@ -27,9 +27,9 @@ from batch_cancel import (
     reconcile_async,
 )
 from batch_cancel.cli.watched import AsyncHook, AsyncWatched, Hook, Watched, fault_of
+from batch_cancel.domain.defaults import CALL_AGE_SUSPECT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
-from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
     AsyncScheduler,

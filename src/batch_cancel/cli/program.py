@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Annotated, Final
 
 import typer
 
 from batch_cancel.cli import output
+from batch_cancel.cli.version import version_line
 
 program: Final = typer.Typer(
     name="batch-cancel",
@@ -20,7 +20,7 @@ program: Final = typer.Typer(
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # How typer calls it.
     if wanted:
-        output.answer(f"batch-cancel {metadata.version('batch_cancel')}\n")
+        output.answer(version_line())
         raise typer.Exit
 
 

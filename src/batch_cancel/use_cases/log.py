@@ -11,10 +11,9 @@ Rule 3: every log record about a job has the same fields, None if unknown. A fie
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.deferred_start import Claimed
@@ -23,14 +22,17 @@ from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.use_cases.kinds import WrongKind
 from batch_cancel.use_cases.unexpected import original
 
-_logger: Final = logging.getLogger("batch_cancel")
+if TYPE_CHECKING:
+    import logging
 
 
 @contextmanager
 def never_raising() -> Generator[logging.Logger]:
     """Yield the library's logger, and suppress what its handlers and filters raise."""
+    import logging  # noqa: PLC0415  # A tenth of the time that importing the library takes.
+
     with suppress(Exception):
-        yield _logger
+        yield logging.getLogger("batch_cancel")
 
 
 def done(what: str, result: CancelResult) -> None:
@@ -59,6 +61,13 @@ def left_pending(cancelled: CancellationRecord | CancelResult, what: str, culpri
             _named(culprit),
             extra=fields,
         )
+
+
+def not_given_back(error: Exception) -> None:
+    """Log that a connection was not given back after the commit; its type alone is shown."""
+    with never_raising() as logger:
+        kind = type(error).__name__
+        logger.warning("committed, but the connection was not given back (%s)", kind)
 
 
 def undone(record: CancellationRecord) -> None:

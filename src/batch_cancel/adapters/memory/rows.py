@@ -11,17 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from operator import attrgetter, itemgetter
-from types import MappingProxyType
-from typing import Final
 from uuid import uuid4
 
 import attrs
 
-from batch_cancel.domain.cancellation import is_pending, is_same_cancellation, marked_done
+from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
+from batch_cancel.domain.cancellation import (
+    is_pending,
+    is_same_cancellation,
+    marked_done,
+    next_turn,
+)
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.errors import Fault, StoreFailed, shown
+from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.outcomes import (
+    RECORD_CHANGED,
+    contacts_differ,
+    job_differs,
+    left_open,
+    not_cancelled,
+)
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import (
     CONTACT_ID_REFUSED,
@@ -30,12 +42,6 @@ from batch_cancel.domain.worker_rules import (
     new_contact_id,
 )
 
-_NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
-_NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
-
-_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
-_MOMENT: Final = timedelta.resolution
-
 
 @attrs.frozen
 class Row:
@@ -43,13 +49,9 @@ class Row:
 
     status: str | None
     deferred_id: str | None
-    contacts: Mapping[str, str | None] = _NO_CONTACTS
-    next_attempts: Mapping[str, datetime] = _NO_TIMES
-    """When a contact may be dialled, by its id; a contact without a time is due at once."""
-    dialing_since: Mapping[str, datetime] = _NO_TIMES
-    """When a dialing contact was claimed, by its id."""
+    contacts: Contacts = attrs.field(factory=Contacts)
     cancellation: CancellationRecord | None = None
-    taken_at: datetime = _LONG_AGO
+    taken_at: datetime = LONG_AGO
     """When the record was last taken or claimed."""
 
 
@@ -105,9 +107,9 @@ def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord |
 
 
 def _touched(rows: Rows, record: CancellationRecord) -> CancellationRecord:
-    """Set the time of a record, later than before even if the clock has not moved on."""
+    """Take a record."""
     row = rows[record.key]
-    taken_at = max(datetime.now(UTC), row.taken_at + _MOMENT)
+    taken_at = next_turn(row.taken_at, datetime.now(UTC))
     rows[record.key] = attrs.evolve(row, taken_at=taken_at)
     is_undone = row.status != JobStatus.CANCELLED
     return attrs.evolve(record, taken_at=taken_at, is_undone=is_undone)
@@ -142,7 +144,7 @@ def look(
             CancelledJob(
                 key,
                 row.deferred_id,
-                sum(status in statuses for status in row.contacts.values()),
+                len(row.contacts.among(statuses)),
             )
             for key, row in sorted(cancelled, key=_cancelled_at, reverse=True)[:limit]
         ),
@@ -162,8 +164,8 @@ def _overdue(row: Row, before: datetime) -> list[str]:
     """Return the ids of the contacts that have been dialing since before this time."""
     return [
         contact_id
-        for contact_id, status in row.contacts.items()
-        if status == ContactStatus.DIALING and row.dialing_since[contact_id] < before
+        for contact_id in row.contacts.among({ContactStatus.DIALING})
+        if row.contacts[contact_id].dialing_since < before
     ]
 
 
@@ -173,15 +175,15 @@ def _fewest(calls: OverdueCalls) -> int:
 
 def _cancelled_at(entry: tuple[JobKey, Row]) -> datetime:
     _, row = entry
-    return _LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
+    return LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
 def cancel_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
     """Set the contacts in these statuses to cancelled, and return how many they are."""
     row = rows[key]
-    due = [contact_id for contact_id, status in row.contacts.items() if status in statuses]
-    changed = dict.fromkeys(due, ContactStatus.CANCELLED.value)
-    rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
+    due = row.contacts.among(statuses)
+    cancelled = dict.fromkeys(due, Contact(ContactStatus.CANCELLED.value))
+    rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
     _look_for_open_contacts(rows, key, statuses)
     _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
     return len(due)
@@ -203,39 +205,32 @@ def _look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> Non
     # port demands this check of every store.
     row = rows[key]
     _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
-    cancelled = sum(status == ContactStatus.CANCELLED for status in row.contacts.values())
+    cancelled = len(row.contacts.among({ContactStatus.CANCELLED}))
     if cancelled < record.contacts_cancelled:
-        what = f"{record.contacts_cancelled} contacts were set to cancelled, and {cancelled} are"
-        raise _otherwise(what)
+        raise _otherwise(not_cancelled(record.contacts_cancelled, cancelled))
     _look_at_job(rows, key, JobStatus.CANCELLED)
     if row.cancellation != record:
-        what = "the record of the cancellation is not as it was written"
-        raise _otherwise(what)
+        raise _otherwise(RECORD_CHANGED)
 
 
 def _look_for_open_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> None:
-    left = sum(status in statuses for status in rows[key].contacts.values())
+    left = len(rows[key].contacts.among(statuses))
     if left:
-        what = f"contacts of the job are still open after all were cancelled: {left}"
-        raise _otherwise(what, Fault.INCOMPLETE)
+        raise _otherwise(left_open(left), Fault.INCOMPLETE)
 
 
 def _look_at_job(rows: Rows, key: JobKey, due: JobStatus) -> None:
     if rows[key].status != due:
-        what = (
-            f"the job has the status {shown(rows[key].status)} after it was set to {due.value!r}"
-        )
-        raise _otherwise(what)
+        raise _otherwise(job_differs(due, rows[key].status))
 
 
 def _look_at_contacts(
     rows: Rows, key: JobKey, contact_ids: Sequence[str], due: ContactStatus
 ) -> None:
-    statuses = rows[key].contacts
-    are = sum(statuses.get(contact_id) == due for contact_id in contact_ids)
+    contacts = rows[key].contacts.of(contact_ids)
+    are = sum(contact.status == due for contact in contacts.values())
     if are != len(contact_ids):
-        what = f"{len(contact_ids)} contacts were set to {due.value!r}, and {are} have this status"
-        raise _otherwise(what)
+        raise _otherwise(contacts_differ(due, len(contact_ids), are))
 
 
 def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
@@ -264,18 +259,10 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
     if row is None or row.status != JobStatus.RUNNING:
         return []
     now = datetime.now(UTC)
-    due = sorted(
-        (at, contact_id)
-        for contact_id, status in row.contacts.items()
-        if status in statuses and (at := row.next_attempts.get(contact_id, _LONG_AGO)) <= now
-    )
-    claimed = [contact_id for _, contact_id in due[:limit]]
-    dialing = dict.fromkeys(claimed, ContactStatus.DIALING.value)
-    rows[key] = attrs.evolve(
-        row,
-        contacts={**row.contacts, **dialing},
-        dialing_since={**row.dialing_since, **dict.fromkeys(claimed, now)},
-    )
+    claimed = list(islice(row.contacts.due(statuses, now), limit))
+    contact = Contact(ContactStatus.DIALING.value, dialing_since=now)
+    dialing = dict.fromkeys(claimed, contact)
+    rows[key] = attrs.evolve(row, contacts=row.contacts | dialing)
     _look_at_contacts(rows, key, claimed, ContactStatus.DIALING)
     return claimed
 
@@ -283,7 +270,7 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
 def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
     """Write the new state of a contact whose call has ended."""
     row = rows.get(key)
-    if row is None or row.contacts.get(contact_id) != ContactStatus.DIALING:
+    if row is None or row.contacts.status_of(contact_id) != ContactStatus.DIALING:
         return False
     _go_on(rows, key, [contact_id], settlement)
     return True
@@ -301,30 +288,24 @@ def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelt
 
 def _go_on(rows: Rows, key: JobKey, contact_ids: Sequence[str], settlement: Settlement) -> None:
     row = rows[key]
-    statuses = dict.fromkeys(contact_ids, settlement.status.value)
-    times = dict.fromkeys(contact_ids, settlement.retry_at or _LONG_AGO)
-    rows[key] = attrs.evolve(
-        row,
-        contacts={**row.contacts, **statuses},
-        next_attempts={**row.next_attempts, **times},
-    )
+    contact = Contact(settlement.status.value, settlement.retry_at or LONG_AGO)
+    changed = dict.fromkeys(contact_ids, contact)
+    rows[key] = attrs.evolve(row, contacts=row.contacts | changed)
     _look_at_contacts(rows, key, contact_ids, settlement.status)
 
 
 def append(rows: Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
     """Add contacts to the job; their status is pending."""
     row = rows[job.key]
-    statuses, next_attempts = dict(row.contacts), dict(row.next_attempts)
-    added: list[str] = []
+    added: dict[str, Contact] = {}
     for contact in contacts:
         contact_id = new_contact_id(contact, uuid4().hex)
-        if contact_id in statuses:
+        if contact_id in row.contacts or contact_id in added:
             raise StoreFailed(CONTACT_ID_REFUSED)
-        statuses[contact_id] = ContactStatus.PENDING.value
-        next_attempts[contact_id] = new_contact_due_at(contact) or _LONG_AGO
-        added.append(contact_id)
-    rows[job.key] = attrs.evolve(row, contacts=statuses, next_attempts=next_attempts)
-    _look_at_contacts(rows, job.key, added, ContactStatus.PENDING)
+        due_at = new_contact_due_at(contact) or LONG_AGO
+        added[contact_id] = Contact(ContactStatus.PENDING.value, due_at)
+    rows[job.key] = attrs.evolve(row, contacts=row.contacts | added)
+    _look_at_contacts(rows, job.key, list(added), ContactStatus.PENDING)
     return len(added)
 
 
@@ -333,7 +314,7 @@ def finish(rows: Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> b
     row = rows.get(key)
     if row is None or row.status != JobStatus.RUNNING:
         return False
-    if any(status in unfinished for status in row.contacts.values()):
+    if row.contacts.has_any(unfinished):
         return False
     rows[key] = attrs.evolve(row, status=JobStatus.COMPLETED.value)
     _look_at_job(rows, key, JobStatus.COMPLETED)

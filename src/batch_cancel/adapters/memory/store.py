@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 import attrs
 
+from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact
 from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
-from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.outcomes import added_to_none, added_twice
 
 
 class _Seeds:
@@ -43,8 +44,7 @@ class _Seeds:
         """
         key = JobKey(id, organization_id)
         if key in self._committed:
-            msg = f"there is already a job {shown(id)} in this organization"
-            raise ValueError(msg)
+            raise added_twice(id)
         self._committed[key] = Row(status, deferred_id)
 
     def add_contacts(
@@ -70,14 +70,17 @@ class _Seeds:
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         if row is None:
-            msg = f"there is no job {shown(job_id)} in this organization: add it first"
-            raise LookupError(msg)
-        times = dict.fromkeys(contacts, since or datetime.now(UTC))
-        self._committed[key] = attrs.evolve(
-            row,
-            contacts={**row.contacts, **contacts},
-            dialing_since={**row.dialing_since, **times},
-        )
+            raise added_to_none(job_id)
+        before, now = row.contacts.of(contacts), datetime.now(UTC)
+        seeded = {
+            contact_id: Contact(
+                status,
+                before[contact_id].due_at if contact_id in before else LONG_AGO,
+                since or now,
+            )
+            for contact_id, status in contacts.items()
+        }
+        self._committed[key] = attrs.evolve(row, contacts=row.contacts | seeded)
 
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
         """Return the job as last committed; None if there is none."""
@@ -88,7 +91,11 @@ class _Seeds:
     def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
         """Return the status by contact id of a job, as last committed; empty if there is none."""
         row = self._committed.get(JobKey(job_id, organization_id))
-        return {} if row is None else dict(row.contacts)
+        return (
+            {}
+            if row is None
+            else {contact_id: contact.status for contact_id, contact in row.contacts.items()}
+        )
 
 
 class MemoryStore(_Seeds):

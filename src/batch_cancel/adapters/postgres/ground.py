@@ -15,7 +15,7 @@ from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
 from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
-from batch_cancel.adapters.postgres_faults import check_isolation
+from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import JobKey
 

@@ -204,16 +204,6 @@ def check_outcome_written(
     check_written(queries, key, is_so=is_so if is_settled else not is_dialing)
 
 
-def check_referable(queries: Queries, key: JobKey, value: object) -> None:
-    """Check that contacts can refer to the job."""
-    if value is None:
-        reason = (
-            f"the {queries.schema.job_key!r} of {shown(key.batch_job_id)} is NULL, so no contact "
-            "can refer to this job: set it first"
-        )
-        raise StoreFailed(reason)
-
-
 def check_knows_calls(queries: Queries) -> None:
     """Check that the age of a call is known."""
     if queries.schema.dialing_since is None:

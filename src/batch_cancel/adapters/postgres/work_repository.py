@@ -12,7 +12,6 @@ from batch_cancel.adapters.postgres.outcomes import (
     check_knows_calls,
     check_one,
     check_outcome_written,
-    check_referable,
     check_written,
     contacts_refused,
     inserts,
@@ -28,6 +27,7 @@ from batch_cancel.adapters.postgres.rows import (
 from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.table_shape import check_referable
 from batch_cancel.domain.worker_rules import Settlement
 
 
@@ -157,7 +157,7 @@ class Work(Watched):
         if schema.job_key is None:
             return (key.batch_job_id, *organization)
         [(value,)] = self.execute(self.queries.read_key, named(key)).fetchall()
-        check_referable(self.queries, key, value)
+        check_referable(schema.job_key, value, key)
         return (value, *organization)
 
     def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
@@ -296,7 +296,7 @@ class AsyncWork(AsyncWatched):
         if schema.job_key is None:
             return (key.batch_job_id, *organization)
         [(value,)] = await (await self.execute(self.queries.read_key, named(key))).fetchall()
-        check_referable(self.queries, key, value)
+        check_referable(schema.job_key, value, key)
         return (value, *organization)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:

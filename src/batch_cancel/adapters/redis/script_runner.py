@@ -27,6 +27,7 @@ from redis import exceptions
 
 from batch_cancel.adapters.redis.deadline_async import connection_to_async
 from batch_cancel.adapters.redis.deadline_sync import connection_to
+from batch_cancel.adapters.redis.encoding import check_span
 from batch_cancel.ports import SchedulerUnavailable
 
 _FIRST_PAUSE_SECONDS: Final = 0.005
@@ -275,12 +276,7 @@ def seconds_of(budget: timedelta) -> float:
     Raises:
         ValueError: it is not positive, or longer than a day.
     """
-    if budget <= timedelta(0):
-        msg = f"budget must be positive, got {budget!r}"
-        raise ValueError(msg)
-    if budget > _BUDGET_MAX:
-        msg = f"budget must be a day at most, got {budget!r}"
-        raise ValueError(msg)
+    check_span("the budget", budget, _BUDGET_MAX, "a day")
     return budget.total_seconds()
 
 
