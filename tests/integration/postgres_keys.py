@@ -131,7 +131,7 @@ class Database:
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema without tables."""
+    """Yield a schema without tables."""
     with (
         postgres_server.schema() as dsn,
         closing(psycopg.connect(dsn, autocommit=True)) as connection,

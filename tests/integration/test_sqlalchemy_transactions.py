@@ -216,7 +216,7 @@ def test_a_foreign_table_is_refused(layer: Layer) -> None:
     ("changes", "message"),
     [
         ({"dbname": "none_such"}, "no such database"),
-        ({"user": "nobody_such"}, "does not admit this user"),
+        ({"user": "nobody_such"}, "refused this user"),
     ],
 )
 def test_why_the_server_refused_is_reported(

@@ -103,7 +103,7 @@ def contents(path: Path) -> list[tuple[object, ...]]:
         (
             "record skipped",
             Fault.REFUSED,
-            "the record of the cancellation is not there as it was written",
+            "the record of the cancellation is not as it was written",
         ),
     ],
 )

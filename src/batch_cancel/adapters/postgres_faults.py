@@ -1,8 +1,8 @@
 """
-What Postgres' errors mean, for every adapter on Postgres.
+The faults by SQLSTATE, for every adapter on Postgres.
 
-Rule: the kind of a fault follows from its SQLSTATE, not from a driver's classes or messages. Where
-      libpq keeps the message alone, of a refusal to connect, its SQLSTATE is read off its words.
+Rule: the kind of a fault follows from its SQLSTATE, not from a driver's classes or messages. For a
+      refused connection, libpq keeps only the message, and the SQLSTATE is derived from its words.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ NOT_ADMITTED: Final = {
     "28000": (
         Fault.REFUSED,
         (
-            "Postgres does not admit this user: check that the role exists and may log in, and "
-            "that pg_hba.conf admits it from here"
+            "Postgres refused this user: check that the role exists and may log in, and that "
+            "pg_hba.conf allows it from this host"
         ),
     ),
     "57P03": (Fault.BUSY, "Postgres is starting up or shutting down: try again in a moment"),
 }
-"""The same for a connection that is refused."""
+"""The same for a refused connection."""
 
 _WORDS: Final = {
     "3D000": r'database ".*" does not exist$',
@@ -61,22 +61,22 @@ _WORDS: Final = {
     "57P03": r"the database system is (starting up|shutting down|in recovery|not .*accepting )",
 }
 """
-The reasons for which a connection is refused, by SQLSTATE, which libpq does not pass on.
-They are English: where the server speaks another language, all of them are one.
+The messages of refused connections, by SQLSTATE, which libpq does not pass on. They are English:
+in another language all of them count as one reason.
 """
 
 
 def refused_as(error: object) -> str | None:
-    """Return the SQLSTATE for which a connection was refused, as far as its words show it."""
+    """Return the SQLSTATE of a refused connection, if its message shows it."""
     first, *_ = str(error).splitlines() or [""]
-    # Before stands the address; after, the server's own reason, or that of its client library.
+    # The text before is the address; after it comes the reason of the server or of libpq.
     reason = re.split(r"failed: (?:FATAL: +)?(?!connection to server)", first, maxsplit=1)[-1]
     return next((state for state, words in _WORDS.items() if re.match(words, reason)), None)
 
 
 def unreachable(what: str) -> str:
-    """Return the reason where nobody answers, or nobody says why a connection is refused."""
+    """Return the reason for a server without an answer, or a refusal without a reason."""
     return (
-        f"{what} can't be reached: check that it runs and has connections left, and that address, "
+        f"{what} can't be reached: check that it runs and has free connections, and that address, "
         "database, user and password are right"
     )

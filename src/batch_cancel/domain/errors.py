@@ -182,7 +182,7 @@ class _OfAStore(BatchCancelError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may succeed later without anybody repairing anything."""
+        """Whether the same call may succeed later without a repair."""
         return self.fault not in _TO_REPAIR
 
 

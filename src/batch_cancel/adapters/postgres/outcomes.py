@@ -196,9 +196,7 @@ def _check(table: Table, what: str, key: JobKey, *, is_so: bool) -> None:
         raise StoreFailed(reason)
 
 
-def check_outcome_written(
-    queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequence[Row]
-) -> None:
+def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequence[Row]) -> None:
     """Check that a contact is as it was settled."""
     is_dialing, is_so = rows[0] if len(rows) == 1 else (False, False)
     check_written(queries, key, is_so=is_so if is_settled else not is_dialing)

@@ -7,6 +7,8 @@ defaults of redis-py it took 3.7 s to report a closed port. So commands are sent
 connections, made from the client's settings, on which every wait ends at the deadline of its
 operation. The client itself is never changed.
 
+A line looks awaited, so that one executor serves both kinds of clients; it never suspends.
+
 A deadline cannot end the operating system's resolution of a host name.
 """
 
@@ -77,12 +79,12 @@ class _ServerConnection:
     def __init__(self, client: redis.Redis) -> None:
         self._pool = _deadline_pool(client)
 
-    def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
+    async def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
         with _until(deadline):
             return _ask(self._pool, commands)
 
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # It blocks, as `send` does.
 
 
 class _ClusterConnection:
@@ -98,7 +100,7 @@ class _ClusterConnection:
         self._pools: dict[_Address, ConnectionPool] = {}
         self._owners: dict[int, _Address] = {}
 
-    def send(self, commands: _Commands, key: bytes, deadline: float) -> list[Any]:
+    async def send(self, commands: _Commands, key: bytes, deadline: float) -> list[Any]:
         slot = self._cluster.keyslot(key)
         address = self._owners.get(slot) or self._address(self._cluster.get_node_from_key(key))
         with _until(deadline):
@@ -108,8 +110,8 @@ class _ClusterConnection:
                 self._owners[slot] = self._another(self._owners.get(slot, address))
                 raise
 
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # It blocks, as `send` does.
 
     def _follow(self, commands: _Commands, slot: int, address: _Address) -> list[Any]:
         asking = False

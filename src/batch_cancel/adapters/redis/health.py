@@ -6,6 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from batch_cancel.adapters.redis.encoding import decoded
+from batch_cancel.adapters.redis.script_runner import Executor, Script
+from batch_cancel.ports import SchedulerUnavailable
+
 _VERSION_MIN: Final = 7
 _NO_EVICTION: Final = "noeviction"
 
@@ -21,6 +25,33 @@ _HIDDEN: Final = (
     "Redis does not show its version and its maxmemory-policy to the user that connects: grant "
     "it +info, or make sure that they are 7 or later and noeviction"
 )
+
+
+async def checked(
+    executor: Executor, check: Script, locations: Sequence[Sequence[bytes]], min_replicas: int = 0
+) -> list[str]:
+    """
+    Return what is missing for our keys, on each server that has some.
+
+    Arguments:
+        executor: runs the script.
+        check: the script whose answer `problems` reads.
+        locations: keys to test each server with.
+        min_replicas: how many replicas must have a write.
+    """
+    found: dict[str, None] = {}
+    try:
+        for keys in locations:
+            info, refused = await executor.run(check, keys, ())
+            found |= dict.fromkeys(problems(decoded(info), [decoded(it) for it in refused]))
+    except SchedulerUnavailable as error:
+        found[error.reason] = None
+    if min_replicas and not found:
+        try:
+            await executor.run(check, locations[0], (), min_replicas)
+        except SchedulerUnavailable as error:
+            found[without_replicas(min_replicas, error.reason)] = None
+    return list(found)
 
 
 def problems(info: str, refused: Sequence[str]) -> Iterator[str]:

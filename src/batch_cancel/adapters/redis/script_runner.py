@@ -25,8 +25,6 @@ import redis
 import redis.asyncio
 from redis import exceptions
 
-from batch_cancel.adapters.redis.deadline_async import connection_to_async
-from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import check_span
 from batch_cancel.ports import SchedulerUnavailable
 
@@ -87,9 +85,9 @@ Commands = Sequence[Sequence[Any]]
 
 
 class Connection(Protocol):
-    """A connection to Redis that keeps deadlines."""
+    """A connection to Redis that keeps deadlines; a blocking one never suspends."""
 
-    def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
+    async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
         """
         Send the commands, one after another, on one connection to the server of `key`.
 
@@ -98,19 +96,8 @@ class Connection(Protocol):
         """
         ...
 
-    def pause(self, seconds: float, /) -> None:
-        """Wait before the next attempt."""
-
-
-class AsyncConnection(Protocol):
-    """As `Connection`, awaited."""
-
-    async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
-        """As `Connection.send`, awaited."""
-        ...
-
     async def pause(self, seconds: float, /) -> None:
-        """As `Connection.pause`, awaited."""
+        """Wait before the next attempt."""
 
 
 class Executor:
@@ -118,19 +105,18 @@ class Executor:
     Runs scripts within a time budget.
 
     Arguments:
-        client: the user's client for one server, a Sentinel's master, or a cluster.
+        connection: sends commands, see `connection_to` and `connection_to_async`.
         budget: how long one run may take, retries included.
 
     Raises:
-        TypeError: the client is of the other kind.
         ValueError: the budget is not positive, or longer than a day.
     """
 
-    def __init__(self, client: redis.Redis | redis.RedisCluster, budget: timedelta) -> None:
+    def __init__(self, connection: Connection, budget: timedelta) -> None:
         self._budget_seconds = seconds_of(budget)
-        self._connection: Connection = connection_to(client)
+        self._connection = connection
 
-    def run(
+    async def run(
         self,
         script: Script,
         keys: Sequence[bytes],
@@ -151,57 +137,6 @@ class Executor:
             SchedulerUnavailable: no answer within the budget, a refusal by Redis, or too few
                 replicas.
         """
-        deadline = time.monotonic() + self._budget_seconds
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return self._attempt(script, keys, arguments, min_replicas, deadline)
-            except (*_PASSING, exceptions.RedisError) as error:
-                if not _may_pass(error):
-                    raise _refused(error) from error
-                if time.monotonic() + pause >= deadline:
-                    raise _late(error, self._budget_seconds) from error
-            self._connection.pause(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-    def _attempt(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Sequence[bytes],
-        min_replicas: int,
-        deadline: float,
-    ) -> Any:  # noqa: ANN401  # Whatever the script answers.
-        # Texts are sent as bytes: the client may have any encoding.
-        operands = (len(keys), *keys, *arguments)
-        # WAIT counts only the writes of its own connection.
-        wait = _wait(min_replicas, deadline)
-        try:
-            by_digest = ("EVALSHA", script.digest.encode(), *operands)
-            answers = self._connection.send((by_digest, *wait), keys[0], deadline)
-        except exceptions.NoScriptError:  # The server is new, or its scripts were flushed.
-            by_source = ("EVAL", script.source.encode(), *operands)
-            answers = self._connection.send((by_source, *wait), keys[0], deadline)
-        return _answer(answers, min_replicas)
-
-
-class AsyncExecutor:
-    """As `Executor`, awaited."""
-
-    def __init__(
-        self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, budget: timedelta
-    ) -> None:
-        self._budget_seconds = seconds_of(budget)
-        self._connection: AsyncConnection = connection_to_async(client)
-
-    async def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Sequence[bytes],
-        min_replicas: int = 0,
-    ) -> Any:  # noqa: ANN401  # Whatever the script answers.
-        """As `Executor.run`, awaited."""
         deadline = time.monotonic() + self._budget_seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:

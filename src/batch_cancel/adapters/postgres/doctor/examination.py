@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from batch_cancel.adapters.postgres.doctor import columns, indexes, shape, statuses
-from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
+from batch_cancel.adapters.postgres.doctor.catalog import Catalog
 from batch_cancel.adapters.postgres.doctor.questions import Attempt, Doubt, Look
 from batch_cancel.adapters.postgres.doctor.report import Report
 from batch_cancel.adapters.postgres.doctor.tables import (
@@ -29,37 +29,8 @@ from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
 
-def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
+async def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
     """Return in sentences what fits and what does not."""
-    server = catalog.rows("server")
-    catalog.only_read()
-    tables = read_tables(catalog.rows("tables", **tables_of(schema)))
-    oids = [table.oid for table in tables.values() if table.oid is not None]
-    database = Database(
-        schema,
-        dict(catalog.rows("names", names=names_of(schema))),
-        tables,
-        read_columns(catalog.rows("columns", tables=oids)),
-        read_indexes(catalog.rows("indexes", tables=oids)),
-        read_constraints(catalog.rows("constraints", tables=oids)),
-        read_facts(catalog.answer(_facts_of(tables))),
-    )
-    report = _begun(server, database)
-    for look in _looks(database):
-        report.see(catalog.seen(look))
-    for doubt in _doubts(database):
-        answers = [catalog.holds(condition) for condition in doubt.unless]
-        is_well = doubt.is_dispelled or any(answers)
-        if is_well and doubt.reading is not None:
-            is_well = not catalog.scans(doubt.reading)
-        report.note(doubt, is_well=is_well)
-    for attempt in _attempts(database, report):
-        report.try_out(attempt, catalog.refusal(attempt.reading))
-    return report.diagnosis()
-
-
-async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagnosis:
-    """As `examined`, awaited."""
     server = await catalog.rows("server")
     await catalog.only_read()
     tables = read_tables(await catalog.rows("tables", **tables_of(schema)))
