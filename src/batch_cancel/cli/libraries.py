@@ -75,7 +75,10 @@ _CONNECTION: Final = (
 
 _NAME: Final = re.compile("[A-Za-z][A-Za-z0-9_-]{0,39}")
 
-_INVALID: Final = "--scheduler is not a valid URL: percent-encode special characters in user, password and options"
+_INVALID: Final = (
+    "--scheduler is not a valid URL: percent-encode special characters in user, password and "
+    "options"
+)
 
 
 def named() -> str:
