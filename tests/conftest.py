@@ -62,14 +62,14 @@ def _described(find: Callable[[], Program | None]) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """Lend the Postgres server that all tests share; whoever hurts it takes another fixture."""
+    """Yield the Postgres server that all tests share; whoever hurts it takes another fixture."""
     with PostgresServer.find() as server:
         yield server
 
 
 @pytest.fixture
 def postgres_schema(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a connection string to a schema of the test's own."""
+    """Yield a connection string to a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
 
@@ -78,7 +78,7 @@ def postgres_schema(postgres_server: PostgresServer) -> Iterator[str]:
 def tables_of_class(
     postgres_server: PostgresServer,
 ) -> Iterator[tuple[str, psycopg.Connection[Any]]]:
-    """Lend the reference tables, which hold what adopters' may: their DSN, and a connection."""
+    """Yield the reference tables, which hold what adopters' may: their DSN, and a connection."""
     with postgres_server.schema() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute("ALTER TABLE batch_jobs ALTER status DROP NOT NULL")
@@ -88,28 +88,28 @@ def tables_of_class(
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a connection string to a database of the test's own."""
+    """Yield a connection string to a database of the test's own."""
     with postgres_server.database() as dsn:
         yield dsn
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """Lend the Redis server that all tests share; whoever hurts it takes another fixture."""
+    """Yield the Redis server that all tests share; whoever hurts it takes another fixture."""
     with RedisServer.find() as server:
         yield server
 
 
 @pytest.fixture
 def redis_prefix(redis_server: RedisServer) -> Iterator[str]:
-    """Lend a key prefix of the test's own."""
+    """Yield a key prefix of the test's own."""
     with redis_server.prefix() as prefix:
         yield prefix
 
 
 @pytest.fixture
 def redis_database(redis_server: RedisServer) -> Iterator[str]:
-    """Lend the URL of an empty Redis database, a different one in each worker process."""
+    """Yield the URL of an empty Redis database, a different one in each worker process."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     with redis_server.database(1 + int(worker.removeprefix("gw"))) as url:
         yield url
@@ -123,7 +123,7 @@ def _postgres_to_break() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_to_break(_postgres_to_break: PostgresServer) -> Iterator[PostgresServer]:
-    """Lend a durable Postgres that the test may kill, stop and pause; it is healed afterwards."""
+    """Yield a durable Postgres that the test may kill, stop and pause; it is healed afterwards."""
     yield _postgres_to_break
     _postgres_to_break.heal()
 
@@ -136,7 +136,7 @@ def _redis_to_break() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_to_break(_redis_to_break: RedisServer) -> Iterator[RedisServer]:
-    """Lend a durable Redis that the test may kill, stop and pause; healed, emptied afterwards."""
+    """Yield a durable Redis that the test may kill, stop and pause; healed, emptied afterwards."""
     yield _redis_to_break
     _redis_to_break.heal()
     _redis_to_break.flush()
@@ -144,20 +144,20 @@ def redis_to_break(_redis_to_break: RedisServer) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[RedisCluster]:
-    """Lend a Redis Cluster of three masters."""
+    """Yield a Redis Cluster of three masters."""
     with RedisCluster() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def redis_sentinel() -> Iterator[RedisSentinel]:
-    """Lend a master and a replica under one sentinel; who fails over also calls rejoin."""
+    """Yield a master and a replica under one sentinel; who fails over also calls rejoin."""
     with RedisSentinel() as group:
         yield group
 
 
 @pytest.fixture(scope="session")
 def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
-    """Lend a PgBouncer in transaction mode, in front of `postgres_server`."""
+    """Yield a PgBouncer in transaction mode, in front of `postgres_server`."""
     with PgBouncer(postgres_server) as bouncer:
         yield bouncer

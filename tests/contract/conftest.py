@@ -22,6 +22,6 @@ def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
 
 @pytest.fixture
 def world(open_world: pairs.World) -> pairs.World:
-    """Lend an empty world."""
+    """Yield an empty world."""
     open_world.clear()
     return open_world

@@ -72,7 +72,7 @@ def test_kill_9(store: str, scheduler: str, request: pytest.FixtureRequest) -> N
         ("postgres-async", "redis"),
     ],
 )
-def test_tasks_called_off(store: str, scheduler: str, request: pytest.FixtureRequest) -> None:
+def test_tasks_cancelled(store: str, scheduler: str, request: pytest.FixtureRequest) -> None:
     """CancelledError comes through from every wait, and all connections are as before."""
     tally = Tally()
     with open_stage(store, scheduler, request) as stage:
@@ -82,7 +82,7 @@ def test_tasks_called_off(store: str, scheduler: str, request: pytest.FixtureReq
         assert tally.seen[f"{cancelled_tasks.GROUP}: {store}, cancel, {state}"]
 
 
-def test_tasks_called_off_on_new_connections(request: pytest.FixtureRequest) -> None:
+def test_tasks_cancelled_on_new_connections(request: pytest.FixtureRequest) -> None:
     """The opening of a connection can be called off as well."""
     tally = Tally()
     with cut_connections.open_line("postgres-async", request) as line:

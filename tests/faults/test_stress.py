@@ -40,14 +40,14 @@ SEEN = (
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """Lend a server that remembers when each transaction was committed."""
+    """Yield a server that remembers when each transaction was committed."""
     with PostgresServer.own(settings=stress.SETTINGS) as it:
         yield it
 
 
 @pytest.fixture
 def dsn(server: PostgresServer) -> Iterator[str]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with server.schema() as it:
         yield it
 

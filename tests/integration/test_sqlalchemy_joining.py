@@ -229,7 +229,7 @@ def test_one_connection_for_all_is_left_alone_while_it_is_in_use(
     uow = SqlAlchemyUnitOfWork(engine, TABLES)
     with Session(engine) as session:
         session.execute(sa.insert(JOBS).values(id="draft", status="pending"))
-        with pytest.raises(CancelFailed, match="one connection for all") as failure:
+        with pytest.raises(CancelFailed, match="a single connection") as failure:
             cancel_rows("j1", uow=uow)
         assert failure.value.outcome == "unchanged"
         assert session.execute(sa.select(sa.func.count()).select_from(JOBS)).scalar_one() == 3
@@ -257,7 +257,7 @@ def test_one_connection_for_all_tasks_is_left_alone_likewise(name: str, layer_ds
         uow = AsyncSqlAlchemyUnitOfWork(engine, TABLES)
         async with AsyncSession(engine) as session:
             await session.execute(sa.insert(JOBS).values(id="draft", status="pending"))
-            with pytest.raises(CancelFailed, match="one connection for all"):
+            with pytest.raises(CancelFailed, match="a single connection"):
                 await cancel_rows_async("j1", uow=uow)
             await session.rollback()
         done = await cancel_rows_async("j1", uow=uow)
@@ -272,7 +272,7 @@ def test_one_connection_for_all_tasks_is_left_alone_likewise(name: str, layer_ds
 
 @pytest.fixture
 def layer_dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend an empty schema of Postgres."""
+    """Yield an empty schema of Postgres."""
     with postgres_server.schema() as dsn:
         yield dsn
 

@@ -43,7 +43,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend an empty database by each driver in turn."""
+    """Yield an empty database by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         yield lent
 

@@ -103,7 +103,7 @@ def test_a_story_says_who_did_what_and_what_he_saw() -> None:
     assert told.endswith(f"--schedule '{written(found.schedule)}'")
 
 
-def test_what_befalls_somebody_is_told() -> None:
+def test_a_fault_of_an_actor_is_reported() -> None:
     """A kill, a lost answer, and what became of it."""
     schedule = read("0 0 0 0 0 0l -1a 0 0 0 0 1k")
     told = "\n".join(story(SCENARIOS["lost"], schedule))

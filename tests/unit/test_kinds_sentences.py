@@ -219,44 +219,44 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no hook": (
         lambda: kinds.check_hook("told"),
-        "the hook cannot be called (str): pass a function",
+        "the hook is not callable (str): pass a function",
     ),
     "a coroutine function as hook": (
         lambda: kinds.check_hook(partial(partial(hook, 1))),
-        f"the hook is a coroutine function (hook), and {BLOCKING}; nothing would await it here",
+        f"the hook is a coroutine function (hook), and {BLOCKING}; it would not be awaited here",
     ),
     "an object as hook": (
         lambda: kinds.check_hook(Hook()),
-        f"the hook is a coroutine function (Hook), and {BLOCKING}; nothing would await it here",
+        f"the hook is a coroutine function (Hook), and {BLOCKING}; it would not be awaited here",
     ),
     "a generator function as hook": (
         lambda: kinds.check_hook(generates),
         (
-            "the hook is a generator function (generates), and nothing would run its body: pass a "
+            "the hook is a generator function (generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),
     "a generator function as asyncio hook": (
         lambda: kinds.check_hook_async(generates_async),
         (
-            "the hook is a generator function (generates_async), and nothing would run its body: "
-            "pass a function without yield"
+            "the hook is a generator function (generates_async), whose body would not run: pass "
+            "a function without yield"
         ),
     ),
     "an object that generates": (
         lambda: kinds.check_hook_async(Generates()),
         (
-            "the hook is a generator function (Generates), and nothing would run its body: pass a "
+            "the hook is a generator function (Generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),
     "no cancel": (
         lambda: endpoint_kinds.check_cancel(None),
-        "the endpoint's `cancel` cannot be called (None): pass a function",
+        "the endpoint's `cancel` is not callable (None): pass a function",
     ),
     "no asyncio cancel": (
         lambda: endpoint_kinds.check_cancel_async(1),
-        "the endpoint's `cancel` cannot be called (int): pass a function",
+        "the endpoint's `cancel` is not callable (int): pass a function",
     ),
     "an asyncio cancel": (
         lambda: endpoint_kinds.check_cancel(awaits),
@@ -300,7 +300,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a hook that is bound": (
         lambda: endpoint_kinds.check_cancel(partial(cancel_job, on_cancelled=1)),
-        "the hook cannot be called (int): pass a function",
+        "the hook is not callable (int): pass a function",
     ),
     "an asyncio store that is bound": (
         lambda: endpoint_kinds.check_cancel_async(partial(cancel_job_async, uow=Store())),
@@ -317,7 +317,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
             partial(cancel_job_async, on_cancelled=generates)
         ),
         (
-            "the hook is a generator function (generates), and nothing would run its body: pass a "
+            "the hook is a generator function (generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),

@@ -53,7 +53,7 @@ class Clock:
 
 @pytest.fixture(params=[MemoryScheduler, AsyncMemoryScheduler])
 def clock(request: pytest.FixtureRequest) -> Clock:
-    """Give an empty scheduler."""
+    """Return an empty scheduler."""
     return Clock(request.param())
 
 
@@ -206,22 +206,22 @@ def test_a_deferred_start_needs_no_payload() -> None:
         (
             "contacts skipped",
             Fault.INCOMPLETE,
-            "contacts of the job that are open after all were cancelled: 1",
+            "contacts of the job are still open after all were cancelled: 1",
         ),
         (
             "contact added",
             Fault.INCOMPLETE,
-            "contacts of the job that are open after all were cancelled: 1",
+            "contacts of the job are still open after all were cancelled: 1",
         ),
         (
             "contacts diverted",
             Fault.REFUSED,
-            "contacts set to 'cancelled': 1, that have this status: 0",
+            "1 contacts were set to 'cancelled', and 0 have this status",
         ),
         (
             "record skipped",
             Fault.REFUSED,
-            "the record of the cancellation is not there as it was written",
+            "the record of the cancellation is not as it was written",
         ),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_count_that_is_too_high_is_no_success() -> None:
     store.add_job("j", "running")
     store.add_contacts("j", {"a": "cancelled"})
     before = store.contacts("j")
-    with pytest.raises(StoreFailed, match="contacts cancelled: 2, that are cancelled: 1"):
+    with pytest.raises(StoreFailed, match="2 contacts were set to cancelled, and 1 are"):
         _mark(store, contacts_cancelled=2)
     assert store.contacts("j") == before
     _mark(store, contacts_cancelled=1)

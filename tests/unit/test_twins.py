@@ -95,7 +95,7 @@ class Store:
     """A store."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it is."""
         return "X and f"
 
@@ -125,8 +125,8 @@ class AsyncStore:
     """As `Store`, awaited."""
 
     @property
-    def place(self) -> str:
-        """As `Store.place`."""
+    def location(self) -> str:
+        """As `Store.location`."""
         return "AsyncX and f_async"
 
     @asynccontextmanager
@@ -165,9 +165,9 @@ def test_twins_are_equal() -> None:
         ("a: int, b", "a: str, b"),
         ('"""As `Store.begin`, awaited."""', '"""Begin."""'),
         ('"""As `Store.begin`, awaited."""', '"""As `Store.begin`."""'),
-        ('"""As `Store.begin`, awaited."""', '"""As `Store.place`, awaited."""'),
+        ('"""As `Store.begin`, awaited."""', '"""As `Store.location`, awaited."""'),
         ('"""As `Store.begin`, awaited."""', ""),
-        ('"""As `Store.place`."""', '"""As `Store.place`, awaited."""'),
+        ('"""As `Store.location`."""', '"""As `Store.location`, awaited."""'),
         ('"""As `Store`, awaited."""', ""),
         ('"""As `Store`, awaited."""', '"""As `AsyncStore`, awaited."""'),
         ('"""As `cancel`, awaited."""', '"""Cancel it, see `X` and `f`."""'),

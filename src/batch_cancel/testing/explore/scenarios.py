@@ -1,4 +1,4 @@
-"""The scenarios: who meets whom, and what befalls them."""
+"""The scenarios: which actors meet, and which faults strike them."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ _LARGE: Final = (
     ),
     _scheduled(
         "hang",
-        "whoever asks the scheduler hangs for ever",
+        "an actor that asks the scheduler hangs",
         it.cancel(suffers="h"),
         it.cancel("other", "op-2", suffers="hl"),
         it.start(suffers="h"),
@@ -358,7 +358,7 @@ _LARGE: Final = (
     ),
     _scheduled(
         "called-off",
-        "a task is called off at any await",
+        "a task is cancelled at any await",
         it.cancel(suffers="o"),
         it.cancel("other", "op-2", suffers="o"),
         it.reconcile(suffers="o"),
