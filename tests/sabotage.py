@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 import attrs
 
 from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryStore
+from batch_cancel.adapters.memory.contacts import Contact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -117,13 +118,14 @@ class UndoneRows(MutableMapping[Any, Any]):
                 return attrs.evolve(after, contacts=before.contacts)
             case "contacts diverted":
                 diverted = {
-                    it: "failed"
-                    for it, status in after.contacts.items()
-                    if status == "cancelled" != before.contacts.get(it)
+                    it: Contact("failed")
+                    for it, contact in after.contacts.items()
+                    if contact.status == "cancelled" != before.contacts.status_of(it)
                 }
-                return attrs.evolve(after, contacts={**after.contacts, **diverted})
+                return attrs.evolve(after, contacts=after.contacts | diverted)
             case "contact added" if before.status != after.status:
-                return attrs.evolve(after, contacts={**after.contacts, "added": "pending"})
+                added = {"added": Contact("pending")}
+                return attrs.evolve(after, contacts=after.contacts | added)
             case "record skipped":
                 return attrs.evolve(after, cancellation=before.cancellation)
             case _:
@@ -131,7 +133,7 @@ class UndoneRows(MutableMapping[Any, Any]):
 
 
 def undone(repositories: Any, what: Sabotage | None) -> Any:
-    """Give repositories of a memory store that write on such rows."""
+    """Return repositories of a memory store that write on such rows."""
     if what is None:
         return repositories
     parts: dict[str, Any] = {

@@ -22,12 +22,12 @@ PENDING: dict[str, Any] = {"deferred_id": "start", "removal": Removal.PENDING}
 
 
 def now() -> datetime:
-    """Give the time."""
+    """Return the time."""
     return datetime.now(UTC)
 
 
 def kept(world: World, organization_id: str | None = None) -> list[str]:
-    """Give the jobs whose records are left, in the order of the alphabet."""
+    """Return the jobs whose records are left, in the order of the alphabet."""
     records = world.history(organization_id=organization_id, limit=1000).records
     return sorted(it.key.batch_job_id for it in records)
 

@@ -27,24 +27,12 @@ from batch_cancel.adapters.postgres import (
     PostgresUnitOfWork,
 )
 from batch_cancel.adapters.postgres.schema import Table
+from batch_cancel.testing.strategies import ENDED_CONTACTS, ENDED_JOBS, LIVE_JOBS, OPEN_CONTACTS
 
 REFERENCE = PostgresSchema()
 
-JOB_STATUSES = ["scheduled", "pending", "running", "completed", "failed", "cancelled"]
-CONTACT_STATUSES = [
-    "pending",
-    "queued",
-    "no_answer",
-    "busy",
-    "timeout",
-    "dialing",
-    "completed",
-    "failed",
-    "blocked",
-    "invalid_number",
-    "carrier_error",
-    "cancelled",
-]
+JOB_STATUSES = [*LIVE_JOBS, *ENDED_JOBS]
+CONTACT_STATUSES = [*OPEN_CONTACTS, "dialing", *ENDED_CONTACTS]
 AFTERWARDS = dict(zip(CONTACT_STATUSES, ["cancelled"] * 5 + CONTACT_STATUSES[5:], strict=True))
 """By hand: the first five become cancelled, the other seven stay what they were."""
 
@@ -94,7 +82,7 @@ class Blocking:
     def uow(
         self, dsn: str, schema: PostgresSchema = REFERENCE, **settings: Any
     ) -> PostgresUnitOfWork:
-        """Give a unit of work; `settings` are the connection's, and the timeouts."""
+        """Return a unit of work; `settings` are the connection's, and the timeouts."""
         timeouts, rest = _parted(settings)
         return PostgresUnitOfWork(lambda: psycopg.connect(dsn, **rest), schema, **timeouts)
 
@@ -105,7 +93,7 @@ class Blocking:
         return cancel_job(batch_job_id, uow=uow, scheduler=recorder or Recorder(), **more)
 
     def begun(self, uow: Any, story: Callable[[Callable[..., Any], Any], None]) -> None:
-        """Tell a story within a transaction; it is given a way to call a repository's method."""
+        """Return a story within a transaction; it is given a way to call a repository's method."""
         with uow.begin() as repositories:
             story(lambda method, *arguments: method(*arguments), repositories)
 
@@ -117,7 +105,7 @@ class Asyncio:
     def uow(
         self, dsn: str, schema: PostgresSchema = REFERENCE, **settings: Any
     ) -> AsyncPostgresUnitOfWork:
-        """Give a unit of work; `settings` are the connection's, and the timeouts."""
+        """Return a unit of work; `settings` are the connection's, and the timeouts."""
         timeouts, rest = _parted(settings)
         twins = {
             psycopg.ClientCursor: psycopg.AsyncClientCursor,
@@ -137,7 +125,7 @@ class Asyncio:
         return asyncio.run(cancel_job_async(batch_job_id, uow=uow, scheduler=scheduler, **more))
 
     def begun(self, uow: Any, story: Callable[[Callable[..., Any], Any], None]) -> None:
-        """Tell a story within a transaction; it is given a way to call a repository's method."""
+        """Return a story within a transaction; it is given a way to call a repository's method."""
 
         async def run() -> None:
             async with uow.begin() as repositories:
@@ -198,7 +186,7 @@ class Tables:
             self._insert(names.contacts, contact)
 
     def status(self, batch_job_id: object) -> str:
-        """Give a job's status."""
+        """Return a job's status."""
         names = self.schema
         found = self.rows(
             "SELECT {}::text FROM {} WHERE {} = {}",
@@ -211,7 +199,7 @@ class Tables:
         return str(status)
 
     def contacts(self, batch_job_id: object) -> dict[str, str]:
-        """Give the statuses of a job's contacts by label."""
+        """Return the statuses of a job's contacts by label."""
         names = self.schema
         found = self.rows(
             "SELECT label, {}::text FROM {} WHERE {} = {} ORDER BY label",
@@ -228,7 +216,7 @@ class Tables:
         return cursor.fetchall() if cursor.description else []
 
     def records(self) -> list[tuple[Any, ...]]:
-        """Give organization, job and operation of every cancellation."""
+        """Return organization, job and operation of every cancellation."""
         return self.rows(
             "SELECT organization_id, batch_job_id, operation_id FROM {} ORDER BY 1, 2",
             quoted(self.schema.cancellations),

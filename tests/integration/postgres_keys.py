@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import attrs
 import psycopg
+import pytest
 
 from batch_cancel import (
     ContactStatus,
@@ -23,6 +25,7 @@ from batch_cancel.adapters.postgres import (
     PostgresUnitOfWork,
     table_ddl,
 )
+from tests.servers import PostgresServer
 
 SOON = timedelta(minutes=1)
 
@@ -88,7 +91,7 @@ class Database:
             )
 
     def rows(self, organization_id: str) -> list[tuple[Any, ...]]:
-        """Give all that belongs to an organization, its tables' rows whole."""
+        """Return all that belongs to an organization, its tables' rows whole."""
         return [
             row
             for table in ("batch_jobs", "batch_contacts", "batch_cancellations")
@@ -99,7 +102,7 @@ class Database:
         ]
 
     def statuses(self, organization_id: str) -> dict[int, str]:
-        """Give the status of each contact of an organization."""
+        """Return the status of each contact of an organization."""
         return dict(
             self.connection.execute(
                 "SELECT id, status FROM batch_contacts WHERE organization_id = %s ORDER BY id",
@@ -108,22 +111,32 @@ class Database:
         )
 
     def contacts(self) -> dict[tuple[str, str, int], str]:
-        """Give the status of every contact by its organization, its job and its id."""
+        """Return the status of every contact by its organization, its job and its id."""
         rows = self.connection.execute(
             "SELECT organization_id, batch_job_id::text, id, status FROM batch_contacts"
         )
         return {(organization, job, id_): status for organization, job, id_, status in rows}
 
     def job(self, organization_id: str) -> str:
-        """Give the status of an organization's job."""
+        """Return the status of an organization's job."""
         [(status,)] = self.connection.execute(
             "SELECT status FROM batch_jobs WHERE organization_id = %s", [organization_id]
         ).fetchall()
         return str(status)
 
     def uow(self, schema: PostgresSchema) -> PostgresUnitOfWork:
-        """Give a unit of work of its own connections."""
+        """Return a unit of work of its own connections."""
         return PostgresUnitOfWork(lambda: psycopg.connect(self.dsn), schema)
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """Yield a schema without tables."""
+    with (
+        postgres_server.schema() as dsn,
+        closing(psycopg.connect(dsn, autocommit=True)) as connection,
+    ):
+        yield Database(dsn, connection)
 
 
 MADE: dict[str, tuple[tuple[str, str], PostgresSchema]] = {

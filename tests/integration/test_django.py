@@ -145,13 +145,13 @@ def test_another_kind_of_database_is_refused_in_words(tmp_path: Path) -> None:
             "OPTIONS": {},
         }
         with pytest.raises(
-            CancelFailed, match="is not Postgres by psycopg 3, but sqlite by sqlite"
+            CancelFailed, match="does not use Postgres by psycopg 3, but sqlite by sqlite"
         ):
             cancel_rows("job", uow=uow)
 
 
 def test_a_stranger_does_not_lock_the_job(site: Site) -> None:
-    """He is answered while the owner holds the lock."""
+    """The other organization gets its answer while the owner holds the lock."""
     site.outside.autocommit = False
     site.outside.execute("SELECT FROM batch_jobs FOR UPDATE")
     for stranger in ("b", None):

@@ -15,7 +15,7 @@ from psycopg import sql
 from batch_cancel import StoreFailed, cancel_rows, cancellation_of, cancellations, forget
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
 from batch_cancel.adapters.postgres.ddl import table_ddl
-from batch_cancel.adapters.postgres.history import asked
+from batch_cancel.adapters.postgres.history import page_parameters
 from batch_cancel.adapters.sqlalchemy import (
     SqlAlchemyTables,
     SqlAlchemyUnitOfWork,
@@ -33,7 +33,7 @@ EARLIER = "batch_cancellations_earlier"
 
 @pytest.fixture
 def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
-    """Lend a connection to the reference tables, with a running job."""
+    """Yield a connection to the reference tables, with a running job."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')")
@@ -41,12 +41,12 @@ def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def own(dsn: str) -> Any:
-    """Give the unit of work on psycopg."""
+    """Return the unit of work on psycopg."""
     return PostgresUnitOfWork(lambda: psycopg.connect(dsn))
 
 
 def layered(dsn: str) -> Any:
-    """Give the unit of work of SQLAlchemy."""
+    """Return the unit of work of SQLAlchemy."""
     return data_layers.postgres_uow(dsn, is_async=False)
 
 
@@ -54,7 +54,7 @@ UOWS = pytest.mark.parametrize("make", [own, layered])
 
 
 def cancelled(uow: Any, rows: psycopg.Connection[Any], *operations: str) -> list[str]:
-    """Cancel the job by each operation, set back in between; give the history's operations."""
+    """Cancel the job by each operation, set back in between; return the history's operations."""
     for operation_id in operations:
         rows.execute("UPDATE batch_jobs SET status = 'running'")
         cancel_rows("job", uow=uow, operation_id=operation_id)
@@ -177,7 +177,7 @@ def test_a_page_is_found_by_its_index(rows: psycopg.Connection[Any], postgres_sc
     with uow.begin() as repositories:
         connection = repositories.jobs.connection
         assert page.next is not None
-        parameters = asked(Wanted("org", after=Place.read(page.next)), 11)
+        parameters = page_parameters(Wanted("org", after=Place.read(page.next)), 11)
         statement = repositories.history.queries.page[True]
         plan = connection.execute(
             sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement), parameters

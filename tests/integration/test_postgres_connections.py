@@ -15,6 +15,7 @@ from psycopg.rows import dict_row, namedtuple_row, scalar_row
 from batch_cancel import (
     AlreadyTerminal,
     CancelFailed,
+    JobKey,
     JobNotFound,
     cancel_job,
     cancel_job_async,
@@ -86,7 +87,7 @@ def test_any_connection_can_be_joined(made: Tables, settings: dict[str, Any]) ->
 def test_a_hostile_id_leaves_a_joined_transaction_as_it_was(
     postgres_server: PostgresServer, hostile: str
 ) -> None:
-    """Postgres choked on it within a savepoint: the caller goes on, and commits his own work."""
+    """Postgres choked on it within a savepoint: the caller goes on, and commits its own work."""
     with postgres_server.schema() as dsn, tables(dsn, id_type="bigint") as made:
         with psycopg.connect(dsn) as connection:
             connection.execute("INSERT INTO batch_jobs (id, status) VALUES (42, 'running')")
@@ -126,7 +127,7 @@ def test_a_connection_is_closed_after_use(made: Tables, half: Half) -> None:
 
 
 def test_a_connection_in_a_transaction_is_refused(made: Tables) -> None:
-    """Committing it would commit the caller's work: it is left to him as it was."""
+    """Committing it would commit the caller's work: it is left to the caller as it was."""
     with psycopg.connect(made.dsn) as connection:
         connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('mine', 'pending')")
         uow = PostgresUnitOfWork(lambda: nullcontext(connection))
@@ -164,7 +165,7 @@ def test_timeouts_hold_within_our_own_transaction(made: Tables, half: Half) -> N
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
-        cursor = call(repositories.jobs.execute, TIMEOUTS, {})
+        cursor = call(repositories.sender.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone))
 
     half.begun(half.uow(made.dsn), look)
@@ -200,17 +201,13 @@ def test_asyncio_timeouts_end_with_our_transaction(made: Tables) -> None:
 
 
 def test_joining_sets_no_timeouts(made: Tables) -> None:
-    """In his transaction the caller's own are in force, during the cancel and after."""
+    """In the caller's transaction its own settings are in force, during the cancel and after."""
     with psycopg.connect(made.dsn) as connection:
         connection.execute("SET LOCAL lock_timeout = '3s'")
         with joining(connection).begin() as repositories:
-            cursor = repositories.jobs.execute(repositories.jobs.queries.lock_job, ROW)
-            assert cursor.fetchone() is not None
+            assert repositories.jobs.lock(JobKey("job")) is not None
             assert connection.execute(TIMEOUTS).fetchone() == ("3s", "0", "0")
         assert connection.execute(TIMEOUTS).fetchone() == ("3s", "0", "0")
-
-
-ROW: dict[str, object] = {"batch_job_id": "job", "organization_id": None}
 
 
 def test_asyncio_joining_sets_no_timeouts(made: Tables) -> None:
@@ -232,7 +229,7 @@ def test_a_timeout_is_never_none(made: Tables, half: Half) -> None:
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
-        cursor = call(repositories.jobs.execute, TIMEOUTS, {})
+        cursor = call(repositories.sender.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone)[0])
 
     half.begun(half.uow(made.dsn, lock_timeout=timedelta(microseconds=1)), look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from typing import Any
 
@@ -39,19 +39,10 @@ from tests.integration.postgres_keys import (
     SOON,
     SURROGATE_BY_ORGANIZATION,
     Database,
+    database,
 )
-from tests.servers import PostgresServer
 
-
-@pytest.fixture
-def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema without tables."""
-    with (
-        postgres_server.schema() as dsn,
-        closing(psycopg.connect(dsn, autocommit=True)) as connection,
-    ):
-        yield Database(dsn, connection)
-
+__all__ = ["database"]
 
 UNSAFE_CONTACTS = {
     "id and a time": ("(id, updated_at)", "map a column that is unique within a job"),
@@ -167,7 +158,7 @@ def test_a_contact_that_is_added_counts(database: Database) -> None:
     schema = attrs.evolve(BY_ORGANIZATION, contact_where={"kind": "voice"})
     database.make(JOBS_BY_ORGANIZATION, contacts, schema=schema)
     uow = database.uow(schema)
-    with pytest.raises(StoreFailed, match="'kind' holds 'voice' in those that do"):
+    with pytest.raises(StoreFailed, match="its 'kind' must be 'voice'"):
         append_contacts("1", [{"id": 7, "kind": "sms"}], uow=uow, organization_id="A")
     more: list[dict[str, object]] = [{"id": 7}, {"id": 8, "kind": "voice"}]
     assert append_contacts("1", more, uow=uow, organization_id="A") == 2

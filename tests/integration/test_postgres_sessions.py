@@ -40,7 +40,7 @@ from batch_cancel.adapters.postgres import (
     joining,
     joining_async,
 )
-from batch_cancel.adapters.postgres_faults import check_isolation
+from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from tests.integration.own_tables import with_options
 from tests.pairs import create_reference_tables
@@ -55,11 +55,11 @@ class Database:
     connection: psycopg.Connection[Any]
 
     def uow(self, schema: PostgresSchema | None = None) -> PostgresUnitOfWork:
-        """Give a unit of work of its own connections."""
+        """Return a unit of work of its own connections."""
         return PostgresUnitOfWork(lambda: psycopg.connect(self.dsn), schema or PostgresSchema())
 
     def state(self, job: str) -> tuple[str, list[str], list[int]]:
-        """Give a job's status, those of its contacts, and the count in its record."""
+        """Return a job's status, those of its contacts, and the count in its record."""
         (status,) = self._rows("SELECT status FROM batch_jobs WHERE id = %s", job)
         contacts = self._rows(
             "SELECT status FROM batch_contacts WHERE batch_job_id = %s ORDER BY id", job
@@ -79,7 +79,7 @@ CANCELLED = ("cancelled", ["cancelled"] * 5, [5])
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend the reference tables."""
+    """Yield the reference tables."""
     with (
         postgres_server.schema() as dsn,
         closing(psycopg.connect(dsn, autocommit=True)) as connection,
@@ -223,7 +223,7 @@ def test_cancels_joined_to_one_connection_at_once_are_refused(
     assert first.record.contacts_cancelled == 5
     assert isinstance(second, CancelFailed)
     assert second.outcome == "unchanged"
-    assert "another call of this library is at work on this connection" in str(second)
+    assert "another call of this library is using this connection" in str(second)
     assert (database.state("a"), database.state("b")) == (CANCELLED, UNTOUCHED)
 
 

@@ -101,7 +101,7 @@ class Place:
 
 @pytest.fixture
 def place(postgres_server: PostgresServer) -> Iterator[Place]:
-    """Lend a database."""
+    """Yield a database."""
     with postgres_server.schema() as dsn:
         yield Place(dsn)
 
@@ -269,7 +269,7 @@ def test_an_id_that_the_column_cannot_hold_any_more_holds_up_nothing(
 # A transaction longer than the lease -------------------------------------------------------------
 
 
-def test_a_transaction_longer_than_the_lease_is_told_of_once(place: Place) -> None:
+def test_a_transaction_longer_than_the_lease_is_announced_once(place: Place) -> None:
     """Its record is as old as its lock: reconcile takes it up as soon as it is committed."""
     place.add("job")
     told: list[str] = []
@@ -318,7 +318,7 @@ class CutAtCommit(PostgresUnitOfWork):
             yield repositories
             self.begun += 1
             if self.begun == 1:
-                pid = repositories.jobs.connection.info.backend_pid
+                pid = repositories.sender.connection.info.backend_pid
                 with psycopg.connect(self.dsn, autocommit=True) as connection:
                     connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 

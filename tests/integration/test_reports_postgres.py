@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
-    """Lend a connection to the reference tables, with a running job."""
+    """Yield a connection to the reference tables, with a running job."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')")
@@ -29,7 +29,7 @@ def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def uow(dsn: str, **names: Any) -> PostgresUnitOfWork:
-    """Give a unit of work that waits for a lock only shortly."""
+    """Return a unit of work that waits for a lock only shortly."""
     return PostgresUnitOfWork(lambda: psycopg.connect(dsn), PostgresSchema(**names))
 
 

@@ -39,7 +39,7 @@ SQLITE = ("pysqlite", "aiosqlite")
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend the reference tables with a running job of five contacts, by each driver in turn."""
+    """Yield the reference tables with a running job of five contacts, by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         METADATA.create_all(lent.engine)
         contacts = [

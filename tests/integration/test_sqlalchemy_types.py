@@ -46,7 +46,7 @@ class Base(DeclarativeBase):
 
 
 class Campaign(Base):
-    """A job of his."""
+    """A job of the adopter's."""
 
     __tablename__ = "campaigns"
     uid: Mapped[UUID] = mapped_column(primary_key=True)
@@ -54,7 +54,7 @@ class Campaign(Base):
 
 
 class Recipient(Base):
-    """A contact of his."""
+    """A contact of the adopter's."""
 
     __tablename__ = "recipients"
     number: Mapped[int] = mapped_column(primary_key=True)

@@ -15,6 +15,7 @@ from batch_cancel.domain.cancellation import (
     CancelResult,
     committed,
     conclude,
+    live_job,
     plan_cancellation,
     removal_of,
 )
@@ -29,12 +30,12 @@ REQUEST = CancelRequest(KEY, "op-1", actor="ann", reason="wrong list")
 
 
 def job(status: Any, *, deferred_id: str | None = "arq_job_abc123", **more: Any) -> Job:
-    """Give a job as read under its lock."""
+    """Return a job as read under its lock."""
     return Job(KEY, status, deferred_id, NOON, **more)
 
 
 def record(operation_id: str = "op-1", removal: Removal = Removal.REMOVED) -> CancellationRecord:
-    """Give the record of an earlier cancellation."""
+    """Return the record of an earlier cancellation."""
     return CancellationRecord(
         operation_id=operation_id,
         key=KEY,
@@ -85,7 +86,7 @@ def test_a_plan_carried_out_is_recorded_whole() -> None:
     )
 
 
-def test_the_record_names_the_job_as_the_store_spells_it() -> None:
+def test_the_record_names_the_job_as_it_is_stored() -> None:
     """The request may have spelled a uuid in upper case."""
     asked = CancelRequest(JobKey("ABC"), "op-1")
     plan = plan_cancellation(asked, Job(JobKey("abc"), "running", None, NOON))
@@ -158,6 +159,43 @@ def test_an_unknown_status_fails_closed(status: Any) -> None:
     with pytest.raises(UnknownJobStatus) as error:
         plan_cancellation(REQUEST, job(status))
     assert (error.value.key, error.value.status) == (KEY, status)
+
+
+@pytest.mark.parametrize("status", ["scheduled", "pending", "running"])
+def test_a_live_job_gets_new_contacts(status: str) -> None:
+    """Whether it was started or not."""
+    assert live_job(KEY, job(status)) == (job(status), status)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_an_ended_job_gets_no_contacts(status: str) -> None:
+    """The refusal says how it ended, and nothing of a cancellation before that."""
+    with pytest.raises(AlreadyTerminal) as refused:
+        live_job(KEY, job(status, cancellation=record()))
+    assert (refused.value.key, refused.value.status) == (KEY, JobStatus(status))
+    assert refused.value.cancellation is None
+
+
+def test_a_cancelled_job_is_refused_with_its_record() -> None:
+    """It says when, and how many contacts."""
+    with pytest.raises(AlreadyTerminal) as refused:
+        live_job(KEY, job("cancelled", cancellation=record()))
+    assert (refused.value.status, refused.value.cancellation) == ("cancelled", record())
+
+
+@pytest.mark.parametrize("status", ["paused", "", "RUNNING", None])
+def test_an_unknown_job_gets_no_contacts(status: str | None) -> None:
+    """What is not known is never guessed at."""
+    with pytest.raises(UnknownJobStatus) as refused:
+        live_job(KEY, job(status))
+    assert (refused.value.key, refused.value.status) == (KEY, status)
+
+
+def test_no_job_gets_no_contacts() -> None:
+    """It is told by the name that it was asked for."""
+    with pytest.raises(JobNotFound) as refused:
+        live_job(KEY, None)
+    assert refused.value.key == KEY
 
 
 def test_the_same_question_gets_the_same_answer() -> None:
@@ -254,7 +292,7 @@ def test_no_repr_shows_who_why_or_what_was_scheduled(value: object) -> None:
 
 
 def result_from(status: JobStatus, removal: Removal = Removal.ABSENT) -> CancelResult:
-    """Give the result of cancelling a job of this status."""
+    """Return the result of cancelling a job of this status."""
     return CancelResult("job", status, 0, removal, "op-1", NOON, replayed=False)
 
 
@@ -280,7 +318,7 @@ def test_each_live_status_has_its_sentence(status: JobStatus, message: str) -> N
 @pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED])
 def test_no_sentence_claims_that_a_terminal_job_was_cancelled(status: JobStatus) -> None:
     """No such result is ever made; were it, it would not be dressed up."""
-    with pytest.raises(ValueError, match=f"no job is ever cancelled from {status}"):
+    with pytest.raises(ValueError, match=f"a job cannot be cancelled from {status}"):
         _ = result_from(status).message
 
 

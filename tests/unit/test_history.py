@@ -35,7 +35,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def record(at: datetime = AT, job_id: str = "job", operation_id: str = "op") -> CancellationRecord:
-    """Give a record."""
+    """Return a record."""
     return CancellationRecord(
         operation_id=operation_id,
         key=JobKey(job_id),
@@ -68,7 +68,7 @@ def test_a_token_is_the_place(at: datetime, job_id: str, operation_id: str) -> N
 
 
 def spelled(*parts: object) -> str:
-    """Give a token of these parts."""
+    """Return a token of these parts."""
     return urlsafe_b64encode(json.dumps(parts).encode()).decode()
 
 
@@ -156,17 +156,17 @@ class Store:
         yield self
 
     def page(self, wanted: Wanted, limit: int) -> Any:
-        """Give the answer."""
+        """Return the answer."""
         self.asked.append((wanted, limit))
         return self.answer
 
     def find(self, key: JobKey) -> Any:
-        """Give the answer."""
+        """Return the answer."""
         self.asked.append(key)
         return self.answer
 
     def forget(self, before: datetime, retry_window: timedelta, limit: int) -> Any:
-        """Give the answer, or the next of them."""
+        """Return the answer, or the next of them."""
         self.asked.append((before, retry_window, limit))
         return self.answer.pop(0) if isinstance(self.answer, list) else self.answer
 
@@ -190,15 +190,15 @@ class AsyncStore:
         yield self
 
     async def page(self, wanted: Wanted, limit: int) -> Any:
-        """Give the answer."""
+        """Return the answer."""
         return self.store.page(wanted, limit)
 
     async def find(self, key: JobKey) -> Any:
-        """Give the answer."""
+        """Return the answer."""
         return self.store.find(key)
 
     async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> Any:
-        """Give the answer."""
+        """Return the answer."""
         return self.store.forget(before, retry_window, limit)
 
 

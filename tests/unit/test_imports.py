@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -49,7 +50,7 @@ def run(command: str) -> str:
 
 
 def loaded_by(module: str) -> set[str]:
-    """Give the top-level modules that a fresh interpreter has loaded after this import."""
+    """Return the top-level modules that a fresh interpreter has loaded after this import."""
     printed = run(f"import {module}, sys; print(sorted({{m.split('.')[0] for m in sys.modules}}))")
     names: list[str] = ast.literal_eval(printed)
     return set(names)
@@ -62,6 +63,11 @@ def test_the_package_comes_without_its_drivers() -> None:
         "print([m for m in sys.modules if m.startswith(('psycopg','redis'))])"
     )
     assert run(command) == "[]\n"
+
+
+def test_the_package_comes_without_a_log() -> None:
+    """A program that logs nothing need not wait for it."""
+    assert "logging" not in loaded_by("batch_cancel")
 
 
 def test_the_package_comes_without_the_endpoint() -> None:
@@ -119,6 +125,23 @@ def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) 
     assert own <= loaded
     drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "huey", "rq", "saq"}
     assert loaded & drivers == own & drivers
+
+
+def test_the_version_comes_without_the_command_line() -> None:
+    """Neither typer nor rich need be there to print one line."""
+    printed = run(
+        "import sys; sys.argv[1:] = ['--version']\n"
+        "from batch_cancel.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    print(end.code, sorted(sys.modules))"
+    )
+    version, told = printed.split("\n", 1)
+    code, names = told.split(" ", 1)
+    assert version == f"batch-cancel {metadata.version('batch_cancel')}"
+    assert code == "None"
+    loaded = {name.split(".")[0] for name in ast.literal_eval(names)}
+    assert loaded.isdisjoint(DRIVERS_AND_FRAMEWORKS)
+    assert "batch_cancel.cli.run" not in names
 
 
 def test_these_names_are_public() -> None:

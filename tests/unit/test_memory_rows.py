@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 
 from batch_cancel.adapters.memory import rows as memory
+from batch_cancel.adapters.memory.contacts import Contact, Contacts
 from batch_cancel.adapters.memory.rows import Row, Rows, claim_record, take
 from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
@@ -66,7 +67,8 @@ def test_a_turn_is_later_than_the_one_before_even_if_the_clock_is_behind() -> No
 
 def test_a_call_of_exactly_the_age_is_not_overdue_yet() -> None:
     """It must have been live for longer."""
-    row = Row("running", None, contacts={"c": "dialing"}, dialing_since={"c": LONG_AGO})
+    dialing = Contact("dialing", dialing_since=LONG_AGO)
+    row = Row("running", None, contacts=Contacts() | {"c": dialing})
     assert memory._overdue(row, LONG_AGO) == []
     assert memory._overdue(row, LONG_AGO + timedelta(microseconds=1)) == ["c"]
 

@@ -32,7 +32,7 @@ KEY = JobKey("job", "org")
 
 
 def overview(status: str | None = "running", **contacts: int) -> Overview:
-    """Give an overview of a job."""
+    """Return an overview of a job."""
     job = Job(KEY, status, None, AT)
     return Overview(job, {ContactStatus(name): number for name, number in contacts.items()})
 
@@ -98,7 +98,7 @@ class Store:
         yield self
 
     def look(self, key: JobKey) -> Any:
-        """Give the answer."""
+        """Return the answer."""
         self.asked.append(key)
         return self.answer
 
@@ -120,7 +120,7 @@ class AsyncStore:
         yield self
 
     async def look(self, key: JobKey) -> Any:
-        """Give the answer."""
+        """Return the answer."""
         return self.store.look(key)
 
 

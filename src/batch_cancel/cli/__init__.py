@@ -2,6 +2,7 @@
 The command line: `batch-cancel`.
 
 What it needs beyond the library comes with the extra `cli`; without it, one sentence says so.
+`batch-cancel --version` needs none of it, and loads none of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
+
+from batch_cancel.cli import output
+from batch_cancel.cli.version import version_line
 
 __all__ = ["main"]
 
@@ -22,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Arguments:
         arguments: what follows the program's name; None for this process's own.
     """
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        output.answer(version_line())
+        sys.exit()
     try:
         from batch_cancel.cli.run import run  # noqa: PLC0415  # May not be installed.
     except ModuleNotFoundError as error:

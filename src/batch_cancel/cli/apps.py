@@ -1,29 +1,30 @@
 """
 An application's own wiring: `--app module:name`.
 
-Rule 1: it is an object with `uow` and `scheduler`, and perhaps `on_cancelled`, or a function
-        without arguments that returns one; a coroutine function as well.
-Rule 2: an asyncio application is made, asked and left under one event loop. Under a blocking one
-        no event loop runs: Django refuses to work beside one.
+Rule 1: an application is an object with `uow` and `scheduler`, and perhaps `on_cancelled`, or a
+        function or coroutine function without arguments that returns one.
+Rule 2: an asyncio application is created, used and closed in one event loop. For a blocking one no
+        event loop runs: Django refuses to work beside one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from inspect import getattr_static, isawaitable, signature
 from typing import Any, Final, TypeVar, cast
 
-from batch_cancel.cli.calls import AsyncCalls, Calls
+from batch_cancel.cli.calls import Calls
 from batch_cancel.cli.imports import UsageError, found
 from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.run_blocking import run
 from batch_cancel.use_cases.unexpected import with_text
 
 _T = TypeVar("_T")
 
 _NOTHING: Final = object()
 
-Command = Callable[[Calls | AsyncCalls], _T | Awaitable[_T]]
+Command = Callable[[Calls], Coroutine[object, None, _T]]
 """What a command does: one call."""
 
 
@@ -32,31 +33,28 @@ def perform(path: str, command: Command[_T]) -> _T:
     Run a command on the application that `path` names.
 
     Raises:
-        UsageError: there is no such application, or it is none.
+        UsageError: there is no such application, or it is not valid.
         Exception: whatever the command raises.
     """
     made = _made(path, found("--app", path))
-    calls = None if isawaitable(made) else _calls(path, made)
-    if isinstance(calls, Calls):
-        return cast("_T", command(calls))
-    return asyncio.run(_perform(path, made if calls is None else calls, command))
-
-
-async def _perform(path: str, made: object, command: Command[_T]) -> _T:
-    calls = made
     if isawaitable(made):
-        try:
-            calls = _calls(path, await made)
-        except UsageError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise _raised(path, error) from error
-    answer = command(cast("Calls | AsyncCalls", calls))
-    return cast("_T", await answer if isawaitable(answer) else answer)
+        return asyncio.run(_perform(path, made, command))
+    calls = _calls(path, made)
+    return run(command(calls)) if calls.is_blocking else asyncio.run(command(calls))
+
+
+async def _perform(path: str, made: Awaitable[object], command: Command[_T]) -> _T:
+    try:
+        calls = _calls(path, await made)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _raised(path, error) from error
+    return await command(calls)
 
 
 def _made(path: str, value: object) -> object:
-    """Return the application, or what is to be awaited for it."""
+    """Return the application, or an awaitable of it."""
     is_function = callable(value) and (isinstance(value, type) or not _has(value, "uow"))
     if not is_function:
         return value
@@ -74,8 +72,8 @@ def _made(path: str, value: object) -> object:
         raise _raised(path, error) from error
 
 
-def _calls(path: str, app: object) -> Calls | AsyncCalls:
-    """Return the use cases with the application's ports, blocking or asyncio as those are."""
+def _calls(path: str, app: object) -> Calls:
+    """Return the use cases with the application's ports, blocking or asyncio."""
     ports = dict[str, Any]()
     for name in ("uow", "scheduler", "on_cancelled"):
         ports[name] = _read(path, app, name)
@@ -87,11 +85,11 @@ def _calls(path: str, app: object) -> Calls | AsyncCalls:
     hook = None if hook is _NOTHING else hook
     not_blocking = _fault(kinds.check_store, uow) or _fault(kinds.check_scheduler, scheduler)
     if not_blocking is None:
-        return Calls(uow, scheduler, _checked(path, kinds.check_hook, hook))
+        return Calls.blocking(uow, scheduler, _checked(path, kinds.check_hook, hook))
     if not (
         _fault(kinds.check_store_async, uow) or _fault(kinds.check_scheduler_async, scheduler)
     ):
-        return AsyncCalls(uow, scheduler, _checked(path, kinds.check_hook_async, hook))
+        return Calls(uow, scheduler, _checked(path, kinds.check_hook_async, hook))
     msg = f"--app: {path}: {_why(uow, scheduler)}"
     raise UsageError(msg)
 
@@ -103,10 +101,10 @@ def _has(app: object, name: str) -> bool:
 
 def _read(path: str, app: object, name: str) -> object:
     """
-    Read an attribute once; a property whose own code fails is not one that is missing.
+    Read an attribute once; a property that raises is not a missing one.
 
     Raises:
-        UsageError: reading it raised something.
+        UsageError: the property raised an error.
     """
     try:
         return getattr(app, name)
@@ -136,13 +134,13 @@ def _checked(path: str, check: Callable[[object], None], hook: _T) -> _T:
 
 
 def _why(uow: object, scheduler: object) -> str | None:
-    """Return why these are no ports of one kind."""
+    """Return why these ports are not both blocking or both asyncio."""
     for check, same, other in (
         (kinds.check_store, kinds.check_scheduler, kinds.check_scheduler_async),
         (kinds.check_store_async, kinds.check_scheduler_async, kinds.check_scheduler),
     ):
         if _fault(check, uow) is None:
-            if _fault(other, scheduler) is not None:  # It is no scheduler at all.
+            if _fault(other, scheduler) is not None:  # It is not a scheduler.
                 return _fault(same, scheduler)
             names = f"{type(uow).__name__} and {type(scheduler).__name__}"
             return f"uow and scheduler must both block or both be asyncio, got {names}"

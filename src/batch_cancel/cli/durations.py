@@ -1,4 +1,4 @@
-"""How long something takes, and when it was, as it is written on a command line."""
+"""Durations and times as command line options."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WRITTEN: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|[smhd]?)", re.ASCII)
 
 def span(text: str) -> timedelta:
     """
-    Read a span of time: seconds, or a number with a unit, as in 250ms, 90s, 45m, 4h or 2d.
+    Parse a duration: seconds, or a number with a unit, as in 250ms, 90s, 45m, 4h or 2d.
 
     Raises:
-        ValueError: it is none, or longer than a timedelta can be.
+        ValueError: it is not a duration, or longer than a timedelta can be.
     """
     written = _WRITTEN.fullmatch(text)
     if written is None:
@@ -36,13 +36,13 @@ def span(text: str) -> timedelta:
 
 def duration(text: str) -> timedelta:
     """
-    Read the age of a call.
+    Parse the age of a call.
 
     Raises:
-        typer.BadParameter: it is no duration, or not the age of a call.
+        typer.BadParameter: it is not a duration, or out of range.
     """
     if _WRITTEN.fullmatch(text) is None:
-        msg = f"{text!r} is no duration: write seconds, or 90s, 45m, 4h, 2d"
+        msg = f"{text!r} is not a duration: write seconds, or 90s, 45m, 4h, 2d"
         raise typer.BadParameter(msg)
     try:
         age = span(text)
@@ -55,16 +55,19 @@ def duration(text: str) -> timedelta:
 
 def moment(text: str) -> datetime:
     """
-    Read a moment: a date or a time in ISO 8601, in UTC unless it says otherwise, or so long ago.
+    Parse a date or time in ISO 8601, in UTC by default, or a duration: so long ago.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: it is neither.
     """
     try:
         if _WRITTEN.fullmatch(text) is not None and not text.isdecimal():
             return datetime.now(UTC) - span(text)
         read = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
-        msg = f"{text!r} is no moment: write 2026-01-31, 2026-01-31T08:00+01:00, or 30d for ago"
+        msg = (
+            f"{text!r} is not a time: write 2026-01-31, 2026-01-31T08:00+01:00, or 30d for 30 "
+            "days ago"
+        )
         raise typer.BadParameter(msg) from error
     return read if read.tzinfo is not None else read.replace(tzinfo=UTC)

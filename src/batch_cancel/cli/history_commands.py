@@ -10,7 +10,7 @@ import typer
 from batch_cancel import JobKey
 from batch_cancel.cli import options, output
 from batch_cancel.cli.durations import duration, moment
-from batch_cancel.cli.exits import NOT_FOUND, faults_told
+from batch_cancel.cli.exits import NOT_FOUND, faults_reported
 from batch_cancel.cli.history_reports import Forgotten, Listed, Shown
 from batch_cancel.cli.imports import UsageError
 from batch_cancel.cli.job_reports import job_shown
@@ -32,7 +32,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """
-    Show the record of a job's cancellation: who, why, when, and what is still owed.
+    Show the record of a job's cancellation: who, why, when, and what is still pending.
 
     Of a job that was cancelled several times it is the last one; `history` lists all.
 
@@ -44,7 +44,7 @@ def show(
       5  failed; stderr says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     key = JobKey(job_id, organization)
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)
         record = wired.perform_on_store(lambda calls: calls.cancellation(key))
         if record is None:
@@ -69,14 +69,14 @@ def history(
         datetime | None,
         typer.Option(
             parser=moment,
-            metavar="MOMENT",
-            help="Only cancellations of then or later: 2026-01-31, 2026-01-31T08:00+01:00, or 7d "
-            "for 7 days ago; UTC unless said.",
+            metavar="TIME",
+            help="Only cancellations at this time or later: 2026-01-31, 2026-01-31T08:00+01:00, "
+            "or 7d for 7 days ago; UTC by default.",
         ),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(parser=moment, metavar="MOMENT", help="Only cancellations before then."),
+        typer.Option(parser=moment, metavar="TIME", help="Only cancellations before this time."),
     ] = None,
     limit: Annotated[
         int,
@@ -84,7 +84,7 @@ def history(
     ] = 100,
     after: Annotated[
         str | None,
-        typer.Option(metavar="TOKEN", help="The next page: what the page before it named."),
+        typer.Option(metavar="TOKEN", help="The token that the page before this one printed."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -99,7 +99,7 @@ def history(
       2  the command line is wrong
       5  failed; stderr says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)
         asked = Asked(
             organization_id=organization, since=since, until=until, limit=limit, after=after
@@ -122,8 +122,8 @@ def forget(
         datetime,
         typer.Option(
             parser=moment,
-            metavar="MOMENT",
-            help="Only cancellations before then: 2026-01-31, or 365d for a year ago.",
+            metavar="TIME",
+            help="Only cancellations before this time: 2026-01-31, or 365d for a year ago.",
         ),
     ],
     retry_window: Annotated[
@@ -142,8 +142,8 @@ def forget(
     """
     Delete old records of cancellations, of all organizations, in small slices.
 
-    A record that still owes a removal or an announcement stays, and so does one that is younger
-    than the retry window. The user that connects needs the right to DELETE.
+    A record with a pending removal or announcement stays, and so does one that is younger than
+    the retry window. The user that connects needs the right to DELETE.
 
     \b
     Exit codes:
@@ -151,7 +151,7 @@ def forget(
       2  the command line is wrong; nothing was done
       5  failed; stderr says why; what is deleted by then stays deleted
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)
         number = wired.perform_on_store(lambda calls: calls.forget(before, retry_window))
         report = Forgotten(number, retry_window)

@@ -1,4 +1,4 @@
-"""What the commands on records of cancellations have to tell, in sentences or as JSON; no I/O."""
+"""The reports of the commands on records, in sentences or as one JSON object; no I/O."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Shown:
         if it.deferred_id is not None:
             yield f"deferred start {shown(it.deferred_id)}: {it.removal}"
         if not it.is_announced:
-            yield "its on_cancelled hook is still owed"
+            yield "its on_cancelled hook is still pending"
         if it.is_undone:
-            yield "something has set the job back since: it is not cancelled now"
+            yield "the job was set back since: it is not cancelled now"
 
 
 @attrs.frozen
@@ -51,7 +51,7 @@ class Listed:
         return json_line({"cancellations": records, "next": self.page.next})
 
     def text(self) -> str:
-        """Return it in lines."""
+        """Return one line for each record."""
         lines = [_cancelled(record) for record in self.page.records] or ["no cancellation"]
         return "".join(f"{line}\n" for line in lines)
 
@@ -63,7 +63,7 @@ class Forgotten:
 
     Arguments:
         records: how many.
-        retry_window: what younger records are kept for, whatever was asked.
+        retry_window: younger records are kept, whatever was asked.
     """
 
     records: int
@@ -76,8 +76,8 @@ class Forgotten:
     def text(self) -> str:
         """Return it in a sentence."""
         return (
-            f"records forgotten: {self.records}; kept are those that owe something, and those "
-            f"younger than {self.retry_window}\n"
+            f"records forgotten: {self.records}; kept are those with something pending and "
+            f"those younger than {self.retry_window}\n"
         )
 
 

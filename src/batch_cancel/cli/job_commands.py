@@ -10,14 +10,14 @@ import typer
 
 from batch_cancel import JobKey, JobNotFound, Progress
 from batch_cancel.cli import options, output
-from batch_cancel.cli.exits import NOT_FOUND, code_of, faults_told, what_to_do
+from batch_cancel.cli.exits import NOT_FOUND, code_of, faults_reported, what_to_do
 from batch_cancel.cli.imports import UsageError
 from batch_cancel.cli.job_reports import Previewed, Progressed
 from batch_cancel.cli.options import wiring
 from batch_cancel.cli.program import program
 
 INTERRUPTED: Final = 130
-"""As shells count a program that Ctrl-C has ended."""
+"""The exit code of a program that Ctrl-C has ended, as in shells."""
 
 Job = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
 
@@ -40,8 +40,8 @@ def preview(
     """
     Show what a cancel would do to a job; nothing is locked or changed.
 
-    It is decided by the code that cancels. Without a lock the job may be another by the time of
-    the cancel.
+    The code that cancels decides it. Without a lock, the job may have changed by the time of the
+    cancel.
 
     \b
     Exit codes:
@@ -52,7 +52,7 @@ def preview(
       5  its status is unknown, or the command failed; stderr or stdout says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     key = JobKey(job_id, organization)
-    with faults_told(), not_found_told(organization):
+    with faults_reported(), not_found_reported(organization):
         wired = wiring(context, app=app, store=store, schema=schema)
         try:
             found = wired.perform_on_store(lambda calls: calls.preview(key, operation_id))
@@ -76,7 +76,7 @@ def progress(
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", help="Look again every 2 seconds until the job is drained, or Ctrl-C."
+            "--watch", help="Read it again every 2 seconds until the job is drained, or Ctrl-C."
         ),
     ] = False,
     as_json: options.Json = False,
@@ -100,7 +100,7 @@ def progress(
         report = Progressed(seen)
         output.answer(report.json() if as_json else report.text())
 
-    with faults_told(), not_found_told(organization):
+    with faults_reported(), not_found_reported(organization):
         wired = wiring(context, app=app, store=store, schema=schema)
         if not watch:
             show(wired.perform_on_store(lambda calls: calls.progress(key)))
@@ -112,7 +112,7 @@ def progress(
 
 
 @contextmanager
-def not_found_told(organization: str | None) -> Generator[None]:
+def not_found_reported(organization: str | None) -> Generator[None]:
     """Print that there is no such job, and exit with the code for that."""
     try:
         yield

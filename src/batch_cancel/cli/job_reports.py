@@ -1,4 +1,4 @@
-"""What the commands on one job's state have to tell, in sentences or as JSON; no I/O."""
+"""The reports of the commands on one job, in sentences or as one JSON object; no I/O."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Previewed:
 
 @attrs.frozen
 class Progressed:
-    """How far a job is."""
+    """The progress of a job."""
 
     progress: Progress
 
@@ -104,7 +104,7 @@ def _numbers(contacts: Mapping[ContactStatus, int], unknown: int) -> str:
 
 
 def job_shown(key: JobKey) -> str:
-    """Return a job's name as an operator may see it."""
+    """Return the job's ids for a sentence."""
     job = f"batch job {shown(key.batch_job_id)}"
     if key.organization_id is None:
         return job
@@ -112,7 +112,7 @@ def job_shown(key: JobKey) -> str:
 
 
 def named(key: JobKey) -> dict[str, str | None]:
-    """Return a job's name as JSON has it."""
+    """Return the job's ids for JSON."""
     return {"batchJobId": key.batch_job_id, "organizationId": key.organization_id}
 
 

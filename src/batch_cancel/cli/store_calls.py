@@ -1,8 +1,4 @@
-"""
-The use cases that ask a store alone, as the commands call them; blocking and asyncio.
-
-Each command is one call, so that an asyncio application runs it under one event loop.
-"""
+"""The use cases that need a store only, as the commands call them."""
 
 from __future__ import annotations
 
@@ -20,25 +16,21 @@ from batch_cancel import (
     JobKey,
     Preview,
     Progress,
-    cancellation_of,
     cancellation_of_async,
-    cancellations,
     cancellations_async,
-    forget,
     forget_async,
-    job_progress,
     job_progress_async,
-    preview_job,
     preview_job_async,
 )
-from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+from batch_cancel.ports import AsyncUnitOfWork
+from batch_cancel.use_cases.run_blocking import is_blocking
 
 PAUSE_SECONDS: Final = 2.0
-"""How long `watch` waits between two looks."""
+"""How long `watch` waits between two reads."""
 
 
 class Asked(TypedDict):
-    """What of the history is asked for."""
+    """The arguments of `cancellations`."""
 
     organization_id: str | None
     since: datetime | None
@@ -49,53 +41,17 @@ class Asked(TypedDict):
 
 @attrs.frozen
 class StoreCalls:
-    """The use cases, with an application's store."""
-
-    uow: UnitOfWork
-
-    def preview(self, key: JobKey, operation_id: str | None) -> Preview:
-        """Return what a cancel would do."""
-        return preview_job(
-            key.batch_job_id,
-            uow=self.uow,
-            organization_id=key.organization_id,
-            operation_id=operation_id,
-        )
-
-    def progress(self, key: JobKey) -> Progress:
-        """Return how far a job is."""
-        return job_progress(key.batch_job_id, uow=self.uow, organization_id=key.organization_id)
-
-    def cancellation(self, key: JobKey) -> CancellationRecord | None:
-        """Return the record of a job's cancellation."""
-        return cancellation_of(key.batch_job_id, uow=self.uow, organization_id=key.organization_id)
-
-    def history(self, asked: Asked) -> CancellationPage:
-        """Return a page of the history."""
-        return cancellations(uow=self.uow, **asked)
-
-    def forget(self, before: datetime, retry_window: timedelta) -> int:
-        """Delete old records, and return how many."""
-        return forget(uow=self.uow, before=before, retry_window=retry_window)
-
-    def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
-        """Look at a job and show it, again and again until it is drained."""
-        while True:
-            seen = self.progress(key)
-            show(seen)
-            if seen.is_drained:
-                return seen
-            time.sleep(PAUSE_SECONDS)
-
-
-@attrs.frozen
-class AsyncStoreCalls:
-    """As `StoreCalls`, awaited."""
+    """The use cases, with an application's store: an asyncio one, or a blocking one wrapped."""
 
     uow: AsyncUnitOfWork
 
+    @property
+    def is_blocking(self) -> bool:
+        """Whether no event loop is needed."""
+        return is_blocking(self.uow)
+
     async def preview(self, key: JobKey, operation_id: str | None) -> Preview:
-        """As `StoreCalls.preview`, awaited."""
+        """Return what a cancel would do."""
         return await preview_job_async(
             key.batch_job_id,
             uow=self.uow,
@@ -104,30 +60,33 @@ class AsyncStoreCalls:
         )
 
     async def progress(self, key: JobKey) -> Progress:
-        """As `StoreCalls.progress`, awaited."""
+        """Return how many contacts of a job are open, on a call and ended."""
         return await job_progress_async(
             key.batch_job_id, uow=self.uow, organization_id=key.organization_id
         )
 
     async def cancellation(self, key: JobKey) -> CancellationRecord | None:
-        """As `StoreCalls.cancellation`, awaited."""
+        """Return the record of a job's cancellation."""
         return await cancellation_of_async(
             key.batch_job_id, uow=self.uow, organization_id=key.organization_id
         )
 
     async def history(self, asked: Asked) -> CancellationPage:
-        """As `StoreCalls.history`, awaited."""
+        """Return a page of the history."""
         return await cancellations_async(uow=self.uow, **asked)
 
     async def forget(self, before: datetime, retry_window: timedelta) -> int:
-        """As `StoreCalls.forget`, awaited."""
+        """Delete old records, and return how many."""
         return await forget_async(uow=self.uow, before=before, retry_window=retry_window)
 
     async def watch(self, key: JobKey, show: Callable[[Progress], None]) -> Progress:
-        """As `StoreCalls.watch`, awaited."""
+        """Read a job and show it, again and again until it is drained."""
         while True:
             seen = await self.progress(key)
             show(seen)
             if seen.is_drained:
                 return seen
-            await asyncio.sleep(PAUSE_SECONDS)
+            if self.is_blocking:
+                time.sleep(PAUSE_SECONDS)  # noqa: ASYNC251  # There is no event loop.
+            else:
+                await asyncio.sleep(PAUSE_SECONDS)

@@ -1,11 +1,12 @@
 """
-The history of cancellations: in which order, and where a page begins.
+The history of cancellations: its order, its pages, and what may be forgotten.
 
-Rule 1: the newest comes first. Of one moment, the ids decide, so that every record has a place.
+Rule 1: the newest record comes first. Records of the same time are ordered by their ids, so the
+        order is total.
 Rule 2: a page begins after the last record of the page before it (keyset), not after a number of
-        rows: what is added or forgotten meanwhile moves nothing.
-Rule 3: a record is forgotten once it owes nothing, and no client asks again for its answer.
-Rule 4: no organization is a value of its own, and never a wildcard.
+        rows: a record that is added or forgotten in between does not shift the pages.
+Rule 3: a record is forgotten once it has nothing pending, and no client retries its operation.
+Rule 4: organization None is a value of its own, and never a wildcard.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final, Self, cast
 import attrs
 from attrs import validators
 
-from batch_cancel.domain.cancellation import owes
+from batch_cancel.domain.cancellation import is_pending
 from batch_cancel.domain.job import (
     ID_BYTES_MAX,
     CancellationRecord,
@@ -59,8 +60,8 @@ class Place:
         Read the token of a place.
 
         Raises:
-            TypeError: it is no text.
-            ValueError: it is none.
+            TypeError: it is not a text.
+            ValueError: it is not a token.
         """
         check_text("after", token)
         try:
@@ -75,14 +76,14 @@ class Place:
 
     @property
     def token(self) -> str:
-        """The place as a text that a client may keep, and that fits into a URL."""
+        """The place as a text that is safe in a URL."""
         parts = [self.cancelled_at.isoformat(), self.batch_job_id, self.operation_id]
         return urlsafe_b64encode(json.dumps(parts).encode()).decode()
 
 
 def _text(part: object) -> str:
     if not isinstance(part, str) or not is_storable(part, ID_BYTES_MAX):
-        raise ValueError(_NO_PLACE)  # A wrong token, whatever is wrong in it.
+        raise ValueError(_NO_PLACE)  # One sentence for every kind of wrong token.
     return part
 
 
@@ -98,17 +99,17 @@ _MOMENT: Final = validators.optional(validators.and_(validators.instance_of(date
 @attrs.frozen
 class Wanted:
     """
-    What of the history is asked for.
+    The records of the history that are wanted.
 
     Arguments:
-        organization_id: whose jobs; None for those of no organization.
-        since: only cancellations of this moment or later; None for all.
-        until: only cancellations before this moment; None for all.
+        organization_id: whose jobs; None for jobs without an organization.
+        since: only cancellations at this time or later; None for all.
+        until: only cancellations before this time; None for all.
         after: the last record of the page before; None for the first page.
 
     Raises:
-        TypeError: the organization is no text, or a moment no datetime.
-        ValueError: a moment without a time zone.
+        TypeError: the organization is not a text, or a time is not a datetime.
+        ValueError: a time has no time zone.
     """
 
     organization_id: str | None = attrs.field(validator=validators.optional(is_text))
@@ -117,7 +118,7 @@ class Wanted:
     after: Place | None = None
 
     def holds(self, record: CancellationRecord) -> bool:
-        """Check whether a record is among what is asked for."""
+        """Check whether a record is wanted."""
         at = record.cancelled_at
         return (
             record.key.organization_id == self.organization_id
@@ -129,10 +130,10 @@ class Wanted:
 
 def check_forgetting(before: object, retry_window: object) -> None:
     """
-    Refuse to forget where it is not said sensibly what.
+    Check the arguments of `forget`.
 
     Raises:
-        TypeError: `before` is no datetime, or `retry_window` no timedelta.
+        TypeError: `before` is not a datetime, or `retry_window` not a timedelta.
         ValueError: `before` has no time zone; `retry_window` is negative, or more than a century.
     """
     if not isinstance(before, datetime):
@@ -150,8 +151,8 @@ def check_forgetting(before: object, retry_window: object) -> None:
 
 
 def is_forgettable(record: CancellationRecord, before: datetime) -> bool:
-    """Check whether the record of a job's cancellation may be deleted, if older ones may."""
-    return record.cancelled_at < before and not owes(record, announcements=True)
+    """Check whether a job's record may be deleted, if those before this time may."""
+    return record.cancelled_at < before and not is_pending(record, announcements=True)
 
 
 @attrs.frozen
@@ -170,11 +171,11 @@ class CancellationPage:
 
 def page(found: Sequence[CancellationRecord], limit: int) -> CancellationPage:
     """
-    Return a page of what was found.
+    Return a page of the records that were found.
 
     Arguments:
-        found: up to one record more than the page holds, to see whether there is another page.
-        limit: how many it holds at most.
+        found: up to one record more than the page holds, which shows that there is another page.
+        limit: how many the page holds at most.
     """
     records = tuple(found[:limit])
     has_more = len(found) > limit

@@ -1,10 +1,10 @@
 """
-What there is to report of one job: what a cancel would do to it, and how far it is.
+Reports on one job: what a cancel would do to it, and its progress.
 
-Rule 1: a preview decides by the function that a cancel decides by, `plan_cancellation`.
-Rule 2: nothing is locked for it: it was so at one moment, and may be otherwise by now.
-Rule 3: a job is drained once it has ended and none of its contacts is open or on a call. What a
-        contact in a status that nobody mapped does is not known; it is counted by itself.
+Rule 1: a preview is decided by the function that decides a cancel, `plan_cancellation`.
+Rule 2: nothing is locked: a report is true for one moment, and may be outdated now.
+Rule 3: a job is drained once it has ended and none of its contacts is open or on a call. Contacts
+        in an unmapped status are counted separately, as nothing is known about them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Overview:
 
     Arguments:
         job: the job, with the record of its cancellation if it is cancelled.
-        contacts: how many contacts it has in each status; a status may be left out for 0.
-        contacts_unknown: how many it has in statuses that are none of the twelve.
+        contacts: how many contacts it has in each status; a missing status means 0.
+        contacts_unknown: how many it has in statuses other than the twelve.
     """
 
     job: Job
@@ -43,12 +43,12 @@ class Overview:
     @classmethod
     def of(cls, job: Job, counted: Iterable[tuple[ContactStatus | None, int]]) -> Overview:
         """
-        Return an overview of numbers as a store groups them.
+        Return an overview from the numbers that a store grouped by status.
 
         Arguments:
             job: the job.
-            counted: statuses and how many contacts have them; None for one that is not known. A
-                status may come several times.
+            counted: statuses and how many contacts have them; None for an unknown status. One may
+                occur several times.
         """
         contacts, unknown = dict.fromkeys(ContactStatus, 0), 0
         for status, number in counted:
@@ -69,17 +69,17 @@ class Preview:
     What a cancel would do to a job.
 
     Arguments:
-        batch_job_id: the job's id, as the store spells it.
+        batch_job_id: the job's id, as the store returns it.
         organization_id: whose job it is; None for a job of no organization.
-        status: its status; a text that is none of the six, or None, is unknown.
+        status: its status; None, and any text other than the six, is unknown.
         refusal: the error that the cancel would raise; None if it would succeed.
         is_replay: whether this operation has cancelled the job before: the cancel would return
-            that answer once more, and change nothing.
+            that answer again, and change nothing.
         contacts: how many contacts the job has in each of the twelve statuses.
-        contacts_unknown: how many it has in any other; a cancel leaves them alone.
+        contacts_unknown: how many it has in any other status; a cancel does not change them.
         contacts_to_cancel: how many the cancel would change.
         removes_start: whether the scheduler would be asked to remove a deferred start: the job's,
-            or the one that an earlier cancellation still owes.
+            or one whose removal is pending from an earlier cancellation.
     """
 
     batch_job_id: str
@@ -106,16 +106,16 @@ class Preview:
 @attrs.frozen
 class Progress:
     """
-    How far a job is.
+    The progress of a job.
 
     Arguments:
-        batch_job_id: the job's id, as the store spells it.
+        batch_job_id: the job's id, as the store returns it.
         organization_id: whose job it is; None for a job of no organization.
-        status: its status; a text that is none of the six, or None, is unknown.
-        contacts_open: how many contacts wait for a call, the first or another one.
+        status: its status; None, and any text other than the six, is unknown.
+        contacts_open: how many contacts wait for a call.
         contacts_live: how many are on a call.
-        contacts_ended: how many have ended for good.
-        contacts_unknown: how many are in a status that is none of the twelve.
+        contacts_ended: how many are in a terminal status.
+        contacts_unknown: how many are in a status other than the twelve.
     """
 
     batch_job_id: str
@@ -150,7 +150,7 @@ def preview(request: CancelRequest, overview: Overview | None) -> Preview:
     try:
         decision = plan_cancellation(request, overview.job)
     except AlreadyTerminal as error:
-        refusal, decision = error, error.cancellation  # What that one owes is asked for again.
+        refusal, decision = error, error.cancellation  # What it left pending is done again.
     except UnknownJobStatus as error:
         refusal = error
     statuses = decision.contact_statuses if isinstance(decision, CancelPlan) else ()
@@ -168,7 +168,7 @@ def preview(request: CancelRequest, overview: Overview | None) -> Preview:
 
 
 def progress(overview: Overview) -> Progress:
-    """Return how far a job is."""
+    """Return the progress of a job."""
     return Progress(
         batch_job_id=overview.job.key.batch_job_id,
         organization_id=overview.job.key.organization_id,

@@ -1,17 +1,17 @@
 """
 What a worker may still do to a job and its contacts, as pure rules.
 
-A cancel stops a job only if the workers ask before they act. These are their questions.
+A cancel stops a job only if its workers ask before they act.
 
-Rule 1: start: a job is started from scheduled or pending, by compare and set; a cancelled job's
-        deferred start that fires all the same finds nothing to start.
+Rule 1: start: a job is started from scheduled or pending, by compare and set. So the deferred
+        start of a cancelled job starts nothing if it fires all the same.
 Rule 2: claim: only a running job's contacts are dialled, and only the five open statuses.
-Rule 3: settle: a call that was live when the job was cancelled keeps how it ended, unless it would
-        be retried: then its contact is cancelled, because no call of the job may start again.
-Rule 4: append: only a live job gets new contacts, each with an id that a store can keep and an
-        aware time, if it brings them.
-Rule 5: finish: only a running job is completed, and only when no contact is open or on the phone.
-Rule 6: expire: a call that has been live for too long ended as `timeout`, by the rule of settle.
+Rule 3: settle: a call that was live when the job was cancelled keeps its outcome. If it would be
+        retried, its contact becomes cancelled, because no call of the job may start again.
+Rule 4: append: only a live job gets new contacts. If a contact has an id or a time, the id must be
+        storable and the time aware.
+Rule 5: finish: only a running job is completed, and only if no contact is open or live.
+Rule 6: expire: a call that has been live for too long is settled as `timeout`.
 """
 
 from __future__ import annotations
@@ -22,47 +22,34 @@ from typing import Final, assert_never
 
 import attrs
 
-from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, StoreFailed, UnknownJobStatus
-from batch_cancel.domain.job import ID_BYTES_MAX, Job, JobKey, is_storable
+from batch_cancel.domain.defaults import CENTURY
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.job import ID_BYTES_MAX, Job, is_storable
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 STARTABLE_JOBS: Final = frozenset({JobStatus.SCHEDULED, JobStatus.PENDING})
 """The jobs that a worker may start."""
 
 CLAIMABLE_CONTACTS: Final = CANCELLABLE_CONTACTS
-"""The contacts that may be dialled: the same five that a cancel takes away."""
+"""The contacts that may be dialled: the same five statuses that a cancel changes."""
 
 UNFINISHED_CONTACTS: Final = CANCELLABLE_CONTACTS | {ContactStatus.DIALING}
-"""The contacts that a job must not have any more when it is completed."""
+"""The contacts that keep a job from being completed."""
 
-RETRYABLE_OUTCOMES: Final = frozenset(
-    {
-        ContactStatus.QUEUED,
-        ContactStatus.NO_ANSWER,
-        ContactStatus.BUSY,
-        ContactStatus.TIMEOUT,
-    }
-)
-"""The ends of a call after which the contact would be dialled again."""
+RETRYABLE_OUTCOMES: Final = CANCELLABLE_CONTACTS - {ContactStatus.PENDING}
+"""The outcomes after which a contact is dialled again."""
 
 CLAIM_LIMIT_MAX: Final = 1_000_000
-"""The most contacts that one claim may ask for: as many as a job has."""
-
-
-CALL_AGE_MAX: Final = timedelta(days=36_500)
-"""The longest that a call may be asked to have been live."""
-
-CALL_AGE_SUSPECT: Final = timedelta(hours=4)
-"""A call that has been live for longer is most likely that of a dead worker."""
+"""The highest limit of one claim: the most contacts that a job has."""
 
 
 def check_limit(limit: object, least: int = 0) -> None:
     """
-    Refuse a number of contacts, cancellations or starts that makes no sense.
+    Check a limit of contacts, cancellations or starts.
 
     Raises:
-        TypeError: `limit` is no int.
-        ValueError: `limit` is less than `least`, or more than a job has contacts.
+        TypeError: `limit` is not an int.
+        ValueError: `limit` is not `least` to 1,000,000.
     """
     if not isinstance(limit, int) or isinstance(limit, bool):
         msg = f"limit must be an int, got {type(limit).__name__}"
@@ -74,29 +61,29 @@ def check_limit(limit: object, least: int = 0) -> None:
 
 def check_age(older_than: object) -> None:
     """
-    Refuse an age of calls that makes no sense.
+    Check an age of calls.
 
     Raises:
-        TypeError: `older_than` is no timedelta.
+        TypeError: `older_than` is not a timedelta.
         ValueError: `older_than` is not positive, or longer than a century.
     """
     if not isinstance(older_than, timedelta):
         msg = f"older_than must be a timedelta, got {type(older_than).__name__}"
         raise TypeError(msg)
-    if not timedelta(0) < older_than <= CALL_AGE_MAX:
-        msg = f"older_than must be positive and at most {CALL_AGE_MAX.days} days, got {older_than}"
+    if not timedelta(0) < older_than <= CENTURY:
+        msg = f"older_than must be positive and at most {CENTURY.days} days, got {older_than}"
         raise ValueError(msg)
 
 
 @attrs.frozen
 class Settlement:
     """
-    How the contact of a live call goes on.
+    The new state of a contact whose call has ended.
 
     Arguments:
-        status: its status from now on.
+        status: its new status.
         retry_at: when it may be dialled again, an aware datetime; None for at once, or for never
-            where its status is final.
+            if its status is final.
     """
 
     status: ContactStatus
@@ -109,11 +96,11 @@ class CallEnd:
     How a live call ended.
 
     Arguments:
-        outcome: what became of it; no text but a status is one.
+        outcome: its outcome, as a contact's status.
         retry_at: when its contact may be dialled again, an aware datetime; None for at once.
 
     Raises:
-        ValueError: no call ends like this, or a time without a zone.
+        ValueError: a call cannot end in this status, or `retry_at` is naive.
     """
 
     outcome: ContactStatus = attrs.field(converter=ContactStatus)
@@ -121,7 +108,7 @@ class CallEnd:
 
     def __attrs_post_init__(self) -> None:
         if not _ends_a_call(self.outcome):
-            msg = f"a call does not end as {self.outcome.value!r}"
+            msg = f"a call cannot end as {self.outcome.value!r}"
             raise ValueError(msg)
         if self.retry_at is not None and self.retry_at.utcoffset() is None:
             msg = f"retry_at must be an aware datetime, got {self.retry_at!r}"
@@ -129,12 +116,12 @@ class CallEnd:
 
     @property
     def depends_on_job(self) -> bool:
-        """Whether the job's status matters, which must then be read under its lock."""
+        """Whether the job's status matters, and must be read under its lock."""
         return self.outcome in RETRYABLE_OUTCOMES
 
     def settlement(self, job: Job | None) -> Settlement:
         """
-        Decide how the contact goes on.
+        Return the new state of the contact.
 
         Arguments:
             job: the job as read under its lock; None if it does not matter.
@@ -166,19 +153,19 @@ def _ends_a_call(outcome: ContactStatus) -> bool:
             assert_never(outcome)
 
 
-CONTACT_ID_REFUSED: Final = "a contact's id must be a text that no other contact of the job has"
+CONTACT_ID_REFUSED: Final = "a contact's id must be a str that no other contact of the job has"
 
 
 def new_contact_id(contact: Mapping[str, object], generated: str) -> str:
     """
-    Return the id of a contact to be added to a store that has no columns of the adopter's.
+    Return the id of a new contact, in a store without the adopter's columns.
 
     Arguments:
         contact: its values by column.
-        generated: its id if it brings none.
+        generated: its id if it has none.
 
     Raises:
-        StoreFailed: the id is no text that a store can keep.
+        StoreFailed: the id is not a str, or cannot be stored.
     """
     contact_id = contact.get("id", generated)
     if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
@@ -188,10 +175,10 @@ def new_contact_id(contact: Mapping[str, object], generated: str) -> str:
 
 def new_contact_due_at(contact: Mapping[str, object]) -> datetime | None:
     """
-    Return when a contact to be added may be dialled, an aware datetime; None for at once.
+    Return when a new contact may be dialled, an aware datetime; None for at once.
 
     Raises:
-        StoreFailed: the time is no aware datetime.
+        StoreFailed: the time is not an aware datetime.
     """
     at = contact.get("next_attempt_at")
     if at is None:
@@ -202,30 +189,6 @@ def new_contact_due_at(contact: Mapping[str, object]) -> datetime | None:
     return at
 
 
-def live_job(key: JobKey, job: Job | None) -> Job:
-    """
-    Return the job if it may get new contacts.
-
-    Arguments:
-        key: the name that it was asked for by.
-        job: the job as read under its lock; None if there is none.
-
-    Raises:
-        JobNotFound: there is no such job.
-        AlreadyTerminal: the job has ended.
-        UnknownJobStatus: the job's status is not one of the six.
-    """
-    if job is None:
-        raise JobNotFound(key)
-    match job.status:
-        case JobStatus.SCHEDULED | JobStatus.PENDING | JobStatus.RUNNING:
-            return job
-        case JobStatus.COMPLETED | JobStatus.FAILED | JobStatus.CANCELLED:
-            raise AlreadyTerminal(job.key, JobStatus(job.status), job.cancellation)
-        case _:
-            raise UnknownJobStatus(job.key, job.status)
-
-
 def is_running(job_status: str | None) -> bool:
-    """Check whether calls of a job of this status may still be started; None if there is none."""
+    """Check whether a job in this status may start calls; None if there is no such job."""
     return job_status == JobStatus.RUNNING

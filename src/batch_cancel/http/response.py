@@ -2,7 +2,8 @@
 The contract's answers, as values: status, headers, body. No framework, no I/O.
 
 A body has the contract's fields, these names, these types and this order, and no others.
-Unexpected exceptions are presented like every other failure: nothing of them reaches the client.
+Unexpected exceptions get the same body as every other failure; their text never reaches the
+client.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import JobStatus
 
 ALREADY_CANCELLED: Final = "Job was already cancelled"
-"""The message of a 200 by which nothing was changed."""
+"""The message of a 200 that changed nothing."""
 
 
 @attrs.frozen
@@ -37,7 +38,7 @@ class Response:
     Arguments:
         status: the HTTP status.
         headers: the headers, names in lower case.
-        body: what the JSON body holds.
+        body: the content of the JSON body.
     """
 
     status: int
@@ -55,9 +56,9 @@ def present(result: CancelResult | Cancellation) -> Response:
     Return the 200 for a cancel that succeeded, a replayed one included.
 
     Arguments:
-        result: what the cancel returned. Before the caller's own commit there is only the
-            `Cancellation` of `cancel_rows`; its answer says `redisJobCancelled: false` unless an
-            earlier request of the same operation has removed the deferred start already.
+        result: what the cancel returned. Before your own commit there is only the `Cancellation`
+            of `cancel_rows`; its answer says `redisJobCancelled: false`, unless an earlier request
+            of the same operation has removed the deferred start.
     """
     if isinstance(result, Cancellation):
         result = conclude(result, result.record.removal)
@@ -79,12 +80,12 @@ def present_error(
     Return the 400, 404 or 500 for a cancel that was not carried out.
 
     Arguments:
-        error: why it was not.
-        retry_after: when a client may try again where that may help: 429 from a store that can't
-            take it now, else 503, both with Retry-After. None: the contract's 500 for these, too.
-        ok_if_cancelled: whether a job that another operation has cancelled before is a 200, by
-            which nothing was changed: for an API whose contract has it so. The contract's own
-            answer is 400.
+        error: the error that was raised.
+        retry_after: if given, an error worth a retry is 429 from a busy store, otherwise 503, both
+            with this Retry-After. None: the contract's 500 for these errors, too.
+        ok_if_cancelled: if true, the answer for a job that another operation has cancelled before
+            is a 200 that changes nothing, for an API whose contract demands it. The contract's
+            own answer is 400.
     """
     if ok_if_cancelled and (job_id := _cancelled_before(error)) is not None:
         return _succeeded(job_id, ALREADY_CANCELLED, contacts_cancelled=0, removed=False)
@@ -103,7 +104,7 @@ def _cancelled_before(error: BaseException) -> str | None:
     """Return the id of the job if the error says that it is cancelled already."""
     if not isinstance(error, AlreadyTerminal) or error.status != JobStatus.CANCELLED:
         return None
-    key: object = error.key  # A text, where the error was restored from its texts.
+    key: object = error.key  # A text, if the error was restored from its texts.
     return key.batch_job_id if isinstance(key, JobKey) else None
 
 

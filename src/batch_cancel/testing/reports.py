@@ -1,4 +1,4 @@
-"""What a store reports on jobs and cancellations, asked in the tests' own words."""
+"""The reports of a store under test on jobs and cancellations."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from batch_cancel.use_cases.overview import (
 
 
 class Reports(Seeded):
-    """A store under test, and what it reports."""
+    """A store under test, with its reports."""
 
     def preview(self, label: str = "job", *, operation_id: str | None = None) -> Preview:
-        """Ask what a cancel would do."""
+        """Return what a cancel would do."""
         key = self.key(label)
         seen = self.run(
             self.either(
@@ -55,7 +55,7 @@ class Reports(Seeded):
         return seen
 
     def previewing(self, label: str, hook: Hook) -> Callable[[], Maybe[Preview]]:
-        """Return a preview to be done beside something else, its transaction held by a hook."""
+        """Return a preview to run beside something else, its transaction held by a hook."""
         key = self.key(label)
         self.note(f"begin: preview of {shown(label)}")
         return self.either(
@@ -72,7 +72,7 @@ class Reports(Seeded):
         )
 
     def progress(self, label: str = "job", *, owner: str | EllipsisType | None = ...) -> Progress:
-        """Ask how far a job is, perhaps as another organization."""
+        """Return the progress of a job, optionally as another organization."""
         key = self.key(label)
         if not isinstance(owner, EllipsisType):
             key = JobKey(key.batch_job_id, owner)
@@ -117,7 +117,7 @@ class Reports(Seeded):
         return seen
 
     def forget(self) -> int:
-        """Forget all that owes nothing, however young."""
+        """Forget every record with nothing pending, however young."""
         tomorrow, at_once = datetime.now(UTC) + timedelta(days=1), timedelta(0)
         forgotten = self.run(
             self.either(
@@ -137,7 +137,7 @@ class Reports(Seeded):
         return forgotten
 
     def sees(self, label: str, owner: str | None) -> bool:
-        """Check whether an organization is told of a job."""
+        """Check whether an organization sees a job."""
         try:
             self.progress(label, owner=owner)
         except JobNotFound:

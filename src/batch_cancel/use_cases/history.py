@@ -1,8 +1,8 @@
 """
-Read what was cancelled: the record of one job, and the history of an organization, page by page.
+Read records of cancellations: that of one job, and the history of an organization, page by page.
 
-Nothing is locked and nothing is changed by that. A record is there from the commit of its
-cancellation on, until `forget` deletes it.
+Reading locks and changes nothing. A record exists from the commit of its cancellation until
+`forget` deletes it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LIMIT: Final = 100
 
 _NO_RECORDS: Final = "this store keeps no cancellation records: its `repositories.outbox` is None"
 _NO_HISTORY: Final = (
-    "this store offers no history: its `repositories.history` is missing or None, so implement "
+    "this store has no history: its `repositories.history` is missing or None, so implement "
     "`HistoryRepository` of batch_cancel.ports in it"
 )
 
@@ -41,21 +41,21 @@ def cancellation_of(
     """
     Return the record of the job's cancellation: who, why, when, and what is still pending.
 
-    The job's row need not be there any more. Of a job that was cancelled several times it is the
-    last one; `cancellations` has the earlier ones as well.
+    The job's row need not exist any more. For a job that was cancelled several times it is the
+    last record; `cancellations` has the earlier ones as well.
 
     Arguments:
         batch_job_id: the job.
         uow: where the records are.
-        organization_id: whose job it is; None for a job of no organization.
+        organization_id: whose job it is; None for a job without an organization.
 
     Returns:
-        the record, whose `is_undone` is True if the job is there and not cancelled; None if there
+        the record, whose `is_undone` is True if the job exists and is not cancelled; None if there
         is no record.
 
     Raises:
         StoreFailed: the store failed, or keeps no records.
-        TypeError: a store of the wrong kind; nothing was asked of it.
+        TypeError: the store is of the wrong kind; it was not used.
     """
     return run(
         cancellation_of_async(
@@ -87,22 +87,22 @@ def cancellations(
     """
     Return the cancellations of an organization's jobs, the newest first, page by page.
 
-    A job that was cancelled several times is there with each of them. What is cancelled while the
-    pages are read comes before the first of them, and moves nothing.
+    A job that was cancelled several times has a record of each cancellation. A cancel while the
+    pages are read comes before the first page, and does not shift the others.
 
     Arguments:
         uow: where the records are.
-        organization_id: whose jobs; None for jobs of no organization, never for all.
-        since: only cancellations of this moment or later, an aware datetime; None for all.
-        until: only cancellations before this moment, an aware datetime; None for all.
+        organization_id: whose jobs; None for jobs without an organization, never for all.
+        since: only cancellations at this time or later, an aware datetime; None for all.
+        until: only cancellations before this time, an aware datetime; None for all.
         limit: how many records a page holds at most.
         after: the `next` of the page before this one; None for the first page.
 
     Raises:
-        StoreFailed: the store failed, or offers no history.
-        TypeError: a store of the wrong kind; nothing was asked of it.
-        ValueError: `after` is no page's `next`, `limit` is not 1 to 1,000,000, or a moment has no
-            time zone.
+        StoreFailed: the store failed, or has no history.
+        TypeError: the store is of the wrong kind; it was not used.
+        ValueError: `after` is not the `next` of a page, `limit` is not 1 to 1,000,000, or a time
+            has no time zone.
     """
     return run(
         cancellations_async(
@@ -138,21 +138,21 @@ def forget(*, uow: UnitOfWork, before: datetime, retry_window: timedelta = RETRY
     """
     Delete old records of cancellations, of all organizations, and return how many.
 
-    A record that still owes something stays, however old. So does one that is younger than
-    `retry_window`, whatever `before` says: a client that asks again with its operation id would be
-    told that the job is cancelled already. They are deleted in slices, each in a short transaction
-    of its own; run it beside anything, as often as you like.
+    A record with something pending stays, however old. So does one that is younger than
+    `retry_window`, whatever `before` is: without it, a client that retries with its operation id
+    would get the error that the job is cancelled already. Records are deleted in slices, each in a
+    short transaction of its own; it may run beside anything, at any time.
 
     Arguments:
         uow: where the records are.
-        before: only cancellations before this moment, an aware datetime.
-        retry_window: how long a client may ask again with the same operation id.
+        before: only cancellations before this time, an aware datetime.
+        retry_window: how long a client may retry with the same operation id.
 
     Raises:
-        StoreFailed: the store failed, or offers no history; what is deleted by then stays deleted.
-        TypeError: a store of the wrong kind; nothing was asked of it.
-        TypeError, ValueError: `before` is no aware datetime, or `retry_window` is no timedelta of
-            0 to a century.
+        StoreFailed: the store failed, or has no history; what was deleted before stays deleted.
+        TypeError: the store is of the wrong kind; it was not used.
+        TypeError, ValueError: `before` is not an aware datetime, or `retry_window` not a timedelta
+            of 0 to a century.
     """
     return run(forget_async(uow=BlockingStore(uow), before=before, retry_window=retry_window))
 

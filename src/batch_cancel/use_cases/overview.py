@@ -1,8 +1,8 @@
 """
-Report on one job: what a cancel would do to it, and how far it is.
+Report on one job: what a cancel would do to it, and its progress.
 
-Nothing is locked and nothing is changed, so both may be asked at any time, beside live cancels and
-workers. What they report was so at one moment.
+Nothing is locked or changed, so both may run at any time, beside cancels and workers. A report is
+true for one moment.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ def preview_job(
     """
     Return what `cancel_job` would do to the job, decided by the same code; nothing is changed.
 
-    Nothing is locked: by the time of a cancel, the job may be another.
+    Nothing is locked: the job may have changed by the time of the cancel.
 
     Arguments:
         batch_job_id: the job.
         uow: where the jobs are.
-        organization_id: whose job it is; None for a job of no organization.
-        operation_id: the cancellation to ask about; None for a new one. At most 1024 bytes.
+        organization_id: whose job it is; None for a job without an organization.
+        operation_id: that of the cancel; None for a new one. At most 1024 bytes.
 
     Returns:
-        what would be done; that a cancel would be refused is an answer too, and not raised.
+        what would be done; the error of a cancel that would be refused is in it, and not raised.
 
     Raises:
         JobNotFound: this organization has no such job.
-        StoreFailed: the store failed, or offers no overview.
-        TypeError: a store of the wrong kind; nothing was asked of it.
-        TypeError, ValueError: an argument that no store can hold.
+        StoreFailed: the store failed, or has no overview.
+        TypeError: the store is of the wrong kind; it was not used.
+        TypeError, ValueError: an argument cannot be stored.
     """
     return run(
         preview_job_async(
@@ -83,12 +83,12 @@ def job_progress(
     Arguments:
         batch_job_id: the job.
         uow: where the jobs are.
-        organization_id: whose job it is; None for a job of no organization.
+        organization_id: whose job it is; None for a job without an organization.
 
     Raises:
         JobNotFound: this organization has no such job.
-        StoreFailed: the store failed, or offers no overview.
-        TypeError: a store of the wrong kind; nothing was asked of it.
+        StoreFailed: the store failed, or has no overview.
+        TypeError: the store is of the wrong kind; it was not used.
     """
     return run(
         job_progress_async(batch_job_id, uow=BlockingStore(uow), organization_id=organization_id)
@@ -110,7 +110,7 @@ async def _look(repositories: AsyncRepositories, key: JobKey) -> Overview | None
     overview: AsyncOverviewRepository | None = getattr(repositories, "overview", None)
     if overview is None:
         reason = (
-            "this store offers no overview of a job: its `repositories.overview` is missing or "
+            "this store has no overview of a job: its `repositories.overview` is missing or "
             "None, so implement `OverviewRepository` of batch_cancel.ports in it"
         )
         raise StoreFailed(reason)

@@ -1,9 +1,9 @@
 """
 One step of a worker, in one short transaction.
 
-A step that failed is tried again only where it certainly did not happen. Where that is not known
-(`StoreFailed.outcome` is "unknown") the worker gets the error, because repeating the step would
-answer False, or dial twice.
+A failed step is retried only if it certainly did not happen. If that is not known
+(`StoreFailed.outcome` is "unknown"), the worker gets the error, because a repeated step would
+return False, or dial twice.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar, cast
 
+from batch_cancel.domain.cancellation import live_job
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.retry import may_step_again
 from batch_cancel.domain.statuses import ContactStatus
-from batch_cancel.domain.worker_rules import CallEnd, live_job
+from batch_cancel.domain.worker_rules import CallEnd
 from batch_cancel.ports import AsyncRepeatableUnitOfWork, AsyncRepositories, AsyncUnitOfWork
 from batch_cancel.use_cases.kinds import opened_async
 from batch_cancel.use_cases.lock import lock
@@ -29,12 +30,12 @@ async def attempted(
     uow: AsyncUnitOfWork, key: JobKey, step: Callable[[AsyncRepositories], Awaitable[_T]]
 ) -> _T:
     """
-    Do a step in a transaction of its own, and return what it returns.
+    Run a step in a transaction of its own, and return its answer.
 
     Raises:
         TypeError: the store is of the wrong kind.
-        JobNotFound: no store can hold such a key; or the step raises it.
-        StoreFailed: the store failed, and another attempt is not worth it.
+        JobNotFound: the key cannot be stored; or the step raises it.
+        StoreFailed: the store failed, and the step is not retried.
     """
     check_store(uow)
     if not key.can_exist:
@@ -77,7 +78,7 @@ def offered(work: _T | None) -> _T:
 async def settle(
     repositories: AsyncRepositories, key: JobKey, contact_id: str, end: CallEnd
 ) -> ContactStatus | None:
-    """Write how a call ended; return the status written, None if the contact is not dialing."""
+    """Write the outcome of a call; return the new status, None if the contact is not dialing."""
     job = await _existing(repositories, key) if end.depends_on_job else None
     settlement = end.settlement(job)
     if await offered(repositories.work).settle(key, contact_id, settlement):
@@ -86,7 +87,7 @@ async def settle(
 
 
 async def expire(repositories: AsyncRepositories, key: JobKey, older_than: timedelta) -> int:
-    """End the calls that are live for too long; return how many."""
+    """End the calls that have been live for too long; return how many."""
     settlement = CallEnd(ContactStatus.TIMEOUT).settlement(await _existing(repositories, key))
     return await offered(repositories.work).expire(key, settlement, older_than)
 
@@ -95,7 +96,7 @@ async def append(
     repositories: AsyncRepositories, key: JobKey, contacts: Sequence[Mapping[str, object]]
 ) -> int:
     """Add contacts to a live job; return how many."""
-    job = live_job(key, await lock(repositories, key))
+    job, _ = live_job(key, await lock(repositories, key))
     return await offered(repositories.work).append(job, contacts)
 
 

@@ -9,6 +9,7 @@ import attrs
 
 from batch_cancel.adapters.memory import repositories as memory
 from batch_cancel.adapters.memory import rows as memory_rows
+from batch_cancel.adapters.memory.contacts import Contact
 from tests.proof.broken_adapters.memory_store import in_memory
 from tests.proof.broken_adapters.planting import ENDED
 
@@ -133,9 +134,9 @@ class Contacts(memory._Contacts):
 
     def _cancel(self, key: Any, is_due: Callable[[str | None], bool]) -> int:
         row = self.rows[key]
-        due = [it for it, status in row.contacts.items() if is_due(status)]
-        contacts = {**row.contacts, **dict.fromkeys(due, "cancelled")}
-        self.rows[key] = attrs.evolve(row, contacts=contacts)
+        due = [it for it, contact in row.contacts.items() if is_due(contact.status)]
+        cancelled = dict.fromkeys(due, Contact("cancelled"))
+        self.rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
         return len(due)
 
 
@@ -167,7 +168,7 @@ class CancelsOtherJobsContacts(Contacts):
 class CountsAllContacts(Contacts):
     def cancel(self, key: Any, statuses: Any) -> int:
         super().cancel(key, statuses)
-        return sum(status == "cancelled" for status in self.rows[key].contacts.values())
+        return len(self.rows[key].contacts.among({"cancelled"}))
 
 
 in_memory("test_i15_a_live_call_is_left_alone", contacts=ChoosesByADenyList)

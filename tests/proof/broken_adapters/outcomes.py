@@ -8,6 +8,7 @@ import attrs
 
 from batch_cancel.adapters.memory import repositories as memory
 from batch_cancel.adapters.memory import rows as memory_rows
+from batch_cancel.adapters.memory.contacts import Contact
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, JobStatus
 from batch_cancel.testing.conformance import StoreConformance
@@ -31,7 +32,7 @@ class _Marks(memory._Jobs):
             memory_rows._look_for_open_contacts(self.rows, job.key, CANCELLABLE_CONTACTS)
         if self.looks_at_job:
             memory_rows._look_at_job(self.rows, job.key, JobStatus.CANCELLED)
-        cancelled = sum(status == "cancelled" for status in row.contacts.values())
+        cancelled = len(row.contacts.among({"cancelled"}))
         if self.looks_at_count and cancelled < record.contacts_cancelled:
             reason = "not so many"
             raise StoreFailed(reason)
@@ -60,9 +61,9 @@ class TellsACountThatIsNotTrue(_Marks):
 class TrustsItsContacts(memory._Contacts):
     def cancel(self, key: Any, statuses: Any) -> int:
         row = self.rows[key]
-        due = [it for it, status in row.contacts.items() if status in statuses]
-        contacts = {**row.contacts, **dict.fromkeys(due, "cancelled")}
-        self.rows[key] = attrs.evolve(row, contacts=contacts)
+        due: list[str] = row.contacts.among(statuses)
+        cancelled = dict.fromkeys(due, Contact("cancelled"))
+        self.rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
         return len(due)
 
 

@@ -10,6 +10,7 @@ import attrs
 
 from batch_cancel.adapters.memory import repositories as memory
 from batch_cancel.adapters.memory import rows as memory_rows
+from batch_cancel.adapters.memory.contacts import Contact
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.adapter import ALL_GUARDS
@@ -48,8 +49,8 @@ class ClaimsForStrangers(memory._Work):
 class SettlesWhateverItIs(memory._Work):
     def settle(self, key: Any, contact_id: Any, settlement: Any) -> bool:
         row = self.rows[key]
-        contacts = {**row.contacts, contact_id: settlement.status.value}
-        self.rows[key] = attrs.evolve(row, contacts=contacts)
+        contact = Contact(settlement.status.value)
+        self.rows[key] = attrs.evolve(row, contacts=row.contacts | {contact_id: contact})
         return True
 
 
@@ -76,13 +77,9 @@ class HandsOutWhatItMeant(memory._Work):
         row = self.rows[key]
         if row.status != "running":
             return []
-        due = [it for it, status in row.contacts.items() if status in statuses][:limit]
-        now = datetime.now(UTC)
-        self.rows[key] = attrs.evolve(
-            row,
-            contacts={**row.contacts, **dict.fromkeys(due, "dialing")},
-            dialing_since={**row.dialing_since, **dict.fromkeys(due, now)},
-        )
+        due: list[str] = row.contacts.among(statuses)[:limit]
+        dialing = dict.fromkeys(due, Contact("dialing", dialing_since=datetime.now(UTC)))
+        self.rows[key] = attrs.evolve(row, contacts=row.contacts | dialing)
         return due
 
 
@@ -93,21 +90,20 @@ class _Expires(memory._Work):
         row = self.rows.get(key)
         due = [it for it in row.contacts if is_due(row, it)] if row else []
         if row and due:
-            contacts = {**row.contacts, **dict.fromkeys(due, status)}
-            times = {**row.next_attempts, **dict.fromkeys(due, datetime.min.replace(tzinfo=UTC))}
-            self.rows[key] = attrs.evolve(row, contacts=contacts, next_attempts=times)
+            expired = dict.fromkeys(due, Contact(status))
+            self.rows[key] = attrs.evolve(row, contacts=row.contacts | expired)
         return len(due)
 
 
 def _is_old(row: Any, contact_id: str, older_than: timedelta) -> bool:
-    since: datetime = row.dialing_since[contact_id]
+    since: datetime = row.contacts[contact_id].dialing_since
     return since < datetime.now(UTC) - older_than
 
 
 class ExpiresYoungCalls(_Expires):
     def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
         return self._expire(
-            key, lambda row, it: row.contacts[it] == "dialing", settlement.status.value
+            key, lambda row, it: row.contacts.status_of(it) == "dialing", settlement.status.value
         )
 
 
@@ -149,7 +145,9 @@ class TrustsWhatItExpired(_Expires):
     def expire(self, key: Any, settlement: Any, older_than: Any) -> int:
         return self._expire(
             key,
-            lambda row, it: row.contacts[it] == "dialing" and _is_old(row, it, older_than),
+            lambda row, it: (
+                row.contacts.status_of(it) == "dialing" and _is_old(row, it, older_than)
+            ),
             settlement.status.value,
         )
 

@@ -12,7 +12,7 @@ from batch_cancel.domain.job import CancellationRecord
 
 
 def page(rows: Rows, wanted: Wanted, limit: int) -> list[CancellationRecord]:
-    """Return the records that are asked for, the newest first."""
+    """Return the wanted records, the newest first."""
     records = [
         record
         for row in list(rows.values())
@@ -23,7 +23,7 @@ def page(rows: Rows, wanted: Wanted, limit: int) -> list[CancellationRecord]:
 
 
 def forget(rows: Rows, before: datetime, retry_window: timedelta, limit: int) -> int:
-    """Delete old records that owe nothing, the oldest first, and return how many."""
+    """Delete old records with nothing pending, the oldest first, and return how many."""
     before = min(before, datetime.now(UTC) - retry_window)
     old = [
         record

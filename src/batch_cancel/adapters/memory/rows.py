@@ -1,9 +1,9 @@
 """
-The rows of the memory store, and what a transaction does to them.
+The rows of the memory store, and the steps of a transaction on them.
 
 Rule 1: a row is replaced whole, never changed: a transaction is a draft over the committed rows.
-Rule 2: after a write the rows are looked at: something between the store and its rows, as a
-        subclass, may undo what is written. The port asks this of every store.
+Rule 2: after a write the rows are checked: something between the store and its rows, such as a
+        subclass, may undo the write. The port demands this of every store.
 """
 
 from __future__ import annotations
@@ -12,17 +12,29 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from operator import attrgetter, itemgetter
-from types import MappingProxyType
-from typing import Final
 from uuid import uuid4
 
 import attrs
 
-from batch_cancel.domain.cancellation import is_same_cancellation, owes, settled
+from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
+from batch_cancel.domain.cancellation import (
+    is_pending,
+    is_same_cancellation,
+    marked_done,
+    next_turn,
+)
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.errors import Fault, StoreFailed, shown
+from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.outcomes import (
+    RECORD_CHANGED,
+    contacts_differ,
+    job_differs,
+    left_open,
+    not_cancelled,
+)
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import (
@@ -32,29 +44,19 @@ from batch_cancel.domain.worker_rules import (
     new_contact_id,
 )
 
-_NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
-_NO_TIMES: Final[Mapping[str, datetime]] = MappingProxyType({})
-
-_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
-_MOMENT: Final = timedelta.resolution
-
 
 @attrs.frozen
 class Row:
-    """One job and all that belongs to it; replaced whole, never changed."""
+    """One job with its contacts and its record; replaced whole, never changed."""
 
     status: str | None
     deferred_id: str | None
-    contacts: Mapping[str, str | None] = _NO_CONTACTS
-    next_attempts: Mapping[str, datetime] = _NO_TIMES
-    """When a contact may be dialled, by its id; one that has no time is due at once."""
-    dialing_since: Mapping[str, datetime] = _NO_TIMES
-    """Since when a contact that is dialing has been, by its id."""
+    contacts: Contacts = attrs.field(factory=Contacts)
     cancellation: CancellationRecord | None = None
-    taken_at: datetime = _LONG_AGO
-    """When somebody last set out to finish the cancellation."""
+    taken_at: datetime = LONG_AGO
+    """When the record was last taken or claimed."""
     earlier: tuple[CancellationRecord, ...] = ()
-    """The records of cancellations before that one."""
+    """The records that later cancellations have replaced."""
 
 
 Rows = MutableMapping[JobKey, Row]
@@ -66,7 +68,7 @@ def job_of(key: JobKey, row: Row) -> Job:
 
 
 def lock(rows: Rows, key: JobKey) -> Job | None:
-    """Return the job as it is now; whoever has the turn has the lock."""
+    """Return the job as it is now; the running transaction has the lock."""
     row = rows.get(key)
     return None if row is None else job_of(key, row)
 
@@ -77,7 +79,7 @@ def overview(rows: Rows, key: JobKey) -> Overview | None:
     if row is None:
         return None
     known = {status.value: status for status in ContactStatus}
-    counted = Counter(row.contacts.values())
+    counted = Counter(contact.status for _, contact in row.contacts.items())
     return Overview.of(
         job_of(key, row), ((known.get(status or ""), number) for status, number in counted.items())
     )
@@ -89,31 +91,31 @@ def status_of(rows: Rows, key: JobKey) -> str | None:
     return None if row is None else row.status
 
 
-def settle_record(rows: Rows, record: CancellationRecord) -> None:
-    """Note in the kept record what was done."""
+def mark_done(rows: Rows, record: CancellationRecord) -> None:
+    """Mark in the kept record what was done."""
     row = rows[record.key]
     if row.cancellation is not None:
-        rows[record.key] = attrs.evolve(row, cancellation=settled(row.cancellation, record))
+        rows[record.key] = attrs.evolve(row, cancellation=marked_done(row.cancellation, record))
 
 
 def take(
     rows: Rows, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
-    """Take cancellations that still owe something, the longest untouched first."""
+    """Take cancellations with something pending, those untouched for longest first."""
     now = datetime.now(UTC)
-    owing = [
+    pending = [
         (row.taken_at, record)
         for row in rows.values()
         if (record := row.cancellation) is not None
-        and owes(record, announcements=announcements)
+        and is_pending(record, announcements=announcements)
         and row.taken_at <= now - lease
     ]
-    taken = [record for _, record in sorted(owing, key=itemgetter(0))[:limit]]
+    taken = [record for _, record in sorted(pending, key=itemgetter(0))[:limit]]
     return [_touched(rows, record) for record in taken]
 
 
 def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord | None:
-    """Take the record once more, unless somebody else has taken it since it was read."""
+    """Claim the record, unless it was taken or claimed since it was read."""
     current = find(rows, record.key)
     if current is None or current.taken_at != record.taken_at:
         return None
@@ -121,9 +123,9 @@ def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord |
 
 
 def _touched(rows: Rows, record: CancellationRecord) -> CancellationRecord:
-    """Take a record: later than before, even if the clock has not moved on."""
+    """Take a record."""
     row = rows[record.key]
-    taken_at = max(datetime.now(UTC), row.taken_at + _MOMENT)
+    taken_at = next_turn(row.taken_at, datetime.now(UTC))
     rows[record.key] = attrs.evolve(row, taken_at=taken_at)
     is_undone = row.status != JobStatus.CANCELLED
     return attrs.evolve(record, taken_at=taken_at, is_undone=is_undone)
@@ -141,8 +143,8 @@ def find(rows: Rows, key: JobKey) -> CancellationRecord | None:
 def look(
     rows: Rows, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
 ) -> Inventory:
-    """Return what the rows hold of removals, scheduled jobs, cancelled jobs and calls."""
-    # Newer jobs come later, and none is moved.
+    """Return the pending removals, scheduled jobs, cancelled jobs and overdue calls."""
+    # Newer jobs come later in the dict.
     listed = [(key, rows[key]) for key in rows]
     records = [row.cancellation for _, row in listed if row.cancellation is not None]
     pending = [record for record in records if record.removal is Removal.PENDING]
@@ -158,7 +160,7 @@ def look(
             CancelledJob(
                 key,
                 row.deferred_id,
-                sum(status in statuses for status in row.contacts.values()),
+                len(row.contacts.among(statuses)),
             )
             for key, row in sorted(cancelled, key=_cancelled_at, reverse=True)[:limit]
         ),
@@ -175,11 +177,11 @@ def _overdue_calls(rows: Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
 
 
 def _overdue(row: Row, before: datetime) -> list[str]:
-    """Return the ids of the contacts that have been dialing since before then."""
+    """Return the ids of the contacts that have been dialing since before this time."""
     return [
         contact_id
-        for contact_id, status in row.contacts.items()
-        if status == ContactStatus.DIALING and row.dialing_since[contact_id] < before
+        for contact_id in row.contacts.among({ContactStatus.DIALING})
+        if row.contacts[contact_id].dialing_since < before
     ]
 
 
@@ -189,15 +191,15 @@ def _fewest(calls: OverdueCalls) -> int:
 
 def _cancelled_at(entry: tuple[JobKey, Row]) -> datetime:
     _, row = entry
-    return _LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
+    return LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
 def cancel_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
     """Set the contacts in these statuses to cancelled, and return how many they are."""
     row = rows[key]
-    due = [contact_id for contact_id, status in row.contacts.items() if status in statuses]
-    changed = dict.fromkeys(due, ContactStatus.CANCELLED.value)
-    rows[key] = attrs.evolve(row, contacts={**row.contacts, **changed})
+    due = row.contacts.among(statuses)
+    cancelled = dict.fromkeys(due, Contact(ContactStatus.CANCELLED.value))
+    rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
     _look_for_open_contacts(rows, key, statuses)
     _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
     return len(due)
@@ -218,43 +220,36 @@ def mark_cancelled(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
 
 
 def _look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
-    # No trigger undoes what is written here, but a subclass may, and so does who marks the job
-    # before its contacts. The port asks this of every store.
+    # A subclass may undo a write, and so may a caller that marks the job before its contacts. The
+    # port demands this check of every store.
     row = rows[key]
     _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
-    cancelled = sum(status == ContactStatus.CANCELLED for status in row.contacts.values())
+    cancelled = len(row.contacts.among({ContactStatus.CANCELLED}))
     if cancelled < record.contacts_cancelled:
-        what = f"contacts cancelled: {record.contacts_cancelled}, that are cancelled: {cancelled}"
-        raise _otherwise(what)
+        raise _otherwise(not_cancelled(record.contacts_cancelled, cancelled))
     _look_at_job(rows, key, JobStatus.CANCELLED)
     if row.cancellation != record:
-        what = "the record of the cancellation is not there as it was written"
-        raise _otherwise(what)
+        raise _otherwise(RECORD_CHANGED)
 
 
 def _look_for_open_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> None:
-    left = sum(status in statuses for status in rows[key].contacts.values())
+    left = len(rows[key].contacts.among(statuses))
     if left:
-        what = f"contacts of the job that are open after all were cancelled: {left}"
-        raise _otherwise(what, Fault.INCOMPLETE)
+        raise _otherwise(left_open(left), Fault.INCOMPLETE)
 
 
 def _look_at_job(rows: Rows, key: JobKey, due: JobStatus) -> None:
     if rows[key].status != due:
-        what = (
-            f"the job has the status {shown(rows[key].status)} after it was set to {due.value!r}"
-        )
-        raise _otherwise(what)
+        raise _otherwise(job_differs(due, rows[key].status))
 
 
 def _look_at_contacts(
     rows: Rows, key: JobKey, contact_ids: Sequence[str], due: ContactStatus
 ) -> None:
-    statuses = rows[key].contacts
-    are = sum(statuses.get(contact_id) == due for contact_id in contact_ids)
+    contacts = rows[key].contacts.of(contact_ids)
+    are = sum(contact.status == due for contact in contacts.values())
     if are != len(contact_ids):
-        what = f"contacts set to {due.value!r}: {len(contact_ids)}, that have this status: {are}"
-        raise _otherwise(what)
+        raise _otherwise(contacts_differ(due, len(contact_ids), are))
 
 
 def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
@@ -283,33 +278,25 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
     if row is None or row.status != JobStatus.RUNNING:
         return []
     now = datetime.now(UTC)
-    due = sorted(
-        (at, contact_id)
-        for contact_id, status in row.contacts.items()
-        if status in statuses and (at := row.next_attempts.get(contact_id, _LONG_AGO)) <= now
-    )
-    claimed = [contact_id for _, contact_id in due[:limit]]
-    dialing = dict.fromkeys(claimed, ContactStatus.DIALING.value)
-    rows[key] = attrs.evolve(
-        row,
-        contacts={**row.contacts, **dialing},
-        dialing_since={**row.dialing_since, **dict.fromkeys(claimed, now)},
-    )
+    claimed = list(islice(row.contacts.due(statuses, now), limit))
+    contact = Contact(ContactStatus.DIALING.value, dialing_since=now)
+    dialing = dict.fromkeys(claimed, contact)
+    rows[key] = attrs.evolve(row, contacts=row.contacts | dialing)
     _look_at_contacts(rows, key, claimed, ContactStatus.DIALING)
     return claimed
 
 
 def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-    """Write how the contact of a live call goes on."""
+    """Write the new state of a contact whose call has ended."""
     row = rows.get(key)
-    if row is None or row.contacts.get(contact_id) != ContactStatus.DIALING:
+    if row is None or row.contacts.status_of(contact_id) != ContactStatus.DIALING:
         return False
     _go_on(rows, key, [contact_id], settlement)
     return True
 
 
 def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-    """Write how the contacts go on that have been dialing for longer."""
+    """Write the new state of the contacts that have been dialing for longer."""
     row = rows.get(key)
     if row is None:
         return 0
@@ -320,30 +307,24 @@ def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelt
 
 def _go_on(rows: Rows, key: JobKey, contact_ids: Sequence[str], settlement: Settlement) -> None:
     row = rows[key]
-    statuses = dict.fromkeys(contact_ids, settlement.status.value)
-    times = dict.fromkeys(contact_ids, settlement.retry_at or _LONG_AGO)
-    rows[key] = attrs.evolve(
-        row,
-        contacts={**row.contacts, **statuses},
-        next_attempts={**row.next_attempts, **times},
-    )
+    contact = Contact(settlement.status.value, settlement.retry_at or LONG_AGO)
+    changed = dict.fromkeys(contact_ids, contact)
+    rows[key] = attrs.evolve(row, contacts=row.contacts | changed)
     _look_at_contacts(rows, key, contact_ids, settlement.status)
 
 
 def append(rows: Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
     """Add contacts to the job; their status is pending."""
     row = rows[job.key]
-    statuses, next_attempts = dict(row.contacts), dict(row.next_attempts)
-    added: list[str] = []
+    added: dict[str, Contact] = {}
     for contact in contacts:
         contact_id = new_contact_id(contact, uuid4().hex)
-        if contact_id in statuses:
+        if contact_id in row.contacts or contact_id in added:
             raise StoreFailed(CONTACT_ID_REFUSED)
-        statuses[contact_id] = ContactStatus.PENDING.value
-        next_attempts[contact_id] = new_contact_due_at(contact) or _LONG_AGO
-        added.append(contact_id)
-    rows[job.key] = attrs.evolve(row, contacts=statuses, next_attempts=next_attempts)
-    _look_at_contacts(rows, job.key, added, ContactStatus.PENDING)
+        due_at = new_contact_due_at(contact) or LONG_AGO
+        added[contact_id] = Contact(ContactStatus.PENDING.value, due_at)
+    rows[job.key] = attrs.evolve(row, contacts=row.contacts | added)
+    _look_at_contacts(rows, job.key, list(added), ContactStatus.PENDING)
     return len(added)
 
 
@@ -352,7 +333,7 @@ def finish(rows: Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> b
     row = rows.get(key)
     if row is None or row.status != JobStatus.RUNNING:
         return False
-    if any(status in unfinished for status in row.contacts.values()):
+    if row.contacts.has_any(unfinished):
         return False
     rows[key] = attrs.evolve(row, status=JobStatus.COMPLETED.value)
     _look_at_job(rows, key, JobStatus.COMPLETED)

@@ -1,4 +1,4 @@
-"""The memory store: a unit of work, and the plain methods with which a test fills it."""
+"""The memory store: a unit of work, with plain methods for tests."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 
 import attrs
 
+from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact
 from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
-from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.outcomes import added_to_none, added_twice
 
 
 class _Seeds:
-    """The plain methods with which a test fills a store and looks into it."""
+    """The methods with which a test fills a store and reads it."""
 
     def __init__(self) -> None:
         self._committed: dict[JobKey, Row] = {}
@@ -43,8 +44,7 @@ class _Seeds:
         """
         key = JobKey(id, organization_id)
         if key in self._committed:
-            msg = f"there is a job {shown(id)} in this organization already"
-            raise ValueError(msg)
+            raise added_twice(id)
         self._committed[key] = Row(status, deferred_id)
 
     def add_contacts(
@@ -62,7 +62,7 @@ class _Seeds:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
-            since: since when they have had it, an aware datetime; None for now.
+            since: when they got the status, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.
@@ -70,14 +70,17 @@ class _Seeds:
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         if row is None:
-            msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
-            raise LookupError(msg)
-        times = dict.fromkeys(contacts, since or datetime.now(UTC))
-        self._committed[key] = attrs.evolve(
-            row,
-            contacts={**row.contacts, **contacts},
-            dialing_since={**row.dialing_since, **times},
-        )
+            raise added_to_none(job_id)
+        before, now = row.contacts.of(contacts), datetime.now(UTC)
+        seeded = {
+            contact_id: Contact(
+                status,
+                before[contact_id].due_at if contact_id in before else LONG_AGO,
+                since or now,
+            )
+            for contact_id, status in contacts.items()
+        }
+        self._committed[key] = attrs.evolve(row, contacts=row.contacts | seeded)
 
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
         """Return the job as last committed; None if there is none."""
@@ -88,16 +91,20 @@ class _Seeds:
     def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
         """Return the status by contact id of a job, as last committed; empty if there is none."""
         row = self._committed.get(JobKey(job_id, organization_id))
-        return {} if row is None else dict(row.contacts)
+        return (
+            {}
+            if row is None
+            else {contact_id: contact.status for contact_id, contact in row.contacts.items()}
+        )
 
 
 class MemoryStore(_Seeds):
     """
     Jobs, contacts and cancellation records in memory: a unit of work.
 
-    Threads take turns, tasks those of `AsyncMemoryStore`. A `begin` within a `begin` is a
-    savepoint. Fill the store before its transactions start: `add_job` and `add_contacts` do not
-    wait for their turn.
+    Transactions of several threads run one at a time; for tasks use `AsyncMemoryStore`. A `begin`
+    within a `begin` is a savepoint. Fill the store before its transactions start: `add_job` and
+    `add_contacts` do not wait.
     """
 
     def __init__(self) -> None:
@@ -107,7 +114,7 @@ class MemoryStore(_Seeds):
 
     @property
     def is_joined(self) -> bool:
-        """Whether a `begin` now is a savepoint."""
+        """Whether `begin()` would open a savepoint."""
         return self._turn.is_mine
 
     @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from batch_cancel.adapters.postgres.rows import Parameters, owing
-from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
+from batch_cancel.adapters.postgres.rows import Parameters, pending_record
+from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord
 
@@ -13,33 +13,14 @@ from batch_cancel.domain.job import CancellationRecord
 class History(Statements):
     """The history."""
 
-    def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
-        """Return the records that are asked for, the newest first."""
-        statement = self.queries.page[self.ground.keeps_earlier]
-        cursor = self.execute(statement, asked(wanted, limit))
-        return [owing(row) for row in cursor.fetchall()]
-
-    def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
-        """Delete old records that owe nothing, the oldest first, and return how many."""
-        parameters: Parameters = {"before": before, "retry_window": retry_window, "limit": limit}
-        forgotten = self.execute(self.queries.forget, parameters).rowcount
-        if forgotten < limit and self.ground.keeps_earlier:
-            parameters["limit"] = limit - forgotten
-            forgotten += self.execute(self.queries.forget_earlier, parameters).rowcount
-        return forgotten
-
-
-class AsyncHistory(AsyncStatements):
-    """As `History`, awaited."""
-
     async def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
-        """As `History.page`, awaited."""
+        """As `HistoryRepository.page`."""
         statement = self.queries.page[self.ground.keeps_earlier]
-        cursor = await self.execute(statement, asked(wanted, limit))
-        return [owing(row) for row in await cursor.fetchall()]
+        answer = await self.execute(statement, page_parameters(wanted, limit))
+        return [pending_record(row) for row in await answer.rows()]
 
     async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
-        """As `History.forget`, awaited."""
+        """As `HistoryRepository.forget`."""
         parameters: Parameters = {"before": before, "retry_window": retry_window, "limit": limit}
         forgotten = (await self.execute(self.queries.forget, parameters)).rowcount
         if forgotten < limit and self.ground.keeps_earlier:
@@ -48,8 +29,8 @@ class AsyncHistory(AsyncStatements):
         return forgotten
 
 
-def asked(wanted: Wanted, limit: int) -> Parameters:
-    """Return the parameters that ask for a page."""
+def page_parameters(wanted: Wanted, limit: int) -> Parameters:
+    """Return the parameters of a page."""
     after = wanted.after
     return {
         "organization_id": wanted.organization_id or "",

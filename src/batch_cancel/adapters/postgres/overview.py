@@ -1,4 +1,4 @@
-"""A look at one job and its contacts on Postgres; it locks nothing and changes nothing."""
+"""Read one job and its contacts on Postgres; nothing is locked or changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batch_cancel.adapters.postgres.rows import (
     named_in_record,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
-from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
+from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.status_names import read_contact_status
@@ -24,43 +24,23 @@ from batch_cancel.domain.statuses import JobStatus
 
 
 class OverviewOfJob(Statements):
-    """The look."""
-
-    def look(self, key: JobKey) -> Overview | None:
-        """Return the job and the numbers of its contacts; None if there is no such job."""
-        self.facts(key)
-        try:
-            cursor = self.execute(self.queries.overview, named(key))
-        except (psycopg.DataError, UnicodeEncodeError) as error:
-            if is_of_an_id(error):
-                return None
-            raise
-        found = _overview(cursor.fetchall(), key, self.queries.schema)
-        if found is None or found.job.status != JobStatus.CANCELLED:
-            return found
-        # Committed together with the status, so a later statement finds it.
-        cursor = self.execute(self.queries.read_cancellation, named_in_record(found.job.key))
-        return _with_record(found, cursor.fetchone())
-
-
-class AsyncOverviewOfJob(AsyncStatements):
-    """As `OverviewOfJob`, awaited."""
+    """The overview."""
 
     async def look(self, key: JobKey) -> Overview | None:
-        """As `OverviewOfJob.look`, awaited."""
+        """As `OverviewRepository.look`."""
         await self.facts(key)
         try:
-            cursor = await self.execute(self.queries.overview, named(key))
+            answer = await self.execute(self.queries.overview, named(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
             raise
-        found = _overview(await cursor.fetchall(), key, self.queries.schema)
+        found = _overview(await answer.rows(), key, self.queries.schema)
         if found is None or found.job.status != JobStatus.CANCELLED:
             return found
         # Committed together with the status, so a later statement finds it.
-        cursor = await self.execute(self.queries.read_cancellation, named_in_record(found.job.key))
-        return _with_record(found, await cursor.fetchone())
+        answer = await self.execute(self.queries.read_cancellation, named_in_record(found.job.key))
+        return _with_record(found, await answer.row())
 
 
 def _overview(rows: Sequence[Row], key: JobKey, schema: PostgresSchema) -> Overview | None:
@@ -77,7 +57,7 @@ def _overview(rows: Sequence[Row], key: JobKey, schema: PostgresSchema) -> Overv
         (
             (read_contact_status(schema.contact_statuses, status), number)
             for *_, status, number in rows
-            if number is not None  # It has none.
+            if number is not None  # The job has no contacts.
         ),
     )
 

@@ -1,16 +1,21 @@
-"""The repositories within one transaction on Postgres."""
+"""
+The repositories within one transaction on Postgres.
+
+They are coroutines over a sender; the blocking ones run them, see
+`batch_cancel.use_cases.run_blocking`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import attrs
 import psycopg
 
 from batch_cancel.adapters.postgres.ground import Ground
-from batch_cancel.adapters.postgres.history import AsyncHistory, History
+from batch_cancel.adapters.postgres.history import History
 from batch_cancel.adapters.postgres.outcomes import (
     any_job,
     check_names,
@@ -19,7 +24,7 @@ from batch_cancel.adapters.postgres.outcomes import (
     is_of_an_id,
     only,
 )
-from batch_cancel.adapters.postgres.overview import AsyncOverviewOfJob, OverviewOfJob
+from batch_cancel.adapters.postgres.overview import OverviewOfJob
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
     Row,
@@ -33,140 +38,42 @@ from batch_cancel.adapters.postgres.rows import (
     recorded,
     sought,
 )
+from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
 from batch_cancel.adapters.postgres.sql_parts import array_of
-from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
-from batch_cancel.adapters.postgres.work_repository import AsyncWatched, AsyncWork, Watched, Work
+from batch_cancel.adapters.postgres.statements import Statements
+from batch_cancel.adapters.postgres.work_repository import Work
 from batch_cancel.domain.drift import Inventory
+from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.use_cases.run_blocking import run
 
 
-class _Jobs(Watched):
-    def lock(self, key: JobKey) -> Job | None:
-        try:
-            cursor = self.execute(self.queries.lock_job, named(key))
-        except (psycopg.DataError, UnicodeEncodeError) as error:
-            if is_of_an_id(error):
-                return None
-            raise
-        row = only(cursor.fetchmany(2), key)
-        found = None if row is None else job(row, key, self.queries.schema)
-        if found is None or found.status != JobStatus.CANCELLED:
-            return found
-        cursor = self.execute(self.queries.read_cancellation, named_in_record(found.key))
-        row = cursor.fetchone()
-        if row is None:
-            return found
-        return attrs.evolve(found, cancellation=cancellation(row, found.key))
+class Jobs(Statements):
+    """The jobs."""
 
-    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        statements = self.ground.mark_and_look(self.facts(job.key))
-        results = self.execute_together(statements, recorded(record))
-        check_outcome(self.queries, job.key, results)
-        if self.ground.contacts_to_look_at is not None:
-            self.check_contacts(
-                job.key, self.ground.contacts_to_look_at, frozenset({ContactStatus.CANCELLED})
-            )
-
-
-class _Contacts(Statements):
-    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        facts, asked, queries = self.facts(key), frozenset(statuses), self.queries
-        if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
-            return self.execute(queries.cancel_contacts(asked), named(key)).rowcount
-        # A trigger on jobs may write contacts, once the job is marked.
-        if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
-            cursor = self.execute(queries.count_cancelled_contacts(asked), named(key))
-            written, cancelled = _counts(cursor.fetchall())
-            check_written(queries, key, is_so=written == cancelled)
-            return written
-        cursor = self.execute(queries.list_cancelled_contacts(asked), named(key))
-        rows = cursor.fetchall()
-        check_written(queries, key, is_so=all(is_so for _, is_so in rows))
-        self.ground.contacts_to_look_at = [contact_id for contact_id, _ in rows]
-        return len(rows)
-
-
-class _Outbox(Statements):
-    def settle(self, record: CancellationRecord) -> None:
-        self.execute(self.queries.settle_cancellation, recorded(record))
-
-    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
-        cursor = self.execute(self.queries.claim_cancellation, recorded(record))
-        row = cursor.fetchone()
-        return None if row is None else record_found(row, record.key)
-
-    def find(self, key: JobKey) -> CancellationRecord | None:
-        try:
-            cursor = self.execute(self.queries.find_cancellation, sought(key))
-        except (psycopg.DataError, UnicodeEncodeError) as error:
-            if is_of_an_id(error):
-                return None
-            raise
-        row = cursor.fetchone()
-        return None if row is None else record_found(row, key)
-
-    def take(
-        self, limit: int, lease: timedelta, *, announcements: bool
-    ) -> list[CancellationRecord]:
-        parameters: Parameters = {
-            "limit": limit,
-            "lease": lease,
-            "announcements": announcements,
-        }
-        cursor = self.execute(self.queries.take_owing, parameters)
-        records = [record_taken(row) for row in cursor.fetchall()]
-        undone = self._undone(records)
-        return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
-
-    def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
-        """Return the jobs of these records that are there, and not cancelled."""
-        if not records:
-            return set()
-        ids = array_of(record.key.batch_job_id for record in records)
-        try:
-            with self.connection.transaction():
-                cursor = self.execute(self.queries.find_undone, {"batch_job_ids": ids})
-        except psycopg.DataError as error:
-            if not is_of_an_id(error):
-                raise
-            # The column has another type by now. What it can't hold is no id of a job any more.
-            if len(records) == 1:
-                return set()
-            return {key for it in records for key in self._undone([it])}
-        return {JobKey(*row) for row in cursor.fetchall()}
-
-
-class _Inspection(Statements):
-    def look(
-        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
-    ) -> Inventory:
-        self.facts(any_job(self.queries))
-        statement = self.queries.look(frozenset(statuses))
-        cursor = self.execute(statement, {"limit": limit, "older_than": older_than})
-        knows_calls = self.queries.schema.dialing_since is not None
-        return check_names(inventory(cursor.fetchall(), knows_calls=knows_calls))
-
-
-class _AsyncJobs(AsyncWatched):
     async def lock(self, key: JobKey) -> Job | None:
+        """As `JobRepository.lock`."""
         try:
-            cursor = await self.execute(self.queries.lock_job, named(key))
+            answer = await self.execute(self.queries.lock_job, named(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
             raise
-        row = only(await cursor.fetchmany(2), key)
+        row = only(await answer.rows(), key)
         found = None if row is None else job(row, key, self.queries.schema)
         if found is None or found.status != JobStatus.CANCELLED:
             return found
-        cursor = await self.execute(self.queries.read_cancellation, named_in_record(found.key))
-        row = await cursor.fetchone()
+        answer = await self.execute(self.queries.read_cancellation, named_in_record(found.key))
+        row = await answer.row()
         if row is None:
             return found
         return attrs.evolve(found, cancellation=cancellation(row, found.key))
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        """As `JobRepository.mark_cancelled`."""
         statements = self.ground.mark_and_look(await self.facts(job.key))
         results = await self.execute_together(statements, recorded(record))
         check_outcome(self.queries, job.key, results)
@@ -176,82 +83,95 @@ class _AsyncJobs(AsyncWatched):
             )
 
 
-class _AsyncContacts(AsyncStatements):
+class Contacts(Statements):
+    """The contacts."""
+
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        """As `ContactRepository.cancel`."""
         facts, asked, queries = await self.facts(key), frozenset(statuses), self.queries
         if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return (await self.execute(queries.cancel_contacts(asked), named(key))).rowcount
-        # A trigger on jobs may write contacts, once the job is marked.
+        # A trigger on jobs may write contacts once the job is marked.
         if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
-            cursor = await self.execute(queries.count_cancelled_contacts(asked), named(key))
-            written, cancelled = _counts(await cursor.fetchall())
+            answer = await self.execute(queries.count_cancelled_contacts(asked), named(key))
+            written, cancelled = _counts(await answer.rows())
             check_written(queries, key, is_so=written == cancelled)
             return written
-        cursor = await self.execute(queries.list_cancelled_contacts(asked), named(key))
-        rows = await cursor.fetchall()
+        answer = await self.execute(queries.list_cancelled_contacts(asked), named(key))
+        rows = await answer.rows()
         check_written(queries, key, is_so=all(is_so for _, is_so in rows))
         self.ground.contacts_to_look_at = [contact_id for contact_id, _ in rows]
         return len(rows)
 
 
-class _AsyncOutbox(AsyncStatements):
+class Outbox(Statements):
+    """The records of cancellations."""
+
     async def settle(self, record: CancellationRecord) -> None:
-        await self.execute(self.queries.settle_cancellation, recorded(record))
+        """As `Outbox.settle`."""
+        await self.execute(self.queries.mark_cancellation_done, recorded(record))
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
-        cursor = await self.execute(self.queries.claim_cancellation, recorded(record))
-        row = await cursor.fetchone()
+        """As `Outbox.claim`."""
+        answer = await self.execute(self.queries.claim_cancellation, recorded(record))
+        row = await answer.row()
         return None if row is None else record_found(row, record.key)
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
+        """As `Outbox.find`."""
         try:
-            cursor = await self.execute(self.queries.find_cancellation, sought(key))
+            answer = await self.execute(self.queries.find_cancellation, sought(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
             raise
-        row = await cursor.fetchone()
+        row = await answer.row()
         return None if row is None else record_found(row, key)
 
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
+        """As `Outbox.take`."""
         parameters: Parameters = {
             "limit": limit,
             "lease": lease,
             "announcements": announcements,
         }
-        cursor = await self.execute(self.queries.take_owing, parameters)
-        records = [record_taken(row) for row in await cursor.fetchall()]
+        answer = await self.execute(self.queries.take_pending, parameters)
+        records = [record_taken(row) for row in await answer.rows()]
         undone = await self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
 
     async def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
+        """Return the keys of the jobs that exist and are not cancelled."""
         if not records:
             return set()
         ids = array_of(record.key.batch_job_id for record in records)
         try:
-            async with self.connection.transaction():
-                cursor = await self.execute(self.queries.find_undone, {"batch_job_ids": ids})
+            async with self.sender.savepoint():
+                answer = await self.execute(self.queries.find_undone, {"batch_job_ids": ids})
         except psycopg.DataError as error:
             if not is_of_an_id(error):
                 raise
-            # The column has another type by now. What it can't hold is no id of a job any more.
+            # The column's type was changed; there is no job with an id that it cannot hold.
             if len(records) == 1:
                 return set()
             return {key for it in records for key in await self._undone([it])}
-        return {JobKey(*row) for row in await cursor.fetchall()}
+        return {JobKey(*row) for row in await answer.rows()}
 
 
-class _AsyncInspection(AsyncStatements):
+class Inspection(Statements):
+    """The inspection."""
+
     async def look(
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
     ) -> Inventory:
+        """As `InspectionRepository.look`."""
         await self.facts(any_job(self.queries))
         statement = self.queries.look(frozenset(statuses))
-        cursor = await self.execute(statement, {"limit": limit, "older_than": older_than})
+        answer = await self.execute(statement, {"limit": limit, "older_than": older_than})
         knows_calls = self.queries.schema.dialing_since is not None
-        return check_names(inventory(await cursor.fetchall(), knows_calls=knows_calls))
+        return check_names(inventory(await answer.rows(), knows_calls=knows_calls))
 
 
 def _counts(rows: list[Row]) -> tuple[int, int]:
@@ -259,27 +179,127 @@ def _counts(rows: list[Row]) -> tuple[int, int]:
     return written, cancelled
 
 
-class PostgresRepositories:
-    """What one transaction on Postgres can reach."""
+# The same, blocking ------------------------------------------------------------------------------
 
-    def __init__(self, connection: psycopg.Connection[Any], ground: Ground) -> None:
-        self.jobs = _Jobs(connection, ground)
-        self.contacts = _Contacts(connection, ground)
-        self.outbox = _Outbox(connection, ground)
-        self.inspection = _Inspection(connection, ground)
-        self.work = Work(connection, ground)
-        self.overview = OverviewOfJob(connection, ground)
-        self.history = History(connection, ground)
+
+@attrs.frozen
+class _Jobs:
+    awaited: Jobs
+
+    def lock(self, key: JobKey) -> Job | None:
+        return run(self.awaited.lock(key))
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        run(self.awaited.mark_cancelled(job, record))
+
+
+@attrs.frozen
+class _Contacts:
+    awaited: Contacts
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        return run(self.awaited.cancel(key, statuses))
+
+
+@attrs.frozen
+class _Outbox:
+    awaited: Outbox
+
+    def settle(self, record: CancellationRecord) -> None:
+        run(self.awaited.settle(record))
+
+    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        return run(self.awaited.claim(record))
+
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        return run(self.awaited.find(key))
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return run(self.awaited.take(limit, lease, announcements=announcements))
+
+
+@attrs.frozen
+class _Inspection:
+    awaited: Inspection
+
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return run(self.awaited.look(limit, statuses, older_than))
+
+
+@attrs.frozen
+class _Work:
+    awaited: Work
+
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        return run(self.awaited.start(key, statuses, deferred_id))
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        return run(self.awaited.claim(key, statuses, limit))
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        return run(self.awaited.settle(key, contact_id, settlement))
+
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return run(self.awaited.expire(key, settlement, older_than))
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        return run(self.awaited.append(job, contacts))
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        return run(self.awaited.finish(key, unfinished))
+
+    def status(self, key: JobKey) -> str | None:
+        return run(self.awaited.status(key))
+
+
+@attrs.frozen
+class _Overview:
+    awaited: OverviewOfJob
+
+    def look(self, key: JobKey) -> Overview | None:
+        return run(self.awaited.look(key))
+
+
+@attrs.frozen
+class _History:
+    awaited: History
+
+    def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
+        return run(self.awaited.page(wanted, limit))
+
+    def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
+        return run(self.awaited.forget(before, retry_window, limit))
+
+
+class PostgresRepositories:
+    """The repositories of one transaction on Postgres."""
+
+    def __init__(self, sender: Sender, ground: Ground) -> None:
+        self.sender = sender
+        self.jobs = _Jobs(Jobs(sender, ground))
+        self.contacts = _Contacts(Contacts(sender, ground))
+        self.outbox = _Outbox(Outbox(sender, ground))
+        self.inspection = _Inspection(Inspection(sender, ground))
+        self.work = _Work(Work(sender, ground))
+        self.overview = _Overview(OverviewOfJob(sender, ground))
+        self.history = _History(History(sender, ground))
 
 
 class AsyncPostgresRepositories:
     """As `PostgresRepositories`, awaited."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], ground: Ground) -> None:
-        self.jobs = _AsyncJobs(connection, ground)
-        self.contacts = _AsyncContacts(connection, ground)
-        self.outbox = _AsyncOutbox(connection, ground)
-        self.inspection = _AsyncInspection(connection, ground)
-        self.work = AsyncWork(connection, ground)
-        self.overview = AsyncOverviewOfJob(connection, ground)
-        self.history = AsyncHistory(connection, ground)
+    def __init__(self, sender: AsyncSender, ground: Ground) -> None:
+        self.sender = sender
+        self.jobs = Jobs(sender, ground)
+        self.contacts = Contacts(sender, ground)
+        self.outbox = Outbox(sender, ground)
+        self.inspection = Inspection(sender, ground)
+        self.work = Work(sender, ground)
+        self.overview = OverviewOfJob(sender, ground)
+        self.history = History(sender, ground)

@@ -6,11 +6,10 @@ Four keys in each shard, under one hash tag so that a cluster keeps them togethe
     {bc:0}:due  sorted set  id -> when to fire         {bc:0}:job  hash        id -> state
     {bc:0}:run  sorted set  id -> when a lease ends    {bc:0}:old  sorted set  id -> forget when
 
-The life of a start is that of `batch_cancel.domain.deferred_start`; the scripts repeat it, and are
-tested against it. The only way out of "due" is one script, so of a cancel and a claim exactly one
-wins.
+The states are those of `batch_cancel.domain.deferred_start`; the scripts repeat its rules, and are
+tested against them. Each script is atomic, so of a cancel and a claim exactly one wins.
 
-The server must not evict: `maxmemory-policy noeviction`. Its clock is the only one that counts.
+The server must not evict: `maxmemory-policy noeviction`. Only its clock is used.
 """
 
 from __future__ import annotations
@@ -27,24 +26,16 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.claims import Claim
-from batch_cancel.adapters.redis.encoding import (
-    decoded,
-    encoded,
-    lasting,
-    moment,
-    number,
-)
-from batch_cancel.adapters.redis.health import problems, without_replicas
-from batch_cancel.adapters.redis.script_runner import (
-    AsyncExecutor,
-    Executor,
-    replicas_wanted,
-    script,
-)
+from batch_cancel.adapters.redis.deadline_async import connection_to_async
+from batch_cancel.adapters.redis.deadline_sync import connection_to
+from batch_cancel.adapters.redis.encoding import decoded, encoded, lasting, moment, number
+from batch_cancel.adapters.redis.health import checked
+from batch_cancel.adapters.redis.script_runner import Executor, replicas_wanted, script
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import Claimed, check_schedulable
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 _PAGE_SIZE: Final = 1000
 
@@ -58,20 +49,25 @@ _CHECK: Final = script("native_check", "check")
 
 
 _Page = tuple[Sequence[bytes], Sequence[bytes]]
-"""The keys of a shard, and ids that are found there."""
+"""The keys of a shard, and ids in it."""
 
 
-class _Layout:
-    """Where things are in Redis, and how they are written there."""
+class _DeferredStarts:
+    """The keys in Redis, and each step, on a client of either kind."""
+
+    _executor: Executor
+    _min_replicas: int
 
     def __init__(
         self, namespace: str, shards: int, budget: timedelta, retention: timedelta
     ) -> None:
         if "{" in namespace or "}" in namespace:
-            msg = f"a namespace must hold no braces, they mark the hash tag: {namespace!r}"
+            msg = (
+                f"a namespace must not contain braces, which mark the hash tag, got {namespace!r}"
+            )
             raise ValueError(msg)
         if shards < 1:
-            msg = f"there must be a shard at least, got {shards!r}"
+            msg = f"shards must be at least 1, got {shards!r}"
             raise ValueError(msg)
         self._shards = [
             tuple(
@@ -86,7 +82,7 @@ class _Layout:
         return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
-        """Return the ids by the keys that they are found under, so many at a time."""
+        """Yield the ids with the keys of their shard, in pages."""
         by_keys: dict[Sequence[bytes], list[bytes]] = {}
         for deferred_id in sorted(deferred_ids):
             by_keys.setdefault(self._keys(deferred_id), []).append(encoded(deferred_id))
@@ -95,30 +91,80 @@ class _Layout:
                 yield keys, ids[first : first + _PAGE_SIZE]
 
     def _in_turn(self) -> list[Sequence[bytes]]:
-        """Return the shards from any of them on: no pump lives too short to reach one of them."""
+        """Return the shards from a random one on, so that short-lived pumps reach all of them."""
         first = secrets.randbelow(len(self._shards))
         return [*self._shards[first:], *self._shards[:first]]
 
+    async def _schedule(self, deferred_id: str, at: datetime, payload: bytes) -> bool:
+        check_schedulable(deferred_id, at)
+        keys, arguments = self._keys(deferred_id), (encoded(deferred_id), moment(at), payload)
+        return bool(await self._executor.run(_SCHEDULE, keys, arguments, self._min_replicas))
 
-class RedisScheduler(_Layout):
+    async def _cancel(self, deferred_id: str, operation_id: str) -> bool:
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False  # It was never scheduled, and never can be.
+        keys = self._keys(deferred_id)
+        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
+        return bool(await self._executor.run(_CANCEL, keys, arguments, self._min_replicas))
+
+    async def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        claim = Claim(limit, lease, self._budget)
+        for keys in claim.questions(self._in_turn()):
+            try:
+                answer = await self._executor.run(_CLAIM, keys, claim.arguments())
+            except SchedulerUnavailable:
+                if not claim.starts:
+                    raise
+                break  # What was handed out before must not be lost.
+            claim.add(answer)
+        return claim.starts
+
+    async def _ack(self, deferred_id: str, token: str) -> bool:
+        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
+        return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
+
+    async def _waiting(self) -> set[str]:
+        ids: set[str] = set()
+        for keys in self._shards:
+            cursor = b"0"
+            while True:
+                arguments = (cursor, number(_PAGE_SIZE))
+                cursor, page = await self._executor.run(_WAITING, keys, arguments)
+                ids.update(map(decoded, page))
+                if cursor == b"0":
+                    break
+        return ids
+
+    async def _waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        ids: set[str] = set()
+        for keys, page in self._pages(deferred_ids):
+            ids.update(map(decoded, await self._executor.run(_WAITING_AMONG, keys, page)))
+        return ids
+
+    async def _check(self) -> list[str]:
+        return await checked(self._executor, _CHECK, self._shards, self._min_replicas)
+
+
+class RedisScheduler(_DeferredStarts):
     """
     Deferred starts in Redis or Valkey.
 
     Arguments:
-        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
-            Whoever made it closes it. Its timeouts and retries do not count here.
-        namespace: how our keys begin; no braces.
-        shards: over how many hash slots of a cluster to spread. Every process that uses the
-            namespace must pass the same number, always.
+        client: for a single server, a Sentinel's master (`master_for`) or a cluster. Its owner
+            closes it. Its own timeouts and retries are not used.
+        namespace: the prefix of our keys; no braces.
+        shards: the number of hash slots of a cluster to use. All processes of a namespace must
+            always pass the same number.
         budget: how long one answer may take, retries included.
-        retention: how long it is remembered that a start was cancelled or finished. After that
-            its id is unknown again, so it must outlast every retry and every late `schedule`.
-        min_replicas: how many replicas must have a start, or its cancellation, before it is
-            answered; else it is `SchedulerUnavailable`. Not on a cluster.
+        retention: how long a cancelled or finished start is remembered. After that its id is
+            unknown, so it must outlast every retry and every late `schedule`.
+        min_replicas: how many replicas must have a start or its cancellation before the call
+            returns; otherwise it raises `SchedulerUnavailable`. Not on a cluster.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio; or `min_replicas` on a
+            cluster.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -132,7 +178,7 @@ class RedisScheduler(_Layout):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
-        self._executor = Executor(client, budget)
+        self._executor = Executor(connection_to(client), budget)
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
@@ -142,127 +188,87 @@ class RedisScheduler(_Layout):
         Arguments:
             deferred_id: its id.
             at: when to fire, an aware datetime.
-            payload: what whoever claims it is given.
+            payload: passed to the owner that claims it.
 
         Returns:
             False if the id was ever cancelled, handed out or finished: then nothing changed.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be scheduled or not.
-            ValueError: an id that no store could keep, or a naive datetime.
+            ValueError: the id cannot be stored, or the datetime is naive.
         """
-        check_schedulable(deferred_id, at)
-        arguments = (encoded(deferred_id), moment(at), payload)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(run(_SCHEDULE, keys, arguments, self._min_replicas))
+        return run(self._schedule(deferred_id, at, payload))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back for good.
+        Remove the deferred start for good.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never scheduled, and never can be.
-        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(run(_CANCEL, keys, arguments, self._min_replicas))
+        return run(self._cancel(deferred_id, operation_id))
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
-        Take the starts that are due, each for the time of `lease`.
+        Claim the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again. Deliver them in
-        the order in which they are returned: one that may have ended its last owner comes last.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in the
+        returned order: a start that may have crashed its last owner comes last.
 
         Arguments:
-            limit: how many to take at most. Fewer are returned if the budget ends before.
+            limit: how many to claim at most. Fewer are returned if the budget ends first.
             lease: up to a century.
 
         Raises:
-            SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+            SchedulerUnavailable: no answer in time; starts that were handed out are so again after
+                `lease`.
             ValueError: `lease` is negative, or longer than a century.
         """
-        claim = Claim(limit, lease, self._budget)
-        for keys in claim.questions(self._in_turn()):
-            try:
-                answer = self._executor.run(_CLAIM, keys, claim.arguments())
-            except SchedulerUnavailable:
-                if not claim.starts:
-                    raise
-                break  # What was handed out before must not be lost.
-            claim.add(answer)
-        return claim.starts
+        return run(self._claim(limit, lease))
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
-        Finish a start that was claimed; False if the lease is no longer the caller's.
+        Finish a claimed start; False if the caller no longer has the lease.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be finished or not.
         """
-        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
-        return bool(self._executor.run(_ACK, self._keys(deferred_id), arguments))
+        return run(self._ack(deferred_id, token))
 
     def waiting(self) -> set[str]:
         """
         Return the ids of the deferred starts that wait to fire.
 
-        For inspection: it reads page by page, so what changes meanwhile may be in or not.
+        For inspection: it reads in pages, so a start that changes meanwhile may be included or
+        not.
 
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each page.
         """
-        ids: set[str] = set()
-        for keys in self._shards:
-            cursor = b"0"
-            while True:
-                arguments = (cursor, number(_PAGE_SIZE))
-                cursor, page = self._executor.run(_WAITING, keys, arguments)
-                ids.update(map(decoded, page))
-                if cursor == b"0":
-                    break
-        return ids
+        return run(self._waiting())
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire, without a change.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
+            SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget.
         """
-        ids: set[str] = set()
-        for keys, page in self._pages(deferred_ids):
-            ids.update(map(decoded, self._executor.run(_WAITING_AMONG, keys, page)))
-        return ids
+        return run(self._waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this Redis; nothing is changed.
+        Return in sentences what the library misses in this Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
-        found: dict[str, None] = {}
-        for keys in self._shards:
-            try:
-                told, refused = self._executor.run(_CHECK, keys, ())
-            except SchedulerUnavailable as error:
-                found[error.reason] = None
-                break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
-        if self._min_replicas and not found:
-            try:
-                self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found[without_replicas(self._min_replicas, error.reason)] = None
-        return list(found)
+        return run(self._check())
 
 
-class AsyncRedisScheduler(_Layout):
+class AsyncRedisScheduler(_DeferredStarts):
     """As `RedisScheduler`, awaited."""
 
     def __init__(
@@ -276,75 +282,33 @@ class AsyncRedisScheduler(_Layout):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
-        self._executor = AsyncExecutor(client, budget)
+        self._executor = Executor(connection_to_async(client), budget)
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """As `RedisScheduler.schedule`, awaited."""
-        check_schedulable(deferred_id, at)
-        arguments = (encoded(deferred_id), moment(at), payload)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(await run(_SCHEDULE, keys, arguments, self._min_replicas))
+        return await self._schedule(deferred_id, at, payload)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `RedisScheduler.cancel`, awaited."""
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never scheduled, and never can be.
-        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(await run(_CANCEL, keys, arguments, self._min_replicas))
+        return await self._cancel(deferred_id, operation_id)
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """As `RedisScheduler.claim`, awaited."""
-        claim = Claim(limit, lease, self._budget)
-        for keys in claim.questions(self._in_turn()):
-            try:
-                answer = await self._executor.run(_CLAIM, keys, claim.arguments())
-            except SchedulerUnavailable:
-                if not claim.starts:
-                    raise
-                break  # What was handed out before must not be lost.
-            claim.add(answer)
-        return claim.starts
+        return await self._claim(limit, lease)
 
     async def ack(self, deferred_id: str, token: str) -> bool:
         """As `RedisScheduler.ack`, awaited."""
-        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
-        return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
+        return await self._ack(deferred_id, token)
 
     async def waiting(self) -> set[str]:
         """As `RedisScheduler.waiting`, awaited."""
-        ids: set[str] = set()
-        for keys in self._shards:
-            cursor = b"0"
-            while True:
-                arguments = (cursor, number(_PAGE_SIZE))
-                cursor, page = await self._executor.run(_WAITING, keys, arguments)
-                ids.update(map(decoded, page))
-                if cursor == b"0":
-                    break
-        return ids
+        return await self._waiting()
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """As `RedisScheduler.waiting_among`, awaited."""
-        ids: set[str] = set()
-        for keys, page in self._pages(deferred_ids):
-            ids.update(map(decoded, await self._executor.run(_WAITING_AMONG, keys, page)))
-        return ids
+        return await self._waiting_among(deferred_ids)
 
     async def check(self) -> list[str]:
         """As `RedisScheduler.check`, awaited."""
-        found: dict[str, None] = {}
-        for keys in self._shards:
-            try:
-                told, refused = await self._executor.run(_CHECK, keys, ())
-            except SchedulerUnavailable as error:
-                found[error.reason] = None
-                break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
-        if self._min_replicas and not found:
-            try:
-                await self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found[without_replicas(self._min_replicas, error.reason)] = None
-        return list(found)
+        return await self._check()

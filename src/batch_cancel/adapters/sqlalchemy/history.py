@@ -22,7 +22,7 @@ class History(Statements):
     """The history."""
 
     def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
-        """Return the records that are asked for, the newest first."""
+        """Return the wanted records, the newest first."""
         ours, earlier = self.tables.cancellations, self.seen.earlier
         records = _records(ours, ours, wanted, limit)
         if earlier is not None:
@@ -35,7 +35,7 @@ class History(Statements):
         return [as_record(it, JobKey(it.batch_job_id, it.organization_id or None)) for it in rows]
 
     def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
-        """Delete old records that owe nothing, the oldest first, and return how many."""
+        """Delete old records with nothing pending, the oldest first, and return how many."""
         ours, earlier = self.tables.cancellations, self.seen.earlier
         at = min(before, self.now() - retry_window)
         settled = sa.and_(ours.c.removal != Removal.PENDING.value, ours.c.is_announced)
@@ -46,7 +46,7 @@ class History(Statements):
 
     def _delete(self, table: sa.Table, is_old: sa.ColumnElement[bool], limit: int) -> int:
         key = list(table.primary_key)
-        # Locked as they are picked, so that none comes to owe something before it is deleted.
+        # Locked when they are picked: none gets something pending before it is deleted.
         old = (
             sa.select(*key)
             .where(is_old)
@@ -54,7 +54,7 @@ class History(Statements):
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        # Postgres might ask a subquery again, and find others; SQLite counts no rows after WITH.
+        # Postgres may run a subquery twice and find other rows; SQLite counts no rows after WITH.
         picked = old if self.is_sqlite else sa.select(old.cte("old"))
         is_picked = sa.tuple_(*key).in_(picked)
         return self.connection.execute(sa.delete(table).where(is_picked)).rowcount
@@ -76,12 +76,12 @@ def replaced(ours: sa.Table, earlier: sa.Table, key: JobKey) -> tuple[list[str],
     """Return the columns of an earlier record, and the query for the one that is replaced."""
     names = [column.name for column in earlier.columns]
     found = sa.select(*(ours.c[name] for name in names)).where(is_record_of(ours, key))
-    # Locked, so that what another notes in it until then goes along.
+    # Locked, so that what another transaction writes to it before is copied, too.
     return names, found.with_for_update(key_share=True)
 
 
 def _records(ours: sa.Table, table: sa.Table, wanted: Wanted, limit: int) -> sa.Select[Any]:
-    """Return the query for as many of one table's records as the page holds."""
+    """Return the query for one table's records, up to the size of the page."""
     its = table.c
     asked = sa.select(*(_column(ours, table, it.name) for it in ours.columns)).where(
         its.organization_id == (wanted.organization_id or "")
@@ -93,7 +93,7 @@ def _records(ours: sa.Table, table: sa.Table, wanted: Wanted, limit: int) -> sa.
     if (after := wanted.after) is not None:
         at = sa.literal(after.cancelled_at, its.cancelled_at.type)
         ids = (sa.literal(after.batch_job_id), sa.literal(after.operation_id))
-        # The first condition is part of the second, and for the index.
+        # The second condition implies the first, which is for the index.
         asked = asked.where(its.cancelled_at <= at).where(
             sa.tuple_(its.cancelled_at, its.batch_job_id, its.operation_id) < sa.tuple_(at, *ids)
         )
@@ -101,7 +101,7 @@ def _records(ours: sa.Table, table: sa.Table, wanted: Wanted, limit: int) -> sa.
 
 
 def _column(ours: sa.Table, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
-    """Return a column; the earlier records have no turns, so NULL stands for theirs."""
+    """Return a column; earlier records have no `taken_at`, so theirs is NULL."""
     if name in table.c:
         return table.c[name]
     return sa.cast(sa.null(), ours.c[name].type).label(name)

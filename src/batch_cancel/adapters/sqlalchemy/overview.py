@@ -1,4 +1,4 @@
-"""A look at one job and its contacts; it locks nothing and changes nothing."""
+"""Read one job and its contacts; nothing is locked or changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from batch_cancel.domain.statuses import JobStatus
 
 
 class OverviewOfJob(Statements):
-    """The look."""
+    """The overview."""
 
     def look(self, key: JobKey) -> Overview | None:
         """Return the job and the numbers of its contacts; None if there is no such job."""
@@ -36,7 +36,7 @@ class OverviewOfJob(Statements):
         self.seen.of_contacts(self.connection, has_organization=key.organization_id is not None)
         counted = self._counted(key)
         clock = sa.null() if self.is_sqlite else sa.func.clock_timestamp(type_=Moment)
-        its = [*tables.names(dialect), tables.spelled_status(dialect), clock.label("clock")]
+        its = [*tables.names(dialect), tables.status_text(dialect), clock.label("clock")]
         job = sa.select(*its, sa.func.count().over().label("jobs")).where(is_job).cte("job")
         # One statement, so that the job and its contacts are of one moment.
         asked: Any = sa.select(job, counted).select_from(job.outerjoin(counted, sa.true()))
@@ -56,14 +56,14 @@ class OverviewOfJob(Statements):
             (
                 (read_contact_status(tables.contact_statuses, columns.text(status)), number)
                 for *_, status, number in rows
-                if number is not None  # It has none.
+                if number is not None  # The job has no contacts.
             ),
         )
 
     def _counted(self, key: JobKey) -> sa.Subquery:
         """Return the query for the numbers of the job's contacts, by status."""
         tables = self.tables
-        status = tables.spelled_contact_status(self.dialect)
+        status = tables.contact_status_text(self.dialect)
         return (
             sa.select(status, sa.func.count().label("number"))
             .where(self.contact_of(key), *tables.counting_contacts)

@@ -31,8 +31,10 @@ from batch_cancel.adapters.sqlalchemy.statements import (
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.adapters.sqlalchemy.work_repository import AsyncWork, Work
+from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.outcomes import RECORD_CHANGED
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 
 _KEYS_MAX: Final = 1000
@@ -51,7 +53,7 @@ class _Jobs(Statements):
             is_job = tables.is_job(key)
         except ValueError:
             return None
-        asked: Any = sa.select(*tables.names(dialect), tables.spelled_status(dialect))
+        asked: Any = sa.select(*tables.names(dialect), tables.status_text(dialect))
         asked = asked.where(is_job).with_for_update(key_share=True)
         if not self.is_sqlite:
             # The clock is read after the wait for the lock, outside of the query that waits.
@@ -65,7 +67,7 @@ class _Jobs(Statements):
         job_id, organization_id, deferred_id, status, *clock = rows[0]
         found = JobKey(str(job_id), columns.text(organization_id))
         if not is_named(found, key):
-            return None
+            return None  # The database reads " 42 " as 42; an id has one text form only.
         status = tables.read_job_status(status)
         job = Job(found, status, columns.text(deferred_id), clock[0] if clock else self.now())
         if status != JobStatus.CANCELLED:
@@ -117,7 +119,7 @@ class _Jobs(Statements):
             is_announced=record.is_announced,
             taken_at=record.cancelled_at,
         )
-        # A record that is there already is that of a job which somebody brought back to life.
+        # An existing record is of an earlier cancellation; the job's status was set back since.
         anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
         self.connection.execute(
             kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
@@ -142,8 +144,7 @@ class _Jobs(Statements):
             what = "the job is not cancelled after its status was set"
             raise written_otherwise(what)
         if not outcome[1]:
-            what = "the record of the cancellation is not there as it was written"
-            raise written_otherwise(what)
+            raise written_otherwise(RECORD_CHANGED)
         before = self.seen.cancelled_before
         if before is not None:
             is_cancelled = tables.contact_has({ContactStatus.CANCELLED})
@@ -175,21 +176,20 @@ class _Contacts(Statements):
 class _Outbox(Statements):
     def settle(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
-        # Only for the cancellation that owes it, and never backwards.
-        owed = is_cancellation(ours, record)
+        # Only for the same cancellation, and never undoing progress.
+        is_this = is_cancellation(ours, record)
         pending = ours.c.removal == Removal.PENDING.value
-        settled = sa.case((pending, record.removal.value), else_=ours.c.removal)
+        removal = sa.case((pending, record.removal.value), else_=ours.c.removal)
         announced = sa.true() if record.is_announced else ours.c.is_announced
         self.connection.execute(
-            sa.update(ours).where(owed).values(removal=settled, is_announced=announced)
+            sa.update(ours).where(is_this).values(removal=removal, is_announced=announced)
         )
 
     def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         ours, before = self.tables.cancellations, record.taken_at
         if before is None:
             return None
-        # Later than before, even if the clock has not moved on.
-        taken_at = max(self.now(), before + timedelta.resolution)
+        taken_at = next_turn(before, self.now())
         mine = sa.and_(is_cancellation(ours, record), ours.c.taken_at == before)
         claimed = self.connection.execute(sa.update(ours).where(mine).values(taken_at=taken_at))
         return self.find(record.key) if claimed.rowcount else None
@@ -206,10 +206,10 @@ class _Outbox(Statements):
     ) -> list[CancellationRecord]:
         ours, at = self.tables.cancellations, self.now()
         pending = ours.c.removal == Removal.PENDING.value
-        owing = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
+        pending_rows = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
         asked = (
             sa.select(ours)
-            .where(owing, ours.c.taken_at <= at - lease)
+            .where(pending_rows, ours.c.taken_at <= at - lease)
             .order_by(ours.c.taken_at)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)
@@ -219,7 +219,7 @@ class _Outbox(Statements):
         undone = self._undone(list(found))
         taken: list[CancellationRecord] = []
         for key, row in found.items():
-            taken_at = max(at, row.taken_at + timedelta.resolution)
+            taken_at = next_turn(row.taken_at, at)
             mine = is_record_of(ours, key)
             self.connection.execute(sa.update(ours).where(mine).values(taken_at=taken_at))
             record = as_record(row, key)
@@ -227,7 +227,7 @@ class _Outbox(Statements):
         return taken
 
     def _undone(self, keys: list[JobKey]) -> set[JobKey]:
-        """Return which of these jobs are there, and not cancelled."""
+        """Return which of these jobs exist and are not cancelled."""
         tables, undone = self.tables, set[JobKey]()
         column = tables.jobs.c[tables.job_id]
         is_cancelled = tables.job_has({JobStatus.CANCELLED})
@@ -238,7 +238,7 @@ class _Outbox(Statements):
         for start in range(0, len(keys), _KEYS_MAX):
             ids: list[Any] = []
             for key in keys[start : start + _KEYS_MAX]:
-                with suppress(ValueError):  # The column has another type by now.
+                with suppress(ValueError):  # The column's type was changed.
                     ids.append(columns.bound(column, key.batch_job_id))
             rows: Any = self.connection.execute(asked.where(column.in_(ids)))
             undone.update(
@@ -249,7 +249,7 @@ class _Outbox(Statements):
 
 
 class SqlAlchemyRepositories:
-    """What one transaction can reach."""
+    """The repositories of one transaction."""
 
     def __init__(self, connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> None:
         self.jobs = _Jobs(connection, tables, seen)

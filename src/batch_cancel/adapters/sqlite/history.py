@@ -23,7 +23,7 @@ class History:
     connection: Connection
 
     def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
-        """Return the records that are asked for, the newest first."""
+        """Return the wanted records, the newest first."""
         after = wanted.after or Place(_LAST, "", "")
         rows = self.connection.rows(
             SQL["page" if has_earlier(self.connection) else "page_without_earlier"],
@@ -44,7 +44,7 @@ class History:
         ]
 
     def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
-        """Delete old records that owe nothing, the oldest first, and return how many."""
+        """Delete old records with nothing pending, the oldest first, and return how many."""
         at = text_of(min(before, now() - retry_window))
         forgotten = self.connection.execute(SQL["forget"], (at, limit)).rowcount
         if forgotten < limit and has_earlier(self.connection):
@@ -54,7 +54,7 @@ class History:
 
 
 def keep_earlier(connection: Connection, key: JobKey) -> None:
-    """Keep the record of the job, if there is one, for the history: it will be replaced."""
+    """Copy the job's record, if there is one, to the history before it is replaced."""
     if has_earlier(connection):
         connection.execute(SQL["keep_earlier"], named(key))
 

@@ -1,9 +1,9 @@
 """
-What one transaction can reach of a SQLite file.
+The repositories of one transaction on a SQLite file.
 
-Rule 1: where there is a trigger, no row count is trusted. It may have skipped the write, or undone
-        it, or changed something else besides. So after a write, the rows are looked at, in the
-        same transaction; whether the job and its record are as written, always.
+Rule 1: a row count is not trusted if there is a trigger. The trigger may have skipped the write,
+        undone it, or changed other rows. So rows are read back after a write, in the same
+        transaction; the job and its record are always read back.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from batch_cancel.adapters.sqlite.rows import (
     written_otherwise,
 )
 from batch_cancel.adapters.sqlite.work_repository import Work
+from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.errors import Fault, shown
+from batch_cancel.domain.errors import Fault
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.outcomes import RECORD_CHANGED, job_differs, left_open, not_cancelled
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
@@ -43,7 +45,7 @@ class _Jobs:
     connection: Connection
 
     def lock(self, key: JobKey) -> Job | None:
-        # The transaction holds the lock of the whole file, so there is nothing left to lock.
+        # The transaction holds the lock of the whole file.
         return read_job(key, self.connection)
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
@@ -78,16 +80,14 @@ class _Jobs:
         job = read_job(record.key, self.connection)
         status = None if job is None else job.status
         if status != JobStatus.CANCELLED:
-            what = f"the job has the status {shown(status)} after it was set to 'cancelled'"
-            raise written_otherwise(what)
+            raise written_otherwise(job_differs(JobStatus.CANCELLED, status))
         kept = None if job is None else job.cancellation
         if kept is None or _facts(kept) != _facts(record):
-            what = "the record of the cancellation is not there as it was written"
-            raise written_otherwise(what)
+            raise written_otherwise(RECORD_CHANGED)
 
 
 def _facts(record: CancellationRecord) -> tuple[object, ...]:
-    """Return what a retry and reconcile depend on."""
+    """Return the record of a job's cancellation."""
     return (
         record.operation_id,
         record.previous_status,
@@ -103,7 +103,7 @@ class _Contacts:
     connection: Connection
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        # To count takes as long as to cancel, and without a trigger the UPDATE's count is true.
+        # Counting takes as long as cancelling, and without a trigger the UPDATE's count is right.
         is_watched = has_triggers(self.connection)
         due = count_contacts(self.connection, key, statuses) if is_watched else 0
         before = count_contacts(self.connection, key, _CANCELLED) if is_watched else 0
@@ -123,14 +123,12 @@ def _look_for_open_contacts(
 ) -> None:
     left = count_contacts(connection, key, statuses)
     if left:
-        what = f"contacts of the job that are open after all were cancelled: {left}"
-        raise written_otherwise(what, Fault.INCOMPLETE)
+        raise written_otherwise(left_open(left), Fault.INCOMPLETE)
 
 
 def _compare(due: int, cancelled: int) -> None:
     if cancelled != due:
-        what = f"contacts cancelled: {due}, that are cancelled: {cancelled}"
-        raise written_otherwise(what)
+        raise written_otherwise(not_cancelled(due, cancelled))
 
 
 @attrs.frozen
@@ -139,7 +137,7 @@ class _Outbox:
 
     def settle(self, record: CancellationRecord) -> None:
         self.connection.execute(
-            SQL["settle_cancellation"],
+            SQL["mark_cancellation_done"],
             (
                 record.removal.value,
                 record.is_announced,
@@ -153,8 +151,7 @@ class _Outbox:
     def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         if record.taken_at is None:
             return None
-        # Later than before, even if the clock has not moved on.
-        taken_at = max(now(), record.taken_at + timedelta.resolution)
+        taken_at = next_turn(record.taken_at, now())
         claimed = self.connection.execute(
             SQL["claim_cancellation"],
             (
@@ -178,7 +175,9 @@ class _Outbox:
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
         at = now()
-        rows = self.connection.rows(SQL["read_owing"], (announcements, text_of(at - lease), limit))
+        rows = self.connection.rows(
+            SQL["read_pending"], (announcements, text_of(at - lease), limit)
+        )
         keys = [key_of(job_id, organization_id) for job_id, organization_id in rows]
         for key in keys:
             self.connection.execute(SQL["take_cancellation"], (text_of(at), *named(key)))
@@ -245,7 +244,7 @@ class _Overview:
 
 @attrs.frozen
 class SqliteRepositories:
-    """What one transaction of a SQLite file can reach."""
+    """The repositories of one transaction on a SQLite file."""
 
     jobs: _Jobs
     contacts: _Contacts
@@ -257,7 +256,7 @@ class SqliteRepositories:
 
 
 def repositories(connection: Connection) -> SqliteRepositories:
-    """Return what a transaction on this connection can reach."""
+    """Return the repositories on this connection."""
     return SqliteRepositories(
         _Jobs(connection),
         _Contacts(connection),

@@ -1,14 +1,13 @@
 """
 Deferred starts in a SQLite file.
 
-What happens to a start is decided by `domain.deferred`; here it is read, and written back, within
-one transaction that holds the file's write lock.
+`domain.deferred_start` decides what becomes of a start; this module reads it and writes it back,
+within one transaction that holds the file's write lock.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -19,20 +18,19 @@ from uuid import uuid4
 from batch_cancel.adapters.sqlite.connection import (
     SQL,
     Connection,
-    File,
+    OnFile,
     Value,
     now,
     text_of,
     time_of,
 )
 from batch_cancel.domain import deferred_start
-from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 
 _STARTS_MAX: Final = 1_000
-"""In one transaction: nobody else can write to the file meanwhile."""
+"""The most starts in one transaction, which blocks all other writers of the file."""
 
 
 def _start(row: tuple[Value, ...]) -> Deferred:
@@ -68,29 +66,20 @@ def _write(deferred_id: str, start: Deferred | None, connection: Connection) -> 
     return True
 
 
-class SqliteScheduler:
+class SqliteScheduler(OnFile):
     """
     Deferred starts in a SQLite file, which may be a store's.
 
-    Any number of threads and processes may share it; every step is one step for all of them.
+    Any number of threads and processes may share it; every step is atomic.
 
     Arguments:
         path: the file.
-        create: whether to make the file and its tables where they are missing, on first use.
-        busy_timeout_seconds: how long to wait for one's turn.
+        create: whether to create a missing file and its tables on first use.
+        busy_timeout_seconds: how long to wait for the write lock.
 
     Raises:
-        ValueError: a path that names no file, or a time that is negative or longer than a day.
+        ValueError: the path is not valid, or the timeout is negative or longer than a day.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        create: bool = True,
-        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
-    ) -> None:
-        self._file = File.at(path, create=create, busy_timeout_seconds=busy_timeout_seconds)
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """
@@ -211,14 +200,6 @@ class SqliteScheduler:
         with _unavailable(), self._file.looking() as connection:
             rows = connection.rows(SQL["look_at_waiting_among"], (listed, DeferredState.DUE.value))
             return {cast("str", deferred_id) for (deferred_id,) in rows}
-
-    def check(self) -> list[str]:
-        """
-        Name in sentences what keeps the file from being used; nothing is made or changed.
-
-        An empty list says that it is fit, or will be made on first use.
-        """
-        return self._file.check()
 
     @contextmanager
     def _step(self) -> Generator[Connection]:

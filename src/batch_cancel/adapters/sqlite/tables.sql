@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS batch_contacts (
     PRIMARY KEY (job_number, id)
 ) WITHOUT ROWID;
 
--- One row a cancelled job: audit entry, answer to a retry, and note of a removal still owed. It
--- names its job by organization and id, and outlives the job's row.
+-- One row a cancelled job: audit entry, answer to a retry, and note of a pending removal. It names
+-- its job by organization and id, and outlives the job's row.
 CREATE TABLE IF NOT EXISTS batch_cancellations (
     batch_job_id TEXT NOT NULL,
     organization_id TEXT,
@@ -65,8 +65,8 @@ CREATE TABLE IF NOT EXISTS batch_deferred_starts (
 CREATE INDEX IF NOT EXISTS batch_deferred_starts_by_time
     ON batch_deferred_starts (at) WHERE at IS NOT NULL;
 
--- The records that a later cancellation of their job has replaced, for the history alone: what they
--- hold is not asked for by a cancel. Both indexes serve the history's pages.
+-- The records that a later cancellation of their job has replaced, for the history only: a cancel
+-- does not read them. Both indexes are for the pages of the history.
 CREATE TABLE IF NOT EXISTS batch_cancellations_earlier (
     batch_job_id TEXT NOT NULL,
     organization_id TEXT,

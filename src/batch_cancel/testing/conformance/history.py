@@ -18,12 +18,12 @@ class HistoryConformance(StoreAdapter):
 
     @promise(
         "I20",
-        cause="the history's `page` orders by something else than `Place`, or passes over rows "
-        "(OFFSET) instead of comparing with `wanted.after`.",
+        cause="the history's `page` does not order by `Place`, or skips rows (OFFSET) instead "
+        "of comparing with `wanted.after`.",
         needs=["history"],
     )
     def test_i20_the_pages_together_are_the_history(self, world: World) -> None:
-        """The newest first; a cancel between two pages moves nothing."""
+        """The newest first; a cancel between two pages does not shift them."""
         labels = [f"job {number}" for number in range(5)]
         for label in labels:
             world.add_job(label, "running", ["pending"])
@@ -44,7 +44,7 @@ class HistoryConformance(StoreAdapter):
         needs=["history", "organizations"],
     )
     def test_i16_another_organization_has_a_history_of_its_own(self, world: World) -> None:
-        """Jobs of no organization are nobody else's."""
+        """Jobs without an organization are in none of theirs."""
         mine, theirs = self.organizations[:2]
         for owner in (mine, theirs, None):
             world.add_job(str(owner), "running", organization_id=owner)
@@ -55,11 +55,11 @@ class HistoryConformance(StoreAdapter):
 
     @promise(
         "I12",
-        cause="`mark_cancelled` replaces the record of an earlier cancellation of the job, and "
-        "keeps it nowhere.",
+        cause="`mark_cancelled` replaces the record of an earlier cancellation of the job "
+        "without keeping it.",
         needs=["history"],
     )
-    def test_i12_a_job_cancelled_anew_keeps_its_earlier_record(self, world: World) -> None:
+    def test_i12_a_job_cancelled_again_keeps_its_earlier_record(self, world: World) -> None:
         """Both are in the history; the record of the job is the later one."""
         world.add_job("job", "running", ["pending"])
         world.cancelled(operation_id="first")
@@ -72,17 +72,17 @@ class HistoryConformance(StoreAdapter):
 
     @promise(
         "I7",
-        cause="the history's `forget` deletes a record whose removal is pending, so that nobody "
-        "finishes it.",
+        cause="the history's `forget` deletes a record whose removal is pending, so that "
+        "`reconcile` never finishes it.",
         needs=["history"],
     )
-    def test_i7_what_is_owed_is_not_forgotten(self, world: World) -> None:
-        """Reconcile finishes it still; then it is forgotten."""
+    def test_i7_what_is_pending_is_not_forgotten(self, world: World) -> None:
+        """Reconcile still finishes it; then it is forgotten."""
         world.add_job("job", "scheduled", ["pending"], deferred_id="start")
         world.schedule()
         world.cancel_rows("job", "operation")
-        expect(world.forget(), 0, "Forgotten while its removal was owed:")
-        expect(len(world.reconcile()), 1, "Taken up by reconcile:")
+        expect(world.forget(), 0, "Forgotten while its removal was pending:")
+        expect(len(world.reconcile()), 1, "Taken by reconcile:")
         expect(world.waiting(), set[str](), "The starts that still wait:")
         expect(world.forget(), 1, "Forgotten after that:")
         expect(world.cancellations().records, (), "The history:")

@@ -1,5 +1,5 @@
 """
-The kit's tests of what reports on one job: it says what is there, and leaves no trace.
+The kit's tests of the reports on one job: they are true, and change nothing.
 
 Part of `StoreConformance`.
 """
@@ -67,7 +67,7 @@ class OverviewConformance(StoreAdapter):
         needs=["overview", "records"],
     )
     def test_i12_a_preview_knows_the_operation(self, world: World) -> None:
-        """That has cancelled the job; any other would be refused."""
+        """The one that has cancelled the job; any other would be refused."""
         world.add_job("job", "running", ["pending"])
         world.cancelled(operation_id="first")
         expect(world.preview(operation_id="first").is_replay, True, "The same operation again:")

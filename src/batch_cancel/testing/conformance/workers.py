@@ -21,10 +21,10 @@ from batch_cancel.testing.strategies import (
     ENDED_CONTACTS,
     ENDED_JOBS,
     OPEN_CONTACTS,
+    RETRYABLE,
 )
 from batch_cancel.testing.world import World
 
-RETRYABLE: Final = ("queued", "no_answer", "busy", "timeout")
 FINAL: Final = ("completed", "failed", "blocked", "invalid_number", "carrier_error")
 
 
@@ -214,7 +214,7 @@ class WorkerConformance(StoreAdapter):
         needs=["finish"],
     )
     def test_i2_a_running_job_without_work_alone_is_finished(self, world: World) -> None:
-        """Not one that has ended, and none that has somebody to call or to wait for."""
+        """Not one that has ended, and none with open contacts or live calls."""
         for status in ("scheduled", "pending", *ENDED_JOBS):
             world.add_job(status, status, ["completed"])
             expect(world.finish(status), False, f"finish of a job that is {status!r}:")

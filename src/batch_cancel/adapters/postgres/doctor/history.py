@@ -1,4 +1,4 @@
-"""What the history lacks; no cancel needs it, so all of it is a note."""
+"""What the history is missing; no cancel needs it, so each finding is a note."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _PRINTED: Final = "as `batch-cancel schema` prints it"
 _INDEXES: Final = {
     ("organization_id", "cancelled_at"): (
         "no index finds the records of {ours} by their time, so each page of the history reads "
-        f"all of its organization's: make batch_cancellations_by_time {_PRINTED}"
+        f"all of its organization's: create batch_cancellations_by_time {_PRINTED}"
     ),
     ("cancelled_at",): (
         "no index finds the oldest records of {ours}, so forget reads all of them again and "
-        f"again: make batch_cancellations_by_age {_PRINTED}"
+        f"again: create batch_cancellations_by_age {_PRINTED}"
     ),
 }
 """The indexes of our own table, and what is slow without them."""
 
 
 def lacking(database: Database) -> Iterator[str]:
-    """Yield what keeps the history from being whole, or quick."""
+    """Yield what makes the history incomplete or slow."""
     ours, earlier = database.name("cancellations"), database.name("earlier")
     if database.tables["cancellations"].oid is None:
         return
-    lost = f"so a job that is cancelled anew replaces its earlier record in {ours}"
+    lost = f"so a job that is cancelled again loses its earlier record in {ours}"
     if database.tables["earlier"].oid is None:
         yield f"table {earlier} is missing, {lost}: run the SQL that `batch-cancel schema` prints"
     elif _may_keep(database, "cancellations") and not _may_keep(database, "earlier"):
