@@ -126,7 +126,7 @@ class AsyncStore:
 
     @property
     def place(self) -> str:
-        """As `Store.location`."""
+        """As `Store.place`."""
         return "AsyncX and f_async"
 
     @asynccontextmanager
@@ -165,9 +165,9 @@ def test_twins_are_equal() -> None:
         ("a: int, b", "a: str, b"),
         ('"""As `Store.begin`, awaited."""', '"""Begin."""'),
         ('"""As `Store.begin`, awaited."""', '"""As `Store.begin`."""'),
-        ('"""As `Store.begin`, awaited."""', '"""As `Store.location`, awaited."""'),
+        ('"""As `Store.begin`, awaited."""', '"""As `Store.place`, awaited."""'),
         ('"""As `Store.begin`, awaited."""', ""),
-        ('"""As `Store.location`."""', '"""As `Store.location`, awaited."""'),
+        ('"""As `Store.place`."""', '"""As `Store.place`, awaited."""'),
         ('"""As `Store`, awaited."""', ""),
         ('"""As `Store`, awaited."""', '"""As `AsyncStore`, awaited."""'),
         ('"""As `cancel`, awaited."""', '"""Cancel it, see `X` and `f`."""'),
