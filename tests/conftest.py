@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,9 @@ from tests.pairs import create_reference_tables
 from tests.pgbouncer import PgBouncer, find_pgbouncer
 from tests.processes import ServerError
 from tests.redis_topologies import RedisCluster, RedisSentinel
+from tests.selection import COLLECTED, mark_what_repeats
 from tests.servers import PostgresServer, Program, RedisServer, find_postgres, find_redis
+from tests.slowest import slowest_files
 
 
 def pytest_report_header() -> list[str]:
@@ -27,13 +30,34 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+@pytest.hookimpl(tryfirst=True)  # Before the option -m is obeyed.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests of PgBouncer where it is not installed: no wheel has it."""
-    if find_pgbouncer() is not None:
-        return
-    left_out = [item for item in items if _needs_pgbouncer(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    if find_pgbouncer() is None:
+        left_out = [item for item in items if _needs_pgbouncer(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _needs_pgbouncer(item)]
+    mark_what_repeats(items)
+    config.stash[COLLECTED] = [*items]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests, which live as long as the run."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files whose tests took longest."""
+    reports = [
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+    ]
+    if lines := slowest_files(reports):
+        terminalreporter.section("slowest files")
+        terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
 def _given(kind: type[PostgresServer | RedisServer], variable: str) -> str | None:

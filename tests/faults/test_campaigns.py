@@ -1,7 +1,8 @@
 """
 A sample of what `make faults` runs in full, in every world: nothing may come out wrong.
 
-The samples are always the same ones, strewn over all kinds of faults.
+The samples are always the same ones, strewn over all kinds of faults. The tests of the fault table
+meet each kind of fault in `make test`; the campaigns repeat it at every step.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from tests.faults import cancelled_tasks, cut_connections, kills, one_fault
 from tests.faults.counts import Tally
 from tests.faults.setups import open_stage
 from tests.pairs import pairs
+
+pytestmark = pytest.mark.repeats
 
 AFTER_THE_STORE = frozenset({"Scheduler", "OnCancelled"})
 EVERY = {"memory": 10, "memory-async": 10, "sqlite": 60, "postgres": 50, "postgres-async": 50}

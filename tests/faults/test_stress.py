@@ -1,4 +1,8 @@
-"""The stress, in short: nothing is found in what we ship, and every planted bug is."""
+"""
+The stress, in short: nothing is found in what we ship, and every planted bug is.
+
+The races themselves are held at the point that matters by other tests, which `make test` runs.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from tests.servers import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.repeats
 
 ROUNDS = 300
 """So many rounds must be enough to find each planted bug."""

@@ -27,6 +27,7 @@ def databases(postgres_server: PostgresServer) -> Iterator[Databases]:
         yield made
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(
     ("name", "drawn", "number", "try_it"),
     [

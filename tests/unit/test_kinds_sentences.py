@@ -60,6 +60,13 @@ class Store:
         yield
 
 
+class AwaitedStore:
+    """A store of neither kind, nearer to asyncio."""
+
+    async def begin(self) -> None:
+        """Begin nothing."""
+
+
 class Scheduler:
     """A blocking scheduler."""
 
@@ -262,6 +269,25 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
             "partial(asyncio.to_thread, partial(cancel_job, ...))"
         ),
     ),
+    "no store": (
+        lambda: kinds.check_store(None),
+        "the store (uow) has no method `begin` (None): pass for example PostgresUnitOfWork(...)",
+    ),
+    "no asyncio store": (
+        lambda: kinds.check_store_async(None),
+        (
+            "the store (uow) has no method `begin` (None): pass for example "
+            "AsyncPostgresUnitOfWork(...)"
+        ),
+    ),
+    "no blocking scheduler": (
+        lambda: kinds.check_scheduler(None),
+        "the scheduler has no method `cancel` (None): pass for example RedisScheduler(...)",
+    ),
+    "a store whose begin has to be awaited": (
+        lambda: kinds.check_store(AwaitedStore()),
+        f"the store (uow) is of the asyncio kind (AwaitedStore), and {BLOCKING}",
+    ),
     "a store that is bound": (
         lambda: endpoint_kinds.check_cancel(partial(cancel_job, uow=None, other=1)),
         "the store (uow) has no method `begin` (None): pass for example PostgresUnitOfWork(...)",
@@ -337,3 +363,15 @@ def test_what_is_no_awaitable_is_not_closed() -> None:
     returned = Closes()
     kinds.discard(returned)
     assert not returned.is_closed
+
+
+@pytest.mark.parametrize("declared", ["set[str]", set[str], set])
+def test_a_declared_answer_counts_as_text_and_as_a_type(declared: object) -> None:
+    """A module without `from __future__ import annotations` declares types."""
+
+    def waiting_among() -> None:
+        """Return nothing."""
+
+    waiting_among.__annotations__ = {"return": declared}
+    assert kinds.declares(waiting_among, set)
+    assert not kinds.declares(waiting_among, bool)

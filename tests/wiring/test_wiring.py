@@ -22,6 +22,7 @@ SHORT = {
 EVENTS = ["scheduled", "queued", "running", "failed", "again", "untouched"]
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("library", SHORT)
 def test_every_answer_is_right_or_documented(library: str) -> None:
     """Two dozen combinations, with the library's real client and worker."""

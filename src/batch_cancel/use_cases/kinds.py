@@ -28,7 +28,7 @@ from inspect import (
     isgenerator,
     isgeneratorfunction,
 )
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Final, TypeVar, cast
 
 from batch_cancel.domain.errors import StoreFailed
@@ -307,8 +307,7 @@ def declares(function: object, answer: type) -> bool:
 def _generator_flags(begin: object) -> int:
     """Return the flags of the generator function behind contextlib's `begin`; 0 for others."""
     code: object = getattr(getattr(begin, "__wrapped__", None), "__code__", None)
-    flags: object = getattr(code, "co_flags", 0)
-    return flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) if isinstance(flags, int) else 0
+    return code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) if isinstance(code, CodeType) else 0
 
 
 def _is_asyncio(name: str, port: object) -> WrongKind:
