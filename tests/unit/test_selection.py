@@ -67,13 +67,13 @@ SERVERS = {
 
 @pytest.fixture
 def every(request: pytest.FixtureRequest) -> list[pytest.Item]:
-    """Lend all tests, those among them that this run has deselected."""
+    """Yield all tests, those among them that this run has deselected."""
     return request.config.stash[COLLECTED]
 
 
 @pytest.fixture
 def short(every: list[pytest.Item]) -> list[pytest.Item]:
-    """Lend the tests of `make test`."""
+    """Yield the tests of `make test`."""
     return [item for item in every if item.get_closest_marker(MARK) is None]
 
 
