@@ -98,6 +98,7 @@ check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/pyright --pythonpath $(BIN)/python $(SOURCES)
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.layers
 	@$(NO_HOSTS) || { echo 'requirements/ names a host: make pins writes none.' >&2; exit 1; }
 	@$(PIP) install -qq --dry-run --no-index --no-build-isolation --editable '.[check]' || { \
 		echo 'requirements/ lags behind pyproject.toml: make pins' >&2; exit 1; }

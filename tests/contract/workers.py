@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batch_cancel.testing.strategies import ENDED_CONTACTS, ENDED_JOBS, LIVE_JOBS, OPEN_CONTACTS
 from tests import pairs
 
 if TYPE_CHECKING:
@@ -15,20 +16,9 @@ if TYPE_CHECKING:
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 
-OPEN = ("pending", "queued", "no_answer", "busy", "timeout")
-EVERY_JOB = ("scheduled", "pending", "running", "completed", "failed", "cancelled", "paused", None)
-EVERY_CONTACT = (
-    *OPEN,
-    "dialing",
-    "completed",
-    "failed",
-    "blocked",
-    "invalid_number",
-    "carrier_error",
-    "cancelled",
-    "paused",
-    None,
-)
+OPEN = OPEN_CONTACTS
+EVERY_JOB = (*LIVE_JOBS, *ENDED_JOBS, "paused", None)
+EVERY_CONTACT = (*OPEN_CONTACTS, "dialing", *ENDED_CONTACTS, "paused", None)
 STRANGE_IDS = ["", "\0", "\ud800", "x" * 1_000_000, "%", "' OR 1=1 --", "../j", "j ", "{}", "J"]
 
 

@@ -69,7 +69,10 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
         code = ended.value.code or 0
         assert isinstance(code, int)
         told = capfd.readouterr()
-        return Done(code, told.out, told.err)
+        done = Done(code, told.out, told.err)
+        assert "Traceback" not in done.err
+        assert "hunter2" not in done.out + done.err
+        return done
 
     return run
 

@@ -27,24 +27,12 @@ from batch_cancel.adapters.postgres import (
     PostgresUnitOfWork,
 )
 from batch_cancel.adapters.postgres.schema import Table
+from batch_cancel.testing.strategies import ENDED_CONTACTS, ENDED_JOBS, LIVE_JOBS, OPEN_CONTACTS
 
 REFERENCE = PostgresSchema()
 
-JOB_STATUSES = ["scheduled", "pending", "running", "completed", "failed", "cancelled"]
-CONTACT_STATUSES = [
-    "pending",
-    "queued",
-    "no_answer",
-    "busy",
-    "timeout",
-    "dialing",
-    "completed",
-    "failed",
-    "blocked",
-    "invalid_number",
-    "carrier_error",
-    "cancelled",
-]
+JOB_STATUSES = [*LIVE_JOBS, *ENDED_JOBS]
+CONTACT_STATUSES = [*OPEN_CONTACTS, "dialing", *ENDED_CONTACTS]
 AFTERWARDS = dict(zip(CONTACT_STATUSES, ["cancelled"] * 5 + CONTACT_STATUSES[5:], strict=True))
 """By hand: the first five become cancelled, the other seven stay what they were."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import attrs
 import psycopg
+import pytest
 
 from batch_cancel import (
     ContactStatus,
@@ -23,6 +25,7 @@ from batch_cancel.adapters.postgres import (
     PostgresUnitOfWork,
     table_ddl,
 )
+from tests.servers import PostgresServer
 
 SOON = timedelta(minutes=1)
 
@@ -124,6 +127,16 @@ class Database:
     def uow(self, schema: PostgresSchema) -> PostgresUnitOfWork:
         """Give a unit of work of its own connections."""
         return PostgresUnitOfWork(lambda: psycopg.connect(self.dsn), schema)
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """Lend a schema without tables."""
+    with (
+        postgres_server.schema() as dsn,
+        closing(psycopg.connect(dsn, autocommit=True)) as connection,
+    ):
+        yield Database(dsn, connection)
 
 
 MADE: dict[str, tuple[tuple[str, str], PostgresSchema]] = {

@@ -10,7 +10,8 @@ import redis
 
 from batch_cancel import cancel_rows
 from batch_cancel.adapters.arq import ArqScheduler
-from tests.integration.test_cli_apps import BLOCKING, Done, file, run
+from tests.integration.command_line import Done, as_url
+from tests.integration.test_cli_apps import BLOCKING, file, run
 from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
@@ -229,8 +230,6 @@ def test_names_of_ones_own_on_every_command(
             "INSERT INTO campaigns (id, status, scheduled_job_id) VALUES"
             " ('a', 'scheduled', 'start-a'), ('b', 'scheduled', 'start-b')"
         )
-    from tests.integration.command_line import as_url
-
     wiring = ["--store", as_url(postgres_schema), "--schema", "wired:SCHEMA"]
     wiring += ["--scheduler", f"arq+{redis_database}"]
     with redis.Redis.from_url(redis_database) as client:

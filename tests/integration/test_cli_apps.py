@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import textwrap
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,6 +16,7 @@ import redis
 from batch_cancel import cancel_rows
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from tests.integration.command_line import Done
 from tests.pairs import create_reference_tables
 from tests.processes import HOST, free_port
 
@@ -75,19 +75,6 @@ async def make():
     asyncio.get_running_loop()
     return app
 """
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def body(self) -> Any:
-        """What the JSON on stdout holds."""
-        return json.loads(self.out)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from batch_cancel import cancel_rows
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from tests.integration.operator_commands import Done, file, leave_the_log_alone, run, store
+from tests.integration.command_line import Done, leave_the_log_alone, run, store
+from tests.integration.operator_commands import file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

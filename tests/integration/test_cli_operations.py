@@ -11,15 +11,15 @@ import psycopg
 import pytest
 
 from batch_cancel.adapters.sqlite import SqliteStore
-from tests.integration.operator_commands import (
+from tests.integration.command_line import (
     COMMAND,
     Done,
     as_url,
-    file,
     leave_the_log_alone,
     run,
     store,
 )
+from tests.integration.operator_commands import file
 from tests.pairs import create_reference_tables
 from tests.processes import free_port
 

@@ -11,15 +11,15 @@ import redis
 from batch_cancel import cancel_rows
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from tests.integration.operator_commands import (
+from tests.integration.command_line import (
     Done,
     as_url,
-    file,
     leave_the_log_alone,
     run,
     spawn,
     store,
 )
+from tests.integration.operator_commands import file
 from tests.pairs import create_reference_tables
 from tests.processes import free_port
 

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row, namedtuple_row, scalar_row
 from batch_cancel import (
     AlreadyTerminal,
     CancelFailed,
+    JobKey,
     JobNotFound,
     cancel_job,
     cancel_job_async,
@@ -164,7 +165,7 @@ def test_timeouts_hold_within_our_own_transaction(made: Tables, half: Half) -> N
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
-        cursor = call(repositories.jobs.execute, TIMEOUTS, {})
+        cursor = call(repositories.sender.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone))
 
     half.begun(half.uow(made.dsn), look)
@@ -204,13 +205,9 @@ def test_joining_sets_no_timeouts(made: Tables) -> None:
     with psycopg.connect(made.dsn) as connection:
         connection.execute("SET LOCAL lock_timeout = '3s'")
         with joining(connection).begin() as repositories:
-            cursor = repositories.jobs.execute(repositories.jobs.queries.lock_job, ROW)
-            assert cursor.fetchone() is not None
+            assert repositories.jobs.lock(JobKey("job")) is not None
             assert connection.execute(TIMEOUTS).fetchone() == ("3s", "0", "0")
         assert connection.execute(TIMEOUTS).fetchone() == ("3s", "0", "0")
-
-
-ROW: dict[str, object] = {"batch_job_id": "job", "organization_id": None}
 
 
 def test_asyncio_joining_sets_no_timeouts(made: Tables) -> None:
@@ -232,7 +229,7 @@ def test_a_timeout_is_never_none(made: Tables, half: Half) -> None:
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
-        cursor = call(repositories.jobs.execute, TIMEOUTS, {})
+        cursor = call(repositories.sender.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone)[0])
 
     half.begun(half.uow(made.dsn, lock_timeout=timedelta(microseconds=1)), look)

@@ -6,7 +6,6 @@ A cancel, and every step of a worker, touches the contacts of its own job alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -34,18 +33,9 @@ from batch_cancel.adapters.postgres import (
     guards_ddl,
     joining,
 )
-from tests.integration.postgres_keys import MADE, SOON, Database
-from tests.servers import PostgresServer
+from tests.integration.postgres_keys import MADE, SOON, Database, database
 
-
-@pytest.fixture
-def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema without tables."""
-    with (
-        postgres_server.schema() as dsn,
-        closing(psycopg.connect(dsn, autocommit=True)) as connection,
-    ):
-        yield Database(dsn, connection)
+__all__ = ["database"]
 
 
 @pytest.fixture(params=MADE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from typing import Any
 
@@ -39,19 +39,10 @@ from tests.integration.postgres_keys import (
     SOON,
     SURROGATE_BY_ORGANIZATION,
     Database,
+    database,
 )
-from tests.servers import PostgresServer
 
-
-@pytest.fixture
-def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema without tables."""
-    with (
-        postgres_server.schema() as dsn,
-        closing(psycopg.connect(dsn, autocommit=True)) as connection,
-    ):
-        yield Database(dsn, connection)
-
+__all__ = ["database"]
 
 UNSAFE_CONTACTS = {
     "id and a time": ("(id, updated_at)", "map a column that is unique within a job"),

@@ -6,7 +6,6 @@ A cancel, and every step of a worker, refuses before anything is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -41,19 +40,10 @@ from tests.integration.postgres_keys import (
     SURROGATE,
     SURROGATE_BY_ORGANIZATION,
     Database,
+    database,
 )
-from tests.servers import PostgresServer
 
-
-@pytest.fixture
-def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema without tables."""
-    with (
-        postgres_server.schema() as dsn,
-        closing(psycopg.connect(dsn, autocommit=True)) as connection,
-    ):
-        yield Database(dsn, connection)
-
+__all__ = ["database"]
 
 UNSAFE_JOBS = {
     "one in each organization": (

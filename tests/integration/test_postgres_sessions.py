@@ -40,7 +40,7 @@ from batch_cancel.adapters.postgres import (
     joining,
     joining_async,
 )
-from batch_cancel.adapters.postgres_faults import check_isolation
+from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from tests.integration.own_tables import with_options
 from tests.pairs import create_reference_tables

@@ -18,7 +18,7 @@ import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.redis.scheduler import _CLAIM
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor
+from batch_cancel.adapters.redis.script_runner import Executor
 from batch_cancel.ports import SchedulerUnavailable
 from batch_cancel.use_cases.pump import pump
 from tests.fault_proxy import TO_CLIENT, FaultProxy
@@ -67,15 +67,11 @@ class Claims:
         """Do something before each script that a scheduler runs."""
         run = scheduler._executor.run
 
-        def blocking(*arguments: Any) -> Any:
-            action()
-            return run(*arguments)
-
         async def waiting(*arguments: Any) -> Any:
             action()
             return await run(*arguments)
 
-        scheduler._executor.run = waiting if inspect.iscoroutinefunction(run) else blocking
+        scheduler._executor.run = waiting
 
     def lapse(self, shards: int) -> None:
         """End all leases, which are of an hour, in their order."""
@@ -119,30 +115,17 @@ def claims(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterato
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Lend how many starts, of how many bytes, each answer of the server has handed out."""
     seen: list[tuple[int, int]] = []
-    for kind in (Executor, AsyncExecutor):
-        _spy_on(kind, _CLAIM, seen, monkeypatch)
-    return seen
+    run: Any = Executor.run
 
-
-def _spy_on(
-    kind: Any, claim: object, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = kind.run
-
-    def note(answer: Any) -> Any:
-        parts = list(_flat(answer))
-        seen.append((len(parts) // 2, sum(map(len, parts))))
+    async def noting(self: Any, script: object, *arguments: Any) -> Any:
+        answer = await run(self, script, *arguments)
+        if script is _CLAIM:
+            parts = list(_flat(answer))
+            seen.append((len(parts) // 2, sum(map(len, parts))))
         return answer
 
-    def blocking(self: Any, script: object, *arguments: Any) -> Any:
-        answer = run(self, script, *arguments)
-        return note(answer) if script is claim else answer
-
-    async def waiting(self: Any, script: object, *arguments: Any) -> Any:
-        answer = await run(self, script, *arguments)
-        return note(answer) if script is claim else answer
-
-    monkeypatch.setattr(kind, "run", waiting if inspect.iscoroutinefunction(run) else blocking)
+    monkeypatch.setattr(Executor, "run", noting)
+    return seen
 
 
 def _flat(answer: Any) -> Iterator[bytes]:

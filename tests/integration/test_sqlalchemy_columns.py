@@ -15,9 +15,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import CITEXT, DOMAIN
 
-from batch_cancel import ContactStatus, JobNotFound, JobStatus, UnknownJobStatus
+from batch_cancel import (
+    ContactStatus,
+    JobNotFound,
+    JobStatus,
+    UnknownJobStatus,
+)
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
-from batch_cancel.adapters.sqlalchemy import SqlAlchemyTables, cancellations_table
+from batch_cancel.adapters.sqlalchemy import (
+    SqlAlchemyTables,
+    cancellations_table,
+)
 from batch_cancel.domain.errors import BatchCancelError, StoreFailed
 from tests import data_layers
 from tests.data_layers import CONTACTS, DRIVERS, JOBS, METADATA, TABLES, Layer
@@ -115,7 +123,15 @@ def live(layer: Layer, tables: SqlAlchemyTables) -> None:
     def call(step: str, *arguments: Any, **more: Any) -> Any:
         return layer.call(step, "j1", *arguments, tables=tables, **more)
 
+    def check_time() -> None:
+        """Look at a column without a time zone, which holds UTC."""
+        changed = sa.select(tables.jobs.c[tables.job_updated_at or "job_updated_at"])
+        with layer.engine.connect() as connection:
+            age = datetime.now(UTC).replace(tzinfo=None) - connection.execute(changed).scalar_one()
+        assert abs(age) < timedelta(minutes=10)
+
     assert call("start_job")
+    check_time()
     assert sorted(call("claim_contacts", limit=9)) == ["c1", "c2"]
     assert call("settle_contact", "c1", ContactStatus.BUSY) == "busy"
     assert call("append_contacts", [{tables.contact_id: "c3"}]) == 1
@@ -132,6 +148,7 @@ def live(layer: Layer, tables: SqlAlchemyTables) -> None:
     query = sa.select(tables.contacts.c[tables.contact_status], sa.func.count()).group_by(
         tables.contacts.c[tables.contact_status]
     )
+    check_time()
     with layer.engine.connect() as connection:
         assert [row[1] for row in connection.execute(query)] == [3]
 

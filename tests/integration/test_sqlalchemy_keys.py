@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from batch_cancel import BatchCancelError, ContactStatus, JobKey
+from batch_cancel import BatchCancelError, ContactStatus, JobKey, claim_contacts
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
-from batch_cancel.adapters.sqlalchemy import SqlAlchemyTables, cancellations_table
+from batch_cancel.adapters.sqlalchemy import (
+    SqlAlchemyTables,
+    SqlAlchemyUnitOfWork,
+    cancellations_table,
+)
 from batch_cancel.domain.errors import StoreFailed
 from tests import data_layers
 from tests.data_layers import DRIVERS, Layer
@@ -226,6 +230,14 @@ def test_inspect_counts_the_contacts_of_each_job_alone(layer: Layer, shape: str)
     assert overdue == {JobKey("job", "a"): 2, JobKey("job", "b"): 1}
 
 
+def test_inspect_looks_at_jobs_of_organizations(layer: Layer) -> None:
+    """Those of none could be several, where the column may be NULL; there need not be any."""
+    kind, *indexes = UNIQUE["by organization"]
+    create(layer, *indexes, is_not_null=False)
+    overdue = take(layer, "inspect", kind).calls_overdue
+    assert {it.key.organization_id for it in overdue} == {"a", "b"}
+
+
 @pytest.mark.parametrize("step", ["claim_contacts", "settle_contact", "expire_calls"])
 def test_contacts_of_two_jobs_may_have_one_id(layer: Layer, step: str) -> None:
     """Where an id is unique within a job, the job is named with it."""
@@ -276,3 +288,25 @@ def create_distinct(layer: Layer) -> None:
     PLAIN.cancellations.create(layer.engine)
     add_job(layer, 0, "a")
     add_job(layer, 1, "b", "other")
+
+
+def test_sqlite_tells_no_cases_of_a_name_apart(tmp_path: Path) -> None:
+    """Nor does the look for its keys, whatever the mapping spells."""
+    engine = data_layers.sqlite_engine(tmp_path / "jobs.db")
+    with engine.begin() as connection:
+        for statement in (
+            (
+                "CREATE TABLE batch_jobs (ID text UNIQUE NOT NULL, Organization_Id text, "
+                "Status text, scheduled_job_id text, updated_at timestamp)"
+            ),
+            (
+                "CREATE TABLE batch_contacts (Id integer UNIQUE NOT NULL, BATCH_JOB_ID text, "
+                "status text, next_attempt_at timestamp, updated_at timestamp)"
+            ),
+            "INSERT INTO batch_jobs (id, status) VALUES ('j1', 'running')",
+            "INSERT INTO batch_contacts (id, batch_job_id, status) VALUES (1, 'j1', 'pending')",
+        ):
+            connection.exec_driver_sql(statement)
+    data_layers.TABLES.cancellations.create(engine)
+    uow = SqlAlchemyUnitOfWork(engine, data_layers.TABLES)
+    assert claim_contacts("j1", limit=1, uow=uow) == ["1"]

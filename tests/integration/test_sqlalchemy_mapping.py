@@ -350,8 +350,12 @@ def test_versions_that_sql_cannot_make_are_refused() -> None:
         id: Mapped[str] = mapped_column(sa.ForeignKey("counted.id"), primary_key=True)
         status: Mapped[str]
 
-    with pytest.raises(ValueError, match=r"version_id_generator=False\), or name a column"):
+    with pytest.raises(
+        ValueError, match=r"=False\), or name a column of numbers with job_version="
+    ):
         SqlAlchemyTables(jobs=Own, **given)
+    with pytest.raises(ValueError, match=r"a column of numbers with contact_version="):
+        SqlAlchemyTables(**given | {"jobs": TABLES.jobs, "contacts": Own})
     with pytest.raises(ValueError, match="the versions of Child are in another table"):
         SqlAlchemyTables(jobs=Child, **given)
     assert SqlAlchemyTables(jobs=Own, **given, job_version=None).job_version is None

@@ -32,28 +32,24 @@ from batch_cancel.adapters.sqlalchemy import (
 )
 from batch_cancel.domain.errors import Fault, StoreFailed
 from tests import data_layers
-from tests.data_layers import DRIVERS, TABLES, Layer
-from tests.integration.test_sqlalchemy_joining import DONE, OPEN, seed, statuses
+from tests.data_layers import TABLES, Layer
+from tests.integration.own_tables import with_options
+from tests.integration.sqlalchemy_layers import (
+    BLOCKING,
+    DONE,
+    OPEN,
+    POSTGRES,
+    layer,
+    seed,
+    statuses,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.servers import PostgresServer
 
-BLOCKING = pytest.mark.parametrize("layer", ["psycopg", "pysqlite"], indirect=True)
-ASYNCIO = pytest.mark.parametrize("layer", ["asyncpg", "aiosqlite"], indirect=True)
-POSTGRES = pytest.mark.parametrize("layer", ["psycopg", "asyncpg"], indirect=True)
-
-
-@pytest.fixture(params=DRIVERS)
-def layer(
-    request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
-) -> Iterator[Layer]:
-    """Lend the reference tables with two running jobs of a contact each, by each driver."""
-    with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
-        seed(lent.engine)
-        yield lent
+__all__ = ["layer"]
 
 
 @pytest.fixture
@@ -77,6 +73,34 @@ def test_a_joined_transaction_is_durable(layer: Layer) -> None:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
         connection.commit()
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
+
+
+def test_a_joined_transaction_is_durable_whatever_the_default(layer_dsn: str) -> None:
+    """The connection's own default is off."""
+    engine = data_layers.postgres_engine(with_options(layer_dsn, "synchronous_commit=off"))
+    seed(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        cancel_rows("j1", uow=joining(connection, TABLES))
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+        connection.rollback()
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
+    engine.dispose()
+
+
+def test_a_table_that_is_missing_is_named(layer: Layer) -> None:
+    """With those that a cancel needs, as the connection finds them."""
+    with layer.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE batch_contacts")
+    with pytest.raises(CancelFailed) as failure:
+        layer.call("cancel_rows", "j1", tables=TABLES)
+    assert str(failure.value.__cause__) in {
+        (
+            f"a table is missing among {of}batch_jobs, {of}batch_contacts, "
+            f"{of}batch_cancellations: create it, or see which schema the connection looks in"
+        )
+        for of in ("", "main.")
+    }
 
 
 @POSTGRES
@@ -140,11 +164,7 @@ def test_a_level_that_is_read_committed_by_name_alone_is_refused(
 
     def stand_in(*given: Any) -> tuple[str, Any]:
         _, _, statement, parameters, *_ = given
-        others = {
-            name: "application_name" if value == yugabytes else value
-            for name, value in dict(parameters or {}).items()
-        }
-        return statement, others
+        return statement.replace(yugabytes, "application_name"), parameters
 
     event.listen(layer.engine, "before_cursor_execute", stand_in, retval=True)
     event.listen(
@@ -165,7 +185,7 @@ def test_a_server_that_does_not_take_the_level_is_refused(layer: Layer) -> None:
         return statement.replace("READ COMMITTED", "REPEATABLE READ"), parameters
 
     event.listen(layer.engine, "before_cursor_execute", ignore, retval=True)
-    with pytest.raises(CancelFailed, match="runs the transaction as 'repeatable read'"):
+    with pytest.raises(CancelFailed, match=r"grants no READ COMMITTED .* 'repeatable read'"):
         layer.call("cancel_rows", "j1", tables=TABLES)
 
 
@@ -195,8 +215,8 @@ def test_a_foreign_table_is_refused(layer: Layer) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dbname": "none_such"}, "no database of this name"),
-        ({"user": "nobody_such"}, "refused the role"),
+        ({"dbname": "none_such"}, "no such database"),
+        ({"user": "nobody_such"}, "does not admit this user"),
     ],
 )
 def test_why_the_server_refused_is_told(
@@ -217,7 +237,7 @@ def test_why_the_server_refused_is_told(
         ('FATAL:  password authentication failed for user "ann"', "password", Fault.REFUSED),
         ('FATAL:  no pg_hba.conf entry for host "10.0.0.1"', "pg_hba.conf", Fault.REFUSED),
         ("FATAL:  sorry, too many clients already", "no connection left", Fault.BUSY),
-        ("FATAL:  the database system is starting up", "starts up", Fault.BUSY),
+        ("FATAL:  the database system is starting up", "starting up", Fault.BUSY),
         ("could not translate host name", "can't be reached", Fault.BUSY),
         ("FATAL:  Passwort-Authentifizierung fehlgeschlagen", "can't be reached", Fault.BUSY),
     ],

@@ -181,7 +181,7 @@ def test_a_gate_that_lost_its_state_lets_nothing_pass(
     assert not gate.may_start("job")
 
 
-def test_without_the_replicas_asked_for_there_is_no_answer(gates: Gates) -> None:
+def test_what_too_few_servers_keep_is_no_answer(gates: Gates) -> None:
     """Neither to who arms, nor to who cancels, nor to who starts."""
     gate = gates.make(min_replicas=1, budget=timedelta(seconds=1))
     for ask in (gate.arm, gate.cancel, gate.may_start):

@@ -79,6 +79,7 @@ PARTS = (
             "adapters/postgres/*",
             "adapters/postgres_catalog.py",
             "adapters/postgres_faults.py",
+            "adapters/postgres_transactions.py",
             "adapters/sql_files.py",
         ),
         (

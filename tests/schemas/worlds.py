@@ -15,21 +15,10 @@ from typing import Final, Literal
 
 import attrs
 
-JOB_STATUSES: Final = ("scheduled", "pending", "running", "completed", "failed", "cancelled")
-CONTACT_STATUSES: Final = (
-    "pending",
-    "queued",
-    "no_answer",
-    "busy",
-    "timeout",
-    "dialing",
-    "completed",
-    "failed",
-    "blocked",
-    "invalid_number",
-    "carrier_error",
-    "cancelled",
-)
+from batch_cancel.testing.strategies import ENDED_CONTACTS, ENDED_JOBS, LIVE_JOBS, OPEN_CONTACTS
+
+JOB_STATUSES: Final = (*LIVE_JOBS, *ENDED_JOBS)
+CONTACT_STATUSES: Final = (*OPEN_CONTACTS, "dialing", *ENDED_CONTACTS)
 UNKNOWN: Final = "weird"
 
 JOBS: Final = {

@@ -15,6 +15,7 @@ from batch_cancel.domain.cancellation import (
     CancelResult,
     committed,
     conclude,
+    live_job,
     plan_cancellation,
     removal_of,
 )
@@ -158,6 +159,43 @@ def test_an_unknown_status_fails_closed(status: Any) -> None:
     with pytest.raises(UnknownJobStatus) as error:
         plan_cancellation(REQUEST, job(status))
     assert (error.value.key, error.value.status) == (KEY, status)
+
+
+@pytest.mark.parametrize("status", ["scheduled", "pending", "running"])
+def test_a_live_job_gets_new_contacts(status: str) -> None:
+    """Whether it was started or not."""
+    assert live_job(KEY, job(status)) == (job(status), status)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_an_ended_job_gets_no_contacts(status: str) -> None:
+    """The refusal says how it ended, and nothing of a cancellation before that."""
+    with pytest.raises(AlreadyTerminal) as refused:
+        live_job(KEY, job(status, cancellation=record()))
+    assert (refused.value.key, refused.value.status) == (KEY, JobStatus(status))
+    assert refused.value.cancellation is None
+
+
+def test_a_cancelled_job_is_refused_with_its_record() -> None:
+    """It says when, and how many contacts."""
+    with pytest.raises(AlreadyTerminal) as refused:
+        live_job(KEY, job("cancelled", cancellation=record()))
+    assert (refused.value.status, refused.value.cancellation) == ("cancelled", record())
+
+
+@pytest.mark.parametrize("status", ["paused", "", "RUNNING", None])
+def test_an_unknown_job_gets_no_contacts(status: str | None) -> None:
+    """What is not known is never guessed at."""
+    with pytest.raises(UnknownJobStatus) as refused:
+        live_job(KEY, job(status))
+    assert (refused.value.key, refused.value.status) == (KEY, status)
+
+
+def test_no_job_gets_no_contacts() -> None:
+    """It is told by the name that it was asked for."""
+    with pytest.raises(JobNotFound) as refused:
+        live_job(KEY, None)
+    assert refused.value.key == KEY
 
 
 def test_the_same_question_gets_the_same_answer() -> None:

@@ -12,10 +12,10 @@ import attrs
 import pytest
 
 from batch_cancel import JobKey, inspect, inspect_async
+from batch_cancel.domain.defaults import CALL_AGE_SUSPECT
 from batch_cancel.domain.drift import DeferredStart, Drift, Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
-from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 
 START = DeferredStart(JobKey("job"), "start")
 

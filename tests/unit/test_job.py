@@ -11,7 +11,9 @@ import pytest
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import (
     CANCELLABLE_CONTACTS,
+    LIVE_JOBS,
     TERMINAL_CONTACTS,
+    TERMINAL_JOBS,
     ContactStatus,
     JobStatus,
     Removal,
@@ -48,6 +50,12 @@ def test_a_contact_has_the_twelve_statuses_of_the_contract() -> None:
         "queued",
         "timeout",
     ]
+
+
+def test_a_job_is_live_or_has_ended() -> None:
+    """No status of the contract is both, and none is neither."""
+    assert LIVE_JOBS == ("scheduled", "pending", "running")
+    assert TERMINAL_JOBS == ("completed", "failed", "cancelled")
 
 
 def test_exactly_five_contact_statuses_are_cancelled() -> None:

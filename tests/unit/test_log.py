@@ -68,6 +68,11 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
             "finish it"
         ),
     ),
+    "not given back": (
+        lambda: log.not_given_back(SECRET),
+        logging.WARNING,
+        "committed, but the connection was not given back (ValueError)",
+    ),
     "not looked up": (
         lambda: log.not_looked_up(RECORD, SECRET),
         logging.WARNING,

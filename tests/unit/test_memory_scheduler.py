@@ -23,9 +23,9 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.domain.cancellation import CancelRequest, plan_cancellation
+from batch_cancel.domain.defaults import CALL_AGE_SUSPECT
 from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord
-from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 from tests.sabotage import UndoneStore
 from tests.unit.memory_stores import AT_ONCE, FOR_LONG, LONG_AGO, SOME_DAY, store
 

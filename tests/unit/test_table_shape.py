@@ -6,7 +6,15 @@ import attrs
 import pytest
 
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.table_shape import Keys, Table, UniqueIndex, counted
+from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.table_shape import (
+    Keys,
+    Table,
+    UniqueIndex,
+    check_referable,
+    columns_refused,
+    counted,
+)
 
 KEYS = Keys(
     job_key="key",
@@ -276,6 +284,23 @@ def test_a_text_does_not_refer_to_jobs_that_are_named_by_what_is_coarser(
         f"{ours!r} of tables.it is of the type {of_jobs}, which may find equal what {theirs!r} of "
         "tables.it, of the type text, tells apart, so a contact could refer to its job in another "
         "spelling and be left open: let both columns have one type and one collation"
+    )
+
+
+def test_columns_that_are_not_the_callers_to_set_are_named() -> None:
+    """However many they are."""
+    for own, named in (("ab", "'a' and 'b'"), ("abc", "'a', 'b' and 'c'")):
+        reason = f"a contact is given as values by column, without {named}"
+        assert columns_refused(own).reason == reason
+
+
+def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to() -> None:
+    """The job has nothing in the column that contacts refer to."""
+    check_referable("number", 0, JobKey("j"))
+    with pytest.raises(StoreFailed) as refused:
+        check_referable("number", None, JobKey("j"))
+    assert refused.value.reason == (
+        "the 'number' of 'j' is NULL, so no contact can refer to this job: set it first"
     )
 
 

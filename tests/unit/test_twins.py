@@ -1,10 +1,11 @@
 """
 The asyncio half of everything says the same as its blocking half.
 
-The I/O of ports and adapters is written twice, side by side. Here each asyncio half is stripped of
-`async`, `await` and the names that go with them, on its syntax tree, and must then be its blocking
-half. What differs for a reason stands in twin_comparison.py, with the reason. Use cases and
-the endpoint are written once (see test_written_once.py).
+The shells of ports and adapters are written twice, side by side. Here each asyncio half is
+stripped of `async`, `await` and the names that go with them, on its syntax tree, and must then be
+its blocking half; `run(x)` there stands for `await x` here. What differs for a reason, and what is
+written once, stands in twin_differences.py, with the reason. Use cases and the endpoint are
+written once (see test_written_once.py).
 
 Docstrings stand in the blocking half. The asyncio half refers to them in one line that names the
 blocking half; what is private may do without. Comments and line breaks are not compared. A
@@ -20,18 +21,21 @@ import pytest
 import batch_cancel
 from tests.unit import twin_comparison
 from tests.unit.twin_comparison import (
-    ELSEWHERE,
     HALVES,
-    MEANT,
     MODULES,
     NAMES,
-    OTHERWISE_MADE,
-    UNPAIRED,
-    Differs,
     Named,
     definitions,
     difference,
     halves,
+)
+from tests.unit.twin_differences import (
+    ELSEWHERE,
+    LOOKS_AWAITED,
+    MEANT,
+    OTHERWISE_MADE,
+    UNPAIRED,
+    Differs,
 )
 
 
@@ -67,7 +71,7 @@ def test_these_are_compared(module: str, name: str) -> None:
 
 def test_no_exception_is_outdated() -> None:
     """What the tables above name is still there."""
-    assert {*MEANT, *OTHERWISE_MADE, *UNPAIRED} <= NAMES
+    assert {*MEANT, *LOOKS_AWAITED, *OTHERWISE_MADE, *UNPAIRED} <= NAMES
     assert {*ELSEWHERE} <= {module for module, _ in NAMES}
 
 
@@ -107,6 +111,7 @@ class Store:
     def _wait(self) -> None:
         """Wait."""
         self.lock()
+        run(self._steps.wait(1))
 '''
 
 ASYNCIO: Final = '''
@@ -135,6 +140,7 @@ class AsyncStore:
 
     async def _wait(self) -> None:
         await self.lock()
+        await self._steps.wait(1)
 '''
 
 
@@ -171,6 +177,7 @@ def test_twins_are_equal() -> None:
         ("job: Job, *, uow", "job: Job, uow"),
         ("uow: AsyncUnitOfWork", "uow: AsyncScheduler"),
         ("(job, first)", "(first, job)"),
+        ("await self._steps.wait(1)", "await self._steps.wait(2)"),
         ("if await x.aclose()", "if not await x.aclose()"),
         ("first = await repositories.lock(job)", "first = job"),
         ("async with uow.begin() as repositories:", "if True:"),
@@ -207,6 +214,16 @@ def test_halves_that_work_differently_may_say_so(monkeypatch: pytest.MonkeyPatch
     assert not differences("sample.py", own)
     assert differences("sample.py", ASYNCIO.replace("As `Store.begin`, awaited.", "Begin."))
     assert differences("sample.py", ASYNCIO.replace("`Store.begin`", "`Store.end`"))
+
+
+def test_a_blocking_half_is_blocking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is named: then its coroutines are those of the asyncio half."""
+    blocking = BLOCKING.replace("    def _wait", "    async def _wait").replace("run(", "(await ")
+    everything = definitions(blocking + ASYNCIO)
+    _, store = halves(ASYNCIO)
+    assert difference("sample.py", store, everything)
+    monkeypatch.setattr(twin_comparison, "LOOKS_AWAITED", {("sample.py", "AsyncStore"): "Why."})
+    assert not difference("sample.py", store, everything)
 
 
 def test_halves_that_work_differently_have_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:

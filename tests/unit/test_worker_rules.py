@@ -6,14 +6,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
-import attrs
 import pytest
 
-from batch_cancel import AlreadyTerminal, ContactStatus, JobKey, JobNotFound, JobStatus
-from batch_cancel.domain.errors import Fault, StoreFailed, UnknownJobStatus
-from batch_cancel.domain.job import CancellationRecord, Job
+from batch_cancel import ContactStatus, JobKey
+from batch_cancel.domain.errors import Fault, StoreFailed
+from batch_cancel.domain.job import Job
 from batch_cancel.domain.retry import may_step_again
-from batch_cancel.domain.statuses import Removal
 from batch_cancel.domain.worker_rules import (
     CLAIMABLE_CONTACTS,
     RETRYABLE_OUTCOMES,
@@ -24,7 +22,6 @@ from batch_cancel.domain.worker_rules import (
     check_age,
     check_limit,
     is_running,
-    live_job,
     new_contact_due_at,
     new_contact_id,
 )
@@ -135,53 +132,6 @@ def test_a_time_without_a_zone_is_refused() -> None:
     """Every database would take it for another time."""
     with pytest.raises(ValueError, match="aware"):
         CallEnd(ContactStatus.BUSY, datetime(2031, 1, 1))  # noqa: DTZ001
-
-
-@pytest.mark.parametrize("status", ["scheduled", "pending", "running"])
-def test_a_live_job_gets_new_contacts(status: str) -> None:
-    """Whether it was started or not."""
-    assert live_job(KEY, job(status)) == job(status)
-
-
-@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-def test_an_ended_job_gets_no_contacts(status: str) -> None:
-    """The refusal says how it ended."""
-    with pytest.raises(AlreadyTerminal) as refused:
-        live_job(KEY, job(status))
-    assert (refused.value.key, refused.value.status) == (KEY, JobStatus(status))
-
-
-def test_a_cancelled_job_is_refused_with_its_record() -> None:
-    """It says when, and how many contacts."""
-    record = CancellationRecord(
-        operation_id="op",
-        key=KEY,
-        previous_status=JobStatus.RUNNING,
-        contacts_cancelled=2,
-        actor=None,
-        reason=None,
-        cancelled_at=LATER,
-        deferred_id=None,
-        removal=Removal.NOT_APPLICABLE,
-    )
-    with pytest.raises(AlreadyTerminal) as refused:
-        live_job(KEY, attrs.evolve(job("cancelled"), cancellation=record))
-    assert refused.value.cancellation is record
-
-
-@pytest.mark.parametrize("status", ["paused", "", "RUNNING", None])
-def test_an_unknown_job_gets_no_contacts(status: str | None) -> None:
-    """What is not known is never guessed at."""
-    with pytest.raises(UnknownJobStatus) as refused:
-        live_job(KEY, job(status))
-    assert (refused.value.key, refused.value.status) == (KEY, status)
-
-
-def test_no_job_gets_no_contacts() -> None:
-    """It is told by the name that it was asked for."""
-    with pytest.raises(JobNotFound) as refused:
-        live_job(KEY, None)
-    assert refused.value.key == KEY
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Use cases and the endpoint are written once: both functions take the same."""
+"""What is written once, and runs on either kind of port: both functions take the same."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
 import batch_cancel
+from batch_cancel.adapters.postgres.repositories import (
+    AsyncPostgresRepositories,
+    PostgresRepositories,
+)
+from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
 from batch_cancel.http import endpoint
 from batch_cancel.http.endpoint import AsyncEndpoint, Endpoint
 
@@ -63,3 +69,19 @@ def test_every_function_of_the_package_is_compared() -> None:
     """The comparison would also pass if it saw nothing."""
     functions = {it for it in batch_cancel.__all__ if it.islower() and not it.endswith("_async")}
     assert functions | {"pump", "respond"} <= {name.rpartition(".")[2] for name in PAIRS}
+
+
+@pytest.mark.parametrize("part", ["jobs", "contacts", "outbox", "inspection", "work"])
+def test_a_blocking_repository_of_postgres_takes_the_same(part: str) -> None:
+    """Its methods are those of the coroutines that it runs."""
+    connection: Any = SimpleNamespace()
+    ground: Any = SimpleNamespace()
+    blocking = getattr(PostgresRepositories(Sender(connection), ground), part)
+    coroutines = getattr(AsyncPostgresRepositories(AsyncSender(connection), ground), part)
+    methods = [it for it in dir(type(blocking)) if not it.startswith("_") and it != "awaited"]
+    assert methods
+    for name in methods:
+        assert inspect.iscoroutinefunction(getattr(coroutines, name))
+        assert inspect.signature(getattr(blocking, name)) == inspect.signature(
+            getattr(coroutines, name)
+        )

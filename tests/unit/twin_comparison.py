@@ -1,7 +1,7 @@
 """
 The comparison of an asyncio half with its blocking half, on their syntax trees.
 
-What differs for a reason stands in small tables, with the reason.
+What differs for a reason stands in twin_differences.py, with the reason.
 """
 
 from __future__ import annotations
@@ -13,168 +13,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-import attrs
-
 import batch_cancel
+from tests.unit.twin_differences import (
+    ASYNCIO_ONLY,
+    ELSEWHERE,
+    LOOKS_AWAITED,
+    MEANT,
+    OTHERWISE_MADE,
+    RENAMED,
+    UNPAIRED,
+)
 
 PACKAGE: Final = Path(batch_cancel.__file__).parent
-
-
-@attrs.frozen
-class Differs:
-    """
-    A difference that is meant.
-
-    Arguments:
-        stripped: how the stripped asyncio half says it, somewhere in its source.
-        blocking: how the blocking half says it.
-        reason: why they differ.
-    """
-
-    stripped: str
-    blocking: str
-    reason: str
-
-
-MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
-    ("adapters/memory/scheduler.py", "AsyncMemoryScheduler"): (
-        Differs("-> Answer:", "-> bool:", "A test that only seeds need not await `schedule`,"),
-        Differs(
-            "return Answer(self._schedule(deferred_id, at, payload))",
-            "return self._schedule(deferred_id, at, payload)",
-            "so it answers with a bool for both.",
-        ),
-    ),
-    ("testing/breakpoints.py", "_passed_async"): (
-        Differs(
-            "asyncio.to_thread(hook, point)",
-            "hook(point)",
-            "A hook may wait, and must not hold up the loop.",
-        ),
-    ),
-    ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"): (
-        Differs(
-            " | Awaitable[psycopg.Connection[Any]]",
-            "",
-            "psycopg's asyncio `connect` returns a connection only when awaited.",
-        ),
-        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
-    ),
-    ("adapters/sqlalchemy/unit_of_work.py", "AsyncSqlAlchemyUnitOfWork"): (
-        Differs(
-            "connection.run_sync(check_shared)",
-            "check_shared(connection)",
-            "The blocking half does the work, over the engine's bridge.",
-        ),
-        Differs(
-            "connection.run_sync(self._settings.open, self._tables)",
-            "self._settings.open(connection, self._tables)",
-            "The same.",
-        ),
-        Differs("asyncio.sleep(", "time.sleep(", "A task waits without holding the others up."),
-    ),
-    ("adapters/sqlalchemy/health.py", "AsyncChecked"): (
-        Differs(
-            "jobs.connection.run_sync(examined, jobs.tables, jobs.seen)",
-            "examined(jobs.connection, jobs.tables, jobs.seen)",
-            "The blocking half does the work, over the engine's bridge.",
-        ),
-    ),
-    ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
-        Differs(
-            "caller.run_sync(join, self.tables)",
-            "join(caller, self.tables)",
-            "The blocking half does the work, over the engine's bridge.",
-        ),
-    ),
-}
-"""By module and name of the asyncio half; each must occur exactly once, or it is outdated."""
-
-OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
-    ("http/endpoint_kinds.py", "check_cancel_async"): (
-        "Each half refuses the kind that the other one is for."
-    ),
-    ("adapters/memory/turns.py", "AsyncTurn"): (
-        "No lock of asyncio is reentrant: it counts for itself what threading.RLock counts."
-    ),
-    **{
-        (f"adapters/sqlalchemy/{module}.py", name): (
-            "It runs the blocking half, over the engine's bridge."
-        )
-        for module, name in (
-            ("repositories", "_AsyncJobs"),
-            ("repositories", "_AsyncContacts"),
-            ("repositories", "_AsyncOutbox"),
-            ("inspection", "AsyncInspection"),
-            ("work_repository", "AsyncWork"),
-        )
-    },
-}
-"""
-Halves of one shape that work differently: only methods and parameters are compared.
-
-Their docstrings may be their own.
-"""
-
-ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
-    "adapters/redis/deadline_async.py": (
-        "adapters/redis/deadline_sync.py",
-        "A task is called off from outside, a socket has timeouts: two ways to keep a deadline.",
-    ),
-}
-"""Modules of one half only: the other's module, and the reason. Shapes alone are compared."""
-
-UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
-    ("cli/apps.py", "_perform"): "It exists because the halves differ.",
-    ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
-    ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
-    ("adapters/asgi.py", "_body"): "The same.",
-    ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
-    ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
-    ("adapters/otel.py", "_Spans"): "The same.",
-    **{
-        (f"testing/conformance/{theme}.py", name): "One for both halves: tests are written once."
-        for theme, name in (
-            ("cancel", "CancelConformance"),
-            ("transactions", "TransactionConformance"),
-        )
-    },
-    ("testing/conformance/expiry.py", "_is_refused"): "The same.",
-    ("testing/conformance/outcomes.py", "_mark_alone"): "The same.",
-    ("testing/conformance/turns.py", "_claiming"): "The same.",
-    ("testing/conformance/turns.py", "_take"): "The same.",
-    ("testing/conformance/turns.py", "settle_record"): "The same.",
-    ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
-    ("testing/seeded.py", "Seeded"): "One for both halves, as the tests that it is for.",
-    ("testing/world.py", "World"): "The same.",
-    ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
-    ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
-}
-"""Coroutines that have no blocking half, and why."""
-
-RENAMED: Final = {
-    "AbstractAsyncContextManager": "AbstractContextManager",
-    "StopAsyncIteration": "StopIteration",
-    "__aenter__": "__enter__",
-    "__aexit__": "__exit__",
-    "__aiter__": "__iter__",
-    "__anext__": "__next__",
-    "aclose": "close",
-    "aclosing": "closing",
-    "asynccontextmanager": "contextmanager",
-}
-"""Names that say asyncio in their own way; the others begin with Async or end in _async."""
-
-
-ASYNCIO_ONLY: Final[Mapping[str, str]] = {
-    "http/endpoint.py": "Its blocking methods run the coroutines of its asyncio ones.",
-    "testing/explore/": (
-        "A coroutine can be stopped between any two steps, a thread can't; what it explores are "
-        "the coroutines that the blocking functions run as well."
-    ),
-    "use_cases/": "Each is a coroutine, which its blocking function runs.",
-}
-"""Folders and modules of which there is one half, and why."""
 
 
 def stripped_name(name: str) -> str:
@@ -244,8 +94,18 @@ class WithoutDocstrings(ast.NodeTransformer):
         return super().generic_visit(node)
 
 
-class OneLine(ast.NodeTransformer):
-    """Takes the line breaks out of texts: the longer names of a half may wrap them differently."""
+class Ran(ast.NodeTransformer):
+    """
+    Takes `run` out of a syntax tree, and the line breaks out of texts.
+
+    The longer names of a half may wrap texts differently.
+    """
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """`run(x)` is `x`, as is `await x` in the other half."""
+        if isinstance(node.func, ast.Name) and node.func.id == "run":
+            return self.visit(node.args[0])  # type: ignore[no-any-return]
+        return self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         """Reword texts alone."""
@@ -267,8 +127,11 @@ def definitions(source: str) -> dict[str, Named]:
 
 def halves(source: str) -> Iterator[Named]:
     """Give what is asyncio in a module: by its name, or by what it does."""
-    for name, node in definitions(source).items():
-        if stripped_name(name) != name or any(isinstance(it, ASYNC) for it in ast.walk(node)):
+    named = definitions(source)
+    blocking = {stripped_name(name) for name in named if stripped_name(name) != name}
+    for name, node in named.items():
+        is_asyncio = name not in blocking and any(isinstance(it, ASYNC) for it in ast.walk(node))
+        if is_asyncio or stripped_name(name) != name:
             yield node
 
 
@@ -315,7 +178,9 @@ def body_difference(module: str, node: Named, others: Mapping[str, Named]) -> st
     if twin is None:
         return f"{node.name} has no blocking half {stripped_name(node.name)}"
     compared = [without_docstrings(it) for it in (node, twin)]
-    stripped, blocking = map(source_of, compared, (Stripped(), OneLine()))
+    looks_awaited = is_elsewhere or (module, node.name) in LOOKS_AWAITED
+    blocking_half = Stripped() if looks_awaited else Ran()
+    stripped, blocking = map(source_of, compared, (Stripped(), blocking_half))
     if is_elsewhere or (module, node.name) in OTHERWISE_MADE:
         return differing(shape(stripped), shape(blocking))
     for meant in MEANT.get((module, node.name), ()):
@@ -382,5 +247,10 @@ def modules() -> dict[str, str]:
 
 
 MODULES: Final = modules()
-HALVES: Final = [(module, node) for module, text in MODULES.items() for node in halves(text)]
+HALVES: Final = [
+    (module, node)
+    for module, text in MODULES.items()
+    if module not in {blocking for blocking, _ in ELSEWHERE.values()}
+    for node in halves(text)
+]
 NAMES: Final = {(module, node.name) for module, node in HALVES}

@@ -38,6 +38,7 @@ from batch_cancel.ports import Scheduler
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.announcement import OnCancelled
 from batch_cancel.use_cases.remove_deferred import remove_deferred
+from batch_cancel.use_cases.run_blocking import run
 
 __all__ = ["DeferredRemoval", "DjangoUnitOfWork", "remove_deferred_on_commit"]
 
@@ -121,7 +122,7 @@ class DjangoUnitOfWork:
         """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
         try:
             with self.begin() as repositories:
-                return examined(self._schema, Catalog(repositories.jobs.connection))
+                return run(examined(self._schema, Catalog(repositories.sender)))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 

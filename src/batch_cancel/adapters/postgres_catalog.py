@@ -127,6 +127,17 @@ class Known:
         self._facts.clear()
 
 
+_VERSION_MIN: Final = 15
+
+
+def server_problems(version: int, *, is_read_only: bool) -> Iterator[str]:
+    """Yield why nothing can be cancelled on a server with this `server_version_num`."""
+    if version // 10_000 < _VERSION_MIN:
+        yield f"Postgres is version {version // 10_000}: {_VERSION_MIN} or later is needed"
+    if is_read_only:
+        yield "Postgres is read-only here: connect to the primary, as a user that may write"
+
+
 @cache
 def question() -> str:
     """Return the statement that asks, with the oids of the three tables in braces."""

@@ -1,17 +1,17 @@
 """
-What Postgres' errors mean, and which isolation a cancel needs, for every adapter on Postgres.
+What Postgres' errors mean, for every adapter on Postgres.
 
-Rule 1: the kind of a fault follows from its SQLSTATE, not from a driver's classes or messages.
-Rule 2: a transaction is READ COMMITTED, or the snapshot of its first statement would hide the
-        contacts that came in while it waited for the job.
+Rule: the kind of a fault follows from its SQLSTATE, not from a driver's classes or messages. Where
+      libpq keeps the message alone, of a refusal to connect, its SQLSTATE is read off its words.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
-from batch_cancel.domain.errors import Fault, StoreFailed, shown
+from batch_cancel.domain.errors import Fault
 
 MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
@@ -30,19 +30,50 @@ MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
 }
 """The kind of fault and its reason, by SQLSTATE."""
 
+NOT_ADMITTED: Final = {
+    "3D000": (Fault.REFUSED, "Postgres has no such database: check its name, or create it"),
+    "28P01": (Fault.REFUSED, "Postgres refused the password: check user and password"),
+    "28000": (
+        Fault.REFUSED,
+        (
+            "Postgres does not admit this user: check that the role exists and may log in, and "
+            "that pg_hba.conf admits it from here"
+        ),
+    ),
+    "57P03": (Fault.BUSY, "Postgres is starting up or shutting down: try again in a moment"),
+}
+"""The same for a connection that is refused."""
 
-def check_isolation(level: object, *, is_joined: bool) -> None:
-    """
-    Refuse a transaction that would not see the contacts that came in during a wait.
+_WORDS: Final = {
+    "3D000": r'database ".*" does not exist$',
+    "28P01": r"password authentication failed for user |fe_sendauth: no password supplied$",
+    "28000": (
+        r'role ".*" (does not exist|is not permitted to log in)$|no pg_hba\.conf entry for |'
+        r"pg_hba\.conf rejects |\w+ authentication failed for user "
+    ),
+    "53300": (
+        r"sorry, too many clients already$|too many connections for |"
+        r"remaining connection slots are reserved "
+    ),
+    "57P03": r"the database system is (starting up|shutting down|in recovery|not .*accepting )",
+}
+"""
+The reasons for which a connection is refused, by SQLSTATE, which libpq does not pass on.
+They are English: where the server speaks another language, all of them are one.
+"""
 
-    Arguments:
-        level: the isolation that the transaction really has.
-        is_joined: whether the transaction is the caller's.
-    """
-    if level not in {"read committed", "read uncommitted"}:
-        what = "joining() needs a" if is_joined else "the server grants no"
-        msg = (
-            f"{what} READ COMMITTED transaction, and this one is {shown(level)}: it would leave "
-            "contacts behind that came in while it waited for the job"
-        )
-        raise StoreFailed(msg)
+
+def refused_as(error: object) -> str | None:
+    """Return the SQLSTATE for which a connection was refused, as far as its words show it."""
+    first, *_ = str(error).splitlines() or [""]
+    # Before stands the address; after, the server's own reason, or that of its client library.
+    reason = re.split(r"failed: (?:FATAL: +)?(?!connection to server)", first, maxsplit=1)[-1]
+    return next((state for state, words in _WORDS.items() if re.match(words, reason)), None)
+
+
+def unreachable(what: str) -> str:
+    """Return the reason where nobody answers, or nobody says why a connection is refused."""
+    return (
+        f"{what} can't be reached: check that it runs and has connections left, and that address, "
+        "database, user and password are right"
+    )

@@ -10,20 +10,21 @@ Rule 2: an asyncio application is made, asked and left under one event loop. Und
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from inspect import getattr_static, isawaitable, signature
 from typing import Any, Final, TypeVar, cast
 
-from batch_cancel.cli.calls import AsyncCalls, Calls
+from batch_cancel.cli.calls import Calls
 from batch_cancel.cli.imports import UsageError, found
 from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.run_blocking import run
 from batch_cancel.use_cases.unexpected import with_text
 
 _T = TypeVar("_T")
 
 _NOTHING: Final = object()
 
-Command = Callable[[Calls | AsyncCalls], _T | Awaitable[_T]]
+Command = Callable[[Calls], Coroutine[object, None, _T]]
 """What a command does: one call."""
 
 
@@ -36,23 +37,20 @@ def perform(path: str, command: Command[_T]) -> _T:
         Exception: whatever the command raises.
     """
     made = _made(path, found("--app", path))
-    calls = None if isawaitable(made) else _calls(path, made)
-    if isinstance(calls, Calls):
-        return cast("_T", command(calls))
-    return asyncio.run(_perform(path, made if calls is None else calls, command))
-
-
-async def _perform(path: str, made: object, command: Command[_T]) -> _T:
-    calls = made
     if isawaitable(made):
-        try:
-            calls = _calls(path, await made)
-        except UsageError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise _raised(path, error) from error
-    answer = command(cast("Calls | AsyncCalls", calls))
-    return cast("_T", await answer if isawaitable(answer) else answer)
+        return asyncio.run(_perform(path, made, command))
+    calls = _calls(path, made)
+    return run(command(calls)) if calls.is_blocking else asyncio.run(command(calls))
+
+
+async def _perform(path: str, made: Awaitable[object], command: Command[_T]) -> _T:
+    try:
+        calls = _calls(path, await made)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _raised(path, error) from error
+    return await command(calls)
 
 
 def _made(path: str, value: object) -> object:
@@ -74,7 +72,7 @@ def _made(path: str, value: object) -> object:
         raise _raised(path, error) from error
 
 
-def _calls(path: str, app: object) -> Calls | AsyncCalls:
+def _calls(path: str, app: object) -> Calls:
     """Return the use cases with the application's ports, blocking or asyncio as those are."""
     ports = dict[str, Any]()
     for name in ("uow", "scheduler", "on_cancelled"):
@@ -87,11 +85,11 @@ def _calls(path: str, app: object) -> Calls | AsyncCalls:
     hook = None if hook is _NOTHING else hook
     not_blocking = _fault(kinds.check_store, uow) or _fault(kinds.check_scheduler, scheduler)
     if not_blocking is None:
-        return Calls(uow, scheduler, _checked(path, kinds.check_hook, hook))
+        return Calls.blocking(uow, scheduler, _checked(path, kinds.check_hook, hook))
     if not (
         _fault(kinds.check_store_async, uow) or _fault(kinds.check_scheduler_async, scheduler)
     ):
-        return AsyncCalls(uow, scheduler, _checked(path, kinds.check_hook_async, hook))
+        return Calls(uow, scheduler, _checked(path, kinds.check_hook_async, hook))
     msg = f"--app: {path}: {_why(uow, scheduler)}"
     raise UsageError(msg)
 

@@ -1,12 +1,13 @@
 """
 The use cases as the commands call them, on a blocking or an asyncio application.
 
-Each command is one call, so that an asyncio application runs it under one event loop.
+Each command is one coroutine, so that an asyncio application runs it under one event loop. On a
+blocking application it runs without any, as in `batch_cancel.use_cases.run_blocking`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -17,19 +18,15 @@ from batch_cancel import (
     Drift,
     JobKey,
     JobNotFound,
-    cancel_job,
     cancel_job_async,
-    expire_calls,
     expire_calls_async,
-    inspect,
     inspect_async,
-    reconcile,
     reconcile_async,
 )
-from batch_cancel.cli.watched import AsyncHook, AsyncWatched, Hook, Watched, fault_of
+from batch_cancel.cli.watched import Hook, Watched, fault_of
+from batch_cancel.domain.defaults import CALL_AGE_SUSPECT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
-from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
     AsyncScheduler,
@@ -39,7 +36,15 @@ from batch_cancel.ports import (
     UnitOfWork,
 )
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
-from batch_cancel.use_cases.kinds import opened, opened_async, returned, returned_async
+from batch_cancel.use_cases.kinds import opened_async, returned, returned_async
+from batch_cancel.use_cases.run_blocking import (
+    BlockingHook,
+    BlockingInspectable,
+    BlockingScheduler,
+    BlockingStore,
+    is_blocking,
+    own,
+)
 
 _NOBODY: Final = frozenset({"batch-cancel check"})
 """A deferred start that there is not, to see whether a scheduler answers."""
@@ -103,143 +108,36 @@ class Check:
 class Examinable(Protocol):
     """A store that reports what fits as well."""
 
-    def examine(self) -> Diagnosis:
+    def examine(self) -> Diagnosis | Awaitable[Diagnosis]:
         """Examine the store."""
-        ...
-
-
-@runtime_checkable
-class AsyncExaminable(Protocol):
-    """As `Examinable`, awaited."""
-
-    async def examine(self) -> Diagnosis:
-        """As `Examinable.examine`, awaited."""
         ...
 
 
 @attrs.frozen
 class Calls:
-    """The use cases, with an application's ports."""
-
-    uow: UnitOfWork
-    scheduler: Scheduler
-    on_cancelled: OnCancelled | None = None
-
-    def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
-        """Cancel a job; its operation, actor and reason come by name."""
-        watched = Watched(self.scheduler)
-        hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
-        result = cancel_job(
-            key.batch_job_id,
-            uow=self.uow,
-            scheduler=watched,
-            organization_id=key.organization_id,
-            operation_id=named["operation_id"],
-            actor=named["actor"],
-            reason=named["reason"],
-            on_cancelled=hook,
-        )
-        return Cancelled(result, watched.fault, None if hook is None else hook.fault)
-
-    def reconcile(self, limit: int, lease: timedelta) -> Pass:
-        """Finish what cancellations owe, and count what is still owed."""
-        watched = Watched(self.scheduler)
-        hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
-        results = reconcile(
-            uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
-        )
-        owed = self._removals_owed(limit)
-        if hook is None:
-            return Pass(results, owed, None, watched.fault, None)
-        return Pass(results, owed, hook.failed, watched.fault, hook.fault)
-
-    def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
-        """Compare store and scheduler."""
-        return inspect(
-            uow=self.uow,
-            scheduler=self.scheduler,
-            limit=limit,
-            calls_older_than=calls_older_than,
-        )
-
-    def expire(self, key: JobKey, older_than: timedelta) -> int:
-        """
-        End a job's calls, and return how many.
-
-        Raises:
-            JobNotFound: there is no such job.
-        """
-        ended = expire_calls(
-            key.batch_job_id, older_than, uow=self.uow, organization_id=key.organization_id
-        )
-        if not ended and not self._is_there(key):
-            raise JobNotFound(key)
-        return ended
-
-    def examine(self) -> Diagnosis:
-        """Examine the store."""
-        uow: object = self.uow
-        if isinstance(uow, Examinable):
-            return returned(uow.examine())
-        check: Any = getattr(uow, "check", None)
-        if check is None:
-            return Diagnosis(notes=(_unchecked("store", uow),))
-        return Diagnosis(missing=tuple(returned(check())))
-
-    def check(self) -> Check:
-        """Check store and scheduler."""
-        store = self.examine()
-        check: Any = getattr(self.scheduler, "check", None)
-        if check is None:
-            return Check(store, [], [_unchecked("scheduler", self.scheduler)], self._silence())
-        try:
-            problems: list[str] = returned(check())
-        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
-            return Check(store, [], [], fault_of(error))
-        fault = self._silence() if problems else None
-        # It has answered, if only with a refusal; or it is the file of the store, told of already.
-        if fault not in problems or fault in store.problems:
-            return Check(store, problems, [], None)
-        return Check(store, [it for it in problems if it != fault], [], fault)
-
-    def _silence(self) -> str | None:
-        """Return why the scheduler does not answer; None if it does, or cannot be asked."""
-        scheduler: object = self.scheduler
-        if not isinstance(scheduler, InspectableScheduler):
-            return None
-        try:
-            returned(scheduler.waiting_among(_NOBODY))
-        except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
-            return fault_of(error)
-        return None
-
-    def _removals_owed(self, limit: int) -> int:
-        """Count the removals that are still owed, up to a limit."""
-        with opened(self.uow) as repositories:
-            if repositories.inspection is None:
-                return 0
-            inventory = repositories.inspection.look(limit, CANCELLABLE_CONTACTS, CALL_AGE_SUSPECT)
-            return len(inventory.removals_pending)
-
-    def _is_there(self, key: JobKey) -> bool:
-        if not key.can_exist:
-            return False
-        with opened(self.uow) as repositories:
-            return repositories.jobs.lock(key) is not None
-
-
-@attrs.frozen
-class AsyncCalls:
-    """As `Calls`, awaited."""
+    """The use cases, with an application's ports: asyncio ones, or blocking ones in wrappers."""
 
     uow: AsyncUnitOfWork
     scheduler: AsyncScheduler
     on_cancelled: AsyncOnCancelled | None = None
 
+    @classmethod
+    def blocking(
+        cls, uow: UnitOfWork, scheduler: Scheduler, on_cancelled: OnCancelled | None = None
+    ) -> Calls:
+        """Return the use cases with blocking ports: coroutines that never suspend."""
+        hook = None if on_cancelled is None else BlockingHook(on_cancelled)
+        return cls(BlockingStore(uow), BlockingScheduler(scheduler), hook)
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether no event loop is needed."""
+        return is_blocking(self.uow)
+
     async def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
-        """As `Calls.cancel`, awaited."""
-        watched = AsyncWatched(self.scheduler)
-        hook = None if self.on_cancelled is None else AsyncHook(self.on_cancelled)
+        """Cancel a job; its operation, actor and reason come by name."""
+        watched = Watched(self.scheduler)
+        hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
         result = await cancel_job_async(
             key.batch_job_id,
             uow=self.uow,
@@ -253,9 +151,9 @@ class AsyncCalls:
         return Cancelled(result, watched.fault, None if hook is None else hook.fault)
 
     async def reconcile(self, limit: int, lease: timedelta) -> Pass:
-        """As `Calls.reconcile`, awaited."""
-        watched = AsyncWatched(self.scheduler)
-        hook = None if self.on_cancelled is None else AsyncHook(self.on_cancelled)
+        """Finish what cancellations owe, and count what is still owed."""
+        watched = Watched(self.scheduler)
+        hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
         results = await reconcile_async(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
@@ -265,16 +163,22 @@ class AsyncCalls:
         return Pass(results, owed, hook.failed, watched.fault, hook.fault)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
-        """As `Calls.inspect`, awaited."""
+        """Compare store and scheduler."""
+        inspectable = self._inspectable()
         return await inspect_async(
             uow=self.uow,
-            scheduler=self.scheduler,
+            scheduler=self.scheduler if inspectable is None else inspectable,
             limit=limit,
             calls_older_than=calls_older_than,
         )
 
     async def expire(self, key: JobKey, older_than: timedelta) -> int:
-        """As `Calls.expire`, awaited."""
+        """
+        End a job's calls, and return how many.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
         ended = await expire_calls_async(
             key.batch_job_id, older_than, uow=self.uow, organization_id=key.organization_id
         )
@@ -283,25 +187,25 @@ class AsyncCalls:
         return ended
 
     async def examine(self) -> Diagnosis:
-        """As `Calls.examine`, awaited."""
-        uow: object = self.uow
-        if isinstance(uow, AsyncExaminable):
-            return await returned_async(uow.examine())
+        """Examine the store."""
+        uow = own(self.uow)
+        if isinstance(uow, Examinable):
+            found: Diagnosis = await self._returned(uow.examine())
+            return found
         check: Any = getattr(uow, "check", None)
         if check is None:
             return Diagnosis(notes=(_unchecked("store", uow),))
-        return Diagnosis(missing=tuple(await returned_async(check())))
+        return Diagnosis(missing=tuple(await self._returned(check())))
 
     async def check(self) -> Check:
-        """As `Calls.check`, awaited."""
+        """Check store and scheduler."""
         store = await self.examine()
-        check: Any = getattr(self.scheduler, "check", None)
+        scheduler = own(self.scheduler)
+        check: Any = getattr(scheduler, "check", None)
         if check is None:
-            return Check(
-                store, [], [_unchecked("scheduler", self.scheduler)], await self._silence()
-            )
+            return Check(store, [], [_unchecked("scheduler", scheduler)], await self._silence())
         try:
-            problems: list[str] = await returned_async(check())
+            problems: list[str] = await self._returned(check())
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
             return Check(store, [], [], fault_of(error))
         fault = await self._silence() if problems else None
@@ -310,17 +214,30 @@ class AsyncCalls:
             return Check(store, problems, [], None)
         return Check(store, [it for it in problems if it != fault], [], fault)
 
+    async def _returned(self, answer: Any) -> Any:  # noqa: ANN401  # Of methods that few have.
+        """Return what a method of the application's own port has answered."""
+        return returned(answer) if self.is_blocking else await returned_async(answer)
+
+    def _inspectable(self) -> AsyncInspectableScheduler | None:
+        """Return the scheduler if it can report what waits."""
+        scheduler = own(self.scheduler)
+        if self.is_blocking and isinstance(scheduler, InspectableScheduler):
+            return BlockingInspectable(scheduler)
+        return scheduler if isinstance(scheduler, AsyncInspectableScheduler) else None
+
     async def _silence(self) -> str | None:
-        scheduler: object = self.scheduler
-        if not isinstance(scheduler, AsyncInspectableScheduler):
+        """Return why the scheduler does not answer; None if it does, or cannot be asked."""
+        inspectable = self._inspectable()
+        if inspectable is None:
             return None
         try:
-            await returned_async(scheduler.waiting_among(_NOBODY))
+            await returned_async(inspectable.waiting_among(_NOBODY))
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
             return fault_of(error)
         return None
 
     async def _removals_owed(self, limit: int) -> int:
+        """Count the removals that are still owed, up to a limit."""
         async with opened_async(self.uow) as repositories:
             if repositories.inspection is None:
                 return 0

@@ -28,6 +28,7 @@ from batch_cancel.cli.exits import (
 from batch_cancel.cli.imports import UsageError
 from batch_cancel.cli.options import wiring
 from batch_cancel.cli.program import program
+from batch_cancel.domain.defaults import CALL_AGE_SUSPECT, LOOK_LIMIT, RECONCILE_LEASE
 from batch_cancel.domain.worker_rules import CLAIM_LIMIT_MAX
 from batch_cancel.http.response import Response, present, present_error
 
@@ -115,7 +116,7 @@ def reconcile(
             metavar="N",
             help="How many cancellations to take up at most.",
         ),
-    ] = 1000,
+    ] = LOOK_LIMIT,
     lease: Annotated[
         float,
         typer.Option(
@@ -125,7 +126,7 @@ def reconcile(
             help="How long whoever cancelled, or another reconcile, may still be at it; "
             "0 takes up everything at once.",
         ),
-    ] = 120,
+    ] = RECONCILE_LEASE // timedelta(seconds=1),
     as_json: options.Json = False,
 ) -> None:
     """
@@ -172,7 +173,7 @@ def inspect(
             metavar="N",
             help="How many pending removals, scheduled jobs and cancelled jobs to look at.",
         ),
-    ] = 1000,
+    ] = LOOK_LIMIT,
     calls_older_than: Annotated[
         timedelta,
         typer.Option(
@@ -180,7 +181,7 @@ def inspect(
             metavar="DURATION",
             help="How long a call may be live: seconds, or 90s, 45m, 4h, 2d.",
         ),
-    ] = "4h",  # type: ignore[assignment]  # typer parses it.
+    ] = f"{CALL_AGE_SUSPECT // timedelta(hours=1)}h",  # type: ignore[assignment]  # typer parses it.
     as_json: options.Json = False,
 ) -> None:
     """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Annotated, Final, TypeVar, cast
+from typing import Annotated, Final, TypeVar
 
 import attrs
 import typer
@@ -11,6 +10,7 @@ import typer
 from batch_cancel.cli import apps, libraries, urls
 from batch_cancel.cli.calls import Calls
 from batch_cancel.cli.imports import UsageError, importable
+from batch_cancel.use_cases.run_blocking import run
 
 _T = TypeVar("_T")
 
@@ -99,7 +99,7 @@ class Wiring:
             store = _needed(self.store)
             uow = urls.store_at(store, self.schema)
             with urls.scheduler_at(self.scheduler, store)() as scheduler:
-                return _answered(command(Calls(uow, scheduler)))
+                return run(command(Calls.blocking(uow, scheduler)))
 
     def perform_on_store(self, command: apps.Command[_T]) -> _T:
         """
@@ -113,7 +113,8 @@ class Wiring:
             if self.app is not None:
                 return apps.perform(self.app, command)
             uow = urls.store_at(_needed(self.store), self.schema)
-            return _answered(command(Calls(uow, libraries.Unreachable("none is named"))))
+            nobody = libraries.Unreachable("none is named")
+            return run(command(Calls.blocking(uow, nobody)))
 
 
 def wiring(
@@ -154,7 +155,3 @@ def _needed(store: str | None) -> str:
     if store is None:
         raise UsageError(_NEITHER)
     return store
-
-
-def _answered(answer: _T | Awaitable[_T]) -> _T:
-    return cast("_T", answer)  # Blocking ports give no other.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from batch_cancel.cli import libraries
 from batch_cancel.cli.imports import UsageError, found
 from batch_cancel.cli.libraries import OpenScheduler
+from batch_cancel.domain.defaults import CONNECT_TIMEOUT_SECONDS
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.ports import Checkable, UnitOfWork
 
@@ -32,9 +33,6 @@ _NO_PSYCOPG: Final = "a Postgres store needs more: pip install 'batch_cancel[pos
 
 _STORE: Final = "--store"
 _SCHEDULER: Final = "--scheduler"
-
-_CONNECT_TIMEOUT_SECONDS: Final = 10
-"""A server behind a wall that swallows packets would be waited for much longer."""
 
 
 class Store(UnitOfWork, Checkable, Protocol):
@@ -184,7 +182,7 @@ def _postgres_store(url: str, schema: str | None, option: str = _STORE) -> Postg
     except (psycopg.Error, ValueError):  # Its message may hold what stands beside the password.
         msg = f"{option} is no valid URL: percent-encode what is special in user and password"
         raise UsageError(msg) from None
-    seconds = given.get("connect_timeout") or _CONNECT_TIMEOUT_SECONDS
+    seconds = given.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS
     names = _names(schema)
     return PostgresUnitOfWork(lambda: psycopg.connect(url, connect_timeout=seconds), names)
 

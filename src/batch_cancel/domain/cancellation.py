@@ -13,7 +13,7 @@ Rule 4: a deferred start is removed wherever the job names one: that of a job wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 import attrs
@@ -29,7 +29,14 @@ from batch_cancel.domain.job import (
     is_storable,
     is_text,
 )
-from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
+from batch_cancel.domain.statuses import (
+    CANCELLABLE_CONTACTS,
+    LIVE_JOBS,
+    TERMINAL_JOBS,
+    ContactStatus,
+    JobStatus,
+    Removal,
+)
 
 
 def _is_text_of(bytes_max: int) -> Callable[[object, attrs.Attribute[str], str], None]:
@@ -183,6 +190,30 @@ class CancelResult:
                 assert_never(self.previous_status)
 
 
+def live_job(key: JobKey, job: Job | None) -> tuple[Job, JobStatus]:
+    """
+    Return the job and its status if it is live.
+
+    Arguments:
+        key: the name that it was asked for by.
+        job: the job as read under its lock; None if there is none.
+
+    Raises:
+        JobNotFound: there is no such job.
+        AlreadyTerminal: the job has ended; with the record of its cancellation, if that ended it.
+        UnknownJobStatus: the job's status is not one of the six.
+    """
+    if job is None:
+        raise JobNotFound(key)
+    if job.status in LIVE_JOBS:
+        return job, JobStatus(job.status)
+    if job.status in TERMINAL_JOBS:
+        status = JobStatus(job.status)
+        record = job.cancellation if status is JobStatus.CANCELLED else None
+        raise AlreadyTerminal(job.key, status, record)
+    raise UnknownJobStatus(job.key, job.status)
+
+
 def plan_cancellation(request: CancelRequest, job: Job | None) -> CancelPlan | CancellationRecord:
     """
     Decide what a cancel does to the job it found.
@@ -199,27 +230,20 @@ def plan_cancellation(request: CancelRequest, job: Job | None) -> CancelPlan | C
         AlreadyTerminal: the job has ended, or another operation has cancelled it.
         UnknownJobStatus: the job's status is not one of the six.
     """
-    if job is None:
-        raise JobNotFound(request.key)
     try:
-        status = JobStatus(job.status)  # type: ignore[arg-type]  # None is no status: ValueError
-    except ValueError:
-        raise UnknownJobStatus(job.key, job.status) from None
-    match status:
-        case JobStatus.SCHEDULED:
-            removal = Removal.ABSENT if job.deferred_id is None else Removal.PENDING
-        case JobStatus.PENDING | JobStatus.RUNNING:
-            removal = Removal.NOT_APPLICABLE if job.deferred_id is None else Removal.PENDING
-        case JobStatus.CANCELLED:
-            record = job.cancellation
-            if record is not None and record.operation_id == request.operation_id:
-                return record
-            raise AlreadyTerminal(job.key, status, record)
-        case JobStatus.COMPLETED | JobStatus.FAILED:
-            raise AlreadyTerminal(job.key, status)
-        case _:
-            assert_never(status)
-    return CancelPlan(request, job, status, CANCELLABLE_CONTACTS, removal)
+        live, status = live_job(request.key, job)
+    except AlreadyTerminal as refusal:
+        record = refusal.cancellation
+        if record is not None and record.operation_id == request.operation_id:
+            return record
+        raise
+    if live.deferred_id is not None:
+        removal = Removal.PENDING
+    elif status is JobStatus.SCHEDULED:
+        removal = Removal.ABSENT
+    else:
+        removal = Removal.NOT_APPLICABLE
+    return CancelPlan(request, live, status, CANCELLABLE_CONTACTS, removal)
 
 
 def removal_of(answer: object) -> Removal:
@@ -248,6 +272,11 @@ def is_same_cancellation(one: CancellationRecord, other: CancellationRecord) -> 
 def untaken(record: CancellationRecord) -> CancellationRecord:
     """Return the record as it is if nobody has taken it since the cancellation."""
     return attrs.evolve(record, taken_at=record.cancelled_at)
+
+
+def next_turn(taken_at: datetime, now: datetime) -> datetime:
+    """Return when a record is taken: later than before, even if the clock has not moved on."""
+    return max(now, taken_at + timedelta.resolution)
 
 
 def settled(current: CancellationRecord, done: CancellationRecord) -> CancellationRecord:

@@ -1,4 +1,4 @@
-"""Every default timeout and lease, in one table: what holds where an adopter passes no other."""
+"""Every default timeout, lease and limit: what holds where an adopter passes no other."""
 
 from __future__ import annotations
 
@@ -28,3 +28,18 @@ RECONCILE_LEASE: Final = timedelta(minutes=2)
 
 PUMP_LEASE: Final = timedelta(seconds=30)
 """How long the delivery of a deferred start may take before the start is handed out again."""
+
+PUMP_LIMIT: Final = 100
+"""How many deferred starts a `pump` delivers at most."""
+
+LOOK_LIMIT: Final = 1000
+"""How many removals a `reconcile` takes up, and how much of each kind an `inspect` looks at."""
+
+CALL_AGE_SUSPECT: Final = timedelta(hours=4)
+"""A call that has been live for longer is most likely that of a dead worker."""
+
+CONNECT_TIMEOUT_SECONDS: Final = 10
+"""How long the command line waits for a server, which a wall may hide."""
+
+CENTURY: Final = timedelta(days=36_500)
+"""The longest lease, and the longest age of a call: no clock can add much more to its time."""

@@ -27,14 +27,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
 
 import attrs
 
+from batch_cancel.domain.defaults import CENTURY
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
-
-LEASE_MAX: Final = timedelta(days=36_500)
-"""The longest lease: a century. No clock can add much more to the time that it shows."""
 
 
 class DeferredState(StrEnum):
@@ -106,8 +103,8 @@ def check_lease(lease: object) -> None:
     if not isinstance(lease, timedelta):
         msg = f"lease must be a timedelta, got {type(lease).__name__}"
         raise TypeError(msg)
-    if not timedelta(0) <= lease <= LEASE_MAX:
-        msg = f"lease must not be negative, and at most {LEASE_MAX.days} days, got {lease}"
+    if not timedelta(0) <= lease <= CENTURY:
+        msg = f"lease must not be negative, and at most {CENTURY.days} days, got {lease}"
         raise ValueError(msg)
 
 

@@ -7,6 +7,9 @@ Rule 1: what a cancel needs, what only makes it slow, what only workers need, an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import attrs
 
 
@@ -33,3 +36,36 @@ class Diagnosis:
     def problems(self) -> list[str]:
         """What keeps a cancel from being right and fast."""
         return [*self.missing, *self.slow]
+
+
+@attrs.frozen
+class Findings:
+    """What an examination has found so far."""
+
+    fits: list[str] = attrs.field(factory=list[str])
+    missing: list[str] = attrs.field(factory=list[str])
+    slow: list[str] = attrs.field(factory=list[str])
+    workers: list[str] = attrs.field(factory=list[str])
+    notes: list[str] = attrs.field(factory=list[str])
+
+    def diagnosis(self) -> Diagnosis:
+        """Return all of it, each sentence once."""
+        return Diagnosis(
+            **{name: tuple(dict.fromkeys(it)) for name, it in attrs.asdict(self).items()}
+        )
+
+
+INDEX_OF_CONTACTS: Final = "an index finds the contacts that a cancel changes"
+
+
+def all_there(table: str) -> str:
+    """Return that a table has what a cancel needs."""
+    return f"{table} has all that a cancel needs"
+
+
+def not_granted(privilege: str, columns: Iterable[str], table: str) -> str:
+    """Return that a privilege on columns is missing."""
+    return (
+        f"the user that connects may not {privilege} {', '.join(columns)} of {table}: "
+        f"GRANT {privilege} ON {table} to it"
+    )

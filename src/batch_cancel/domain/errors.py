@@ -177,8 +177,17 @@ class UnknownJobStatus(BatchCancelError):
         )
 
 
+class _OfAStore(BatchCancelError):
+    fault: Fault
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later without anybody repairing anything."""
+        return self.fault not in _TO_REPAIR
+
+
 @attrs.define(eq=False)
-class CancelFailed(BatchCancelError):
+class CancelFailed(_OfAStore):
     """
     The cancellation failed.
 
@@ -194,11 +203,6 @@ class CancelFailed(BatchCancelError):
     code: ClassVar[str] = "cancel_failed"
     http_status: ClassVar[int] = 500
 
-    @property
-    def retryable(self) -> bool:
-        """Whether the same call may succeed later without anybody repairing anything."""
-        return self.fault not in _TO_REPAIR
-
     def __str__(self) -> str:
         state = (
             "nothing was changed"
@@ -209,7 +213,7 @@ class CancelFailed(BatchCancelError):
 
 
 @attrs.define(eq=False)
-class StoreFailed(BatchCancelError):
+class StoreFailed(_OfAStore):
     """
     A store could not do what a port asked of it.
 
@@ -223,11 +227,6 @@ class StoreFailed(BatchCancelError):
 
     code: ClassVar[str] = "store_failed"
     http_status: ClassVar[int] = 500
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same call may succeed later without anybody repairing anything."""
-        return self.fault not in _TO_REPAIR
 
     def __str__(self) -> str:
         return str(self.reason)

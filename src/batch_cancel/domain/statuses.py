@@ -25,7 +25,10 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-TERMINAL_JOBS: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+LIVE_JOBS: Final = (JobStatus.SCHEDULED, JobStatus.PENDING, JobStatus.RUNNING)
+"""The jobs that a cancel changes."""
+
+TERMINAL_JOBS: Final = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 """Ended for ever."""
 
 

@@ -14,12 +14,13 @@ Rule 5: what is not seen to be right is refused with a sentence that says what t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import attrs
 
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.job import JobKey
 
 TEXT: Final = "text"
 """The kind of a column that tells any two values apart that differ in a byte."""
@@ -108,6 +109,24 @@ def counted(contact: Mapping[str, object], where: Mapping[str, object]) -> Mappi
             )
             raise StoreFailed(reason)
     return {**where, **contact}
+
+
+def columns_refused(own: Iterable[str]) -> StoreFailed:
+    """Return the error for a contact to be added with what is not the caller's to set."""
+    *names, last = map(repr, own)
+    return StoreFailed(
+        f"a contact is given as values by column, without {', '.join(names)} and {last}"
+    )
+
+
+def check_referable(column: str | None, value: object, key: JobKey) -> None:
+    """Refuse to add contacts to a job that has no value in the column that they refer to."""
+    if value is None:
+        reason = (
+            f"the {column!r} of {shown(key.batch_job_id)} is NULL, so no contact can refer to "
+            "this job: set it first"
+        )
+        raise StoreFailed(reason)
 
 
 @attrs.frozen(kw_only=True)

@@ -22,8 +22,9 @@ from typing import Final, assert_never
 
 import attrs
 
-from batch_cancel.domain.errors import AlreadyTerminal, JobNotFound, StoreFailed, UnknownJobStatus
-from batch_cancel.domain.job import ID_BYTES_MAX, Job, JobKey, is_storable
+from batch_cancel.domain.defaults import CENTURY
+from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.job import ID_BYTES_MAX, Job, is_storable
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 STARTABLE_JOBS: Final = frozenset({JobStatus.SCHEDULED, JobStatus.PENDING})
@@ -35,25 +36,11 @@ CLAIMABLE_CONTACTS: Final = CANCELLABLE_CONTACTS
 UNFINISHED_CONTACTS: Final = CANCELLABLE_CONTACTS | {ContactStatus.DIALING}
 """The contacts that a job must not have any more when it is completed."""
 
-RETRYABLE_OUTCOMES: Final = frozenset(
-    {
-        ContactStatus.QUEUED,
-        ContactStatus.NO_ANSWER,
-        ContactStatus.BUSY,
-        ContactStatus.TIMEOUT,
-    }
-)
+RETRYABLE_OUTCOMES: Final = CANCELLABLE_CONTACTS - {ContactStatus.PENDING}
 """The ends of a call after which the contact would be dialled again."""
 
 CLAIM_LIMIT_MAX: Final = 1_000_000
 """The most contacts that one claim may ask for: as many as a job has."""
-
-
-CALL_AGE_MAX: Final = timedelta(days=36_500)
-"""The longest that a call may be asked to have been live."""
-
-CALL_AGE_SUSPECT: Final = timedelta(hours=4)
-"""A call that has been live for longer is most likely that of a dead worker."""
 
 
 def check_limit(limit: object) -> None:
@@ -83,8 +70,8 @@ def check_age(older_than: object) -> None:
     if not isinstance(older_than, timedelta):
         msg = f"older_than must be a timedelta, got {type(older_than).__name__}"
         raise TypeError(msg)
-    if not timedelta(0) < older_than <= CALL_AGE_MAX:
-        msg = f"older_than must be positive and at most {CALL_AGE_MAX.days} days, got {older_than}"
+    if not timedelta(0) < older_than <= CENTURY:
+        msg = f"older_than must be positive and at most {CENTURY.days} days, got {older_than}"
         raise ValueError(msg)
 
 
@@ -200,30 +187,6 @@ def new_contact_due_at(contact: Mapping[str, object]) -> datetime | None:
         reason = "a contact's next_attempt_at must be an aware datetime"
         raise StoreFailed(reason)
     return at
-
-
-def live_job(key: JobKey, job: Job | None) -> Job:
-    """
-    Return the job if it may get new contacts.
-
-    Arguments:
-        key: the name that it was asked for by.
-        job: the job as read under its lock; None if there is none.
-
-    Raises:
-        JobNotFound: there is no such job.
-        AlreadyTerminal: the job has ended.
-        UnknownJobStatus: the job's status is not one of the six.
-    """
-    if job is None:
-        raise JobNotFound(key)
-    match job.status:
-        case JobStatus.SCHEDULED | JobStatus.PENDING | JobStatus.RUNNING:
-            return job
-        case JobStatus.COMPLETED | JobStatus.FAILED | JobStatus.CANCELLED:
-            raise AlreadyTerminal(job.key, JobStatus(job.status), job.cancellation)
-        case _:
-            raise UnknownJobStatus(job.key, job.status)
 
 
 def is_running(job_status: str | None) -> bool:

@@ -20,7 +20,7 @@ import attrs
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault, JobNotFound
 from batch_cancel.domain.job import JobKey
-from batch_cancel.domain.statuses import JobStatus, Removal
+from batch_cancel.domain.statuses import LIVE_JOBS, TERMINAL_JOBS, JobStatus, Removal
 from batch_cancel.http.request import (
     BODY_BYTES_MAX,
     OPERATION_ID_PATTERN,
@@ -35,8 +35,6 @@ PAGE_PATH: Final = "/docs"
 
 _PATH: Final = "/batch/jobs/{batch_job_id}/cancel"
 _KEY: Final = JobKey("batch_xyz789")
-_LIVE: Final = (JobStatus.SCHEDULED, JobStatus.PENDING, JobStatus.RUNNING)
-_TERMINAL: Final = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 _JSON: Final = "application/json"
 
 _Json = dict[str, Any]
@@ -167,7 +165,7 @@ def _responses(retry_after: timedelta | None) -> _Json:
         "400": _answer(
             "The job has already ended; nothing was changed.",
             "Error",
-            _examples((s, present_error(AlreadyTerminal(_KEY, s))) for s in _TERMINAL),
+            _examples((s, present_error(AlreadyTerminal(_KEY, s))) for s in TERMINAL_JOBS),
         ),
     }
     for refusal in Refusal:
@@ -199,7 +197,7 @@ def _responses(retry_after: timedelta | None) -> _Json:
 
 def _results() -> Iterable[tuple[str, Response]]:
     now = datetime(1970, 1, 1, tzinfo=UTC)  # No part of the answer.
-    for status in _LIVE:
+    for status in LIVE_JOBS:
         is_scheduled = status is JobStatus.SCHEDULED
         removal = Removal.REMOVED if is_scheduled else Removal.NOT_APPLICABLE
         contacts = 100 if is_scheduled else 58

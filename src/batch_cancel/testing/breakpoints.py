@@ -36,6 +36,17 @@ Hook = Callable[[str], None]
 """Is told each point; it may wait there, or raise."""
 
 
+def failing_at(at: str) -> Hook:
+    """Return a hook that raises at this point."""
+
+    def fail(point: str) -> None:
+        if point == at:
+            msg = f"a fault of the test at {point!r}"
+            raise RuntimeError(msg)
+
+    return fail
+
+
 def _passed(hook: Hook, point: str) -> None:
     hook(point)
 

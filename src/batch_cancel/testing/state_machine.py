@@ -21,13 +21,13 @@ from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
     ENDED_JOBS,
     OPEN_CONTACTS,
+    RETRYABLE,
     JobSeed,
     call_ends,
     jobs,
 )
 from batch_cancel.testing.world import World
 
-_RETRYABLE: Final = OPEN_CONTACTS[1:]
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _OPERATIONS: Final = ("op-1", "op-2", "op-3")
@@ -127,7 +127,7 @@ class CancelMachine(RuleBasedStateMachine):
             return
         self.world.settle(ids[number], outcome, label)
         if model.contacts[number] == "dialing":
-            is_stopped = model.status == "cancelled" and outcome in _RETRYABLE
+            is_stopped = model.status == "cancelled" and outcome in RETRYABLE
             model.contacts[number] = "cancelled" if is_stopped else outcome
 
     @rule(label=labels, number=st.integers(0, 5))

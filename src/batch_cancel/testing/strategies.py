@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 LIVE_JOBS: Final = ("scheduled", "pending", "running")
 ENDED_JOBS: Final = ("completed", "failed", "cancelled")
 OPEN_CONTACTS: Final = ("pending", "queued", "no_answer", "busy", "timeout")
+RETRYABLE: Final = OPEN_CONTACTS[1:]
 ENDED_CONTACTS: Final = (
     "completed",
     "failed",

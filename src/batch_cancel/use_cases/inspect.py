@@ -16,10 +16,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from batch_cancel.domain.defaults import CALL_AGE_SUSPECT, LOOK_LIMIT
 from batch_cancel.domain.drift import Drift, Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
-from batch_cancel.domain.worker_rules import CALL_AGE_SUSPECT, check_age, check_limit
+from batch_cancel.domain.worker_rules import check_age, check_limit
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
     AsyncScheduler,
@@ -39,7 +40,6 @@ from batch_cancel.use_cases.run_blocking import (
 )
 from batch_cancel.use_cases.unexpected import described
 
-_LIMIT: Final = 1000
 _NOBODY: Final = frozenset({"batch-cancel inspect"})
 """Asked about where there is no start to ask about, to see whether the scheduler answers."""
 
@@ -48,7 +48,7 @@ def inspect(
     *,
     uow: UnitOfWork,
     scheduler: InspectableScheduler | Scheduler,
-    limit: int = _LIMIT,
+    limit: int = LOOK_LIMIT,
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
     """
@@ -85,7 +85,7 @@ async def inspect_async(
     *,
     uow: AsyncUnitOfWork,
     scheduler: AsyncInspectableScheduler | AsyncScheduler,
-    limit: int = _LIMIT,
+    limit: int = LOOK_LIMIT,
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
     """As `inspect`, awaited."""

@@ -63,6 +63,13 @@ def owed(cancelled: CancellationRecord | CancelResult, what: str, culprit: objec
         )
 
 
+def not_given_back(error: Exception) -> None:
+    """Log that a connection was not given back after the commit; its type alone is shown."""
+    with never_raising() as logger:
+        kind = type(error).__name__
+        logger.warning("committed, but the connection was not given back (%s)", kind)
+
+
 def undone(record: CancellationRecord) -> None:
     """Log that a job whose cancellation is committed is not cancelled."""
     with never_raising() as logger:

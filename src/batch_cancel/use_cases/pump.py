@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
-from batch_cancel.domain.defaults import PUMP_LEASE
+from batch_cancel.domain.defaults import PUMP_LEASE, PUMP_LIMIT
 from batch_cancel.domain.deferred_start import Claimed, check_lease
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.use_cases import kinds, log
@@ -33,8 +33,6 @@ from batch_cancel.use_cases.run_blocking import (
     check_starts,
     run,
 )
-
-_LEASE: Final = PUMP_LEASE
 
 Deliver = Callable[[Claimed], object]
 """Takes a start over; when it returns, the start is in good hands."""
@@ -83,7 +81,11 @@ class _BlockingStarts(Blocking[DeferredStore]):
 
 
 def pump(
-    store: DeferredStore, deliver: Deliver, *, limit: int = 100, lease: timedelta = _LEASE
+    store: DeferredStore,
+    deliver: Deliver,
+    *,
+    limit: int = PUMP_LIMIT,
+    lease: timedelta = PUMP_LEASE,
 ) -> int:
     """
     Deliver the starts that are due, one after the other, and acknowledge each.
@@ -112,8 +114,8 @@ async def pump_async(
     store: AsyncDeferredStore,
     deliver: AsyncDeliver,
     *,
-    limit: int = 100,
-    lease: timedelta = _LEASE,
+    limit: int = PUMP_LIMIT,
+    lease: timedelta = PUMP_LEASE,
 ) -> int:
     """As `pump`, awaited."""
     check_starts(store)

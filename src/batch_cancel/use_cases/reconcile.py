@@ -9,12 +9,11 @@ from anywhere, at any time, as often as you like, beside live cancels and beside
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
 
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
-from batch_cancel.domain.defaults import RECONCILE_LEASE
+from batch_cancel.domain.defaults import LOOK_LIMIT, RECONCILE_LEASE
 from batch_cancel.domain.deferred_start import check_lease
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.retry import Patience
@@ -40,17 +39,14 @@ from batch_cancel.use_cases.run_blocking import (
     run,
 )
 
-_LIMIT: Final = 1000
-_LEASE: Final = RECONCILE_LEASE
-
 
 def reconcile(
     *,
     uow: UnitOfWork,
     scheduler: Scheduler,
     on_cancelled: OnCancelled | None = None,
-    limit: int = _LIMIT,
-    lease: timedelta = _LEASE,
+    limit: int = LOOK_LIMIT,
+    lease: timedelta = RECONCILE_LEASE,
 ) -> list[CancelResult]:
     """
     Finish the removals, and the announcements, that committed cancellations still owe.
@@ -94,8 +90,8 @@ async def reconcile_async(
     uow: AsyncUnitOfWork,
     scheduler: AsyncScheduler,
     on_cancelled: AsyncOnCancelled | None = None,
-    limit: int = _LIMIT,
-    lease: timedelta = _LEASE,
+    limit: int = LOOK_LIMIT,
+    lease: timedelta = RECONCILE_LEASE,
 ) -> list[CancelResult]:
     """As `reconcile`, awaited."""
     check_store(uow)

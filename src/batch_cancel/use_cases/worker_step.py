@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar, cast
 
+from batch_cancel.domain.cancellation import live_job
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.retry import may_step_again
 from batch_cancel.domain.statuses import ContactStatus
-from batch_cancel.domain.worker_rules import CallEnd, live_job
+from batch_cancel.domain.worker_rules import CallEnd
 from batch_cancel.ports import AsyncRepeatableUnitOfWork, AsyncRepositories, AsyncUnitOfWork
 from batch_cancel.use_cases.kinds import opened_async
 from batch_cancel.use_cases.lock import lock
@@ -85,7 +86,7 @@ async def append(
     repositories: AsyncRepositories, key: JobKey, contacts: Sequence[Mapping[str, object]]
 ) -> int:
     """Add contacts to a live job; return how many."""
-    job = live_job(key, await lock(repositories, key))
+    job, _ = live_job(key, await lock(repositories, key))
     return await offered(repositories.work).append(job, contacts)
 
 

@@ -39,11 +39,14 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
+from batch_cancel.adapters.redis.deadline_async import line_to_async
+from batch_cancel.adapters.redis.deadline_sync import line_to
 from batch_cancel.adapters.redis.encoding import decoded, encoded
-from batch_cancel.adapters.redis.health import problems
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, Executor, script
+from batch_cancel.adapters.redis.health import checked
+from batch_cancel.adapters.redis.script_runner import Executor, script
 from batch_cancel.domain.defaults import SCHEDULER_BUDGET
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 __all__ = ["ApschedulerScheduler", "AsyncApschedulerScheduler"]
 
@@ -53,6 +56,34 @@ _WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"
 """Long enough for any two clocks that a scheduler can live with."""
 _PAGE_SIZE: Final = 1000
+
+
+class _JobStore:
+    """A RedisJobStore beside the gate, over a client of either kind."""
+
+    def __init__(self, executor: Executor, *keys: str) -> None:
+        self._executor = executor
+        self._keys = [encoded(it) for it in keys]
+
+    async def tidy(self, deferred_id: str) -> None:
+        """Take a job out that is not due soon; what stays fires, and finds the gate closed."""
+        with contextlib.suppress(SchedulerUnavailable):
+            arguments = (encoded(deferred_id), _SECONDS_AHEAD)
+            await self._executor.run(_TIDY, self._keys, arguments)
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """Return those that wait here."""
+        ids: set[str] = set()
+        listed = [encoded(it) for it in sorted(deferred_ids)]
+        for first in range(0, len(listed), _PAGE_SIZE):
+            page = listed[first : first + _PAGE_SIZE]
+            waiting = await self._executor.run(_WAITING_AMONG, self._keys[1:], page)
+            ids.update(map(decoded, waiting))
+        return ids
+
+    async def check(self) -> list[str]:
+        """Name what is missing."""
+        return await checked(self._executor, _CHECK, [self._keys[::-1]])
 
 
 class ApschedulerScheduler:
@@ -83,8 +114,8 @@ class ApschedulerScheduler:
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate
-        self._executor = Executor(client, budget)
-        self._keys = (encoded(jobs_key), encoded(run_times_key))
+        executor = Executor(line_to(client), budget)
+        self._jobs = _JobStore(executor, jobs_key, run_times_key)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -98,10 +129,7 @@ class ApschedulerScheduler:
             SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
         """
         taken_back = self._gate.cancel(deferred_id, operation_id)
-        # What stays in the job store fires, and finds the gate closed.
-        with contextlib.suppress(SchedulerUnavailable):
-            arguments = (encoded(deferred_id), _SECONDS_AHEAD)
-            self._executor.run(_TIDY, self._keys, arguments)
+        run(self._jobs.tidy(deferred_id))
         return taken_back
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
@@ -114,12 +142,7 @@ class ApschedulerScheduler:
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each thousand.
         """
-        ids: set[str] = set()
-        listed = [encoded(it) for it in sorted(deferred_ids)]
-        for first in range(0, len(listed), _PAGE_SIZE):
-            page = listed[first : first + _PAGE_SIZE]
-            waiting = self._executor.run(_WAITING_AMONG, self._keys[1:], page)
-            ids.update(map(decoded, waiting))
+        ids = run(self._jobs.waiting_among(deferred_ids))
         return self._gate.waiting_among(ids) if ids else ids
 
     def check(self) -> list[str]:
@@ -128,13 +151,8 @@ class ApschedulerScheduler:
 
         An empty list says that it is fit: ask when your program starts.
         """
-        found = dict.fromkeys(self._gate.check())
-        try:
-            told, refused = self._executor.run(_CHECK, self._keys[::-1], ())
-        except SchedulerUnavailable as error:
-            return [*(found | {error.reason: None})]
-        reasons = [decoded(it) for it in refused]
-        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
+        found = [*self._gate.check(), *run(self._jobs.check())]
+        return [*dict.fromkeys(found)]
 
 
 class AsyncApschedulerScheduler:
@@ -151,37 +169,24 @@ class AsyncApschedulerScheduler:
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate
-        self._executor = AsyncExecutor(client, budget)
-        self._keys = (encoded(jobs_key), encoded(run_times_key))
+        executor = Executor(line_to_async(client), budget)
+        self._jobs = _JobStore(executor, jobs_key, run_times_key)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `ApschedulerScheduler.cancel`, awaited."""
         taken_back = await self._gate.cancel(deferred_id, operation_id)
-        # What stays in the job store fires, and finds the gate closed.
-        with contextlib.suppress(SchedulerUnavailable):
-            arguments = (encoded(deferred_id), _SECONDS_AHEAD)
-            await self._executor.run(_TIDY, self._keys, arguments)
+        await self._jobs.tidy(deferred_id)
         return taken_back
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """As `ApschedulerScheduler.waiting_among`, awaited."""
-        ids: set[str] = set()
-        listed = [encoded(it) for it in sorted(deferred_ids)]
-        for first in range(0, len(listed), _PAGE_SIZE):
-            page = listed[first : first + _PAGE_SIZE]
-            waiting = await self._executor.run(_WAITING_AMONG, self._keys[1:], page)
-            ids.update(map(decoded, waiting))
+        ids = await self._jobs.waiting_among(deferred_ids)
         return await self._gate.waiting_among(ids) if ids else ids
 
     async def check(self) -> list[str]:
         """As `ApschedulerScheduler.check`, awaited."""
-        found = dict.fromkeys(await self._gate.check())
-        try:
-            told, refused = await self._executor.run(_CHECK, self._keys[::-1], ())
-        except SchedulerUnavailable as error:
-            return [*(found | {error.reason: None})]
-        reasons = [decoded(it) for it in refused]
-        return [*(found | dict.fromkeys(problems(decoded(told), reasons)))]
+        found = [*await self._gate.check(), *await self._jobs.check()]
+        return [*dict.fromkeys(found)]
 
 
 def _refuse_cluster(client: object) -> None:

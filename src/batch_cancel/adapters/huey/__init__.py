@@ -39,6 +39,7 @@ from batch_cancel.adapters.redis.library_scheduler import (
 )
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 __all__ = ["AsyncHueyScheduler", "HueyScheduler", "watch"]
 
@@ -68,6 +69,11 @@ class _Huey(LibraryScheduler[Client]):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(_recipe(name), client, budget, retention, min_replicas)
+
+    async def _remember(self, deferred_id: str, message: bytes, source: Source) -> None:
+        scheduled, _, remembered = self._recipe.keys(deferred_id)
+        keys = [encoded(scheduled), encoded(remembered)]
+        await self._executor.run(_REMEMBER, keys, (message, encoded(source), self._retention))
 
 
 class HueyScheduler(_Huey[redis.Redis], RecipeScheduler):
@@ -101,9 +107,7 @@ class HueyScheduler(_Huey[redis.Redis], RecipeScheduler):
         Raises:
             SchedulerUnavailable: no answer in time; it may be remembered or not.
         """
-        scheduled, _, remembered = self._recipe.keys(deferred_id)
-        arguments = (message, encoded(source), self._retention)
-        self._executor.run(_REMEMBER, [encoded(scheduled), encoded(remembered)], arguments)
+        run(self._remember(deferred_id, message, source))
 
 
 class AsyncHueyScheduler(_Huey[redis.asyncio.Redis], AsyncRecipeScheduler):
@@ -111,9 +115,7 @@ class AsyncHueyScheduler(_Huey[redis.asyncio.Redis], AsyncRecipeScheduler):
 
     async def remember(self, deferred_id: str, message: bytes, source: Source = "new") -> None:
         """As `HueyScheduler.remember`, awaited."""
-        scheduled, _, remembered = self._recipe.keys(deferred_id)
-        arguments = (message, encoded(source), self._retention)
-        await self._executor.run(_REMEMBER, [encoded(scheduled), encoded(remembered)], arguments)
+        await self._remember(deferred_id, message, source)
 
 
 def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey brings no types.

@@ -13,16 +13,22 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Final
 from uuid import uuid4
 
 import attrs
 
 from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
-from batch_cancel.domain.cancellation import is_same_cancellation, owes, settled
+from batch_cancel.domain.cancellation import is_same_cancellation, next_turn, owes, settled
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.errors import Fault, StoreFailed, shown
+from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.outcomes import (
+    RECORD_CHANGED,
+    contacts_differ,
+    job_differs,
+    left_open,
+    not_cancelled,
+)
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import (
     CONTACT_ID_REFUSED,
@@ -30,8 +36,6 @@ from batch_cancel.domain.worker_rules import (
     new_contact_due_at,
     new_contact_id,
 )
-
-_MOMENT: Final = timedelta.resolution
 
 
 @attrs.frozen
@@ -98,9 +102,9 @@ def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord |
 
 
 def _touched(rows: Rows, record: CancellationRecord) -> CancellationRecord:
-    """Take a record: later than before, even if the clock has not moved on."""
+    """Take a record."""
     row = rows[record.key]
-    taken_at = max(datetime.now(UTC), row.taken_at + _MOMENT)
+    taken_at = next_turn(row.taken_at, datetime.now(UTC))
     rows[record.key] = attrs.evolve(row, taken_at=taken_at)
     is_undone = row.status != JobStatus.CANCELLED
     return attrs.evolve(record, taken_at=taken_at, is_undone=is_undone)
@@ -198,27 +202,21 @@ def _look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> Non
     _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
     cancelled = len(row.contacts.among({ContactStatus.CANCELLED}))
     if cancelled < record.contacts_cancelled:
-        what = f"contacts cancelled: {record.contacts_cancelled}, that are cancelled: {cancelled}"
-        raise _otherwise(what)
+        raise _otherwise(not_cancelled(record.contacts_cancelled, cancelled))
     _look_at_job(rows, key, JobStatus.CANCELLED)
     if row.cancellation != record:
-        what = "the record of the cancellation is not there as it was written"
-        raise _otherwise(what)
+        raise _otherwise(RECORD_CHANGED)
 
 
 def _look_for_open_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> None:
     left = len(rows[key].contacts.among(statuses))
     if left:
-        what = f"contacts of the job that are open after all were cancelled: {left}"
-        raise _otherwise(what, Fault.INCOMPLETE)
+        raise _otherwise(left_open(left), Fault.INCOMPLETE)
 
 
 def _look_at_job(rows: Rows, key: JobKey, due: JobStatus) -> None:
     if rows[key].status != due:
-        what = (
-            f"the job has the status {shown(rows[key].status)} after it was set to {due.value!r}"
-        )
-        raise _otherwise(what)
+        raise _otherwise(job_differs(due, rows[key].status))
 
 
 def _look_at_contacts(
@@ -227,8 +225,7 @@ def _look_at_contacts(
     contacts = rows[key].contacts.of(contact_ids)
     are = sum(contact.status == due for contact in contacts.values())
     if are != len(contact_ids):
-        what = f"contacts set to {due.value!r}: {len(contact_ids)}, that have this status: {are}"
-        raise _otherwise(what)
+        raise _otherwise(contacts_differ(due, len(contact_ids), are))
 
 
 def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:

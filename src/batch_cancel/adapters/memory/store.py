@@ -13,8 +13,8 @@ from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact
 from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
-from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.outcomes import added_to_none, added_twice
 
 
 class _Seeds:
@@ -44,8 +44,7 @@ class _Seeds:
         """
         key = JobKey(id, organization_id)
         if key in self._committed:
-            msg = f"there is a job {shown(id)} in this organization already"
-            raise ValueError(msg)
+            raise added_twice(id)
         self._committed[key] = Row(status, deferred_id)
 
     def add_contacts(
@@ -71,8 +70,7 @@ class _Seeds:
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         if row is None:
-            msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
-            raise LookupError(msg)
+            raise added_to_none(job_id)
         before, now = row.contacts.of(contacts), datetime.now(UTC)
         seeded = {
             contact_id: Contact(

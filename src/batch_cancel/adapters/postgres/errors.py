@@ -12,8 +12,6 @@ reason leaves it open what became of it.
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -21,48 +19,18 @@ from typing import Final, Literal
 import attrs
 import psycopg
 
-from batch_cancel.adapters.postgres_faults import MEANINGS
+from batch_cancel.adapters.postgres_faults import (
+    MEANINGS,
+    NOT_ADMITTED,
+    refused_as,
+    unreachable,
+)
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
-
-_logger: Final = logging.getLogger("batch_cancel")
+from batch_cancel.use_cases import log
 
 _MOVED: Final = (
     "another transaction moved a row to another partition meanwhile: if contacts are partitioned "
     "by their status, partition them by another column, or busy workers keep every cancel failing"
-)
-_NOT_ADMITTED: Final = {
-    "3D000": (Fault.REFUSED, "Postgres has no such database: check its name, or create it"),
-    "28P01": (Fault.REFUSED, "Postgres refused the password: check user and password"),
-    "28000": (
-        Fault.REFUSED,
-        (
-            "Postgres does not admit this user: check that the role exists and may log in, and "
-            "that pg_hba.conf admits it from here"
-        ),
-    ),
-    "57P03": (Fault.BUSY, "Postgres is starting up or shutting down: try again in a moment"),
-}
-_WORDS: Final = {
-    "3D000": r'database ".*" does not exist$',
-    "28P01": r"password authentication failed for user |fe_sendauth: no password supplied$",
-    "28000": (
-        r'role ".*" (does not exist|is not permitted to log in)$|no pg_hba\.conf entry for |'
-        r"pg_hba\.conf rejects |\w+ authentication failed for user "
-    ),
-    "53300": (
-        r"sorry, too many clients already$|too many connections for |"
-        r"remaining connection slots are reserved "
-    ),
-    "57P03": r"the database system is (starting up|shutting down|in recovery|not .*accepting )",
-}
-"""
-The reasons for which a connection is refused, by SQLSTATE, which psycopg does not pass on here.
-They are English: where the server speaks another language, all of them are one.
-"""
-
-_UNREACHABLE: Final = (
-    "Postgres can't be reached: check that it runs and has connections left, and that address, "
-    "database, user and password are right"
 )
 _UNREADABLE: Final = "psycopg can't read the settings that `connect` gives it"
 _NOT_CONNECTED: Final = "Postgres did not take the connection in time (connect_timeout)"
@@ -124,10 +92,7 @@ def translated() -> Generator[Progress]:
         yield progress
     except Exception as error:
         if progress.phase == "committed":
-            # The error's type alone: a driver's message may hold a host, a user or a password.
-            _logger.warning(
-                "committed, but the connection was not given back (%s)", type(error).__name__
-            )
+            log.not_given_back(error)
             return
         if isinstance(error, psycopg.Error):
             raise _store_failed(error, progress) from error
@@ -163,22 +128,14 @@ def _known(error: psycopg.Error, progress: Progress) -> tuple[Fault, str] | None
     """Return what kind of fault it is and its reason, if its SQLSTATE alone tells."""
     state = error.sqlstate
     if progress.phase == "connecting":
-        state = state or _refusal(error)
-        if state in _NOT_ADMITTED:
-            return _NOT_ADMITTED[state]
+        state = state or refused_as(error)
+        if state in NOT_ADMITTED:
+            return NOT_ADMITTED[state]
     if state is None or state not in MEANINGS or error.diag.severity_nonlocalized == "PANIC":
         return None
     fault, reason = MEANINGS[state]
     is_moved = "moved to another partition" in (error.diag.message_primary or "")
     return fault, _MOVED if is_moved else reason
-
-
-def _refusal(error: psycopg.Error) -> str | None:
-    """Return the SQLSTATE for which a connection was refused, as far as its words show it."""
-    first, *_ = str(error).splitlines() or [""]
-    # Before stands the address; after, the server's own reason, or that of its client library.
-    reason = re.split(r"failed: (?:FATAL: +)?(?!connection to server)", first, maxsplit=1)[-1]
-    return next((state for state, words in _WORDS.items() if re.match(words, reason)), None)
 
 
 def _is_lost(error: psycopg.Error) -> bool:
@@ -200,7 +157,7 @@ def _not_connected(error: psycopg.Error) -> StoreFailed:
         return StoreFailed(f"{what}: {_POOL}", fault=Fault.LATE)
     if not isinstance(error, psycopg.OperationalError):
         return StoreFailed(_UNREADABLE)
-    return StoreFailed(_UNREACHABLE, fault=Fault.BUSY)
+    return StoreFailed(unreachable("Postgres"), fault=Fault.BUSY)
 
 
 def _broken(error: psycopg.Error, progress: Progress) -> StoreFailed:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import attrs
-import psycopg
 from psycopg import sql
-from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.connection_checks import check_encoding
-from batch_cancel.adapters.postgres.cursors import AnyConnection, with_loaders
+from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
 from batch_cancel.adapters.postgres.rows import Row
+from batch_cancel.adapters.postgres.sender import AnySender
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
-from batch_cancel.adapters.postgres_faults import check_isolation
+from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import JobKey
 
@@ -139,43 +138,23 @@ def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:
     return trusted(f"SET CONSTRAINTS {listed} {mode}")
 
 
-def begun(
-    connection: psycopg.Connection[Any],
-    queries: Queries,
-    own_settings: sql.SQL | None = None,
+async def begun(
+    sender: AnySender, queries: Queries, own_settings: sql.SQL | None = None
 ) -> Ground:
     """
     Send what begins a transaction, and return what it stands on.
 
     Arguments:
-        connection: its connection.
+        sender: over its connection.
         queries: the statements of its schema.
         own_settings: what a transaction of our own sends; None for the caller's.
 
     Raises:
         StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
     """
-    check_encoding(connection)
-    cursor = with_loaders(psycopg.Cursor(connection, row_factory=tuple_row))
-    cursor.execute(own_settings or queries.joined_settings, prepare=False)
-    rows = [each.fetchone() for each in cursor.results() if each.description]
-    [*_, (_, level, *row)] = filter(None, rows)
+    check_encoding(sender.connection)
+    results = await sender.send_together(own_settings or queries.joined_settings)
+    [*_, [(_, level, *row)]] = filter(None, results)
     is_joined = own_settings is None
     check_isolation(level, is_joined=is_joined)
-    return Ground.of(connection, queries, tuple(row), is_joined=is_joined)
-
-
-async def begun_async(
-    connection: psycopg.AsyncConnection[Any],
-    queries: Queries,
-    own_settings: sql.SQL | None = None,
-) -> Ground:
-    """As `begun`, awaited."""
-    check_encoding(connection)
-    cursor = with_loaders(psycopg.AsyncCursor(connection, row_factory=tuple_row))
-    await cursor.execute(own_settings or queries.joined_settings, prepare=False)
-    rows = [await each.fetchone() async for each in cursor.results() if each.description]
-    [*_, (_, level, *row)] = filter(None, rows)
-    is_joined = own_settings is None
-    check_isolation(level, is_joined=is_joined)
-    return Ground.of(connection, queries, tuple(row), is_joined=is_joined)
+    return Ground.of(sender.connection, queries, tuple(row), is_joined=is_joined)

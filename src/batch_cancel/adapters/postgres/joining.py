@@ -11,13 +11,15 @@ import psycopg
 
 from batch_cancel.adapters.postgres.connection_checks import alone_on, check_transaction
 from batch_cancel.adapters.postgres.errors import translated
-from batch_cancel.adapters.postgres.ground import begun, begun_async
+from batch_cancel.adapters.postgres.ground import begun
 from batch_cancel.adapters.postgres.queries import Queries, queries_for
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
+from batch_cancel.use_cases.run_blocking import run
 
 _DEFAULT_SCHEMA: Final = PostgresSchema()
 
@@ -33,9 +35,10 @@ class _Joined:
         with translated() as progress, alone_on(self.connection):
             progress.phase = "working"
             check_transaction(self.connection)
-            ground = begun(self.connection, self.queries)
+            sender = Sender(self.connection)
+            ground = run(begun(sender, self.queries))
             with self.connection.transaction():
-                yield PostgresRepositories(self.connection, ground)
+                yield PostgresRepositories(sender, ground)
                 progress.phase = "releasing"
 
 
@@ -50,9 +53,10 @@ class _AsyncJoined:
         with translated() as progress, alone_on(self.connection):
             progress.phase = "working"
             check_transaction(self.connection)
-            ground = await begun_async(self.connection, self.queries)
+            sender = AsyncSender(self.connection)
+            ground = await begun(sender, self.queries)
             async with self.connection.transaction():
-                yield AsyncPostgresRepositories(self.connection, ground)
+                yield AsyncPostgresRepositories(sender, ground)
                 progress.phase = "releasing"
 
 

@@ -202,16 +202,6 @@ def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequ
     check_written(queries, key, is_so=is_so if is_settled else not is_dialing)
 
 
-def check_referable(queries: Queries, key: JobKey, value: object) -> None:
-    """Refuse to add contacts to a job that has nothing by which they could refer to it."""
-    if value is None:
-        reason = (
-            f"the {queries.schema.job_key!r} of {shown(key.batch_job_id)} is NULL, so no contact "
-            "can refer to this job: set it first"
-        )
-        raise StoreFailed(reason)
-
-
 def check_knows_calls(queries: Queries) -> None:
     """Refuse to end old calls where nothing says how old they are."""
     if queries.schema.dialing_since is None:

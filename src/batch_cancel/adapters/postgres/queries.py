@@ -22,13 +22,14 @@ from batch_cancel.adapters.postgres.sql_parts import (
     trusted,
 )
 from batch_cancel.adapters.postgres.transaction_settings import joined_settings
+from batch_cancel.adapters.postgres_transactions import LATE_TRIGGERS_NOW
 from batch_cancel.adapters.sql_files import statements
-from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+from batch_cancel.domain.table_shape import columns_refused
 
 _NONE: Final = sql.SQL("")
 
-RUN_LATE_TRIGGERS: Final = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
+RUN_LATE_TRIGGERS: Final = sql.SQL(LATE_TRIGGERS_NOW)
 """Lets all triggers run now that would run at the commit."""
 
 
@@ -189,11 +190,7 @@ class Queries:
         """
         own = self.own_columns
         if not all(map(is_identifier, columns)) or not set(own).isdisjoint(columns):
-            *names, last = map(repr, own)
-            reason = (
-                f"a contact is given as values by column, without {', '.join(names)} and {last}"
-            )
-            raise StoreFailed(reason)
+            raise columns_refused(own)
         version = self.schema.contact_version
         versioned = version is not None and version not in columns
         parameter = sql.SQL("%s")

@@ -1,10 +1,15 @@
-"""The repositories within one transaction on Postgres."""
+"""
+The repositories within one transaction on Postgres.
+
+They are coroutines over a sender; the blocking ones run them, see
+`batch_cancel.use_cases.run_blocking`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
-from typing import Any
 
 import attrs
 import psycopg
@@ -31,140 +36,40 @@ from batch_cancel.adapters.postgres.rows import (
     recorded,
     sought,
 )
+from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
 from batch_cancel.adapters.postgres.sql_parts import array_of
-from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
-from batch_cancel.adapters.postgres.work_repository import AsyncWatched, AsyncWork, Watched, Work
+from batch_cancel.adapters.postgres.statements import Statements
+from batch_cancel.adapters.postgres.work_repository import Work
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.use_cases.run_blocking import run
 
 
-class _Jobs(Watched):
-    def lock(self, key: JobKey) -> Job | None:
-        try:
-            cursor = self.execute(self.queries.lock_job, named(key))
-        except (psycopg.DataError, UnicodeEncodeError) as error:
-            if is_of_an_id(error):
-                return None
-            raise
-        row = only(cursor.fetchmany(2), key)
-        found = None if row is None else job(row, key, self.queries.schema)
-        if found is None or found.status != JobStatus.CANCELLED:
-            return found
-        cursor = self.execute(self.queries.read_cancellation, named_in_record(found.key))
-        row = cursor.fetchone()
-        if row is None:
-            return found
-        return attrs.evolve(found, cancellation=cancellation(row, found.key))
+class Jobs(Statements):
+    """The jobs."""
 
-    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        statements = self.ground.mark_and_look(self.facts(job.key))
-        results = self.execute_together(statements, recorded(record))
-        check_outcome(self.queries, job.key, results)
-        if self.ground.contacts_to_look_at is not None:
-            self.check_contacts(
-                job.key, self.ground.contacts_to_look_at, frozenset({ContactStatus.CANCELLED})
-            )
-
-
-class _Contacts(Statements):
-    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        facts, asked, queries = self.facts(key), frozenset(statuses), self.queries
-        if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
-            return self.execute(queries.cancel_contacts(asked), named(key)).rowcount
-        # A trigger on jobs may write contacts, once the job is marked.
-        if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
-            cursor = self.execute(queries.count_cancelled_contacts(asked), named(key))
-            written, cancelled = _counts(cursor.fetchall())
-            check_written(queries, key, is_so=written == cancelled)
-            return written
-        cursor = self.execute(queries.list_cancelled_contacts(asked), named(key))
-        rows = cursor.fetchall()
-        check_written(queries, key, is_so=all(is_so for _, is_so in rows))
-        self.ground.contacts_to_look_at = [contact_id for contact_id, _ in rows]
-        return len(rows)
-
-
-class _Outbox(Statements):
-    def settle(self, record: CancellationRecord) -> None:
-        self.execute(self.queries.settle_cancellation, recorded(record))
-
-    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
-        cursor = self.execute(self.queries.claim_cancellation, recorded(record))
-        row = cursor.fetchone()
-        return None if row is None else record_found(row, record.key)
-
-    def find(self, key: JobKey) -> CancellationRecord | None:
-        try:
-            cursor = self.execute(self.queries.find_cancellation, sought(key))
-        except (psycopg.DataError, UnicodeEncodeError) as error:
-            if is_of_an_id(error):
-                return None
-            raise
-        row = cursor.fetchone()
-        return None if row is None else record_found(row, key)
-
-    def take(
-        self, limit: int, lease: timedelta, *, announcements: bool
-    ) -> list[CancellationRecord]:
-        parameters: Parameters = {
-            "limit": limit,
-            "lease": lease,
-            "announcements": announcements,
-        }
-        cursor = self.execute(self.queries.take_owing, parameters)
-        records = [record_taken(row) for row in cursor.fetchall()]
-        undone = self._undone(records)
-        return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
-
-    def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
-        """Return the jobs of these records that are there, and not cancelled."""
-        if not records:
-            return set()
-        ids = array_of(record.key.batch_job_id for record in records)
-        try:
-            with self.connection.transaction():
-                cursor = self.execute(self.queries.find_undone, {"batch_job_ids": ids})
-        except psycopg.DataError as error:
-            if not is_of_an_id(error):
-                raise
-            # The column has another type by now. What it can't hold is no id of a job any more.
-            if len(records) == 1:
-                return set()
-            return {key for it in records for key in self._undone([it])}
-        return {JobKey(*row) for row in cursor.fetchall()}
-
-
-class _Inspection(Statements):
-    def look(
-        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
-    ) -> Inventory:
-        self.facts(any_job(self.queries))
-        statement = self.queries.look(frozenset(statuses))
-        cursor = self.execute(statement, {"limit": limit, "older_than": older_than})
-        knows_calls = self.queries.schema.dialing_since is not None
-        return check_names(inventory(cursor.fetchall(), knows_calls=knows_calls))
-
-
-class _AsyncJobs(AsyncWatched):
     async def lock(self, key: JobKey) -> Job | None:
+        """As `JobRepository.lock`."""
         try:
-            cursor = await self.execute(self.queries.lock_job, named(key))
+            answer = await self.execute(self.queries.lock_job, named(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
             raise
-        row = only(await cursor.fetchmany(2), key)
+        row = only(await answer.rows(), key)
         found = None if row is None else job(row, key, self.queries.schema)
         if found is None or found.status != JobStatus.CANCELLED:
             return found
-        cursor = await self.execute(self.queries.read_cancellation, named_in_record(found.key))
-        row = await cursor.fetchone()
+        answer = await self.execute(self.queries.read_cancellation, named_in_record(found.key))
+        row = await answer.row()
         if row is None:
             return found
         return attrs.evolve(found, cancellation=cancellation(row, found.key))
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        """As `JobRepository.mark_cancelled`."""
         statements = self.ground.mark_and_look(await self.facts(job.key))
         results = await self.execute_together(statements, recorded(record))
         check_outcome(self.queries, job.key, results)
@@ -174,63 +79,73 @@ class _AsyncJobs(AsyncWatched):
             )
 
 
-class _AsyncContacts(AsyncStatements):
+class Contacts(Statements):
+    """The contacts."""
+
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        """As `ContactRepository.cancel`."""
         facts, asked, queries = await self.facts(key), frozenset(statuses), self.queries
         if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return (await self.execute(queries.cancel_contacts(asked), named(key))).rowcount
         # A trigger on jobs may write contacts, once the job is marked.
         if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
-            cursor = await self.execute(queries.count_cancelled_contacts(asked), named(key))
-            written, cancelled = _counts(await cursor.fetchall())
+            answer = await self.execute(queries.count_cancelled_contacts(asked), named(key))
+            written, cancelled = _counts(await answer.rows())
             check_written(queries, key, is_so=written == cancelled)
             return written
-        cursor = await self.execute(queries.list_cancelled_contacts(asked), named(key))
-        rows = await cursor.fetchall()
+        answer = await self.execute(queries.list_cancelled_contacts(asked), named(key))
+        rows = await answer.rows()
         check_written(queries, key, is_so=all(is_so for _, is_so in rows))
         self.ground.contacts_to_look_at = [contact_id for contact_id, _ in rows]
         return len(rows)
 
 
-class _AsyncOutbox(AsyncStatements):
+class Outbox(Statements):
+    """What cancellations still owe."""
+
     async def settle(self, record: CancellationRecord) -> None:
+        """As `Outbox.settle`."""
         await self.execute(self.queries.settle_cancellation, recorded(record))
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
-        cursor = await self.execute(self.queries.claim_cancellation, recorded(record))
-        row = await cursor.fetchone()
+        """As `Outbox.claim`."""
+        answer = await self.execute(self.queries.claim_cancellation, recorded(record))
+        row = await answer.row()
         return None if row is None else record_found(row, record.key)
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
+        """As `Outbox.find`."""
         try:
-            cursor = await self.execute(self.queries.find_cancellation, sought(key))
+            answer = await self.execute(self.queries.find_cancellation, sought(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
             raise
-        row = await cursor.fetchone()
+        row = await answer.row()
         return None if row is None else record_found(row, key)
 
     async def take(
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
+        """As `Outbox.take`."""
         parameters: Parameters = {
             "limit": limit,
             "lease": lease,
             "announcements": announcements,
         }
-        cursor = await self.execute(self.queries.take_owing, parameters)
-        records = [record_taken(row) for row in await cursor.fetchall()]
+        answer = await self.execute(self.queries.take_owing, parameters)
+        records = [record_taken(row) for row in await answer.rows()]
         undone = await self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
 
     async def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
+        """Return the jobs of these records that are there, and not cancelled."""
         if not records:
             return set()
         ids = array_of(record.key.batch_job_id for record in records)
         try:
-            async with self.connection.transaction():
-                cursor = await self.execute(self.queries.find_undone, {"batch_job_ids": ids})
+            async with self.sender.savepoint():
+                answer = await self.execute(self.queries.find_undone, {"batch_job_ids": ids})
         except psycopg.DataError as error:
             if not is_of_an_id(error):
                 raise
@@ -238,18 +153,21 @@ class _AsyncOutbox(AsyncStatements):
             if len(records) == 1:
                 return set()
             return {key for it in records for key in await self._undone([it])}
-        return {JobKey(*row) for row in await cursor.fetchall()}
+        return {JobKey(*row) for row in await answer.rows()}
 
 
-class _AsyncInspection(AsyncStatements):
+class Inspection(Statements):
+    """A look at all of it."""
+
     async def look(
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
     ) -> Inventory:
+        """As `InspectionRepository.look`."""
         await self.facts(any_job(self.queries))
         statement = self.queries.look(frozenset(statuses))
-        cursor = await self.execute(statement, {"limit": limit, "older_than": older_than})
+        answer = await self.execute(statement, {"limit": limit, "older_than": older_than})
         knows_calls = self.queries.schema.dialing_since is not None
-        return check_names(inventory(await cursor.fetchall(), knows_calls=knows_calls))
+        return check_names(inventory(await answer.rows(), knows_calls=knows_calls))
 
 
 def _counts(rows: list[Row]) -> tuple[int, int]:
@@ -257,23 +175,104 @@ def _counts(rows: list[Row]) -> tuple[int, int]:
     return written, cancelled
 
 
+# The same, blocking ------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Jobs:
+    awaited: Jobs
+
+    def lock(self, key: JobKey) -> Job | None:
+        return run(self.awaited.lock(key))
+
+    def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
+        run(self.awaited.mark_cancelled(job, record))
+
+
+@attrs.frozen
+class _Contacts:
+    awaited: Contacts
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+        return run(self.awaited.cancel(key, statuses))
+
+
+@attrs.frozen
+class _Outbox:
+    awaited: Outbox
+
+    def settle(self, record: CancellationRecord) -> None:
+        run(self.awaited.settle(record))
+
+    def claim(self, record: CancellationRecord) -> CancellationRecord | None:
+        return run(self.awaited.claim(record))
+
+    def find(self, key: JobKey) -> CancellationRecord | None:
+        return run(self.awaited.find(key))
+
+    def take(
+        self, limit: int, lease: timedelta, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return run(self.awaited.take(limit, lease, announcements=announcements))
+
+
+@attrs.frozen
+class _Inspection:
+    awaited: Inspection
+
+    def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
+    ) -> Inventory:
+        return run(self.awaited.look(limit, statuses, older_than))
+
+
+@attrs.frozen
+class _Work:
+    awaited: Work
+
+    def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
+    ) -> bool:
+        return run(self.awaited.start(key, statuses, deferred_id))
+
+    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
+        return run(self.awaited.claim(key, statuses, limit))
+
+    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        return run(self.awaited.settle(key, contact_id, settlement))
+
+    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
+        return run(self.awaited.expire(key, settlement, older_than))
+
+    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        return run(self.awaited.append(job, contacts))
+
+    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
+        return run(self.awaited.finish(key, unfinished))
+
+    def status(self, key: JobKey) -> str | None:
+        return run(self.awaited.status(key))
+
+
 class PostgresRepositories:
     """What one transaction on Postgres can reach."""
 
-    def __init__(self, connection: psycopg.Connection[Any], ground: Ground) -> None:
-        self.jobs = _Jobs(connection, ground)
-        self.contacts = _Contacts(connection, ground)
-        self.outbox = _Outbox(connection, ground)
-        self.inspection = _Inspection(connection, ground)
-        self.work = Work(connection, ground)
+    def __init__(self, sender: Sender, ground: Ground) -> None:
+        self.sender = sender
+        self.jobs = _Jobs(Jobs(sender, ground))
+        self.contacts = _Contacts(Contacts(sender, ground))
+        self.outbox = _Outbox(Outbox(sender, ground))
+        self.inspection = _Inspection(Inspection(sender, ground))
+        self.work = _Work(Work(sender, ground))
 
 
 class AsyncPostgresRepositories:
     """As `PostgresRepositories`, awaited."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], ground: Ground) -> None:
-        self.jobs = _AsyncJobs(connection, ground)
-        self.contacts = _AsyncContacts(connection, ground)
-        self.outbox = _AsyncOutbox(connection, ground)
-        self.inspection = _AsyncInspection(connection, ground)
-        self.work = AsyncWork(connection, ground)
+    def __init__(self, sender: AsyncSender, ground: Ground) -> None:
+        self.sender = sender
+        self.jobs = Jobs(sender, ground)
+        self.contacts = Contacts(sender, ground)
+        self.outbox = Outbox(sender, ground)
+        self.inspection = Inspection(sender, ground)
+        self.work = Work(sender, ground)

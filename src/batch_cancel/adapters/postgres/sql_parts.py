@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, TypeVar
 
 from psycopg import sql
@@ -63,7 +62,7 @@ def constant(value: Constant) -> sql.SQL:
 
 
 def listed(
-    statuses: AbstractSet[_Status], spellings: Mapping[_Status, tuple[Spelling, ...]]
+    statuses: Collection[_Status], spellings: Mapping[_Status, tuple[Spelling, ...]]
 ) -> sql.SQL:
     """Return the spellings of statuses as constants, so that a partial index on them serves."""
     if not statuses:

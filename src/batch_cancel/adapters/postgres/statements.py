@@ -1,33 +1,28 @@
-"""
-Statements over one connection, within a transaction whose tables are known.
-
-Each is sent without a prepared name, so that a pooler in transaction mode can stand between, and
-by a cursor of our own.
-"""
+"""Statements within a transaction whose tables are known, over a connection of either kind."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import attrs
-import psycopg
 from psycopg import sql
-from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.cursors import with_loaders
 from batch_cancel.adapters.postgres.ground import Ground
+from batch_cancel.adapters.postgres.outcomes import check_written, looked_at
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.rows import Parameters, Row
+from batch_cancel.adapters.postgres.rows import Row
+from batch_cancel.adapters.postgres.sender import Answer, AnySender, Parameters
 from batch_cancel.adapters.postgres.sql_parts import in_one_string
 from batch_cancel.adapters.postgres_catalog import Facts, read_facts
 from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.statuses import ContactStatus
 
 
 @attrs.frozen
 class Statements:
-    """Statements over a connection."""
+    """The statements of one repository."""
 
-    connection: psycopg.Connection[Any]
+    sender: AnySender
     ground: Ground
 
     @property
@@ -35,20 +30,15 @@ class Statements:
         """The statements of the schema."""
         return self.ground.queries
 
-    def execute(
-        self, query: sql.SQL, parameters: Parameters | list[object]
-    ) -> psycopg.Cursor[Row]:
+    async def execute(self, query: sql.SQL, parameters: Parameters) -> Answer:
         """Carry out one statement."""
-        cursor = with_loaders(psycopg.Cursor(self.connection, row_factory=tuple_row))
-        return cursor.execute(query, parameters, prepare=False, binary=True)
+        return await self.sender.send(query, parameters, binary=True)
 
-    def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
+    async def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
         """Carry out the statements of one string; return the rows of each."""
-        cursor = with_loaders(psycopg.ClientCursor(self.connection, row_factory=tuple_row))
-        cursor.execute(queries, parameters)
-        return [result.fetchall() if result.description else [] for result in cursor.results()]
+        return await self.sender.send_together(queries, parameters)
 
-    def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
+    async def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
         """
         Return what the catalogs say of the tables; None where one of them is missing.
 
@@ -60,58 +50,20 @@ class Statements:
             asked = self.ground.question
             if asked is None:
                 return None
-            [(answer,)] = self.execute(asked, {}).fetchall()
-            facts = read_facts(answer)
-            self.ground.learn(facts)
-        return self.ground.checked(facts, key, contacts=contacts)
-
-    def run_late_triggers(self, facts: Facts) -> None:
-        """Let the triggers run that would run at the commit."""
-        if facts.deferrable:
-            self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})
-
-
-@attrs.frozen
-class AsyncStatements:
-    """As `Statements`, awaited."""
-
-    connection: psycopg.AsyncConnection[Any]
-    ground: Ground
-
-    @property
-    def queries(self) -> Queries:
-        """As `Statements.queries`."""
-        return self.ground.queries
-
-    async def execute(
-        self, query: sql.SQL, parameters: Parameters | list[object]
-    ) -> psycopg.AsyncCursor[Row]:
-        """As `Statements.execute`, awaited."""
-        cursor = with_loaders(psycopg.AsyncCursor(self.connection, row_factory=tuple_row))
-        return await cursor.execute(query, parameters, prepare=False, binary=True)
-
-    async def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
-        """As `Statements.execute_together`, awaited."""
-        cursor = with_loaders(psycopg.AsyncClientCursor(self.connection, row_factory=tuple_row))
-        await cursor.execute(queries, parameters)
-        return [
-            await result.fetchall() if result.description else []
-            async for result in cursor.results()
-        ]
-
-    async def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
-        """As `Statements.facts`, awaited."""
-        facts = self.ground.known
-        if facts is None:
-            asked = self.ground.question
-            if asked is None:
-                return None
-            [(answer,)] = await (await self.execute(asked, {})).fetchall()
+            [(answer,)] = await (await self.execute(asked, {})).rows()
             facts = read_facts(answer)
             self.ground.learn(facts)
         return self.ground.checked(facts, key, contacts=contacts)
 
     async def run_late_triggers(self, facts: Facts) -> None:
-        """As `Statements.run_late_triggers`, awaited."""
+        """Let the triggers run that would run at the commit."""
         if facts.deferrable:
             await self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})
+
+    async def check_contacts(
+        self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]
+    ) -> None:
+        """Refuse contacts that are not in the statuses that they were written in."""
+        answer = await self.execute(self.queries.as_written(statuses), looked_at(key, ids))
+        [(is_so,)] = await answer.rows()
+        check_written(self.queries, key, is_so=is_so)

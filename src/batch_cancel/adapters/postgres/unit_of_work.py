@@ -28,22 +28,24 @@ from batch_cancel.adapters.postgres.connection_checks import (
     check_idle,
     is_broken,
 )
-from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
-from batch_cancel.adapters.postgres.doctor.examination import examined, examined_async
+from batch_cancel.adapters.postgres.doctor.catalog import Catalog
+from batch_cancel.adapters.postgres.doctor.examination import examined
 from batch_cancel.adapters.postgres.errors import lost, translated
-from batch_cancel.adapters.postgres.ground import begun, begun_async
+from batch_cancel.adapters.postgres.ground import begun
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
 from batch_cancel.adapters.postgres.transaction_settings import own_settings
 from batch_cancel.adapters.postgres.watchdog import cut_after
 from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.retry import pause_seconds
+from batch_cancel.use_cases.run_blocking import run
 
 _BROKEN_MAX: Final = 100
 """How many broken connections in turn are passed over; a restart breaks all that a pool has."""
@@ -97,8 +99,9 @@ class PostgresUnitOfWork:
                     cut_after(self._patience_seconds, connection, progress.note_cut),
                 ):
                     with connection.transaction():
-                        ground = begun(connection, self._queries, self._settings)
-                        yield PostgresRepositories(connection, ground)
+                        sender = Sender(connection)
+                        ground = run(begun(sender, self._queries, self._settings))
+                        yield PostgresRepositories(sender, ground)
                         progress.phase = "committing"
                     check_committed(connection)
                     progress.phase = "committed"
@@ -116,7 +119,7 @@ class PostgresUnitOfWork:
         """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
         try:
             with self.begin() as repositories:
-                return examined(self._schema, Catalog(repositories.jobs.connection))
+                return run(examined(self._schema, Catalog(repositories.sender)))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 
@@ -168,8 +171,9 @@ class AsyncPostgresUnitOfWork:
                     cut_after(self._patience_seconds, connection, progress.note_cut),
                 ):
                     async with connection.transaction():
-                        ground = await begun_async(connection, self._queries, self._settings)
-                        yield AsyncPostgresRepositories(connection, ground)
+                        sender = AsyncSender(connection)
+                        ground = await begun(sender, self._queries, self._settings)
+                        yield AsyncPostgresRepositories(sender, ground)
                         progress.phase = "committing"
                     check_committed(connection)
                     progress.phase = "committed"
@@ -182,9 +186,7 @@ class AsyncPostgresUnitOfWork:
         """As `PostgresUnitOfWork.examine`, awaited."""
         try:
             async with self.begin() as repositories:
-                return await examined_async(
-                    self._schema, AsyncCatalog(repositories.jobs.connection)
-                )
+                return await examined(self._schema, Catalog(repositories.sender))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 

@@ -11,12 +11,10 @@ from batch_cancel.adapters.postgres.outcomes import (
     check_job,
     check_knows_calls,
     check_one,
-    check_referable,
     check_settled,
     check_written,
     contacts_refused,
     inserts,
-    looked_at,
     only,
     settled,
     unknown_ids,
@@ -25,189 +23,32 @@ from batch_cancel.adapters.postgres.rows import (
     Parameters,
     named,
 )
-from batch_cancel.adapters.postgres.statements import AsyncStatements, Statements
+from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.table_shape import check_referable
 from batch_cancel.domain.worker_rules import Settlement
 
 
-class Watched(Statements):
-    """Statements that look again at what they have written."""
-
-    def check_contacts(
-        self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]
-    ) -> None:
-        """Refuse contacts that are not in the statuses that they were written in."""
-        cursor = self.execute(self.queries.as_written(statuses), looked_at(key, ids))
-        [(is_so,)] = cursor.fetchall()
-        check_written(self.queries, key, is_so=is_so)
-
-
-class AsyncWatched(AsyncStatements):
-    """As `Watched`, awaited."""
-
-    async def check_contacts(
-        self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]
-    ) -> None:
-        """As `Watched.check_contacts`, awaited."""
-        cursor = await self.execute(self.queries.as_written(statuses), looked_at(key, ids))
-        [(is_so,)] = await cursor.fetchall()
-        check_written(self.queries, key, is_so=is_so)
-
-
-class Work(Watched):
+class Work(Statements):
     """The workers' steps."""
 
-    def start(
+    async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
         """As `WorkRepository.start`."""
         which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
-            cursor = self.execute(self.queries.start_job(which), it)
-        is_started = check_one(self.queries, key, cursor.rowcount)
-        facts = self.facts(key)
-        if facts is not None and facts.jobs_have_triggers:
-            self.run_late_triggers(facts)
-            if is_started:
-                is_so = self.status(key) == JobStatus.RUNNING
-            else:
-                cursor = self.execute(self.queries.is_startable(which), it)
-                [(is_startable,)] = cursor.fetchall()
-                is_so = not is_startable
-            check_job(self.queries, key, is_so=is_so)
-        return is_started
-
-    def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
-        """As `WorkRepository.claim`."""
-        facts = self.facts(key, contacts=True)
-        statement = self.queries.claim_contacts(frozenset(statuses))
-        with unknown_ids(key):
-            cursor = self.execute(statement, {**named(key), "limit": limit})
-        rows = cursor.fetchall()
-        check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
-        claimed = [contact_id for contact_id, _ in rows]
-        if facts is not None and facts.contacts_are_rewritten:
-            self.run_late_triggers(facts)
-            self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
-        return claimed
-
-    def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """As `WorkRepository.settle`."""
-        facts = self.facts(key, contacts=True)
-        statement = self.queries.settle_contact(settlement.status)
-        parameters = settled(key, contact_id, settlement)
-        with unknown_ids(key):
-            cursor = self.execute(statement, parameters)
-        is_settled = check_one(self.queries, key, cursor.rowcount)
-        if facts is not None and facts.contacts_have_triggers:
-            self.run_late_triggers(facts)
-            cursor = self.execute(self.queries.read_contact(settlement.status), parameters)
-            check_settled(self.queries, key, is_settled=is_settled, rows=cursor.fetchall())
-        return is_settled
-
-    def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """As `WorkRepository.expire`."""
-        check_knows_calls(self.queries)
-        facts = self.facts(key, contacts=True)
-        parameters: Parameters = {
-            **named(key),
-            "retry_at": settlement.retry_at,
-            "older_than": older_than,
-        }
-        if facts is None or not facts.contacts_have_triggers:
-            return self.execute(
-                self.queries.expire_contacts(settlement.status), parameters
-            ).rowcount
-        cursor = self.execute(self.queries.list_expired_contacts(settlement.status), parameters)
-        rows = cursor.fetchall()
-        self.run_late_triggers(facts)
-        self.check_contacts(
-            key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
-        )
-        cursor = self.execute(self.queries.expired_contact_left, parameters)
-        is_left = cursor.fetchone() != (False,)
-        check_written(self.queries, key, is_so=not is_left)
-        return len(rows)
-
-    def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        """As `WorkRepository.append`."""
-        facts, added = self.facts(job.key), 0
-        named_as = self._reference(job.key)
-        is_watched = facts is not None and facts.contacts_have_triggers
-        ids: list[str] = []
-        for statement, values, number in inserts(
-            self.queries, named_as, contacts, named_back=is_watched
-        ):
-            with contacts_refused():
-                cursor = self.execute(statement, values)
-            check_written(self.queries, job.key, is_so=cursor.rowcount == number)
-            added += number
-            if is_watched:
-                ids += [contact_id for (contact_id,) in cursor.fetchall()]
-        if facts is not None and is_watched:
-            self.run_late_triggers(facts)
-            self.check_contacts(job.key, ids, ADDED)
-        return added
-
-    def _reference(self, key: JobKey) -> tuple[object, ...]:
-        """Return what a contact of this job refers to it by."""
-        schema = self.queries.schema
-        organization = () if schema.contact_organization_id is None else (key.organization_id,)
-        if schema.job_key is None:
-            return (key.batch_job_id, *organization)
-        [(value,)] = self.execute(self.queries.read_key, named(key)).fetchall()
-        check_referable(self.queries, key, value)
-        return (value, *organization)
-
-    def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """As `WorkRepository.finish`."""
-        facts = self.facts(key)
-        lock, finish = self.queries.finish_job(frozenset(unfinished))
-        with unknown_ids(key):
-            cursor = self.execute(lock, named(key))
-        if not cursor.rowcount:
-            return False
-        cursor = self.execute(finish, named(key))
-        is_finished = check_one(self.queries, key, cursor.rowcount)
-        if facts is not None and facts.jobs_have_triggers:
-            self.run_late_triggers(facts)
-            if is_finished:
-                status = self.status(key)
-                check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
-            else:
-                # A contact came in before the lock; or nothing is left, and the job was kept.
-                cursor = self.execute(lock, named(key))
-                check_job(self.queries, key, is_so=not cursor.rowcount)
-        return is_finished
-
-    def status(self, key: JobKey) -> str | None:
-        """As `WorkRepository.status`."""
-        with unknown_ids(key):
-            cursor = self.execute(self.queries.read_status, named(key))
-        row = only(cursor.fetchmany(2), key)
-        return None if row is None else self.queries.schema.read_job_status(row[0])
-
-
-class AsyncWork(AsyncWatched):
-    """As `Work`, awaited."""
-
-    async def start(
-        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
-    ) -> bool:
-        """As `Work.start`, awaited."""
-        which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
-        with unknown_ids(key):
-            cursor = await self.execute(self.queries.start_job(which), it)
-        is_started = check_one(self.queries, key, cursor.rowcount)
+            answer = await self.execute(self.queries.start_job(which), it)
+        is_started = check_one(self.queries, key, answer.rowcount)
         facts = await self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
             await self.run_late_triggers(facts)
             if is_started:
                 is_so = await self.status(key) == JobStatus.RUNNING
             else:
-                cursor = await self.execute(self.queries.is_startable(which), it)
-                [(is_startable,)] = await cursor.fetchall()
+                answer = await self.execute(self.queries.is_startable(which), it)
+                [(is_startable,)] = await answer.rows()
                 is_so = not is_startable
             check_job(self.queries, key, is_so=is_so)
         return is_started
@@ -215,12 +56,12 @@ class AsyncWork(AsyncWatched):
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
-        """As `Work.claim`, awaited."""
+        """As `WorkRepository.claim`."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.claim_contacts(frozenset(statuses))
         with unknown_ids(key):
-            cursor = await self.execute(statement, {**named(key), "limit": limit})
-        rows = await cursor.fetchall()
+            answer = await self.execute(statement, {**named(key), "limit": limit})
+        rows = await answer.rows()
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         claimed = [contact_id for contact_id, _ in rows]
         if facts is not None and facts.contacts_are_rewritten:
@@ -229,21 +70,21 @@ class AsyncWork(AsyncWatched):
         return claimed
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """As `Work.settle`, awaited."""
+        """As `WorkRepository.settle`."""
         facts = await self.facts(key, contacts=True)
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
         with unknown_ids(key):
-            cursor = await self.execute(statement, parameters)
-        is_settled = check_one(self.queries, key, cursor.rowcount)
+            answer = await self.execute(statement, parameters)
+        is_settled = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.contacts_have_triggers:
             await self.run_late_triggers(facts)
-            cursor = await self.execute(self.queries.read_contact(settlement.status), parameters)
-            check_settled(self.queries, key, is_settled=is_settled, rows=await cursor.fetchall())
+            answer = await self.execute(self.queries.read_contact(settlement.status), parameters)
+            check_settled(self.queries, key, is_settled=is_settled, rows=await answer.rows())
         return is_settled
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """As `Work.expire`, awaited."""
+        """As `WorkRepository.expire`."""
         check_knows_calls(self.queries)
         facts = await self.facts(key, contacts=True)
         parameters: Parameters = {
@@ -255,21 +96,21 @@ class AsyncWork(AsyncWatched):
             return (
                 await self.execute(self.queries.expire_contacts(settlement.status), parameters)
             ).rowcount
-        cursor = await self.execute(
+        answer = await self.execute(
             self.queries.list_expired_contacts(settlement.status), parameters
         )
-        rows = await cursor.fetchall()
+        rows = await answer.rows()
         await self.run_late_triggers(facts)
         await self.check_contacts(
             key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
         )
-        cursor = await self.execute(self.queries.expired_contact_left, parameters)
-        is_left = await cursor.fetchone() != (False,)
+        answer = await self.execute(self.queries.expired_contact_left, parameters)
+        is_left = await answer.row() != (False,)
         check_written(self.queries, key, is_so=not is_left)
         return len(rows)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        """As `Work.append`, awaited."""
+        """As `WorkRepository.append`."""
         facts, added = await self.facts(job.key), 0
         named_as = await self._reference(job.key)
         is_watched = facts is not None and facts.contacts_have_triggers
@@ -278,35 +119,36 @@ class AsyncWork(AsyncWatched):
             self.queries, named_as, contacts, named_back=is_watched
         ):
             with contacts_refused():
-                cursor = await self.execute(statement, values)
-            check_written(self.queries, job.key, is_so=cursor.rowcount == number)
+                answer = await self.execute(statement, values)
+            check_written(self.queries, job.key, is_so=answer.rowcount == number)
             added += number
             if is_watched:
-                ids += [contact_id for (contact_id,) in await cursor.fetchall()]
+                ids += [contact_id for (contact_id,) in await answer.rows()]
         if facts is not None and is_watched:
             await self.run_late_triggers(facts)
             await self.check_contacts(job.key, ids, ADDED)
         return added
 
     async def _reference(self, key: JobKey) -> tuple[object, ...]:
+        """Return what a contact of this job refers to it by."""
         schema = self.queries.schema
         organization = () if schema.contact_organization_id is None else (key.organization_id,)
         if schema.job_key is None:
             return (key.batch_job_id, *organization)
-        [(value,)] = await (await self.execute(self.queries.read_key, named(key))).fetchall()
-        check_referable(self.queries, key, value)
+        [(value,)] = await (await self.execute(self.queries.read_key, named(key))).rows()
+        check_referable(schema.job_key, value, key)
         return (value, *organization)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """As `Work.finish`, awaited."""
+        """As `WorkRepository.finish`."""
         facts = await self.facts(key)
         lock, finish = self.queries.finish_job(frozenset(unfinished))
         with unknown_ids(key):
-            cursor = await self.execute(lock, named(key))
-        if not cursor.rowcount:
+            answer = await self.execute(lock, named(key))
+        if not answer.rowcount:
             return False
-        cursor = await self.execute(finish, named(key))
-        is_finished = check_one(self.queries, key, cursor.rowcount)
+        answer = await self.execute(finish, named(key))
+        is_finished = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.jobs_have_triggers:
             await self.run_late_triggers(facts)
             if is_finished:
@@ -314,13 +156,13 @@ class AsyncWork(AsyncWatched):
                 check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
             else:
                 # A contact came in before the lock; or nothing is left, and the job was kept.
-                cursor = await self.execute(lock, named(key))
-                check_job(self.queries, key, is_so=not cursor.rowcount)
+                answer = await self.execute(lock, named(key))
+                check_job(self.queries, key, is_so=not answer.rowcount)
         return is_finished
 
     async def status(self, key: JobKey) -> str | None:
-        """As `Work.status`, awaited."""
+        """As `WorkRepository.status`."""
         with unknown_ids(key):
-            cursor = await self.execute(self.queries.read_status, named(key))
-        row = only(await cursor.fetchmany(2), key)
+            answer = await self.execute(self.queries.read_status, named(key))
+        row = only(await answer.rows(), key)
         return None if row is None else self.queries.schema.read_job_status(row[0])

@@ -12,25 +12,30 @@ needed here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+)
+from functools import partial
 from typing import Final, Protocol
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
+from batch_cancel.adapters.postgres.sender import AnySender
 from batch_cancel.adapters.postgres.sql_parts import trusted
 from batch_cancel.adapters.sql_files import sql_text
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.retry import ATTEMPTS_MAX
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 __all__ = ["AsyncProcrastinateScheduler", "ProcrastinateScheduler"]
 
@@ -55,6 +60,75 @@ class _AsyncJoined(Protocol):
     def begin(self) -> AbstractAsyncContextManager[AsyncPostgresRepositories]: ...
 
 
+class _Jobs:
+    """
+    The jobs, each step over transactions of either kind.
+
+    Arguments:
+        begun: opens a transaction, and lends what sends within it.
+        is_own: whether one that failed can be begun again; the caller's can't.
+    """
+
+    def __init__(
+        self, begun: Callable[[], AbstractAsyncContextManager[AnySender]], *, is_own: bool
+    ) -> None:
+        self._begun = begun
+        self._is_own = is_own
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """Take a job back, if it waits."""
+        if not _is_id(deferred_id):
+            return False  # No job can have it.
+        parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self._cancel(parameters)
+            except StoreFailed as error:
+                if attempts >= ATTEMPTS_MAX[error.fault] or not self._is_own:
+                    raise SchedulerUnavailable(error.reason) from error
+
+    async def _cancel(self, parameters: Mapping[str, object]) -> bool:
+        async with self._begun() as sender:
+            # Two statements: the second sees what the first has waited for.
+            row = await (await sender.send(_CANCEL, parameters)).row()
+            if row is None:
+                row = await (await sender.send(_ANSWER, parameters)).row()
+        return row is not None and bool(row[0])
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """Return those of the jobs that wait."""
+        ids = [int(it) for it in deferred_ids if _is_id(it)]
+        try:
+            async with self._begun() as sender:
+                answer = await sender.send(_WAITING, {"ids": ids})
+                return {row[0] for row in await answer.rows()}
+        except StoreFailed as error:
+            raise SchedulerUnavailable(error.reason) from error
+
+    async def check(self) -> list[str]:
+        """Name what is missing."""
+        try:
+            async with self._begun() as sender:
+                row = await (await sender.send(_CHECK)).row()
+        except StoreFailed as error:
+            return [error.reason]
+        return list(_problems(*row)) if row else []
+
+
+@asynccontextmanager
+async def _begun(uow: PostgresUnitOfWork | _Joined) -> AsyncGenerator[AnySender]:
+    with uow.begin() as repositories:
+        yield repositories.sender
+
+
+@asynccontextmanager
+async def _begun_async(uow: AsyncPostgresUnitOfWork | _AsyncJoined) -> AsyncGenerator[AnySender]:
+    async with uow.begin() as repositories:
+        yield repositories.sender
+
+
 class ProcrastinateScheduler:
     """
     Cancels jobs of Procrastinate.
@@ -65,7 +139,7 @@ class ProcrastinateScheduler:
     """
 
     def __init__(self, uow: PostgresUnitOfWork | _Joined) -> None:
-        self._uow = uow
+        self._jobs = _Jobs(partial(_begun, uow), is_own=_is_own(uow))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -77,28 +151,7 @@ class ProcrastinateScheduler:
         Raises:
             SchedulerUnavailable: no answer in time; ask again with the same operation.
         """
-        if not _is_id(deferred_id):
-            return False  # No job can have it.
-        parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                return self._asked(parameters)
-            except StoreFailed as error:
-                if attempts >= ATTEMPTS_MAX[error.fault] or not _is_own(self._uow):
-                    raise SchedulerUnavailable(error.reason) from error
-
-    def _asked(self, parameters: Mapping[str, object]) -> bool:
-        with self._uow.begin() as repositories:
-            cursor = psycopg.Cursor(repositories.jobs.connection, row_factory=tuple_row)
-            # Two statements: the second sees what the first has waited for.
-            cursor.execute(_CANCEL, parameters, prepare=False)
-            row = cursor.fetchone()
-            if row is None:
-                cursor.execute(_ANSWER, parameters, prepare=False)
-                row = cursor.fetchone()
-        return row is not None and bool(row[0])
+        return run(self._jobs.cancel(deferred_id, operation_id))
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
@@ -107,14 +160,7 @@ class ProcrastinateScheduler:
         Raises:
             SchedulerUnavailable: no answer in time.
         """
-        ids = [int(it) for it in deferred_ids if _is_id(it)]
-        try:
-            with self._uow.begin() as repositories:
-                cursor = psycopg.Cursor(repositories.jobs.connection, row_factory=tuple_row)
-                cursor.execute(_WAITING, {"ids": ids}, prepare=False)
-                return {row[0] for row in cursor.fetchall()}
-        except StoreFailed as error:
-            raise SchedulerUnavailable(error.reason) from error
+        return run(self._jobs.waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
@@ -122,68 +168,26 @@ class ProcrastinateScheduler:
 
         An empty list says that it is fit: ask when your program starts.
         """
-        try:
-            with self._uow.begin() as repositories:
-                cursor = psycopg.Cursor(repositories.jobs.connection, row_factory=tuple_row)
-                cursor.execute(_CHECK, prepare=False)
-                row = cursor.fetchone()
-        except StoreFailed as error:
-            return [error.reason]
-        return list(_problems(*row)) if row else []
+        return run(self._jobs.check())
 
 
 class AsyncProcrastinateScheduler:
     """As `ProcrastinateScheduler`, awaited."""
 
     def __init__(self, uow: AsyncPostgresUnitOfWork | _AsyncJoined) -> None:
-        self._uow = uow
+        self._jobs = _Jobs(partial(_begun_async, uow), is_own=_is_own(uow))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `ProcrastinateScheduler.cancel`, awaited."""
-        if not _is_id(deferred_id):
-            return False  # No job can have it.
-        parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                return await self._asked(parameters)
-            except StoreFailed as error:
-                if attempts >= ATTEMPTS_MAX[error.fault] or not _is_own(self._uow):
-                    raise SchedulerUnavailable(error.reason) from error
-
-    async def _asked(self, parameters: Mapping[str, object]) -> bool:
-        async with self._uow.begin() as repositories:
-            cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)
-            # Two statements: the second sees what the first has waited for.
-            await cursor.execute(_CANCEL, parameters, prepare=False)
-            row = await cursor.fetchone()
-            if row is None:
-                await cursor.execute(_ANSWER, parameters, prepare=False)
-                row = await cursor.fetchone()
-        return row is not None and bool(row[0])
+        return await self._jobs.cancel(deferred_id, operation_id)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """As `ProcrastinateScheduler.waiting_among`, awaited."""
-        ids = [int(it) for it in deferred_ids if _is_id(it)]
-        try:
-            async with self._uow.begin() as repositories:
-                cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)
-                await cursor.execute(_WAITING, {"ids": ids}, prepare=False)
-                return {row[0] for row in await cursor.fetchall()}
-        except StoreFailed as error:
-            raise SchedulerUnavailable(error.reason) from error
+        return await self._jobs.waiting_among(deferred_ids)
 
     async def check(self) -> list[str]:
         """As `ProcrastinateScheduler.check`, awaited."""
-        try:
-            async with self._uow.begin() as repositories:
-                cursor = psycopg.AsyncCursor(repositories.jobs.connection, row_factory=tuple_row)
-                await cursor.execute(_CHECK, prepare=False)
-                row = await cursor.fetchone()
-        except StoreFailed as error:
-            return [error.reason]
-        return list(_problems(*row)) if row else []
+        return await self._jobs.check()
 
 
 def _problems(
@@ -212,7 +216,6 @@ def _problems(
 
 
 def _is_own(uow: object) -> bool:
-    """Check whether a transaction that failed can be begun again; the caller's can't."""
     return isinstance(uow, PostgresUnitOfWork | AsyncPostgresUnitOfWork)
 
 

@@ -8,6 +8,8 @@ client's own connections, but over connections of ours, made from the client's s
 every single wait ends at the deadline of the operation that it is part of. The client itself is
 never changed.
 
+A line looks awaited, so that one executor serves both kinds of clients; it never suspends.
+
 What a deadline cannot end is the operating system's resolution of a host name.
 """
 
@@ -76,12 +78,12 @@ class _ServerLine:
     def __init__(self, client: redis.Redis) -> None:
         self._pool = _hurried_pool(client)
 
-    def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
+    async def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
         with _until(deadline):
             return _ask(self._pool, commands)
 
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # It blocks, as `send` does.
 
 
 class _ClusterLine:
@@ -97,7 +99,7 @@ class _ClusterLine:
         self._pools: dict[_Address, ConnectionPool] = {}
         self._owners: dict[int, _Address] = {}
 
-    def send(self, commands: _Commands, key: bytes, deadline: float) -> list[Any]:
+    async def send(self, commands: _Commands, key: bytes, deadline: float) -> list[Any]:
         slot = self._cluster.keyslot(key)
         address = self._owners.get(slot) or self._address(self._cluster.get_node_from_key(key))
         with _until(deadline):
@@ -107,8 +109,8 @@ class _ClusterLine:
                 self._owners[slot] = self._another(self._owners.get(slot, address))
                 raise
 
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # It blocks, as `send` does.
 
     def _follow(self, commands: _Commands, slot: int, address: _Address) -> list[Any]:
         asking = False

@@ -44,10 +44,15 @@ def lasting(retention: timedelta) -> bytes:
     Raises:
         ValueError: it is not positive, or longer than ten thousand years.
     """
-    if retention <= timedelta(0):
-        msg = f"the retention must be longer than nothing, got {retention!r}"
-        raise ValueError(msg)
-    if retention > _RETENTION_MAX:
-        msg = f"the retention must be 10,000 years at most, got {retention!r}"
-        raise ValueError(msg)
+    check_span("the retention", retention, _RETENTION_MAX, "10,000 years")
     return span(retention)
+
+
+def check_span(what: str, value: timedelta, longest: timedelta, shown: str) -> None:
+    """Refuse a span of time that is not positive, or longer than `longest`, in words `shown`."""
+    if value <= timedelta(0):
+        msg = f"{what} must be longer than nothing, got {value!r}"
+        raise ValueError(msg)
+    if value > longest:
+        msg = f"{what} must be {shown} at most, got {value!r}"
+        raise ValueError(msg)

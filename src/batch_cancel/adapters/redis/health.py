@@ -6,6 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from batch_cancel.adapters.redis.encoding import decoded
+from batch_cancel.adapters.redis.script_runner import Executor, Script
+from batch_cancel.ports import SchedulerUnavailable
+
 _VERSION_MIN: Final = 7
 _NO_EVICTION: Final = "noeviction"
 
@@ -21,6 +25,33 @@ _HIDDEN: Final = (
     "Redis does not tell its version and its maxmemory-policy to the user that connects: grant it "
     "+info, or see to it that they are 7 or later and noeviction"
 )
+
+
+async def checked(
+    executor: Executor, check: Script, places: Sequence[Sequence[bytes]], min_replicas: int = 0
+) -> list[str]:
+    """
+    Name what is missing wherever our keys are.
+
+    Arguments:
+        executor: runs the script.
+        check: returns what `problems` judges.
+        places: keys to try each place with.
+        min_replicas: how many must have what is written.
+    """
+    found: dict[str, None] = {}
+    try:
+        for keys in places:
+            told, refused = await executor.run(check, keys, ())
+            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+    except SchedulerUnavailable as error:
+        found[error.reason] = None
+    if min_replicas and not found:
+        try:
+            await executor.run(check, places[0], (), min_replicas)
+        except SchedulerUnavailable as error:
+            found[without_replicas(min_replicas, error.reason)] = None
+    return list(found)
 
 
 def problems(told: str, refused: Sequence[str]) -> Iterator[str]:

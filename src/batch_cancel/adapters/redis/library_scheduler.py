@@ -17,7 +17,8 @@ An adapter is a docstring, the names of the library's keys and one Lua file: see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Final, Generic, TypeVar
@@ -26,21 +27,20 @@ import attrs
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.encoding import (
-    decoded,
-    encoded,
-    lasting,
-)
+from batch_cancel.adapters.redis.deadline_async import line_to_async
+from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.encoding import decoded, encoded, lasting
 from batch_cancel.adapters.redis.health import problems, without_replicas
 from batch_cancel.adapters.redis.script_runner import (
-    AsyncExecutor,
     Executor,
+    Line,
     Script,
     lua,
     replicas_wanted,
     script,
 )
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 __all__ = [
     "AsyncRecipeScheduler",
@@ -118,7 +118,7 @@ _CHECK: Final = script("native_check", "check")
 
 class LibraryScheduler(Generic[Client]):
     """
-    What blocking and asyncio schedulers of a library have in common.
+    What blocking and asyncio schedulers of a library have in common: each step, over either.
 
     An adapter derives one class from it, whose constructor makes the recipe from the names that
     the library's user has chosen; that class and each half make a public one, which documents the
@@ -129,7 +129,7 @@ class LibraryScheduler(Generic[Client]):
         self,
         recipe: Recipe,
         client: Client,
-        budget: timedelta,  # noqa: ARG002  # For the executor of a half.
+        budget: timedelta,
         retention: timedelta,
         min_replicas: int,
     ) -> None:
@@ -142,72 +142,67 @@ class LibraryScheduler(Generic[Client]):
         self._recipe = recipe
         self._retention = lasting(retention)
         self._min_replicas = replicas_wanted(min_replicas, client)
+        self._executor = Executor(self._line_to(client), budget)
+
+    @abstractmethod
+    def _line_to(self, client: Client) -> Line: ...
 
     @property
     def place(self) -> str:
         """The key that names the queue."""
         return self._recipe.place
 
-    def _operands(
-        self, deferred_id: str, operation_id: str
-    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Return the keys and the arguments of the script."""
+    async def _cancel(self, deferred_id: str, operation_id: str) -> bool:
         keys = [self._tombstone(deferred_id), *map(encoded, self._recipe.keys(deferred_id))]
         arguments = [encoded(operation_id), self._retention, encoded(deferred_id)]
-        return keys, arguments
+        cancel = self._recipe.scripts.cancel
+        answer = await self._executor.run(cancel, keys, arguments, self._min_replicas)
+        if isinstance(answer, bytes):
+            raise SchedulerUnavailable(decoded(answer))  # A sentence, on why there is none.
+        return bool(answer)
 
-    def _tombstone(self, deferred_id: str) -> bytes:
-        return encoded(own_key("answers", self._recipe.place, deferred_id))
+    async def _was_taken_back(self, deferred_id: str) -> bool:
+        return bool(await self._executor.run(_TAKEN_BACK, [self._tombstone(deferred_id)], ()))
 
-    def _pages(
-        self, deferred_ids: AbstractSet[str]
-    ) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
-        """Return the keys and the ids, so many at a time."""
+    async def _waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        ids: set[str] = set()
         listed = sorted(deferred_ids)
         for first in range(0, len(listed), _PAGE_SIZE):
             page = listed[first : first + _PAGE_SIZE]
             keys = [encoded(key) for it in page for key in self._recipe.keys(it)]
-            yield keys, [encoded(it) for it in page]
+            waits, arguments = self._recipe.scripts.waits, [encoded(it) for it in page]
+            ids.update(map(decoded, await self._executor.run(waits, keys, arguments)))
+        return ids
 
-    def _checked(self) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]:
-        """Return what to try the server with, the library's keys of no start, and their kinds."""
+    async def _check(self) -> list[str]:
         keys = [encoded(key) for key in self._recipe.keys("")]
-        return (keys[0], self._tombstone("")), keys, [encoded(it) for it in self._recipe.kinds]
+        kinds = [encoded(it) for it in self._recipe.kinds]
+        tried = (keys[0], self._tombstone(""))
+        try:
+            told, refused = await self._executor.run(_CHECK, tried, ())
+            odd = await self._executor.run(self._recipe.scripts.oddities, keys, kinds)
+        except SchedulerUnavailable as error:
+            return [error.reason]
+        reasons = [decoded(it) for it in refused]
+        # Which key is of which type is told by the oddities.
+        reasons = [it for it in reasons if not it.startswith("WRONGTYPE")]
+        found = [*dict.fromkeys([*problems(decoded(told), reasons), *map(decoded, odd)])]
+        if self._min_replicas and not found:
+            try:
+                await self._executor.run(_CHECK, tried, (), self._min_replicas)
+            except SchedulerUnavailable as error:
+                found.append(without_replicas(self._min_replicas, error.reason))
+        return found
 
-
-def _answered(answer: bytes | int) -> bool:
-    """
-    Return the answer.
-
-    Raises:
-        SchedulerUnavailable: it is a sentence, on why there can be none.
-    """
-    if isinstance(answer, bytes):
-        raise SchedulerUnavailable(decoded(answer))
-    return bool(answer)
-
-
-def _found(told: bytes, refused: Sequence[bytes], odd: Sequence[bytes]) -> list[str]:
-    """Name what is wrong with the server, and with the library's keys."""
-    reasons = [decoded(it) for it in refused]
-    # Which key is of which type is told below.
-    of_server = problems(decoded(told), [it for it in reasons if not it.startswith("WRONGTYPE")])
-    return [*dict.fromkeys([*of_server, *map(decoded, odd)])]
+    def _tombstone(self, deferred_id: str) -> bytes:
+        return encoded(own_key("answers", self._recipe.place, deferred_id))
 
 
 class RecipeScheduler(LibraryScheduler[redis.Redis]):
     """Deferred starts of another library, in Redis or Valkey."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        client: redis.Redis,
-        budget: timedelta,
-        retention: timedelta,
-        min_replicas: int,
-    ) -> None:
-        super().__init__(recipe, client, budget, retention, min_replicas)
-        self._executor = Executor(client, budget)
+    def _line_to(self, client: redis.Redis) -> Line:
+        return line_to(client)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -219,9 +214,7 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
         Raises:
             SchedulerUnavailable: no answer in time; ask again with the same operation.
         """
-        keys, arguments = self._operands(deferred_id, operation_id)
-        cancel, run = self._recipe.scripts.cancel, self._executor.run
-        return _answered(run(cancel, keys, arguments, self._min_replicas))
+        return run(self._cancel(deferred_id, operation_id))
 
     def was_taken_back(self, deferred_id: str) -> bool:
         """
@@ -232,8 +225,7 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
         Raises:
             SchedulerUnavailable: no answer in time.
         """
-        keys = [self._tombstone(deferred_id)]
-        return bool(self._executor.run(_TAKEN_BACK, keys, ()))
+        return run(self._was_taken_back(deferred_id))
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
@@ -244,11 +236,7 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each two hundred.
         """
-        ids: set[str] = set()
-        for keys, page in self._pages(deferred_ids):
-            waiting = self._executor.run(self._recipe.scripts.waits, keys, page)
-            ids.update(map(decoded, waiting))
-        return ids
+        return run(self._waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
@@ -256,66 +244,27 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
 
         An empty list says that it is fit: ask when your program starts.
         """
-        tried, keys, kinds = self._checked()
-        try:
-            told, refused = self._executor.run(_CHECK, tried, ())
-            odd = self._executor.run(self._recipe.scripts.oddities, keys, kinds)
-        except SchedulerUnavailable as error:
-            return [error.reason]
-        found = _found(told, refused, odd)
-        if self._min_replicas and not found:
-            try:
-                self._executor.run(_CHECK, tried, (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found.append(without_replicas(self._min_replicas, error.reason))
-        return found
+        return run(self._check())
 
 
 class AsyncRecipeScheduler(LibraryScheduler[redis.asyncio.Redis]):
     """As `RecipeScheduler`, awaited."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        client: redis.asyncio.Redis,
-        budget: timedelta,
-        retention: timedelta,
-        min_replicas: int,
-    ) -> None:
-        super().__init__(recipe, client, budget, retention, min_replicas)
-        self._executor = AsyncExecutor(client, budget)
+    def _line_to(self, client: redis.asyncio.Redis) -> Line:
+        return line_to_async(client)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `RecipeScheduler.cancel`, awaited."""
-        keys, arguments = self._operands(deferred_id, operation_id)
-        cancel, run = self._recipe.scripts.cancel, self._executor.run
-        return _answered(await run(cancel, keys, arguments, self._min_replicas))
+        return await self._cancel(deferred_id, operation_id)
 
     async def was_taken_back(self, deferred_id: str) -> bool:
         """As `RecipeScheduler.was_taken_back`, awaited."""
-        keys = [self._tombstone(deferred_id)]
-        return bool(await self._executor.run(_TAKEN_BACK, keys, ()))
+        return await self._was_taken_back(deferred_id)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """As `RecipeScheduler.waiting_among`, awaited."""
-        ids: set[str] = set()
-        for keys, page in self._pages(deferred_ids):
-            waiting = await self._executor.run(self._recipe.scripts.waits, keys, page)
-            ids.update(map(decoded, waiting))
-        return ids
+        return await self._waiting_among(deferred_ids)
 
     async def check(self) -> list[str]:
         """As `RecipeScheduler.check`, awaited."""
-        tried, keys, kinds = self._checked()
-        try:
-            told, refused = await self._executor.run(_CHECK, tried, ())
-            odd = await self._executor.run(self._recipe.scripts.oddities, keys, kinds)
-        except SchedulerUnavailable as error:
-            return [error.reason]
-        found = _found(told, refused, odd)
-        if self._min_replicas and not found:
-            try:
-                await self._executor.run(_CHECK, tried, (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found.append(without_replicas(self._min_replicas, error.reason))
-        return found
+        return await self._check()

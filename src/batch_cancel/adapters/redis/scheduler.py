@@ -27,24 +27,16 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.claims import Claim
-from batch_cancel.adapters.redis.encoding import (
-    decoded,
-    encoded,
-    lasting,
-    moment,
-    number,
-)
-from batch_cancel.adapters.redis.health import problems, without_replicas
-from batch_cancel.adapters.redis.script_runner import (
-    AsyncExecutor,
-    Executor,
-    replicas_wanted,
-    script,
-)
+from batch_cancel.adapters.redis.deadline_async import line_to_async
+from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.encoding import decoded, encoded, lasting, moment, number
+from batch_cancel.adapters.redis.health import checked
+from batch_cancel.adapters.redis.script_runner import Executor, replicas_wanted, script
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import Claimed, check_schedulable
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 _PAGE_SIZE: Final = 1000
 
@@ -61,8 +53,11 @@ _Page = tuple[Sequence[bytes], Sequence[bytes]]
 """The keys of a shard, and ids that are found there."""
 
 
-class _Layout:
-    """Where things are in Redis, and how they are written there."""
+class _DeferredStarts:
+    """Where things are in Redis, and each step, over a client of either kind."""
+
+    _executor: Executor
+    _min_replicas: int
 
     def __init__(
         self, namespace: str, shards: int, budget: timedelta, retention: timedelta
@@ -99,8 +94,57 @@ class _Layout:
         first = secrets.randbelow(len(self._shards))
         return [*self._shards[first:], *self._shards[:first]]
 
+    async def _schedule(self, deferred_id: str, at: datetime, payload: bytes) -> bool:
+        check_schedulable(deferred_id, at)
+        keys, arguments = self._keys(deferred_id), (encoded(deferred_id), moment(at), payload)
+        return bool(await self._executor.run(_SCHEDULE, keys, arguments, self._min_replicas))
 
-class RedisScheduler(_Layout):
+    async def _cancel(self, deferred_id: str, operation_id: str) -> bool:
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False  # It was never scheduled, and never can be.
+        keys = self._keys(deferred_id)
+        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
+        return bool(await self._executor.run(_CANCEL, keys, arguments, self._min_replicas))
+
+    async def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        claim = Claim(limit, lease, self._budget)
+        for keys in claim.questions(self._in_turn()):
+            try:
+                answer = await self._executor.run(_CLAIM, keys, claim.arguments())
+            except SchedulerUnavailable:
+                if not claim.starts:
+                    raise
+                break  # What was handed out before must not be lost.
+            claim.add(answer)
+        return claim.starts
+
+    async def _ack(self, deferred_id: str, token: str) -> bool:
+        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
+        return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
+
+    async def _waiting(self) -> set[str]:
+        ids: set[str] = set()
+        for keys in self._shards:
+            cursor = b"0"
+            while True:
+                arguments = (cursor, number(_PAGE_SIZE))
+                cursor, page = await self._executor.run(_WAITING, keys, arguments)
+                ids.update(map(decoded, page))
+                if cursor == b"0":
+                    break
+        return ids
+
+    async def _waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        ids: set[str] = set()
+        for keys, page in self._pages(deferred_ids):
+            ids.update(map(decoded, await self._executor.run(_WAITING_AMONG, keys, page)))
+        return ids
+
+    async def _check(self) -> list[str]:
+        return await checked(self._executor, _CHECK, self._shards, self._min_replicas)
+
+
+class RedisScheduler(_DeferredStarts):
     """
     Deferred starts in Redis or Valkey.
 
@@ -132,7 +176,7 @@ class RedisScheduler(_Layout):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
-        self._executor = Executor(client, budget)
+        self._executor = Executor(line_to(client), budget)
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
@@ -151,10 +195,7 @@ class RedisScheduler(_Layout):
             SchedulerUnavailable: no answer in time; it may be scheduled or not.
             ValueError: an id that no store could keep, or a naive datetime.
         """
-        check_schedulable(deferred_id, at)
-        arguments = (encoded(deferred_id), moment(at), payload)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(run(_SCHEDULE, keys, arguments, self._min_replicas))
+        return run(self._schedule(deferred_id, at, payload))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -166,11 +207,7 @@ class RedisScheduler(_Layout):
         Raises:
             SchedulerUnavailable: no answer in time; ask again with the same operation.
         """
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never scheduled, and never can be.
-        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(run(_CANCEL, keys, arguments, self._min_replicas))
+        return run(self._cancel(deferred_id, operation_id))
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
@@ -187,16 +224,7 @@ class RedisScheduler(_Layout):
             SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
             ValueError: `lease` is negative, or longer than a century.
         """
-        claim = Claim(limit, lease, self._budget)
-        for keys in claim.questions(self._in_turn()):
-            try:
-                answer = self._executor.run(_CLAIM, keys, claim.arguments())
-            except SchedulerUnavailable:
-                if not claim.starts:
-                    raise
-                break  # What was handed out before must not be lost.
-            claim.add(answer)
-        return claim.starts
+        return run(self._claim(limit, lease))
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
@@ -205,8 +233,7 @@ class RedisScheduler(_Layout):
         Raises:
             SchedulerUnavailable: no answer in time; it may be finished or not.
         """
-        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
-        return bool(self._executor.run(_ACK, self._keys(deferred_id), arguments))
+        return run(self._ack(deferred_id, token))
 
     def waiting(self) -> set[str]:
         """
@@ -217,16 +244,7 @@ class RedisScheduler(_Layout):
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each page.
         """
-        ids: set[str] = set()
-        for keys in self._shards:
-            cursor = b"0"
-            while True:
-                arguments = (cursor, number(_PAGE_SIZE))
-                cursor, page = self._executor.run(_WAITING, keys, arguments)
-                ids.update(map(decoded, page))
-                if cursor == b"0":
-                    break
-        return ids
+        return run(self._waiting())
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
@@ -235,10 +253,7 @@ class RedisScheduler(_Layout):
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
         """
-        ids: set[str] = set()
-        for keys, page in self._pages(deferred_ids):
-            ids.update(map(decoded, self._executor.run(_WAITING_AMONG, keys, page)))
-        return ids
+        return run(self._waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
@@ -246,23 +261,10 @@ class RedisScheduler(_Layout):
 
         An empty list says that it is fit: ask when your program starts.
         """
-        found: dict[str, None] = {}
-        for keys in self._shards:
-            try:
-                told, refused = self._executor.run(_CHECK, keys, ())
-            except SchedulerUnavailable as error:
-                found[error.reason] = None
-                break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
-        if self._min_replicas and not found:
-            try:
-                self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found[without_replicas(self._min_replicas, error.reason)] = None
-        return list(found)
+        return run(self._check())
 
 
-class AsyncRedisScheduler(_Layout):
+class AsyncRedisScheduler(_DeferredStarts):
     """As `RedisScheduler`, awaited."""
 
     def __init__(
@@ -276,75 +278,33 @@ class AsyncRedisScheduler(_Layout):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
-        self._executor = AsyncExecutor(client, budget)
+        self._executor = Executor(line_to_async(client), budget)
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """As `RedisScheduler.schedule`, awaited."""
-        check_schedulable(deferred_id, at)
-        arguments = (encoded(deferred_id), moment(at), payload)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(await run(_SCHEDULE, keys, arguments, self._min_replicas))
+        return await self._schedule(deferred_id, at, payload)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `RedisScheduler.cancel`, awaited."""
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never scheduled, and never can be.
-        arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
-        run, keys = self._executor.run, self._keys(deferred_id)
-        return bool(await run(_CANCEL, keys, arguments, self._min_replicas))
+        return await self._cancel(deferred_id, operation_id)
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """As `RedisScheduler.claim`, awaited."""
-        claim = Claim(limit, lease, self._budget)
-        for keys in claim.questions(self._in_turn()):
-            try:
-                answer = await self._executor.run(_CLAIM, keys, claim.arguments())
-            except SchedulerUnavailable:
-                if not claim.starts:
-                    raise
-                break  # What was handed out before must not be lost.
-            claim.add(answer)
-        return claim.starts
+        return await self._claim(limit, lease)
 
     async def ack(self, deferred_id: str, token: str) -> bool:
         """As `RedisScheduler.ack`, awaited."""
-        arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
-        return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
+        return await self._ack(deferred_id, token)
 
     async def waiting(self) -> set[str]:
         """As `RedisScheduler.waiting`, awaited."""
-        ids: set[str] = set()
-        for keys in self._shards:
-            cursor = b"0"
-            while True:
-                arguments = (cursor, number(_PAGE_SIZE))
-                cursor, page = await self._executor.run(_WAITING, keys, arguments)
-                ids.update(map(decoded, page))
-                if cursor == b"0":
-                    break
-        return ids
+        return await self._waiting()
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """As `RedisScheduler.waiting_among`, awaited."""
-        ids: set[str] = set()
-        for keys, page in self._pages(deferred_ids):
-            ids.update(map(decoded, await self._executor.run(_WAITING_AMONG, keys, page)))
-        return ids
+        return await self._waiting_among(deferred_ids)
 
     async def check(self) -> list[str]:
         """As `RedisScheduler.check`, awaited."""
-        found: dict[str, None] = {}
-        for keys in self._shards:
-            try:
-                told, refused = await self._executor.run(_CHECK, keys, ())
-            except SchedulerUnavailable as error:
-                found[error.reason] = None
-                break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
-        if self._min_replicas and not found:
-            try:
-                await self._executor.run(_CHECK, self._shards[0], (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found[without_replicas(self._min_replicas, error.reason)] = None
-        return list(found)
+        return await self._check()

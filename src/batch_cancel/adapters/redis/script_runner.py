@@ -2,8 +2,8 @@
 Run a Lua script on Redis within a time budget: its answer, or `SchedulerUnavailable`.
 
 Rule 1: the budget holds whatever the client's own timeouts and retries are. How a command gets
-        through in time is the business of a line; there is one for blocking clients (`blocking`)
-        and one for asyncio (`nonblocking`).
+        through in time is the business of a line; there is one for blocking clients
+        (`deadline_sync`) and one for asyncio (`deadline_async`).
 Rule 2: within the budget, what may pass is tried again: a lost answer, a failover, a slot on the
         move. A script must therefore give the same answer when it runs twice.
 Rule 3: nothing of a fault but its class and Redis's own error code gets into a message; a driver's
@@ -25,8 +25,7 @@ import redis
 import redis.asyncio
 from redis import exceptions
 
-from batch_cancel.adapters.redis.deadline_async import line_to_async
-from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.encoding import check_span
 from batch_cancel.ports import SchedulerUnavailable
 
 _FIRST_PAUSE_SECONDS: Final = 0.005
@@ -86,9 +85,9 @@ Commands = Sequence[Sequence[Any]]
 
 
 class Line(Protocol):
-    """A way to Redis."""
+    """A way to Redis; over a blocking client it looks awaited, and never suspends."""
 
-    def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
+    async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
         """
         Send the commands, one after another, on one connection to where `key` is.
 
@@ -97,19 +96,8 @@ class Line(Protocol):
         """
         ...
 
-    def pause(self, seconds: float, /) -> None:
-        """Wait before the next attempt."""
-
-
-class AsyncLine(Protocol):
-    """As `Line`, awaited."""
-
-    async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
-        """As `Line.send`, awaited."""
-        ...
-
     async def pause(self, seconds: float, /) -> None:
-        """As `Line.pause`, awaited."""
+        """Wait before the next attempt."""
 
 
 class Executor:
@@ -117,19 +105,18 @@ class Executor:
     Runs scripts within a time budget.
 
     Arguments:
-        client: the user's own: for one server, a Sentinel's master, or a cluster.
+        line: a way to Redis, see `line_to` and `line_to_async`.
         budget: how long one run may take, retries included.
 
     Raises:
-        TypeError: a client of the other kind.
         ValueError: a budget that is not positive, or longer than a day.
     """
 
-    def __init__(self, client: redis.Redis | redis.RedisCluster, budget: timedelta) -> None:
+    def __init__(self, line: Line, budget: timedelta) -> None:
         self._budget_seconds = seconds_of(budget)
-        self._line: Line = line_to(client)
+        self._line = line
 
-    def run(
+    async def run(
         self,
         script: Script,
         keys: Sequence[bytes],
@@ -150,57 +137,6 @@ class Executor:
             SchedulerUnavailable: no answer within the budget, or Redis refused, or too few
                 replicas have it.
         """
-        deadline = time.monotonic() + self._budget_seconds
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return self._attempt(script, keys, arguments, min_replicas, deadline)
-            except (*_PASSING, exceptions.RedisError) as error:
-                if not _may_pass(error):
-                    raise _refused(error) from error
-                if time.monotonic() + pause >= deadline:
-                    raise _late(error, self._budget_seconds) from error
-            self._line.pause(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-    def _attempt(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Sequence[bytes],
-        min_replicas: int,
-        deadline: float,
-    ) -> Any:  # noqa: ANN401  # Whatever the script answers.
-        # All that is text is sent as bytes: the client may have any encoding.
-        operands = (len(keys), *keys, *arguments)
-        # Redis waits for what this very connection has written.
-        wait = _wait(min_replicas, deadline)
-        try:
-            by_digest = ("EVALSHA", script.digest.encode(), *operands)
-            answers = self._line.send((by_digest, *wait), keys[0], deadline)
-        except exceptions.NoScriptError:  # The server is new, or was told to forget.
-            by_source = ("EVAL", script.source.encode(), *operands)
-            answers = self._line.send((by_source, *wait), keys[0], deadline)
-        return _answer(answers, min_replicas)
-
-
-class AsyncExecutor:
-    """As `Executor`, awaited."""
-
-    def __init__(
-        self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, budget: timedelta
-    ) -> None:
-        self._budget_seconds = seconds_of(budget)
-        self._line: AsyncLine = line_to_async(client)
-
-    async def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Sequence[bytes],
-        min_replicas: int = 0,
-    ) -> Any:  # noqa: ANN401  # Whatever the script answers.
-        """As `Executor.run`, awaited."""
         deadline = time.monotonic() + self._budget_seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -274,12 +210,7 @@ def seconds_of(budget: timedelta) -> float:
     Raises:
         ValueError: it is not positive, or longer than a day.
     """
-    if budget <= timedelta(0):
-        msg = f"the budget must be longer than nothing, got {budget!r}"
-        raise ValueError(msg)
-    if budget > _BUDGET_MAX:
-        msg = f"the budget must be a day at most, got {budget!r}"
-        raise ValueError(msg)
+    check_span("the budget", budget, _BUDGET_MAX, "a day")
     return budget.total_seconds()
 
 

@@ -30,25 +30,17 @@ from typing import Final
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.encoding import (
-    decoded,
-    encoded,
-    lasting,
-    moment,
-    number,
-)
-from batch_cancel.adapters.redis.health import problems, without_replicas
-from batch_cancel.adapters.redis.script_runner import (
-    AsyncExecutor,
-    Executor,
-    replicas_wanted,
-    script,
-)
+from batch_cancel.adapters.redis.deadline_async import line_to_async
+from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.encoding import encoded, lasting, moment, number
+from batch_cancel.adapters.redis.health import checked
+from batch_cancel.adapters.redis.script_runner import Executor, replicas_wanted, script
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import check_schedulable
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 _ARM: Final = script("gate_arm")
 _CANCEL: Final = script("gate_cancel")
@@ -63,7 +55,9 @@ _PROBES: Final = 64
 
 
 class _Gate:
-    """Where the gate's keys are, and what its answers mean."""
+    """Where the gate's keys are, and each step, over a client of either kind."""
+
+    _executor: Executor
 
     def __init__(
         self,
@@ -82,9 +76,6 @@ class _Gate:
     def _key(self, deferred_id: str) -> bytes:
         return encoded(f"{self._namespace}:gate:{deferred_id}")
 
-    def _start_arguments(self) -> Sequence[bytes]:
-        return self._retention, number(self._armed_only)
-
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[list[str]]:
         """Yield the ids that can be armed, as many at a time as one script may ask for."""
         ids = sorted(each for each in deferred_ids if is_storable(each, ID_BYTES_MAX))
@@ -92,22 +83,43 @@ class _Gate:
         for first in range(0, len(ids), size):
             yield ids[first : first + size]
 
-    def _probes(self) -> Iterator[bytes]:
-        """Yield keys that no start has, on every node."""
-        for probe in range(_PROBES if self._is_cluster else 1):
-            yield self._key(f"\0{probe}")
+    def _probes(self) -> Sequence[Sequence[bytes]]:
+        """Return keys that no start has, on every node."""
+        return [(self._key(f"\0{it}"),) for it in range(_PROBES if self._is_cluster else 1)]
 
+    async def _arm(self, deferred_id: str, at: datetime) -> bool:
+        check_schedulable(deferred_id, at)
+        keys, arguments = (self._key(deferred_id),), (moment(at), self._retention)
+        return bool(await self._executor.run(_ARM, keys, arguments, self._min_replicas))
 
-def _has_passed(answer: int, deferred_id: str) -> bool:
-    if answer == _UNKNOWN:
-        msg = (
-            f"the start gate does not know the start {shown(deferred_id)}: it was never armed, or "
-            "Redis has lost its state, and whether it was cancelled; it does not start. If it "
-            "still should, arm it again and let it be tried again; starts that nobody arms pass a "
-            "StartGate with armed_only=False"
-        )
-        raise SchedulerUnavailable(msg)
-    return bool(answer)
+    async def _cancel(self, deferred_id: str, operation_id: str) -> bool:
+        if not is_storable(deferred_id, ID_BYTES_MAX):
+            return False  # It was never armed, and never can be.
+        keys, arguments = (self._key(deferred_id),), (encoded(operation_id), self._retention)
+        return bool(await self._executor.run(_CANCEL, keys, arguments, self._min_replicas))
+
+    async def _may_start(self, deferred_id: str) -> bool:
+        keys, arguments = (self._key(deferred_id),), (self._retention, number(self._armed_only))
+        answer = await self._executor.run(_START, keys, arguments, self._min_replicas)
+        if answer == _UNKNOWN:
+            msg = (
+                f"the start gate does not know the start {shown(deferred_id)}: it was never "
+                "armed, or Redis has lost its state, and whether it was cancelled; it does not "
+                "start. If it still should, arm it again and let it be tried again; starts that "
+                "nobody arms pass a StartGate with armed_only=False"
+            )
+            raise SchedulerUnavailable(msg)
+        return bool(answer)
+
+    async def _waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        ids: set[str] = set()
+        for page in self._pages(deferred_ids):
+            armed = await self._executor.run(_WAITING, [self._key(each) for each in page], ())
+            ids.update(each for each, is_armed in zip(page, armed, strict=True) if is_armed)
+        return ids
+
+    async def _check(self) -> list[str]:
+        return await checked(self._executor, _CHECK, self._probes(), self._min_replicas)
 
 
 class StartGate(_Gate):
@@ -142,7 +154,7 @@ class StartGate(_Gate):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(client, namespace, retention, armed_only, min_replicas)
-        self._executor = Executor(client, budget)
+        self._executor = Executor(line_to(client), budget)
 
     def arm(self, deferred_id: str, at: datetime) -> bool:
         """
@@ -159,10 +171,7 @@ class StartGate(_Gate):
             SchedulerUnavailable: no answer in time; it may be armed or not.
             ValueError: an id that no store could keep, or a naive datetime.
         """
-        check_schedulable(deferred_id, at)
-        arguments = (moment(at), self._retention)
-        run, keys = self._executor.run, (self._key(deferred_id),)
-        return bool(run(_ARM, keys, arguments, self._min_replicas))
+        return run(self._arm(deferred_id, at))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -175,11 +184,7 @@ class StartGate(_Gate):
         Raises:
             SchedulerUnavailable: no answer in time; ask again with the same operation.
         """
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never armed, and never can be.
-        arguments = (encoded(operation_id), self._retention)
-        run, keys = self._executor.run, (self._key(deferred_id),)
-        return bool(run(_CANCEL, keys, arguments, self._min_replicas))
+        return run(self._cancel(deferred_id, operation_id))
 
     def may_start(self, deferred_id: str) -> bool:
         """
@@ -192,9 +197,7 @@ class StartGate(_Gate):
             SchedulerUnavailable: no answer in time, or the gate does not know the start. Do
                 nothing, and let it be tried again.
         """
-        run, keys = self._executor.run, (self._key(deferred_id),)
-        answer = run(_START, keys, self._start_arguments(), self._min_replicas)
-        return _has_passed(answer, deferred_id)
+        return run(self._may_start(deferred_id))
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
@@ -206,11 +209,7 @@ class StartGate(_Gate):
             SchedulerUnavailable: no answer in time; the budget is for each thousand, on a cluster
                 for each start.
         """
-        ids: set[str] = set()
-        for page in self._pages(deferred_ids):
-            armed = self._executor.run(_WAITING, [self._key(each) for each in page], ())
-            ids.update(each for each, is_armed in zip(page, armed, strict=True) if is_armed)
-        return ids
+        return run(self._waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
@@ -218,20 +217,7 @@ class StartGate(_Gate):
 
         An empty list says that it is fit: ask when your program starts.
         """
-        found: dict[str, None] = {}
-        for key in self._probes():
-            try:
-                told, refused = self._executor.run(_CHECK, (key,), ())
-            except SchedulerUnavailable as error:
-                found[error.reason] = None
-                break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
-        if self._min_replicas and not found:
-            try:
-                self._executor.run(_CHECK, tuple(self._probes()), (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found[without_replicas(self._min_replicas, error.reason)] = None
-        return list(found)
+        return run(self._check())
 
 
 class AsyncStartGate(_Gate):
@@ -248,50 +234,24 @@ class AsyncStartGate(_Gate):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(client, namespace, retention, armed_only, min_replicas)
-        self._executor = AsyncExecutor(client, budget)
+        self._executor = Executor(line_to_async(client), budget)
 
     async def arm(self, deferred_id: str, at: datetime) -> bool:
         """As `StartGate.arm`, awaited."""
-        check_schedulable(deferred_id, at)
-        arguments = (moment(at), self._retention)
-        run, keys = self._executor.run, (self._key(deferred_id),)
-        return bool(await run(_ARM, keys, arguments, self._min_replicas))
+        return await self._arm(deferred_id, at)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `StartGate.cancel`, awaited."""
-        if not is_storable(deferred_id, ID_BYTES_MAX):
-            return False  # It was never armed, and never can be.
-        arguments = (encoded(operation_id), self._retention)
-        run, keys = self._executor.run, (self._key(deferred_id),)
-        return bool(await run(_CANCEL, keys, arguments, self._min_replicas))
+        return await self._cancel(deferred_id, operation_id)
 
     async def may_start(self, deferred_id: str) -> bool:
         """As `StartGate.may_start`, awaited."""
-        run, keys = self._executor.run, (self._key(deferred_id),)
-        answer = await run(_START, keys, self._start_arguments(), self._min_replicas)
-        return _has_passed(answer, deferred_id)
+        return await self._may_start(deferred_id)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """As `StartGate.waiting_among`, awaited."""
-        ids: set[str] = set()
-        for page in self._pages(deferred_ids):
-            armed = await self._executor.run(_WAITING, [self._key(each) for each in page], ())
-            ids.update(each for each, is_armed in zip(page, armed, strict=True) if is_armed)
-        return ids
+        return await self._waiting_among(deferred_ids)
 
     async def check(self) -> list[str]:
         """As `StartGate.check`, awaited."""
-        found: dict[str, None] = {}
-        for key in self._probes():
-            try:
-                told, refused = await self._executor.run(_CHECK, (key,), ())
-            except SchedulerUnavailable as error:
-                found[error.reason] = None
-                break
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
-        if self._min_replicas and not found:
-            try:
-                await self._executor.run(_CHECK, tuple(self._probes()), (), self._min_replicas)
-            except SchedulerUnavailable as error:
-                found[without_replicas(self._min_replicas, error.reason)] = None
-        return list(found)
+        return await self._check()

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from batch_cancel.domain.status_names import Spelling
-from batch_cancel.domain.statuses import TERMINAL_JOBS, JobStatus, Removal
+from batch_cancel.domain.statuses import LIVE_JOBS, Removal
 
 Constant = str | int | bool | None
 
@@ -75,7 +75,7 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
         sa.Column("taken_at", Moment, nullable=False),
     )
     known = {
-        "previous_status": table.c.previous_status.in_(sorted(set(JobStatus) - TERMINAL_JOBS)),
+        "previous_status": table.c.previous_status.in_(sorted(LIVE_JOBS)),
         "contacts_cancelled": table.c.contacts_cancelled >= 0,
         "removal": table.c.removal.in_(sorted(Removal)),
     }

@@ -6,7 +6,6 @@ By SQLSTATE, or by SQLite's own name: a driver's message may hold hosts, users a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -14,7 +13,12 @@ from typing import Final, Literal
 import attrs
 from sqlalchemy import exc
 
-from batch_cancel.adapters.postgres_faults import MEANINGS
+from batch_cancel.adapters.postgres_faults import (
+    MEANINGS,
+    NOT_ADMITTED,
+    refused_as,
+    unreachable,
+)
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 
 COMMITS_BY_ITSELF: Final = (
@@ -31,10 +35,6 @@ _SHARED: Final = (
     "another task or thread is at work on this session: cancels joined to one session must follow "
     "each other, or have a session each"
 )
-_UNREACHABLE: Final = (
-    "the database can't be reached: check that it runs and has connections left, and that "
-    "address, database, user and password are right"
-)
 _LOST: Final = "the connection to the database broke"
 _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "25P01": (Fault.REFUSED, COMMITS_BY_ITSELF),
@@ -44,24 +44,6 @@ _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "SQLITE_FULL": (Fault.REFUSED, "the SQLite file cannot grow: its disk is full"),
     "SQLITE_READONLY": (Fault.REFUSED, "the SQLite file is read-only"),
 }
-_NOT_CONNECTED: Final[Mapping[str, tuple[Fault, str]]] = {
-    "3D000": (Fault.REFUSED, "the server has no database of this name: create it, or correct it"),
-    "28P01": (Fault.REFUSED, "the server refused the password: correct it"),
-    "28000": (
-        Fault.REFUSED,
-        "the server refused the role: check that it exists, may log in, and is in pg_hba.conf",
-    ),
-    "53300": MEANINGS["53300"],
-    "57P03": (Fault.BUSY, "the server starts up or shuts down"),
-}
-_IN_ENGLISH: Final[Mapping[str, str]] = {
-    r"database .* does not exist": "3D000",
-    r"password authentication failed": "28P01",
-    r"role .* does not exist|role .* is not permitted|no pg_hba\.conf entry": "28000",
-    r"too many (clients|connections)|connection slots are reserved": "53300",
-    r"the database system is (starting|shutting)": "57P03",
-}
-"""What libpq keeps of a refusal to connect is its message, without the SQLSTATE."""
 
 
 def written_otherwise(what: str) -> StoreFailed:
@@ -160,16 +142,13 @@ def _lost(progress: Progress) -> StoreFailed:
 
 
 def _not_connected(cause: object, name: str) -> StoreFailed:
-    if not name:
-        lines = str(cause).splitlines()
-        said = (state for it, state in _IN_ENGLISH.items() if lines and re.search(it, lines[0]))
-        name = next(said, "")
-    meaning = _NOT_CONNECTED.get(name) or _MEANINGS.get(name)
+    name = name or refused_as(cause) or ""
+    meaning = NOT_ADMITTED.get(name) or _MEANINGS.get(name)
     if meaning is not None:
         fault, reason = meaning
         return StoreFailed(reason, fault=fault)
     if not name or name.startswith(("08", "57P")):
-        return StoreFailed(_UNREACHABLE, fault=Fault.BUSY)
+        return StoreFailed(unreachable("the database"), fault=Fault.BUSY)
     return _refused(cause, name)
 
 

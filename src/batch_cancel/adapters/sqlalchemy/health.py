@@ -20,19 +20,23 @@ from sqlalchemy import Connection, exc
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from batch_cancel.adapters.postgres_catalog import Facts
+from batch_cancel.adapters.postgres_catalog import Facts, server_problems
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
 from batch_cancel.adapters.sqlalchemy.repositories import (
     AsyncSqlAlchemyRepositories,
     SqlAlchemyRepositories,
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
-from batch_cancel.domain.diagnosis import Diagnosis
+from batch_cancel.domain.diagnosis import (
+    INDEX_OF_CONTACTS,
+    Diagnosis,
+    Findings,
+    all_there,
+    not_granted,
+)
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.status_names import Spelling
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
-
-_VERSION_MIN: Final = 15
 
 _FIELDS: Final = ("jobs", "contacts", "cancellations")
 """The tables, in the order in which a transaction has seen them."""
@@ -47,23 +51,6 @@ _TOUCHED: Final = frozenset(
 
 _OF_WORKERS: Final = frozenset({"contact_id", "contact_next_attempt_at", "contact_dialing_since"})
 """The columns that the workers' steps alone need."""
-
-
-@attrs.define
-class _Found:
-    """What was found so far."""
-
-    fits: list[str] = attrs.field(factory=list[str])
-    missing: list[str] = attrs.field(factory=list[str])
-    slow: list[str] = attrs.field(factory=list[str])
-    workers: list[str] = attrs.field(factory=list[str])
-    notes: list[str] = attrs.field(factory=list[str])
-
-    def diagnosis(self) -> Diagnosis:
-        """Return all of it, each sentence once."""
-        return Diagnosis(
-            **{name: tuple(dict.fromkeys(it)) for name, it in attrs.asdict(self).items()}
-        )
 
 
 @attrs.frozen
@@ -95,7 +82,7 @@ def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Di
         tables: the adopter's.
         seen: what that transaction has seen of them.
     """
-    found = _Found()
+    found = Findings()
     if connection.dialect.name == "postgresql":
         found.missing.extend(_server_problems(connection))
     there: dict[str, _Table] = {}
@@ -115,7 +102,7 @@ def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Di
     if facts is not None:
         _see_facts(found, tables, facts)
     if not found.missing:
-        found.fits.extend(f"{it.name} has all that a cancel needs" for it in there.values())
+        found.fits.extend(all_there(it.name) for it in there.values())
     return found.diagnosis()
 
 
@@ -128,10 +115,7 @@ def _server_problems(connection: Connection) -> Iterator[str]:
         ),
     )
     version, is_read_only = connection.execute(asked).one()
-    if version // 10_000 < _VERSION_MIN:
-        yield f"Postgres is version {version // 10_000}: {_VERSION_MIN} or later is needed"
-    if is_read_only:
-        yield "Postgres is read-only here: connect to the primary, as a user that may write"
+    yield from server_problems(version, is_read_only=is_read_only)
 
 
 # Columns -----------------------------------------------------------------------------------------
@@ -174,7 +158,7 @@ def _mapped(tables: SqlAlchemyTables, field: str) -> Iterator[tuple[str, str]]:
             yield argument, table.c[given].name
 
 
-def _see_columns(found: _Found, tables: SqlAlchemyTables, field: str, table: _Table) -> None:
+def _see_columns(found: Findings, tables: SqlAlchemyTables, field: str, table: _Table) -> None:
     for argument, name in _mapped(tables, field):
         if table.column(name) is not None:
             continue
@@ -208,10 +192,7 @@ def _missing_privileges(
         ).one()
         lacking = [it for it, is_granted in zip(names, granted, strict=True) if not is_granted]
         if lacking:
-            yield (
-                f"the user that connects may not {privilege} {', '.join(lacking)} of "
-                f"{table.name}: GRANT {privilege} ON {table.name} to it"
-            )
+            yield not_granted(privilege, lacking, table.name)
 
 
 def _is_wanted(field: str, argument: str, privilege: str) -> bool:
@@ -228,7 +209,7 @@ def _is_wanted(field: str, argument: str, privilege: str) -> bool:
 # Statuses ----------------------------------------------------------------------------------------
 
 
-def _see_statuses(found: _Found, tables: SqlAlchemyTables, field: str, table: _Table) -> None:
+def _see_statuses(found: Findings, tables: SqlAlchemyTables, field: str, table: _Table) -> None:
     """Note the words that a status column can't hold, or be compared with."""
     if field == "cancellations" or not table.is_postgres:
         return  # SQLite holds any text in any column.
@@ -261,7 +242,7 @@ def _why_not(kind: sa.types.TypeEngine[Any], word: str) -> str | None:
 # Keys, indexes, triggers -------------------------------------------------------------------------
 
 
-def _see_index(found: _Found, connection: Connection, tables: SqlAlchemyTables) -> None:
+def _see_index(found: Findings, connection: Connection, tables: SqlAlchemyTables) -> None:
     """Note whether an index finds the contacts of a job."""
     schema, name = name_parts(connection, tables.contacts)
     inspector, keys = sa.inspect(connection), tables.keys
@@ -277,7 +258,7 @@ def _see_index(found: _Found, connection: Connection, tables: SqlAlchemyTables) 
     for columns in listed:
         place = columns.index(keys.contact_job_id) if keys.contact_job_id in columns else None
         if place is not None and set(columns[:place]) <= its:
-            found.fits.append("an index finds the contacts that a cancel changes")
+            found.fits.append(INDEX_OF_CONTACTS)
             return
     shown = _shown(connection, tables.contacts)
     found.slow.append(
@@ -292,7 +273,7 @@ def _materialized(inspector: sa.Inspector, schema: str | None) -> list[str]:
     return inspector.get_materialized_view_names(schema)
 
 
-def _see_facts(found: _Found, tables: SqlAlchemyTables, facts: Facts) -> None:
+def _see_facts(found: Findings, tables: SqlAlchemyTables, facts: Facts) -> None:
     found.missing.extend(facts.refusals)
     for is_of_workers, sentence in tables.keys.problems(facts.jobs, facts.contacts):
         (found.workers if is_of_workers else found.missing).append(sentence)

@@ -16,11 +16,18 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
-from batch_cancel.adapters.postgres_faults import check_isolation
+from batch_cancel.adapters.postgres_transactions import (
+    DURABLY,
+    LEVEL,
+    READ_COMMITTED,
+    TEMPORARY_LAST,
+    check_isolation,
+    timeouts,
+)
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_place
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
-from batch_cancel.domain.errors import StoreFailed, shown
+from batch_cancel.domain.errors import StoreFailed
 
 _IDLE: Final = 0
 """The status of a connection of psycopg on which no transaction is open."""
@@ -91,29 +98,15 @@ class Settings:
         if connection.dialect.name == "sqlite":
             return _opened_sqlite(connection, tables, is_joined=False)
         _check_transaction(connection)
-        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
-        settings = {
-            "lock_timeout": self.lock_timeout,
-            "statement_timeout": self.statement_timeout,
-            "idle_in_transaction_session_timeout": self.statement_timeout,
-        }
-        set_each = [
-            sa.func.set_config(name, str(max(1, value // timedelta(milliseconds=1))), sa.true())
-            for name, value in settings.items()
+        connection.execute(sa.text(READ_COMMITTED))
+        set_each: list[sa.ColumnElement[Any]] = [
+            sa.func.set_config(name, str(value), sa.true())
+            for name, value in timeouts(self.lock_timeout, self.statement_timeout).items()
         ]
-        # A temporary table of this session comes last, and so hides none of the adopter's. What
-        # this sets is in force for the names that are read after it.
-        path = sa.func.nullif(sa.func.current_setting("search_path"), "")
-        real_first = sa.func.concat_ws(", ", path, "pg_temp")
-        set_each.append(sa.func.set_config("search_path", real_first, sa.true()))
+        # What this sets is in force for the names that are read after it.
+        set_each.append(sa.literal_column(TEMPORARY_LAST))
         seen, level = _read(connection, tables, set_each, is_joined=False)
-        if level != "read committed":
-            msg = (
-                f"READ COMMITTED was asked for, and the server runs the transaction as "
-                f"{shown(level)}: contacts that come in while it waits for the job would be left "
-                "behind. Enable READ COMMITTED on the server"
-            )
-            raise StoreFailed(msg)
+        check_isolation(level, is_joined=False)
         return seen
 
 
@@ -184,13 +177,6 @@ def _read(
     is_joined: bool,
 ) -> tuple[Seen, object]:
     """Set what is to be set, and read the transaction's level and which tables these are."""
-    # All other values of synchronous_commit than off wait for this server's disk already.
-    commit = sa.func.current_setting("synchronous_commit")
-    durable = sa.func.coalesce(sa.func.nullif(commit, "off"), "on")
-    durably = sa.func.set_config("synchronous_commit", durable, sa.true())
-    # Where YugabyteDB maps READ COMMITTED to something else, only its own setting says so.
-    yugabyte = sa.func.current_setting("yb_effective_transaction_isolation_level", sa.true())
-    level = sa.func.coalesce(yugabyte, sa.func.current_setting("transaction_isolation"))
     oids = [
         sa.cast(sa.func.to_regclass(quoted(*name_parts(connection, it))), postgresql.OID)
         for it in (tables.jobs, tables.contacts, tables.cancellations)
@@ -202,7 +188,8 @@ def _read(
         sa.func.current_setting("port"),
         sa.func.inet_server_addr(),
     )
-    asked = sa.select(*set_each, durably, level, server, *oids)
+    settings: list[sa.ColumnElement[Any]] = [sa.literal_column(it) for it in (DURABLY, LEVEL)]
+    asked = sa.select(*set_each, *settings, server, *oids)
     level_is, server_is, *found = connection.execute(asked).one()[len(set_each) + 1 :]
     return Seen(tables, tuple(found), (server_is, *found), is_joined), level_is
 

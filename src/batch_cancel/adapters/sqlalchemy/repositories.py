@@ -28,8 +28,10 @@ from batch_cancel.adapters.sqlalchemy.statements import (
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.adapters.sqlalchemy.work_repository import AsyncWork, Work
+from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.outcomes import RECORD_CHANGED
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 
 _KEYS_MAX: Final = 1000
@@ -136,8 +138,7 @@ class _Jobs(Statements):
             what = "the job is not cancelled after its status was set"
             raise written_otherwise(what)
         if not outcome[1]:
-            what = "the record of the cancellation is not there as it was written"
-            raise written_otherwise(what)
+            raise written_otherwise(RECORD_CHANGED)
         before = self.seen.cancelled_before
         if before is not None:
             is_cancelled = tables.contact_has({ContactStatus.CANCELLED})
@@ -182,8 +183,7 @@ class _Outbox(Statements):
         ours, before = self.tables.cancellations, record.taken_at
         if before is None:
             return None
-        # Later than before, even if the clock has not moved on.
-        taken_at = max(self.now(), before + timedelta.resolution)
+        taken_at = next_turn(before, self.now())
         mine = sa.and_(is_cancellation(ours, record), ours.c.taken_at == before)
         claimed = self.connection.execute(sa.update(ours).where(mine).values(taken_at=taken_at))
         return self.find(record.key) if claimed.rowcount else None
@@ -213,7 +213,7 @@ class _Outbox(Statements):
         undone = self._undone(list(found))
         taken: list[CancellationRecord] = []
         for key, row in found.items():
-            taken_at = max(at, row.taken_at + timedelta.resolution)
+            taken_at = next_turn(row.taken_at, at)
             mine = is_record_of(ours, key)
             self.connection.execute(sa.update(ours).where(mine).values(taken_at=taken_at))
             record = as_record(row, key)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_cancel.adapters.postgres_catalog import Facts
+from batch_cancel.adapters.postgres_transactions import LATE_TRIGGERS_NOW
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
@@ -132,7 +133,7 @@ class Statements:
             # The caller's own later statements find them as they were.
             self._set_constraints([it[:2] for it in facts.deferrable if it[2]], "DEFERRED")
         else:
-            self.connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+            self.connection.execute(sa.text(LATE_TRIGGERS_NOW))
             yield
 
     def _set_constraints(self, names: Sequence[tuple[str, str]], when: str) -> None:

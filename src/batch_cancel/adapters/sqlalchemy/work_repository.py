@@ -24,10 +24,10 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     check_skipped,
     check_written,
 )
-from batch_cancel.domain.errors import JobNotFound, StoreFailed, shown
+from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
-from batch_cancel.domain.table_shape import counted
+from batch_cancel.domain.table_shape import check_referable, columns_refused, counted
 from batch_cancel.domain.worker_rules import Settlement
 
 _ROWS_MAX: Final = 1000
@@ -165,9 +165,7 @@ class Work(Statements):
         self._check_referable(job.key)
         own = tables.new_contact(job.key)
         if not all(set(it).issubset(keys - set(own)) for it in contacts):
-            names = " and ".join(map(repr, own))
-            reason = f"a contact is given as values by column, without {names}"
-            raise StoreFailed(reason)
+            raise columns_refused(own)
         part = mapping.part_of(tables.contacts_given)
         is_pending = tables.contact_has({ContactStatus.PENDING})
         counts = self.is_sqlite and facts.contacts_are_rewritten
@@ -222,12 +220,7 @@ class Work(Statements):
         if name is None:
             return
         asked = sa.select(self.tables.jobs.c[name]).where(self._is_job(key))
-        if self.connection.execute(asked).scalar() is None:
-            reason = (
-                f"the {name!r} of {shown(key.batch_job_id)} is NULL, so no contact can refer to "
-                "this job: set it first"
-            )
-            raise StoreFailed(reason)
+        check_referable(name, self.connection.execute(asked).scalar(), key)
 
     def _is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         try:

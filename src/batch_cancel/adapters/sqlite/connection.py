@@ -31,6 +31,7 @@ from batch_cancel.adapters.sqlite.errors import (
     primary_code,
     why_it_cannot_be_opened,
 )
+from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed, shown
 
@@ -297,6 +298,27 @@ class File:
         with _transaction(connection):
             for statement in _SCHEMA:
                 connection.execute(statement)
+
+
+class OnFile:
+    """What keeps its rows in a file; `SqliteStore` says what the arguments are."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+    ) -> None:
+        self._file = File.at(path, create=create, busy_timeout_seconds=busy_timeout_seconds)
+
+    def check(self) -> list[str]:
+        """
+        Name in sentences what keeps the file from being used; nothing is made or changed.
+
+        An empty list says that it is fit, or will be made on first use.
+        """
+        return self._file.check()
 
 
 @contextmanager

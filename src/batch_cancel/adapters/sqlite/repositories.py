@@ -27,9 +27,11 @@ from batch_cancel.adapters.sqlite.rows import (
     written_otherwise,
 )
 from batch_cancel.adapters.sqlite.work_repository import Work
+from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.errors import Fault, shown
+from batch_cancel.domain.errors import Fault
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.outcomes import RECORD_CHANGED, job_differs, left_open, not_cancelled
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _CANCELLED: Final = frozenset({ContactStatus.CANCELLED})
@@ -74,12 +76,10 @@ class _Jobs:
         job = read_job(record.key, self.connection)
         status = None if job is None else job.status
         if status != JobStatus.CANCELLED:
-            what = f"the job has the status {shown(status)} after it was set to 'cancelled'"
-            raise written_otherwise(what)
+            raise written_otherwise(job_differs(JobStatus.CANCELLED, status))
         kept = None if job is None else job.cancellation
         if kept is None or _facts(kept) != _facts(record):
-            what = "the record of the cancellation is not there as it was written"
-            raise written_otherwise(what)
+            raise written_otherwise(RECORD_CHANGED)
 
 
 def _facts(record: CancellationRecord) -> tuple[object, ...]:
@@ -119,14 +119,12 @@ def _look_for_open_contacts(
 ) -> None:
     left = count_contacts(connection, key, statuses)
     if left:
-        what = f"contacts of the job that are open after all were cancelled: {left}"
-        raise written_otherwise(what, Fault.INCOMPLETE)
+        raise written_otherwise(left_open(left), Fault.INCOMPLETE)
 
 
 def _compare(due: int, cancelled: int) -> None:
     if cancelled != due:
-        what = f"contacts cancelled: {due}, that are cancelled: {cancelled}"
-        raise written_otherwise(what)
+        raise written_otherwise(not_cancelled(due, cancelled))
 
 
 @attrs.frozen
@@ -149,8 +147,7 @@ class _Outbox:
     def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         if record.taken_at is None:
             return None
-        # Later than before, even if the clock has not moved on.
-        taken_at = max(now(), record.taken_at + timedelta.resolution)
+        taken_at = next_turn(record.taken_at, now())
         claimed = self.connection.execute(
             SQL["claim_cancellation"],
             (

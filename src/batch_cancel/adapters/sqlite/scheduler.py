@@ -8,7 +8,6 @@ one transaction that holds the file's write lock.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -19,14 +18,13 @@ from uuid import uuid4
 from batch_cancel.adapters.sqlite.connection import (
     SQL,
     Connection,
-    File,
+    OnFile,
     Value,
     now,
     text_of,
     time_of,
 )
 from batch_cancel.domain import deferred_start
-from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
@@ -68,7 +66,7 @@ def _write(deferred_id: str, start: Deferred | None, connection: Connection) -> 
     return True
 
 
-class SqliteScheduler:
+class SqliteScheduler(OnFile):
     """
     Deferred starts in a SQLite file, which may be a store's.
 
@@ -82,15 +80,6 @@ class SqliteScheduler:
     Raises:
         ValueError: a path that names no file, or a time that is negative or longer than a day.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        create: bool = True,
-        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
-    ) -> None:
-        self._file = File.at(path, create=create, busy_timeout_seconds=busy_timeout_seconds)
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """
@@ -211,14 +200,6 @@ class SqliteScheduler:
         with _unavailable(), self._file.looking() as connection:
             rows = connection.rows(SQL["look_at_waiting_among"], (listed, DeferredState.DUE.value))
             return {cast("str", deferred_id) for (deferred_id,) in rows}
-
-    def check(self) -> list[str]:
-        """
-        Name in sentences what keeps the file from being used; nothing is made or changed.
-
-        An empty list says that it is fit, or will be made on first use.
-        """
-        return self._file.check()
 
     @contextmanager
     def _step(self) -> Generator[Connection]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import cast
 
-from batch_cancel.adapters.sqlite.connection import SQL, File, now, text_of
+from batch_cancel.adapters.sqlite.connection import SQL, OnFile, now, text_of
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories, repositories
 from batch_cancel.adapters.sqlite.rows import read_job
-from batch_cancel.domain.defaults import BUSY_TIMEOUT_SECONDS
 from batch_cancel.domain.diagnosis import Diagnosis
-from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.outcomes import added_to_none, added_twice
 
 
-class SqliteStore:
+class SqliteStore(OnFile):
     """
     Jobs, contacts and cancellation records in a SQLite file: a unit of work.
 
@@ -39,28 +37,11 @@ class SqliteStore:
         ValueError: a path that names no file, or a time that is negative or longer than a day.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        create: bool = True,
-        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
-    ) -> None:
-        self._file = File.at(path, create=create, busy_timeout_seconds=busy_timeout_seconds)
-
     @contextmanager
     def begin(self) -> Generator[SqliteRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with self._file.transaction() as connection:
             yield repositories(connection)
-
-    def check(self) -> list[str]:
-        """
-        Name in sentences what keeps the file from being used; nothing is made or changed.
-
-        An empty list says that it is fit, or will be made on first use.
-        """
-        return self._file.check()
 
     def examine(self) -> Diagnosis:
         """Return what the file misses, and the triggers on its tables, which are worth a look."""
@@ -73,23 +54,11 @@ class SqliteStore:
         organization_id: str | None = None,
         deferred_id: str | None = None,
     ) -> None:
-        """
-        Add a job.
-
-        Arguments:
-            id: the job's id.
-            status: any status, known or not.
-            organization_id: whose job it is; None for a job of no organization.
-            deferred_id: the id of its deferred start; None if it has none.
-
-        Raises:
-            ValueError: there is such a job already.
-        """
+        """Add a job, as `MemoryStore.add_job` does."""
         at = text_of(now())
         with self._file.transaction() as connection:
             if connection.row(SQL["find_job_number"], (id, organization_id)) is not None:
-                msg = f"there is a job {shown(id)} in this organization already"
-                raise ValueError(msg)
+                raise added_twice(id)
             connection.execute(SQL["add_job"], (id, organization_id, status, deferred_id, at, at))
 
     def add_contacts(
@@ -100,24 +69,12 @@ class SqliteStore:
         *,
         since: datetime | None = None,
     ) -> None:
-        """
-        Add contacts to a job, or set the statuses of those that it has.
-
-        Arguments:
-            job_id: the job's id.
-            contacts: the status, known or not, by contact id.
-            organization_id: whose job it is.
-            since: since when they have had it, an aware datetime; None for now.
-
-        Raises:
-            LookupError: there is no such job.
-        """
+        """Add contacts to a job, as `MemoryStore.add_contacts` does."""
         at = text_of(since or now())
         with self._file.transaction() as connection:
             row = connection.row(SQL["find_job_number"], (job_id, organization_id))
             if row is None:
-                msg = f"there is no job {shown(job_id)} in this organization to add contacts to"
-                raise LookupError(msg)
+                raise added_to_none(job_id)
             connection.execute_many(
                 SQL["put_contact"],
                 ((row[0], contact_id, status, at) for contact_id, status in contacts.items()),

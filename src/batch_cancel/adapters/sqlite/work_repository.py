@@ -24,6 +24,7 @@ from batch_cancel.adapters.sqlite.rows import (
 )
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.outcomes import contacts_differ, job_differs
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement, new_contact_due_at, new_contact_id
 
@@ -161,7 +162,7 @@ class Work:
                 f"jobs set to {due.value!r}: {changed} instead of 1; the job's status is now "
                 f"{shown(status)}"
                 if changed != 1
-                else f"the job has the status {shown(status)} after it was set to {due.value!r}"
+                else job_differs(due, status)
             )
             raise written_otherwise(what)
 
@@ -169,8 +170,7 @@ class Work:
         """Refuse contacts that are not what they were set to."""
         are = self._count(key, ids, due)
         if are != len(ids):
-            what = f"contacts set to {due.value!r}: {len(ids)}, that have this status: {are}"
-            raise written_otherwise(what)
+            raise written_otherwise(contacts_differ(due, len(ids), are))
 
     def _count(self, key: JobKey, ids: Sequence[str], status: ContactStatus) -> int:
         [(count,)] = self.connection.rows(

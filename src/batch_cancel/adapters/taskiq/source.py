@@ -17,8 +17,9 @@ import redis.asyncio
 from taskiq.exceptions import ScheduledTaskCancelledError
 from taskiq_redis import ListRedisScheduleSource
 
+from batch_cancel.adapters.redis.deadline_async import line_to_async
 from batch_cancel.adapters.redis.encoding import encoded, span
-from batch_cancel.adapters.redis.script_runner import AsyncExecutor, script
+from batch_cancel.adapters.redis.script_runner import Executor, script
 from batch_cancel.adapters.taskiq import keys_of
 from batch_cancel.domain.defaults import RETENTION
 
@@ -42,5 +43,5 @@ class CancellableScheduleSource(ListRedisScheduleSource):  # type: ignore[misc]
         # What has a cron or an interval is sent again and again.
         is_once = task.time is not None and task.cron is None
         arguments = (span(RETENTION), b"started" if is_once else b"repeats")
-        if not await AsyncExecutor(client, _BUDGET).run(_SEND, keys, arguments):
+        if not await Executor(line_to_async(client), _BUDGET).run(_SEND, keys, arguments):
             raise ScheduledTaskCancelledError

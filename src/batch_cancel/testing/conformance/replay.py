@@ -16,7 +16,7 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import refused, succeeded, unchanged
-from batch_cancel.testing.breakpoints import Hook
+from batch_cancel.testing.breakpoints import failing_at
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.scripted import unreachable
@@ -37,7 +37,7 @@ class ReplayConformance(StoreAdapter):
         """Nothing is cancelled, so the scheduler is not asked."""
         world.add_job("job", "scheduled", ["pending"], deferred_id="start")
         start = world.schedule()
-        refused(world.cancel(hook=_failing("marked")), "cancel_failed")
+        refused(world.cancel(hook=failing_at("marked")), "cancel_failed")
         expect(world.waiting(), {start}, "The starts that still wait:")
         expect(world.row().status, "scheduled", "The job's status:")
 
@@ -147,12 +147,3 @@ class ReplayConformance(StoreAdapter):
             (record.is_announced, True, "is_announced"),
         ):
             expect(seen, wanted, f"{what} in the record:")
-
-
-def _failing(at: str) -> Hook:
-    def fail(point: str) -> None:
-        if point == at:
-            msg = f"a fault of the test at {point!r}"
-            raise RuntimeError(msg)
-
-    return fail

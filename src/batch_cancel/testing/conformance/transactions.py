@@ -21,7 +21,7 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import refused, said, succeeded, unchanged
-from batch_cancel.testing.breakpoints import AsyncHooked, Hook, Hooked
+from batch_cancel.testing.breakpoints import AsyncHooked, Hooked, failing_at
 from batch_cancel.testing.invariants import PromiseBroken, promise
 from batch_cancel.testing.runner import Pause, ended, expect, watch
 from batch_cancel.testing.scripted import AsyncScripted, Scripted
@@ -51,7 +51,7 @@ class TransactionConformance(StoreAdapter):
         """Wherever it comes from; and the next cancel does it all."""
         world.add_job("job", "running", ["pending", "busy", "completed"])
         before = world.rows()
-        error = refused(world.cancel(hook=_failing(point)), "cancel_failed")
+        error = refused(world.cancel(hook=failing_at(point)), "cancel_failed")
         expect(cast("CancelFailed", error).outcome, "unchanged", "The outcome in the error:")
         unchanged(before, world.rows())
         expect(world.cancelled().contacts_cancelled, 2, "contacts_cancelled by the next cancel:")
@@ -110,7 +110,7 @@ class TransactionConformance(StoreAdapter):
         """Whoever comes next goes through."""
         world.add_job("job", "running", ["pending"])
         for point in ("locked", "contacts", "marked"):
-            refused(world.cancel(hook=_failing(point)), "cancel_failed")
+            refused(world.cancel(hook=failing_at(point)), "cancel_failed")
         succeeded(ended(world.beside(world.cancelling())))
 
     @promise(
@@ -164,7 +164,7 @@ class TransactionConformance(StoreAdapter):
         for _ in range(3):
             refused(world.cancel("job-1"), "already_terminal")
             refused(world.cancel("missing"), "job_not_found")
-            refused(world.cancel("job-1", hook=_failing("locked")), "cancel_failed")
+            refused(world.cancel("job-1", hook=failing_at("locked")), "cancel_failed")
         expect(self.connections(), before, "Open connections after nine more transactions:")
 
     @promise(
@@ -250,7 +250,7 @@ class TransactionConformance(StoreAdapter):
         def join() -> None:
             with cast("AbstractContextManager[UnitOfWork]", opened) as uow:
                 for label, key in keys.items():
-                    hook = _failing("marked") if label == failing else _nothing
+                    hook = failing_at("marked") if label == failing else _nothing
                     try:
                         cancel_rows(
                             key.batch_job_id,
@@ -265,7 +265,7 @@ class TransactionConformance(StoreAdapter):
         async def join_async() -> None:
             async with cast("AbstractAsyncContextManager[AsyncUnitOfWork]", opened) as uow:
                 for label, key in keys.items():
-                    hook = _failing("marked") if label == failing else _nothing
+                    hook = failing_at("marked") if label == failing else _nothing
                     try:
                         await cancel_rows_async(
                             key.batch_job_id,
@@ -288,12 +288,3 @@ def _meant(error: CancelFailed, *, is_meant: bool) -> None:
     if not is_meant:
         msg = f"within the caller's transaction, cancel_rows gave {said(error)}"
         raise PromiseBroken(msg)
-
-
-def _failing(at: str) -> Hook:
-    def fail(point: str) -> None:
-        if point == at:
-            msg = f"a fault of the test at {point!r}"
-            raise RuntimeError(msg)
-
-    return fail

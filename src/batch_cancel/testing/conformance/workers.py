@@ -21,10 +21,10 @@ from batch_cancel.testing.strategies import (
     ENDED_CONTACTS,
     ENDED_JOBS,
     OPEN_CONTACTS,
+    RETRYABLE,
 )
 from batch_cancel.testing.world import World
 
-RETRYABLE: Final = ("queued", "no_answer", "busy", "timeout")
 FINAL: Final = ("completed", "failed", "blocked", "invalid_number", "carrier_error")
 
 

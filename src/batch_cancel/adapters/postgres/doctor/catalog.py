@@ -1,14 +1,12 @@
-"""The questions, asked over a connection whose transaction is open; blocking and asyncio."""
+"""The questions, asked over a connection whose transaction is open."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import psycopg
-from psycopg.rows import tuple_row
 
-from batch_cancel.adapters.postgres.cursors import with_loaders
 from batch_cancel.adapters.postgres.doctor.questions import (
     STATEMENTS,
     Condition,
@@ -16,6 +14,7 @@ from batch_cancel.adapters.postgres.doctor.questions import (
     Reading,
 )
 from batch_cancel.adapters.postgres.doctor.tables import Rows
+from batch_cancel.adapters.postgres.sender import AnySender
 from batch_cancel.adapters.postgres.sql_parts import trusted
 
 _REFUSALS: Final = ("0A", "22", "42", "55000")
@@ -26,152 +25,66 @@ _REFUSALS: Final = ("0A", "22", "42", "55000")
 class Catalog:
     """The questions, over a connection whose transaction is open."""
 
-    connection: psycopg.Connection[Any]
-
-    def rows(self, name: str, **parameters: object) -> Rows:
-        """Return the answer to a statement of catalog.sql."""
-        cursor = self._cursor()
-        cursor.execute(trusted(STATEMENTS[name]), parameters, prepare=False)
-        return cursor.fetchall()
-
-    def answer(self, question: str) -> str:
-        """Return the one text that answers a question without parameters."""
-        cursor = self._cursor()
-        cursor.execute(trusted(question), prepare=False)
-        [(text,)] = cursor.fetchall()
-        return str(text)
-
-    def only_read(self) -> None:
-        """Let Postgres itself refuse whatever would change something from here on."""
-        self._cursor().execute("SET TRANSACTION READ ONLY", prepare=False)
-
-    def holds(self, condition: Condition) -> bool:
-        """Check whether it holds; what Postgres can't say of a status alone does not."""
-        parameters = {"statuses": list(condition.statuses)}
-        try:
-            with self.connection.transaction():
-                cursor = self._cursor()
-                cursor.execute(condition.question, parameters, prepare=False)
-                return condition.answer(cursor.fetchone())
-        except (psycopg.DataError, psycopg.ProgrammingError):
-            return False
-
-    def scans(self, reading: Reading) -> bool:
-        """Check whether a statement would read all of a table; one without a plan does not."""
-        try:
-            with self.connection.transaction():
-                cursor = self._cursor()
-                cursor.execute(trusted(STATEMENTS["no_scans"]), prepare=False)
-                cursor.execute(reading.question, reading.parameters, prepare=False)
-                return reading.scans(cursor.fetchall())
-        except psycopg.Error as error:
-            if not _is_refusal(error):
-                raise
-            return False
-
-    def refusal(self, reading: Reading) -> str | None:
-        """Return Postgres' words for what is wrong with a statement; None if it is planned."""
-        try:
-            with self.connection.transaction():
-                cursor = self._cursor()
-                cursor.execute(reading.question, reading.parameters, prepare=False)
-                return reading.refusal(cursor.fetchall())
-        except psycopg.Error as error:
-            if not _is_refusal(error):
-                raise
-            return error.diag.message_primary
-
-    def seen(self, look: Look) -> str | None:
-        """Return what a look at some rows finds; None where they can't be read, or not soon."""
-        try:
-            with self.connection.transaction(force_rollback=True):
-                cursor = self._cursor()
-                cursor.execute(trusted(STATEMENTS["not_for_long"]), prepare=False)
-                cursor.execute(look.question, look.parameters, prepare=False)
-                return look.finding(cursor.fetchall())
-        except psycopg.Error as error:
-            if not _is_of_the_statement(error):
-                raise
-            return None
-
-    def _cursor(self) -> psycopg.Cursor[tuple[Any, ...]]:
-        return with_loaders(psycopg.Cursor(self.connection, row_factory=tuple_row))
-
-
-@attrs.frozen
-class AsyncCatalog:
-    """As `Catalog`, awaited."""
-
-    connection: psycopg.AsyncConnection[Any]
+    sender: AnySender
 
     async def rows(self, name: str, **parameters: object) -> Rows:
-        """As `Catalog.rows`, awaited."""
-        cursor = self._cursor()
-        await cursor.execute(trusted(STATEMENTS[name]), parameters, prepare=False)
-        return await cursor.fetchall()
+        """Return the answer to a statement of catalog.sql."""
+        answer = await self.sender.send(trusted(STATEMENTS[name]), parameters)
+        return await answer.rows()
 
     async def answer(self, question: str) -> str:
-        """As `Catalog.answer`, awaited."""
-        cursor = self._cursor()
-        await cursor.execute(trusted(question), prepare=False)
-        [(text,)] = await cursor.fetchall()
+        """Return the one text that answers a question without parameters."""
+        [(text,)] = await (await self.sender.send(trusted(question))).rows()
         return str(text)
 
     async def only_read(self) -> None:
-        """As `Catalog.only_read`, awaited."""
-        await self._cursor().execute("SET TRANSACTION READ ONLY", prepare=False)
+        """Let Postgres itself refuse whatever would change something from here on."""
+        await self.sender.send(trusted("SET TRANSACTION READ ONLY"))
 
     async def holds(self, condition: Condition) -> bool:
-        """As `Catalog.holds`, awaited."""
+        """Check whether it holds; what Postgres can't say of a status alone does not."""
         parameters = {"statuses": list(condition.statuses)}
         try:
-            async with self.connection.transaction():
-                cursor = self._cursor()
-                await cursor.execute(condition.question, parameters, prepare=False)
-                return condition.answer(await cursor.fetchone())
+            async with self.sender.savepoint():
+                answer = await self.sender.send(condition.question, parameters)
+                return condition.answer(await answer.row())
         except (psycopg.DataError, psycopg.ProgrammingError):
             return False
 
     async def scans(self, reading: Reading) -> bool:
-        """As `Catalog.scans`, awaited."""
+        """Check whether a statement would read all of a table; one without a plan does not."""
         try:
-            async with self.connection.transaction():
-                cursor = self._cursor()
-                await cursor.execute(trusted(STATEMENTS["no_scans"]), prepare=False)
-                await cursor.execute(reading.question, reading.parameters, prepare=False)
-                return reading.scans(await cursor.fetchall())
+            async with self.sender.savepoint():
+                await self.sender.send(trusted(STATEMENTS["no_scans"]))
+                answer = await self.sender.send(reading.question, reading.parameters)
+                return reading.scans(await answer.rows())
         except psycopg.Error as error:
             if not _is_refusal(error):
                 raise
             return False
 
     async def refusal(self, reading: Reading) -> str | None:
-        """As `Catalog.refusal`, awaited."""
+        """Return Postgres' words for what is wrong with a statement; None if it is planned."""
         try:
-            async with self.connection.transaction():
-                cursor = self._cursor()
-                await cursor.execute(reading.question, reading.parameters, prepare=False)
-                return reading.refusal(await cursor.fetchall())
+            async with self.sender.savepoint():
+                answer = await self.sender.send(reading.question, reading.parameters)
+                return reading.refusal(await answer.rows())
         except psycopg.Error as error:
             if not _is_refusal(error):
                 raise
             return error.diag.message_primary
 
     async def seen(self, look: Look) -> str | None:
-        """As `Catalog.seen`, awaited."""
+        """Return what a look at some rows finds; None where they can't be read, or not soon."""
         try:
-            async with self.connection.transaction(force_rollback=True):
-                cursor = self._cursor()
-                await cursor.execute(trusted(STATEMENTS["not_for_long"]), prepare=False)
-                await cursor.execute(look.question, look.parameters, prepare=False)
-                return look.finding(await cursor.fetchall())
+            async with self.sender.savepoint(force_rollback=True):
+                await self.sender.send(trusted(STATEMENTS["not_for_long"]))
+                answer = await self.sender.send(look.question, look.parameters)
+                return look.finding(await answer.rows())
         except psycopg.Error as error:
             if not _is_of_the_statement(error):
                 raise
             return None
-
-    def _cursor(self) -> psycopg.AsyncCursor[tuple[Any, ...]]:
-        return with_loaders(psycopg.AsyncCursor(self.connection, row_factory=tuple_row))
 
 
 def _is_refusal(error: psycopg.Error) -> bool:

@@ -9,6 +9,7 @@ import attrs
 
 from batch_cancel.adapters.postgres.doctor.tables import Database
 from batch_cancel.adapters.postgres.schema import PostgresSchema
+from batch_cancel.domain.diagnosis import all_there, not_granted
 
 RECORD_KEY: Final = frozenset({"organization_id", "batch_job_id"})
 """The primary key of our own table."""
@@ -101,7 +102,7 @@ def missing_to_workers(database: Database) -> Iterator[str]:
 
 def fits(database: Database, field: str) -> str:
     """Return that a table lacks nothing."""
-    return f"{database.name(field)} has all that a cancel needs"
+    return all_there(database.name(field))
 
 
 def hidden_rows(database: Database, field: str) -> Iterator[str]:
@@ -179,11 +180,7 @@ def _missing_privileges(database: Database, field: str, wanted: Sequence[Wanted]
             if it.column in columns and privilege in it.privileges - columns[it.column].privileges
         ]
         if lacking:
-            table = database.name(field)
-            yield (
-                f"the user that connects may not {privilege} {', '.join(lacking)} of {table}: "
-                f"GRANT {privilege} ON {table} to it"
-            )
+            yield not_granted(privilege, lacking, database.name(field))
 
 
 def _missing_policies(database: Database, field: str, wanted: Sequence[Wanted]) -> Iterator[str]:

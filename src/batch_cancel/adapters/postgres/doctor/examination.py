@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from batch_cancel.adapters.postgres.doctor import columns, indexes, shape, statuses
-from batch_cancel.adapters.postgres.doctor.catalog import AsyncCatalog, Catalog
+from batch_cancel.adapters.postgres.doctor.catalog import Catalog
 from batch_cancel.adapters.postgres.doctor.questions import Attempt, Doubt, Look
 from batch_cancel.adapters.postgres.doctor.report import Report
 from batch_cancel.adapters.postgres.doctor.tables import (
@@ -24,45 +23,14 @@ from batch_cancel.adapters.postgres.doctor.tables import (
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.sql_parts import trusted
-from batch_cancel.adapters.postgres_catalog import question, read_facts
+from batch_cancel.adapters.postgres_catalog import question, read_facts, server_problems
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
-_VERSION_MIN: Final = 15
 
-
-def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
+async def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
     """Return in sentences what fits and what does not."""
-    server = catalog.rows("server")
-    catalog.only_read()
-    tables = read_tables(catalog.rows("tables", **tables_of(schema)))
-    oids = [table.oid for table in tables.values() if table.oid is not None]
-    database = Database(
-        schema,
-        dict(catalog.rows("names", names=names_of(schema))),
-        tables,
-        read_columns(catalog.rows("columns", tables=oids)),
-        read_indexes(catalog.rows("indexes", tables=oids)),
-        read_constraints(catalog.rows("constraints", tables=oids)),
-        read_facts(catalog.answer(_facts_of(tables))),
-    )
-    report = _begun(server, database)
-    for look in _looks(database):
-        report.see(catalog.seen(look))
-    for doubt in _doubts(database):
-        answers = [catalog.holds(condition) for condition in doubt.unless]
-        is_well = doubt.is_dispelled or any(answers)
-        if is_well and doubt.reading is not None:
-            is_well = not catalog.scans(doubt.reading)
-        report.note(doubt, is_well=is_well)
-    for attempt in _attempts(database, report):
-        report.try_out(attempt, catalog.refusal(attempt.reading))
-    return report.diagnosis()
-
-
-async def examined_async(schema: PostgresSchema, catalog: AsyncCatalog) -> Diagnosis:
-    """As `examined`, awaited."""
     server = await catalog.rows("server")
     await catalog.only_read()
     tables = read_tables(await catalog.rows("tables", **tables_of(schema)))
@@ -96,34 +64,27 @@ def _facts_of(tables: Mapping[str, Table]) -> str:
     return trusted(question()).format(**oids).as_string(None)
 
 
-def _server_problems(rows: Rows) -> Iterator[str]:
-    [(version, is_read_only)] = rows
-    if version // 10_000 < _VERSION_MIN:
-        yield f"Postgres is version {version // 10_000}: {_VERSION_MIN} or later is needed"
-    if is_read_only:
-        yield "Postgres is read-only here: connect to the primary, as a user that may write"
-
-
 def _begun(server: Rows, database: Database) -> Report:
     """Return a report of what the catalogs alone tell."""
     report, refusals = Report(), database.facts.refusals
-    report.missing.update(dict.fromkeys([*_server_problems(server), *refusals]))
+    [(version, is_read_only)] = server
+    report.missing.extend([*server_problems(version, is_read_only=is_read_only), *refusals])
     for field in FIELDS:
         missing = [*columns.missing(database, field), *shape.refused(database, field)]
-        report.missing.update(dict.fromkeys(missing))
+        report.missing.extend(missing)
         if not missing and not refusals:
-            report.fits.setdefault(columns.fits(database, field))
-        report.notes.update(dict.fromkeys(columns.hidden_rows(database, field)))
-        report.notes.update(dict.fromkeys(indexes.invalid(database, field)))
-    report.missing.update(dict.fromkeys(statuses.missing_labels(database, "missing")))
+            report.fits.append(columns.fits(database, field))
+        report.notes.extend(columns.hidden_rows(database, field))
+        report.notes.extend(indexes.invalid(database, field))
+    report.missing.extend(statuses.missing_labels(database, "missing"))
     for found in (
         columns.missing_to_workers(database),
         shape.refused_to_workers(database),
         statuses.missing_labels(database, "workers"),
     ):
-        report.workers.update(dict.fromkeys(found))
+        report.workers.extend(found)
     for found in (shape.refused_without_organization(database), shape.writers(database)):
-        report.notes.update(dict.fromkeys(found))
+        report.notes.extend(found)
     return report
 
 

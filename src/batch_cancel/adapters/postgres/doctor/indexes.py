@@ -14,6 +14,7 @@ from batch_cancel.adapters.postgres.doctor.questions import Condition, Doubt, Re
 from batch_cancel.adapters.postgres.doctor.tables import Database
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.sql_parts import listed, typed
+from batch_cancel.domain.diagnosis import INDEX_OF_CONTACTS
 from batch_cancel.domain.status_names import all_spellings
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
@@ -101,7 +102,7 @@ def indexes_of_contacts(database: Database) -> Iterator[Doubt]:
         f"no index serves the cancel, so each one reads all of {contacts}",
         CANCELLABLE_CONTACTS,
         queries.cancel_contacts(CANCELLABLE_CONTACTS),
-        fits="an index finds the contacts that a cancel changes",
+        fits=INDEX_OF_CONTACTS,
     )
     yield from _index_of_contacts(
         *(database, "workers"),

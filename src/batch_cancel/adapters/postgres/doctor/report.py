@@ -2,51 +2,32 @@
 
 from __future__ import annotations
 
-import attrs
-
 from batch_cancel.adapters.postgres.doctor.questions import Attempt, Doubt
-from batch_cancel.domain.diagnosis import Diagnosis
+from batch_cancel.domain.diagnosis import Findings
 
 
-@attrs.frozen
-class Report:
-    """What was found so far, each sentence once."""
-
-    fits: dict[str, None] = attrs.field(factory=dict[str, None])
-    missing: dict[str, None] = attrs.field(factory=dict[str, None])
-    slow: dict[str, None] = attrs.field(factory=dict[str, None])
-    workers: dict[str, None] = attrs.field(factory=dict[str, None])
-    notes: dict[str, None] = attrs.field(factory=dict[str, None])
+class Report(Findings):
+    """What was found so far."""
 
     def note(self, doubt: Doubt, *, is_well: bool) -> None:
         """Note how a doubt was settled."""
         if not is_well:
             kinds = {"missing": self.missing, "slow": self.slow, "workers": self.workers}
-            kinds[doubt.kind].setdefault(doubt.sentence)
+            kinds[doubt.kind].append(doubt.sentence)
         elif doubt.fits is not None:
-            self.fits.setdefault(doubt.fits)
+            self.fits.append(doubt.fits)
 
     def try_out(self, attempt: Attempt, refusal: str | None) -> None:
         """Note whether Postgres takes a statement."""
         if refusal is None:
             return
-        self.fits.pop(attempt.belies, None)
+        self.fits[:] = [it for it in self.fits if it != attempt.belies]
         kinds = {"missing": self.missing, "workers": self.workers}
-        kinds[attempt.kind].setdefault(
+        kinds[attempt.kind].append(
             f"Postgres does not take the statement that {attempt.what}: {refusal}"
         )
 
     def see(self, finding: str | None) -> None:
         """Note what a look at some rows has found."""
         if finding is not None:
-            self.notes.setdefault(finding)
-
-    def diagnosis(self) -> Diagnosis:
-        """Return all of it."""
-        return Diagnosis(
-            fits=tuple(self.fits),
-            missing=tuple(self.missing),
-            slow=tuple(self.slow),
-            workers=tuple(self.workers),
-            notes=tuple(self.notes),
-        )
+            self.notes.append(finding)
