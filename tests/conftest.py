@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,9 @@ from tests.pairs import create_reference_tables
 from tests.pgbouncer import PgBouncer, find_pgbouncer
 from tests.processes import ServerError
 from tests.redis_topologies import RedisCluster, RedisSentinel
+from tests.selection import COLLECTED, mark_what_repeats
 from tests.servers import PostgresServer, Program, RedisServer, find_postgres, find_redis
+from tests.slowest import slowest_files
 
 
 def pytest_report_header() -> list[str]:
@@ -27,13 +30,34 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+@pytest.hookimpl(tryfirst=True)  # Before the option -m is obeyed.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests of PgBouncer where it is not installed: no wheel has it."""
-    if find_pgbouncer() is not None:
-        return
-    left_out = [item for item in items if _needs_pgbouncer(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    if find_pgbouncer() is None:
+        left_out = [item for item in items if _needs_pgbouncer(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _needs_pgbouncer(item)]
+    mark_what_repeats(items)
+    config.stash[COLLECTED] = [*items]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests, which live as long as the run."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files whose tests took longest."""
+    reports = [
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+    ]
+    if lines := slowest_files(reports):
+        terminalreporter.section("slowest files")
+        terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
 def _given(kind: type[PostgresServer | RedisServer], variable: str) -> str | None:
@@ -62,14 +86,14 @@ def _described(find: Callable[[], Program | None]) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """Lend the Postgres server that all tests share; whoever hurts it takes another fixture."""
+    """Yield the Postgres server that all tests share; whoever hurts it takes another fixture."""
     with PostgresServer.find() as server:
         yield server
 
 
 @pytest.fixture
 def postgres_schema(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a connection string to a schema of the test's own."""
+    """Yield a connection string to a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
 
@@ -78,7 +102,7 @@ def postgres_schema(postgres_server: PostgresServer) -> Iterator[str]:
 def tables_of_class(
     postgres_server: PostgresServer,
 ) -> Iterator[tuple[str, psycopg.Connection[Any]]]:
-    """Lend the reference tables, which hold what adopters' may: their DSN, and a connection."""
+    """Yield the reference tables, which hold what adopters' may: their DSN, and a connection."""
     with postgres_server.schema() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute("ALTER TABLE batch_jobs ALTER status DROP NOT NULL")
@@ -88,28 +112,28 @@ def tables_of_class(
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a connection string to a database of the test's own."""
+    """Yield a connection string to a database of the test's own."""
     with postgres_server.database() as dsn:
         yield dsn
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """Lend the Redis server that all tests share; whoever hurts it takes another fixture."""
+    """Yield the Redis server that all tests share; whoever hurts it takes another fixture."""
     with RedisServer.find() as server:
         yield server
 
 
 @pytest.fixture
 def redis_prefix(redis_server: RedisServer) -> Iterator[str]:
-    """Lend a key prefix of the test's own."""
+    """Yield a key prefix of the test's own."""
     with redis_server.prefix() as prefix:
         yield prefix
 
 
 @pytest.fixture
 def redis_database(redis_server: RedisServer) -> Iterator[str]:
-    """Lend the URL of an empty Redis database, a different one in each worker process."""
+    """Yield the URL of an empty Redis database, a different one in each worker process."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     with redis_server.database(1 + int(worker.removeprefix("gw"))) as url:
         yield url
@@ -123,7 +147,7 @@ def _postgres_to_break() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_to_break(_postgres_to_break: PostgresServer) -> Iterator[PostgresServer]:
-    """Lend a durable Postgres that the test may kill, stop and pause; it is healed afterwards."""
+    """Yield a durable Postgres that the test may kill, stop and pause; it is healed afterwards."""
     yield _postgres_to_break
     _postgres_to_break.heal()
 
@@ -136,7 +160,7 @@ def _redis_to_break() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_to_break(_redis_to_break: RedisServer) -> Iterator[RedisServer]:
-    """Lend a durable Redis that the test may kill, stop and pause; healed, emptied afterwards."""
+    """Yield a durable Redis that the test may kill, stop and pause; healed, emptied afterwards."""
     yield _redis_to_break
     _redis_to_break.heal()
     _redis_to_break.flush()
@@ -144,20 +168,20 @@ def redis_to_break(_redis_to_break: RedisServer) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[RedisCluster]:
-    """Lend a Redis Cluster of three masters."""
+    """Yield a Redis Cluster of three masters."""
     with RedisCluster() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def redis_sentinel() -> Iterator[RedisSentinel]:
-    """Lend a master and a replica under one sentinel; who fails over also calls rejoin."""
+    """Yield a master and a replica under one sentinel; who fails over also calls rejoin."""
     with RedisSentinel() as group:
         yield group
 
 
 @pytest.fixture(scope="session")
 def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
-    """Lend a PgBouncer in transaction mode, in front of `postgres_server`."""
+    """Yield a PgBouncer in transaction mode, in front of `postgres_server`."""
     with PgBouncer(postgres_server) as bouncer:
         yield bouncer

@@ -66,7 +66,7 @@ TABLES = SqlAlchemyTables(
 
 
 def postgres_engine(dsn: str, **options: Any) -> sa.Engine:
-    """Give an engine over psycopg."""
+    """Return an engine over psycopg."""
     options = {"poolclass": sa.NullPool, **options}
     return sa.create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), **options
@@ -74,7 +74,7 @@ def postgres_engine(dsn: str, **options: Any) -> sa.Engine:
 
 
 def postgres_engine_async(dsn: str, **options: Any) -> AsyncEngine:
-    """Give an engine over asyncpg."""
+    """Return an engine over asyncpg."""
     import asyncpg
 
     given = conninfo_to_dict(dsn)
@@ -96,19 +96,19 @@ def postgres_engine_async(dsn: str, **options: Any) -> AsyncEngine:
 
 
 def postgres_uow(dsn: str, *, is_async: bool) -> Any:
-    """Give a unit of work over psycopg, or over asyncpg."""
+    """Return a unit of work over psycopg, or over asyncpg."""
     if is_async:
         return AsyncSqlAlchemyUnitOfWork(postgres_engine_async(dsn), TABLES)
     return SqlAlchemyUnitOfWork(postgres_engine(dsn), TABLES)
 
 
 def sqlite_engine(path: Path, **options: Any) -> sa.Engine:
-    """Give an engine over the standard library's driver."""
+    """Return an engine over the standard library's driver."""
     return sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool, **options)
 
 
 def sqlite_engine_async(path: Path, **options: Any) -> AsyncEngine:
-    """Give an engine over aiosqlite."""
+    """Return an engine over aiosqlite."""
     return create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=sa.NullPool, **options)
 
 
@@ -166,7 +166,7 @@ class SqliteLayer:
             )
 
     def rows(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
+        """Return all that is committed."""
         from tests.pairs import JobRow
 
         with self._engine.connect() as connection:
@@ -187,7 +187,7 @@ class SqliteLayer:
         }
 
     def contact_ids(self) -> Mapping[str, str]:
-        """Give the id of a contact for its label, where the store makes ids of its own."""
+        """Return the id of a contact for its label, where the store makes ids of its own."""
         with self._engine.connect() as connection:
             found = connection.execute(
                 # Of two jobs' contacts of one label, the last touched is meant.
@@ -198,12 +198,12 @@ class SqliteLayer:
             return {label: str(number) for label, number in found}
 
     def columns(self, label: str) -> dict[str, object]:
-        """Give the values by column of a new contact."""
+        """Return the values by column of a new contact."""
         return {"label": label}
 
 
 def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> SqliteLayer:
-    """Give the tables in a new file, with a unit of work over either driver."""
+    """Return the tables in a new file, with a unit of work over either driver."""
     path = folder / "layer.sqlite"
     engine = sqlite_engine(path)
     stack.callback(engine.dispose)
@@ -219,7 +219,7 @@ def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> SqliteLayer:
 def django_uow(
     dsn: str, *, alias: str | None = None, **options: Any
 ) -> Generator[DjangoUnitOfWork]:
-    """Give a unit of work on a database that Django knows by this alias, or by one of its own."""
+    """Return a unit of work on a database that Django knows by this alias or its own."""
     import django
     from django.conf import settings
 
@@ -333,7 +333,7 @@ class Layer:
 
 @contextmanager
 def layer(driver: str, postgres_server: PostgresServer, folder: Path) -> Generator[Layer]:
-    """Lend an empty database by one of the drivers."""
+    """Yield an empty database by one of the drivers."""
     with ExitStack() as stack:
         if driver in {"psycopg", "asyncpg"}:
             dsn = stack.enter_context(postgres_server.schema())

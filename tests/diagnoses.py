@@ -54,7 +54,7 @@ def diagnosed(dsn: str, *first: str, **names: Any) -> Diagnosis:
 
 @contextmanager
 def a_stranger_to(dsn: str) -> Generator[str]:
-    """Lend a connection string for a user who may enter this schema, and nothing else."""
+    """Yield a connection string for a user who may enter this schema, and nothing else."""
     with psycopg.connect(dsn) as connection:
         [(namespace,)] = connection.execute("SELECT current_schema()").fetchall()
     name = f"user_{namespace}"

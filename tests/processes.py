@@ -75,13 +75,13 @@ def unprivileged() -> pwd.struct_passwd | None:
 
 
 def open_to_all(path: Path) -> bool:
-    """Say whether any account may reach `path`: it and each folder above it lets others pass."""
+    """Check whether any account may reach `path`: it and each folder above it lets others pass."""
     return all(step.stat().st_mode & 0o001 for step in (path, *path.parents))
 
 
 @contextlib.contextmanager
 def scratch_folder(account: pwd.struct_passwd | None = None) -> Generator[Path]:
-    """Lend an empty folder that belongs to `account`, and that it can reach."""
+    """Yield an empty folder that belongs to `account`, and that it can reach."""
     usual = Path(tempfile.gettempdir())
     parent = usual if account is None or open_to_all(usual) else _OPEN_TO_ALL
     folder = Path(tempfile.mkdtemp(prefix="batch-cancel-test-", dir=parent)).resolve()
@@ -142,7 +142,7 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        """Say whether the process lives (paused counts)."""
+        """Check whether the process lives (paused counts)."""
         return self._process is not None and self._process.poll() is None
 
     @property

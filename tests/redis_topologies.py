@@ -79,7 +79,7 @@ class MovingSlot:
         )
 
     def begin(self) -> None:
-        """Tell both that the slot is on the move."""
+        """Return both that the slot is on the move."""
         source = self.source.command("CLUSTER", "MYID")
         target = self.target.command("CLUSTER", "MYID")
         self.target.command("CLUSTER", "SETSLOT", self._slot, "IMPORTING", source)
@@ -92,7 +92,7 @@ class MovingSlot:
             self.source.command("MIGRATE", HOST, port, "", 0, 5000, "KEYS", *keys)
 
     def end(self) -> None:
-        """Tell everybody where the slot is now."""
+        """Return everybody where the slot is now."""
         target = self.target.command("CLUSTER", "MYID")
         for master in (self.target, self.source, *self._masters):
             master.command("CLUSTER", "SETSLOT", self._slot, "NODE", target)
@@ -105,7 +105,7 @@ class MovingSlot:
 
     @staticmethod
     def _view(master: RedisServer) -> Iterator[tuple[str, ...]]:
-        """Give id, epoch and slots of each node, as this one sees them."""
+        """Return id, epoch and slots of each node, as this one sees them."""
         for line in str(master.command("CLUSTER", "NODES")).splitlines():
             words = line.split()
             yield (words[0], words[6], *(word for word in words[8:] if word[0] != "["))

@@ -133,7 +133,7 @@ class UndoneRows(MutableMapping[Any, Any]):
 
 
 def undone(repositories: Any, what: Sabotage | None) -> Any:
-    """Give repositories of a memory store that write on such rows."""
+    """Return repositories of a memory store that write on such rows."""
     if what is None:
         return repositories
     parts: dict[str, Any] = {

@@ -88,7 +88,7 @@ from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories
 from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
 from batch_cancel.domain.job import CancellationRecord, Job
-from batch_cancel.domain.status_names import contact_spellings, job_spellings
+from batch_cancel.domain.status_names import contact_status_names, job_status_names
 from batch_cancel.ports import (
     AsyncCheckable,
     AsyncInspectableScheduler,
@@ -273,13 +273,13 @@ def spellings_are_accepted(
     contacts: dict[ContactStatus, str],
 ) -> None:
     """Take the keys and the values that are at hand, without a cast."""
-    assert_type(job_spellings(texts), dict[JobStatus, tuple[str | int, ...]])
-    job_spellings(numbers)
-    job_spellings(several)
-    job_spellings(mixed)
-    assert_type(contact_spellings(contacts), dict[ContactStatus, tuple[str | int, ...]])
-    job_spellings({"scheduled": "planned", "running": ["on", "PAUSED"]})
-    contact_spellings({ContactStatus.PENDING: [0], ContactStatus.QUEUED: [1, 2]})
+    assert_type(job_status_names(texts), dict[JobStatus, tuple[str | int, ...]])
+    job_status_names(numbers)
+    job_status_names(several)
+    job_status_names(mixed)
+    assert_type(contact_status_names(contacts), dict[ContactStatus, tuple[str | int, ...]])
+    job_status_names({"scheduled": "planned", "running": ["on", "PAUSED"]})
+    contact_status_names({ContactStatus.PENDING: [0], ContactStatus.QUEUED: [1, 2]})
 
 
 def workers_steps_are_offered(

@@ -38,7 +38,7 @@ from batch_cancel.adapters.postgres import (
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
 from batch_cancel.domain.job import CancellationRecord, Job
-from batch_cancel.domain.status_names import job_spellings
+from batch_cancel.domain.status_names import job_status_names
 from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.ports import AsyncUnitOfWork, JobRepository, Repositories, Scheduler, UnitOfWork
 
@@ -101,9 +101,9 @@ PostgresSchema("batch_jobs")  # type: ignore[call-arg]
 PostgresSchema(jobs=("a", "b", "c"))  # type: ignore[arg-type]
 PostgresSchema(job_id=None)  # type: ignore[arg-type]
 
-job_spellings({"running": 1.5})  # type: ignore[arg-type]
-job_spellings({JobStatus.RUNNING: None})  # type: ignore[arg-type]
-job_spellings({1: "running"})  # type: ignore[arg-type]
+job_status_names({"running": 1.5})  # type: ignore[arg-type]
+job_status_names({JobStatus.RUNNING: None})  # type: ignore[arg-type]
+job_status_names({1: "running"})  # type: ignore[arg-type]
 
 # Values do not change ----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Cancel a batch-calling job for ever: no new call starts, nothing is lost, it can be proved."""
+"""Cancel batch calling jobs: no new call of a cancelled job ever starts."""
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.deferred_start import Claimed

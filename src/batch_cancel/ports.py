@@ -1,15 +1,15 @@
 """
-What the library needs from the outside world, as small Protocols that speak the domain.
+The ports of the library: small Protocols in the words of the domain.
 
-An adapter need not import anything from here: fitting the shape is enough. Every port has an
-asyncio twin, `Async...`, with the same methods as coroutines.
+An adapter need not import this module: it is enough to have the methods. Every port has an asyncio
+twin, `Async...`, with the same methods as coroutines.
 
 The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
 One that offers no `work` leaves the workers' steps to the adopter.
 
-Adapters raise `StoreFailed` and `SchedulerUnavailable` for faults they understand; any other
-exception is treated as a fault that nobody understood.
+Adapters raise `StoreFailed` and `SchedulerUnavailable` for the faults that they know; any other
+exception is handled as an unexpected fault.
 """
 
 from __future__ import annotations
@@ -61,11 +61,12 @@ class JobRepository(Protocol):
         """
         Lock the job until the transaction ends, and read it as it is then.
 
-        The lock is scoped by organization: another organization's job is not there, and is not
-        locked. Whoever waits for the lock reads what its holder committed, not an older state.
+        The lock is scoped by organization: another organization's job is not found and not locked.
+        A transaction that waits for the lock reads what its holder committed, not an older state.
 
         Returns:
-            the job; None if this organization has no such job, or the store could hold no such id.
+            the job; None if this organization has no such job, or the store cannot hold such an
+            id.
         """
         ...
 
@@ -103,14 +104,14 @@ class ContactRepository(Protocol):
         Set to cancelled those contacts of the locked job whose status is in `statuses`.
 
         Every other contact stays as it is, byte for byte, and so does every contact of another job
-        or organization. The statement sees what was committed until the job's lock was granted.
+        or organization. The statement sees everything committed before the job's lock was granted.
 
         Returns:
             the number of contacts changed.
 
         Raises:
-            StoreFailed: the store cannot see that the job's key names one job, or a contact that
-                it wrote is not cancelled.
+            StoreFailed: the job's key is not known to be unique, or a contact that was written is
+                not cancelled.
         """
         ...
 
@@ -124,29 +125,29 @@ class AsyncContactRepository(Protocol):
 
 
 class Outbox(Protocol):
-    """What committed cancellations still owe to the world, within one transaction."""
+    """The records of cancellations, and what is pending of them, within one transaction."""
 
     def settle(self, record: CancellationRecord, /) -> None:
         """
-        Note what was done: the removal and the announcement as they are in `record`.
+        Mark what was done: the removal and the announcement as they are in `record`.
 
         Write only to the record of the same cancellation: the one with the same `operation_id` and
-        `cancelled_at`. Never go backwards: a removal once settled and an announcement once made
-        stay so, whatever a late writer passes.
+        `cancelled_at`. Never undo progress: a removal that is no longer pending and an
+        announcement that was made stay so, whatever a late writer passes.
         """
         ...
 
     def claim(self, record: CancellationRecord, /) -> CancellationRecord | None:
         """
-        Take the record once more, unless somebody else has taken it since `record` was read.
+        Claim the record, unless it was taken or claimed since `record` was read.
 
-        Two that claim it with the same `record` never both succeed: its `taken_at` must be that of
-        the store, and is then set to the time of the store's clock, later than before. The
-        cancellation must be the same, as in `settle`.
+        Two claims with the same `record` never both succeed: its `taken_at` must equal the stored
+        one, which is then set to a later time of the store's clock. The cancellation must be the
+        same, as in `settle`.
 
         Returns:
-            the record as it is now, its `taken_at` and `is_undone` included; None if another has
-            taken it, or there is none.
+            the record as it is now, with `taken_at` and `is_undone`; None if another process has
+            claimed it, or there is none.
         """
         ...
 
@@ -154,8 +155,7 @@ class Outbox(Protocol):
         """
         Return the record of the job's cancellation, without a lock; None if there is none.
 
-        The job itself need not be there any more. If it is there and not cancelled, the record
-        says so by `is_undone`.
+        The job's row may be gone. If it exists and is not cancelled, `is_undone` is True.
         """
         ...
 
@@ -163,16 +163,16 @@ class Outbox(Protocol):
         self, limit: int, lease: timedelta, /, *, announcements: bool
     ) -> list[CancellationRecord]:
         """
-        Take cancellations that still owe something, the longest untouched first.
+        Take cancellations with something pending, those untouched for longest first.
 
-        Leave out what was taken, claimed or cancelled less than `lease` ago. In the records
-        returned, `taken_at` is the time of this call, and `is_undone` is True where the job's row
-        is there and not cancelled.
+        Leave out cancellations taken, claimed or made less than `lease` ago. In the returned
+        records, `taken_at` is the time of this call, and `is_undone` is True if the job's row
+        exists and is not cancelled.
 
         Arguments:
             limit: how many at most.
-            lease: how long whoever cancelled or took it may still be at work on it.
-            announcements: whether an announcement owed counts, or a removal only.
+            lease: how long a cancellation is left to the process that made or took it.
+            announcements: whether a pending announcement counts, or only a pending removal.
         """
         ...
 
@@ -200,29 +200,29 @@ class AsyncOutbox(Protocol):
 
 
 class InspectionRepository(Protocol):
-    """A look at what is committed, within one transaction; it locks and changes nothing."""
+    """A read of the committed state, within one transaction, without a lock or a change."""
 
     def look(
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
     ) -> Inventory:
         """
-        Return what the store says of removals, scheduled jobs and cancelled jobs, at one moment.
+        Return the pending removals, scheduled jobs and cancelled jobs, at one moment.
 
         Arguments:
             limit: how many of each kind at most.
-            statuses: in which a contact of a cancelled job counts as open.
-            older_than: how long a contact is dialing before its call counts as overdue.
+            statuses: the statuses in which a contact counts as open.
+            older_than: the age after which a live call counts as overdue.
         """
         ...
 
 
 class WorkRepository(Protocol):
     """
-    What workers do to a job and its contacts, within one transaction.
+    The steps of workers on a job and its contacts, within one transaction.
 
-    Each step looks and writes in one: what it looked at can't have changed when it writes. A key
-    or an id that the store could hold no row of is `JobNotFound`. A step checks the rows that it
-    wrote, and raises `StoreFailed` if a trigger or a rule has changed them.
+    Each step reads and writes atomically: what it read can't have changed when it writes. A key or
+    an id that the store cannot hold is `JobNotFound`. A step checks the rows that it wrote, and
+    raises `StoreFailed` if a trigger or a rule has changed them.
     """
 
     def start(
@@ -235,11 +235,12 @@ class WorkRepository(Protocol):
 
         Arguments:
             key: the job.
-            statuses: those that it may be started from.
-            deferred_id: the deferred start that fired; None to start the job whatever it names.
+            statuses: the statuses that it may be started from.
+            deferred_id: the deferred start that fired; None to start the job whichever start it
+                names.
 
         Returns:
-            whether it was so, and is running now.
+            whether this call started the job.
         """
         ...
 
@@ -247,9 +248,9 @@ class WorkRepository(Protocol):
         """
         Set to dialing up to `limit` contacts of a running job that are due and in `statuses`.
 
-        Those without a time come first, then the longest due. Contacts that another transaction
-        has in hand are passed over, and the job is not locked. A contact that a cancel has changed
-        since the statement began is not taken.
+        Those without a time come first, then those due for longest. Contacts locked by another
+        transaction are skipped, and the job is not locked. A contact that a cancel has changed
+        since the statement began is not claimed.
 
         Returns:
             the ids of the contacts; empty if the job is not running.
@@ -258,7 +259,7 @@ class WorkRepository(Protocol):
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
         """
-        Write how the contact of a live call goes on: only if its status is dialing.
+        Write the new state of a contact whose call has ended, only if its status is dialing.
 
         Returns:
             whether it was written.
@@ -287,7 +288,7 @@ class WorkRepository(Protocol):
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
         """
-        Add contacts, given as values by column, to the locked job; their status is pending.
+        Add contacts to the locked job, each as values by column; their status is pending.
 
         Returns:
             how many were added.
@@ -298,10 +299,10 @@ class WorkRepository(Protocol):
         """
         Set a running job to completed if none of its contacts has a status in `unfinished`.
 
-        It waits for a transaction that adds a contact under the job's lock, and sees that contact.
+        It waits for a transaction that adds contacts under the job's lock, and sees them.
 
         Returns:
-            whether it is completed now, by this.
+            whether this call completed the job.
         """
         ...
 
@@ -357,7 +358,7 @@ class AsyncInspectionRepository(Protocol):
 
 
 class Repositories(Protocol):
-    """What one transaction can reach."""
+    """The repositories of one transaction."""
 
     @property
     def jobs(self) -> JobRepository:
@@ -371,12 +372,12 @@ class Repositories(Protocol):
 
     @property
     def outbox(self) -> Outbox | None:
-        """What cancellations still owe; None declares that the store keeps no records."""
+        """The records of cancellations; None declares that the store keeps none."""
         ...
 
     @property
     def inspection(self) -> InspectionRepository | None:
-        """A look at all of it; None declares that the store offers none."""
+        """The inspection; None declares that the store offers none."""
         ...
 
     @property
@@ -415,7 +416,7 @@ class AsyncRepositories(Protocol):
 
 
 class UnitOfWork(Protocol):
-    """A factory of transactions; it holds no state of any of them."""
+    """A factory of transactions; it keeps no state of them."""
 
     def begin(self) -> AbstractContextManager[Repositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
@@ -432,10 +433,10 @@ class AsyncUnitOfWork(Protocol):
 
 @runtime_checkable
 class RepeatableUnitOfWork(Protocol):
-    """A unit of work whose transactions are its own, so that a failed one can be begun again."""
+    """A unit of work that opens its own transactions, so that a failed one can be retried."""
 
     def pause(self, attempts: int, /) -> None:
-        """Wait a little before another attempt, longer the more were made."""
+        """Wait before another attempt; the pause grows with the number of attempts."""
         ...
 
 
@@ -450,11 +451,11 @@ class AsyncRepeatableUnitOfWork(Protocol):
 
 @runtime_checkable
 class JoiningUnitOfWork(Protocol):
-    """A unit of work that may be within a transaction of the caller's."""
+    """A unit of work that may be within the caller's transaction."""
 
     @property
     def is_joined(self) -> bool:
-        """Whether a transaction begun now is but a part of one that the caller will end."""
+        """Whether `begin()` would open a savepoint in the caller's transaction."""
         ...
 
 
@@ -469,17 +470,17 @@ class AsyncJoiningUnitOfWork(Protocol):
 
 
 class Scheduler(Protocol):
-    """Where deferred starts wait."""
+    """A scheduler of deferred starts."""
 
     def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """
-        Take the deferred start back for good.
+        Remove the deferred start for good.
 
-        Safe to repeat: the same operation gets the same answer, whatever was lost on the way.
+        Safe to repeat: the same operation gets the same answer, even after a lost answer.
 
         Returns:
-            True if this operation took it back before it fired; False if there was nothing to
-            take back.
+            True if this operation removed it before it fired; False if there was no start to
+            remove.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -497,11 +498,11 @@ class AsyncScheduler(Protocol):
 
 @runtime_checkable
 class InspectableScheduler(Protocol):
-    """A scheduler that can tell what waits."""
+    """A scheduler that can report which deferred starts wait."""
 
     def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
         """
-        Return those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire, without a change.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -520,10 +521,10 @@ class AsyncInspectableScheduler(Protocol):
 
 @runtime_checkable
 class Checkable(Protocol):
-    """A store or a scheduler that can tell whether it is fit for the library."""
+    """A store or a scheduler that can check whether it is fit for the library."""
 
     def check(self) -> list[str]:
-        """Name in sentences what is missing; an empty list says that it is fit."""
+        """Return in sentences what is missing; an empty list means that it is fit."""
         ...
 
 

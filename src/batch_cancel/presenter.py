@@ -1,4 +1,4 @@
-"""Answers over HTTP: the published path of `batch_cancel.http.response`."""
+"""HTTP answers: the published path of `batch_cancel.http.response`."""
 
 from batch_cancel.http.response import Response, present, present_error
 

@@ -25,7 +25,7 @@ class DjangoTables(PostgresTables):
             yield
 
     def uow(self) -> Any:
-        """Give the unit of work: what it does in another thread is on another connection."""
+        """Return the unit of work: what it does in another thread is on another connection."""
         return _LeavingNoConnection(self.site)
 
     def connections(self) -> int | None:

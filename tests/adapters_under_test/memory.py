@@ -45,7 +45,7 @@ class MemoryTables(StoreAdapter):
         self._store.undone = what
 
     def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> None:
-        """Say again what its status is, and since when."""
+        """Return again what its status is, and since when."""
         contacts = self.store.contacts(key.batch_job_id, key.organization_id)
         self.store.add_contacts(
             key.batch_job_id,
@@ -60,7 +60,7 @@ class MemoryTables(StoreAdapter):
         return self._store
 
     def uow(self) -> Any:
-        """Give the store itself: it shares nothing between transactions."""
+        """Return the store itself: it shares nothing between transactions."""
         return self.store
 
     def seed(
@@ -80,7 +80,7 @@ class MemoryTables(StoreAdapter):
         return ids
 
     def dump(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
+        """Return all that is committed."""
         return {key: self._row(key) for key in self.keys}
 
     def _row(self, key: JobKey) -> JobRow:
@@ -89,7 +89,7 @@ class MemoryTables(StoreAdapter):
         return JobRow(job.status, job.deferred_id, {it: (contacts[it],) for it in contacts})
 
     def joined(self) -> Any:
-        """Give a transaction of the caller's."""
+        """Return a transaction of the caller's."""
         return self._joined()
 
     @contextmanager
@@ -106,7 +106,7 @@ class AsyncMemoryTables(MemoryTables):
     kind = AsyncUndoneStore
 
     def joined(self) -> Any:
-        """Give a transaction of the caller's."""
+        """Return a transaction of the caller's."""
         return self._joined_async()
 
     @asynccontextmanager

@@ -98,7 +98,7 @@ class PostgresTables(StoreAdapter):
         )
 
     def uow(self) -> Any:
-        """Give a unit of work with connections of its own."""
+        """Return a unit of work with connections of its own."""
         return PostgresUnitOfWork(self._connect, self.schema, lock_timeout=BUDGET)
 
     def _connect(self) -> psycopg.Connection[Any]:
@@ -139,7 +139,7 @@ class PostgresTables(StoreAdapter):
         return {"next_attempt_at": None}
 
     def dump(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed, down to the rows' own addresses."""
+        """Return all that is committed, down to the rows' own addresses."""
         contacts: dict[str, dict[str, Sequence[object]]] = {}
         for job_id, contact_id, *row in self.look.execute(
             "SELECT batch_job_id::text, id::text, status, next_attempt_at, updated_at, "
@@ -155,7 +155,7 @@ class PostgresTables(StoreAdapter):
         }
 
     def joined(self) -> Any:
-        """Give a transaction of the caller's."""
+        """Return a transaction of the caller's."""
         return self._joined()
 
     @contextmanager
@@ -208,7 +208,7 @@ class AsyncPostgresTables(PostgresTables):
     is_async = True
 
     def uow(self) -> Any:
-        """Give a unit of work with connections of its own."""
+        """Return a unit of work with connections of its own."""
         return AsyncPostgresUnitOfWork(self._connect_async, lock_timeout=BUDGET)
 
     async def _connect_async(self) -> psycopg.AsyncConnection[Any]:
@@ -217,7 +217,7 @@ class AsyncPostgresTables(PostgresTables):
         return connection
 
     def joined(self) -> Any:
-        """Give a transaction of the caller's."""
+        """Return a transaction of the caller's."""
         return self._joined_async()
 
     @asynccontextmanager

@@ -38,7 +38,7 @@ class NativeStarts(SchedulerAdapter):
         return scheduler.schedule(deferred_id, datetime.now(UTC) + HOUR)
 
     def waiting(self, scheduler: Any) -> Any:
-        """Give what waits."""
+        """Return what waits."""
         return scheduler.waiting()
 
     def fire(self, scheduler: Any) -> Any:
@@ -52,7 +52,7 @@ class MemoryStarts(NativeStarts):
     """The memory scheduler."""
 
     def scheduler(self) -> Any:
-        """Give an empty one."""
+        """Return an empty one."""
         return MemoryScheduler()
 
 
@@ -64,7 +64,7 @@ class SqliteStarts(NativeStarts):
         self.path = tmp_path
 
     def scheduler(self) -> Any:
-        """Give one in a new file."""
+        """Return one in a new file."""
         return SqliteScheduler(self.path / f"{uuid4().hex}.sqlite")
 
 
@@ -80,7 +80,7 @@ class RedisStarts(OnRedis):
     """The Redis scheduler."""
 
     def scheduler(self) -> Any:
-        """Give one in a namespace of its own."""
+        """Return one in a namespace of its own."""
         self.client = redis.Redis.from_url(self.url)
         return RedisScheduler(self.client, namespace=self.prefix, budget=PATIENCE)
 
@@ -106,7 +106,7 @@ class AsyncMemoryStarts(AsyncStarts):
     """The memory scheduler's twin."""
 
     def scheduler(self) -> Any:
-        """Give an empty one."""
+        """Return an empty one."""
         return AsyncMemoryScheduler()
 
 
@@ -114,7 +114,7 @@ class AsyncRedisStarts(AsyncStarts, OnRedis):
     """The Redis scheduler's twin."""
 
     def scheduler(self) -> Any:
-        """Give one in a namespace of its own."""
+        """Return one in a namespace of its own."""
         self.client = redis.asyncio.Redis.from_url(self.url)
         return AsyncRedisScheduler(self.client, namespace=self.prefix, budget=PATIENCE)
 

@@ -38,7 +38,7 @@ class SqlAlchemyTables(PostgresTables):
     """SQLAlchemy over psycopg."""
 
     def uow(self) -> Any:
-        """Give a unit of work with an engine of its own."""
+        """Return a unit of work with an engine of its own."""
         engine = data_layers.postgres_engine(self.dsn)
         return alchemy.SqlAlchemyUnitOfWork(engine, data_layers.TABLES, lock_timeout=BUDGET)
 
@@ -59,7 +59,7 @@ class AsyncSqlAlchemyTables(PostgresTables):
     is_async = True
 
     def uow(self) -> Any:
-        """Give a unit of work with an engine of its own."""
+        """Return a unit of work with an engine of its own."""
         engine = data_layers.postgres_engine_async(self.dsn)
         return alchemy.AsyncSqlAlchemyUnitOfWork(engine, data_layers.TABLES, lock_timeout=BUDGET)
 
@@ -68,7 +68,7 @@ class AsyncSqlAlchemyTables(PostgresTables):
         return None
 
     def joined(self) -> Any:
-        """Give a transaction of the caller's."""
+        """Return a transaction of the caller's."""
         return self._joined_async()
 
     @asynccontextmanager
@@ -99,7 +99,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
         return data_layers.sqlite_engine(self.path, connect_args=timeout)
 
     def uow(self) -> Any:
-        """Give a unit of work with an engine of its own."""
+        """Return a unit of work with an engine of its own."""
         return alchemy.SqlAlchemyUnitOfWork(self._engine(), data_layers.TABLES)
 
     def seed(
@@ -154,7 +154,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
         return {"next_attempt_at": None}
 
     def dump(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
+        """Return all that is committed."""
         contacts: dict[str, dict[str, Sequence[object]]] = {}
         with self._engine().connect() as connection:
             for row in connection.execute(sa.select(data_layers.CONTACTS)):
@@ -168,7 +168,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
             }
 
     def joined(self) -> Any:
-        """Give a transaction of the caller's."""
+        """Return a transaction of the caller's."""
         return self._joined()
 
     @contextmanager

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session", params=[*pairs.pairs(), *pairs.LAYERED], ids="+".join)
+@pytest.fixture(scope="session", params=pairs.params([*pairs.pairs(), *pairs.LAYERED]))
 def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
     """Open a world once; whoever takes it clears it first."""
     store, scheduler = request.param
@@ -22,6 +22,6 @@ def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
 
 @pytest.fixture
 def world(open_world: pairs.World) -> pairs.World:
-    """Lend an empty world."""
+    """Yield an empty world."""
     open_world.clear()
     return open_world

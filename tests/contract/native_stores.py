@@ -114,7 +114,7 @@ class Native:
 
 @pytest.fixture(scope="module", params=STORES)
 def new_store(request: pytest.FixtureRequest) -> Iterator[Callable[[], Native]]:
-    """Lend what makes an empty store whenever it is called."""
+    """Yield what makes an empty store whenever it is called."""
     name: str = request.param
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
@@ -171,5 +171,5 @@ def _clean_up(client: Any, namespace: str) -> None:
 
 @pytest.fixture
 def store(new_store: Callable[[], Native]) -> Native:
-    """Lend an empty store."""
+    """Yield an empty store."""
     return new_store()

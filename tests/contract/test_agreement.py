@@ -54,7 +54,7 @@ jobs = st.tuples(
 
 @pytest.fixture
 def fake() -> Iterator[World]:
-    """Lend the memory store."""
+    """Yield the memory store."""
     world = World(adapters_under_test.MemoryTables())
     yield world
     world.close()
@@ -62,7 +62,7 @@ def fake() -> Iterator[World]:
 
 @pytest.fixture
 def real(tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[World]:
-    """Lend Postgres."""
+    """Yield Postgres."""
     tables = adapters_under_test.PostgresTables()
     tables.lend(*tables_of_class)
     world = World(tables)
@@ -125,7 +125,7 @@ def taken(world: World, step: Step) -> Any:
 
 
 def contact_ids(world: World, label: str) -> list[str]:
-    """Give the ids of a job's contacts: the seeded ones, then others as they came."""
+    """Return the ids of a job's contacts: the seeded ones, then others as they came."""
     known = list(world.contact_ids[label])
     known += [it for it in world.row(label).contacts if it not in known]
     world.contact_ids[label] = known
@@ -133,7 +133,7 @@ def contact_ids(world: World, label: str) -> list[str]:
 
 
 def dump(world: World) -> Any:
-    """Give everything that is committed, and what waits, without times and ids."""
+    """Return everything that is committed, and what waits, without times and ids."""
     rows = {
         key: (row.status, row.deferred_id, world.statuses(key.batch_job_id))
         for key, row in world.rows().items()
@@ -142,7 +142,7 @@ def dump(world: World) -> Any:
 
 
 def without_times(answer: Any) -> Any:
-    """Give an answer without what the clock has put into it."""
+    """Return an answer without what the clock has put into it."""
     if isinstance(answer, CancelResult):
         return attrs.evolve(answer, cancelled_at=LONG_AGO)
     return said(answer).partition(": cancelled at")[0]

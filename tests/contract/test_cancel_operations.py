@@ -97,7 +97,7 @@ def test_another_operation_is_told_when_and_how_much(world: World) -> None:
     assert world.rows() == after
 
 
-def test_another_operation_finishes_a_removal_still_owed(world: World) -> None:
+def test_another_operation_finishes_a_removal_still_pending(world: World) -> None:
     """It is refused, but first it drives what the cancellation before it left undone."""
     world.add_job("job", "scheduled", ["pending"], deferred_id="start")
     world.schedule("start")

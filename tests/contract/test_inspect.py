@@ -22,7 +22,7 @@ CLOSED = ["dialing", "completed", "failed", "blocked", "cancelled", "voicemail",
 
 
 def drift(**found: Any) -> Drift:
-    """Give what an inspection finds, where no call is overdue unless it says so."""
+    """Return what an inspection finds, where no call is overdue unless it says so."""
     found.setdefault("calls_overdue", ())
     return Drift(**found)
 
@@ -55,7 +55,7 @@ def test_jobs_in_order_are_no_drift(world: World) -> None:
     assert world.waiting() == {"start", "nobody's"}
 
 
-def test_a_removal_still_owed_is_found(world: World) -> None:
+def test_a_removal_still_pending_is_found(world: World) -> None:
     """With its record, and its start as long as that waits; reconcile clears both away."""
     world.add_job("job", "scheduled", OPEN, organization_id="org", deferred_id="start")
     world.schedule("start")
@@ -200,7 +200,7 @@ class Meanwhile:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def blocking(request: pytest.FixtureRequest) -> Generator[World]:
-    """Lend a world that may be used while it is being asked; an event loop could not be."""
+    """Yield a world that may be used while it is being asked; an event loop could not be."""
     with pairs.opened(request.param, "memory", request) as world:
         yield world
 

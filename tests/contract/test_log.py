@@ -34,7 +34,7 @@ SECRETS = (
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Lend the log of everything, drivers included, down to the last detail."""
+    """Yield the log of everything, drivers included, down to the last detail."""
     caplog.set_level(logging.DEBUG)
     # At DEBUG it tells every value that it is given, whoever gives it.
     caplog.set_level(logging.INFO, "aiosqlite")
@@ -42,12 +42,12 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def entries(log: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Give what the library itself has logged."""
+    """Return what the library itself has logged."""
     return [record for record in log.records if record.name == "batch_cancel"]
 
 
 def everything(log: pytest.LogCaptureFixture) -> str:
-    """Give all that any handler could make of what was logged: fields and tracebacks as well."""
+    """Return all that any handler could make of what was logged: fields and tracebacks as well."""
     return "\n".join(
         f"{record.getMessage()} {record.__dict__!r} "
         f"{''.join(traceback.format_exception(*record.exc_info)) if record.exc_info else ''}"
@@ -123,8 +123,8 @@ def test_what_reconcile_did_is_logged(world: World, log: pytest.LogCaptureFixtur
     world.reconcile()
     [entry] = entries(log)
     assert entry.getMessage() == (
-        "batch job 'job' was cancelled before, and reconcile took it up: from scheduled, "
-        "0 contacts, removal removed, operation 'op'"
+        "batch job 'job' was cancelled before, and reconcile finished it: from scheduled, 0 "
+        "contacts, removal removed, operation 'op'"
     )
     check(log)
 

@@ -68,7 +68,7 @@ def test_cancelling_what_waits_takes_it_back(store: Native) -> None:
     assert [start.deferred_id for start in store.claim(10, HOUR)] == ["b"]
 
 
-def test_the_operation_that_took_it_back_is_told_so_for_ever(store: Native) -> None:
+def test_the_operation_that_removed_it_always_gets_true(store: Native) -> None:
     """The same operation, the same answer; another operation took nothing back."""
     store.schedule("a", future())
     assert store.cancel("a", "first") is True

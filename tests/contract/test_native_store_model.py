@@ -58,7 +58,7 @@ class _Model:
                 return state == ("cancelled", operation)
 
     def claimable(self) -> dict[str, tuple[int, bytes]]:
-        """Give by id how many hours it has been due (0: its lease has ended), and the payload."""
+        """Return by id its hours past due (0: its lease has ended), and the payload."""
         found = {}
         for deferred_id, state in self.state.items():
             match state:

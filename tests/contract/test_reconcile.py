@@ -30,7 +30,7 @@ from tests.contract.unfinished import down, removal, unfinished
 # Removals ----------------------------------------------------------------------------------------
 
 
-def test_a_removal_still_owed_is_finished(world: World) -> None:
+def test_a_removal_still_pending_is_finished(world: World) -> None:
     """By the same operation, so that the answer is that of the cancellation itself."""
     unfinished(world, "job")
     cancelled_at = world.record("job")
@@ -81,7 +81,7 @@ def test_a_second_pass_finds_nothing(world: World) -> None:
     assert (world.rows(), world.record("job")) == (before, record)
 
 
-def test_nothing_owed_is_nothing_done(world: World) -> None:
+def test_nothing_pending_is_nothing_done(world: World) -> None:
     """A cancel that finished by itself, a job without a start, live and ended jobs."""
     world.add_job("done", "scheduled", deferred_id="start")
     world.schedule("start")
@@ -200,7 +200,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_finished(world: Worl
     assert [it.batch_job_id for it in world.reconcile()] == ["b"]
 
 
-def test_a_scheduler_that_is_still_down_leaves_everything_owed(world: World) -> None:
+def test_a_scheduler_that_is_still_down_leaves_everything_pending(world: World) -> None:
     """Nothing is raised, and the next pass finishes it."""
     unfinished(world, "a", "b")
     results = world.reconcile(scheduler=world.scheduler_that(down))
@@ -228,7 +228,7 @@ def test_a_scheduler_that_gives_no_answer_is_asked_ever_more_seldom(
     )
 
     assert [it.batch_job_id for it in results] == job_ids
-    assert "not asked about 8 more that are to be removed" in caplog.messages[-1]
+    assert "so 8 more removals were skipped" in caplog.messages[-1]
     assert asked == [f"start of job-{number}" for number in (*range(1, 11), 12, 16)]
     assert {it.removal for it in results} == {Removal.PENDING}
     assert [it.batch_job_id for it in told] == job_ids

@@ -21,7 +21,7 @@ from tests.contract.unfinished import down, removal, unfinished
 # Announcements -----------------------------------------------------------------------------------
 
 
-def test_the_hook_is_told_once_for_each_operation(world: World) -> None:
+def test_the_hook_is_called_once_for_each_operation(world: World) -> None:
     """After the commit, with the answer; not of a retry, a refusal, or a pass of reconcile."""
     told: list[CancelResult] = []
     hook = world.hook_that(told.append)
@@ -106,7 +106,7 @@ def test_a_cancellation_that_announces_nothing_is_not_told(world: World) -> None
     assert told == []
 
 
-def test_the_hook_is_told_though_the_removal_is_still_owed(world: World) -> None:
+def test_the_hook_is_called_though_the_removal_is_still_pending(world: World) -> None:
     """The job is cancelled; nobody waits for Redis to hear of it, and nobody hears it twice."""
     told: list[CancelResult] = []
     hook = world.hook_that(told.append)

@@ -280,7 +280,7 @@ def test_without_a_store_to_note_it_in_a_hook_is_told_twice(world: World) -> Non
     assert len(told) == 2
 
 
-def test_a_late_note_of_the_first_life_settles_nothing_of_the_second(world: World) -> None:
+def test_a_late_note_of_the_first_life_changes_nothing_of_the_second(world: World) -> None:
     """Brought back to life, and cancelled again by an operation of the same name."""
     unfinished(world, "job", announce=True)
     first = attrs.evolve(world.cancel_rows("job", operation_id="op of job"), replayed=False)
@@ -367,7 +367,7 @@ def test_a_job_that_was_set_back_is_left_alone(
     [warning] = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
     assert warning == (
         "batch job 'job' was cancelled by operation 'op of job', and is not cancelled now, so "
-        "its deferred start and its on_cancelled hook were left alone: look for what has set its "
+        "its deferred start and its on_cancelled hook were left alone: find what has set its "
         "status back, and cancel it again"
     )
     found = world.found("job")

@@ -68,7 +68,7 @@ def test_a_job_in_a_status_that_nobody_knows_gets_no_contacts(
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store_without_columns(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Lend a store that has no table of the adopter's."""
+    """Yield a store that has no table of the adopter's."""
     return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "jobs.sqlite")
 
 
@@ -95,7 +95,7 @@ def test_a_store_without_columns_refuses_a_contact(
         append_contacts("j", [{"id": "b"}, contact], uow=store_without_columns)
     assert store_without_columns.contacts("j") == {"a": "failed"}
     told = {
-        "id": "a contact's id must be a text that no other contact of the job has",
+        "id": "a contact's id must be a str that no other contact of the job has",
         "next_attempt_at": "a contact's next_attempt_at must be an aware datetime",
     }
     is_taken_in_a_file = contact == {"id": "a"} and isinstance(store_without_columns, SqliteStore)
@@ -103,7 +103,7 @@ def test_a_store_without_columns_refuses_a_contact(
 
 
 def test_a_store_without_columns_makes_ids(store_without_columns: Any) -> None:
-    """What is written for the tables of the adopter works in his tests, too."""
+    """Contacts written for the adopter's tables work in the adopter's tests, too."""
     store_without_columns.add_job("j", "running")
     contacts = [{"phone": "1"}, {"phone": "2"}]
     assert append_contacts("j", contacts, uow=store_without_columns) == 2

@@ -27,7 +27,7 @@ def unfinished(world: World, *job_ids: str, **options: Any) -> None:
 
 
 def removal(world: World, job_id: str, organization_id: str | None = None) -> Removal:
-    """Give what the job's record says of its deferred start."""
+    """Return what the job's record says of its deferred start."""
     record = world.record(job_id, organization_id)
     assert record is not None
     return record.removal

@@ -61,12 +61,12 @@ class Watch:
         return [span.name for span in self.spans]
 
     def span(self, name: str) -> ReadableSpan:
-        """Give the one of this name."""
+        """Return the one of this name."""
         [span] = [span for span in self.spans if span.name == f"batch_cancel.{name}"]
         return span
 
     def numbers(self) -> dict[str, dict[Any, Any]]:
-        """Give each counter's value by its labels, and each histogram's count and sum."""
+        """Return each counter's value by its labels, and each histogram's count and sum."""
         data = self._reader.get_metrics_data()
         if data is None:
             return {}
@@ -85,7 +85,7 @@ class Watch:
         return tuple(point.attributes.values()), value
 
     def everything(self) -> str:
-        """Give all that was told, as an exporter would send it."""
+        """Return all that was told, as an exporter would send it."""
         data = self._reader.get_metrics_data()
         return "\n".join(span.to_json() for span in self.spans) + (data.to_json() if data else "")
 
@@ -97,7 +97,7 @@ class Watch:
 
 @pytest.fixture
 def watch() -> Generator[Watch]:
-    """Lend a telemetry."""
+    """Yield a telemetry."""
     watch = Watch()
     yield watch
     watch.close()
@@ -133,7 +133,7 @@ class Watched:
 
 @pytest.fixture
 def watched(world: World, watch: Watch) -> Watched:
-    """Lend a watched world."""
+    """Yield a watched world."""
     return Watched(world, watch)
 
 

@@ -33,5 +33,5 @@ def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
 
 
 def now() -> datetime:
-    """Give this machine's time, which is the stores' time too."""
+    """Return this machine's time, which is the stores' time too."""
     return datetime.now(UTC)

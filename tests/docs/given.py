@@ -79,7 +79,7 @@ class Home:
 
 @contextmanager
 def home(dsn: str, url: str, folder: Path) -> Generator[Home]:
-    """Lend a place with the tables that the pages speak of."""
+    """Yield a place with the tables that the pages speak of."""
     with psycopg.connect(dsn, autocommit=True) as rows:
         create_reference_tables(rows)
         rows.execute("CREATE TABLE audit (text text)")
@@ -154,7 +154,7 @@ def _names_on(at: Home, client: redis.Redis) -> dict[str, Any]:
 
 @contextmanager
 def names(at: Home) -> Generator[dict[str, Any]]:
-    """Lend the reader's own names, which a page uses and does not define."""
+    """Yield the reader's own names, which a page uses and does not define."""
     with (
         redis.Redis.from_url(at.url) as client,
         data_layers.django_uow(at.dsn, alias="default"),

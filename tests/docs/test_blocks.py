@@ -21,7 +21,7 @@ WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 @pytest.fixture
 def at(postgres_schema: str, redis_database: str, tmp_path: Path) -> Iterator[Home]:
-    """Lend a place to read a page at."""
+    """Yield a place to read a page at."""
     with home(postgres_schema, redis_database, tmp_path) as place:
         yield place
 

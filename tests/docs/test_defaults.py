@@ -105,7 +105,7 @@ UNKNOWN: Final = (max(ATTEMPTS_MAX_UNKNOWN.values()), ATTEMPTS_MAX_UNKNOWN[Fault
     [
         ("how-it-works", "up to {}, and {} if the store does not".format(*UNKNOWN)),
         ("http", f"longer than `budget` ({defaults.HTTP_BUDGET // SECOND} seconds)"),
-        ("operations", f"taken up less than {MINUTES} minutes ago (`--lease`)"),
+        ("operations", f"taken less than {MINUTES} minutes ago (`--lease`)"),
         ("operations", f"live for more than {defaults.CALL_AGE_SUSPECT // HOUR} hours"),
         ("operations", f"at most {ROWS_MAX:,} rows of each table"),
         ("schedulers", f"its lease ({defaults.PUMP_LEASE // SECOND} seconds)"),

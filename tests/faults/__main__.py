@@ -73,7 +73,7 @@ def run(lender: Lends, tally: Tally, every: int) -> None:
 
 
 def shortcomings(tally: Tally) -> list[str]:
-    """Say what a full run must have done, and this one has not."""
+    """Return what a full run must have done, and this one has not."""
     kill_points = sum(name.startswith(kills.GROUP) for name in tally.seen)
     short = [
         f"only {done} {what}, not {least}"

@@ -131,16 +131,16 @@ def run(
 def forget_redis_connections(stage: Stage) -> None:
     """Make the next call open a connection of its own, which it may be called off in as well."""
     if stage.scheduler == "redis-async" and stage.world.runner is not None:
-        stage.world.runner.run(stage.world.scheduler._executor._line._pool.disconnect())
+        stage.world.runner.run(stage.world.scheduler._executor._connection._pool.disconnect())
 
 
 def redis_trouble(stage: Stage) -> list[str]:
-    """Say what is wrong with the connections to Redis."""
+    """Return what is wrong with the connections to Redis."""
     if stage.scheduler != "redis-async":
         return []
-    pool = stage.world.scheduler._executor._line._pool
+    pool = stage.world.scheduler._executor._connection._pool
     in_use = cast("Iterable[object]", pool._in_use_connections)
-    return ["a connection to Redis was not given back"] if list(in_use) else []
+    return ["a connection to Redis was not returned"] if list(in_use) else []
 
 
 def campaign(

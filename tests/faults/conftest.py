@@ -22,21 +22,21 @@ def half(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def theatre(postgres_server: PostgresServer, half: str) -> Iterator[Theatre]:
-    """Lend a job on the Postgres that all tests share."""
+    """Yield a job on the Postgres that all tests share."""
     with opened(postgres_server, half) as theatre:
         yield theatre
 
 
 @pytest.fixture
 def burning(postgres_to_break: PostgresServer, half: str) -> Iterator[Theatre]:
-    """Lend a job on a durable Postgres that may be hurt."""
+    """Yield a job on a durable Postgres that may be hurt."""
     with opened(postgres_to_break, half) as theatre:
         yield theatre
 
 
 @pytest.fixture(params=["postgres", "postgres-async"])
 def line(request: pytest.FixtureRequest) -> Iterator[Line]:
-    """Lend a stage on Postgres, a new connection for each transaction, through a proxy."""
+    """Yield a stage on Postgres, a new connection for each transaction, through a proxy."""
     with cut_connections.open_line(request.param, request) as line:
         line.stage.set_up(SCHEDULED)
         yield line
@@ -44,13 +44,13 @@ def line(request: pytest.FixtureRequest) -> Iterator[Line]:
 
 @pytest.fixture
 def stage(line: Line) -> Stage:
-    """Lend the stage alone."""
+    """Yield the stage alone."""
     return line.stage
 
 
 @pytest.fixture(params=["redis", "redis-async"])
 def redis_line(request: pytest.FixtureRequest) -> Iterator[Line]:
-    """Lend a stage on Redis, through a proxy."""
+    """Yield a stage on Redis, through a proxy."""
     with cut_connections.open_line(request.param, request) as line:
         line.stage.set_up(SCHEDULED)
         yield line

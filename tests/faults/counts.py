@@ -22,7 +22,7 @@ _WRONG_SHOWN_MAX = 40
 
 
 def is_in_sample(number: int, every: int) -> bool:
-    """Tell whether a case is in a sample of every so many-th, evenly strewn over all kinds."""
+    """Check whether a case is in a sample of every so many-th, evenly strewn over all kinds."""
     # Kinds come in turns, so that every tenth case might always be of the same kind.
     return number * 2_654_435_761 % 2**32 < 2**32 // every
 
@@ -55,7 +55,7 @@ class Tally:
             self.complaints.append(f"{what}: {'; '.join(complaints)}")
 
     def total(self, group: str | None = None) -> int:
-        """Give the number injected, of one group or of all."""
+        """Return the number injected, of one group or of all."""
         return sum(n for (of, *_), n in self.injected.items() if group in {None, of})
 
     def check(self) -> None:
@@ -69,7 +69,7 @@ class Tally:
         assert not self.complaints, f"{len(self.complaints)} of {self.total()} wrong:\n{shown}"
 
     def table(self) -> str:
-        """Give the table: fault kind by adapter, injected, and wrong where anything was."""
+        """Return the table: fault kind by adapter, injected, and wrong where anything was."""
         groups = list(dict.fromkeys(group for group, *_ in self.injected))
         rows = [["", *ADAPTERS, "injected", "wrong"]]
         for group in groups:

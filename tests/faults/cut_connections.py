@@ -161,7 +161,7 @@ def _line_to_redis(
 
 
 def cuts(line: Line, count: int) -> Iterator[Cut]:
-    """Give `count` cuts, spread over the whole conversation, and those around the COMMIT."""
+    """Return `count` cuts, spread over the whole conversation, and those around the COMMIT."""
     said = _conversation(line)
     per_direction = count // 2
     for direction in Direction:

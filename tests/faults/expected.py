@@ -59,7 +59,7 @@ class Expected:
 
 
 def phase_of(plan: Plan) -> Phase:
-    """Tell how far the first transaction was when the fault struck."""
+    """Return how far the first transaction was when the fault struck."""
     assert plan.strike_at is not None
     assert plan.struck is not None
     if plan.struck.port == "RepeatableUnitOfWork":  # Called between two attempts.
@@ -71,7 +71,7 @@ def phase_of(plan: Plan) -> Phase:
 
 def expected(scenario: Scenario, plan: Plan, *, is_repeatable: bool, is_async: bool) -> Expected:
     """
-    Tell what must come of the fault that the plan has struck with.
+    Return what must come of the fault that the plan has struck with.
 
     Arguments:
         scenario: the situation.
@@ -165,7 +165,7 @@ def _of_taking(scenario: Scenario, point: Point, kind: FaultKind) -> frozenset[s
 
 
 def _of_looking_up(scenario: Scenario, point: Point, kind: FaultKind) -> frozenset[str]:
-    """Give the answers: nobody could say that it is committed, so the scheduler is not asked."""
+    """Return the answers: nobody could say that it is committed, so the scheduler is not asked."""
     pending = scenario.usually.removesuffix(" removed")
     if not isinstance(kind.effect, Answer):
         return frozenset({pending})
@@ -182,7 +182,7 @@ def _of_looking_up(scenario: Scenario, point: Point, kind: FaultKind) -> frozens
 
 
 def state_of(scenario: Scenario, before: Look, now: Look, key: JobKey) -> str:
-    """Tell which of the two states it is, or what is wrong with it."""
+    """Return which of the two states it is, or what is wrong with it."""
     others = {other: row for other, row in now.rows.items() if other != key}
     if others != {other: row for other, row in before.rows.items() if other != key}:
         return "another job was touched (I16)"
@@ -219,7 +219,7 @@ def answer_complaints(
     *,
     starts_waiting: bool,
 ) -> list[str]:
-    """Say what is wrong with an answer to a cancel, given what it left."""
+    """Return what is wrong with an answer to a cancel, given what it left."""
     if isinstance(answer, CancelFailed):
         if answer.outcome == "unchanged" and scenario.cancelled_by is None:
             return _unless(state == NOTHING_CHANGED, "said unchanged, but it was not (I11)")
@@ -304,7 +304,7 @@ def _told_complaints(owner: str, end: Look, *, may_tell_twice: bool) -> list[str
 
 
 def kept_note_from_being_taken(plan: Plan, after: Look) -> bool:
-    """Tell whether the fault kept the library from noting that the hook had been told."""
+    """Check whether the fault kept the library from noting that the hook had been told."""
     struck, kind = plan.struck, plan.kind
     if struck is None or kind is None or not after.told or phase_of(plan) is not Phase.AFTER:
         return False
@@ -316,7 +316,7 @@ def kept_note_from_being_taken(plan: Plan, after: Look) -> bool:
 def fault_complaints(
     scenario: Scenario, plan: Plan, stage: Stage, answer: object, state: str
 ) -> list[str]:
-    """Say what is wrong with the answer to this very fault."""
+    """Return what is wrong with the answer to this very fault."""
     ours = expected(scenario, plan, is_repeatable=stage.is_repeatable, is_async=stage.is_async)
     wrong = _unless(
         described(answer) in ours.answers,

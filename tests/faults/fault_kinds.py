@@ -101,7 +101,7 @@ _RAISED: Final = {
 
 
 def kinds_at(point: Point) -> list[FaultKind]:
-    """Give every way in which a call of this point can fail without lying."""
+    """Return every way in which a call of this point can fail without lying."""
     if point.shape is Shape.PROPERTY:
         # Nothing is done by it, so there is no after; and one error stands for all.
         return [_FOREIGN[0], _INTERRUPTS[0], *_GARBAGE]

@@ -31,7 +31,7 @@ def play(stage: Stage, plan: Plan | None = None) -> object:
 
 
 def state(stage: Stage) -> str:
-    """Tell which of the two states it is, or what is wrong with it."""
+    """Return which of the two states it is, or what is wrong with it."""
     assert stage.before is not None
     return state_of(SCHEDULED, stage.before, stage.look(), JobKey(stage.job_id))
 
@@ -54,12 +54,12 @@ def assert_retried(stage: Stage, replayed: str = "") -> None:
 
 
 def tables_of(stage: Stage) -> PostgresTables:
-    """Give the store, with a connection to look at it behind the library's back."""
+    """Return the store, with a connection to look at it behind the library's back."""
     return cast("PostgresTables", stage.world.store)
 
 
 def dsn_of(stage: Stage) -> str:
-    """Give the way to the store, not through the proxy."""
+    """Return the way to the store, not through the proxy."""
     return tables_of(stage).connection.info.dsn
 
 
@@ -92,12 +92,12 @@ def no_more_trouble(stage: Stage) -> int:
 
 
 def raising(state: str) -> str:
-    """Give the trouble that is an error of this SQLSTATE."""
+    """Return the trouble that is an error of this SQLSTATE."""
     return f"RAISE EXCEPTION 'injected' USING ERRCODE = '{state}'"
 
 
 def impatient(line: Line, **limits: timedelta) -> None:
-    """Give the store other limits of time."""
+    """Return the store other limits of time."""
     uow = line.stage.world.store.uow
     kind = type(uow)
     line.stage.world.store.uow = kind(uow._connect, **limits)

@@ -249,7 +249,7 @@ class _AsyncTransaction:
 
 def faulty(port: type, target: Any, plan: Plan) -> Any:
     """
-    Give an adapter that follows the plan.
+    Return an adapter that follows the plan.
 
     Arguments:
         port: what it is: UnitOfWork, AsyncUnitOfWork, Scheduler or AsyncScheduler.
@@ -260,12 +260,12 @@ def faulty(port: type, target: Any, plan: Plan) -> Any:
 
 
 def faulty_hook(hook: Callable[[Any], object], plan: Plan) -> Callable[[Any], object]:
-    """Give a hook that follows the plan."""
+    """Return a hook that follows the plan."""
     return lambda result: plan.call(HOOK, lambda: hook(result))
 
 
 def faulty_hook_async(hook: Callable[[Any], object], plan: Plan) -> Callable[[Any], Any]:
-    """Give an asyncio hook that follows the plan."""
+    """Return an asyncio hook that follows the plan."""
 
     async def tell(result: Any) -> None:
         async def do() -> None:

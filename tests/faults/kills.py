@@ -230,7 +230,7 @@ def _scheduler_of(place: Place, stack: ExitStack, runner: asyncio.Runner | None)
 
 
 def deaths(stage: Stage, scenario: Scenario) -> Iterator[Death]:
-    """Give every death there is: before and after each call."""
+    """Return every death there is: before and after each call."""
     plan = Plan()
     stage.set_up(scenario)
     stage.play(scenario, plan, lambda: None)

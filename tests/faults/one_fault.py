@@ -52,7 +52,7 @@ class Case:
 
 
 def cases(stage: Stage, scenarios: Sequence[Scenario] = SCENARIOS) -> Iterator[Case]:
-    """Give every case of a stage: each call that is made there, failing in every way."""
+    """Return every case of a stage: each call that is made there, failing in every way."""
     for scenario in scenarios:
         for number, point in enumerate(_calls(stage, scenario)):
             for kind in kinds_at(point):
@@ -62,7 +62,7 @@ def cases(stage: Stage, scenarios: Sequence[Scenario] = SCENARIOS) -> Iterator[C
 
 
 def _between_attempts(stage: Stage) -> Iterator[Case]:
-    """Give the cases of what is only called between two attempts."""
+    """Return the cases of what is only called between two attempts."""
     scenario = SCENARIOS[0]
     lock = next(n for n, point in enumerate(_calls(stage, scenario)) if point.member == "lock")
     point = _calls(stage, scenario)[lock]
@@ -121,7 +121,7 @@ def run(case: Case, stage: Stage) -> list[str]:
 
 
 def group_of(kind: FaultKind) -> str:
-    """Give the row of the table that counts this kind."""
+    """Return the row of the table that counts this kind."""
     if kind.name.startswith("store failed"):
         name = "store failed"
     elif kind.name in {"driver's error", "connection reset"}:
@@ -141,7 +141,7 @@ def group_of(kind: FaultKind) -> str:
 
 
 def adapter_of(stage: Stage, point: Point) -> str:
-    """Give the adapter that a fault was injected into."""
+    """Return the adapter that a fault was injected into."""
     if point.root != "Scheduler" or stage.scheduler == "sqlite":
         return stage.store
     return stage.scheduler

@@ -42,7 +42,7 @@ REDIS_OUTAGES: Final = ("refused", "paused", "black hole")
 def latencies(
     postgres: PostgresServer, redis_server: RedisServer, half: str, outage: str, *, rounds: int
 ) -> list[float]:
-    """Give the seconds that each of so many cancels took while Redis was away."""
+    """Return the seconds that each of so many cancels took while Redis was away."""
     jobs = [f"job-{number}" for number in range(rounds)]
     with opened(postgres, half) as theatre, FaultProxy(redis_server.port) as proxy:
         with psycopg.connect(theatre.dsn) as connection, connection.cursor() as cursor:

@@ -84,12 +84,12 @@ class Member:
     manages: bool
 
     def at(self, shape: Shape) -> Point:
-        """Give the entry into what it manages, or its end."""
+        """Return the entry into what it manages, or its end."""
         return attrs.evolve(self.point, shape=shape, answers=shape is Shape.ENTER, waits=True)
 
 
 def all_ports() -> list[type]:
-    """Give every Protocol of `batch_cancel.ports`."""
+    """Return every Protocol of `batch_cancel.ports`."""
     return [value for value in vars(ports).values() if _is_port(value)]
 
 
@@ -110,7 +110,7 @@ def _ports_in(annotation: object) -> Iterator[type]:
 
 @functools.cache
 def members(port: type, root: str) -> tuple[Member, ...]:
-    """Give the members of a port, from its Protocol."""
+    """Return the members of a port, from its Protocol."""
     return tuple(
         _member(port, root, name, value)
         for name, value in vars(port).items()
@@ -141,7 +141,7 @@ def _member(port: type, root: str, name: str, value: Any) -> Member:
 
 
 def reached(port: type, root: str) -> Iterator[type]:
-    """Give a port and every port that its answers lead to."""
+    """Return a port and every port that its answers lead to."""
     yield port
     for member in members(port, root):
         if member.leads_to is not None:
@@ -149,7 +149,7 @@ def reached(port: type, root: str) -> Iterator[type]:
 
 
 def capabilities(port: type, target: object) -> list[type]:
-    """Give the optional ports, of the port's own kind, that the adapter offers beside it."""
+    """Return the optional ports, of the port's own kind, that the adapter offers beside it."""
     is_async = port.__name__.startswith("Async")
     return [
         other
@@ -161,7 +161,7 @@ def capabilities(port: type, target: object) -> list[type]:
 
 
 def points(*roots: type) -> set[Point]:
-    """Give every point of these ports, of all that they lead to, and of what may be beside."""
+    """Return every point of these ports, of all that they lead to, and of what may be beside."""
     found: set[Point] = set()
     for root in roots:
         name = root.__name__.removeprefix("Async")

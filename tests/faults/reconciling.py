@@ -145,7 +145,7 @@ class Hook:
     diary: Diary
 
     def __call__(self, result: CancelResult) -> None:
-        """Tell."""
+        """Call the hook."""
         job = result.batch_job_id
         self.diary.write("tell", job)
         lots = random.Random(job)  # noqa: S311  # No secret.

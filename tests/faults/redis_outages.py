@@ -60,7 +60,7 @@ class Stage:
 
     @property
     def uow(self) -> Any:
-        """Give the store."""
+        """Return the store."""
         if self.runner is None:
             return PostgresUnitOfWork(lambda: psycopg.connect(self.dsn))
         return AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(self.dsn))
@@ -126,11 +126,11 @@ class Stage:
         return [result.removal for result in results]
 
     def waiting(self) -> set[str]:
-        """Give the deferred starts that wait."""
+        """Return the deferred starts that wait."""
         return set(self.run(self.scheduler.waiting()))
 
     def statuses(self) -> set[tuple[str, str, str]]:
-        """Give the statuses of jobs and contacts, and the removals, as committed."""
+        """Return the statuses of jobs and contacts, and the removals, as committed."""
         with psycopg.connect(self.dsn) as connection:
             rows = connection.execute(
                 "SELECT DISTINCT jobs.status, contacts.status, coalesce(done.removal, 'none') "

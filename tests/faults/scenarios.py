@@ -140,7 +140,7 @@ MESSAGES: Final = {
 
 
 def described(answer: object) -> str:  # noqa: PLR0911  # One for each sort of answer.
-    """Give an answer, or an error, as a few words that can be compared."""
+    """Return an answer, or an error, as a few words that can be compared."""
     match answer:
         case CancelResult():
             words = ["200"]

@@ -70,7 +70,7 @@ class Lends(Protocol):
     """Where servers come from: a pytest request, or a stand-in for it."""
 
     def getfixturevalue(self, argname: str) -> Any:
-        """Give what is called so."""
+        """Return what is called so."""
 
 
 class Lender:
@@ -81,13 +81,13 @@ class Lender:
         self._lent: dict[str, Any] = {}
 
     def getfixturevalue(self, argname: str) -> Any:
-        """Give what is called so."""
+        """Return what is called so."""
         if argname not in self._lent:
             self._lent[argname] = self._made(argname)
         return self._lent[argname]
 
     def mktemp(self, name: str) -> Path:
-        """Give a new folder."""
+        """Return a new folder."""
         return self._stack.enter_context(scratch_folder())
 
     def _made(self, name: str) -> Any:
@@ -201,15 +201,15 @@ class Stage:
         return Look(self.world.rows(), self.before.waiting, tuple(self.told))
 
     def row(self) -> JobRow | None:
-        """Give the job as committed; None if there is none."""
+        """Return the job as committed; None if there is none."""
         return self.world.rows().get(JobKey(self.job_id))
 
     def record(self, scenario: Scenario) -> CancellationRecord | None:
-        """Give the record of the job's cancellation."""
+        """Return the record of the job's cancellation."""
         return self.world.record(self.job_id) if scenario.exists else None
 
     def pool_trouble(self) -> list[str]:
-        """Say what is wrong with the connections."""
+        """Return what is wrong with the connections."""
         if self.pool is None:
             return []
         statistics = self.pool.get_stats()

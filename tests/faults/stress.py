@@ -277,7 +277,7 @@ def install_guards(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def own_schema(*, fsync: bool = False) -> Generator[str]:
-    """Lend a schema on a server of our own."""
+    """Yield a schema on a server of our own."""
     with ExitStack() as stack:
         server = stack.enter_context(PostgresServer.own(fsync=fsync, settings=SETTINGS))
         lent: AbstractContextManager[str] = server.schema()
@@ -285,7 +285,7 @@ def own_schema(*, fsync: bool = False) -> Generator[str]:
 
 
 def table(found: Found) -> str:
-    """Give what was found as a table."""
+    """Return what was found as a table."""
     promises = {
         **dict.fromkeys(CHECKS, 0),
         "contacts claimed after the answer": 0,

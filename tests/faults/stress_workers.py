@@ -28,7 +28,7 @@ RETRYABLE: Final = ("no_answer", "busy", "timeout", "queued")
 
 @contextmanager
 def lent(connection: psycopg.Connection[Any]) -> Generator[psycopg.Connection[Any]]:
-    """Lend a connection that stays open."""
+    """Yield a connection that stays open."""
     yield connection
 
 

@@ -1,7 +1,8 @@
 """
 A sample of what `make faults` runs in full, in every world: nothing may come out wrong.
 
-The samples are always the same ones, strewn over all kinds of faults.
+The samples are always the same ones, strewn over all kinds of faults. The tests of the fault table
+meet each kind of fault in `make test`; the campaigns repeat it at every step.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from tests.faults import cancelled_tasks, cut_connections, kills, one_fault
 from tests.faults.counts import Tally
 from tests.faults.setups import open_stage
 from tests.pairs import pairs
+
+pytestmark = pytest.mark.repeats
 
 AFTER_THE_STORE = frozenset({"Scheduler", "OnCancelled"})
 EVERY = {"memory": 10, "memory-async": 10, "sqlite": 60, "postgres": 50, "postgres-async": 50}
@@ -72,7 +75,7 @@ def test_kill_9(store: str, scheduler: str, request: pytest.FixtureRequest) -> N
         ("postgres-async", "redis"),
     ],
 )
-def test_tasks_called_off(store: str, scheduler: str, request: pytest.FixtureRequest) -> None:
+def test_tasks_cancelled(store: str, scheduler: str, request: pytest.FixtureRequest) -> None:
     """CancelledError comes through from every wait, and all connections are as before."""
     tally = Tally()
     with open_stage(store, scheduler, request) as stage:
@@ -82,7 +85,7 @@ def test_tasks_called_off(store: str, scheduler: str, request: pytest.FixtureReq
         assert tally.seen[f"{cancelled_tasks.GROUP}: {store}, cancel, {state}"]
 
 
-def test_tasks_called_off_on_new_connections(request: pytest.FixtureRequest) -> None:
+def test_tasks_cancelled_on_new_connections(request: pytest.FixtureRequest) -> None:
     """The opening of a connection can be called off as well."""
     tally = Tally()
     with cut_connections.open_line("postgres-async", request) as line:

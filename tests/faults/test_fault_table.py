@@ -61,7 +61,7 @@ def test_killed_after_commit_before_or_during_redis(
 
 
 def is_end(death: kills.Death) -> bool:
-    """Tell whether a process dies at the end of a transaction."""
+    """Check whether a process dies at the end of a transaction."""
     return death.point.is_exit
 
 

@@ -245,7 +245,7 @@ def test_missing_permission(stage: Stage) -> None:
 
 
 def as_role(uow: Any, role: str) -> PostgresUnitOfWork | AsyncPostgresUnitOfWork:
-    """Give the same store, as this role."""
+    """Return the same store, as this role."""
     set_role = sql.SQL("SET ROLE {}").format(sql.Identifier(role))
 
     def connect() -> Any:

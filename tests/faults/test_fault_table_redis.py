@@ -38,7 +38,7 @@ def assert_reconciled(stage: Stage) -> None:
 
 
 def hurry(line: Line) -> None:
-    """Give the scheduler the standard budget of 250 ms."""
+    """Return the scheduler the standard budget of 250 ms."""
     assert line.scheduler_with is not None
     line.stage.world.scheduler = line.scheduler_with(BUDGET)
 

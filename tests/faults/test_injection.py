@@ -118,7 +118,7 @@ def test_an_untouched_plan_changes_nothing() -> None:
     assert plan.struck is None
 
 
-def test_scenarios_are_told_apart_by_name() -> None:
+def test_scenarios_are_distinguished_by_name() -> None:
     """Complaints name them."""
     assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
 

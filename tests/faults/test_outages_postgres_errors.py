@@ -247,7 +247,7 @@ def _is_read_only(burning: Theatre) -> bool:
 @pytest.mark.parametrize(
     ("wrong", "fault", "told"),
     [
-        ({"port": 1}, Fault.BUSY, "can't be reached: check that it runs and has connections left"),
+        ({"port": 1}, Fault.BUSY, "can't be reached: check that it runs and has free connections"),
         ({"dbname": "nowhere"}, Fault.REFUSED, "database"),
         ({"user": "nobody_special"}, Fault.REFUSED, "user"),
         ({"user": "crowd"}, Fault.BUSY, "Postgres has no connection left"),
@@ -255,7 +255,7 @@ def _is_read_only(burning: Theatre) -> bool:
     ],
     ids=["connection refused", "no such database", "no such user", "53300", "no permission"],
 )
-def test_connection_refused_is_a_failure_that_helps_and_tells_no_secret(
+def test_connection_refused_is_a_failure_that_helps_and_shows_no_secret(
     theatre: Theatre,
     wrong: dict[str, Any],
     fault: Fault,
@@ -291,7 +291,7 @@ def test_settings_that_psycopg_can_not_read_are_not_worth_a_retry(theatre: Theat
     good, theatre.dsn = theatre.dsn, "host=localhost passwort=hunter2"
     failure = theatre.fail()
     assert (failure.outcome, failure.fault) == ("unchanged", Fault.REFUSED)
-    assert "can't read the settings" in str(failure)
+    assert "can't read the connection settings" in str(failure)
     assert "hunter2" not in str(failure)
     theatre.dsn = good
     theatre.finish()

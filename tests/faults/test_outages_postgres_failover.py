@@ -60,7 +60,7 @@ class Pair:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """Lend a primary and a replica that streams from it."""
+    """Yield a primary and a replica that streams from it."""
     with PostgresServer.own(fsync=True) as primary:
         port = int(str(conninfo_to_dict(primary.dsn())["port"]))
         with FaultProxy(port) as line, primary.replica(line.port) as replica:

@@ -30,7 +30,7 @@ def test_a_frozen_server_is_left_in_time(burning: Theatre, step: Step) -> None:
     failure = burning.fail()
     burning.server.resume()
     assert (failure.outcome, failure.fault) == ("unchanged", Fault.LATE)
-    assert "gave no answer in time" in str(failure)
+    assert "did not answer in time" in str(failure)
     assert CUT_SECONDS <= burning.seconds < CUT_SECONDS + 5
     wait_until(lambda: burning.state() == UNCHANGED, "the server has let go")
     burning.options = {}

@@ -120,7 +120,7 @@ def test_pool_timeout_is_a_failure_that_changed_nothing(theatre: Theatre) -> Non
             held = theatre.runner.run(held)
         failure = theatre.fail()
         assert (failure.outcome, failure.fault) == ("unchanged", Fault.LATE)
-        assert "the pool gave no connection (PoolTimeout): check that the pool is open" in str(
+        assert "the pool returned no connection (PoolTimeout): check that the pool is open" in str(
             failure
         )
         assert theatre.state() == UNCHANGED
@@ -174,7 +174,7 @@ def test_a_connection_that_can_not_be_given_back_raises_nothing_after_the_commit
 
 @pytest.fixture(scope="module")
 def pgbouncer_in_a_hurry(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
-    """Lend a PgBouncer that has one connection, and does not wait for it long."""
+    """Yield a PgBouncer that has one connection, and does not wait for it long."""
     with PgBouncer(postgres_server, 1, "query_wait_timeout = 1\n") as bouncer:
         yield bouncer
 

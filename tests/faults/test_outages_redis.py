@@ -42,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.fixture(params=HALVES)
 def stage(request: pytest.FixtureRequest, postgres_schema: str) -> Iterator[Stage]:
-    """Lend a stage, of either half."""
+    """Yield a stage, of either half."""
     with psycopg.connect(postgres_schema) as connection:
         create_reference_tables(connection)
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def test_redis_answer_lost_is_200_and_the_true_answer_comes_from_reconcile(
         assert stage.reconcile() == [Removal.REMOVED]
 
 
-def test_redis_that_lost_everything_is_told_apart(
+def test_redis_that_lost_everything_is_distinguished(
     stage: Stage, redis_to_break: RedisServer
 ) -> None:
     """There is no deferred start any more, and nobody can say who took it: ABSENT."""

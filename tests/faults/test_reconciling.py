@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 5.0
 
 
+@pytest.mark.repeats
 def test_everything_is_removed_and_told_once(
     postgres_server: PostgresServer, redis_to_break: RedisServer
 ) -> None:

@@ -1,4 +1,8 @@
-"""The stress, in short: nothing is found in what we ship, and every planted bug is."""
+"""
+The stress, in short: nothing is found in what we ship, and every planted bug is.
+
+The races themselves are held at the point that matters by other tests, which `make test` runs.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from tests.servers import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.repeats
 
 ROUNDS = 300
 """So many rounds must be enough to find each planted bug."""
@@ -40,14 +46,14 @@ SEEN = (
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """Lend a server that remembers when each transaction was committed."""
+    """Yield a server that remembers when each transaction was committed."""
     with PostgresServer.own(settings=stress.SETTINGS) as it:
         yield it
 
 
 @pytest.fixture
 def dsn(server: PostgresServer) -> Iterator[str]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with server.schema() as it:
         yield it
 

@@ -155,11 +155,11 @@ class Theatre:
         return reconcile(uow=self._uow(PostgresUnitOfWork), **options)
 
     def waiting(self) -> set[str]:
-        """Give the deferred starts that wait."""
+        """Return the deferred starts that wait."""
         return set(self.scheduler.waiting())
 
     def state(self) -> tuple[str, list[str], tuple[str, int] | None]:
-        """Give the job's status, the contacts', and the record, as committed."""
+        """Return the job's status, the contacts', and the record, as committed."""
         with psycopg.connect(self.dsn) as connection:
             [(status,)] = connection.execute("SELECT status FROM batch_jobs").fetchall()
             contacts = connection.execute("SELECT status FROM batch_contacts ORDER BY id")
@@ -187,7 +187,7 @@ class Theatre:
         self.meanwhile(lambda: self._strike(event, action, lambda: None))
 
     def pid_waits(self, event: str) -> bool:
-        """Say whether a connection of the cancel waits for this."""
+        """Check whether a connection of the cancel waits for this."""
         return bool(
             self.server.query(
                 sql.SQL(
@@ -349,7 +349,7 @@ def opened(server: PostgresServer, half: str, *, in_database: bool = False) -> G
 
 @contextmanager
 def runner(half: str) -> Generator[asyncio.Runner | None]:
-    """Lend an event loop to the asyncio half."""
+    """Yield an event loop to the asyncio half."""
     if half == "blocking":
         yield None
         return

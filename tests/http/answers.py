@@ -13,10 +13,10 @@ CANCELLED = (
 
 
 def named(value: object) -> str:
-    """Give the id of a test: one with a backslash, nobody can ask for by its id."""
+    """Return the id of a test: one with a backslash, nobody can ask for by its id."""
     return ascii(value)[:40].replace("\\", "%")
 
 
 def with_body(body: bytes, *more: tuple[str, str]) -> Asked:
-    """Give a request with this JSON body."""
+    """Return a request with this JSON body."""
     return Asked(headers=[KEY_A, JSON, *more], chunks=[body])

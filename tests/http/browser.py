@@ -86,13 +86,13 @@ class Browser:
         self._post(f"{self._session}/element/{element}/click")
 
     def complaints(self) -> list[str]:
-        """Give what the console has been told since it was last asked."""
+        """Return what the console has been told since it was last asked."""
         return [
             entry["message"] for entry in self._post(f"{self._session}/se/log", type="browser")
         ]
 
     def requested(self) -> list[str]:
-        """Give the URLs that were requested since it was last asked."""
+        """Return the URLs that were requested since it was last asked."""
         entries = self._post(f"{self._session}/se/log", type="performance")
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         return [
@@ -109,7 +109,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Lend a browser."""
+    """Yield a browser."""
     driver = shutil.which("chromedriver")
     assert driver, "no chromedriver: install chromium and chromium-driver"
     port = free_port()

@@ -25,5 +25,5 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture(params=["asgi", "wsgi"])
 def site(request: pytest.FixtureRequest) -> Site:
-    """Lend an application over an empty store."""
+    """Yield an application over an empty store."""
     return Site(request.param)

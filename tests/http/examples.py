@@ -33,7 +33,7 @@ LINES_MAX: Final = 40
 
 
 def is_async(name: str) -> bool:
-    """Say whether an example takes asyncio ports."""
+    """Check whether an example takes asyncio ports."""
     return name not in WSGI
 
 
@@ -99,7 +99,7 @@ Ask = Callable[[str, str, dict[str, str], bytes], Answer]
 
 @contextmanager
 def client_of(name: str, app: Any) -> Generator[Ask]:
-    """Lend the test client that the example's framework brings along."""
+    """Yield the test client that the example's framework brings along."""
     with ExitStack() as stack:
         yield CLIENTS.get(name, _httpx_client)(app, stack)
 
@@ -245,7 +245,7 @@ def _werkzeug(app: Any, listening: socket.socket, stack: ExitStack) -> None:
 
     class Quiet(WSGIRequestHandler):
         def log(self, *_: Any, **__: Any) -> None:
-            """Say nothing."""
+            """Return nothing."""
 
     server = make_server(HOST, 0, app, threaded=True, request_handler=Quiet, fd=listening.fileno())
     stack.callback(server.server_close)

@@ -54,7 +54,7 @@ WRITTEN: Final = (
 
 
 def seeded(kind: str) -> Site:
-    """Give an application over a few jobs."""
+    """Return an application over a few jobs."""
     site = Site(kind)
     for key, status in JOBS.items():
         site.store.add_job(key.batch_job_id, status, key.organization_id, None)
@@ -63,7 +63,7 @@ def seeded(kind: str) -> Site:
 
 
 def statuses(site: Site) -> dict[JobKey, object]:
-    """Give what is committed, but for its times and generated names."""
+    """Return what is committed, but for its times and generated names."""
     return {key: (row.status, dict(row.contacts)) for key, row in site.store._committed.items()}
 
 
@@ -229,7 +229,7 @@ class Watched:
         self._site = seeded(self._kind)
 
     def asgi(self) -> Any:
-        """Give the ASGI application."""
+        """Return the ASGI application."""
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             before = self._site.state()
@@ -244,7 +244,7 @@ class Watched:
         return app
 
     def wsgi(self) -> Any:
-        """Give the WSGI application."""
+        """Return the WSGI application."""
 
         def app(environ: Any, start_response: Any) -> Any:
             before = self._site.state()

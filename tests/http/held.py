@@ -45,7 +45,7 @@ class Held:
 
 
 def site_of_a_job() -> Site:
-    """Give a site with a running job."""
+    """Return a site with a running job."""
     site = Site("asgi")
     site.add_job()
     return site

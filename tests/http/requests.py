@@ -175,9 +175,9 @@ class Site:
         return (ask_asgi if self.kind == "asgi" else ask_wsgi)(self.app, asked)
 
     def state(self) -> dict[JobKey, Any]:
-        """Give all that is committed, comparable as a whole; rows are frozen values."""
+        """Return all that is committed, comparable as a whole; rows are frozen values."""
         return dict(self.store._committed)
 
     def record(self, job_id: str = "batch_xyz789") -> Any:
-        """Give the record of a job's cancellation."""
+        """Return the record of a job's cancellation."""
         return self.store.job(job_id, "a").cancellation

@@ -186,7 +186,7 @@ def test_a_body_that_does_not_come_is_a_408() -> None:
             try:
                 await never()
             finally:
-                asked.append("called off")
+                asked.append("cancelled")
 
         cancel = partial(cancel_job_async, uow=site.store, scheduler=site.scheduler)
         app = AsgiApp(cancel, AUTHENTICATE, budget=SHORT)
@@ -200,7 +200,7 @@ def test_a_body_that_does_not_come_is_a_408() -> None:
 
     told, asked, site = run(scenario())
     assert told.status == 408
-    assert asked == ["called off"]
+    assert asked == ["cancelled"]
     assert site.record() is None
 
 

@@ -27,7 +27,7 @@ from tests.pairs import create_reference_tables
 from tests.processes import HOST, wait_until
 
 
-def test_a_request_called_off_does_not_stop_a_cancel() -> None:
+def test_a_cancelled_request_does_not_stop_a_cancel() -> None:
     """As frameworks do when the client has gone."""
 
     async def scenario() -> Site:

@@ -127,7 +127,7 @@ def test_a_log_that_raises_does_not_reach_the_client(
     assert site.ask(Asked(path="/batch/jobs/other/cancel")).status == 200
 
 
-def test_a_foreign_job_and_a_missing_one_cannot_be_told_apart(site: Site) -> None:
+def test_a_foreign_job_and_a_missing_one_cannot_be_distinguished(site: Site) -> None:
     """The same bytes, headers included, and the job is as it was."""
     site.add_job()
     before = site.state()
@@ -157,7 +157,7 @@ def test_a_foreign_job_and_a_missing_one_cannot_be_told_apart(site: Site) -> Non
     ],
     ids=named,
 )
-def test_without_a_key_nothing_is_told(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_without_a_key_nothing_is_reported(site: Site, headers: list[tuple[str, str]]) -> None:
     """One answer to all of them, and it says which kind of key is wanted."""
     site.add_job()
     told = site.ask(Asked(headers=headers))
@@ -173,8 +173,8 @@ def test_the_scheme_has_no_case(site: Site, scheme: str) -> None:
     assert site.ask(Asked(headers=[("Authorization", f"{scheme} key-a")])).status == 200
 
 
-def test_a_role_that_may_not_cancel_is_told_so(site: Site) -> None:
-    """Whatever he asks for: he does not learn whether the job is there."""
+def test_a_role_that_may_not_cancel_gets_a_403(site: Site) -> None:
+    """Whatever the request asks for: it does not learn whether the job is there."""
     site.add_job()
     told = site.ask(Asked(headers=[VIEWER]))
     assert (told.status, told.content) == (403, b'{"detail": "Not allowed to cancel batch jobs"}')

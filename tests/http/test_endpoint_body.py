@@ -201,7 +201,7 @@ def test_a_wsgi_server_that_cannot_end_a_body_is_not_waited_for() -> None:
 
 
 def failing(site: Site, error: Exception) -> Any:
-    """Give a cancel that fails."""
+    """Return a cancel that fails."""
 
     def cancel(*_: object, **__: object) -> Any:
         raise error
@@ -236,7 +236,7 @@ def test_what_may_pass_says_when_to_ask_again(site: Site, fault: Fault, status: 
 
 
 @pytest.mark.parametrize("part", ["cancel", "authenticate"])
-def test_what_nobody_foresaw_tells_no_secret(
+def test_an_unexpected_error_shows_no_secret(
     site: Site, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither to the client nor to the log."""

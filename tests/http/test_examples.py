@@ -34,7 +34,7 @@ CANCELLED = (
 
 
 def seeded(name: str) -> tuple[Any, Any]:
-    """Give a memory store of the example's kind with a job of organization a, and a scheduler."""
+    """Return a memory store of the example's kind with a job of organization a, a scheduler."""
     store = AsyncMemoryStore() if is_async(name) else MemoryStore()
     for job_id in ("batch_xyz789", "a/b c"):
         store.add_job(job_id, "running", "a", None)
@@ -51,7 +51,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store_and_ask(name: str) -> Iterator[tuple[Any, Ask]]:
-    """Lend the example's store and its framework's test client."""
+    """Yield the example's store and its framework's test client."""
     store, scheduler = seeded(name)
     with client_of(name, made(name, store, scheduler, AUTHENTICATE)) as ask:
         yield store, ask
@@ -123,7 +123,7 @@ def test_an_example_serves_its_description(store_and_ask: tuple[Any, Ask]) -> No
 
 def test_an_example_behind_a_real_server(name: str, postgres_schema: str) -> None:
     """
-    On Postgres: a foreigner is answered while the job is locked, so he has not asked for its lock.
+    On Postgres: another organization gets its answer while the job is locked.
 
     A body in chunks and two cancels at once are part of it.
     """
@@ -169,7 +169,7 @@ def test_an_example_behind_a_real_server(name: str, postgres_schema: str) -> Non
 
 
 def _malformed_chunks(url: str) -> int:
-    """Give the status for a body whose second chunk has a size that is no number."""
+    """Return the status for a body whose second chunk has a size that is no number."""
     place = httpx.URL(url)
     head = f"POST {JOB} HTTP/1.1\r\nHost: x\r\nAuthorization: {A['Authorization']}\r\n"
     head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -17,6 +17,7 @@ from tests.http.generated import (
 from tests.http.requests import KEY_B, Asked, Told
 
 
+@pytest.mark.repeats
 def test_generated_requests_break_no_rule() -> None:
     """Nothing undocumented, no 5xx, no change by a refused request; ASGI and WSGI agree."""
     tally: Counter[str] = Counter()
@@ -25,6 +26,7 @@ def test_generated_requests_break_no_rule() -> None:
     assert {"asgi 200", "wsgi 200", "asgi 404", "asgi 401", "asgi 422"} <= set(tally)
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
 def test_schemathesis_has_nothing_to_say(kind: str) -> None:
     """Each of its checks, on requests that fit the description and on ones that do not."""

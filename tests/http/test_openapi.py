@@ -17,12 +17,12 @@ PATH = "/batch/jobs/{batch_job_id}/cancel"
 
 
 def answers(document: Any) -> Any:
-    """Give the documented answers by their status."""
+    """Return the documented answers by their status."""
     return document["paths"][PATH]["post"]["responses"]
 
 
 def bodies(answer: Any) -> list[Any]:
-    """Give the examples of an answer."""
+    """Return the examples of an answer."""
     return [it["value"] for it in answer["content"]["application/json"]["examples"].values()]
 
 

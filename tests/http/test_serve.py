@@ -48,7 +48,7 @@ def _source() -> str:
 
 
 def base(told: str) -> str:
-    """Give the URL that it listens on."""
+    """Return the URL that it listens on."""
     found = re.search(r"http://\S+:\d+", told)
     assert found is not None
     return found.group()

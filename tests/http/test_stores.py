@@ -28,7 +28,7 @@ from tests.servers import RedisServer
 
 @pytest.fixture(params=[*pairs.STORES, *(store for store, _ in pairs.LAYERED)])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """Lend each store in turn, by way of each data layer too, with a job of organization a."""
+    """Yield each store in turn, by way of each data layer too, with a job of organization a."""
     with pairs.opened(request.param, "memory", request) as world:
         contacts = ["pending", "dialing"]
         world.add_job("job", "scheduled", contacts, organization_id="a", deferred_id="start")
@@ -47,7 +47,7 @@ def ask(world: World, job_id: str, key: tuple[str, str]) -> Told:
 
 
 def test_a_foreigner_cannot_cancel_or_see_it(world: World) -> None:
-    """His answer is that of a missing job; rows and deferred start are as before."""
+    """The answer is that of a missing job; rows and deferred start are as before."""
     before = world.rows()
     foreign = ask(world, "job", KEY_B)
     assert foreign == ask(world, "none", KEY_B)
@@ -66,7 +66,7 @@ def test_a_foreigner_cannot_lock_it(world: World) -> None:
 
 
 def test_its_owner_can(world: World) -> None:
-    """The same request with his own key."""
+    """The same request with the other organization's key."""
     assert ask(world, "job", KEY_A).status == 200
     assert world.rows()[JobKey("job", "a")].status == "cancelled"
     assert world.waiting() == set()
@@ -96,7 +96,7 @@ SOON = timedelta(milliseconds=50)
 
 @pytest.fixture
 def scheduled(postgres_schema: str) -> str:
-    """Lend the tables with a scheduled job of organization a."""
+    """Yield the tables with a scheduled job of organization a."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute(
@@ -107,7 +107,7 @@ def scheduled(postgres_schema: str) -> str:
 
 
 def status(dsn: str) -> str:
-    """Give the status of the only job."""
+    """Return the status of the only job."""
     with psycopg.connect(dsn) as connection:
         return str(connection.execute("SELECT status FROM batch_jobs").fetchall()[0][0])
 

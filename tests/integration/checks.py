@@ -38,7 +38,7 @@ def checked(dsn: str, **names: Any) -> list[str]:
 
 
 def catalog(dsn: str) -> list[Any]:
-    """Give what a check could have changed: every row of the catalogs, by its last writer."""
+    """Return what a check could have changed: every row of the catalogs, by its last writer."""
     with psycopg.connect(dsn) as connection:
         return [
             connection.execute(
@@ -56,7 +56,7 @@ def rows(dsn: str, statement: str) -> list[Any]:
 
 @contextlib.contextmanager
 def replacing(port: int, old: bytes, new: bytes) -> Generator[int]:
-    """Lend a port that leads to a server's, with some bytes of what it says replaced."""
+    """Yield a port that leads to a server's, with some bytes of what it says replaced."""
     assert len(old) == len(new)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

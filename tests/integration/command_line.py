@@ -60,7 +60,7 @@ def leave_the_log_alone() -> Iterator[None]:
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Lend the command line, run within this process."""
+    """Yield the command line, run within this process."""
 
     def run(*arguments: str) -> Done:
         capfd.readouterr()
@@ -87,7 +87,7 @@ def spawn(*arguments: str | bytes, **options: Any) -> Done:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Lend a file with a job of each kind, and their deferred start."""
+    """Yield a file with a job of each kind, and their deferred start."""
     file = tmp_path / "jobs.db"
     store = SqliteStore(file)
     store.add_job("scheduled", "scheduled", deferred_id="start")
@@ -109,7 +109,7 @@ def store(file: Path) -> str:
 
 
 def status(file: Path, job_id: str, organization_id: str | None = None) -> str | None:
-    """Give a job's status."""
+    """Return a job's status."""
     job = SqliteStore(file).job(job_id, organization_id)
     assert job is not None
     return job.status

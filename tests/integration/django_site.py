@@ -38,7 +38,7 @@ class Site:
         return transaction.atomic(using=self.uow.using, **options)
 
     def statuses(self) -> list[object]:
-        """Give the committed statuses of job and contacts."""
+        """Return the committed statuses of job and contacts."""
         found = self.outside.execute(
             "SELECT status FROM batch_jobs UNION ALL "
             "(SELECT status FROM batch_contacts ORDER BY id)"
@@ -48,7 +48,7 @@ class Site:
 
 @pytest.fixture
 def site(postgres_schema: str) -> Iterator[Site]:
-    """Lend a site; its database is known to Django under an alias of the test's own."""
+    """Yield a site; its database is known to Django under an alias of the test's own."""
     with psycopg.connect(postgres_schema, autocommit=True) as outside:
         create_reference_tables(outside)
         outside.execute(
@@ -70,5 +70,5 @@ AFTER = ["cancelled", "cancelled", "completed"]
 
 
 def removals(site: Site) -> list[object]:
-    """Give what the records say of removals."""
+    """Return what the records say of removals."""
     return [it for (it,) in site.outside.execute("SELECT removal FROM batch_cancellations")]

@@ -31,7 +31,7 @@ class Database:
         )
 
     def is_cancelled(self) -> bool:
-        """Tell whether job and open contact are cancelled; asserts that it is both or none."""
+        """Check whether job and open contact are cancelled; asserts that it is both or none."""
         statuses = self.connection.execute(
             "SELECT status FROM batch_jobs "
             "UNION ALL (SELECT status FROM batch_contacts ORDER BY id)"
@@ -52,7 +52,7 @@ class Database:
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with postgres_server.schema() as dsn:
         database = Database(dsn)
         yield database

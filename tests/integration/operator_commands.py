@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Lend a file with scheduled jobs a, b and c, whose deferred starts wait."""
+    """Yield a file with scheduled jobs a, b and c, whose deferred starts wait."""
     store, starts = SqliteStore(tmp_path / "jobs.db"), SqliteScheduler(tmp_path / "jobs.db")
     for job_id in "abc":
         store.add_job(job_id, "scheduled", deferred_id=f"start-{job_id}")

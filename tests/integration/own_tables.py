@@ -82,7 +82,7 @@ class Blocking:
     def uow(
         self, dsn: str, schema: PostgresSchema = REFERENCE, **settings: Any
     ) -> PostgresUnitOfWork:
-        """Give a unit of work; `settings` are the connection's, and the timeouts."""
+        """Return a unit of work; `settings` are the connection's, and the timeouts."""
         timeouts, rest = _parted(settings)
         return PostgresUnitOfWork(lambda: psycopg.connect(dsn, **rest), schema, **timeouts)
 
@@ -93,7 +93,7 @@ class Blocking:
         return cancel_job(batch_job_id, uow=uow, scheduler=recorder or Recorder(), **more)
 
     def begun(self, uow: Any, story: Callable[[Callable[..., Any], Any], None]) -> None:
-        """Tell a story within a transaction; it is given a way to call a repository's method."""
+        """Return a story within a transaction; it is given a way to call a repository's method."""
         with uow.begin() as repositories:
             story(lambda method, *arguments: method(*arguments), repositories)
 
@@ -105,7 +105,7 @@ class Asyncio:
     def uow(
         self, dsn: str, schema: PostgresSchema = REFERENCE, **settings: Any
     ) -> AsyncPostgresUnitOfWork:
-        """Give a unit of work; `settings` are the connection's, and the timeouts."""
+        """Return a unit of work; `settings` are the connection's, and the timeouts."""
         timeouts, rest = _parted(settings)
         twins = {
             psycopg.ClientCursor: psycopg.AsyncClientCursor,
@@ -125,7 +125,7 @@ class Asyncio:
         return asyncio.run(cancel_job_async(batch_job_id, uow=uow, scheduler=scheduler, **more))
 
     def begun(self, uow: Any, story: Callable[[Callable[..., Any], Any], None]) -> None:
-        """Tell a story within a transaction; it is given a way to call a repository's method."""
+        """Return a story within a transaction; it is given a way to call a repository's method."""
 
         async def run() -> None:
             async with uow.begin() as repositories:
@@ -186,7 +186,7 @@ class Tables:
             self._insert(names.contacts, contact)
 
     def status(self, batch_job_id: object) -> str:
-        """Give a job's status."""
+        """Return a job's status."""
         names = self.schema
         found = self.rows(
             "SELECT {}::text FROM {} WHERE {} = {}",
@@ -199,7 +199,7 @@ class Tables:
         return str(status)
 
     def contacts(self, batch_job_id: object) -> dict[str, str]:
-        """Give the statuses of a job's contacts by label."""
+        """Return the statuses of a job's contacts by label."""
         names = self.schema
         found = self.rows(
             "SELECT label, {}::text FROM {} WHERE {} = {} ORDER BY label",
@@ -216,7 +216,7 @@ class Tables:
         return cursor.fetchall() if cursor.description else []
 
     def records(self) -> list[tuple[Any, ...]]:
-        """Give organization, job and operation of every cancellation."""
+        """Return organization, job and operation of every cancellation."""
         return self.rows(
             "SELECT organization_id, batch_job_id, operation_id FROM {} ORDER BY 1, 2",
             quoted(self.schema.cancellations),

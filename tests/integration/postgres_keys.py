@@ -91,7 +91,7 @@ class Database:
             )
 
     def rows(self, organization_id: str) -> list[tuple[Any, ...]]:
-        """Give all that belongs to an organization, its tables' rows whole."""
+        """Return all that belongs to an organization, its tables' rows whole."""
         return [
             row
             for table in ("batch_jobs", "batch_contacts", "batch_cancellations")
@@ -102,7 +102,7 @@ class Database:
         ]
 
     def statuses(self, organization_id: str) -> dict[int, str]:
-        """Give the status of each contact of an organization."""
+        """Return the status of each contact of an organization."""
         return dict(
             self.connection.execute(
                 "SELECT id, status FROM batch_contacts WHERE organization_id = %s ORDER BY id",
@@ -111,27 +111,27 @@ class Database:
         )
 
     def contacts(self) -> dict[tuple[str, str, int], str]:
-        """Give the status of every contact by its organization, its job and its id."""
+        """Return the status of every contact by its organization, its job and its id."""
         rows = self.connection.execute(
             "SELECT organization_id, batch_job_id::text, id, status FROM batch_contacts"
         )
         return {(organization, job, id_): status for organization, job, id_, status in rows}
 
     def job(self, organization_id: str) -> str:
-        """Give the status of an organization's job."""
+        """Return the status of an organization's job."""
         [(status,)] = self.connection.execute(
             "SELECT status FROM batch_jobs WHERE organization_id = %s", [organization_id]
         ).fetchall()
         return str(status)
 
     def uow(self, schema: PostgresSchema) -> PostgresUnitOfWork:
-        """Give a unit of work of its own connections."""
+        """Return a unit of work of its own connections."""
         return PostgresUnitOfWork(lambda: psycopg.connect(self.dsn), schema)
 
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend a schema without tables."""
+    """Yield a schema without tables."""
     with (
         postgres_server.schema() as dsn,
         closing(psycopg.connect(dsn, autocommit=True)) as connection,

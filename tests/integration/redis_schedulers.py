@@ -68,7 +68,7 @@ class Schedulers:
         )
 
     def key(self, name: str) -> str:
-        """Give one of the four keys."""
+        """Return one of the four keys."""
         return f"{{{self.namespace}:0}}:{name}"
 
     def close(self) -> None:
@@ -103,21 +103,21 @@ class _Facade:
 
 @pytest.fixture(params=KINDS)
 def schedulers(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Schedulers]:
-    """Lend schedulers of one kind on the shared server."""
+    """Yield schedulers of one kind on the shared server."""
     with contextlib.closing(Schedulers(request.param, redis_server)) as made:
         yield made
 
 
 @pytest.fixture(params=KINDS)
 def fragile(request: pytest.FixtureRequest, redis_to_break: RedisServer) -> Iterator[Schedulers]:
-    """Lend schedulers of one kind on a server that the test may hurt."""
+    """Yield schedulers of one kind on a server that the test may hurt."""
     with contextlib.closing(Schedulers(request.param, redis_to_break)) as made:
         yield made
 
 
 @pytest.fixture
 def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a bad line to the shared server."""
+    """Yield a bad line to the shared server."""
     with FaultProxy(redis_server.port) as made:
         yield made
 

@@ -12,14 +12,14 @@ from tests.servers import PostgresServer
 
 @pytest.fixture
 def made(postgres_server: PostgresServer) -> Iterator[Tables]:
-    """Lend tables with one running job of two contacts."""
+    """Yield tables with one running job of two contacts."""
     with postgres_server.schema() as dsn, tables(dsn) as made:
         made.add_job("job", "running", {"ann": "pending", "bob": "completed"})
         yield made
 
 
 def is_cancelled(made: Tables) -> bool:
-    """Tell whether the job is cancelled; it is so fully, or not at all."""
+    """Check whether the job is cancelled; it is so fully, or not at all."""
     state = (made.status("job"), made.contacts("job"), len(made.records()))
     if state == ("running", {"ann": "pending", "bob": "completed"}, 0):
         return False

@@ -35,19 +35,19 @@ class Database:
     engine: sa.Engine
 
     def asyncio_engine(self, **options: Any) -> Any:
-        """Give the asyncio engine of the same database."""
+        """Return the asyncio engine of the same database."""
         if self.name == SQLITE:
             return data_layers.sqlite_engine_async(self.place, **options)
         return data_layers.postgres_engine_async(self.place, **options)
 
     def engine_with(self, **options: Any) -> sa.Engine:
-        """Give another engine of the same database."""
+        """Return another engine of the same database."""
         if self.name == SQLITE:
             return data_layers.sqlite_engine(self.place, **options)
         return data_layers.postgres_engine(self.place, **options)
 
     def is_cancelled(self) -> bool:
-        """Tell whether all of it is cancelled; asserts that it is all or nothing."""
+        """Check whether all of it is cancelled; asserts that it is all or nothing."""
         with self.engine.connect() as connection:
             [job] = connection.execute(sa.select(JOBS.c.status)).scalars()
             contacts = list(connection.execute(sa.select(CONTACTS.c.status)).scalars())
@@ -64,7 +64,7 @@ class Database:
 def database(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Database]:
-    """Lend each database in turn."""
+    """Yield each database in turn."""
     with ExitStack() as stack:
         if request.param == SQLITE:
             place: Any = tmp_path / "jobs.sqlite"
@@ -86,7 +86,7 @@ def database(
 
 
 def waiting_start() -> MemoryScheduler:
-    """Give a scheduler in which the job's start waits."""
+    """Return a scheduler in which the job's start waits."""
     scheduler = MemoryScheduler()
     scheduler.schedule("start", datetime.now(UTC) + timedelta(hours=1))
     return scheduler

@@ -25,7 +25,7 @@ POSTGRES = pytest.mark.parametrize("layer", ["psycopg", "asyncpg"], indirect=Tru
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend the reference tables with two running jobs of a contact each, by each driver."""
+    """Yield the reference tables with two running jobs of a contact each, by each driver."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         seed(lent.engine)
         yield lent

@@ -169,7 +169,7 @@ def test_a_scheduler_out_of_reach_does_not_keep_a_job_from_being_cancelled(
         (["--store", "sqlite://x.db"], "--store needs three slashes"),
         (["--store", "sqlite:///:memory:"], "--store: ':memory:' would be empty"),
         (["--store", "postgresql://h/d"], "--scheduler is needed with this store"),
-        (["--store", "postgresql://u:hunter2%@h/d"], "--store is no valid URL"),
+        (["--store", "postgresql://u:hunter2%@h/d"], "--store is not a valid URL"),
         (["--store", "sqlite:///f", "--scheduler", "amqp://hunter2"], "--scheduler must be a URL"),
         (["--store", "sqlite:///f", "--operation-id", ""], "operation_id must be 1 to 1024 bytes"),
         (["--store", "sqlite:///f", "--reason", "x" * 4097], "reason must be 1 to 4096 bytes"),

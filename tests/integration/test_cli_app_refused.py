@@ -137,8 +137,8 @@ __all__ = ["file", "run"]
             "wired:app",
             f"{BLOCKING}\ndef tell(_): yield\napp.on_cancelled = tell",
             (
-                "--app: wired:app: the hook is a generator function (tell), and nothing would run "
-                "its body: pass a function without yield"
+                "--app: wired:app: the hook is a generator function (tell), whose body would not "
+                "run: pass a function without yield"
             ),
         ),
         (
@@ -173,7 +173,7 @@ __all__ = ["file", "run"]
         (
             "wired:app",
             f"{BLOCKING}\napp.on_cancelled = 'tell'",
-            "--app: wired:app: the hook cannot be called (str): pass a function",
+            "--app: wired:app: the hook is not callable (str): pass a function",
         ),
     ],
 )

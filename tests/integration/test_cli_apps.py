@@ -79,7 +79,7 @@ async def make():
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Done]:
-    """Lend the command line, run in a folder with these modules."""
+    """Yield the command line, run in a folder with these modules."""
 
     def run(*arguments: str, source: str = BLOCKING, **environment: str) -> Done:
         (tmp_path / "wired.py").write_text(textwrap.dedent(source))
@@ -101,7 +101,7 @@ def run(tmp_path: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Lend a file with scheduled jobs a and b, whose deferred starts wait."""
+    """Yield a file with scheduled jobs a and b, whose deferred starts wait."""
     store, starts = SqliteStore(tmp_path / "jobs.db"), SqliteScheduler(tmp_path / "jobs.db")
     for job_id in "ab":
         store.add_job(job_id, "scheduled", deferred_id=f"start-{job_id}")
@@ -129,7 +129,7 @@ def test_every_command_takes_it(run: Callable[..., Done], file: Path) -> None:
     app = {"BATCH_CANCEL_APP": "wired:app"}
     assert run("check", **app) == (0, "store and scheduler are fit\n", "")
     assert run("inspect", **app) == (0, "no drift: database and scheduler agree\n", "")
-    assert run("reconcile", **app) == (0, "nothing is left owed\n", "")
+    assert run("reconcile", **app) == (0, "nothing is left pending\n", "")
     assert run("doctor", **app).code == 0
     assert run("expire-calls", "a", "--older-than", "4h", **app).code == 0
     assert run("expire-calls", "x", "--older-than", "4h", **app).code == 3
@@ -147,7 +147,7 @@ def test_reconcile_calls_the_hook_of_the_application(
     done = run(*reconcile, "wired:plain")
     assert done == (
         0,
-        "batch job 'a': its deferred start was taken back\nno removal is left owed\n",
+        "batch job 'a': its deferred start was removed\nno removal is left pending\n",
         "",
     )
     assert not (tmp_path / "told").exists()
@@ -156,7 +156,7 @@ def test_reconcile_calls_the_hook_of_the_application(
     assert (tmp_path / "told").read_text() == "a\n"
 
 
-def test_a_hook_that_fails_leaves_its_announcement_owed(
+def test_a_hook_that_fails_leaves_its_announcement_pending(
     run: Callable[..., Done], file: Path
 ) -> None:
     """Exit code 6, and the removal is done."""
@@ -166,8 +166,8 @@ def test_a_hook_that_fails_leaves_its_announcement_owed(
     assert (done.code, done.out) == (
         6,
         (
-            "batch job 'a': its deferred start was taken back\n"
-            "1 announcement is still owed: on_cancelled failed\n"
+            "batch job 'a': its deferred start was removed\n1 announcement is still pending: "
+            "on_cancelled failed\n"
         ),
     )
     assert (
@@ -252,7 +252,7 @@ def test_an_asyncio_application(
             )
         assert asked("inspect").code == 1
         assert asked("reconcile", "--lease", "0").out == (
-            "batch job 'a': its deferred start was taken back\nnothing is left owed\n"
+            "batch job 'a': its deferred start was removed\nnothing is left pending\n"
         )
         assert (tmp_path / "told").read_text() == "a\na\n"
         assert asked("doctor").code == 0
@@ -299,9 +299,9 @@ app.scheduler = Own()
     assert done == (
         1,
         (
-            "batch job 'nameless' is scheduled, but names no deferred start: nothing will start "
-            "it\nthis scheduler cannot report which deferred starts wait: they were not looked "
-            "at\n"
+            "batch job 'nameless' is scheduled, but names no deferred start: it will not be "
+            "started\nthis scheduler cannot report which deferred starts wait: they were not "
+            "checked\n"
         ),
         "",
     )
@@ -328,5 +328,5 @@ app.scheduler = RedisScheduler(redis.Redis.from_url("redis://:hunter2@{HOST}:{fr
         assert (done.code, "no drift" in done.out) == (7, False)
     done = run("cancel", "a", "--app", "wired:app", source=source)
     assert done.code == 0
-    assert "did not confirm that its deferred start was taken back (Redis gave no" in done.err
+    assert "did not confirm the removal of its deferred start (Redis did not" in done.err
     assert run("reconcile", "--lease", "0", "--app", "wired:app", source=source).code == 6

@@ -108,7 +108,7 @@ def test_a_demo_without_a_place_to_write_is_one_sentence(
         patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
         done = run("demo")
     assert (done.code, done.out) == (5, "")
-    assert done.sentence.startswith("the demo needs a temporary folder that it can write to")
+    assert done.sentence.startswith("the demo needs a writable temporary folder")
 
 
 def _row(text: str, contact: str) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def test_no_drift_is_said(run: Callable[..., Done], store: str) -> None:
 
 @pytest.fixture
 def drifted(file: Path) -> Path:
-    """Lend a file with one drift of each kind."""
+    """Yield a file with one drift of each kind."""
     store, starts = SqliteStore(file), SqliteScheduler(file)
     cancel_rows("a", uow=store, operation_id="op", actor="ann", reason="typo")
     starts.cancel("start-a", "op")
@@ -65,7 +65,7 @@ def test_each_drift_has_its_sentence(run: Callable[..., Done], drifted: Path) ->
     first, *rest = done.out.splitlines()
     assert re.fullmatch(
         r"batch job 'a' was cancelled at \S+, and the removal of its deferred start 'start-a' is "
-        r"still owed",
+        r"still pending",
         first,
     )
     assert rest == [
@@ -74,10 +74,10 @@ def test_each_drift_has_its_sentence(run: Callable[..., Done], drifted: Path) ->
             "still waits"
         ),
         (
-            "batch job 'lost' is scheduled, but its deferred start 'gone' does not wait: nothing "
-            "will start it"
+            "batch job 'lost' is scheduled, but its deferred start 'gone' does not wait: it will "
+            "not be started"
         ),
-        "batch job 'nameless' is scheduled, but names no deferred start: nothing will start it",
+        "batch job 'nameless' is scheduled, but names no deferred start: it will not be started",
         "batch job 'open' is cancelled, but 2 contacts are still open",
         (
             "batch job 'live' of organization 'org' has calls that have been live for more than "
@@ -200,5 +200,5 @@ def test_a_look_that_met_its_limit_says_so(run: Callable[..., Done], store: str)
     assert done == (
         0,
         "no drift: database and scheduler agree\n",
-        "batch-cancel: no more than 3 of each kind were looked at: see --limit\n",
+        "batch-cancel: only 3 of each kind were read: see --limit\n",
     )

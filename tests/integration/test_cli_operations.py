@@ -44,7 +44,7 @@ def test_a_file_that_is_fit(run: Callable[..., Done], file: Path, store: str) ->
     assert not missing.exists()
 
 
-def test_what_is_missing_in_postgres_and_redis_is_told(
+def test_what_is_missing_in_postgres_and_redis_is_reported(
     run: Callable[..., Done], postgres_schema: str, redis_to_break: RedisServer
 ) -> None:
     """Exit code 1 until both are fit; both are told of in one run."""
@@ -77,7 +77,7 @@ def test_what_is_missing_in_postgres_and_redis_is_told(
     }
 
 
-def test_servers_out_of_reach_are_told(run: Callable[..., Done]) -> None:
+def test_servers_out_of_reach_are_reported(run: Callable[..., Done]) -> None:
     """Both of them, and nothing of their URLs."""
     done = run(
         "check",
@@ -201,7 +201,7 @@ def test_what_nobody_foresaw_is_one_sentence(
         assert run(command, "--store", store) == (
             5,
             "",
-            "batch-cancel: it failed, and nobody foresaw how (LookupError)\n",
+            "batch-cancel: unexpected error: LookupError\n",
         )
 
 
@@ -223,8 +223,8 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
         (
             "reconcile",
             [
-                "0  no removal is left owed, and no hook failed",
-                "6  something is still owed; run it again",
+                "0  no removal is left pending, and no hook failed",
+                "6  something is still pending; run it again",
             ],
         ),
         (
@@ -239,7 +239,7 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
         (
             "check",
             [
-                "0  both are fit; what is worth a look may be listed",
+                "0  both are fit; things that deserve review may be listed",
                 "1  something is missing; stdout says what",
                 "7  the scheduler did not answer; what else was found is reported",
             ],

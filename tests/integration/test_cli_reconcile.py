@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["file", "leave_the_log_alone", "run", "store"]
 
 
-def test_nothing_owed_is_said(run: Callable[..., Done], store: str) -> None:
+def test_nothing_pending_is_said(run: Callable[..., Done], store: str) -> None:
     """Exit code 0."""
-    assert run("reconcile", "--store", store) == (0, "no removal is left owed\n", "")
+    assert run("reconcile", "--store", store) == (0, "no removal is left pending\n", "")
 
 
-def test_what_is_owed_is_finished_and_said(
+def test_what_is_pending_is_finished_and_said(
     run: Callable[..., Done], file: Path, store: str
 ) -> None:
     """A sentence for each job, and one for what is left."""
@@ -51,14 +51,13 @@ def test_what_is_owed_is_finished_and_said(
     assert done == (
         0,
         (
-            "batch job 'a': its deferred start was taken back\n"
-            "batch job 'b': there was no deferred start left to take back\n"
-            "no removal is left owed\n"
+            "batch job 'a': its deferred start was removed\nbatch job 'b': there was no deferred "
+            "start left to remove\nno removal is left pending\n"
         ),
         "",
     )
     assert SqliteScheduler(file).waiting() == {"start-c"}
-    assert run("reconcile", "--store", store, "--lease", "0").out == "no removal is left owed\n"
+    assert run("reconcile", "--store", store, "--lease", "0").out == "no removal is left pending\n"
 
 
 def test_reconcile_answers_a_program_with_json(
@@ -86,10 +85,10 @@ def test_what_somebody_may_still_be_at_is_left_to_him(
     done = run("reconcile", "--store", store)
     assert done == (
         6,
-        "1 removal is still owed\n",
+        "1 removal is still pending\n",
         (
-            "batch-cancel: what was cancelled or taken up less than 120 s ago is left to whoever "
-            "did that: run it again later, or with --lease 0\n"
+            "batch-cancel: cancellations made or taken less than 120 s ago are left to the "
+            "process that did it: run it again later, or with --lease 0\n"
         ),
     )
     assert SqliteScheduler(file).waiting() == {"start-a", "start-b", "start-c"}
@@ -103,13 +102,13 @@ def test_more_than_the_limit_is_left_for_the_next_run(
         cancel_rows(job_id, uow=SqliteStore(file))
     arguments = ["reconcile", "--store", store, "--lease", "0", "--limit", "2"]
     done = run(*arguments)
-    assert (done.code, done.out.splitlines()[-1]) == (6, "1 removal is still owed")
+    assert (done.code, done.out.splitlines()[-1]) == (6, "1 removal is still pending")
     assert done.err == "batch-cancel: run it again\n"
     assert run(*arguments).code == 0
     assert SqliteScheduler(file).waiting() == set()
 
 
-def test_a_redis_that_is_down_leaves_it_owed(
+def test_a_redis_that_is_down_leaves_it_pending(
     run: Callable[..., Done], file: Path, store: str
 ) -> None:
     """Exit code 6, and why; nothing of the URL."""
@@ -121,9 +120,9 @@ def test_a_redis_that_is_down_leaves_it_owed(
     done = run("reconcile", "--store", store, "--scheduler", url, "--lease", "0")
 
     assert done.code == 6
-    assert "batch job 'job-0': its deferred start could not be taken back yet\n" in done.out
-    assert done.out.endswith("3 removals are still owed\n")
-    assert "the scheduler did not confirm every removal (Redis gave no answer within" in done.err
+    assert "batch job 'job-0': its deferred start could not be removed yet\n" in done.out
+    assert done.out.endswith("3 removals are still pending\n")
+    assert "the scheduler did not confirm every removal (Redis did not answer within" in done.err
     assert done.err.endswith("batch-cancel: run it again\n")
 
 
@@ -166,7 +165,7 @@ def test_a_redis_that_comes_back_is_asked_again_by_the_next_run(
 
     assert finished == (
         0,
-        "batch job 'a': its deferred start was taken back\nno removal is left owed\n",
+        "batch job 'a': its deferred start was removed\nno removal is left pending\n",
         "",
     )
     assert starts.waiting() == set()
@@ -192,7 +191,7 @@ def test_reconcile_on_postgres_with_a_redis_cluster(
         assert run("cancel", "j", "--organization", "org", *urls, *nowhere).code == 0
         assert "batch job 'j' of organization 'org'" in run("inspect", *urls, *there).out
         assert run("reconcile", *urls, *there, "--lease", "0").out == (
-            "batch job 'j': its deferred start was taken back\nno removal is left owed\n"
+            "batch job 'j': its deferred start was removed\nno removal is left pending\n"
         )
         assert RedisScheduler(client).waiting() == set()
     assert run("inspect", *urls, *there) == (0, "no drift: database and scheduler agree\n", "")

@@ -94,7 +94,7 @@ def test_in_a_block_that_is_rolled_back_whatever_comes_nothing_is_cancelled(site
     with site.atomic():
         with suppress(Undone), site.atomic(savepoint=False):
             raise Undone
-        with pytest.raises(CancelFailed, match="rolled back"):
+        with pytest.raises(CancelFailed, match=r"rolls this atomic\(\) block back"):
             cancel_rows("job", uow=site.uow, organization_id="a")
     assert site.statuses() == BEFORE
 
@@ -145,13 +145,13 @@ def test_another_kind_of_database_is_refused_in_words(tmp_path: Path) -> None:
             "OPTIONS": {},
         }
         with pytest.raises(
-            CancelFailed, match="is not Postgres by psycopg 3, but sqlite by sqlite"
+            CancelFailed, match="does not use Postgres by psycopg 3, but sqlite by sqlite"
         ):
             cancel_rows("job", uow=uow)
 
 
 def test_a_stranger_does_not_lock_the_job(site: Site) -> None:
-    """He is answered while the owner holds the lock."""
+    """The other organization gets its answer while the owner holds the lock."""
     site.outside.autocommit = False
     site.outside.execute("SELECT FROM batch_jobs FOR UPDATE")
     for stranger in ("b", None):
@@ -218,4 +218,4 @@ def test_a_block_that_is_rolled_back_already_is_a_finding(site: Site) -> None:
     with site.atomic():
         transaction.set_rollback(True, using=site.uow.using)
         [sentence] = site.uow.check()
-    assert "rolled back" in sentence
+    assert "rolls this atomic() block back" in sentence

@@ -57,10 +57,11 @@ def test_a_store_that_is_not_djangos_is_refused(site: Site) -> None:
     """Nothing would say which commit to wait for."""
     from batch_cancel.adapters.django import remove_deferred_on_commit
 
+    other: Any = MemoryStore()
     with site.atomic():
         cancellation = cancel_rows("job", uow=site.uow, organization_id="a")
         with pytest.raises(TypeError) as refused:
-            remove_deferred_on_commit(cancellation, site.scheduler, uow=MemoryStore())
+            remove_deferred_on_commit(cancellation, site.scheduler, uow=other)
     assert str(refused.value) == "the store (uow) must be a DjangoUnitOfWork, got MemoryStore"
     assert removals(site) == ["pending"]
 

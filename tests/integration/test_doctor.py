@@ -36,7 +36,7 @@ def doctor(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
 
 
 def url_of(dsn: str) -> str:
-    """Give a connection string as a URL."""
+    """Return a connection string as a URL."""
     given = conninfo_to_dict(dsn)
     place = f"{given.pop('user')}@{given.pop('host')}:{given.pop('port')}/{given.pop('dbname')}"
     rest = "&".join(f"{name}={quote(str(value))}" for name, value in given.items())
@@ -52,7 +52,7 @@ def made(dsn: str, *statements: str) -> None:
 
 @pytest.fixture
 def dsn(postgres_schema: str) -> str:
-    """Lend the reference tables."""
+    """Yield the reference tables."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
     return postgres_schema
@@ -64,7 +64,7 @@ Fits:
   batch_contacts has all that a cancel needs
   batch_cancellations has all that a cancel needs
   an index finds a job by its id
-  an index finds what is still owed
+  an index finds what is pending
   an index finds the contacts that a cancel changes
 """
 
@@ -74,7 +74,7 @@ def test_the_reference_tables_are_in_good_health(dsn: str) -> None:
     assert doctor("--store", url_of(dsn)) == (0, FITS, "")
 
 
-def test_what_only_workers_need_is_told_apart(dsn: str) -> None:
+def test_what_only_workers_need_is_distinguished(dsn: str) -> None:
     """It makes no cancel fail, so the exit code is 0."""
     made(
         dsn,
@@ -95,7 +95,7 @@ def test_what_only_workers_need_is_told_apart(dsn: str) -> None:
     )
 
 
-def test_what_is_missing_and_what_is_slow_are_told_apart(dsn: str) -> None:
+def test_what_is_missing_and_what_is_slow_are_distinguished(dsn: str) -> None:
     """Exit code 1; as JSON the same."""
     made(
         dsn,
@@ -157,7 +157,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_statement_that_postgres_does_not_take_is_told_in_its_words(dsn: str, name: str) -> None:
+def test_a_statement_that_postgres_does_not_take_is_reported_in_its_words(
+    dsn: str, name: str
+) -> None:
     """Whatever the catalogs let hope for: each statement is planned."""
     change, sentence, kind = REFUSED[name]
     made(dsn, change)
@@ -182,7 +184,7 @@ def test_what_is_to_be_typed_can_be_typed(dsn: str, tmp_path: Path) -> None:
 
 
 def notes_of(dsn: str) -> list[str]:
-    """Give what is worth a look."""
+    """Return what is worth a look."""
     code, told, _ = doctor("--store", url_of(dsn), "--json")
     assert code == 0
     found: list[str] = json.loads(told)["notes"]
@@ -197,21 +199,21 @@ def test_an_index_that_is_not_valid_is_named(dsn: str) -> None:
         made(dsn, "CREATE UNIQUE INDEX CONCURRENTLY twice ON batch_contacts (batch_job_id)")
     assert notes_of(dsn) == [
         (
-            "the index twice of batch_contacts is not valid, so it serves nothing: CREATE INDEX "
-            "CONCURRENTLY has failed, or is not done yet; if it has failed, REINDEX INDEX "
+            "the index twice of batch_contacts is not valid, so it is not used: CREATE INDEX "
+            "CONCURRENTLY has failed, or is still running; if it has failed, REINDEX INDEX "
             "CONCURRENTLY twice"
         )
     ]
 
 
-def test_what_claims_miss_is_told_apart(dsn: str) -> None:
+def test_what_claims_miss_is_distinguished(dsn: str) -> None:
     """They find each contact by its id, which must be unique within its job."""
     made(dsn, "ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey")
     assert doctor("--store", url_of(dsn)) == (
         0,
         FITS + "Missing for workers only:\n"
-        "  nothing says that 'id' names one contact of a job in batch_contacts: map a column that "
-        "is unique within a job with contact_id=..., or add a unique index on 'batch_job_id' and "
+        "  'id' of batch_contacts is not known to be unique within a job: map a column that is "
+        "unique within a job with contact_id=..., or add a unique index on 'batch_job_id' and "
         "'id'\n",
         "",
     )
@@ -219,7 +221,7 @@ def test_what_claims_miss_is_told_apart(dsn: str) -> None:
 
 @pytest.fixture
 def tenant(dsn: str) -> Generator[str]:
-    """Lend a role to whom row-level security applies, with all privileges on the tables."""
+    """Yield a role to whom row-level security applies, with all privileges on the tables."""
     role = f"tenant_{uuid4().hex}"
     made(
         dsn,
@@ -232,12 +234,12 @@ def tenant(dsn: str) -> Generator[str]:
 
 
 def schema_of(dsn: str) -> str:
-    """Give the name of the test's schema."""
+    """Return the name of the test's schema."""
     with psycopg.connect(dsn) as connection:
         return str(connection.execute("SELECT current_schema()").fetchall()[0][0])
 
 
-def test_row_security_that_applies_is_told(dsn: str, tenant: str) -> None:
+def test_row_security_that_applies_is_reported(dsn: str, tenant: str) -> None:
     """To the role that connects; to a role that bypasses it there is nothing to say."""
     made(
         dsn,
@@ -249,9 +251,9 @@ def test_row_security_that_applies_is_told(dsn: str, tenant: str) -> None:
     theirs = make_conninfo(dsn, user=tenant)
     told = (
         f"row-level security of batch_jobs applies to the user {tenant}, by by_tenant: a job that "
-        "they hide is answered as if it were not there. See that this is the user that the "
-        "application connects as, and that what the policies read is set in every transaction, "
-        "or let the user bypass them (BYPASSRLS)"
+        "they hide counts as missing. Check that the application connects as this user, and that "
+        "the settings that the policies read are set in every transaction, or let the user "
+        "bypass them (BYPASSRLS)"
     )
     assert notes_of(theirs) == [told]
     assert notes_of(dsn) == []

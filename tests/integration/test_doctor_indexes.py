@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tenant(postgres_schema: str) -> Iterator[str]:
-    """Lend a user who may read nothing of the reference tables yet."""
+    """Yield a user who may read nothing of the reference tables yet."""
     with a_stranger_to(with_reference_tables(postgres_schema)) as dsn:
         yield dsn
 
@@ -312,14 +312,14 @@ def test_a_domain_that_does_not_allow_cancelled_is_named(postgres_schema: str) -
 
 def test_only_the_status_that_is_written_must_be_allowed(postgres_schema: str) -> None:
     """Of several spellings it is the first; an enum must have all that are read."""
-    spelled: dict[JobStatus, Any] = {it: it.value for it in JobStatus}
-    spelled[JobStatus.CANCELLED] = ("cancelled", "canceled")
+    status_names: dict[JobStatus, Any] = {it: it.value for it in JobStatus}
+    status_names[JobStatus.CANCELLED] = ("cancelled", "canceled")
     dsn = with_reference_tables(
         postgres_schema, "ALTER TABLE batch_jobs ADD CONSTRAINT c CHECK (status <> 'canceled')"
     )
-    assert diagnosed(dsn, job_statuses=spelled).missing == ()
-    spelled[JobStatus.CANCELLED] = ("canceled", "cancelled")
-    assert diagnosed(dsn, job_statuses=spelled).missing == (
+    assert diagnosed(dsn, job_statuses=status_names).missing == ()
+    status_names[JobStatus.CANCELLED] = ("canceled", "cancelled")
+    assert diagnosed(dsn, job_statuses=status_names).missing == (
         ("the check constraint c of batch_jobs does not allow status to be 'canceled': let it"),
     )
     labels = ", ".join(repr(it.value) for it in JobStatus)
@@ -329,7 +329,7 @@ def test_only_the_status_that_is_written_must_be_allowed(postgres_schema: str) -
         f"CREATE TYPE state AS ENUM ({labels})",
         "ALTER TABLE batch_jobs ALTER status TYPE state USING status::state",
     )
-    assert diagnosed(dsn, job_statuses=spelled).missing == (
+    assert diagnosed(dsn, job_statuses=status_names).missing == (
         (
             "column status of batch_jobs is an enum without 'canceled': ALTER TYPE state ADD "
             "VALUE 'canceled'"

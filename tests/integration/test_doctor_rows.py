@@ -36,11 +36,11 @@ def test_statuses_that_nobody_mapped_are_counted(postgres_schema: str) -> None:
     assert diagnosed(dsn).notes == (
         (
             "1 of the 1 jobs looked at has a status that is none of job_statuses: 'PAUSED' (1): "
-            "it is left alone; map further spellings if it should count"
+            "it is left alone; map further names if it should count"
         ),
         (
             "5 of the 95 contacts looked at have a status that is none of contact_statuses: NULL "
-            '(3), "O\'Hara" (2): they are left alone; map further spellings if they should count'
+            '(3), "O\'Hara" (2): they are left alone; map further names if they should count'
         ),
     )
     execute(dsn, CONTACTS % ("chr(64 + (i - 1) / 2 + 1)", "generate_series(1, 12) AS i"))
@@ -117,7 +117,7 @@ def test_no_more_than_ten_thousand_rows_are_looked_at(postgres_schema: str) -> N
 
 @pytest.fixture
 def tenant(postgres_schema: str) -> Iterator[str]:
-    """Lend a user who may read nothing of the reference tables yet."""
+    """Yield a user who may read nothing of the reference tables yet."""
     with a_stranger_to(with_reference_tables(postgres_schema)) as dsn:
         yield dsn
 

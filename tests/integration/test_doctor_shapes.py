@@ -93,7 +93,7 @@ def test_a_key_that_nothing_makes_unique_is_missing_and_not_slow(postgres_schema
     assert found.slow == ()
     assert "batch_jobs has all that a cancel needs" not in found.fits
     [sentence] = found.workers
-    assert sentence.startswith("nothing says that 'id' names one contact of a job")
+    assert sentence.startswith("'id' of batch_contacts is not known to be unique within a job")
     execute(
         dsn,
         "CREATE UNIQUE INDEX ON batch_jobs (id)",
@@ -115,14 +115,14 @@ def test_a_view_needs_the_adopter_s_word(postgres_schema: str) -> None:
     found = diagnosed(dsn)
     assert found.missing == (
         (
-            "batch_jobs is a view, in which no index shows that 'id' is unique: map the table "
-            "behind it, or, if it is unique, declare that with keys_are_unique=True"
+            "batch_jobs is a view, and no index shows that its 'id' is unique: map the table "
+            "behind it, or declare that it is unique with keys_are_unique=True"
         ),
     )
     assert found.workers == (
         (
-            "batch_contacts is a view, in which no index shows that 'id' is unique: map the table "
-            "behind it, or, if it is unique, declare that with keys_are_unique=True"
+            "batch_contacts is a view, and no index shows that its 'id' is unique: map the table "
+            "behind it, or declare that it is unique with keys_are_unique=True"
         ),
     )
     found = diagnosed(dsn, keys_are_unique=True)
@@ -169,7 +169,7 @@ def test_a_database_without_an_encoding_is_named(postgres_server: PostgresServer
         try:
             dsn = with_reference_tables(make_conninfo(template, dbname=name))
             [sentence] = diagnosed(dsn).missing
-            assert sentence.startswith("the database is SQL_ASCII")
+            assert sentence.startswith("the database has the encoding SQL_ASCII")
             assert sentence in refusal(dsn)
             dsn = make_conninfo(dsn, client_encoding="UTF8")
             assert diagnosed(dsn).missing == (sentence,)

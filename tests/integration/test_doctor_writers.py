@@ -11,8 +11,8 @@ FUNCTION = (
     "CREATE FUNCTION do_it() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN NEW.status := OLD.status; RETURN NEW; END $$"
 )
-LETS_JOBS = "see that it lets a job become cancelled"
-LETS_CONTACTS = "see that it lets contacts become cancelled, and opens none of a cancelled job"
+LETS_JOBS = "check that it lets a job become cancelled"
+LETS_CONTACTS = "check that it lets contacts become cancelled, and opens none of a cancelled job"
 
 WRITERS = {
     "before a row of jobs": (
@@ -38,8 +38,8 @@ WRITERS = {
             "EXECUTE FUNCTION do_it()"
         ),
         (
-            "the trigger requeue of batch_jobs (AFTER UPDATE) may write the rows once more or "
-            f"refuse the change: {LETS_JOBS}"
+            "the trigger requeue of batch_jobs (AFTER UPDATE) may write the rows again or refuse "
+            f"the change: {LETS_JOBS}"
         ),
     ),
     "at the commit": (
@@ -48,7 +48,7 @@ WRITERS = {
             "DEFERRED FOR EACH ROW EXECUTE FUNCTION do_it()"
         ),
         (
-            "the trigger late of batch_contacts (AFTER UPDATE) may write the rows once more or "
+            "the trigger late of batch_contacts (AFTER UPDATE) may write the rows again or "
             f"refuse the change: {LETS_CONTACTS}"
         ),
     ),
@@ -59,7 +59,7 @@ WRITERS = {
         ),
         (
             "the trigger keep of batch_cancellations (BEFORE INSERT) may change or skip each "
-            "row that is written: see that it leaves records as they are written"
+            "row that is written: check that it leaves records as they are written"
         ),
     ),
     "a rule besides": (
@@ -72,8 +72,8 @@ WRITERS = {
     "a rule instead": (
         "CREATE RULE skip AS ON UPDATE TO batch_jobs WHERE OLD.id = 'x' DO INSTEAD NOTHING",
         (
-            "the rule skip of batch_jobs (ON UPDATE DO INSTEAD) may write something else than "
-            f"it is given, or nothing: {LETS_JOBS}"
+            "the rule skip of batch_jobs (ON UPDATE DO INSTEAD) may write other values than "
+            f"given, or none: {LETS_JOBS}"
         ),
     ),
 }
@@ -132,15 +132,15 @@ IMPOSSIBLE = {
     "no contact is written": (
         "CREATE RULE r AS ON UPDATE TO batch_contacts DO INSTEAD NOTHING",
         (
-            "Postgres does not take the statement that cancels contacts of batch_contacts: cannot "
+            "Postgres refuses the statement that cancels contacts of batch_contacts: cannot "
             "perform UPDATE RETURNING on relation"
         ),
     ),
     "no job is written": (
         "CREATE RULE r AS ON UPDATE TO batch_jobs DO INSTEAD NOTHING",
         (
-            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: "
-            "a rule turns it into nothing"
+            "Postgres refuses the statement that marks a job of batch_jobs as cancelled: a rule "
+            "removes it"
         ),
     ),
     "two statements of one": (
@@ -149,16 +149,15 @@ IMPOSSIBLE = {
             "UPDATE batch_contacts SET status = 'pending'"
         ),
         (
-            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: "
-            "WITH cannot be used in a query that is rewritten by rules into multiple queries"
+            "Postgres refuses the statement that marks a job of batch_jobs as cancelled: WITH "
+            "cannot be used in a query that is rewritten by rules into multiple queries"
         ),
     ),
     "no record is written": (
         "CREATE RULE r AS ON INSERT TO batch_cancellations DO ALSO NOTIFY cancelled",
         (
-            "Postgres does not take the statement that marks a job of batch_jobs as cancelled: "
-            "INSERT with ON CONFLICT clause cannot be used with table that has INSERT or "
-            "UPDATE rules"
+            "Postgres refuses the statement that marks a job of batch_jobs as cancelled: INSERT "
+            "with ON CONFLICT clause cannot be used with table that has INSERT or UPDATE rules"
         ),
     ),
 }

@@ -16,14 +16,14 @@ from tests.servers import RedisServer
 
 @pytest.fixture
 def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a proxy in front of Redis."""
+    """Yield a proxy in front of Redis."""
     with FaultProxy(redis_server.port) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def client(proxy: FaultProxy) -> Iterator[redis.Redis]:
-    """Lend a client that goes through the proxy, never retries, and waits half a second."""
+    """Yield a client that goes through the proxy, never retries, and waits half a second."""
     url = f"redis://127.0.0.1:{proxy.port}"
     with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=0.5) as client:
         client.ping()

@@ -73,7 +73,7 @@ class Scheduled:
         self.told: list[CancelResult] = []
 
     def is_cancelled(self) -> bool:
-        """Tell whether the job is; asserts that its contacts and its record are as it is."""
+        """Check whether the job is; asserts that its contacts and its record are as it is."""
         self.database.connection.execute(
             "UPDATE batch_jobs SET status = 'running' WHERE status = 'scheduled'"
         )
@@ -95,7 +95,7 @@ class Scheduled:
 
 @pytest.fixture
 def scheduled(database: Database) -> Scheduled:
-    """Lend a job that waits for its start."""
+    """Yield a job that waits for its start."""
     return Scheduled(database)
 
 
@@ -206,7 +206,7 @@ def test_a_store_out_of_reach_leaves_the_start_to_reconcile(
 
 
 def test_a_whole_cancel_within_a_transaction_of_the_callers_is_refused(database: Database) -> None:
-    """Its start would be gone before his commit; he is told what to call instead."""
+    """Its start would be gone before the caller's commit; the error names what to call instead."""
     with psycopg.connect(database.dsn) as connection:
         with pytest.raises(CancelFailed, match="call cancel_rows there") as failure:
             cancel_job("job", uow=joining(connection), scheduler=MemoryScheduler())

@@ -57,7 +57,7 @@ class Group:
             self._cleanup = cleanup.pop_all()
 
     def has_all(self) -> bool:
-        """Say whether the replica has all that was written, and tells so."""
+        """Check whether the replica has all that was written, and tells so."""
         follower = self.replica.client.info("replication")
         if follower["master_link_status"] != "up":
             return False
@@ -84,7 +84,7 @@ class Group:
 
 @pytest.fixture(scope="module")
 def group() -> Iterator[Group]:
-    """Lend a primary and its replica."""
+    """Yield a primary and its replica."""
     with closing(Group()) as group:
         yield group
 

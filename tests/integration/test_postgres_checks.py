@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dsn(postgres_schema: str) -> str:
-    """Lend a schema with the reference tables and ours."""
+    """Yield a schema with the reference tables and ours."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
     return postgres_schema
@@ -30,7 +30,7 @@ def dsn(postgres_schema: str) -> str:
 
 @pytest.fixture
 def execute(dsn: str) -> Generator[Callable[[str], object]]:
-    """Lend a way to break it."""
+    """Yield a way to break it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield lambda statement: connection.execute(statement.encode())
 
@@ -128,15 +128,15 @@ BREAKS = {
         [
             (
                 "column is_announced is missing from batch_cancellations, which another version "
-                "has made: add it as `batch-cancel schema` prints it"
+                "has created: add it as `batch-cancel schema` prints it"
             ),
             (
                 "column taken_at is missing from batch_cancellations, which another version has "
-                "made: add it as `batch-cancel schema` prints it"
+                "created: add it as `batch-cancel schema` prints it"
             ),
             (
-                "no index finds what is still owed, so each reconcile reads all of "
-                "batch_cancellations: make batch_cancellations_owing as `batch-cancel schema` "
+                "no index finds what is pending, so each reconcile reads all of "
+                "batch_cancellations: create batch_cancellations_owing as `batch-cancel schema` "
                 "prints it"
             ),
         ],
@@ -145,17 +145,17 @@ BREAKS = {
         ["ALTER TABLE batch_cancellations DROP CONSTRAINT batch_cancellations_pkey"],
         [
             (
-                "batch_cancellations has no primary key (organization_id, batch_job_id), without "
-                "which no cancel can keep its record: add it as `batch-cancel schema` prints it"
+                "batch_cancellations has no primary key (organization_id, batch_job_id), which "
+                "every cancel needs for its record: add it as `batch-cancel schema` prints it"
             )
         ],
     ),
-    "no index of what is owed": (
+    "no index of what is pending": (
         ["DROP INDEX batch_cancellations_owing"],
         [
             (
-                "no index finds what is still owed, so each reconcile reads all of "
-                "batch_cancellations: make batch_cancellations_owing as `batch-cancel schema` "
+                "no index finds what is pending, so each reconcile reads all of "
+                "batch_cancellations: create batch_cancellations_owing as `batch-cancel schema` "
                 "prints it"
             )
         ],
@@ -174,7 +174,7 @@ BREAKS = {
         ["ALTER TABLE batch_contacts DROP updated_at, ADD updated_at bigint"],
         [
             (
-                "Postgres does not take the statement that cancels contacts of batch_contacts: "
+                "Postgres refuses the statement that cancels contacts of batch_contacts: "
                 'column "updated_at" is of type bigint but expression is of type timestamp with '
                 "time zone"
             )
@@ -208,8 +208,8 @@ BREAKS = {
         ["ALTER TABLE batch_jobs DROP CONSTRAINT batch_jobs_pkey CASCADE"],
         [
             (
-                "nothing says that 'id' names one job of batch_jobs: add a unique index that is "
-                "valid and covers every row, or map the columns that have one (job_key=..., or "
+                "'id' of batch_jobs is not known to be unique: add a unique index that is valid "
+                "and covers every row, or map the columns that have one (job_key=..., or "
                 "job_organization_id=... and contact_organization_id=...)"
             )
         ],
@@ -307,7 +307,7 @@ def test_a_table_that_is_elsewhere_is_found(
         execute(f"ALTER TABLE contacts_elsewhere SET SCHEMA {namespace}")
         assert checked(dsn, contacts="contacts_elsewhere", cancellations=("nowhere", "ours")) == [
             (
-                "table contacts_elsewhere is missing where it is looked for, but there is one in "
+                "table contacts_elsewhere is missing in the search_path, but there is one in "
                 f"{namespace}: map it with PostgresSchema(contacts=(schema, table)), or set the "
                 "search_path"
             ),

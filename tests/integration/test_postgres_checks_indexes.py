@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dsn(postgres_schema: str) -> str:
-    """Lend a schema with the reference tables and ours."""
+    """Yield a schema with the reference tables and ours."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
     return postgres_schema
@@ -27,7 +27,7 @@ def dsn(postgres_schema: str) -> str:
 
 @pytest.fixture
 def execute(dsn: str) -> Generator[Callable[[str], object]]:
-    """Lend a way to break it."""
+    """Yield a way to break it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield lambda statement: connection.execute(statement.encode())
 
@@ -116,7 +116,7 @@ def test_an_index_that_is_not_valid_does_not_serve(
     assert "no index serves the cancel" in checked(dsn)[0]
 
 
-def test_statuses_in_a_domain_over_an_enum_are_told_of(
+def test_statuses_in_a_domain_over_an_enum_are_reported(
     dsn: str, execute: Callable[[str], object]
 ) -> None:
     """And so is the way out."""
@@ -189,8 +189,8 @@ def test_a_view_is_not_asked_for_indexes(dsn: str, execute: Callable[[str], obje
     execute("CREATE VIEW batch_jobs AS SELECT * FROM jobs")
     assert checked(dsn) == [
         (
-            "batch_jobs is a view, in which no index shows that 'id' is unique: map the table "
-            "behind it, or, if it is unique, declare that with keys_are_unique=True"
+            "batch_jobs is a view, and no index shows that its 'id' is unique: map the table "
+            "behind it, or declare that it is unique with keys_are_unique=True"
         )
     ]
     assert checked(dsn, keys_are_unique=True) == []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dsn(postgres_schema: str) -> str:
-    """Lend a schema with the reference tables and ours."""
+    """Yield a schema with the reference tables and ours."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
     return postgres_schema
@@ -35,14 +35,14 @@ def dsn(postgres_schema: str) -> str:
 
 @pytest.fixture
 def execute(dsn: str) -> Generator[Callable[[str], object]]:
-    """Lend a way to break it."""
+    """Yield a way to break it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield lambda statement: connection.execute(statement.encode())
 
 
 @pytest.fixture
 def stranger(dsn: str, execute: Callable[[str], object]) -> Generator[str]:
-    """Lend a connection string for a user that may do nothing yet."""
+    """Yield a connection string for a user that may do nothing yet."""
     [(namespace,)] = rows(dsn, "SELECT current_schema()")
     name = f"user_{namespace}"
     execute(f"CREATE ROLE {name} LOGIN")

@@ -87,7 +87,7 @@ def test_any_connection_can_be_joined(made: Tables, settings: dict[str, Any]) ->
 def test_a_hostile_id_leaves_a_joined_transaction_as_it_was(
     postgres_server: PostgresServer, hostile: str
 ) -> None:
-    """Postgres choked on it within a savepoint: the caller goes on, and commits his own work."""
+    """Postgres choked on it within a savepoint: the caller goes on, and commits its own work."""
     with postgres_server.schema() as dsn, tables(dsn, id_type="bigint") as made:
         with psycopg.connect(dsn) as connection:
             connection.execute("INSERT INTO batch_jobs (id, status) VALUES (42, 'running')")
@@ -127,7 +127,7 @@ def test_a_connection_is_closed_after_use(made: Tables, half: Half) -> None:
 
 
 def test_a_connection_in_a_transaction_is_refused(made: Tables) -> None:
-    """Committing it would commit the caller's work: it is left to him as it was."""
+    """Committing it would commit the caller's work: it is left to the caller as it was."""
     with psycopg.connect(made.dsn) as connection:
         connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('mine', 'pending')")
         uow = PostgresUnitOfWork(lambda: nullcontext(connection))
@@ -201,7 +201,7 @@ def test_asyncio_timeouts_end_with_our_transaction(made: Tables) -> None:
 
 
 def test_joining_sets_no_timeouts(made: Tables) -> None:
-    """In his transaction the caller's own are in force, during the cancel and after."""
+    """In the caller's transaction its own settings are in force, during the cancel and after."""
     with psycopg.connect(made.dsn) as connection:
         connection.execute("SET LOCAL lock_timeout = '3s'")
         with joining(connection).begin() as repositories:

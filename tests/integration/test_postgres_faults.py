@@ -38,14 +38,14 @@ LABELLED = PostgresSchema(contact_id="label")
 
 @pytest.fixture
 def made(postgres_server: PostgresServer) -> Iterator[Tables]:
-    """Lend tables with one scheduled job of two contacts."""
+    """Yield tables with one scheduled job of two contacts."""
     with postgres_server.schema() as dsn, tables(dsn, LABELLED) as made:
         made.add_job("job", "scheduled", {"ann": "pending", "bob": "completed"}, None, "start")
         yield made
 
 
 def is_cancelled(made: Tables) -> bool:
-    """Tell whether the job is cancelled; it is so fully, or not at all."""
+    """Check whether the job is cancelled; it is so fully, or not at all."""
     state = (made.status("job"), made.contacts("job"), len(made.records()))
     if state == ("scheduled", {"ann": "pending", "bob": "completed"}, 0):
         return False
@@ -193,7 +193,7 @@ def test_a_name_that_is_not_there_is_named(
 
 @contextmanager
 def role(made: Tables) -> Generator[str]:
-    """Lend a role that may see the schema, and nothing in it."""
+    """Yield a role that may see the schema, and nothing in it."""
     name = f"role_{uuid4().hex}"
     [[schema]] = made.rows("SELECT current_schema()")
     made.rows("CREATE ROLE {}", quoted(name))

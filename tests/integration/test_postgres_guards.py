@@ -50,7 +50,7 @@ NAMES = PostgresSchema(
 
 @pytest.fixture(params=["text", "enum"])
 def guarded(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Iterator[Tables]:
-    """Lend tables of such names with the triggers; they may be installed twice."""
+    """Yield tables of such names with the triggers; they may be installed twice."""
     with postgres_server.schema() as dsn:
         types: dict[str, Any] = {}
         if request.param == "enum":

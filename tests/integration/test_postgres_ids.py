@@ -36,7 +36,7 @@ from tests.servers import PostgresServer
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
 
@@ -109,7 +109,7 @@ NOT_UUIDS = [
     ],
     ids=["bigint", "uuid", "text", "text-like-uuid"],
 )
-def test_an_id_has_one_spelling(
+def test_an_id_has_one_text_form(
     dsn: str, half: Half, id_type: str, job: str, hostile: list[str]
 ) -> None:
     """Whatever Postgres itself would take for it, or choke on, is not found; nothing changes."""

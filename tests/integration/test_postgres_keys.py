@@ -40,7 +40,7 @@ __all__ = ["database"]
 
 @pytest.fixture(params=MADE)
 def made(request: pytest.FixtureRequest, database: Database) -> tuple[Database, PostgresSchema]:
-    """Lend tables whose keys are other than the reference's, filled."""
+    """Yield tables whose keys are other than the reference's, filled."""
     statements, schema = MADE[request.param]
     database.make(*statements, schema=schema, by_number=schema.job_key is not None)
     return database, schema
@@ -98,7 +98,7 @@ def test_each_step_touches_one_organizations_job_alone(
 
 
 def append_contacts_refused(job: str, named: dict[str, Any]) -> bool:
-    """Tell whether no contact may be added any more."""
+    """Check whether no contact may be added any more."""
     with pytest.raises(BatchCancelError, match="already cancelled"):
         append_contacts(job, [{"id": 8}], **named)
     return True
@@ -136,7 +136,7 @@ def test_a_claim_takes_contacts_of_its_own_job_alone(
     }
 
 
-def test_a_job_is_told_from_others_of_its_id_and_of_its_organization(
+def test_a_job_is_distinguished_from_others_of_its_id_and_of_its_organization(
     made: tuple[Database, PostgresSchema],
 ) -> None:
     """It is read, started and finished; no other job is, or is waited for."""

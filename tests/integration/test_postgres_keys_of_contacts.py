@@ -158,7 +158,7 @@ def test_a_contact_that_is_added_counts(database: Database) -> None:
     schema = attrs.evolve(BY_ORGANIZATION, contact_where={"kind": "voice"})
     database.make(JOBS_BY_ORGANIZATION, contacts, schema=schema)
     uow = database.uow(schema)
-    with pytest.raises(StoreFailed, match="'kind' holds 'voice' in those that do"):
+    with pytest.raises(StoreFailed, match="its 'kind' must be 'voice'"):
         append_contacts("1", [{"id": 7, "kind": "sms"}], uow=uow, organization_id="A")
     more: list[dict[str, object]] = [{"id": 7}, {"id": 8, "kind": "voice"}]
     assert append_contacts("1", more, uow=uow, organization_id="A") == 2

@@ -104,7 +104,7 @@ UNSAFE_JOBS = {
         JOBS_BY_ORGANIZATION.replace("TABLE batch_jobs", "TABLE all_jobs")
         + "; CREATE VIEW batch_jobs AS SELECT * FROM all_jobs",
         BY_ORGANIZATION,
-        "declare that with keys_are_unique=True",
+        "declare that it is unique with keys_are_unique=True",
     ),
 }
 
@@ -156,7 +156,7 @@ def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
         f"USING {of_contacts}::{type_}".encode()
     )
     before = database.rows("A"), database.rows("B")
-    told = f"what '{of_jobs}' of batch_jobs, of the type text, tells apart"
+    told = f"what '{of_jobs}' of batch_jobs, of the type text, distinguishes"
     assert any(told in it for it in database.uow(schema).examine().missing)
     with closing(psycopg.connect(database.dsn)) as connection:
         uow: Any = joining(connection, schema) if is_joined else database.uow(schema)
@@ -178,11 +178,11 @@ FOLDING = {
 
 @pytest.mark.parametrize("is_joined", [False, True], ids=["own", "joined"])
 @pytest.mark.parametrize("kind", FOLDING)
-def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
+def test_a_job_whose_contacts_may_hold_another_form_of_its_key_is_refused(
     database: Database, kind: str, *, is_joined: bool
 ) -> None:
     """Their column tells apart what the job's finds equal: one of them would be left open."""
-    type_, spelled = FOLDING[kind]
+    type_, other_form = FOLDING[kind]
     for statement in (
         "CREATE EXTENSION IF NOT EXISTS citext SCHEMA pg_catalog",
         "CREATE DOMAIN folded AS citext",
@@ -198,12 +198,12 @@ def test_a_job_whose_contacts_may_spell_its_key_otherwise_is_refused(
         "INSERT INTO batch_jobs (id, status) VALUES ('job', 'running')",
         (
             "INSERT INTO batch_contacts (batch_job_id, status) "
-            f"VALUES ('job', 'pending'), ('{spelled}', 'pending')"
+            f"VALUES ('job', 'pending'), ('{other_form}', 'pending')"
         ),
         table_ddl(PostgresSchema()),
     ):
         database.connection.execute(statement.encode())
-    told = "could refer to its job in another spelling"
+    told = "a contact that refers to its job by such a value would be left open"
     with closing(psycopg.connect(database.dsn)) as connection:
         uow: Any = joining(connection) if is_joined else database.uow(PostgresSchema())
         for step in (
@@ -274,7 +274,9 @@ def test_the_word_counts_for_views_alone(database: Database) -> None:
 
 
 @pytest.mark.parametrize("nulls", ["", "NULLS NOT DISTINCT"])
-def test_jobs_of_no_organization_are_told_apart_or_refused(database: Database, nulls: str) -> None:
+def test_jobs_of_no_organization_are_distinguished_or_refused(
+    database: Database, nulls: str
+) -> None:
     """NULLs are different values to most unique indexes, so two such jobs may have one id."""
     jobs = JOBS_BY_ORGANIZATION.replace(
         "PRIMARY KEY (organization_id, id)", f"UNIQUE {nulls} (organization_id, id)"

@@ -38,7 +38,7 @@ ISOLATIONS = pytest.mark.parametrize(
 
 @pytest.fixture
 def made(postgres_server: PostgresServer) -> Iterator[Tables]:
-    """Lend tables with one scheduled job of two contacts, of the organization acme."""
+    """Yield tables with one scheduled job of two contacts, of the organization acme."""
     with postgres_server.schema() as dsn, tables(dsn) as made:
         made.add_job("job", "scheduled", {"ann": "pending", "bob": "completed"}, "acme", "start")
         yield made
@@ -82,7 +82,7 @@ def waiting_cancel(
 
 
 def waits_for_lock(made: Tables, name: str) -> bool:
-    """Tell whether the application of this name waits for a lock."""
+    """Check whether the application of this name waits for a lock."""
     found = made.rows(
         "SELECT 1 FROM pg_stat_activity WHERE application_name = {} AND wait_event_type = 'Lock'",
         name,
@@ -170,7 +170,7 @@ def test_a_job_that_ended_during_the_wait_is_not_cancelled(
 
 
 @HALVES
-def test_a_cancel_that_waited_for_a_cancel_is_told_so(made: Tables, half: Half) -> None:
+def test_a_cancel_that_waited_for_a_cancel_is_refused(made: Tables, half: Half) -> None:
     """With the record that the other left while this one was waiting."""
     with waiting_cancel(made, half) as waiting:
         waiting.holder.execute(
@@ -327,7 +327,7 @@ def test_a_transaction_that_idles_for_too_long_is_ended(made: Tables, half: Half
 
 
 def is_free(made: Tables) -> bool:
-    """Tell whether the job can be locked."""
+    """Check whether the job can be locked."""
     try:
         made.rows("SELECT FROM batch_jobs WHERE id = 'job' FOR UPDATE NOWAIT")
     except psycopg.errors.LockNotAvailable:

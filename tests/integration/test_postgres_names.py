@@ -52,7 +52,7 @@ SHOUTED = PostgresSchema(
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a database of the test's own: these tests make schemas."""
+    """Yield a database of the test's own: these tests make schemas."""
     with postgres_server.database() as dsn:
         yield dsn
 
@@ -134,7 +134,7 @@ def test_our_ddl_can_be_run_twice(dsn: str) -> None:
 
 
 def catalogue(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
-    """Give every table, index and constraint there is."""
+    """Return every table, index and constraint there is."""
     return connection.execute(
         "SELECT oid, relname, relkind::text FROM pg_class "
         "WHERE relnamespace = 'public'::regnamespace "

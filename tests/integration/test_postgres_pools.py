@@ -34,7 +34,7 @@ __all__ = ["made"]
 
 @contextmanager
 def pool_of_one(dsn: str, **settings: Any) -> Generator[ConnectionPool[Any]]:
-    """Lend a pool of one connection, which must be idle and the same at the end."""
+    """Yield a pool of one connection, which must be idle and the same at the end."""
     with ConnectionPool(dsn, min_size=1, max_size=1, kwargs=settings, open=True) as pool:
         pool.wait()
         with pool.connection() as connection:
@@ -97,7 +97,7 @@ def test_an_asyncio_pool_gets_its_connection_back(made: Tables) -> None:
 
 @asynccontextmanager
 async def async_pool_of_one(dsn: str) -> AsyncGenerator[AsyncConnectionPool[Any]]:
-    """Lend a pool of one connection, which must be idle and the same at the end."""
+    """Yield a pool of one connection, which must be idle and the same at the end."""
     async with AsyncConnectionPool(dsn, min_size=1, max_size=1, open=False) as pool:
         await pool.wait()
         async with pool.connection() as connection:
@@ -156,13 +156,13 @@ async def cancelled_in_wait(uow: AsyncPostgresUnitOfWork, wait: int) -> str:
     task = asyncio.create_task(run())
     await asyncio.wait([task])
     if task.cancelled():
-        return "called off"
+        return "cancelled"
     task.result()
     return "answered"
 
 
 @pytest.mark.parametrize("kind", ["pool", "connections"])
-def test_a_task_called_off_in_any_wait_leaves_all_in_order(made: Tables, kind: str) -> None:
+def test_a_task_cancelled_in_any_wait_leaves_all_in_order(made: Tables, kind: str) -> None:
     """Nothing changed or fully cancelled, CancelledError out of it, the pool as it was."""
     seen: set[bool] = set()
 
@@ -244,6 +244,6 @@ def test_a_pool_works_through_pgbouncer(pgbouncer: PgBouncer, postgres_database:
 
 @contextmanager
 def pool_of_client(dsn: str) -> Generator[ConnectionPool[Any]]:
-    """Lend a pool of one connection to PgBouncer."""
+    """Yield a pool of one connection to PgBouncer."""
     with ConnectionPool(dsn, min_size=1, max_size=1, open=True) as pool:
         yield pool

@@ -30,13 +30,13 @@ NOT_ADMITTED: dict[str, tuple[dict[str, str], tuple[str, ...], str, bool]] = {
     "no such user": (
         {"user": "someone"},
         (),
-        "Postgres does not admit this user: check that the role exists and may log in",
+        "Postgres refused this user: check that the role exists and may log in",
         False,
     ),
     "a user that may not log in": (
         {"user": "someone"},
         ("CREATE ROLE someone NOLOGIN",),
-        "Postgres does not admit this user: check that the role exists and may log in",
+        "Postgres refused this user: check that the role exists and may log in",
         False,
     ),
     "a user with too many connections": (
@@ -50,7 +50,7 @@ NOT_ADMITTED: dict[str, tuple[dict[str, str], tuple[str, ...], str, bool]] = {
 
 @HALVES
 @pytest.mark.parametrize("name", NOT_ADMITTED)
-def test_the_reason_why_a_connection_is_refused_is_told(
+def test_the_reason_why_a_connection_is_refused_is_reported(
     postgres_to_break: PostgresServer, half: Half, name: str
 ) -> None:
     """And nothing of the connection string. Who must repair something need not try again."""
@@ -75,8 +75,8 @@ BEFORE = 'connection failed: connection to server at "10.0.0.1", port 5432 faile
     [
         ("fe_sendauth: no password supplied", "refused the password"),
         ('FATAL:  password authentication failed for user "ann"', "refused the password"),
-        ('FATAL:  Peer authentication failed for user "ann"', "does not admit this user"),
-        ('FATAL:  no pg_hba.conf entry for host "10.0.0.2"', "does not admit this user"),
+        ('FATAL:  Peer authentication failed for user "ann"', "refused this user"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.2"', "refused this user"),
         ("FATAL:  sorry, too many clients already", "has no connection left"),
         (
             (
@@ -89,7 +89,10 @@ BEFORE = 'connection failed: connection to server at "10.0.0.1", port 5432 faile
         ("FATAL:  the database system is shutting down", "is starting up or shutting down"),
         ("FATAL:  the database system is not yet accepting connections", "is starting up"),
         # A name may be worded like a reason, and a server may speak another language.
-        ('FATAL:  role "x" does not exist\nFATAL:  sorry, too many clients already', "admit"),
+        (
+            'FATAL:  role "x" does not exist\nFATAL:  sorry, too many clients already',
+            "pg_hba.conf allows",
+        ),
         ('FATAL:  Datenbank "ann" existiert nicht', "can't be reached"),
         ('FATAL:  database "ann" is not currently accepting connections', "can't be reached"),
         ("Connection refused", "can't be reached"),

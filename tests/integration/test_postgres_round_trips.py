@@ -39,7 +39,7 @@ class Counting(psycopg.Connection[Any]):
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend the reference tables, with a job of three contacts in each live status."""
+    """Yield the reference tables, with a job of three contacts in each live status."""
     with postgres_server.schema() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute(

@@ -1,8 +1,8 @@
 """
-Schemas that we did not design: statuses spelled otherwise, rows that do not count, row security.
+Schemas that we did not design: other status names, rows that do not count, row security.
 
-Every status that is written or read goes through the adopter's spelling; a row that his schema
-says does not exist is not found, not locked and not changed.
+Every status that is written or read goes through the adopter's names; a row that the schema says
+does not exist is not found, not locked and not changed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ NUMBERED = attrs.evolve(
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
 
@@ -90,7 +90,7 @@ def dsn(postgres_server: PostgresServer) -> Iterator[str]:
 
 @HALVES
 @pytest.mark.parametrize("kind", ["text", "enum"])
-def test_statuses_are_read_and_written_as_the_table_spells_them(
+def test_statuses_are_read_and_written_by_the_names_of_the_table(
     dsn: str, half: Half, kind: str
 ) -> None:
     """A job and its contacts of all twelve statuses: five become cancelled, by hand."""
@@ -103,9 +103,9 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
             types = {"job_status_type": "job_kind", "contact_status_type": "contact_kind"}
     with tables(dsn, SHOUTED, **types) as made:
         uow = half.uow(dsn, SHOUTED)
-        for job, spelling in (("s", "PLANNED"), ("p", "WAITING"), ("r", "LIVE 100%")):
+        for job, status_name in (("s", "PLANNED"), ("p", "WAITING"), ("r", "LIVE 100%")):
             made.add_job(
-                job, spelling, {f"{job} {name}": it for name, it in SHOUTED_CONTACTS.items()}
+                job, status_name, {f"{job} {name}": it for name, it in SHOUTED_CONTACTS.items()}
             )
             assert half.cancel(uow, job, operation_id=job).contacts_cancelled == 5
             assert made.status(job) == "CANCELED"
@@ -113,8 +113,11 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
                 "CANCELED" if name in {"pending", "queued", "no_answer", "busy", "timeout"} else it
                 for name, it in sorted(SHOUTED_CONTACTS.items())
             ]
-        for job, spelling, known in (("c", "it's done", "completed"), ("f", "BROKEN", "failed")):
-            made.add_job(job, spelling)
+        for job, status_name, known in (
+            ("c", "it's done", "completed"),
+            ("f", "BROKEN", "failed"),
+        ):
+            made.add_job(job, status_name)
             with pytest.raises(AlreadyTerminal, match=f"already {known}"):
                 half.cancel(uow, job)
         assert half.cancel(uow, "s", operation_id="s").replayed
@@ -122,7 +125,7 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
 
 @HALVES
 @pytest.mark.parametrize("status", ["running", "completed", "cancelled", "RUNNING", "canceled"])
-def test_the_contracts_spelling_means_nothing_where_another_is_given(
+def test_the_contracts_word_is_unknown_where_another_name_is_given(
     dsn: str, half: Half, status: str
 ) -> None:
     """A job that says "running" is in a status that nobody has mapped: it is left alone."""
@@ -147,7 +150,7 @@ def test_statuses_may_be_numbers(dsn: str) -> None:
         assert finish_job("job", uow=uow) is False
 
 
-def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
+def test_workers_keep_to_the_tables_status_names(dsn: str) -> None:
     """A whole life of a job, each step in the adopter's words."""
     with tables(dsn, SHOUTED) as made:
         uow = PostgresUnitOfWork(lambda: psycopg.connect(dsn), SHOUTED)
@@ -177,39 +180,39 @@ def test_workers_keep_to_the_tables_spellings(dsn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "spellings", "told"),
+    ("argument", "status_names", "told"),
     [
         ("job_statuses", SHOUTED_JOBS | {JobStatus.FAILED: "CANCELED"},
-         "failed and cancelled have one spelling, 'CANCELED': each status needs its own"),
+         "failed and cancelled have one name, 'CANCELED': give each status its own"),
         ("job_statuses", {JobStatus.CANCELLED: "canceled"},
-         "no spelling is given for scheduled, pending, running, completed, failed"),
+         "no name is given for scheduled, pending, running, completed, failed"),
         ("contact_statuses", {k: v for k, v in SHOUTED_CONTACTS.items() if k != "dialing"},
-         "no spelling is given for dialing: give one for every status"),
+         "no name is given for dialing: give one for every status"),
         ("job_statuses", SHOUTED_JOBS | {"paused": "PAUSED"}, "'paused' is no status"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: 4.5},
-         "a spelling of busy must be a text or an integer, got 4.5"),
+         "a name of busy must be a text or an integer, got 4.5"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: True},
          "must be a text or an integer, got True"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: []},
-         "no spelling is given for busy"),
+         "no name is given for busy"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: ["BUSY", "OK"]},
-         "busy and completed have one spelling, 'OK'"),
+         "busy and completed have one name, 'OK'"),
         ("contact_statuses", SHOUTED_CONTACTS | {ContactStatus.BUSY: "a\0b"},
          "must be a text or an integer"),
         ("job_where", {"": None}, "job_where must name columns"),
-        ("job_where", {"deleted_at": 1.5}, "job_where must say which text, integer, bool or None"),
-        ("contact_where", {"kind": "a\0b"}, "contact_where must say which text"),
+        ("job_where", {"deleted_at": 1.5}, "job_where must map"),
+        ("contact_where", {"kind": "a\0b"}, "contact_where must map"),
     ],
 )  # fmt: skip
 def test_a_mapping_that_cannot_be_is_refused_at_once(
-    argument: str, spellings: Any, told: str
+    argument: str, status_names: Any, told: str
 ) -> None:
     """Where it is written, not at the first cancel."""
     with pytest.raises(ValueError, match=told):
-        PostgresSchema(**{argument: spellings})
+        PostgresSchema(**{argument: status_names})
 
 
-def test_schemas_are_told_apart_by_what_they_map() -> None:
+def test_schemas_are_distinguished_by_what_they_map() -> None:
     """Their statements are kept by schema, and to Postgres true is not 1."""
     one, true = ({"flag": value} for value in (1, True))
     assert PostgresSchema(job_where=one) != PostgresSchema(job_where=true)
@@ -302,7 +305,7 @@ def test_a_contact_that_does_not_count_is_left_alone(dsn: str, half: Half) -> No
 
 @pytest.fixture
 def tenants(dsn: str, postgres_server: PostgresServer) -> Iterator[tuple[Tables, str]]:
-    """Lend tables whose rows a role sees only for the tenant that its session is set to."""
+    """Yield tables whose rows a role sees only for the tenant that its session is set to."""
     with tables(dsn, OURS) as made:
         namespace = made.rows("SELECT current_schema()")[0][0]
         role = f"tenant_{namespace}"
@@ -327,7 +330,7 @@ def tenants(dsn: str, postgres_server: PostgresServer) -> Iterator[tuple[Tables,
 
 @HALVES
 def test_row_level_security_is_kept(tenants: tuple[Tables, str], half: Half) -> None:
-    """A tenant cancels his own jobs, and finds no other, whatever organization he names."""
+    """A tenant cancels its own jobs, and finds no other, whatever organization it names."""
     made, role = tenants
     uow = half.uow(with_options(made.dsn, f"role={role}", "app.tenant=a"), OURS)
     for organization in ("a", "b", None):

@@ -55,11 +55,11 @@ class Database:
     connection: psycopg.Connection[Any]
 
     def uow(self, schema: PostgresSchema | None = None) -> PostgresUnitOfWork:
-        """Give a unit of work of its own connections."""
+        """Return a unit of work of its own connections."""
         return PostgresUnitOfWork(lambda: psycopg.connect(self.dsn), schema or PostgresSchema())
 
     def state(self, job: str) -> tuple[str, list[str], list[int]]:
-        """Give a job's status, those of its contacts, and the count in its record."""
+        """Return a job's status, those of its contacts, and the count in its record."""
         (status,) = self._rows("SELECT status FROM batch_jobs WHERE id = %s", job)
         contacts = self._rows(
             "SELECT status FROM batch_contacts WHERE batch_job_id = %s ORDER BY id", job
@@ -79,7 +79,7 @@ CANCELLED = ("cancelled", ["cancelled"] * 5, [5])
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend the reference tables."""
+    """Yield the reference tables."""
     with (
         postgres_server.schema() as dsn,
         closing(psycopg.connect(dsn, autocommit=True)) as connection,
@@ -223,7 +223,7 @@ def test_cancels_joined_to_one_connection_at_once_are_refused(
     assert first.record.contacts_cancelled == 5
     assert isinstance(second, CancelFailed)
     assert second.outcome == "unchanged"
-    assert "another call of this library is at work on this connection" in str(second)
+    assert "another call of this library is using this connection" in str(second)
     assert (database.state("a"), database.state("b")) == (CANCELLED, UNTOUCHED)
 
 
@@ -251,7 +251,7 @@ def test_threads_on_one_connection_are_refused(database: Database) -> None:
             thread = threading.Thread(target=meanwhile)
             thread.start()
             thread.join()
-        assert "must follow each other" in str(told[0])
+        assert "one after another" in str(told[0])
         cancel_rows("a", uow=uow)
         with pytest.raises(JobNotFound):
             cancel_rows("none", uow=uow)

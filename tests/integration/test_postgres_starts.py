@@ -24,7 +24,7 @@ Start = Callable[[str], bool]
 
 @pytest.fixture
 def made(postgres_server: PostgresServer) -> Iterator[Tables]:
-    """Lend tables with a scheduled job."""
+    """Yield tables with a scheduled job."""
     with postgres_server.schema() as dsn, tables(dsn) as lent:
         lent.add_job("job", "scheduled", {"ann": "pending"}, deferred_id="new")
         yield lent
@@ -32,12 +32,12 @@ def made(postgres_server: PostgresServer) -> Iterator[Tables]:
 
 @pytest.fixture(params=["psycopg", "psycopg-async", "sqlalchemy", "sqlalchemy-async"])
 def start(request: pytest.FixtureRequest, made: Tables) -> Start:
-    """Give a start of the job by a deferred start, over each adapter."""
+    """Return a start of the job by a deferred start, over each adapter."""
     return starts(made, request.param)
 
 
 def starts(made: Tables, adapter: str) -> Start:
-    """Give a start of the job by a deferred start."""
+    """Return a start of the job by a deferred start."""
     uow: Any
     match adapter:
         case "psycopg":

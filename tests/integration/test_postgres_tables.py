@@ -31,7 +31,7 @@ from tests.servers import PostgresServer
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend a schema of the test's own."""
+    """Yield a schema of the test's own."""
     with postgres_server.schema() as dsn:
         yield dsn
 
@@ -206,7 +206,7 @@ def test_a_contact_whose_status_is_null_or_unknown_is_left_alone(dsn: str, half:
 
 @HALVES
 @pytest.mark.parametrize("lacking", ["timeout", "cancelled"])
-def test_an_enum_that_lacks_a_status_is_told_of(dsn: str, half: Half, lacking: str) -> None:
+def test_an_enum_that_lacks_a_status_is_reported(dsn: str, half: Half, lacking: str) -> None:
     """The failure names the status, and nothing was changed."""
     with tables(dsn, contact_status_type="contact_state") as made:
         made.rows("ALTER TYPE contact_state RENAME VALUE {} TO 'gone'", lacking)
@@ -241,7 +241,7 @@ def test_two_jobs_of_one_id_are_not_cancelled(dsn: str, half: Half) -> None:
 
 
 @HALVES
-def test_a_trigger_that_swallows_the_change_is_told_of(dsn: str, half: Half) -> None:
+def test_a_trigger_that_swallows_the_change_is_reported(dsn: str, half: Half) -> None:
     """A cancel that did not reach the job is no cancel: nothing was changed."""
     with tables(dsn) as made:
         made.rows(

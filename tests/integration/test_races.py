@@ -67,7 +67,7 @@ class Jobs:
             )
 
     def contacts(self, number: int) -> list[str]:
-        """Give the statuses of a job's contacts, sorted."""
+        """Return the statuses of a job's contacts, sorted."""
         if self._connect is None:
             return sorted(self.uow.contacts(f"job-{number}").values())
         with self._connect() as connection:
@@ -106,7 +106,7 @@ async def _cancel_async(uow: Any, number: int) -> Answer:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Jobs]:
-    """Lend a store that threads share."""
+    """Yield a store that threads share."""
     match request.param:
         case "memory":
             yield Jobs(MemoryStore(), None)
@@ -120,7 +120,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Jobs]:
 
 @pytest.fixture(params=["memory-async", "postgres-async"])
 def shared_async(request: pytest.FixtureRequest) -> Jobs:
-    """Lend a store that tasks share."""
+    """Yield a store that tasks share."""
     if request.param == "memory-async":
         return Jobs(AsyncMemoryStore(), None)
     dsn = request.getfixturevalue("postgres_schema")

@@ -31,7 +31,7 @@ FAR = 9_999_999_999
 
 @pytest.fixture
 def client(redis_database: str) -> Iterator[redis.Redis]:
-    """Lend a client of an empty database."""
+    """Yield a client of an empty database."""
     with redis.Redis.from_url(redis_database) as client:
         yield client
 

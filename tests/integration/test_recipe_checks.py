@@ -79,7 +79,7 @@ def checked(name: str, url: str) -> list[str]:
 
 @pytest.fixture
 def client(redis_database: str) -> Iterator[redis.Redis]:
-    """Lend a client of an empty database."""
+    """Yield a client of an empty database."""
     with redis.Redis.from_url(redis_database) as client:
         yield client
 
@@ -98,7 +98,7 @@ def test_a_redis_as_it_should_be_is_fit(
 def test_a_redis_out_of_reach_is_a_sentence_of_a_check(name: str) -> None:
     """And no answer to the question what waits."""
     url = f"redis://ann:hunter2@127.0.0.1:{free_port()}"
-    assert asked(name, url, "check") == ["Redis gave no answer within 250 ms (ConnectionError)"]
+    assert asked(name, url, "check") == ["Redis did not answer within 250 ms (ConnectionError)"]
     with pytest.raises(SchedulerUnavailable):
         asked(name, url, "waiting_among", {"a"})
 
@@ -126,7 +126,7 @@ def test_an_eviction_policy_is_named(name: str, redis_to_break: RedisServer) -> 
         (["+@all", "~other*"], "Redis refused (NoPermissionError)"),
         (
             ["+@all", "-zadd", "~*"],
-            "the user that connects may not do what the scripts do: grant it +@all on our keys",
+            "the user that connects may not run our scripts: grant it +@all on our keys",
         ),
     ],
 )
@@ -148,7 +148,7 @@ def test_replicas_that_are_missing_are_named(name: str, redis_database: str) -> 
     """No cancel would ever be answered."""
     options = {"budget": timedelta(seconds=1), "min_replicas": 1}
     [sentence] = asked(name, redis_database, "check", **options)
-    assert sentence.startswith("min_replicas=1 cannot be kept, so nothing is ever answered: ")
+    assert sentence.startswith("min_replicas=1 cannot be met, so no call succeeds: ")
 
 
 WRONG_KEYS = {
@@ -231,7 +231,7 @@ SEEDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_those_of_the_starts_that_wait_are_told(
+def test_those_of_the_starts_that_wait_are_reported(
     name: str, client: redis.Redis, redis_database: str
 ) -> None:
     """Of more than are asked for at once; nothing is changed."""
@@ -376,7 +376,7 @@ def test_a_user_of_procrastinate_s_table_may_have_to_be_let(postgres_schema: str
             connection.execute("DROP ROLE reads_alone")
 
 
-def test_those_of_procrastinate_s_jobs_that_wait_are_told(postgres_schema: str) -> None:
+def test_those_of_procrastinate_s_jobs_that_wait_are_reported(postgres_schema: str) -> None:
     """In digits; what cannot be an id is none."""
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         connection.execute(JOBS)

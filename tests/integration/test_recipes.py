@@ -38,7 +38,7 @@ ASYNC_ADAPTERS: list[Any] = [
 
 @pytest.fixture
 def client(redis_database: str) -> Iterator[redis.Redis]:
-    """Lend a client of an empty database."""
+    """Yield a client of an empty database."""
     with redis.Redis.from_url(redis_database, decode_responses=True) as client:
         yield client
 
@@ -172,7 +172,7 @@ PLACES: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("half", ["blocking", "asyncio"])
 @pytest.mark.parametrize("adapter", [*zip(ADAPTERS, ASYNC_ADAPTERS, strict=True)])
-def test_an_operation_gets_one_answer_for_ever(
+def test_an_operation_always_gets_one_answer(
     adapter: tuple[Any, Any], half: str, client: redis.Redis, redis_database: str
 ) -> None:
     """Asked again the same; another operation, and what never was there, get a no."""

@@ -101,7 +101,7 @@ class Place:
 
 @pytest.fixture
 def place(postgres_server: PostgresServer) -> Iterator[Place]:
-    """Lend a database."""
+    """Yield a database."""
     with postgres_server.schema() as dsn:
         yield Place(dsn)
 
@@ -269,7 +269,7 @@ def test_an_id_that_the_column_cannot_hold_any_more_holds_up_nothing(
 # A transaction longer than the lease -------------------------------------------------------------
 
 
-def test_a_transaction_longer_than_the_lease_is_told_of_once(place: Place) -> None:
+def test_a_transaction_longer_than_the_lease_is_announced_once(place: Place) -> None:
     """Its record is as old as its lock: reconcile takes it up as soon as it is committed."""
     place.add("job")
     told: list[str] = []

@@ -107,7 +107,7 @@ def store_at(kind: str, address: str) -> Any:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
-    """Lend a store that processes can share."""
+    """Yield a store that processes can share."""
     if request.param == "sqlite":
         return Shared("sqlite", str(tmp_path / "jobs.sqlite"))
     return Shared("postgres", request.getfixturevalue("postgres_schema"))
@@ -115,7 +115,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
 
 @pytest.fixture
 def starts(redis_server: RedisServer, redis_prefix: str) -> Generator[RedisScheduler]:
-    """Lend the deferred starts of all the jobs."""
+    """Yield the deferred starts of all the jobs."""
     with redis.Redis.from_url(redis_server.url()) as client:
         scheduler = RedisScheduler(client, namespace=redis_prefix, budget=PATIENT)
         for kind, number in (("owed", OWED), ("live", LIVE)):
@@ -271,5 +271,5 @@ READ_ONLY = "-cdefault_transaction_read_only=on"
 
 
 def options(dsn: str) -> str:
-    """Give the options of a connection string."""
+    """Return the options of a connection string."""
     return str(conninfo_to_dict(dsn)["options"])

@@ -101,7 +101,7 @@ def test_keys_of_something_else_are_named(redis_server: RedisServer, redis_prefi
     for key in keys:
         redis_server.client.set(key, "mine")
     assert redis_checked(redis_server.url(), namespace=redis_prefix, shards=2) == [
-        "our keys are taken by something else: choose another namespace"
+        "our keys have another type: choose another namespace"
     ]
     redis_server.client.delete(*keys)
 
@@ -122,15 +122,15 @@ def test_keys_of_something_else_are_named(redis_server: RedisServer, redis_prefi
             ["+@all", "-info", "~*"],
             [
                 (
-                    "Redis does not tell its version and its maxmemory-policy to the user that "
-                    "connects: grant it +info, or see to it that they are 7 or later and "
+                    "Redis does not show its version and its maxmemory-policy to the user that "
+                    "connects: grant it +info, or make sure that they are 7 or later and "
                     "noeviction"
                 )
             ],
         ),
         (
             ["+@all", "-zadd", "-set", "~*"],
-            ["the user that connects may not do what the scripts do: grant it +@all on our keys"],
+            ["the user that connects may not run our scripts: grant it +@all on our keys"],
         ),
     ],
 )
@@ -169,8 +169,8 @@ def test_too_few_replicas_are_named(redis_to_break: RedisServer, which: str) -> 
     options: Any = {"budget": timedelta(seconds=1), "min_replicas": 2}
     assert redis_checked(redis_to_break.url(), which, **options) == [
         (
-            "min_replicas=2 cannot be kept, so nothing is ever answered: Redis has too few "
-            "replicas that keep it (0 of 2)"
+            "min_replicas=2 cannot be met, so no call succeeds: too few replicas of Redis have "
+            "the write (0 of 2)"
         )
     ]
 
@@ -187,7 +187,7 @@ def test_a_user_that_may_not_wait_for_replicas_is_named(
         assert redis_checked(url, which) == []
         assert redis_checked(url, which, min_replicas=1) == [
             (
-                "min_replicas=1 cannot be kept, so nothing is ever answered: Redis refused "
+                "min_replicas=1 cannot be met, so no call succeeds: Redis refused "
                 "(NoPermissionError)"
             )
         ]
@@ -213,7 +213,7 @@ def test_a_redis_out_of_reach_is_a_sentence(which: str) -> None:
     """And no exception; once, however much is asked."""
     url = f"redis://ann:hunter2@127.0.0.1:{free_port()}"
     [sentence] = redis_checked(url, which, min_replicas=1)
-    assert sentence == "Redis gave no answer within 250 ms (ConnectionError)"
+    assert sentence == "Redis did not answer within 250 ms (ConnectionError)"
 
 
 @pytest.mark.parametrize("which", REDIS)

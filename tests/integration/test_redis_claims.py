@@ -106,14 +106,14 @@ class Claims:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def claims(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Claims]:
-    """Lend schedulers of one kind."""
+    """Yield schedulers of one kind."""
     with contextlib.closing(Claims(request.param, redis_server)) as made:
         yield made
 
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Lend how many starts, of how many bytes, each answer of the server has handed out."""
+    """Yield how many starts, of how many bytes, each answer of the server has handed out."""
     seen: list[tuple[int, int]] = []
     run: Any = Executor.run
 

@@ -195,9 +195,9 @@ def test_the_reason_names_the_error_and_nothing_else(schedulers: Schedulers) -> 
     # An asyncio client tries a wrong password again until the budget ends.
     assert str(refused.value) in {
         "Redis refused (AuthenticationError)",
-        "Redis gave no answer within 100 ms (TimeoutError)",
+        "Redis did not answer within 100 ms (TimeoutError)",
     }
     assert str(late.value) in {
-        "Redis gave no answer within 100 ms (ConnectionError)",
-        "Redis gave no answer within 100 ms (TimeoutError)",
+        "Redis did not answer within 100 ms (ConnectionError)",
+        "Redis did not answer within 100 ms (TimeoutError)",
     }

@@ -30,7 +30,7 @@ PATIENT = timedelta(seconds=30)
 
 @pytest.fixture
 def namespace(redis_server: RedisServer) -> Iterator[str]:
-    """Lend a namespace of the test's own; its keys are deleted afterwards."""
+    """Yield a namespace of the test's own; its keys are deleted afterwards."""
     name = f"test-{uuid4().hex[:8]}"
     yield name
     for key in redis_server.client.scan_iter(f"{{{name}:*", count=1000):

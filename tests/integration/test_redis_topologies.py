@@ -169,7 +169,7 @@ def test_cancels_of_a_library_s_jobs_are_right_throughout_a_failover(
 
 @pytest.fixture
 def silent_address() -> Iterator[tuple[str, int]]:
-    """Lend the address of somebody who takes connections and never says a word."""
+    """Yield the address of somebody who takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()
 
@@ -216,7 +216,7 @@ def test_a_sentinel_that_hangs_is_passed_over_by_the_next_operation_of_asyncio(
 
 @pytest.fixture
 def move(redis_cluster: RedisCluster, namespace: str) -> Iterator[MovingSlot]:
-    """Lend the slot of the namespace to be moved; it is moved back and emptied afterwards."""
+    """Yield the slot of the namespace to be moved; it is moved back and emptied afterwards."""
     move = MovingSlot(redis_cluster, namespace)
     home = move.source
     yield move
@@ -267,7 +267,7 @@ class _Clustered:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def clustered(request: pytest.FixtureRequest, redis_cluster: RedisCluster) -> Iterator[_Clustered]:
-    """Lend schedulers of one kind on the cluster."""
+    """Yield schedulers of one kind on the cluster."""
     with (
         asyncio.Runner() as runner,
         closing(_Clustered(request.param, redis_cluster, runner)) as made,

@@ -35,7 +35,7 @@ SQLITE = pytest.mark.parametrize("layer", ["pysqlite", "aiosqlite"], indirect=Tr
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend the reference tables by one of the drivers."""
+    """Yield the reference tables by one of the drivers."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         METADATA.create_all(lent.engine)
         yield lent
@@ -163,7 +163,7 @@ def test_keys_that_name_several_jobs_are_refused(layer: Layer) -> None:
         jobs=jobs, contacts=TABLES.contacts, cancellations=TABLES.cancellations
     )
     [sentence] = examined(layer, tables).missing
-    assert sentence.startswith("nothing says that 'id' names one job of")
+    assert sentence.startswith("'id' of loose_jobs is not known to be unique: ")
 
 
 @SQLITE

@@ -48,7 +48,7 @@ STEPS = (*WRITING, "inspect")
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend an empty database by each driver in turn."""
+    """Yield an empty database by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         yield lent
 
@@ -262,7 +262,7 @@ def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
     )
     PLAIN.cancellations.create(layer.engine)
     before = dump(layer)
-    with pytest.raises(BatchCancelError, match="of the type text, tells apart"):
+    with pytest.raises(BatchCancelError, match="of the type text, distinguishes"):
         take(layer, step, PLAIN, job="1", joined=joined)
     assert dump(layer) == before
 
@@ -274,7 +274,7 @@ def test_a_contact_that_is_added_counts(layer: Layer) -> None:
     assert take(layer, "append_contacts", kind) == 1
     assert layer.rows("SELECT job_pk FROM contacts WHERE id = 'c9'") == [(7,)]
     more = [{"id": "c8", "job_pk": 8}]
-    with pytest.raises(BatchCancelError, match="'job_pk' holds 7 in those that do"):
+    with pytest.raises(BatchCancelError, match="its 'job_pk' must be 7"):
         layer.call("append_contacts", "job", more, tables=kind, organization_id="a")
 
 

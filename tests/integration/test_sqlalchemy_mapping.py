@@ -43,7 +43,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend an empty database by each driver in turn."""
+    """Yield an empty database by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         yield lent
 
@@ -354,8 +354,9 @@ def test_versions_that_sql_cannot_make_are_refused() -> None:
         ValueError, match=r"=False\), or name a column of numbers with job_version="
     ):
         SqlAlchemyTables(jobs=Own, **given)
+    theirs: dict[str, Any] = {**given, "jobs": TABLES.jobs, "contacts": Own}
     with pytest.raises(ValueError, match=r"a column of numbers with contact_version="):
-        SqlAlchemyTables(**given | {"jobs": TABLES.jobs, "contacts": Own})
+        SqlAlchemyTables(**theirs)
     with pytest.raises(ValueError, match="the versions of Child are in another table"):
         SqlAlchemyTables(jobs=Child, **given)
     assert SqlAlchemyTables(jobs=Own, **given, job_version=None).job_version is None

@@ -39,7 +39,7 @@ SQLITE = ("pysqlite", "aiosqlite")
 def layer(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[Layer]:
-    """Lend the reference tables with a running job of five contacts, by each driver in turn."""
+    """Yield the reference tables with a running job of five contacts, by each driver in turn."""
     with data_layers.layer(request.param, postgres_server, tmp_path) as lent:
         METADATA.create_all(lent.engine)
         contacts = [
@@ -198,7 +198,7 @@ def test_contacts_that_a_policy_lets_be_seen_but_not_changed_are_refused(layer: 
     event.listen(engine, "begin", become)
     with pytest.raises(CancelFailed) as failure:
         layer.call("cancel_rows", "job", tables=TABLES)
-    with pytest.raises(StoreFailed, match="are as they were"):
+    with pytest.raises(StoreFailed, match="are unchanged"):
         layer.call("expire_calls", "job", timedelta(hours=1), tables=TABLES)
     event.remove(engine, "begin", become)
     assert failure.value.fault is Fault.INCOMPLETE

@@ -79,7 +79,7 @@ def test_a_transaction_that_would_leave_contacts_behind_is_refused(
 def test_a_stranger_neither_sees_nor_locks_the_job(
     database: Database, organization_id: str | None
 ) -> None:
-    """His answer is that of a missing job, at once, while the owner holds the lock."""
+    """The answer is that of a missing job, at once, while the owner holds the lock."""
     uow = SqlAlchemyUnitOfWork(database.engine, TABLES, lock_timeout=timedelta(milliseconds=1))
     with pytest.raises(JobNotFound):
         cancel_rows("job", uow=uow, organization_id=organization_id)
@@ -96,7 +96,7 @@ def test_a_stranger_neither_sees_nor_locks_the_job(
 
 @pytest.mark.parametrize("database", [POSTGRES], indirect=True)
 def test_contacts_that_come_in_while_a_cancel_waits_are_cancelled(database: Database) -> None:
-    """Whoever appends holds the job's lock; the cancel sees what he committed."""
+    """An append holds the job's lock; the cancel sees what it committed."""
     answers: list[int] = []
     uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
 
@@ -136,7 +136,7 @@ def check_interrupted(failure: StoreFailed) -> None:
 
 
 @pytest.mark.parametrize("database", [POSTGRES], indirect=True)
-def test_a_connection_that_breaks_is_told_as_such(database: Database) -> None:
+def test_a_connection_that_breaks_is_reported_as_such(database: Database) -> None:
     """Over psycopg and over asyncpg; the next attempt is not harmed."""
     uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
     with pytest.raises(StoreFailed) as failure, uow.begin() as repositories:  # noqa: PT012
@@ -163,7 +163,7 @@ def test_a_connection_that_breaks_is_told_as_such(database: Database) -> None:
 
 
 @pytest.mark.parametrize("database", [POSTGRES], indirect=True)
-def test_a_server_out_of_reach_is_told_as_such(database: Database) -> None:
+def test_a_server_out_of_reach_is_reported_as_such(database: Database) -> None:
     """Nobody listens; psycopg and asyncpg say so in their own ways."""
     nowhere = "host=127.0.0.1 port=1 user=ann dbname=app connect_timeout=5"
     with pytest.raises(CancelFailed) as failure:

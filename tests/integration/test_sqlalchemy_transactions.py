@@ -54,7 +54,7 @@ __all__ = ["layer"]
 
 @pytest.fixture
 def layer_dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """Lend an empty schema of Postgres."""
+    """Yield an empty schema of Postgres."""
     with postgres_server.schema() as dsn:
         yield dsn
 
@@ -97,7 +97,8 @@ def test_a_table_that_is_missing_is_named(layer: Layer) -> None:
     assert str(failure.value.__cause__) in {
         (
             f"a table is missing among {of}batch_jobs, {of}batch_contacts, "
-            f"{of}batch_cancellations: create it, or see which schema the connection looks in"
+            f"{of}batch_cancellations: create it, or check the search path of the "
+            "connection"
         )
         for of in ("", "main.")
     }
@@ -216,10 +217,10 @@ def test_a_foreign_table_is_refused(layer: Layer) -> None:
     ("changes", "message"),
     [
         ({"dbname": "none_such"}, "no such database"),
-        ({"user": "nobody_such"}, "does not admit this user"),
+        ({"user": "nobody_such"}, "refused this user"),
     ],
 )
-def test_why_the_server_refused_is_told(
+def test_why_the_server_refused_is_reported(
     layer_dsn: str, changes: dict[str, str], message: str, *, is_async: bool
 ) -> None:
     """What to correct, without the name of the host, the user or the database."""

@@ -46,7 +46,7 @@ class Base(DeclarativeBase):
 
 
 class Campaign(Base):
-    """A job of his."""
+    """A job of the adopter's."""
 
     __tablename__ = "campaigns"
     uid: Mapped[UUID] = mapped_column(primary_key=True)
@@ -54,7 +54,7 @@ class Campaign(Base):
 
 
 class Recipient(Base):
-    """A contact of his."""
+    """A contact of the adopter's."""
 
     __tablename__ = "recipients"
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -233,5 +233,5 @@ def test_statuses_of_any_type(database: Database, types: str, *, is_async: bool)
 )
 def test_a_type_that_stores_nobody_knows_what_is_refused(types: tuple[Any, Any]) -> None:
     """Else a cancel would find no contact, and say so: it says which spellings it needs."""
-    with pytest.raises(ValueError, match=r"say it by (job|contact)_statuses"):
+    with pytest.raises(ValueError, match=r"pass (job|contact)_statuses"):
         _typed(*types)

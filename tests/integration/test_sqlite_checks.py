@@ -31,7 +31,7 @@ def sqlite_checked(path: Path, *, create: bool = False) -> list[str]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Lend a file of ours."""
+    """Yield a file of ours."""
     SqliteStore(tmp_path / "jobs.db").add_job("job")
     return tmp_path / "jobs.db"
 
@@ -57,7 +57,7 @@ def test_a_file_whose_folder_is_not_there_cannot_be_made(tmp_path: Path) -> None
     """Nobody makes folders unasked."""
     path = tmp_path / "missing" / "jobs.db"
     assert SqliteStore(path).check() == [
-        f"the SQLite file {str(path)!r} does not exist, nor may it be made: check its folder"
+        f"the SQLite file {str(path)!r} does not exist, and may not be created: check its folder"
     ]
 
 

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(path: Path) -> Path:
-    """Lend a file with a running job that has one contact to cancel."""
+    """Yield a file with a running job that has one contact to cancel."""
     store = SqliteStore(path)
     store.add_job("j", "running")
     store.add_contacts("j", {"1": "pending"})
@@ -42,14 +42,14 @@ def cancel(store: SqliteStore, **options: Any) -> Any:
 
 
 def failure(store: SqliteStore, **options: Any) -> CancelFailed:
-    """Give the error of a cancel that fails."""
+    """Return the error of a cancel that fails."""
     with pytest.raises(CancelFailed) as caught:
         cancel(store, **options)
     return caught.value
 
 
 def state(path: Path) -> tuple[str | None, dict[str, str | None], bool]:
-    """Give the job's status, its contacts, and whether it has a record."""
+    """Return the job's status, its contacts, and whether it has a record."""
     store = SqliteStore(path)
     job = store.job("j")
     assert job is not None
@@ -103,7 +103,7 @@ def coded(code: int) -> sqlite3.OperationalError:
 
 @contextmanager
 def plant(fault: Fault) -> Generator[None]:
-    """Give all connections that are opened meanwhile a fault."""
+    """Return all connections that are opened meanwhile a fault."""
     connect = sqlite3.connect
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -261,7 +261,7 @@ def test_no_tables_are_made_where_none_are_wanted(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_tables_of_another_shape_are_told_apart(path: Path) -> None:
+def test_tables_of_another_shape_are_distinguished(path: Path) -> None:
     """Somebody else's table of the same name is a fault that names what is missing."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE batch_jobs (x)")
@@ -272,7 +272,7 @@ def test_tables_of_another_shape_are_told_apart(path: Path) -> None:
 
 @contextmanager
 def ordinary_user() -> Generator[Path]:
-    """Lend a folder, and be somebody whom permissions bind: root may write to anything."""
+    """Yield a folder, and be somebody whom permissions bind: root may write to anything."""
     account = unprivileged()
     with scratch_folder(account) as folder:
         if account is None:
@@ -296,7 +296,7 @@ def test_a_read_only_file_is_called_read_only() -> None:
         assert (error.outcome, error.retryable) == ("unchanged", False)
 
 
-def test_a_file_that_may_not_be_read_is_told_apart() -> None:
+def test_a_file_that_may_not_be_read_is_distinguished() -> None:
     """The sentence says what to look at."""
     with ordinary_user() as folder:
         file = folder / "jobs.db"
@@ -305,7 +305,7 @@ def test_a_file_that_may_not_be_read_is_told_apart() -> None:
         assert "cannot be opened: check its permissions" in str(failure(SqliteStore(file)))
 
 
-def test_a_folder_that_may_not_be_entered_is_told_apart() -> None:
+def test_a_folder_that_may_not_be_entered_is_distinguished() -> None:
     """Not even finding out why raises anything else."""
     with ordinary_user() as folder:
         (folder / "closed").mkdir()

@@ -1,4 +1,4 @@
-"""Cancelling within a caller's own SQLite transaction: his commit counts, and his rollback."""
+"""Cancels within the caller's own SQLite transaction: its commit and its rollback count."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Lend a file with a running job that has one contact to cancel."""
+    """Yield a file with a running job that has one contact to cancel."""
     path = tmp_path / "jobs.db"
     store = SqliteStore(path)
     store.add_job("j", "running")
@@ -45,20 +45,20 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lazy(path: Path) -> Iterator[sqlite3.Connection]:
-    """Lend a connection of the driver's default kind: BEGIN comes with the first change."""
+    """Yield a connection of the driver's default kind: BEGIN comes with the first change."""
     with closing(sqlite3.connect(path)) as connection:
         yield connection
 
 
 @pytest.fixture
 def idle(path: Path) -> Iterator[sqlite3.Connection]:
-    """Lend a connection that commits every statement by itself."""
+    """Yield a connection that commits every statement by itself."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
 
 def status(path: Path) -> str | None:
-    """Give the job's status as committed."""
+    """Return the job's status as committed."""
     job = SqliteStore(path).job("j")
     assert job is not None
     return job.status
@@ -206,7 +206,7 @@ def test_missing_tables_are_named(tmp_path: Path) -> None:
 
 
 def half(path: Path) -> bool:
-    """Tell whether the job is cancelled in part."""
+    """Check whether the job is cancelled in part."""
     is_cancelled = status(path) == "cancelled"
     return is_cancelled != (SqliteStore(path).contacts("j") == {"1": "cancelled"})
 
@@ -216,7 +216,7 @@ def test_a_second_begin_on_one_connection_is_refused(path: Path, lazy: sqlite3.C
     with joining(lazy).begin():
         sent: list[str] = []
         lazy.set_trace_callback(sent.append)
-        with pytest.raises(CancelFailed, match="must follow each other") as caught:
+        with pytest.raises(CancelFailed, match="one after another") as caught:
             cancel_rows("j", uow=joining(lazy))
         lazy.set_trace_callback(None)
     assert (caught.value.outcome, caught.value.fault) == ("unchanged", Fault.BUSY)
@@ -271,7 +271,7 @@ def test_two_threads_on_one_connection_leave_no_half(path: Path) -> None:
         thread.start()
         assert inside.wait(10)
         try:
-            with pytest.raises(CancelFailed, match="must follow each other"):
+            with pytest.raises(CancelFailed, match="one after another"):
                 cancel_rows("missing", uow=joining(connection))
         finally:
             go_on.set()

@@ -50,7 +50,7 @@ class File:
     store: SqliteStore
 
     def others(self) -> list[tuple[Any, ...]]:
-        """Give every row that is not of our job."""
+        """Return every row that is not of our job."""
         with closing(sqlite3.connect(self.path)) as connection:
             return [
                 row
@@ -63,7 +63,7 @@ class File:
             ]
 
     def contacts(self) -> dict[str, str | None]:
-        """Give the statuses of our job's contacts."""
+        """Return the statuses of our job's contacts."""
         return self.store.contacts("2", "m")
 
     def write(self, statement: str) -> None:
@@ -74,7 +74,7 @@ class File:
 
 @pytest.fixture
 def file(tmp_path: Path) -> File:
-    """Lend such a file."""
+    """Yield such a file."""
     store = SqliteStore(tmp_path / "jobs.db")
     for organization, job in (*OTHERS, OURS):
         store.add_job(job, "running", organization)
@@ -117,7 +117,7 @@ def test_each_step_touches_one_job_alone(file: File, *, is_watched: bool) -> Non
     assert {key: it.contacts for key, it in calls.items()} == dict.fromkeys(OTHERS, 2)
 
 
-def test_a_job_is_told_from_others_of_its_id_and_of_its_organization(file: File) -> None:
+def test_a_job_is_distinguished_from_others_of_its_id_and_of_its_organization(file: File) -> None:
     """It is read, started and finished; no other job is."""
     named: dict[str, Any] = {"uow": file.store, "organization_id": "m"}
     file.write(f"UPDATE batch_jobs SET status = 'scheduled' WHERE number <> {NUMBER}")

@@ -104,7 +104,7 @@ def test_a_job_may_be_added_once_in_an_organization(path: Path) -> None:
     store = SqliteStore(path)
     for organization in (None, "a"):
         store.add_job("j", "pending", organization)
-        with pytest.raises(ValueError, match="there is a job 'j' in this organization already"):
+        with pytest.raises(ValueError, match="there is already a job 'j' in this organization"):
             store.add_job("j", "running", organization)
     assert rows(path, "SELECT id, status FROM batch_jobs") == [("j", "pending")] * 2
 
@@ -292,20 +292,20 @@ def test_an_id_that_no_file_could_hold_is_not_found(path: Path, hostile: str) ->
 
 
 @pytest.mark.parametrize(
-    "spelling", ["J", " j", "j ", "j\n", "j%", "*", "' OR 1=1 --", "\uff4a", "j\u0301"]
+    "other_form", ["J", " j", "j ", "j\n", "j%", "*", "' OR 1=1 --", "\uff4a", "j\u0301"]
 )
-def test_an_id_has_one_spelling(path: Path, spelling: str) -> None:
+def test_an_id_has_one_text_form(path: Path, other_form: str) -> None:
     """No folding, no trimming, no pattern."""
     store = SqliteStore(path)
     store.add_job("j", "pending")
     with pytest.raises(JobNotFound):
-        cancel_job(spelling, uow=store, scheduler=SqliteScheduler(path))
-    store.add_job(spelling, "running")
-    cancel_job(spelling, uow=store, scheduler=SqliteScheduler(path))
-    assert rows(path, "SELECT id FROM batch_jobs WHERE status = 'cancelled'") == [(spelling,)]
+        cancel_job(other_form, uow=store, scheduler=SqliteScheduler(path))
+    store.add_job(other_form, "running")
+    cancel_job(other_form, uow=store, scheduler=SqliteScheduler(path))
+    assert rows(path, "SELECT id FROM batch_jobs WHERE status = 'cancelled'") == [(other_form,)]
 
 
-def test_a_settled_removal_is_not_settled_again(path: Path) -> None:
+def test_a_finished_removal_is_not_marked_again(path: Path) -> None:
     """Who was slow to learn of a removal does not overwrite what is known by now."""
     store, scheduler = SqliteStore(path), SqliteScheduler(path)
     store.add_job("j", "scheduled", deferred_id="d")

@@ -41,7 +41,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Lend a file with a running job, and a scheduled one."""
+    """Yield a file with a running job, and a scheduled one."""
     path = tmp_path / "jobs.db"
     store = SqliteStore(path)
     store.add_job("j", "running")
@@ -58,7 +58,7 @@ def add(path: Path, triggers: str) -> None:
 
 
 def contents(path: Path) -> list[tuple[object, ...]]:
-    """Give every row of the three tables."""
+    """Return every row of the three tables."""
     with closing(sqlite3.connect(path)) as connection:
         return [
             row
@@ -83,31 +83,31 @@ def contents(path: Path) -> list[tuple[object, ...]]:
         (
             "contacts skipped",
             Fault.INCOMPLETE,
-            "contacts of the job that are open after all were cancelled: 2",
+            "contacts of the job are still open after all were cancelled: 2",
         ),
         (
             "contacts restored",
             Fault.INCOMPLETE,
-            "contacts of the job that are open after all were cancelled: 2",
+            "contacts of the job are still open after all were cancelled: 2",
         ),
         (
             "contact added",
             Fault.INCOMPLETE,
-            "contacts of the job that are open after all were cancelled: 1",
+            "contacts of the job are still open after all were cancelled: 1",
         ),
         (
             "contacts diverted",
             Fault.REFUSED,
-            "contacts cancelled: 2, that are cancelled: 0",
+            "2 contacts were set to cancelled, and 0 are",
         ),
         (
             "record skipped",
             Fault.REFUSED,
-            "the record of the cancellation is not there as it was written",
+            "the record of the cancellation is not as it was written",
         ),
     ],
 )
-def test_what_a_trigger_undoes_is_told(
+def test_what_a_trigger_undoes_is_reported(
     path: Path, what: Sabotage, fault: Fault, sentence: str
 ) -> None:
     """With what was seen, what may cause it, and what to do; nothing is changed."""
@@ -118,8 +118,8 @@ def test_what_a_trigger_undoes_is_told(
     assert (caught.value.fault, caught.value.outcome) == (fault, "unchanged")
     assert caught.value.reason == (
         f"{sentence}; a trigger on batch_jobs, batch_contacts or batch_cancellations skips, "
-        "undoes or adds to what is written: change it or drop it (`batch-cancel doctor` lists "
-        "them)"
+        "undoes or adds to the writes: change it or drop it (`batch-cancel doctor` lists the "
+        "triggers)"
     )
     assert contents(path) == before
 
@@ -163,7 +163,7 @@ def test_a_trigger_on_the_records_that_spoils_a_cancelled_contact_is_no_success(
         "UPDATE batch_contacts SET status = 'failed' WHERE id = '1'; END;",
     )
     before = contents(path)
-    with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 1"):
+    with pytest.raises(CancelFailed, match="2 contacts were set to cancelled, and 1 are"):
         cancel_job("j", uow=SqliteStore(path), scheduler=MemoryScheduler())
     assert contents(path) == before
 
@@ -173,7 +173,7 @@ def test_contacts_that_were_cancelled_before_do_not_make_a_count_true(path: Path
     SqliteStore(path).add_contacts("j", {"5": "cancelled", "6": "cancelled"})
     add(path, SQLITE_TRIGGERS["contacts diverted"])
     before = contents(path)
-    with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 0"):
+    with pytest.raises(CancelFailed, match="2 contacts were set to cancelled, and 0 are"):
         cancel_job("j", uow=SqliteStore(path), scheduler=MemoryScheduler())
     assert contents(path) == before
 
@@ -187,7 +187,7 @@ def test_a_temporary_trigger_is_a_trigger(path: Path) -> None:
             "WHEN NEW.status = 'cancelled' BEGIN UPDATE batch_contacts SET status = 'failed' "
             "WHERE job_number = NEW.job_number AND id = NEW.id; END"
         )
-        with pytest.raises(CancelFailed, match="contacts cancelled: 2, that are cancelled: 0"):
+        with pytest.raises(CancelFailed, match="2 contacts were set to cancelled, and 0 are"):
             cancel_rows("j", uow=joining(connection))
         connection.commit()
     assert contents(path) == before
@@ -223,7 +223,7 @@ def test_a_contact_that_a_trigger_takes_from_a_claim_is_not_handed_out(path: Pat
     )
     before = contents(path)
     with pytest.raises(
-        StoreFailed, match="contacts set to 'dialing': 2, that have this status: 1"
+        StoreFailed, match="2 contacts were set to 'dialing', and 1 have this status"
     ):
         claim_contacts("j", uow=SqliteStore(path), limit=9)
     assert contents(path) == before
@@ -255,17 +255,17 @@ def test_every_step_of_a_worker_says_what_was_undone(path: Path, what: str) -> N
         finish_job("done", uow=store)
     add(path, f"DROP TRIGGER sabotage; {SQLITE_TRIGGERS[f'contacts {what}']}")  # type: ignore[index]
     with pytest.raises(
-        StoreFailed, match="contacts set to 'dialing': 2, that have this status: 0"
+        StoreFailed, match="2 contacts were set to 'dialing', and 0 have this status"
     ):
         claim_contacts("j", uow=store, limit=9)
-    with pytest.raises(StoreFailed, match="contacts set to 'busy': 1, that have this status: 0"):
+    with pytest.raises(StoreFailed, match="1 contacts were set to 'busy', and 0 have this status"):
         settle_contact("j", "4", ContactStatus.BUSY, uow=store)
     with pytest.raises(
-        StoreFailed, match="contacts set to 'timeout': 1, that have this status: 0"
+        StoreFailed, match="1 contacts were set to 'timeout', and 0 have this status"
     ):
         expire_calls("j", HOUR, uow=store)
     if what == "skipped":
-        with pytest.raises(StoreFailed, match="contacts set to 'pending': 1"):
+        with pytest.raises(StoreFailed, match="1 contacts were set to 'pending'"):
             append_contacts("j", [{"id": "new"}], uow=store)
     assert contents(path) == before
 
@@ -287,7 +287,7 @@ def test_two_jobs_of_one_id_are_refused(path: Path) -> None:
         "VALUES ('j', 'running', '', ''), ('due', 'scheduled', '', '');",
     )
     before = contents(path)
-    with pytest.raises(CancelFailed, match="2 rows answer to the job 'j'"):
+    with pytest.raises(CancelFailed, match="2 rows match the job 'j'"):
         cancel_job("j", uow=SqliteStore(path), scheduler=MemoryScheduler())
     with pytest.raises(StoreFailed, match="jobs set to 'running': 2 instead of 1"):
         start_job("due", uow=SqliteStore(path))
@@ -309,7 +309,7 @@ def test_triggers_are_worth_a_look(path: Path) -> None:
     assert found.notes == (
         (
             f'the SQLite file {str(path)!r} has the trigger "it\'s mine" on batch_jobs: a cancel '
-            "or a worker's step whose writes it skips or undoes is rolled back and fails"
+            "or a worker's step fails and is rolled back if the trigger skips or undoes its writes"
         ),
     )
     assert cancel_job("j", uow=store, scheduler=MemoryScheduler()).contacts_cancelled == 2

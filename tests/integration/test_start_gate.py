@@ -55,7 +55,7 @@ class Gates:
         return Gate(gate, self._runner)
 
     def left(self, deferred_id: str) -> timedelta:
-        """Tell for how long the gate remembers a start."""
+        """Return for how long the gate remembers a start."""
         milliseconds: Any = self.server.client.pttl(f"{self.namespace}:gate:{deferred_id}")
         return timedelta(milliseconds=milliseconds)
 
@@ -111,7 +111,7 @@ class Gate:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def gates(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gates]:
-    """Lend a maker of gates."""
+    """Yield a maker of gates."""
     made = Gates(request.param, redis_server)
     yield made
     made.close()
@@ -146,8 +146,8 @@ def test_a_start_that_was_never_armed_does_not_start(gates: Gates) -> None:
             gate.may_start("job")
         assert str(refused.value) == (
             "the start gate does not know the start 'job': it was never armed, or Redis has lost "
-            "its state, and whether it was cancelled; it does not start. If it still should, arm "
-            "it again and let it be tried again; starts that nobody arms pass a StartGate with "
+            "its state and a possible cancel, so it is refused. If it still should start, arm it "
+            "again and retry it; starts that are never armed pass a StartGate with "
             "armed_only=False"
         )
     assert gate.arm("job")
@@ -328,7 +328,7 @@ def test_an_id_that_cannot_be_armed_is_not_there(gates: Gates, hostile: str) -> 
 @pytest.mark.parametrize("retention", [timedelta(0), -DAY])
 def test_remembering_nothing_is_refused(gates: Gates, retention: timedelta) -> None:
     """A decision that is forgotten at once decides nothing."""
-    with pytest.raises(ValueError, match="the retention must be longer than nothing"):
+    with pytest.raises(ValueError, match="retention must be positive"):
         gates.make(retention=retention)
 
 

@@ -165,7 +165,7 @@ def test_a_call_that_ends_while_the_job_is_being_cancelled_is_not_retried(
 
 
 def test_a_call_that_ended_right_before_the_cancel_is_cancelled_by_it(database: Database) -> None:
-    """The cancel waits for the worker, and then sees what he wrote."""
+    """The cancel waits for the worker, and then sees what it wrote."""
     (contact,) = database.seed("running", "dialing")
     with psycopg.connect(database.dsn) as connection:
         settle_contact("j", contact, ContactStatus.BUSY, uow=joining(connection))

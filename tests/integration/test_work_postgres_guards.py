@@ -19,7 +19,7 @@ __all__ = ["database"]
 
 @pytest.fixture
 def guarded(database: Database) -> Database:
-    """Lend a database with the triggers; they may be installed twice."""
+    """Yield a database with the triggers; they may be installed twice."""
     database.guard()
     database.guard()
     return database
@@ -118,7 +118,7 @@ def test_with_guards_a_naive_writer_waits_for_a_cancel(guarded: Database, naive:
 
 @pytest.mark.parametrize("naive", NAIVE)
 def test_with_guards_a_cancel_waits_for_a_naive_writer(guarded: Database, naive: str) -> None:
-    """And then sees what he wrote, and counts it."""
+    """And then sees what the worker wrote, and counts it."""
     guarded.seed("running", "dialing", "failed")
     with guarded.writing(NAIVE[naive]):
         cancel = guarded.meanwhile(cancel_rows, "j", uow=guarded.uow)

@@ -29,7 +29,7 @@ __all__ = ["database"]
 
 
 def plan(database: Database, statement: sql.SQL, **parameters: object) -> str:
-    """Give the plan of a statement for the job `j`."""
+    """Return the plan of a statement for the job `j`."""
     named = {"batch_job_id": "j", "organization_id": None, **parameters}
     rows = psycopg.Cursor(database.connection).execute(
         sql.SQL("EXPLAIN {}").format(statement), named, prepare=False
@@ -39,7 +39,7 @@ def plan(database: Database, statement: sql.SQL, **parameters: object) -> str:
 
 @pytest.fixture
 def full(database: Database) -> Database:
-    """Lend a database where the job is one of many, with 20,000 contacts open."""
+    """Yield a database where the job is one of many, with 20,000 contacts open."""
     database.seed("running")
     database.connection.execute(
         "INSERT INTO batch_jobs (id, status) SELECT 'other-' || n, 'running' "
@@ -158,7 +158,7 @@ def test_ids_that_are_uuids_and_statuses_that_are_an_enum(database: Database) ->
     assert not finish_job(JOB, uow=uow)
 
 
-def test_a_status_that_is_missing_from_an_enum_is_told(database: Database) -> None:
+def test_a_status_that_is_missing_from_an_enum_is_reported(database: Database) -> None:
     """It would be easy to take it for a job that is not there."""
     _with_uuids_and_enums(database, "'pending', 'completed', 'cancelled'")
     database.connection.execute("INSERT INTO batch_jobs VALUES (%s, NULL, 'running')", [JOB])

@@ -57,7 +57,7 @@ class Database:
         )
 
     def dump(self) -> list[tuple[Any, ...]]:
-        """Give all rows of all tables."""
+        """Return all rows of all tables."""
         return [
             row
             for table in TABLES
@@ -67,7 +67,7 @@ class Database:
         ]
 
     def contact(self, job: str, status: str) -> str:
-        """Give the id of a job's contact in this status."""
+        """Return the id of a job's contact in this status."""
         found = self.connection.execute(
             "SELECT id::text FROM batch_contacts WHERE batch_job_id = %s AND status = %s",
             [job, status],
@@ -78,7 +78,7 @@ class Database:
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """Lend the reference tables."""
+    """Yield the reference tables."""
     with (
         postgres_server.schema() as dsn,
         closing(psycopg.connect(dsn, autocommit=True)) as connection,
@@ -105,7 +105,7 @@ class Caller(Protocol):
 
 @pytest.fixture(params=["own", "joined"])
 def carried_out(request: pytest.FixtureRequest, database: Database) -> Iterator[Caller]:
-    """Lend a way to carry out a step: in a transaction of ours, or in the caller's."""
+    """Yield a way to carry out a step: in a transaction of ours, or in the caller's."""
     with closing(psycopg.connect(database.dsn)) as connection:
 
         def call(step: Callable[..., Any]) -> Any:

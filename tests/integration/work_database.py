@@ -111,7 +111,7 @@ class Database:
 
 @pytest.fixture
 def database(postgres_schema: str) -> Iterator[Database]:
-    """Lend a database with the reference tables."""
+    """Yield a database with the reference tables."""
     it = Database(postgres_schema)
     yield it
     it.close()

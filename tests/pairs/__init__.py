@@ -7,7 +7,16 @@ kind is driven through one event loop of the world's own, so that its clients li
 
 from __future__ import annotations
 
-from tests.pairs.opening import LAYERED, PATIENCE, SCHEDULERS, STORES, opened, pairs
+from tests.pairs.opening import (
+    LAYERED,
+    PATIENCE,
+    SCHEDULERS,
+    SHORT,
+    STORES,
+    opened,
+    pairs,
+    params,
+)
 from tests.pairs.stores import (
     JobRow,
     MemoryTables,
@@ -23,6 +32,7 @@ __all__ = [
     "LAYERED",
     "PATIENCE",
     "SCHEDULERS",
+    "SHORT",
     "STORES",
     "JobRow",
     "MemoryTables",
@@ -33,4 +43,5 @@ __all__ = [
     "create_reference_tables",
     "opened",
     "pairs",
+    "params",
 ]

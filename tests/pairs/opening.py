@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 import redis
 import redis.asyncio
 
@@ -29,8 +30,6 @@ from tests.pairs.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
-
-    import pytest
 
 
 PATIENCE = timedelta(seconds=10)
@@ -52,6 +51,23 @@ Worlds whose store goes by way of a data layer. What it does does not depend on 
 each has but one.
 """
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
+SHORT = frozenset(
+    {
+        ("memory", "memory"),
+        ("memory-async", "memory"),
+        ("sqlite", "sqlite"),
+        ("postgres", "redis"),
+        ("postgres-async", "redis"),
+        ("memory", "cluster"),
+        ("memory-async", "cluster"),
+    }
+)
+"""
+The worlds of `make test`. A store does not know which scheduler is asked after its commit, nor a
+scheduler which store it is asked for: so each of both, blocking and asyncio, is in one world here.
+The other worlds repeat them; and so do those of data layers, which the conformance kit and the
+tests of workers meet.
+"""
 
 
 def pairs(schedulers: Sequence[str] = SCHEDULERS) -> list[tuple[str, str]]:
@@ -60,6 +76,16 @@ def pairs(schedulers: Sequence[str] = SCHEDULERS) -> list[tuple[str, str]]:
         (store, scheduler)
         for store, scheduler in itertools.product(STORES, schedulers)
         if not (store.endswith("-async") and scheduler == "sqlite")  # SQLite has no asyncio half.
+    ]
+
+
+def params(worlds: Sequence[tuple[str, str]]) -> list[pytest.ParameterSet]:
+    """Return the worlds as parameters of a test, those outside of SHORT marked `repeats`."""
+    return [
+        pytest.param(
+            world, id="+".join(world), marks=() if world in SHORT else pytest.mark.repeats
+        )
+        for world in worlds
     ]
 
 

@@ -70,18 +70,18 @@ class Store(Protocol):
         """Set a job's status behind the library's back."""
 
     def rows(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
+        """Return all that is committed."""
         ...
 
     def make_old(self, key: JobKey, label: str, age: timedelta) -> None:
         """Set a contact's times so long ago, its status unchanged."""
 
     def contact_ids(self) -> Mapping[str, str]:
-        """Give the id of a contact for its label, where the store makes ids of its own."""
+        """Return the id of a contact for its label, where the store makes ids of its own."""
         ...
 
     def columns(self, label: str) -> dict[str, object]:
-        """Give the values by column of a new contact."""
+        """Return the values by column of a new contact."""
         ...
 
 
@@ -122,15 +122,15 @@ class MemoryTables:
         self.uow.add_contacts(key.batch_job_id, {label: status}, key.organization_id, since=since)
 
     def rows(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
+        """Return all that is committed."""
         return {key: self._row(key) for key in self._keys}
 
     def contact_ids(self) -> Mapping[str, str]:
-        """Give the id of a contact for its label, where the store makes ids of its own."""
+        """Return the id of a contact for its label, where the store makes ids of its own."""
         return {}
 
     def columns(self, label: str) -> dict[str, object]:
-        """Give the values by column of a new contact."""
+        """Return the values by column of a new contact."""
         return {"id": label}
 
     def _row(self, key: JobKey) -> JobRow:
@@ -219,7 +219,7 @@ class PostgresTables:
         )
 
     def rows(self) -> dict[JobKey, JobRow]:
-        """Give all that is committed."""
+        """Return all that is committed."""
         jobs = self.connection.execute(
             "SELECT id, organization_id, status, scheduled_job_id, updated_at, xmin::text "
             "FROM batch_jobs"
@@ -239,12 +239,12 @@ class PostgresTables:
         }
 
     def contact_ids(self) -> Mapping[str, str]:
-        """Give the id of a contact for its label, where the store makes ids of its own."""
+        """Return the id of a contact for its label, where the store makes ids of its own."""
         rows = self.connection.execute("SELECT label, id::text FROM batch_contacts")
         return dict(rows.fetchall())
 
     def columns(self, label: str) -> dict[str, object]:
-        """Give the values by column of a new contact."""
+        """Return the values by column of a new contact."""
         return {"label": label}
 
 

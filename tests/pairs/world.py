@@ -101,15 +101,15 @@ class World:
         ]
 
     def waiting(self) -> set[str]:
-        """Give the deferred starts that wait."""
+        """Return the deferred starts that wait."""
         return set(self._run(self.scheduler.waiting))
 
     def rows(self) -> dict[JobKey, JobRow]:
-        """Give all that the store has committed."""
+        """Return all that the store has committed."""
         return self.store.rows()
 
     def row(self, job_id: str, organization_id: str | None = None) -> JobRow:
-        """Give one job as committed."""
+        """Return one job as committed."""
         return self.rows()[JobKey(job_id, organization_id)]
 
     def revive(self, job_id: str) -> None:
@@ -117,7 +117,7 @@ class World:
         self.store.set_status(JobKey(job_id), "running")
 
     def record(self, job_id: str, organization_id: str | None = None) -> CancellationRecord | None:
-        """Give the record of the job's cancellation."""
+        """Return the record of the job's cancellation."""
 
         def read() -> CancellationRecord | None:
             with self.store.uow.begin() as repositories:
@@ -180,7 +180,7 @@ class World:
         return drift
 
     def hook_that(self, behave: Callable[[CancelResult], Any]) -> Callable[[CancelResult], Any]:
-        """Give an on_cancelled hook of this world's kind that does what is given."""
+        """Return an on_cancelled hook of this world's kind that does what is given."""
 
         async def behave_async(result: CancelResult) -> Any:
             return behave(result)
@@ -269,7 +269,7 @@ class World:
         return self._run(chosen, *arguments, **{"uow": self.store.uow, **more})
 
     def scheduler_that(self, behave: Callable[[str, str], Any]) -> Any:
-        """Give a scheduler of this world's kind whose `cancel` does what is given."""
+        """Return a scheduler of this world's kind whose `cancel` does what is given."""
         return _AsyncScripted(behave) if self.runner else _Scripted(behave)
 
     def _run(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -23,7 +23,7 @@ WANTED_EXECUTED: Final = 1_000_000
 _LARGEST: Final = ("everybody", "calls")
 """Left out of the short form."""
 
-_LONGEST: Final = ("lost", "reconcile-lost", "claim-finish", "start-lost", "two-claims")
+_LONGEST: Final = ("two-claims", "reconcile-lost")
 """What takes longest to execute schedule by schedule."""
 
 _SHORT_EXECUTED: Final = ("two", "ended")
@@ -75,7 +75,7 @@ def executed(name: str) -> tuple[str, int, str | None]:
 
 
 def bug_found(place: int) -> str | None:
-    """Say what is wrong if a planted protocol is not found, or by another invariant."""
+    """Return what is wrong if a planted protocol is not found, or by another invariant."""
     bug = BUGS[place]
     found = explore(bug.scenario).found
     if found is None:
@@ -149,7 +149,7 @@ def _rows(
 
 
 def _sightings(reports: Sequence[Searched]) -> Row:
-    """Tell which of the events that must be seen were not, a kill at every step among them."""
+    """Return which of the events that must be seen were not, a kill at every step among them."""
     seen = frozenset[str]().union(*(it.seen for it in reports))
     taken = frozenset[str]().union(*(it.steps_taken for it in reports))
     killed = frozenset[str]().union(*(it.steps_killed for it in reports))

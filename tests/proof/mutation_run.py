@@ -72,7 +72,7 @@ class Mutant:
     change: str
 
     def __str__(self) -> str:
-        """Give the line that explains it."""
+        """Return the line that explains it."""
         return f"'{self.function}' = ['{self.change}']"
 
 
@@ -90,7 +90,7 @@ class Survivors:
     mutants: Mapping[str, Sequence[str]]
 
     def __iter__(self) -> Iterator[Mutant]:
-        """Give them one by one."""
+        """Return them one by one."""
         return (
             Mutant(function, change)
             for function, changes in self.mutants.items()
@@ -99,7 +99,7 @@ class Survivors:
 
 
 def explained() -> list[Survivors]:
-    """Give the survivors that are explained."""
+    """Return the survivors that are explained."""
     with (Path(__file__).parent / "survivors.toml").open("rb") as file:
         return [Survivors(**entry) for entry in tomllib.load(file)["survivors"]]
 
@@ -161,14 +161,14 @@ def _end_of(told: str) -> str:
 
 
 def change_of(mutant: str, folder: Path) -> str:
-    """Give what a mutant changes, in one line: what it takes away, and what it adds."""
+    """Return what a mutant changes, in one line: what it takes away, and what it adds."""
     diff = _mutmut(["show", mutant], folder).stdout
     lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+])", line)]
     return re.sub(r"\s+", " ", " ".join(lines))
 
 
 def is_of_a_cast(change: str) -> bool:
-    """Tell whether a change is one of the type in a cast alone."""
+    """Check whether a change is one of the type in a cast alone."""
     written, _, planted = re.sub(r"cast\((\"[^\"]*\"|None), ", "cast(", change).partition(" + ")
     return written.removeprefix("-").strip() == planted.strip()
 

@@ -82,7 +82,7 @@ class Patch:
 
 
 def patches() -> list[Patch]:
-    """Give every bug to plant."""
+    """Return every bug to plant."""
     files = (Path(__file__).with_name(f"{name}.toml") for name in PLANTED)
     return [
         Patch(**it) for file in files for it in tomllib.loads(file.read_text("utf-8"))["patch"]
@@ -142,7 +142,7 @@ def complaint(patch: Patch) -> str:
 
 
 def _is_of_a_test(told: str) -> bool:
-    """Say whether a test failed; one that could not begin, or SQL that is none, finds nothing."""
+    """Check whether a test failed; one that could not begin, or invalid SQL, finds nothing."""
     errors = "SyntaxError|UndefinedColumn|ProgrammingError|compiling script"
     # Not the last line: a warning of the interpreter may come after it.
     has_failed = re.search(r"^\d+ failed\b", told, re.MULTILINE)

@@ -26,7 +26,7 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Give the rows as a table, and under it what is wrong."""
+    """Return the rows as a table, and under it what is wrong."""
     cells = [("", "seen", "wanted", "")] + [
         (row.what, row.seen, row.wanted, "WRONG" if row.complaints else "holds") for row in rows
     ]

@@ -24,7 +24,7 @@ def write(rows: Sequence[Row]) -> None:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Give the page."""
+    """Return the page."""
     summary = [(row.what, row.seen, row.wanted, _verdict(row)) for row in rows]
     planted = [
         (f"`{patch.file}`", patch.why, f"`{patch.test.partition('::')[2]}`") for patch in patches()

@@ -54,7 +54,7 @@ def rows(*, short: bool) -> list[Row]:
 
 
 def _failed(tests: Iterable[str]) -> Mapping[str, set[str]]:
-    """Give the tests that failed (an error before the test is none), by the class they are in."""
+    """Return the tests that failed (an error before the test is none), by class."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]

@@ -29,12 +29,14 @@ from tests.proof.protocol_bugs.every import BUGS, Bug
 from tests.proof.report import table
 
 
+@pytest.mark.repeats
 def test_the_protocol_holds_in_every_interleaving() -> None:
     """The short form of the proof; `make proof` runs all of it."""
     rows = exploration.rows(short=True)
     assert not [complaint for row in rows for complaint in row.complaints], table(rows)
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_protocol_is_found_and_told(bug: Bug) -> None:
     """By the invariant that was written down for it; its schedule, executed again, breaks it."""
@@ -52,6 +54,7 @@ def test_every_invariant_is_there_and_all_but_the_last_kind_are_broken_by_some_b
     assert "not checked here" in INVARIANTS["I20"].says
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("name", ["start", "append", "ended", "no-start"])
 def test_the_ways_are_counted_as_they_are_executed(name: str) -> None:
     """The count through shared states is that of the schedules executed one by one."""
@@ -103,7 +106,7 @@ def test_a_story_says_who_did_what_and_what_he_saw() -> None:
     assert told.endswith(f"--schedule '{written(found.schedule)}'")
 
 
-def test_what_befalls_somebody_is_told() -> None:
+def test_a_fault_of_an_actor_is_reported() -> None:
     """A kill, a lost answer, and what became of it."""
     schedule = read("0 0 0 0 0 0l -1a 0 0 0 0 1k")
     told = "\n".join(story(SCENARIOS["lost"], schedule))

@@ -24,7 +24,7 @@ HARMLESS = Patch(
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """Lend a copy of the package."""
+    """Yield a copy of the package."""
     return shutil.copytree(PACKAGE, tmp_path / PACKAGE.name)
 
 
@@ -67,7 +67,7 @@ def test_a_patch_that_is_outdated_is_an_error(package: Path, written: str) -> No
 
 
 @pytest.mark.parametrize("test", [HARMLESS.test, "tests/unit/test_retry.py::test_nothing"])
-def test_a_bug_that_is_not_found_is_told(test: str) -> None:
+def test_a_bug_that_is_not_found_is_reported(test: str) -> None:
     """Whether its test passes or can't even run."""
     patch = Patch(
         why=HARMLESS.why,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.proof import teeth
 
 
+@pytest.mark.repeats
 def test_every_broken_adapter_is_rejected_by_the_right_test() -> None:
     """At least thirty of them; that the good ones pass is tested where they are."""
     [found] = teeth.rows(short=True)

@@ -38,7 +38,7 @@ class PostgresRig(Rig):
         return job_id
 
     def ours(self) -> ProcrastinateScheduler:
-        """Give our adapter."""
+        """Return our adapter."""
         return ProcrastinateScheduler(
             PostgresUnitOfWork(lambda: psycopg.connect(self.server.dsn()))
         )
@@ -59,7 +59,7 @@ class PostgresRig(Rig):
 
 @contextmanager
 def at_work() -> Generator[PostgresRig]:
-    """Lend Procrastinate at work."""
+    """Yield Procrastinate at work."""
     with (
         RedisServer.own() as witness,
         PostgresServer.own() as server,

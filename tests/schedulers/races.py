@@ -137,7 +137,7 @@ def replies_dropped_async(rig: Rig, times: int, name: str) -> int:
 
 @contextmanager
 def lines(rig: Rig) -> Generator[tuple[FaultProxy, redis.Redis]]:
-    """Lend a client of the rig's Redis, and the proxy that it goes through."""
+    """Yield a client of the rig's Redis, and the proxy that it goes through."""
     settings = rig.redis.connection_pool.connection_kwargs
     with (
         FaultProxy(settings["port"]) as proxy,

@@ -112,7 +112,7 @@ class Rig:
         return self.ask("schedule", deferred_id, time.time() if at is None else at)
 
     def ran(self, deferred_id: str) -> int:
-        """Say how often a start has fired."""
+        """Return how often a start has fired."""
         return int(self.redis.hget("ran", deferred_id) or 0)
 
     def wait_ran(self, deferred_id: str) -> None:
@@ -139,7 +139,7 @@ class Rig:
 
 
 def python_of(library: str) -> Path:
-    """Give the Python of a library's environment."""
+    """Return the Python of a library's environment."""
     if library == "native":
         return Path(sys.executable)
     folder = Path(os.environ.get(ENVIRONMENTS) or Path(sys.prefix) / "schedulers") / library

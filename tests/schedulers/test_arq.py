@@ -30,7 +30,7 @@ HOUR_SECONDS = 3600
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    """Lend arq at work, its workers with their default settings."""
+    """Yield arq at work, its workers with their default settings."""
     library = attrs.evolve(LIBRARIES["arq"], places={})
     with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
         rig.start_workers()

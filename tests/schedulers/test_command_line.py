@@ -39,7 +39,7 @@ HOUR_SECONDS = 3600
 
 @pytest.fixture(scope="module", params=["native", "arq", "rq"])
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    """Lend a library's client; nothing fires."""
+    """Yield a library's client; nothing fires."""
     library = LIBRARIES[request.param]
     with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
         yield rig
@@ -80,7 +80,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def address(rig: Rig) -> str:
-    """Give the URL of the library's Redis, as its own client would take it."""
+    """Return the URL of the library's Redis, as its own client would take it."""
     options = rig.redis.connection_pool.connection_kwargs
     return f"redis://{options['host']}:{options['port']}/0"
 
@@ -95,14 +95,14 @@ def test_a_url_that_names_no_library_settles_nothing(rig: Rig, owing: str) -> No
     assert removal(owing) == "pending"
 
 
-def test_the_line_of_the_page_removes_what_is_owed(rig: Rig, owing: str) -> None:
+def test_the_line_of_the_page_removes_what_is_pending(rig: Rig, owing: str) -> None:
     """As it stands there."""
     [line] = [line for line in LINES if f"--scheduler {rig.library.name}+{REDIS}" in line]
     assert STORE in line
     line = line.replace(STORE, shlex.quote(owing)).replace(REDIS, address(rig))
     assert run(*shlex.split(line)) == (
         0,
-        "batch job 'job': its deferred start was taken back\nno removal is left owed\n",
+        "batch job 'job': its deferred start was removed\nno removal is left pending\n",
         "",
     )
     assert not waits(rig)
@@ -110,7 +110,7 @@ def test_the_line_of_the_page_removes_what_is_owed(rig: Rig, owing: str) -> None
 
 
 def removal(url: str) -> str:
-    """Give what the cancellation's record says of the removal."""
+    """Return what the cancellation's record says of the removal."""
     with psycopg.connect(url) as rows:
         found = rows.execute("SELECT removal FROM batch_cancellations").fetchone()
     assert found is not None

@@ -24,7 +24,7 @@ SAID = {"celery": "Retry in", "dramatiq": "StartGateUnavailable"}
 
 @contextmanager
 def behind_a_proxy(name: str) -> Generator[tuple[Rig, FaultProxy]]:
-    """Lend a library at work, its gate behind a proxy."""
+    """Yield a library at work, its gate behind a proxy."""
     with RedisServer.own() as server, FaultProxy(server.port) as proxy:
         places = {"gate": f"redis://{HOST}:{proxy.port}"}
         library = attrs.evolve(LIBRARIES[name], workers=1, places=places)

@@ -67,7 +67,7 @@ PRIVATE_NAMES = {
 
 @pytest.fixture(scope="module", params=CHOSEN)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    """Lend a library at work."""
+    """Yield a library at work."""
     library = LIBRARIES[request.param]
     with RedisServer.own() as server, Rig(library, {"redis": server.url()}) as rig:
         rig.start_workers()
@@ -76,13 +76,13 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 @pytest.fixture
 def ours(rig: Rig) -> Any:
-    """Lend our adapter."""
+    """Yield our adapter."""
     return rig.library.scheduler(rig.redis)
 
 
 @pytest.fixture
 def start() -> str:
-    """Give an id that no other test has."""
+    """Return an id that no other test has."""
     return f"start-{uuid4().hex}"
 
 

@@ -26,20 +26,20 @@ FAR = 4e9
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[PostgresRig]:
-    """Lend Procrastinate at work."""
+    """Yield Procrastinate at work."""
     with at_work() as rig:
         yield rig
 
 
 @pytest.fixture
 def ours(rig: PostgresRig) -> ProcrastinateScheduler:
-    """Lend our adapter."""
+    """Yield our adapter."""
     return rig.ours()
 
 
 @pytest.fixture
 def start() -> str:
-    """Give a name that no other test has."""
+    """Return a name that no other test has."""
     return f"start-{uuid4().hex}"
 
 

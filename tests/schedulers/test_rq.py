@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def nobody_listens() -> Iterator[RqScheduler]:
-    """Lend a scheduler whose Redis is gone."""
+    """Yield a scheduler whose Redis is gone."""
     with redis.Redis(host=HOST, port=free_port()) as client:
         yield RqScheduler(client)
 

@@ -42,14 +42,14 @@ class Source:
 
 @pytest.fixture
 def client(redis_database: str) -> Iterator[redis.Redis]:
-    """Lend a client of an empty database."""
+    """Yield a client of an empty database."""
     with redis.Redis.from_url(redis_database) as client:
         yield client
 
 
 @pytest.fixture
 def is_sent(redis_database: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lend a way to ask the source whether it sends."""
+    """Yield a way to ask the source whether it sends."""
     stubs: dict[str, dict[str, Any]] = {
         "taskiq": {},
         "taskiq.exceptions": {"ScheduledTaskCancelledError": Cancelled},

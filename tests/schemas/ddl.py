@@ -121,10 +121,10 @@ def _contact_values(plan: Plan) -> list[dict[str, str]]:
 def _types(plan: Plan) -> Iterator[str]:
     yield "CREATE DOMAIN job_name AS text CHECK (VALUE <> '')"
     yield "CREATE DOMAIN job_number AS bigint CHECK (VALUE > 0)"
-    spellings = plan.world.spellings
-    for kind, each in (("job", spellings.jobs), ("contact", spellings.contacts)):
+    status_names = plan.world.status_names
+    for kind, each in (("job", status_names.jobs), ("contact", status_names.contacts)):
         words = [word for many in each.values() for word in many]
-        words += [word for word in spellings.unmapped if word not in words]
+        words += [word for word in status_names.unmapped if word not in words]
         listed_words = ", ".join(map(literal, words))
         yield f"CREATE TYPE {kind}_status AS ENUM ({listed_words})"
         yield f"CREATE DOMAIN {kind}_word AS text CHECK (VALUE IN ({listed_words}))"
@@ -220,7 +220,7 @@ def _partition(plan: Plan, table: Table) -> tuple[str, list[str]] | None:
             return f"LIST ({quoted(table[column])})", [f"FOR VALUES IN ({middle})", "DEFAULT"]
         case "by status":
             # Two of a status that a claim takes it from and to.
-            words = plan.world.spellings.contacts["dialing"]
+            words = plan.world.status_names.contacts["dialing"]
             values = [f"FOR VALUES IN ({', '.join(map(literal, words))})", "DEFAULT"]
             return f"LIST ({quoted(table['status'])})", values
         case _:

@@ -34,7 +34,7 @@ PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "contact key": ("id", "job, id", "organization, job, id"),
     "unique by": ("constraint", "index"),
     "status type": ("text", "enum", "smallint", "domain"),
-    "spelling": ("contract", "own", "several"),
+    "status names": ("contract", "own", "several"),
     "partitions": ("none", "list", "hash", "range"),
     "relation": ("table", "view, with the word", "row security"),
     "soft deletion": ("none", "time", "flag"),
@@ -223,7 +223,7 @@ def _fit_types(values: dict[str, str], need: Callable[..., None]) -> None:
     if " normalise " in values["trigger"]:
         need("status type", "text")
     if values["status type"] == "smallint":
-        need("spelling", "own", "several")
+        need("status names", "own", "several")
     if values.get("model") == "single-table inheritance":
         values["soft deletion"] = "kind"
     if values.get("model") == "class with version":

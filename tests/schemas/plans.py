@@ -14,7 +14,7 @@ import attrs
 
 from tests.schemas.dimensions import Case
 from tests.schemas.names import STYLES
-from tests.schemas.worlds import Ids, Spellings, World, furnish, spelled
+from tests.schemas.worlds import Ids, StatusNames, World, furnish, status_names
 
 ID_TYPES: Final = {
     "text": "text",
@@ -123,7 +123,7 @@ def plan(case: Case, schema: str) -> Plan:
         jobs,
         contacts,
         cancellations=cancellations,
-        spellings=world.spellings,
+        status_names=world.status_names,
     )
     return Plan(case, schema, jobs, contacts, cancellations, world, mapping, target)
 
@@ -143,8 +143,8 @@ def _ids(case: Case) -> Ids:
     return Ids(kind_of_ids(case), per_organization, contacts)
 
 
-def _spellings(case: Case) -> Spellings:
-    return spelled(case["spelling"], numbers=case["status type"] == "smallint")
+def _spellings(case: Case) -> StatusNames:
+    return status_names(case["status names"], numbers=case["status type"] == "smallint")
 
 
 def _organization_type(case: Case) -> str:
@@ -221,7 +221,7 @@ def _mapping(
     contacts: Table,
     *,
     cancellations: str,
-    spellings: Spellings,
+    status_names: StatusNames,
 ) -> dict[str, Any]:
     def placed(name: str) -> str | tuple[str, str]:
         return name if case["path"] == "search_path" else (schema, name)
@@ -260,18 +260,20 @@ def _mapping(
         constant = None if case["soft deletion"] == "time" else False
         mapping["job_where"] = {jobs["deleted"]: constant}
         mapping["contact_where"] = {contacts["deleted"]: constant}
-    return mapping | _statuses(case, spellings)
+    return mapping | _statuses(case, status_names)
 
 
-def _statuses(case: Case, spellings: Spellings) -> dict[str, Any]:
-    if case["spelling"] == "contract":
+def _statuses(case: Case, status_names: StatusNames) -> dict[str, Any]:
+    if case["status names"] == "contract":
         return {}
 
     def given(each: tuple[str, ...]) -> Any:
-        values = tuple(int(it) if spellings.are_numbers else it for it in each)
+        values = tuple(int(it) if status_names.are_numbers else it for it in each)
         return values if len(values) > 1 else next(iter(values))
 
     return {
-        "job_statuses": {status: given(each) for status, each in spellings.jobs.items()},
-        "contact_statuses": {status: given(each) for status, each in spellings.contacts.items()},
+        "job_statuses": {status: given(each) for status, each in status_names.jobs.items()},
+        "contact_statuses": {
+            status: given(each) for status, each in status_names.contacts.items()
+        },
     }

@@ -209,7 +209,7 @@ class PostgresStore:
 
     @contextlib.contextmanager
     def joined(self, *, commits: bool) -> Generator[Any]:
-        """Lend a unit of work within a transaction that is then committed, or rolled back."""
+        """Yield a unit of work within a transaction that is then committed, or rolled back."""
         connection = self._usable()
         connection.execute("SELECT 1")
         try:
@@ -231,7 +231,7 @@ class PostgresStore:
 
     @contextlib.asynccontextmanager
     async def joined_async(self, *, commits: bool) -> AsyncGenerator[Any]:
-        """Lend `joined` for asyncio."""
+        """Yield `joined` for asyncio."""
         connection = await self._usable_async()
         await connection.execute("SELECT 1")
         try:

@@ -112,12 +112,12 @@ class Programme:
     def _settle(self, dump: Dump, role: str, outcome: str) -> Call:
         job = self._world.job(role, self._target)
         contacts = dump["contacts"].items()
-        spellings = self._world.spellings
+        status_names = self._world.status_names
         rid, row = next(
             (rid, row)
             for rid, row in sorted(contacts, key=lambda it: (len(it[0]), it[0]), reverse=True)
             if row["owner"] == str(job.rid)
-            and spellings.contact_status(row["status"]) == "dialing"
+            and status_names.contact_status(row["status"]) == "dialing"
         )
         contact_id = str(row["id"]).rstrip()
         return self._call("settle", role, contact=rid, contact_id=contact_id, outcome=outcome)
@@ -127,7 +127,7 @@ def knowledge(
     case: Case, world: World, *, unmapped: bool, organization_of_contacts: bool
 ) -> Knowledge:
     """Return what the verdict may know of a case."""
-    by_kind = {"jobs": world.spellings.jobs, "contacts": world.spellings.contacts}
+    by_kind = {"jobs": world.status_names.jobs, "contacts": world.status_names.contacts}
     is_touched = case["times"] in {"updated", "both"} or case["trigger"] == "touch"
     touched = frozenset({"updated"}) if is_touched else frozenset[str]()
     stale = {"updated": "updated", "neither": None}.get(case["times"], "since")
@@ -137,8 +137,8 @@ def knowledge(
         "kind": lambda it: it != "call",
     }
     return Knowledge(
-        job_status=world.spellings.job_status,
-        contact_status=world.spellings.contact_status,
+        job_status=world.status_names.job_status,
+        contact_status=world.status_names.contact_status,
         written=lambda table, status: by_kind[table][status][0],
         versions=case["version"] == "mapped",
         touched={"jobs": touched, "contacts": touched},

@@ -88,9 +88,9 @@ def _table(plan: Plan, table: Table, metadata: sa.MetaData) -> sa.Table:
 
 def _type(plan: Plan, table: Table, column: Column) -> Any:
     if column.type.endswith("_status"):
-        spellings = plan.world.spellings
-        each = spellings.jobs if table is plan.jobs else spellings.contacts
-        if plan.case["spelling"] == "contract":
+        status_names = plan.world.status_names
+        each = status_names.jobs if table is plan.jobs else status_names.contacts
+        if plan.case["status names"] == "contract":
             names = {status.upper(): status for status in each}
             make: Any = enum.Enum
             members = make("Status", names)
@@ -98,7 +98,7 @@ def _type(plan: Plan, table: Table, column: Column) -> Any:
                 members, name=column.type, values_callable=lambda it: [one.value for one in it]
             )
         labels = [label for many in each.values() for label in many]
-        return sa.Enum(*labels, *spellings.unmapped, name=column.type)
+        return sa.Enum(*labels, *status_names.unmapped, name=column.type)
     return {
         "text": sa.Text(),
         "varchar(80)": sa.String(80),
@@ -165,7 +165,7 @@ class SqlAlchemyStore:
 
     @contextlib.contextmanager
     def joined(self, *, commits: bool) -> Generator[Any]:
-        """Lend a unit of work within a transaction that is then committed, or rolled back."""
+        """Yield a unit of work within a transaction that is then committed, or rolled back."""
         assert self._engine is not None
         opened: Any = Session(self._engine) if self._has_sessions else self._engine.connect()
         with opened as caller:
@@ -183,7 +183,7 @@ class SqlAlchemyStore:
 
     @contextlib.asynccontextmanager
     async def joined_async(self, *, commits: bool) -> AsyncGenerator[Any]:
-        """Lend `joined` for asyncio."""
+        """Yield `joined` for asyncio."""
         assert self._async_engine is not None
         engine = self._async_engine
         opened: Any = AsyncSession(engine) if self._has_sessions else engine.connect()

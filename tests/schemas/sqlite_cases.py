@@ -25,7 +25,7 @@ from tests.schemas.programme import Programme, knowledge
 from tests.schemas.sqlite_ddl import OUR_ROW, Target, hostile, log_each
 from tests.schemas.sqlite_files import IN_MEMORY, SqliteDumper
 from tests.schemas.steps import AtCommit, Performer, Starts
-from tests.schemas.worlds import ContactRow, Ids, World, furnish, spelled
+from tests.schemas.worlds import ContactRow, Ids, World, furnish, status_names
 
 _ACTIONS: Final = (
     "swallow before",
@@ -102,7 +102,7 @@ class FileStore:
 
     @contextmanager
     def joined(self, *, commits: bool) -> Generator[Any]:
-        """Lend a unit of work within a transaction that is then committed, or rolled back."""
+        """Yield a unit of work within a transaction that is then committed, or rolled back."""
         kind = self._case["connection"]
         level: Any = None if kind == "BEGIN" else ""
         connection = sqlite3.connect(self._path, isolation_level=level)
@@ -153,7 +153,7 @@ def run(case: Case, databases: Databases, runner: asyncio.Runner) -> Outcome:
     world = furnish(
         organizations,
         Ids("text", per_organization=True, contacts="job"),
-        spelled("contract", numbers=False),
+        status_names("contract", numbers=False),
         surrogate=False,
         soft=False,
         target=target,

@@ -150,7 +150,7 @@ def _add(plan: Plan, table: str) -> str:
     }
     roles = [role for role in ("job", "organization") if contacts.has(role)]
     names = (contacts["id"], contacts["status"], *(contacts[role] for role in roles))
-    pending = literal(plan.world.spellings.contacts["pending"][0])
+    pending = literal(plan.world.status_names.contacts["pending"][0])
     which = "rid = NEW.rid"
     if table == "contacts":
         which = "rid = NEW.owner"

@@ -53,7 +53,7 @@ class AsyncStarts:
 
 
 class AtCommit(Exception):
-    """The caller's own commit failed, and he knows."""
+    """The caller's own commit failed, and the caller knows."""
 
 
 class Store(Protocol):
@@ -63,14 +63,14 @@ class Store(Protocol):
         """Return a unit of work with transactions of its own."""
 
     def joined(self, *, commits: bool) -> AbstractContextManager[Any]:
-        """Lend a unit of work within a transaction that is then committed, or rolled back."""
+        """Yield a unit of work within a transaction that is then committed, or rolled back."""
         ...
 
     def alone_async(self) -> Any:
         """Return `alone` for asyncio."""
 
     def joined_async(self, *, commits: bool) -> AbstractAsyncContextManager[Any]:
-        """Lend `joined` for asyncio."""
+        """Yield `joined` for asyncio."""
         ...
 
 

@@ -22,11 +22,12 @@ Try = Callable[[Case, Databases, asyncio.Runner], Outcome]
 
 @pytest.fixture
 def databases(postgres_server: PostgresServer) -> Iterator[Databases]:
-    """Lend databases of all encodings."""
+    """Yield databases of all encodings."""
     with Databases(postgres_server) as made:
         yield made
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(
     ("name", "drawn", "number", "try_it"),
     [

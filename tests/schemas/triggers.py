@@ -53,7 +53,11 @@ def views(plan: Plan) -> Iterator[str]:
             yield _foreign(plan, table)
         if not relation.startswith("view"):
             continue
-        word = plan.world.spellings.jobs if table is plan.jobs else plan.world.spellings.contacts
+        word = (
+            plan.world.status_names.jobs
+            if table is plan.jobs
+            else plan.world.status_names.contacts
+        )
         hides = ""
         if relation == "view that hides cancelled rows":
             words = ", ".join(map(literal, word["cancelled"]))
@@ -187,7 +191,7 @@ def _add(plan: Plan, table: str) -> str:
     roles = [role for role in ("job", "organization") if contacts.has(role)]
     names = (contacts["id"], contacts["status"], *(contacts[role] for role in roles))
     status_type = next(it.type for it in contacts.columns if it.role == "status")
-    pending = literal(plan.world.spellings.contacts["pending"][0]) + f"::{status_type}"
+    pending = literal(plan.world.status_names.contacts["pending"][0]) + f"::{status_type}"
     chosen = ", ".join([new_id, pending, *(values[role] for role in roles), values["owner"]])
     source = "(SELECT NEW.*) AS it"
     if table == "cancellations":

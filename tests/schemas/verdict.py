@@ -8,7 +8,7 @@ Rule 3: anything else is harm, whoever's trigger caused it.
 Rule 4: nothing here knows the library or asks a database. Which row belongs to which job is known
         from whoever made the rows.
 
-A change that the adopter's own trigger makes beside a worker's step is his affair: rows of
+A change that the adopter's own trigger makes beside a worker's step is intended: rows of
 `audit_log`, and contacts of origin "trigger". But after a cancel no contact is open, whoever added
 it.
 """

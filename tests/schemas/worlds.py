@@ -120,8 +120,8 @@ class Ids:
 
 
 @attrs.frozen
-class Spellings:
-    """How a table spells the statuses: for each, one or more; and what nobody mapped."""
+class StatusNames:
+    """The names of the statuses in a table: one or more for each, and one that is not mapped."""
 
     jobs: Mapping[str, tuple[str, ...]]
     contacts: Mapping[str, tuple[str, ...]]
@@ -137,22 +137,22 @@ class Spellings:
         return _read(self.contacts, raw)
 
 
-def _read(spellings: Mapping[str, tuple[str, ...]], raw: str | None) -> str:
-    found = [status for status, each in spellings.items() if raw in each]
+def _read(status_names: Mapping[str, tuple[str, ...]], raw: str | None) -> str:
+    found = [status for status, each in status_names.items() if raw in each]
     return found[0] if found else UNKNOWN
 
 
-def spelled(spelling: str, *, numbers: bool) -> Spellings:
-    """Return the spellings of a kind: contract, own or several."""
+def status_names(status_name: str, *, numbers: bool) -> StatusNames:
+    """Return the status names of a kind: contract, own or several."""
 
     def of(statuses: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         if numbers:
             return {
-                status: (str(number), str(number + 50))[: 2 if spelling == "several" else 1]
+                status: (str(number), str(number + 50))[: 2 if status_name == "several" else 1]
                 for number, status in enumerate(statuses, 1)
             }
         own = {status: f"It's {status.replace('_', ' ')} 100%" for status in statuses}
-        match spelling:
+        match status_name:
             case "contract":
                 return {status: (status,) for status in statuses}
             case "own":
@@ -161,9 +161,9 @@ def spelled(spelling: str, *, numbers: bool) -> Spellings:
                 return {status: (own[status], f"also {status}") for status in statuses}
 
     unmapped: tuple[str, ...] = ("99",) if numbers else (UNKNOWN,)
-    if spelling != "contract" and not numbers:
+    if status_name != "contract" and not numbers:
         unmapped = (*unmapped, "pending", "running")
-    return Spellings(of(JOB_STATUSES), of(CONTACT_STATUSES), unmapped, numbers)
+    return StatusNames(of(JOB_STATUSES), of(CONTACT_STATUSES), unmapped, numbers)
 
 
 @attrs.define
@@ -172,7 +172,7 @@ class World:
 
     organizations: tuple[str | None, ...]
     ids: Ids
-    spellings: Spellings
+    status_names: StatusNames
     jobs: list[JobRow] = attrs.field(factory=list[JobRow])
     contacts: list[ContactRow] = attrs.field(factory=list[ContactRow])
 
@@ -208,7 +208,7 @@ _ENDED: Final = ("completed", "failed", "blocked", "cancelled")
 def furnish(
     organizations: tuple[str | None, ...],
     ids: Ids,
-    spellings: Spellings,
+    status_names: StatusNames,
     *,
     surrogate: bool,
     twin: tuple[str, str | None] | None = None,
@@ -221,19 +221,19 @@ def furnish(
     Arguments:
         organizations: in this order; None is a job of no organization.
         ids: how ids are made.
-        spellings: how statuses are written; rows take those of a status in turn.
+        status_names: the names of each status; rows take those of a status in turn.
         surrogate: whether contacts hold a number of their own for the job.
         twin: the role and the organization of jobs of which there are two, of one name.
         soft: whether rows may be deleted ones.
         target: the organization that jobs for all roles are made for; the others have fewer.
     """
-    world = World(organizations, ids, spellings)
+    world = World(organizations, ids, status_names)
     turns = itertools.count()
 
     def raw(among: Mapping[str, tuple[str, ...]], status: str | None) -> str | None:
         if status is None:
             return None
-        each = spellings.unmapped if status == UNKNOWN else among[status]
+        each = status_names.unmapped if status == UNKNOWN else among[status]
         return each[next(turns) % len(each)]
 
     for place, organization in enumerate(organizations):
@@ -249,7 +249,7 @@ def furnish(
                     id=job_id,
                     organization=organization,
                     reference=str(5000 + rid) if surrogate else job_id,
-                    raw=raw(spellings.jobs, status) or "",
+                    raw=raw(status_names.jobs, status) or "",
                     deferred=f"start-{rid}",
                     is_deleted=role == "deleted",
                     created=f"{2019 if copy else 2022}-01-01 00:00:00+00",
@@ -275,7 +275,7 @@ def _add_contacts(
                 rid=rid,
                 owner=job,
                 id=world.ids.contact(rid, number + (500 if "twin" in job.role else 0), place),
-                raw=raw(world.spellings.contacts, status),
+                raw=raw(world.status_names.contacts, status),
                 next_attempt=next_attempt,
                 updated=updated,
                 since=since,

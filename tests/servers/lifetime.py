@@ -75,9 +75,9 @@ class Server:
         self._cleanup.close()
 
     def _disconnect(self) -> None:
-        """Give up the connections that are held for convenience."""
+        """Return up the connections that are held for convenience."""
         raise NotImplementedError
 
     def _serves(self) -> bool:
-        """Say whether the server answers; raise ServerError if it has given up."""
+        """Check whether the server answers; raise ServerError if it has given up."""
         raise NotImplementedError

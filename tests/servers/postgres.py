@@ -133,7 +133,7 @@ class PostgresServer(Server):
 
     @contextlib.contextmanager
     def schema(self) -> Generator[str]:
-        """Lend a fresh schema: a connection string whose search_path is that schema alone."""
+        """Yield a fresh schema: a connection string whose search_path is that schema alone."""
         name = f"test_{secrets.token_hex(6)}"
         self.query(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         try:
@@ -145,7 +145,7 @@ class PostgresServer(Server):
 
     @contextlib.contextmanager
     def database(self) -> Generator[str]:
-        """Lend a fresh database: for what a schema cannot isolate, and behind PgBouncer."""
+        """Yield a fresh database: for what a schema cannot isolate, and behind PgBouncer."""
         name = f"test_{secrets.token_hex(6)}"
         self.query(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:

@@ -106,7 +106,7 @@ class RedisServer(Server):
 
     @contextlib.contextmanager
     def prefix(self) -> Generator[str]:
-        """Lend a fresh key prefix; keys that begin with it are deleted afterwards."""
+        """Yield a fresh key prefix; keys that begin with it are deleted afterwards."""
         prefix = f"test-{secrets.token_hex(6)}:"
         try:
             yield prefix
@@ -117,7 +117,7 @@ class RedisServer(Server):
 
     @contextlib.contextmanager
     def database(self, number: int = 1) -> Generator[str]:
-        """Lend the URL of an empty database: for libraries whose keys have no prefix."""
+        """Yield the URL of an empty database: for libraries whose keys have no prefix."""
         url = self.url(number)
         with contextlib.closing(redis.Redis.from_url(url)) as client:
             client.flushdb()

@@ -71,7 +71,7 @@ Store = BlockingStore | AsyncioStore
 
 @pytest.fixture(params=[BlockingStore, AsyncioStore])
 def store(request: pytest.FixtureRequest) -> Store:
-    """Give a store with one running job of three contacts."""
+    """Return a store with one running job of three contacts."""
     made: Store = request.param()
     made.add_job("job", "running")
     made.add_contacts("job", {"ann": "pending", "bob": "dialing", "eve": "busy"})
@@ -89,7 +89,7 @@ async def cancelled(repositories: Any, batch_job_id: str = "job") -> Cancellatio
 
 
 def status_of(store: Store) -> str | None:
-    """Give the committed status of the job."""
+    """Return the committed status of the job."""
     job = store.job("job")
     assert job is not None
     return job.status

@@ -72,7 +72,7 @@ class Script:
             raise fault
 
     def given(self, name: str) -> tuple[Any, ...]:
-        """Give the arguments of the only call of this name."""
+        """Return the arguments of the only call of this name."""
         [index] = [index for index, call in enumerate(self.calls) if call == name]
         return self.arguments[index]
 
@@ -165,7 +165,7 @@ class JoinedStore(Store):
 
     @property
     def is_joined(self) -> Any:
-        """Say what the test has said."""
+        """Return what the test has said."""
         return self.repositories
 
 
@@ -231,7 +231,7 @@ class AwaitableJoinedStore(AwaitableStore):
 
 
 def awaitable_store(store: Any) -> AwaitableStore:
-    """Give the asyncio twin of a store, of its own capabilities."""
+    """Return the asyncio twin of a store, of its own capabilities."""
     if isinstance(store, JoinedStore):
         return AwaitableJoinedStore(store)
     return (AwaitablePatientStore if hasattr(store, "pause") else AwaitableStore)(store)
@@ -285,7 +285,7 @@ HALVES = {
 
 @pytest.fixture(params=sorted(HALVES))
 def half(request: pytest.FixtureRequest) -> Half:
-    """Give one half of the use cases."""
+    """Return one half of the use cases."""
     return HALVES[request.param]
 
 
@@ -296,7 +296,7 @@ def cancel(half: Half, script: Script, batch_job_id: str = "job", **more: Any) -
 
 
 def job(status: Any = "scheduled", **more: Any) -> Job:
-    """Give a job as a store would."""
+    """Return a job as a store would."""
     values: dict[str, Any] = {
         "key": JobKey("job"),
         "status": status,
@@ -307,7 +307,7 @@ def job(status: Any = "scheduled", **more: Any) -> Job:
 
 
 def record(removal: Removal = Removal.PENDING, operation_id: str = "op-1") -> CancellationRecord:
-    """Give what an earlier cancellation left."""
+    """Return what an earlier cancellation left."""
     return CancellationRecord(
         operation_id=operation_id,
         key=JobKey("job"),

@@ -85,12 +85,12 @@ class AsyncChanged:
 
 
 def without_records(it: Any) -> Any:
-    """Give repositories that keep no records."""
+    """Return repositories that keep no records."""
     return SimpleNamespace(jobs=it.jobs, contacts=it.contacts, outbox=None)
 
 
 def without_claims(it: Any) -> Any:
-    """Give repositories whose claims fail."""
+    """Return repositories whose claims fail."""
 
     def fail(_: object) -> Any:
         raise OSError
@@ -103,7 +103,7 @@ def without_claims(it: Any) -> Any:
 
 @pytest.fixture
 def store() -> MemoryStore:
-    """Lend jobs that run and that wait."""
+    """Yield jobs that run and that wait."""
     store = MemoryStore()
     fill(store)
     return store
@@ -111,7 +111,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def store_async() -> AsyncMemoryStore:
-    """Lend the same."""
+    """Yield the same."""
     store = AsyncMemoryStore()
     fill(store)
     return store
@@ -191,7 +191,7 @@ def test_a_pass_whose_claims_fail_goes_on(
     assert {it.removal for it in asyncio.run(run())} == {Removal.PENDING}
 
 
-def test_of_a_job_that_is_set_back_before_its_claim_no_hook_is_told(
+def test_of_a_job_that_is_set_back_before_its_claim_no_hook_is_called(
     store: MemoryStore, store_async: AsyncMemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was not the caller's commit that set it back, but somebody who came right after."""
@@ -297,7 +297,7 @@ def test_a_job_that_its_commit_has_set_back_keeps_its_start(store: MemoryStore) 
     assert failure.value.reason == (
         "its cancellation is committed, but the job is not cancelled: something has set its "
         "status back, such as a deferred trigger that ran at your commit; its deferred start was "
-        "left alone, so look for the cause and cancel the job again"
+        "left alone: look for the cause and cancel the job again"
     )
 
 
@@ -309,7 +309,7 @@ def test_a_claim_that_fails_is_logged(
     assert run(announcement.claim(record, BlockingStore(Changed(store, without_claims)))) is None
     assert caplog.messages == [
         (
-            "batch job 'job-0' is cancelled, but its record could not be taken (OSError); "
+            "batch job 'job-0' is cancelled, but its record could not be claimed (OSError); "
             "reconcile will finish it"
         )
     ]

@@ -30,12 +30,12 @@ REQUEST = CancelRequest(KEY, "op-1", actor="ann", reason="wrong list")
 
 
 def job(status: Any, *, deferred_id: str | None = "arq_job_abc123", **more: Any) -> Job:
-    """Give a job as read under its lock."""
+    """Return a job as read under its lock."""
     return Job(KEY, status, deferred_id, NOON, **more)
 
 
 def record(operation_id: str = "op-1", removal: Removal = Removal.REMOVED) -> CancellationRecord:
-    """Give the record of an earlier cancellation."""
+    """Return the record of an earlier cancellation."""
     return CancellationRecord(
         operation_id=operation_id,
         key=KEY,
@@ -86,7 +86,7 @@ def test_a_plan_carried_out_is_recorded_whole() -> None:
     )
 
 
-def test_the_record_names_the_job_as_the_store_spells_it() -> None:
+def test_the_record_names_the_job_as_it_is_stored() -> None:
     """The request may have spelled a uuid in upper case."""
     asked = CancelRequest(JobKey("ABC"), "op-1")
     plan = plan_cancellation(asked, Job(JobKey("abc"), "running", None, NOON))
@@ -292,7 +292,7 @@ def test_no_repr_shows_who_why_or_what_was_scheduled(value: object) -> None:
 
 
 def result_from(status: JobStatus, removal: Removal = Removal.ABSENT) -> CancelResult:
-    """Give the result of cancelling a job of this status."""
+    """Return the result of cancelling a job of this status."""
     return CancelResult("job", status, 0, removal, "op-1", NOON, replayed=False)
 
 
@@ -318,7 +318,7 @@ def test_each_live_status_has_its_sentence(status: JobStatus, message: str) -> N
 @pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED])
 def test_no_sentence_claims_that_a_terminal_job_was_cancelled(status: JobStatus) -> None:
     """No such result is ever made; were it, it would not be dressed up."""
-    with pytest.raises(ValueError, match=f"no job is ever cancelled from {status}"):
+    with pytest.raises(ValueError, match=f"a job cannot be cancelled from {status}"):
         _ = result_from(status).message
 
 

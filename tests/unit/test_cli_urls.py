@@ -149,7 +149,7 @@ def test_procrastinate_is_named_by_its_database() -> None:
     """Its starts are rows."""
     with scheduler_at("procrastinate+postgresql://h/d", "sqlite:///jobs.db")() as scheduler:
         assert type(scheduler) is ProcrastinateScheduler
-    with pytest.raises(UsageError, match=r"^--scheduler is no valid URL"):
+    with pytest.raises(UsageError, match=r"^--scheduler is not a valid URL"):
         scheduler_at("procrastinate+postgresql://u:hunter2%@h/d", "sqlite:///jobs.db")
 
 
@@ -194,7 +194,7 @@ def test_an_option_that_cannot_be_read_is_refused(url: str, sentence: str) -> No
 )
 def test_what_is_no_part_of_a_url_is_refused(url: str) -> None:
     """A line end, as it comes out of a file, or a slash in a password: it would mean another."""
-    with pytest.raises(UsageError, match=r"^--scheduler is no valid URL"):
+    with pytest.raises(UsageError, match=r"^--scheduler is not a valid URL"):
         scheduler_at(url, "sqlite:///jobs.db")
 
 
@@ -252,7 +252,7 @@ def test_a_postgres_url_that_cannot_be_parsed_shows_nothing_of_itself(url: str) 
     """The driver's message would quote a part of the password."""
     with pytest.raises(UsageError) as caught:
         store_at(url)
-    assert str(caught.value).startswith("--store is no valid URL: percent-encode")
+    assert str(caught.value).startswith("--store is not a valid URL: percent-encode")
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -273,7 +273,7 @@ def test_a_redis_url_that_cannot_be_parsed_shows_nothing_of_itself(scheme: str, 
     """The driver's message would quote a part of it."""
     with pytest.raises(UsageError) as caught:
         scheduler_at(f"native+{scheme}://{rest}", "sqlite:///jobs.db")
-    assert str(caught.value).startswith("--scheduler is no valid URL: percent-encode")
+    assert str(caught.value).startswith("--scheduler is not a valid URL: percent-encode")
     assert SECRET not in str(caught.value)
 
 

@@ -70,7 +70,7 @@ def test_only_what_never_fired_and_was_never_cancelled_is_scheduled(
 def test_only_a_start_that_waits_is_taken_back(
     before: Deferred | None, after: Deferred | None, *, was_removed: bool
 ) -> None:
-    """And whoever took it back is told so each time he asks."""
+    """And the operation that removed it gets True at every repetition."""
     assert deferred_start.cancel(before, "op-1") == after
     now = after or before
     assert now is not None
@@ -124,7 +124,7 @@ def test_a_start_is_handed_out_when_it_is_due_or_its_lease_has_ended(
 def test_only_the_owner_of_the_lease_finishes_a_start(
     before: Deferred | None, token: str, after: Deferred | None
 ) -> None:
-    """Whoever lost his lease, or never had one, changes nothing."""
+    """An owner that lost its lease, or never had one, changes nothing."""
     assert deferred_start.acknowledge(before, token) == after
 
 

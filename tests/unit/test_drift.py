@@ -21,7 +21,7 @@ JOB, OTHER, THIRD = JobKey("job", "acme"), JobKey("other", "acme"), JobKey("job"
 
 
 def owed(key: JobKey, deferred_id: str, operation_id: str = "op") -> CancellationRecord:
-    """Give the record of a cancellation that owes a removal."""
+    """Return the record of a cancellation that owes a removal."""
     return CancellationRecord(
         operation_id=operation_id,
         key=key,
@@ -81,13 +81,13 @@ def test_what_a_second_look_finds_settled_is_no_drift() -> None:
     assert first.confirmed_by(FOUND) == first
 
 
-def test_open_contacts_that_the_second_look_did_not_reach_are_told() -> None:
+def test_open_contacts_that_the_second_look_did_not_reach_are_reported() -> None:
     """Its limit may have left the job out; that settles nothing."""
     drift = Drift(contacts_open=(CancelledJob(JOB, None, 3),))
     assert drift.confirmed_by(Inventory()) == drift
 
 
-def test_open_contacts_are_told_as_the_second_look_counts_them() -> None:
+def test_open_contacts_are_reported_as_the_second_look_counts_them() -> None:
     """Some may have been called off meanwhile, or all."""
     drift = Drift(contacts_open=(CancelledJob(JOB, None, 3),))
     fewer, none = CancelledJob(JOB, None, 1), CancelledJob(JOB, None, 0)
@@ -107,7 +107,7 @@ def test_overdue_calls_are_drift() -> None:
 
 
 @pytest.mark.parametrize("calls", [None, (), (OverdueCalls(JOB, 1),)])
-def test_overdue_calls_are_told_as_the_second_look_counts_them(
+def test_overdue_calls_are_reported_as_the_second_look_counts_them(
     calls: tuple[OverdueCalls, ...] | None,
 ) -> None:
     """They may have ended meanwhile."""

@@ -1,9 +1,16 @@
-"""Docstrings are plain: what a function does, in the words of its field, about nobody's person."""
+"""
+Docstrings, comments, messages and pages are plain English: the field's words, about programs.
+
+A complaint names the word to write instead.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,20 +19,77 @@ import pytest
 import batch_cancel
 
 PACKAGE: Final = Path(batch_cancel.__file__).parent
-MODULES: Final = {
-    path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8")
-    for path in sorted(PACKAGE.rglob("*.py"))
+ROOT: Final = Path(__file__).parents[2]
+
+
+def _texts(folder: Path, pattern: str) -> dict[str, str]:
+    paths = sorted(folder.rglob(pattern))
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in paths}
+
+
+MODULES: Final = _texts(PACKAGE, "*.py")
+SCRIPTS: Final = _texts(PACKAGE, "*.sql") | _texts(PACKAGE, "*.lua")
+TESTS: Final = _texts(ROOT / "tests", "*.py")
+PAGES: Final = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
+    if path.name != "proof.md"  # `make proof` writes it.
 }
+
 FIRST_WORDS: Final = {
     "Give": "Return",
+    "Gives": "Return",
     "Lend": "Yield",
+    "Lends": "Yield",
     "Say": "Return",
+    "Says": "Return",
     "Tell": "Return, Check whether, Log or Print",
+    "Tells": "Return, Check whether, Log or Print",
 }
 """How no function's docstring begins, and how it begins instead."""
 
-WORDS: Final = {"he", "him", "his", "she", "her", "hers"}
-"""What stands in no docstring: an actor, a caller and a worker are programs."""
+PRONOUNS: Final[Mapping[str, str]] = dict.fromkeys(
+    ("he", "him", "his", "she", "her", "hers"), "the actor, the caller or the worker"
+)
+"""An actor, a caller and a worker are programs."""
+
+WORDS: Final = PRONOUNS | {
+    "a part of": "in, or some of",
+    "anew": "again",
+    "anybody": "a name of who",
+    "befall": "strike",
+    "befalls": "strikes",
+    "called off": "cancelled",
+    "calls off": "cancels",
+    "for ever": "permanently, or without end",
+    "hurried": "deadline-bound",
+    "hurry": "deadline",
+    "in the place of": "instead of",
+    "lend": "yield, or return",
+    "lends": "yields, or returns",
+    "no part of": "not in, or none of",
+    "nobody": "a name of who",
+    "nobody's": "unknown",
+    "nothing that": "a sentence without it",
+    "owe": "has pending",
+    "owed": "pending",
+    "owes": "has pending",
+    "owing": "pending",
+    "somebody": "a name of who",
+    "spared": "skipped",
+    "spelled": "named",
+    "spelling": "status name, or text form",
+    "spellings": "status names, or text forms",
+    "spells": "names",
+    "spelt": "named",
+    "stage": "runner",
+    "tell": "return, report or distinguish",
+    "telling": "reporting",
+    "tells": "returns, reports or distinguishes",
+    "terms": "transaction settings, or words",
+    "told": "reported, or called with",
+}
+"""What stands in no text, and what stands there instead. Names in code are out of its reach."""
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str, bool]]:
@@ -37,31 +101,110 @@ def docstrings(source: str) -> Iterator[tuple[int, str, bool]]:
             yield getattr(node, "lineno", 1), text, is_function
 
 
-def complaints(source: str) -> list[str]:
-    """Return what is not plain, with the line."""
-    found = list[str]()
-    for line, text, is_function in docstrings(source):
-        words = text.split()
-        if is_function and words[0] in FIRST_WORDS:
-            found.append(f"line {line}: begins with {words[0]}: {FIRST_WORDS[words[0]]}")
-        plain = {word.strip(".,:;()\"'").lower() for word in words}
-        found += [f"line {line}: {word}" for word in sorted(plain & WORDS)]
-    return found
+def strings(source: str) -> Iterator[tuple[int, str]]:
+    """Return line and text of each string with a blank in it: docstrings and messages."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, node.value
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """Return line and text of each comment."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def prose(page: str) -> Iterator[tuple[int, str]]:
+    """Return line and text of each line of a page, without its code."""
+    without_blocks = re.sub(
+        r"```.*?```", lambda block: "\n" * block[0].count("\n"), page, flags=re.DOTALL
+    )
+    for number, line in enumerate(without_blocks.splitlines(), 1):
+        if not line.startswith("    "):
+            yield number, re.sub(r"`[^`]*`", "", line)
+
+
+def remarks(script: str) -> Iterator[tuple[int, str]]:
+    """Return line and text of each comment of SQL or Lua."""
+    for number, line in enumerate(script.splitlines(), 1):
+        if "--" in line:
+            yield number, line.partition("--")[2]
+
+
+def banned(text: str, words: Mapping[str, str]) -> Iterator[str]:
+    """Return the words that are not plain, with what to write instead."""
+    for word, instead in words.items():
+        pattern = r"(?<![\w`.-])" + r"[\s\"#]+".join(map(re.escape, word.split())) + r"(?![\w`'-])"
+        if re.search(pattern, text, re.IGNORECASE):
+            yield f"{word!r}: write {instead}"
+
+
+def complaints(texts: Iterator[tuple[int, str]], words: Mapping[str, str] = WORDS) -> list[str]:
+    """Return what is not plain in some texts, with the line."""
+    return [f"line {line}: {it}" for line, text in texts for it in banned(text, words)]
+
+
+def beginnings(source: str) -> list[str]:
+    """Return the functions' docstrings that begin with a word that is not plain."""
+    return [
+        f"line {line}: begins with {first}: {FIRST_WORDS[first]}"
+        for line, text, is_function in docstrings(source)
+        if is_function and (first := text.split()[0].strip(",.;:")) in FIRST_WORDS
+    ]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_docstrings_are_plain(module: str) -> None:
-    """Whoever adds one finds the word to use in the message."""
-    assert complaints(MODULES[module]) == []
+def test_modules_are_plain(module: str) -> None:
+    """Their docstrings, comments and messages."""
+    source = MODULES[module]
+    assert beginnings(source) == []
+    assert complaints(strings(source)) == []
+    assert complaints(comments(source)) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_sql_and_lua_are_plain(script: str) -> None:
+    """Their comments."""
+    assert complaints(remarks(SCRIPTS[script])) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_plain(page: str) -> None:
+    """Their prose; code in them is that of the modules."""
+    assert complaints(prose(PAGES[page])) == []
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_docstrings_of_tests_are_plain(module: str) -> None:
+    """Their first words, and the pronouns."""
+    source = TESTS[module]
+    texts = ((line, text) for line, text, _ in docstrings(source))
+    assert beginnings(source) == []
+    assert complaints(texts, PRONOUNS) == []
 
 
 def test_what_is_not_plain_is_found() -> None:
-    """In functions, classes and modules; the first word counts of functions alone."""
+    """In docstrings, messages and comments; the first word counts in functions alone."""
     source = (
         '"""Of him."""\nclass A:\n    """Tell."""\n    def f(self):\n        """Give his."""\n'
+        '        raise E(f"it is {owed} "\n            "called off")  # Nobody looks.\n'
     )
-    assert complaints(source) == [
-        "line 1: him",
-        "line 4: begins with Give: Return",
-        "line 4: his",
+    assert beginnings(source) == ["line 4: begins with Give: Return"]
+    assert complaints(strings(source)) == [
+        "line 1: 'him': write the actor, the caller or the worker",
+        "line 5: 'his': write the actor, the caller or the worker",
+        "line 6: 'called off': write cancelled",
+    ]
+    assert complaints(comments(source)) == ["line 7: 'nobody': write a name of who"]
+
+
+def test_words_that_a_line_separates_are_found() -> None:
+    """In a page and in a script, with its line; code is left out."""
+    assert complaints(prose("```\ntold\n```\nIt is `owed`.\nIt is\nowed for ever.\n    told")) == [
+        "line 6: 'for ever': write permanently, or without end",
+        "line 6: 'owed': write pending",
+    ]
+    assert complaints(remarks("SELECT told;\n-- Nobody's.\n")) == [
+        'line 2: "nobody\'s": write unknown'
     ]

@@ -50,7 +50,7 @@ def run(command: str) -> str:
 
 
 def loaded_by(module: str) -> set[str]:
-    """Give the top-level modules that a fresh interpreter has loaded after this import."""
+    """Return the top-level modules that a fresh interpreter has loaded after this import."""
     printed = run(f"import {module}, sys; print(sorted({{m.split('.')[0] for m in sys.modules}}))")
     names: list[str] = ast.literal_eval(printed)
     return set(names)

@@ -48,13 +48,13 @@ class Store:
         yield self
 
     def look(self, limit: int, statuses: object, older_than: timedelta) -> Inventory:
-        """Give the next inventory."""
+        """Return the next inventory."""
         assert statuses == CANCELLABLE_CONTACTS
         self.asked.append((limit, older_than))
         return self.inventories.pop(0)
 
     def waiting_among(self, deferred_ids: object) -> frozenset[str]:
-        """Give the starts that wait."""
+        """Return the starts that wait."""
         self.asked.append(deferred_ids)
         return self.waiting
 
@@ -76,11 +76,11 @@ class AsyncStore:
         yield self
 
     async def look(self, limit: int, statuses: object, older_than: timedelta) -> Inventory:
-        """Give the next inventory."""
+        """Return the next inventory."""
         return self.store.look(limit, statuses, older_than)
 
     async def waiting_among(self, deferred_ids: object) -> frozenset[str]:
-        """Give the starts that wait."""
+        """Return the starts that wait."""
         return self.store.waiting_among(deferred_ids)
 
 
@@ -123,7 +123,9 @@ def test_drift_is_confirmed_by_a_second_look(half: Half) -> None:
 def test_a_store_without_an_inspection_says_so(half: Half) -> None:
     """The scheduler is not asked."""
     store = Store([], has_inspection=False)
-    with pytest.raises(StoreFailed, match="this store offers no inspection: its `repositories"):
+    with pytest.raises(
+        StoreFailed, match="this store offers no inspection: its `inspection` is None"
+    ):
         half(store)
     assert store.asked == []
 
@@ -170,7 +172,7 @@ def test_a_scheduler_that_cannot_see_what_waits_leaves_the_rest(half: Half) -> N
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        (SchedulerUnavailable("Redis gave no answer within 250 ms"), "Redis gave no answer"),
+        (SchedulerUnavailable("Redis did not answer within 250 ms"), "Redis did not answer"),
         (LookupError("hunter2"), "it raised LookupError"),
         (AttributeError("it has no pool"), "it raised AttributeError: it has no pool"),
     ],

@@ -164,7 +164,7 @@ def test_a_key_does_not_change() -> None:
 
 
 def record(**changes: Any) -> CancellationRecord:
-    """Give the record of a cancellation."""
+    """Return the record of a cancellation."""
     values: dict[str, Any] = {
         "operation_id": "op-1",
         "key": JobKey("job"),
@@ -188,12 +188,12 @@ def record(**changes: Any) -> CancellationRecord:
         (Removal.NOT_APPLICABLE, None),
     ],
 )
-def test_only_a_pending_removal_is_owed(removal: Removal, owed: str | None) -> None:
+def test_only_a_pending_removal_names_its_start(removal: Removal, owed: str | None) -> None:
     """What is settled is not asked for again."""
     assert record(removal=removal).deferred_id_owed == owed
 
 
-def test_nothing_is_owed_without_a_deferred_start() -> None:
+def test_nothing_is_pending_without_a_deferred_start() -> None:
     """A record without the id of a deferred start owes no removal."""
     assert record(deferred_id=None).deferred_id_owed is None
 

@@ -110,7 +110,7 @@ async def coroutine(_: object) -> None:
 
 
 def owed() -> Cancellation:
-    """Give a committed cancellation that owes a removal."""
+    """Return a committed cancellation that owes a removal."""
     store = MemoryStore()
     store.add_job("job", "scheduled", deferred_id="start")
     return cancel_rows("job", uow=store)
@@ -145,7 +145,7 @@ def called(name: str, *, is_async: bool, **ports: Any) -> Any:
 
 
 def ports_of(name: str, calls: list[str], *, is_async: bool) -> dict[str, Any]:
-    """Give the right ports for a function."""
+    """Return the right ports for a function."""
     takes = python.signature(getattr(batch_cancel, name)).parameters
     ports = {
         "uow": AsyncStore(calls) if is_async else Store(calls),

@@ -60,6 +60,13 @@ class Store:
         yield
 
 
+class AwaitedStore:
+    """A store of neither kind, nearer to asyncio."""
+
+    async def begin(self) -> None:
+        """Begin nothing."""
+
+
 class Scheduler:
     """A blocking scheduler."""
 
@@ -212,44 +219,44 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no hook": (
         lambda: kinds.check_hook("told"),
-        "the hook cannot be called (str): pass a function",
+        "the hook is not callable (str): pass a function",
     ),
     "a coroutine function as hook": (
         lambda: kinds.check_hook(partial(partial(hook, 1))),
-        f"the hook is a coroutine function (hook), and {BLOCKING}; nothing would await it here",
+        f"the hook is a coroutine function (hook), and {BLOCKING}; it would not be awaited here",
     ),
     "an object as hook": (
         lambda: kinds.check_hook(Hook()),
-        f"the hook is a coroutine function (Hook), and {BLOCKING}; nothing would await it here",
+        f"the hook is a coroutine function (Hook), and {BLOCKING}; it would not be awaited here",
     ),
     "a generator function as hook": (
         lambda: kinds.check_hook(generates),
         (
-            "the hook is a generator function (generates), and nothing would run its body: pass a "
+            "the hook is a generator function (generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),
     "a generator function as asyncio hook": (
         lambda: kinds.check_hook_async(generates_async),
         (
-            "the hook is a generator function (generates_async), and nothing would run its body: "
-            "pass a function without yield"
+            "the hook is a generator function (generates_async), whose body would not run: pass "
+            "a function without yield"
         ),
     ),
     "an object that generates": (
         lambda: kinds.check_hook_async(Generates()),
         (
-            "the hook is a generator function (Generates), and nothing would run its body: pass a "
+            "the hook is a generator function (Generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),
     "no cancel": (
         lambda: endpoint_kinds.check_cancel(None),
-        "the endpoint's `cancel` cannot be called (None): pass a function",
+        "the endpoint's `cancel` is not callable (None): pass a function",
     ),
     "no asyncio cancel": (
         lambda: endpoint_kinds.check_cancel_async(1),
-        "the endpoint's `cancel` cannot be called (int): pass a function",
+        "the endpoint's `cancel` is not callable (int): pass a function",
     ),
     "an asyncio cancel": (
         lambda: endpoint_kinds.check_cancel(awaits),
@@ -261,6 +268,25 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
             "the endpoint's `cancel` blocks (blocks): pass one of cancel_job_async, or "
             "partial(asyncio.to_thread, partial(cancel_job, ...))"
         ),
+    ),
+    "no store": (
+        lambda: kinds.check_store(None),
+        "the store (uow) has no method `begin` (None): pass for example PostgresUnitOfWork(...)",
+    ),
+    "no asyncio store": (
+        lambda: kinds.check_store_async(None),
+        (
+            "the store (uow) has no method `begin` (None): pass for example "
+            "AsyncPostgresUnitOfWork(...)"
+        ),
+    ),
+    "no blocking scheduler": (
+        lambda: kinds.check_scheduler(None),
+        "the scheduler has no method `cancel` (None): pass for example RedisScheduler(...)",
+    ),
+    "a store whose begin has to be awaited": (
+        lambda: kinds.check_store(AwaitedStore()),
+        f"the store (uow) is of the asyncio kind (AwaitedStore), and {BLOCKING}",
     ),
     "a store that is bound": (
         lambda: endpoint_kinds.check_cancel(partial(cancel_job, uow=None, other=1)),
@@ -274,7 +300,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a hook that is bound": (
         lambda: endpoint_kinds.check_cancel(partial(cancel_job, on_cancelled=1)),
-        "the hook cannot be called (int): pass a function",
+        "the hook is not callable (int): pass a function",
     ),
     "an asyncio store that is bound": (
         lambda: endpoint_kinds.check_cancel_async(partial(cancel_job_async, uow=Store())),
@@ -291,7 +317,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
             partial(cancel_job_async, on_cancelled=generates)
         ),
         (
-            "the hook is a generator function (generates), and nothing would run its body: pass a "
+            "the hook is a generator function (generates), whose body would not run: pass a "
             "function without yield"
         ),
     ),
@@ -337,3 +363,15 @@ def test_what_is_no_awaitable_is_not_closed() -> None:
     returned = Closes()
     kinds.discard(returned)
     assert not returned.is_closed
+
+
+@pytest.mark.parametrize("declared", ["set[str]", set[str], set])
+def test_a_declared_answer_counts_as_text_and_as_a_type(declared: object) -> None:
+    """A module without `from __future__ import annotations` declares types."""
+
+    def waiting_among() -> None:
+        """Return nothing."""
+
+    waiting_among.__annotations__ = {"return": declared}
+    assert kinds.declares(waiting_among, set)
+    assert not kinds.declares(waiting_among, bool)

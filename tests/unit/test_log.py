@@ -61,7 +61,7 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
         ),
     ),
     "owed": (
-        lambda: log.owed(RECORD, "the hook failed", SECRET),
+        lambda: log.left_pending(RECORD, "the hook failed", SECRET),
         logging.WARNING,
         (
             r"batch job 'a\nb' is cancelled, but the hook failed (ValueError); reconcile will "
@@ -113,7 +113,7 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
         logging.WARNING,
         (
             r"batch job 'a\nb' was cancelled by operation 'op', and is not cancelled now, so its "
-            "deferred start and its on_cancelled hook were left alone: look for what has set its "
+            "deferred start and its on_cancelled hook were left alone: find what has set its "
             "status back, and cancel it again"
         ),
     ),
@@ -121,8 +121,8 @@ LINES: dict[str, tuple[Callable[[], None], int, str]] = {
         lambda: log.skipped(7),
         logging.WARNING,
         (
-            "the scheduler gave no answer about other deferred starts, so it was not asked about "
-            "7 more that are to be removed; they come first in the next pass"
+            "the scheduler did not answer for other deferred starts, so 7 more removals were "
+            "skipped; they come first in the next pass"
         ),
     ),
     "request failed": (
@@ -157,7 +157,7 @@ FIELDS: dict[str, tuple[Callable[[], None], Sequence[object]]] = {
     "done": (LINES["done"][0], ["a\nb", "acme", "o\np", "scheduled", 3, "pending"]),
     "owed": (LINES["owed"][0], KNOWN),
     "owed by a result": (
-        lambda: log.owed(RESULT, "the hook failed", SECRET),
+        lambda: log.left_pending(RESULT, "the hook failed", SECRET),
         ["a\nb", "acme", "o\np", "scheduled", 3, "pending"],
     ),
     "not looked up": (LINES["not looked up"][0], KNOWN),

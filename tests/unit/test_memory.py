@@ -89,7 +89,7 @@ def test_a_look_is_a_copy(store: Store) -> None:
 
 def test_a_seed_must_fit(store: Store) -> None:
     """The same job twice, and contacts of no job, are mistakes of the test."""
-    with pytest.raises(ValueError, match="there is a job 'job' in this organization already"):
+    with pytest.raises(ValueError, match="there is already a job 'job' in this organization"):
         store.add_job("job")
     with pytest.raises(LookupError, match="there is no job 'nope' in this organization"):
         store.add_contacts("nope", {})

@@ -53,7 +53,7 @@ class Clock:
 
 @pytest.fixture(params=[MemoryScheduler, AsyncMemoryScheduler])
 def clock(request: pytest.FixtureRequest) -> Clock:
-    """Give an empty scheduler."""
+    """Return an empty scheduler."""
     return Clock(request.param())
 
 
@@ -196,23 +196,47 @@ def test_a_deferred_start_needs_no_payload() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "fault"),
+    ("what", "fault", "sentence"),
     [
-        ("job skipped", Fault.REFUSED),
-        ("contacts skipped", Fault.INCOMPLETE),
-        ("contact added", Fault.INCOMPLETE),
-        ("contacts diverted", Fault.REFUSED),
-        ("record skipped", Fault.REFUSED),
+        (
+            "job skipped",
+            Fault.REFUSED,
+            "the job has the status 'running' after it was set to 'cancelled'",
+        ),
+        (
+            "contacts skipped",
+            Fault.INCOMPLETE,
+            "contacts of the job are still open after all were cancelled: 1",
+        ),
+        (
+            "contact added",
+            Fault.INCOMPLETE,
+            "contacts of the job are still open after all were cancelled: 1",
+        ),
+        (
+            "contacts diverted",
+            Fault.REFUSED,
+            "1 contacts were set to 'cancelled', and 0 have this status",
+        ),
+        (
+            "record skipped",
+            Fault.REFUSED,
+            "the record of the cancellation is not as it was written",
+        ),
     ],
 )
-def test_what_is_undone_is_no_success(what: Any, fault: Fault) -> None:
+def test_what_is_undone_is_no_success(what: Any, fault: Fault, sentence: str) -> None:
     """Where something between the store and its rows undoes what is written, nothing is kept."""
     store = UndoneStore()
     store.add_job("j", "running")
     store.add_contacts("j", {"a": "pending", "b": "completed"})
     store.undone = what
-    with pytest.raises(CancelFailed, match="as a trigger would") as caught:
+    with pytest.raises(CancelFailed) as caught:
         cancel_job("j", uow=store, scheduler=MemoryScheduler())
+    assert str(caught.value.__cause__) == (
+        f"{sentence}; something between the store and its rows undoes what is written, as a "
+        "trigger would: remove it"
+    )
     assert (caught.value.fault, caught.value.outcome) == (fault, "unchanged")
     job = store.job("j")
     assert job is not None
@@ -226,7 +250,7 @@ def test_a_count_that_is_too_high_is_no_success() -> None:
     store.add_job("j", "running")
     store.add_contacts("j", {"a": "cancelled"})
     before = store.contacts("j")
-    with pytest.raises(StoreFailed, match="contacts cancelled: 2, that are cancelled: 1"):
+    with pytest.raises(StoreFailed, match="2 contacts were set to cancelled, and 1 are"):
         _mark(store, contacts_cancelled=2)
     assert store.contacts("j") == before
     _mark(store, contacts_cancelled=1)

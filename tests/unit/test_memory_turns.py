@@ -112,7 +112,7 @@ class Visitor:
 
 @pytest.fixture
 def visited() -> AsyncMemoryStore:
-    """Give an empty asyncio store."""
+    """Return an empty asyncio store."""
     return AsyncMemoryStore()
 
 
@@ -210,7 +210,7 @@ def test_a_task_of_a_transactions_own_waits_like_any_other(visited: AsyncMemoryS
 
 
 def test_a_savepoint_needs_no_turn_while_others_wait(visited: AsyncMemoryStore) -> None:
-    """Whoever is inside stays inside: a task that knocks does not take his place."""
+    """Whoever is inside stays inside: a task that waits does not get in."""
 
     async def run() -> None:
         visitor = Visitor(visited)
@@ -260,7 +260,7 @@ def test_two_event_loops_at_once_never_share_a_turn(visited: AsyncMemoryStore) -
     first.start()
     assert is_inside.wait(timeout=60)
     try:
-        with pytest.raises(CancelFailed, match="another event loop is at work") as refused:
+        with pytest.raises(CancelFailed, match="another event loop is using") as refused:
             asyncio.run(cancel_job_async("job", uow=visited, scheduler=scheduler))
         assert (refused.value.outcome, refused.value.retryable) == ("unchanged", True)
     finally:
@@ -270,7 +270,7 @@ def test_two_event_loops_at_once_never_share_a_turn(visited: AsyncMemoryStore) -
     assert result.previous_status == "running"
 
 
-def test_a_task_called_off_while_it_waits_is_not_counted(visited: AsyncMemoryStore) -> None:
+def test_a_task_cancelled_while_it_waits_is_not_counted(visited: AsyncMemoryStore) -> None:
     """Another event loop has its turn afterwards, though the first lives on."""
     visited.add_job("job", "running")
 

@@ -9,12 +9,10 @@ from batch_cancel.domain.statuses import ContactStatus, JobStatus
 def test_what_a_cancel_has_left_is_told() -> None:
     """How many, and how many there should be."""
     assert outcomes.left_open(2) == (
-        "contacts of the job that are open after all were cancelled: 2"
+        "contacts of the job are still open after all were cancelled: 2"
     )
-    assert outcomes.not_cancelled(3, 1) == "contacts cancelled: 3, that are cancelled: 1"
-    assert outcomes.RECORD_CHANGED == (
-        "the record of the cancellation is not there as it was written"
-    )
+    assert outcomes.not_cancelled(3, 1) == "3 contacts were set to cancelled, and 1 are"
+    assert outcomes.RECORD_CHANGED == ("the record of the cancellation is not as it was written")
 
 
 def test_what_was_written_otherwise_is_told() -> None:
@@ -26,13 +24,13 @@ def test_what_was_written_otherwise_is_told() -> None:
         "the job has the status None after it was set to 'cancelled'"
     )
     assert outcomes.contacts_differ(ContactStatus.DIALING, 3, 1) == (
-        "contacts set to 'dialing': 3, that have this status: 1"
+        "3 contacts were set to 'dialing', and 1 have this status"
     )
 
 
 def test_what_can_not_be_added_is_told() -> None:
     """A job that is there, and contacts of one that is not."""
-    assert str(outcomes.added_twice("j")) == "there is a job 'j' in this organization already"
+    assert str(outcomes.added_twice("j")) == "there is already a job 'j' in this organization"
     assert str(outcomes.added_to_none("j")) == (
-        "there is no job 'j' in this organization to add contacts to"
+        "there is no job 'j' in this organization: add it first"
     )

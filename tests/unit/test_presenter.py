@@ -30,7 +30,7 @@ def result(
     *,
     replayed: bool = False,
 ) -> CancelResult:
-    """Give the result of a cancel that changed 58 contacts."""
+    """Return the result of a cancel that changed 58 contacts."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
     return CancelResult(batch_job_id, previous_status, 58, removal, "op-1", now, replayed)
 

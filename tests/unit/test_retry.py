@@ -28,7 +28,7 @@ RECORD = CancellationRecord(
 
 
 def failure(fault: Fault, outcome: Any = "unchanged") -> CancelFailed:
-    """Give the failure of an attempt."""
+    """Return the failure of an attempt."""
     return CancelFailed(KEY, "the line went dead", outcome, fault)
 
 
@@ -115,7 +115,7 @@ def test_a_job_that_may_have_been_cancelled_by_us_is_not_refused() -> None:
     told = Attempts(1, may_be_done=True).refused(AlreadyTerminal(KEY, JobStatus.CANCELLED))
     assert isinstance(told, CancelFailed)
     assert (told.key, told.outcome, told.fault) == (KEY, "unknown", Fault.INTERRUPTED)
-    assert told.reason == "the job is cancelled, but the store keeps no record of who did it"
+    assert told.reason == "the job is cancelled, but the store keeps no record of the operation"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_the_callers_own_object_is_found() -> None:
     assert own(store) is store
 
 
-def test_a_hook_is_called_with_what_it_is_told() -> None:
+def test_a_hook_is_called_with_its_subject() -> None:
     """Once, and its answer is handed on."""
     assert BlockingHook[int](lambda it: it + 1)(1) == 2
 
@@ -99,10 +99,10 @@ def test_a_hook_that_returns_a_generator_has_not_done_its_work(
     wrong: Callable[[Any], Any],
 ) -> None:
     """It stays owed."""
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        run(kinds.tell(BlockingHook(wrong), "result"))
-    with pytest.raises(TypeError, match=r"^it returned a generator whose body nothing runs"):
-        asyncio.run(kinds.tell(wrong, "result"))
+    with pytest.raises(TypeError, match=r"^it returned a generator, whose body does not run"):
+        run(kinds.call_hook(BlockingHook(wrong), "result"))
+    with pytest.raises(TypeError, match=r"^it returned a generator, whose body does not run"):
+        asyncio.run(kinds.call_hook(wrong, "result"))
 
 
 def test_no_hook_is_fine() -> None:

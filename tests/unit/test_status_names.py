@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from batch_cancel.domain.status_names import (
-    all_spellings,
-    contact_spellings,
-    job_spellings,
+    all_status_names,
+    contact_status_names,
+    job_status_names,
     read_job_status,
 )
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -42,7 +42,7 @@ NUMBERS: dict[Any, Any] = {
 
 def test_where_none_is_given_the_contracts_are_meant() -> None:
     """All six of a job, all twelve of a contact."""
-    assert dict[Any, Any](job_spellings({})) == {
+    assert dict[Any, Any](job_status_names({})) == {
         "scheduled": ("scheduled",),
         "pending": ("pending",),
         "running": ("running",),
@@ -50,7 +50,7 @@ def test_where_none_is_given_the_contracts_are_meant() -> None:
         "failed": ("failed",),
         "cancelled": ("cancelled",),
     }
-    assert dict[Any, Any](contact_spellings({})) == {
+    assert dict[Any, Any](contact_status_names({})) == {
         "pending": ("pending",),
         "queued": ("queued",),
         "dialing": ("dialing",),
@@ -68,27 +68,27 @@ def test_where_none_is_given_the_contracts_are_meant() -> None:
 
 def test_what_is_given_is_kept() -> None:
     """One or several, each once and in order, by the status or by the contract's word for it."""
-    assert job_spellings(JOBS) == SPELLED
+    assert job_status_names(JOBS) == SPELLED
     by_word: Any = {str(status): text for status, text in JOBS.items()}
-    assert job_spellings(by_word) == SPELLED
+    assert job_status_names(by_word) == SPELLED
     contacts = {status: status.upper() for status in ContactStatus}
-    spelled: dict[Any, Any] = {status: (status.value.upper(),) for status in ContactStatus}
-    assert contact_spellings(contacts) == spelled
+    status_names: dict[Any, Any] = {status: (status.value.upper(),) for status in ContactStatus}
+    assert contact_status_names(contacts) == status_names
 
 
-def test_the_keys_are_statuses_and_the_spellings_plain() -> None:
+def test_the_keys_are_statuses_and_the_names_plain() -> None:
     """Whatever subclass of text or number was given: a driver may not know it."""
-    spelled = contact_spellings({status: status for status in ContactStatus})
-    assert [type(status) for status in spelled] == [ContactStatus] * 12
-    assert [type(text) for [text] in spelled.values()] == [str] * 12
+    status_names = contact_status_names({status: status for status in ContactStatus})
+    assert [type(status) for status in status_names] == [ContactStatus] * 12
+    assert [type(text) for [text] in status_names.values()] == [str] * 12
 
 
-def test_numbers_are_spellings() -> None:
+def test_numbers_are_status_names() -> None:
     """Where the column is one of integers; and they stay numbers."""
-    spelled = job_spellings(NUMBERS)
-    assert spelled[JobStatus.RUNNING] == (2, 20)
-    assert [type(it) for it in spelled[JobStatus.RUNNING]] == [int, int]
-    assert spelled[JobStatus.CANCELLED] == (-5,)
+    status_names = job_status_names(NUMBERS)
+    assert status_names[JobStatus.RUNNING] == (2, 20)
+    assert [type(it) for it in status_names[JobStatus.RUNNING]] == [int, int]
+    assert status_names[JobStatus.CANCELLED] == (-5,)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_numbers_are_spellings() -> None:
 )
 def test_a_tables_word_is_read(text: str | None, status: str | None) -> None:
     """Any of its spellings; the contract's own means nothing where it is spelled otherwise."""
-    assert read_job_status(job_spellings(JOBS), text) == status
+    assert read_job_status(job_status_names(JOBS), text) == status
 
 
 @pytest.mark.parametrize(
@@ -116,18 +116,18 @@ def test_a_tables_word_is_read(text: str | None, status: str | None) -> None:
 )
 def test_a_tables_number_is_read(text: str, status: str) -> None:
     """As the text that it is read as."""
-    assert read_job_status(job_spellings(NUMBERS), text) == status
+    assert read_job_status(job_status_names(NUMBERS), text) == status
 
 
-def test_all_spellings_of_some_statuses_are_listed_in_one_order() -> None:
+def test_all_names_of_some_statuses_are_listed_in_one_order() -> None:
     """Numbers before texts, whatever the order of the statuses."""
-    spelled = job_spellings({**JOBS, JobStatus.PENDING: ["new", 7, 12]})
+    status_names = job_status_names({**JOBS, JobStatus.PENDING: ["new", 7, 12]})
     chosen = [JobStatus.RUNNING, JobStatus.PENDING]
-    assert all_spellings(spelled, chosen) == [12, 7, "PAUSED", "it's on", "new"]
-    assert all_spellings(spelled, reversed(chosen)) == [12, 7, "PAUSED", "it's on", "new"]
-    assert all_spellings(spelled, []) == []
-    mixed = job_spellings({**JOBS, JobStatus.PENDING: ["12", "new", 7], JobStatus.RUNNING: 2})
-    assert all_spellings(mixed, chosen) == [2, 7, "12", "new"]
+    assert all_status_names(status_names, chosen) == [12, 7, "PAUSED", "it's on", "new"]
+    assert all_status_names(status_names, reversed(chosen)) == [12, 7, "PAUSED", "it's on", "new"]
+    assert all_status_names(status_names, []) == []
+    mixed = job_status_names({**JOBS, JobStatus.PENDING: ["12", "new", 7], JobStatus.RUNNING: 2})
+    assert all_status_names(mixed, chosen) == [2, 7, "12", "new"]
 
 
 @pytest.mark.parametrize(
@@ -142,58 +142,58 @@ def test_all_spellings_of_some_statuses_are_listed_in_one_order() -> None:
         ),
         (
             {**JOBS, JobStatus.PENDING: 7.5},
-            "a spelling of pending must be a text or an integer, got 7.5",
+            "a name of pending must be a text or an integer, got 7.5",
         ),
         (
             {**JOBS, JobStatus.PENDING: True},
-            "a spelling of pending must be a text or an integer, got True",
+            "a name of pending must be a text or an integer, got True",
         ),
         (
             {**JOBS, JobStatus.PENDING: None},
-            "a spelling of pending must be a text or an integer, got None",
+            "a name of pending must be a text or an integer, got None",
         ),
         (
             {**JOBS, JobStatus.PENDING: ["new", None]},
-            "a spelling of pending must be a text or an integer, got None",
+            "a name of pending must be a text or an integer, got None",
         ),
         (
             {**JOBS, JobStatus.PENDING: b"new"},
-            "a spelling of pending must be a text or an integer, got",
+            "a name of pending must be a text or an integer, got",
         ),
         (
             {**JOBS, JobStatus.PENDING: "a\0b"},
-            r"a spelling of pending must be a text or an integer, got 'a\x00b'",
+            r"a name of pending must be a text or an integer, got 'a\x00b'",
         ),
         (
             {**JOBS, JobStatus.FAILED: "done"},
-            "completed and failed have one spelling, 'done': each status needs its own",
+            "completed and failed have one name, 'done': give each status its own",
         ),
         (
             {**JOBS, JobStatus.FAILED: ["ko", "PAUSED"]},
-            "running and failed have one spelling, 'PAUSED': each status needs its own",
+            "running and failed have one name, 'PAUSED': give each status its own",
         ),
         (
             {**NUMBERS, "failed": "1"},
-            "pending and failed have one spelling, '1': each status needs its own",
+            "pending and failed have one name, '1': give each status its own",
         ),
         (
             {JobStatus.SCHEDULED: "planned", JobStatus.FAILED: "ko"},
             (
-                "no spelling is given for pending, running, completed, cancelled: give one for "
-                "every status, also for those that your table never has"
+                "no name is given for pending, running, completed, cancelled: give one for every "
+                "status, also for those that your table never has"
             ),
         ),
         (
             {**JOBS, JobStatus.PENDING: []},
             (
-                "no spelling is given for pending: give one for every status, also for those that "
+                "no name is given for pending: give one for every status, also for those that "
                 "your table never has"
             ),
         ),
     ],
 )
-def test_a_spelling_that_would_mislead_is_refused(given: Any, message: str) -> None:
+def test_a_status_name_that_would_mislead_is_refused(given: Any, message: str) -> None:
     """With the name of the status, and what to do."""
-    with pytest.raises(ValueError, match=r"spelling|status") as refusal:
-        job_spellings(given)
+    with pytest.raises(ValueError, match=r"name|status") as refusal:
+        job_status_names(given)
     assert str(refusal.value).startswith(message)

@@ -77,7 +77,7 @@ def test_what_a_unique_index_covers(
         (over("id"), (), True),
     ],
 )
-def test_an_index_tells_nulls_apart(
+def test_an_index_distinguishes_nulls(
     index: UniqueIndex, not_null: tuple[str, ...], *, expected: bool
 ) -> None:
     """Of rows of no organization it says nothing, unless the column holds no NULL."""
@@ -96,13 +96,13 @@ def test_where_no_column_is_mapped_for_it_no_index_is_over_the_organization() ->
 # Jobs --------------------------------------------------------------------------------------------
 
 ADD_AN_INDEX = (
-    "nothing says that 'key' names one job of tables.it: add a unique index that is valid and "
-    "covers every row, or map the columns that have one (job_key=..., or "
-    "job_organization_id=... and contact_organization_id=...)"
+    "'key' of tables.it is not known to be unique: add a unique index that is valid and covers "
+    "every row, or map the columns that have one (job_key=..., or job_organization_id=... and "
+    "contact_organization_id=...)"
 )
 MAP_THE_ORGANIZATION = (
-    "tables.it may have a job of the same 'key' in each 'org', so its contacts must be named by "
-    "organization, too: map their organization with contact_organization_id=..., or, if they "
+    "tables.it may have a job of the same 'key' in each 'org', so contacts must be matched by "
+    "organization too: map their organization with contact_organization_id=..., or, if they "
     "refer to a column that is unique by itself, map that one with job_key=..."
 )
 NULLS = (
@@ -139,8 +139,8 @@ def test_whether_a_jobs_key_names_one_jobs_contacts(
 
 VIEW = table(is_view=True)
 VIEW_OF_JOBS = (
-    "tables.it is a view, in which no index shows that 'key' is unique: map the table behind it, "
-    "or, if it is unique, declare that with keys_are_unique=True"
+    "tables.it is a view, and no index shows that its 'key' is unique: map the table behind it, "
+    "or declare that it is unique with keys_are_unique=True"
 )
 VIEW_OF_CONTACTS = VIEW_OF_JOBS.replace("'key'", "'contact'")
 
@@ -158,8 +158,8 @@ def test_of_a_view_the_adopters_word_counts(*, has_organization: bool) -> None:
 # Contacts ----------------------------------------------------------------------------------------
 
 ADD_TO_CONTACTS = (
-    "nothing says that 'contact' names one contact of a job in tables.it: map a column that is "
-    "unique within a job with contact_id=..., or add a unique index on 'job' and 'contact'"
+    "'contact' of tables.it is not known to be unique within a job: map a column that is unique "
+    "within a job with contact_id=..., or add a unique index on 'job' and 'contact'"
 )
 
 
@@ -258,8 +258,8 @@ def test_what_contacts_refer_by_must_be_as_fine_as_what_jobs_are_named_by(
     assert bool(problems) is not is_right
     for sentence in problems:
         assert sentence.startswith(
-            f"{theirs!r} of tables.it is of the type {of_contacts}, which may find equal what "
-            f"{ours!r} of tables.it, of the type {of_jobs}, tells apart"
+            f"{theirs!r} of tables.it, of the type {of_contacts}, may find values equal that "
+            f"{ours!r} of tables.it, of the type {of_jobs}, distinguishes"
         )
 
 
@@ -281,9 +281,9 @@ def test_a_text_does_not_refer_to_jobs_that_are_named_by_what_is_coarser(
     [(is_of_workers, sentence)] = KEYS.problems(jobs, contacts)
     assert is_of_workers is False
     assert sentence == (
-        f"{ours!r} of tables.it is of the type {of_jobs}, which may find equal what {theirs!r} of "
-        "tables.it, of the type text, tells apart, so a contact could refer to its job in another "
-        "spelling and be left open: let both columns have one type and one collation"
+        f"{ours!r} of tables.it, of the type {of_jobs}, may find values equal that {theirs!r} of "
+        "tables.it, of the type text, distinguishes, so a contact that refers to its job by such "
+        "a value would be left open: give both columns one type and one collation"
     )
 
 
@@ -317,7 +317,7 @@ def test_a_contact_that_is_added_holds_what_makes_it_count() -> None:
 def test_a_contact_that_would_not_count_is_refused(column: str) -> None:
     """It would be added and never called."""
     where = {"kind": "voice", "deleted_at": None}
-    with pytest.raises(StoreFailed, match=f"'{column}' holds"):
+    with pytest.raises(StoreFailed, match=f"its '{column}' must be"):
         counted({column: "else"}, where)
 
 
@@ -338,9 +338,9 @@ def typed(name: str, **kinds: str) -> Table:
             "citext",
             "text",
             (
-                "'key' of a.jobs is of the type citext, which may find equal what 'job' of "
-                "a.contacts, of the type text, tells apart, so a contact could refer to its job "
-                "in another spelling and be left open: let both columns have one type and one "
+                "'key' of a.jobs, of the type citext, may find values equal that 'job' of "
+                "a.contacts, of the type text, distinguishes, so a contact that refers to its "
+                "job by such a value would be left open: give both columns one type and one "
                 "collation"
             ),
         ),
@@ -348,9 +348,9 @@ def typed(name: str, **kinds: str) -> Table:
             "text",
             "citext",
             (
-                "'job' of a.contacts is of the type citext, which may find equal what 'key' of "
-                "a.jobs, of the type text, tells apart, so contacts of another job could be taken "
-                "for a job's own: let both columns have one type and one collation"
+                "'job' of a.contacts, of the type citext, may find values equal that 'key' of "
+                "a.jobs, of the type text, distinguishes, so contacts of another job would be "
+                "cancelled: give both columns one type and one collation"
             ),
         ),
     ],

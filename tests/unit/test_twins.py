@@ -95,7 +95,7 @@ class Store:
     """A store."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it is."""
         return "X and f"
 
@@ -125,8 +125,8 @@ class AsyncStore:
     """As `Store`, awaited."""
 
     @property
-    def place(self) -> str:
-        """As `Store.place`."""
+    def location(self) -> str:
+        """As `Store.location`."""
         return "AsyncX and f_async"
 
     @asynccontextmanager

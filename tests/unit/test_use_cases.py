@@ -126,7 +126,7 @@ def test_the_deferred_start_alone_is_noted_where_told(half: Half) -> None:
     assert script.calls == ["scheduler", "begin", "settle", "commit"]
 
 
-def test_the_job_is_named_as_the_store_spells_it(half: Half) -> None:
+def test_the_job_is_named_as_it_is_stored(half: Half) -> None:
     """From the lock on: a store may know a uuid in upper case by its lower case."""
     script = Script(job(key=JobKey("abc", "acme")))
     result = cancel(half, script, "ABC", organization_id="ACME")
@@ -216,7 +216,7 @@ def test_an_unknown_status_is_refused(half: Half, status: Any) -> None:
     assert script.calls == ["begin", "lock", "rollback"]
 
 
-def test_a_refusal_first_drives_the_removal_that_is_still_owed(half: Half) -> None:
+def test_a_refusal_first_drives_the_removal_that_is_still_pending(half: Half) -> None:
     """Under the name of the operation that owes it, not of the one that was refused."""
     script = Script(job("cancelled", cancellation=record()))
     with pytest.raises(AlreadyTerminal) as refusal:

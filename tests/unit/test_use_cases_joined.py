@@ -50,7 +50,7 @@ class OpenStore(JoinedStore):
 
     @property
     def is_joined(self) -> Any:
-        """Say so."""
+        """Return so."""
         return True
 
 
@@ -121,9 +121,9 @@ def test_before_the_callers_commit_the_deferred_start_is_left_alone(half: Half) 
     with pytest.raises(CancelFailed) as failure:
         half.remove_deferred(JOINED, Clock(script), uow=OpenStore(script), on_cancelled=never)
     assert str(failure.value) == (
-        "batch job 'job': remove_deferred was called within a transaction of yours, which may "
-        "still be rolled back; the deferred start was left alone: call it after your commit, with "
-        "a unit of work that opens transactions of its own; it may have been cancelled: retry "
+        "batch job 'job': remove_deferred was called within your own transaction, which may "
+        "still be rolled back; the deferred start was left alone: call it after your commit, "
+        "with a unit of work that opens its own transactions; it may have been cancelled: retry "
         "with the same operation id"
     )
     assert (failure.value.outcome, failure.value.fault) == ("unknown", Fault.REFUSED)

@@ -81,7 +81,7 @@ def test_garbage_from_the_scheduler_confirms_nothing(half: Half, garbage: object
     assert script.calls == [*ROWS, "scheduler"]
 
 
-def test_what_the_scheduler_answered_is_told_by_its_type(
+def test_what_the_scheduler_answered_is_reported_by_its_type(
     half: Half, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The answer itself may hold anything."""
@@ -116,7 +116,7 @@ def test_a_removal_that_could_not_be_noted_is_done_all_the_same(
 def test_a_warning_shows_a_hostile_id_on_one_line(
     half: Half, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody writes into the log what he likes."""
+    """A fault's text does not get into the log."""
     key = JobKey("job\nERROR forged" + "x" * 500)
     script = Script(job(key=key), faults={6: OSError()})
     cancel(half, script, key.batch_job_id)

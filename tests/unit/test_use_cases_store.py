@@ -34,7 +34,7 @@ __all__ = ["_no_coroutine_is_forgotten", "half"]
 
 
 def after_fault(call: int) -> list[str]:
-    """Give the calls of a cancel whose call of this number, from 1, fails."""
+    """Return the calls of a cancel whose call of this number, from 1, fails."""
     calls = ALL[:call]
     return [*calls, "rollback"] if 1 < call < 5 else calls
 
@@ -162,9 +162,9 @@ def test_a_transaction_that_is_none_is_a_failure(half: Half) -> None:
         (
             True,
             (
-                "cancel_job was called within a transaction of yours, whose rollback would leave "
-                "a job that nothing starts: call cancel_rows there, remove_deferred after your "
-                "commit"
+                "cancel_job was called within your own transaction, whose rollback would leave a "
+                "scheduled job without a deferred start: call cancel_rows there, and "
+                "remove_deferred after your commit"
             ),
         ),
         ("no", "the store returned str instead of a bool"),
@@ -173,7 +173,7 @@ def test_a_transaction_that_is_none_is_a_failure(half: Half) -> None:
 def test_a_whole_cancel_in_a_transaction_of_the_callers_is_refused(
     half: Half, is_joined: object, told: str
 ) -> None:
-    """Before anything is asked: his rollback would come too late for the deferred start."""
+    """Before any call: the caller's rollback would come too late for the deferred start."""
     script = Script(job())
     store = JoinedStore(script, is_joined)
     with pytest.raises(CancelFailed) as failure:

@@ -24,13 +24,13 @@ class Connection:
     line: socket.socket
 
     def fileno(self) -> int:
-        """Give its socket's descriptor."""
+        """Return its socket's descriptor."""
         return self.line.fileno()
 
 
 @pytest.fixture
 def connections() -> Iterator[list[Any]]:
-    """Lend two connections of which nobody answers."""
+    """Yield two connections of which nobody answers."""
     one, other = socket.socketpair()
     with one, other:
         yield [Connection(one), Connection(other)]

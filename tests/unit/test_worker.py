@@ -41,7 +41,7 @@ BUSY = StoreFailed("busy", fault=Fault.BUSY)
 
 
 def store_of(kind: type[Any]) -> Any:
-    """Give a store with a running job `j`: a contact that waits, one on the phone."""
+    """Return a store with a running job `j`: a contact that waits, one on the phone."""
     store = kind()
     store.add_job("j", "running")
     store.add_contacts("j", {"a": "pending", "b": "dialing"})
@@ -111,7 +111,7 @@ STEPS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], 
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def is_async(request: pytest.FixtureRequest) -> bool:
-    """Tell which half is on."""
+    """Return which half is on."""
     return bool(request.param == "asyncio")
 
 
@@ -125,7 +125,7 @@ def take(step: str, uow: Any) -> Any:
 
 
 def flaky(is_async: object, *failures: StoreFailed, **instead: Any) -> Any:
-    """Give a flaky store of one kind or the other."""
+    """Return a flaky store of one kind or the other."""
     if is_async:
         return AsyncFlaky(store_of(AsyncMemoryStore), list(failures), instead)
     return Flaky(store_of(MemoryStore), list(failures), instead)
@@ -184,7 +184,7 @@ def test_a_step_is_given_up(
 
 @pytest.mark.parametrize("step", STEPS)
 def test_within_the_callers_transaction_nothing_is_repeated(step: str) -> None:
-    """What else he did in it would be lost; a store that can't pause says so by its shape."""
+    """The worker's other writes in it would be lost; such a store has no `pause`."""
 
     @attrs.define
     class Joined:

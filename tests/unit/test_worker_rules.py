@@ -31,7 +31,7 @@ LATER = datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
 
 
 def job(status: str | None) -> Job:
-    """Give a job of this status."""
+    """Return a job of this status."""
     return Job(KEY, status, None, datetime(2030, 1, 1, tzinfo=UTC))
 
 
@@ -228,7 +228,7 @@ def test_no_contact_gets_an_id_that_no_store_keeps(contact_id: object) -> None:
     """Whatever store it is to be added to."""
     with pytest.raises(StoreFailed) as refusal:
         new_contact_id({"id": contact_id}, "made")
-    expected = "a contact's id must be a text that no other contact of the job has"
+    expected = "a contact's id must be a str that no other contact of the job has"
     assert refusal.value.reason == expected
 
 

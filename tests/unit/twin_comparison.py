@@ -28,14 +28,14 @@ PACKAGE: Final = Path(batch_cancel.__file__).parent
 
 
 def stripped_name(name: str) -> str:
-    """Give the blocking half's name for `name`."""
+    """Return the blocking half's name for `name`."""
     if name in RENAMED:
         return RENAMED[name]
     return re.sub(r"(?<=\w)_async$", "", re.sub(r"^(_?)Async(?=[A-Z])", r"\1", name))
 
 
 def stripped_text(text: str) -> str:
-    """Give the blocking half's words for `text`, on one line."""
+    """Return the blocking half's words for `text`, on one line."""
     words = re.sub(r"\w+", lambda word: stripped_name(word.group()), text)
     return " ".join(words.replace("redis.asyncio", "redis").split())
 
@@ -121,12 +121,12 @@ ASYNC: Final = (ast.AsyncFunctionDef, ast.AsyncWith, ast.AsyncFor, ast.Await)
 
 
 def definitions(source: str) -> dict[str, Named]:
-    """Give the functions and classes of a module by name."""
+    """Return the functions and classes of a module by name."""
     return {node.name: node for node in ast.parse(source).body if isinstance(node, Named)}
 
 
 def halves(source: str) -> Iterator[Named]:
-    """Give what is asyncio in a module: by its name, or by what it does."""
+    """Return what is asyncio in a module: by its name, or by what it does."""
     named = definitions(source)
     blocking = {stripped_name(name) for name in named if stripped_name(name) != name}
     for name, node in named.items():
@@ -136,13 +136,13 @@ def halves(source: str) -> Iterator[Named]:
 
 
 def source_of(node: ast.AST, transformer: ast.NodeTransformer) -> str:
-    """Give the source of a part of a tree, transformed; the tree stays as it is."""
+    """Return the source of a part of a tree, transformed; the tree stays as it is."""
     copy = ast.parse(ast.unparse(node))
     return ast.unparse(ast.fix_missing_locations(transformer.visit(copy)))
 
 
 def shape(source: str) -> list[str]:
-    """Give what a caller can call: the function, or the public methods, with parameters."""
+    """Return what a caller can call: the function, or the public methods, with parameters."""
     [node] = ast.parse(source).body
     methods = node.body if isinstance(node, ast.ClassDef) else [node]
     return sorted(
@@ -153,7 +153,7 @@ def shape(source: str) -> list[str]:
 
 
 def every_parameter(node: ast.FunctionDef) -> list[ast.arg]:
-    """Give a function's parameters in their order."""
+    """Return a function's parameters in their order."""
     return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
 
 
@@ -230,13 +230,13 @@ def documented(node: Named) -> Iterator[tuple[str, Named]]:
 
 
 def differing(stripped: list[str], blocking: list[str]) -> str:
-    """Give the lines that differ."""
+    """Return the lines that differ."""
     lines = difflib.unified_diff(blocking, stripped, "blocking", "stripped", lineterm="", n=1)
     return "\n".join(lines)
 
 
 def modules() -> dict[str, str]:
-    """Give the source of each module of the package by its path."""
+    """Return the source of each module of the package by its path."""
     paths = sorted(PACKAGE.rglob("*.py"))
     names = {path.relative_to(PACKAGE).as_posix(): path for path in paths}
     return {

@@ -140,7 +140,7 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("testing/conformance/outcomes.py", "_mark_alone"): "The same.",
     ("testing/conformance/turns.py", "_claiming"): "The same.",
     ("testing/conformance/turns.py", "_take"): "The same.",
-    ("testing/conformance/turns.py", "settle_record"): "The same.",
+    ("testing/conformance/turns.py", "mark_done"): "The same.",
     ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/seeded.py", "Seeded"): "One for both halves, as the tests that it is for.",
     ("testing/world.py", "World"): "The same.",

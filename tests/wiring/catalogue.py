@@ -38,7 +38,7 @@ _RUNS_AGAIN = Documented(
 _PASSES_AGAIN = Documented(
     "what has passed the gate passes it again: retries run", [RAN], ["fails", "failed"]
 )
-_ONE_LIFE = "an id that was cancelled or sent is used up: scheduled anew it is not sent"
+_ONE_LIFE = "an id that was cancelled or sent is used up: scheduled again it is not sent"
 _WAITS = [
     "scheduled",
     "on its way",

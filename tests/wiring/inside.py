@@ -128,7 +128,7 @@ class Shared:
         self.seconds_again = AGAIN_SECONDS
 
     def ran(self, start_id: str) -> int:
-        """Say how often it has run."""
+        """Return how often it has run."""
         return int(self.client.hget("ran", start_id) or 0)
 
 

@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("table.json")
 
 
 def shown() -> dict[str, Any]:
-    """Give what the campaign has shown."""
+    """Return what the campaign has shown."""
     found: dict[str, Any] = json.loads(FILE.read_text())
     return found
 

@@ -36,7 +36,7 @@ class Documented:
     settings: Sequence[str] | None = None
 
     def covers(self, record: Record, found: Sequence[str]) -> bool:
-        """Say whether what was found is this."""
+        """Check whether what was found is this."""
         return (
             record["event"] in self.events
             and (self.settings is None or record["setting"] in self.settings)

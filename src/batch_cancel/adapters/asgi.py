@@ -1,9 +1,9 @@
 """
-The endpoint as an ASGI application, for FastAPI, Litestar, uvicorn, or anything that takes one.
+The endpoint as an ASGI application, for FastAPI, Litestar, uvicorn and others.
 
-Rule 1: no request waits past its budget.
-Rule 2: a cancel that has begun goes on to its end, whoever leaves in between: the client, the
-        budget, a framework that calls the request's task off.
+Rule 1: no request takes longer than its budget.
+Rule 2: a cancel that has begun runs to its end, even if the client disconnects, the budget ends or
+        a framework cancels the request's task.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class AsgiApp:
     Arguments:
         cancel: `functools.partial(cancel_job_async, uow=..., scheduler=...)`. With blocking ports:
             `partial(asyncio.to_thread, partial(cancel_job, uow=..., scheduler=...))`.
-        authenticate: gives the principal that an API key belongs to, awaited or at once; None if
-            it is nobody's.
-        prefix: where the endpoint begins, below whatever the application is mounted at.
-        retry_after: if given, errors that may pass are answered with 429 or 503 and this time;
-            else with the contract's 500.
-        budget: how long a request may take. A cancel that takes longer is answered as failed,
-            with an outcome that is not known, and goes on to its end.
+        authenticate: returns the principal of an API key, blocking or asyncio; None for an unknown
+            key.
+        prefix: the path below the mount point at which the endpoint begins.
+        retry_after: if given, errors worth a retry are answered with 429 or 503 and this time;
+            otherwise with the contract's 500.
+        budget: how long a request may take. A cancel that takes longer is answered as failed with
+            an unknown outcome, and runs to its end.
 
     Raises:
         TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
@@ -68,7 +68,7 @@ class AsgiApp:
         self._endpoint = AsyncEndpoint(cancel, self._principal, prefix, retry_after)
 
     async def respond(self, request: Request, body: AsyncIterable[bytes]) -> Response | Page:
-        """Answer a request of a framework that mounts no ASGI application, such as aiohttp."""
+        """Answer a request of a framework that can't mount an ASGI application, as aiohttp."""
         begun: list[JobKey] = []
 
         async def cancel(
@@ -95,7 +95,8 @@ class AsgiApp:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
-            # Unlike wait_for, this leaves the task alone when time is up, or we are called off.
+            # Unlike wait_for, this leaves the task running when time is up, or when we are
+            # cancelled.
             await asyncio.wait({task}, timeout=self._budget.total_seconds())
         finally:
             if not begun:
@@ -104,7 +105,8 @@ class AsgiApp:
             try:
                 return task.result()
             except asyncio.CancelledError as error:
-                # Of something that it called: the wait raises where this request is cancelled.
+                # The cancel's own CancelledError; if this request is cancelled, the wait itself
+                # raises.
                 return failed(error, endpoint.retry_after)
         if not begun:
             return Refusal.TOO_SLOW.response()
@@ -113,7 +115,7 @@ class AsgiApp:
         return failed(failure, endpoint.retry_after)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live through the server's lifespan."""
+        """Answer one request, or run through the server's lifespan."""
         match scope["type"]:
             case "http":
                 await self._answer(scope, receive, send)
@@ -134,7 +136,7 @@ class AsgiApp:
         await send({"type": "http.response.body", "body": body})
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Before the server goes, let the cancels that have begun come to their end."""
+        """Wait at the server's shutdown for the cancels that have begun."""
         while (message := await receive())["type"] != "lifespan.shutdown":
             await send({"type": f"{message['type']}.complete"})
         if self._tasks:
@@ -150,8 +152,8 @@ def _request(scope: Scope) -> Request:
     path: str = scope["path"]
     raw: bytes = scope.get("raw_path") or b""
     exact = decoded(raw)
-    # Servers replace bytes that are no UTF-8, so that two paths become one: the raw one tells them
-    # apart, unless a framework has rewritten the path.
+    # Servers replace bytes that are not UTF-8, so that two paths become one; the raw path differs,
+    # unless a framework has rewritten the path.
     if exact.encode("utf-8", "surrogateescape").decode(errors="replace") == path:
         path = exact
     base: str = scope.get("root_path", "").rstrip("/")
@@ -170,6 +172,6 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
     while not is_over:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(Refusal.BROKEN_BODY)  # Nobody reads this; but nothing is cancelled.
+            raise Refused(Refusal.BROKEN_BODY)  # The client is gone, and the job stays as it is.
         yield message.get("body", b"")
         is_over = not message.get("more_body", False)

@@ -1,8 +1,8 @@
 """
 Celery tasks that pass the start gate before they run.
 
-Celery hands a task with an ETA to a worker at once, which keeps it in its memory: nobody can take
-it back. So the gate decides when the task comes to run; it is also the scheduler to cancel with:
+Celery hands a task with an ETA to a worker at once, which keeps it in its memory, where it cannot
+be removed. So the gate decides when the task starts; pass it as the scheduler:
 
     gate = StartGate(redis.Redis())
 
@@ -16,8 +16,8 @@ it back. So the gate decides when the task comes to run; it is also the schedule
 
 The id of a deferred start is the task's id. An id is used once.
 
-Every task with this base has to be armed, one that is sent without an ETA too, unless the gate is
-made with `armed_only=False`.
+Arm every task with this base, also one without an ETA, unless the gate is made with
+`armed_only=False`.
 """
 
 # Celery has no types, and need not be installed where this is checked.
@@ -39,11 +39,11 @@ __all__ = ["gated"]
 
 def gated(gate: StartGate) -> type[Any]:
     """
-    Return the base of tasks that run only if the gate lets them pass.
+    Return the base class of tasks that run only if the gate lets them pass.
 
-    A task that was cancelled is ignored. Without an answer from the gate, or if the gate does not
-    know the task, it is tried again, as often and as late as its own `max_retries` and
-    `default_retry_delay` say, and then fails with `SchedulerUnavailable`.
+    A cancelled task is ignored. If the gate does not answer, or does not know the task, the task
+    is retried by its own `max_retries` and `default_retry_delay`, and then fails with
+    `SchedulerUnavailable`.
     """
 
     class GatedTask(Task):  # type: ignore[misc]

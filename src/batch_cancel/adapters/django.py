@@ -8,8 +8,8 @@ Django on Postgres: cancel on the ORM's own connection, in the transaction that 
         removal = remove_deferred_on_commit(cancellation, scheduler, uow=uow)
     removal.result
 
-Django's connection is one of psycopg's, and the Postgres adapter does the work. This one knows
-when Django holds a transaction open, and when it wants another connection.
+Django's connection is a psycopg connection, and the Postgres adapter does the work. This adapter
+knows when Django has a transaction open, and when it needs a new connection.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ __all__ = ["DeferredRemoval", "DjangoUnitOfWork", "remove_deferred_on_commit"]
 
 _django: Any = db  # It brings no types along.
 _NOT_YET: Final = (
-    "batch job {}: the result of its cancellation is known after Django's commit: ask for it once "
-    "the outermost atomic() has ended, or answer with present(cancellation) before (in a TestCase "
-    "use captureOnCommitCallbacks(execute=True))"
+    "batch job {}: the result of its cancellation is not known before Django's commit: read it "
+    "once the outermost atomic() has ended, or answer with present(cancellation) before (in a "
+    "TestCase use captureOnCommitCallbacks(execute=True))"
 )
 _DROPPED: Final = (
-    "Django has not run the hook that takes back the deferred start, because the atomic() block "
-    "of the cancellation was rolled back, or because another on_commit hook failed before it"
+    "Django has not run the hook that removes the deferred start, because the atomic() block of "
+    "the cancellation was rolled back, or because another on_commit hook failed before it"
 )
 
 
 class DjangoUnitOfWork:
     """
-    Transactions on a connection of Django's: the one that is open, or one of our own.
+    Transactions on Django's connection: its open transaction, or one of our own.
 
     Within `atomic()` it is a savepoint, and the end of the outermost `atomic()` decides; timeouts
-    are the caller's own. Outside, it is a transaction of its own, just as `PostgresUnitOfWork` has
-    them.
+    are the caller's own. Outside, it is a transaction of its own, as those of
+    `PostgresUnitOfWork`.
 
     Arguments:
         schema: the names of your tables and columns.
@@ -80,7 +80,7 @@ class DjangoUnitOfWork:
         self.using = using
         self._schema = schema or PostgresSchema()
         self._own = PostgresUnitOfWork(
-            self._lent,
+            self._borrowed,
             self._schema,
             lock_timeout=lock_timeout,
             statement_timeout=statement_timeout,
@@ -88,8 +88,8 @@ class DjangoUnitOfWork:
 
     @property
     def is_joined(self) -> bool:
-        """Whether a transaction begun now is but a part of one that `atomic()` will end."""
-        # A TestCase's own, around each test, does not count, as it does not for `durable`.
+        """Whether `begin()` would open a savepoint within an `atomic()` block."""
+        # The block of a TestCase around each test does not count, as for `durable`.
         blocks = _django.connections[self.using].atomic_blocks
         return any(not block._from_testcase for block in blocks)  # noqa: SLF001
 
@@ -102,7 +102,7 @@ class DjangoUnitOfWork:
                 yield repositories
             return
         if wrapper.needs_rollback:
-            msg = "an error within this atomic() has decided already that it is rolled back"
+            msg = "an earlier error rolls this atomic() block back: leave it, and cancel again"
             raise StoreFailed(msg)
         with translated():
             connection = self._connection()
@@ -111,15 +111,15 @@ class DjangoUnitOfWork:
 
     def check(self) -> list[str]:
         """
-        Return in sentences what the library misses in this database; nothing is changed.
+        Return in sentences what the library misses in this database, without a change.
 
-        An empty list means that it fits: ask when your program starts. That an index is missing
-        makes a cancel slow; everything else makes it fail.
+        An empty list means that it is fit: check when your program starts. A missing index makes a
+        cancel slow; everything else makes it fail.
         """
         return self.examine().problems
 
     def examine(self) -> Diagnosis:
-        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
+        """Return in sentences what fits, what is missing and what is slow, without a change."""
         try:
             with self.begin() as repositories:
                 return run(examined(self._schema, Catalog(repositories.sender)))
@@ -127,12 +127,12 @@ class DjangoUnitOfWork:
             return Diagnosis(missing=(error.reason,))
 
     def pause(self, attempts: int) -> None:
-        """Wait a little before another attempt, longer the more were made."""
+        """Wait before another attempt; the pause grows with the number of attempts."""
         self._own.pause(attempts)
 
     @contextmanager
-    def _lent(self) -> Generator[psycopg.Connection[Any]]:
-        """Yield Django's connection, and let Django open another if this one has broken."""
+    def _borrowed(self) -> Generator[psycopg.Connection[Any]]:
+        """Yield Django's connection, and let Django open a new one if it has broken."""
         connection = self._connection()
         try:
             yield connection
@@ -145,14 +145,15 @@ class DjangoUnitOfWork:
         try:
             wrapper.ensure_connection()
         except db.Error as error:
-            # What the driver said is for the Postgres adapter to read; Django repeats it.
+            # The Postgres adapter reads the driver's own error, which Django has wrapped.
             raise error.__cause__ or lost() from None
         connection: psycopg.Connection[Any] = wrapper.connection
         if not isinstance(wrapper.connection, psycopg.Connection):
             driver = type(wrapper.connection).__module__
             msg = (
-                f"Django's database {self.using!r} is not Postgres by psycopg 3, but "
-                f"{wrapper.vendor} by {driver}: install psycopg 3, or name another by `using`"
+                f"Django's database {self.using!r} does not use Postgres by psycopg 3, but "
+                f"{wrapper.vendor} by {driver}: install psycopg 3, or name another database by "
+                "`using`"
             )
             raise StoreFailed(msg)
         return connection
@@ -218,27 +219,27 @@ def remove_deferred_on_commit(
     on_cancelled: OnCancelled | None = None,
 ) -> DeferredRemoval:
     """
-    Take back the deferred start once Django has committed; not at all if it rolls back.
+    Remove the deferred start once Django has committed; not at all if it rolls back.
 
-    Whatever becomes of it, the other hooks of the commit are run: the record of the cancellation
-    says what is still owed, and reconcile finishes it. The record is read before the scheduler is
-    asked, because Django runs its hooks also after a COMMIT that Postgres turned into a rollback,
-    and the block of the cancellation may have been rolled back alone. Without a record the
-    deferred start is left alone, and a warning is logged. Django drops the hook, without a
-    warning, if the block that it was registered in is rolled back.
+    A failure does not stop the other hooks of the commit: the record says what is pending, and
+    reconcile finishes it. The record is read before the scheduler is asked, because Django runs
+    its hooks even after a COMMIT that Postgres turned into a rollback, and the block of the
+    cancellation may have been rolled back alone. Without a record the deferred start is left
+    alone, and a warning is logged. Django drops the hook, without a warning, if the block in which
+    it was registered is rolled back.
 
     Arguments:
         cancellation: what `cancel_rows` returned in this transaction.
-        scheduler: where the deferred starts wait.
-        uow: where the jobs are.
-        on_cancelled: is told of the cancellation; `cancel_rows` must have been told of it by
+        scheduler: the scheduler of the deferred starts.
+        uow: the store of the jobs.
+        on_cancelled: called with the result; `cancel_rows` must have been called with
             `announce=True`.
 
     Returns:
         a handle, whose `result` is available once Django has committed.
 
     Raises:
-        TypeError: a store, a scheduler or a hook of the wrong kind.
+        TypeError: a store, a scheduler or a hook is of the wrong kind.
     """
     kinds.check_scheduler(scheduler)
     kinds.check_hook(on_cancelled)
@@ -246,7 +247,7 @@ def remove_deferred_on_commit(
     if not isinstance(getattr(uow, "using", None), str):
         msg = f"the store (uow) must be a DjangoUnitOfWork, got {type(uow).__name__}"
         raise TypeError(msg)
-    # However it was joined, for example by the plain connection: this is Django's transaction.
+    # Also for a cancellation on the plain connection: the transaction is Django's.
     joined = attrs.evolve(cancellation, joined=True)
     remove = partial(remove_deferred, joined, scheduler, uow=uow, on_cancelled=on_cancelled)
     return DeferredRemoval(cancellation.record, remove, uow.using)

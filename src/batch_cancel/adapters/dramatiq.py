@@ -1,8 +1,8 @@
 """
 Dramatiq messages that pass the start gate before they are processed.
 
-A worker takes a delayed message into its memory at once: nobody can take it back. So the gate
-decides when the message comes to be processed; it is also the scheduler to cancel with:
+A worker takes a delayed message into its memory at once, where it cannot be removed. So the gate
+decides when the message is processed; pass it as the scheduler:
 
     gate = StartGate(redis.Redis())
     broker.add_middleware(StartGateMiddleware(gate))
@@ -18,8 +18,8 @@ decides when the message comes to be processed; it is also the scheduler to canc
 
 The id of a deferred start is the message's id. An id is used once.
 
-Every message of such an actor has to be armed, one without a delay too, unless the gate is made
-with `armed_only=False`.
+Arm every message of such an actor, also one without a delay, unless the gate is made with
+`armed_only=False`.
 """
 
 # Dramatiq need not be installed where this is checked.
@@ -37,18 +37,18 @@ __all__ = ["StartGateMiddleware", "StartGateUnavailable"]
 
 
 class StartGateUnavailable(MiddlewareError):  # type: ignore[misc]
-    """The start gate gave no answer or does not know the message, which is not processed now."""
+    """The start gate did not answer or does not know the message, which is not processed now."""
 
 
 class StartGateMiddleware(Middleware):  # type: ignore[misc]
     """
-    Lets the messages of actors with `start_gate=True` pass only if the gate does.
+    Processes messages of actors with `start_gate=True` only if the gate lets them pass.
 
-    A message that was cancelled is skipped. Without an answer from the gate, or if the gate does
-    not know the message, it fails, and is tried again as the actor's own retries say.
+    A cancelled message is skipped. If the gate does not answer, or does not know the message, the
+    message fails, and is retried by the actor's own settings.
 
     Arguments:
-        gate: which one.
+        gate: the start gate.
     """
 
     def __init__(self, gate: StartGate) -> None:
@@ -56,7 +56,7 @@ class StartGateMiddleware(Middleware):  # type: ignore[misc]
 
     @property
     def actor_options(self) -> set[str]:
-        """Name what an actor may be declared with."""
+        """Return the option that an actor may declare."""
         return {"start_gate"}
 
     def before_process_message(self, broker: Any, message: Any) -> None:  # noqa: ANN401  # Not installed here.
@@ -66,8 +66,7 @@ class StartGateMiddleware(Middleware):  # type: ignore[misc]
         try:
             may_start = self._gate.may_start(message.message_id)
         except Exception as error:
-            # Of any error that is not a middleware's own, Dramatiq makes a line in its log, and
-            # processes the message.
+            # Dramatiq only logs an error that is not a MiddlewareError, and processes the message.
             raise StartGateUnavailable(str(error)) from error
         if not may_start:
             msg = "cancelled before it started"

@@ -1,19 +1,19 @@
 """
-What the library does, told to OpenTelemetry: a span for each call of a port, numbers of outcomes.
+OpenTelemetry for the library: a span for each call of a port, and metrics of the outcomes.
 
     telemetry = Telemetry()
     uow, scheduler = telemetry.uow(uow), telemetry.scheduler(scheduler)
     cancel_job = telemetry.counted(batch_cancel.cancel_job)
 
-Rule 1: nothing that a port does is changed: its answers and errors go through as they are, and
-        what it can do beyond the minimum it still can do.
-Rule 2: no phone number, connection string, key, actor or reason gets into a span or a number. Of
-        an error only the type is told, and the library's own code: its message may hold anything.
-Rule 3: a job's id is told of in spans alone. As a label of a number it would make as many series
-        as there are jobs.
+Rule 1: the behaviour of a port is not changed: answers and errors pass through as they are, and
+        its optional capabilities stay visible.
+Rule 2: no phone number, connection string, key, actor or reason gets into a span or a metric. Of
+        an error only the type and the library's own code are recorded: its message may contain
+        anything.
+Rule 3: a job's id is recorded in spans only. As a label of a metric it would make one series for
+        each job.
 
-It needs opentelemetry-api and nothing else; where the numbers and the spans go is for the program
-to set up.
+It needs only opentelemetry-api; the program sets up where metrics and spans go.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _T = TypeVar("_T")
 _NAME: Final = "batch_cancel"
 _SERVER_ERROR: Final = 500
 _CONTACTS: Final = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
-"""Where the buckets of the histogram of contacts end."""
+"""The bounds of the buckets of the histogram of contacts."""
 
 
 class Telemetry:
     """
-    Tells OpenTelemetry what the library does.
+    Records what the library does in OpenTelemetry.
 
-    The numbers are
+    The metrics are
 
         batch_cancel.cancellations        counter, by `outcome`: cancelled, replayed, not_found,
                                           already_terminal, unknown_status, failed, unknown (it
@@ -67,7 +67,7 @@ class Telemetry:
 
     Arguments:
         tracer_provider: where spans go; the program's own when None.
-        meter_provider: where numbers go; the program's own when None.
+        meter_provider: where metrics go; the program's own when None.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Telemetry:
         """
         Return this unit of work with a span around each transaction, and each call within it.
 
-        Whatever else it can do, the one that is given can do as well.
+        Its optional capabilities stay available.
         """
         return cast("_T", _UnitOfWork(uow, "batch_cancel.uow", self._spans))
 
@@ -138,7 +138,7 @@ class Telemetry:
             if not answer.replayed:
                 self._contacts.record(answer.contacts_cancelled)
         results = cast("list[object]", answer) if isinstance(answer, list) else [answer]
-        for result in results:  # Those of a pass of reconcile were counted when they happened.
+        for result in results:  # Those of reconcile were counted before.
             if isinstance(result, CancelResult):
                 self._removals.add(1, {"removal": result.removal.value, "function": name})
 
@@ -147,7 +147,7 @@ class Telemetry:
         try:
             yield
         except BaseException as error:
-            if name != "reconcile":  # It was not asked to cancel anything.
+            if name != "reconcile":  # A failed pass is no failed cancellation.
                 self._cancellations.add(1, {"outcome": _outcome_of(error)})
             raise
 
@@ -187,13 +187,13 @@ class _Spans:
         with self.tracer.start_as_current_span(
             name,
             attributes=attributes,
-            record_exception=False,  # It would tell the message as well.
+            record_exception=False,  # It would record the message as well.
             set_status_on_exception=False,
         ) as span:
             try:
                 yield span
             except BaseException as error:
-                _tell_error(span, error)
+                _record_error(span, error)
                 raise
 
     def around(
@@ -205,14 +205,14 @@ class _Spans:
         def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
             with self.span(name, _job_id(arguments, named_by_text=named_by_text)) as span:
                 answer = function(*arguments, **options)
-                _tell_answer(span, answer)
+                _record_answer(span, answer)
                 return answer
 
         @functools.wraps(function)
         async def call_async(*arguments: _P.args, **options: _P.kwargs) -> object:
             with self.span(name, _job_id(arguments, named_by_text=named_by_text)) as span:
                 answer = await cast("Awaitable[object]", function(*arguments, **options))
-                _tell_answer(span, answer)
+                _record_answer(span, answer)
                 return answer
 
         is_async = inspect.iscoroutinefunction(function)
@@ -233,7 +233,7 @@ class _Spans:
 
 
 def _job_id(arguments: Sequence[object], *, named_by_text: bool) -> str | None:
-    """Return the id of the job that a call is about, if its first argument tells, and is one."""
+    """Return the id of the job in the first argument of a call, if it has a valid one."""
     subject = arguments[0] if arguments else None
     match subject:
         case JobKey():
@@ -249,8 +249,8 @@ def _job_id(arguments: Sequence[object], *, named_by_text: bool) -> str | None:
     return key.batch_job_id if key.can_exist else None
 
 
-def _tell_answer(span: trace.Span, answer: object) -> None:
-    if isinstance(answer, int):  # How many contacts, or whether a start was taken back.
+def _record_answer(span: trace.Span, answer: object) -> None:
+    if isinstance(answer, int):  # The number of contacts, or whether a start was removed.
         span.set_attribute("batch_cancel.answer", answer)
     if isinstance(answer, CancelResult):
         span.set_attributes(
@@ -263,7 +263,7 @@ def _tell_answer(span: trace.Span, answer: object) -> None:
         )
 
 
-def _tell_error(span: trace.Span, error: BaseException) -> None:
+def _record_error(span: trace.Span, error: BaseException) -> None:
     kind = type(error).__qualname__
     span.set_attribute("error.type", kind)
     what = kind
@@ -271,19 +271,20 @@ def _tell_error(span: trace.Span, error: BaseException) -> None:
         what = error.code
         span.set_attribute("batch_cancel.error", what)
         if error.http_status < _SERVER_ERROR:
-            return  # No such job, or an ended one: an answer like another.
+            return  # No such job, or an ended one: an ordinary answer.
     span.set_status(trace.StatusCode.ERROR, what)
     span.add_event("exception", {"exception.type": kind})
 
 
-# What is given in the place of a port ------------------------------------------------------------
+# The proxies of ports ----------------------------------------------------------------------------
+# ------------------------------------------------------------
 
 
 class _Port:
     """
-    Something with a span around each call of a public method.
+    A proxy with a span around each call of a public method.
 
-    It passes for what it stands for, so that a capability which that declares is found in it.
+    It passes isinstance checks as its port, so that the declared capabilities are found.
     """
 
     def __init__(self, inner: object, prefix: str, spans: _Spans) -> None:
@@ -291,12 +292,12 @@ class _Port:
         self._prefix = prefix
         self._spans = spans
 
-    @property  # type: ignore[misc]  # To be assigned to is not what it is for.
+    @property  # type: ignore[misc]  # It is read only.
     def __class__(self) -> type[Self]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return cast("type[Self]", type(self._inner))  # Which is not true, and the whole purpose.
+        return cast("type[Self]", type(self._inner))  # It claims the class of its port.
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("_"):  # What is private is nobody's to ask for; nor is it there yet.
+        if name.startswith("_"):  # Private names are not proxied.
             raise AttributeError(name)
         value = getattr(self._inner, name)
         return self._spans.around(value, f"{self._prefix}.{name}") if callable(value) else value
@@ -315,11 +316,11 @@ class _UnitOfWork(_Port):
         if isinstance(transaction, AbstractAsyncContextManager):
             awaited = cast("AbstractAsyncContextManager[object]", transaction)
             return self._spans.transaction_async(awaited)
-        return transaction  # Of no kind: for whoever enters it to refuse.
+        return transaction  # Of neither kind: the use case refuses it.
 
 
 class _Repositories(_Port):
-    """What one transaction can reach, each with a span around each call."""
+    """The repositories of one transaction, with a span around each call."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("_"):

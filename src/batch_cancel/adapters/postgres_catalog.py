@@ -1,10 +1,9 @@
 """
-What Postgres says of the adopter's tables, for every adapter that works on Postgres.
+The catalog's facts about the adopter's tables, for every adapter on Postgres.
 
-The catalogs are asked in the first transaction that needs to know, once per process, schema and
-database, and the answer serves the others of the next minute: then a trigger that was made, or an
-index that was dropped, is seen as well. What is refused is asked again each time, so that a table
-that is repaired works at once.
+The catalogs are read in the first transaction that needs them, once per process, schema and
+database, and the facts are cached for a minute: then a new trigger or a dropped index is seen.
+Tables that are refused are read again each time, so that a repaired table works at once.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ _MULTI_PRIMARY: Final = {
 
 
 SQL_ASCII: Final = (
-    "the database is SQL_ASCII, which stores bytes of no known encoding, so ids can't be "
-    "compared: move to a database in UTF8"
+    "the database has the encoding SQL_ASCII, that is none, so ids can't be compared: move to a "
+    "database in UTF8"
 )
 
 
 @attrs.frozen
 class Writer:
     """
-    A trigger or a rule of the adopter's, which runs when a row is added or changed.
+    A trigger or a rule of the adopter that runs when a row is added or changed.
 
     Arguments:
-        field: on or below which table: "jobs", "contacts" or "cancellations".
+        field: the table that it is on or below: "jobs", "contacts" or "cancellations".
         kind: "trigger" or "rule".
         name: its name.
-        table: its table, as it is typed.
-        when: as its definition says it: BEFORE, AFTER, INSTEAD OF, DO ALSO or DO INSTEAD.
-        is_of_rows: whether it runs for each row, and not for each statement.
+        table: its table, as SQL.
+        when: BEFORE, AFTER, INSTEAD OF, DO ALSO or DO INSTEAD.
+        is_of_rows: whether it runs for each row, not for each statement.
         events: INSERT, UPDATE or both.
     """
 
@@ -59,29 +58,29 @@ class Writer:
 
 _KNOWN_SECONDS: Final = 60.0
 _KNOWN_MAX: Final = 1000
-"""A schema for each of many tenants is as many tables; this many are kept."""
+"""The most entries in the cache; a schema for each tenant makes many."""
 
 
 @attrs.frozen
 class Facts:
     """
-    What the catalogs say.
+    The facts that the catalogs hold.
 
     Arguments:
         jobs: the table of jobs.
         contacts: the table of contacts.
-        refusals: why nothing can be right here, whatever is mapped; empty if there is no reason.
-        jobs_have_triggers: whether a job may not be written as it is sent: by a trigger, a rule, a
-            policy or a view.
-        contacts_have_triggers: the same of a contact.
-        jobs_are_rewritten: whether one of them may write a job otherwise than RETURNING shows it,
-            so that a row has to be read again after it was written.
-        contacts_are_rewritten: the same of a contact.
+        refusals: why no mapping of this database is safe; empty if there is no reason.
+        jobs_have_triggers: whether a trigger, a rule, a policy or a view may change what is
+            written to a job.
+        contacts_have_triggers: the same for a contact.
+        jobs_are_rewritten: whether one of them may write a job other than RETURNING shows it, so
+            that the row must be read again.
+        contacts_are_rewritten: the same for a contact.
         contacts_partitioned_by: the columns in the partition keys of contacts.
-        deferrable: the constraint triggers that may run as late as the commit: schema, name, and
-            whether they do unless told otherwise.
+        deferrable: the constraint triggers that may run at the commit: schema, name, and whether
+            they do by default.
         writers: the triggers and rules that run when rows are added or changed, without ours.
-        are_provisional: whether the transaction that asked changes the tables itself.
+        are_provisional: whether the transaction that read them changes the tables itself.
     """
 
     jobs: Table
@@ -99,31 +98,31 @@ class Facts:
 
 @attrs.define
 class Known:
-    """What is known of tables already, by whatever names them; bounded in number and in time."""
+    """A cache of facts about tables, bounded in size and time."""
 
     _facts: dict[Hashable, tuple[float, Facts]] = attrs.field(
         factory=dict[Hashable, tuple[float, Facts]], init=False
     )
 
-    def get(self, place: Hashable) -> Facts | None:
-        """Return what was learnt of these tables within the last minute."""
-        learnt_at, facts = self._facts.get(place, (0.0, None))
+    def get(self, key: Hashable) -> Facts | None:
+        """Return the facts of these tables, if they are less than a minute old."""
+        learnt_at, facts = self._facts.get(key, (0.0, None))
         return facts if time.monotonic() < learnt_at + _KNOWN_SECONDS else None
 
-    def learn(self, place: Hashable, facts: Facts) -> None:
-        """Keep what the database says now, unless that may still be rolled back."""
+    def learn(self, key: Hashable, facts: Facts) -> None:
+        """Keep the facts, unless the transaction that read them changes the tables."""
         if facts.are_provisional:
             return
         if len(self._facts) >= _KNOWN_MAX:
             self._facts.clear()
-        self._facts[place] = (time.monotonic(), facts)
+        self._facts[key] = (time.monotonic(), facts)
 
-    def forget(self, place: Hashable) -> None:
-        """Ask again the next time."""
-        self._facts.pop(place, None)
+    def forget(self, key: Hashable) -> None:
+        """Remove the facts of these tables."""
+        self._facts.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all facts."""
         self._facts.clear()
 
 
@@ -140,7 +139,7 @@ def server_problems(version: int, *, is_read_only: bool) -> Iterator[str]:
 
 @cache
 def question() -> str:
-    """Return the statement that asks, with the oids of the three tables in braces."""
+    """Return the statement that reads the catalogs; the three tables' oids are in braces."""
     text = sql_text("batch_cancel.adapters", "postgres_catalog.sql")
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
 
@@ -211,7 +210,8 @@ def _refusals(server: dict[str, Any], tables: dict[str, dict[str, Any]]) -> list
         if table["is_foreign"]:
             found.append(
                 f"{name} is a foreign table, or reads from one, whose remote transaction keeps a "
-                "snapshot from before the wait for the job: connect to the database that has it"
+                "snapshot from before the wait for the job: connect to the database that holds "
+                "the table"
             )
         if table["hides_another"]:
             found.append(

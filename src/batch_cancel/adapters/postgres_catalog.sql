@@ -1,13 +1,13 @@
 -- What the catalogs of Postgres say of three tables, as one JSON text. Everybody may read them.
 -- In braces stand the oids of the tables. `below` are a table and all that its rows come from:
 -- partitions, inheritors, and the tables of a view.
-WITH RECURSIVE given (place, oid) AS (
+WITH RECURSIVE given (ordinal, oid) AS (
     VALUES ('jobs', {jobs}::oid), ('contacts', {contacts}::oid),
            ('cancellations', {cancellations}::oid)
-), below (place, oid) AS (
-    SELECT place, oid FROM given
+), below (ordinal, oid) AS (
+    SELECT ordinal, oid FROM given
     UNION
-    SELECT below.place, next.oid
+    SELECT below.ordinal, next.oid
     FROM below
     CROSS JOIN LATERAL (
         SELECT i.inhrelid AS oid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = below.oid
@@ -21,18 +21,18 @@ WITH RECURSIVE given (place, oid) AS (
         WHERE r.ev_class = below.oid AND d.refobjid <> below.oid
     ) AS next
 ), found AS (
-    SELECT given.place, c.oid, c.relname, c.relkind, c.relpersistence, c.relnamespace
+    SELECT given.ordinal, c.oid, c.relname, c.relkind, c.relpersistence, c.relnamespace
     FROM given
     JOIN pg_catalog.pg_class AS c ON c.oid = given.oid
 ), facts AS (
-    SELECT found.place, pg_catalog.json_build_object(
+    SELECT found.ordinal, pg_catalog.json_build_object(
         'name', found.relname,
         'is_view', found.relkind IN ('v', 'm'),
         'is_foreign', EXISTS (
             SELECT 1
             FROM below
             JOIN pg_catalog.pg_class AS c ON c.oid = below.oid
-            WHERE below.place = found.place AND c.relkind = 'f'
+            WHERE below.ordinal = found.ordinal AND c.relkind = 'f'
         ),
         'hides_another', found.relpersistence = 't' AND EXISTS (
             SELECT 1
@@ -78,10 +78,10 @@ WITH RECURSIVE given (place, oid) AS (
             SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
                 'columns', (
                     SELECT pg_catalog.json_agg(a.attname)
-                    FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+                    FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, ordinal)
                     JOIN pg_catalog.pg_attribute AS a
                       ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                    WHERE k.place <= i.indnkeyatts
+                    WHERE k.ordinal <= i.indnkeyatts
                 ),
                 'nulls_distinct', NOT coalesce(
                     (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false
@@ -97,13 +97,13 @@ WITH RECURSIVE given (place, oid) AS (
                   SELECT 1
                   FROM unnest(
                       i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]
-                  ) WITH ORDINALITY AS k (attnum, class, collated, place)
+                  ) WITH ORDINALITY AS k (attnum, class, collated, ordinal)
                   JOIN pg_catalog.pg_attribute AS a
                     ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                   JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
                   JOIN pg_catalog.pg_opclass AS o ON o.oid = k.class
                   LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
-                  WHERE k.place <= i.indnkeyatts
+                  WHERE k.ordinal <= i.indnkeyatts
                     AND (
                       (NOT coalesce(l.collisdeterministic, true)
                           AND k.collated <> a.attcollation)
@@ -130,23 +130,23 @@ WITH RECURSIVE given (place, oid) AS (
              AND d.objsubid > 0 AND d.refobjsubid = 0 AND d.deptype = 'i'
             JOIN pg_catalog.pg_attribute AS a
               ON a.attrelid = p.partrelid AND a.attnum = d.objsubid
-            WHERE below.place = found.place
+            WHERE below.ordinal = found.ordinal
         ),
         'has_triggers', EXISTS (
             SELECT 1
             FROM below
             JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = below.oid
-            WHERE below.place = found.place AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            WHERE below.ordinal = found.ordinal AND NOT t.tgisinternal AND t.tgenabled <> 'D'
         ) OR EXISTS (
             SELECT 1
             FROM below
             JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
-            WHERE below.place = found.place AND r.ev_type <> '1'
+            WHERE below.ordinal = found.ordinal AND r.ev_type <> '1'
         ) OR EXISTS (
             SELECT 1
             FROM below
             JOIN pg_catalog.pg_class AS c ON c.oid = below.oid
-            WHERE below.place = found.place AND c.relrowsecurity
+            WHERE below.ordinal = found.ordinal AND c.relrowsecurity
         ),
         -- What writes a row otherwise than RETURNING shows it: whatever runs after the row is
         -- written, and whatever writes in its place.
@@ -154,13 +154,13 @@ WITH RECURSIVE given (place, oid) AS (
             SELECT 1
             FROM below
             JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = below.oid
-            WHERE below.place = found.place AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            WHERE below.ordinal = found.ordinal AND NOT t.tgisinternal AND t.tgenabled <> 'D'
               AND (t.tgtype & 3) <> 3
         ) OR EXISTS (
             SELECT 1
             FROM below
             JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
-            WHERE below.place = found.place AND r.ev_type <> '1'
+            WHERE below.ordinal = found.ordinal AND r.ev_type <> '1'
         ),
         -- Who else writes when a row is added or changed. Ours are known, and so are those of a
         -- partitioned table in its partitions.
@@ -175,7 +175,7 @@ WITH RECURSIVE given (place, oid) AS (
                 ) AS writer
                 FROM below
                 JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = below.oid
-                WHERE below.place = found.place AND NOT t.tgisinternal AND t.tgparentid = 0
+                WHERE below.ordinal = found.ordinal AND NOT t.tgisinternal AND t.tgparentid = 0
                   AND t.tgenabled IN ('O', 'A') AND t.tgtype & 20 > 0
                   AND NOT pg_catalog.starts_with(t.tgname, 'batch_cancel_keep_')
                 UNION ALL
@@ -186,7 +186,7 @@ WITH RECURSIVE given (place, oid) AS (
                 )
                 FROM below
                 JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = below.oid
-                WHERE below.place = found.place AND r.ev_type IN ('2', '3')
+                WHERE below.ordinal = found.ordinal AND r.ev_type IN ('2', '3')
                   AND r.ev_enabled IN ('O', 'A')
             ) AS it
         ),
@@ -198,7 +198,7 @@ WITH RECURSIVE given (place, oid) AS (
             JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = below.oid
             JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE below.place = found.place AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            WHERE below.ordinal = found.ordinal AND NOT t.tgisinternal AND t.tgenabled <> 'D'
               AND t.tgdeferrable
         )
     ) AS known
@@ -230,5 +230,5 @@ SELECT pg_catalog.json_build_object(
               'AccessExclusiveLock'
           )
     ),
-    'tables', (SELECT pg_catalog.json_object_agg(facts.place, facts.known) FROM facts)
+    'tables', (SELECT pg_catalog.json_object_agg(facts.ordinal, facts.known) FROM facts)
 )::text

@@ -1,8 +1,8 @@
 """
-What Postgres' errors mean, for every adapter on Postgres.
+The faults by SQLSTATE, for every adapter on Postgres.
 
-Rule: the kind of a fault follows from its SQLSTATE, not from a driver's classes or messages. Where
-      libpq keeps the message alone, of a refusal to connect, its SQLSTATE is read off its words.
+Rule: the kind of a fault follows from its SQLSTATE, not from a driver's classes or messages. For a
+      refused connection, libpq keeps only the message, and the SQLSTATE is derived from its words.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from batch_cancel.domain.errors import Fault
 MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
     "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
-    "55P03": (Fault.LATE, "another transaction holds the job and does not end (lock timeout)"),
-    "57014": (Fault.LATE, "Postgres took too long (statement timeout), or was told to stop"),
+    "55P03": (Fault.LATE, "another transaction holds the lock on the job (lock timeout)"),
+    "57014": (
+        Fault.LATE,
+        "Postgres took too long (statement timeout), or the statement was cancelled",
+    ),
     "25P02": (
         Fault.REFUSED,
         "an earlier statement in this transaction has failed: roll it back, and begin a new one",
     ),
-    "25P03": (Fault.LATE, "the transaction was idle for too long, so Postgres ended it"),
-    "25P04": (Fault.LATE, "the transaction took too long, so Postgres ended it"),
+    "25P03": (Fault.LATE, "Postgres ended the transaction, because it was idle for too long"),
+    "25P04": (Fault.LATE, "Postgres ended the transaction, because it took too long"),
     "25006": (Fault.BUSY, "Postgres is read-only here: connect to the primary"),
     "53200": (Fault.BUSY, "Postgres has no memory left"),
     "53300": (Fault.BUSY, "Postgres has no connection left"),
@@ -36,13 +39,13 @@ NOT_ADMITTED: Final = {
     "28000": (
         Fault.REFUSED,
         (
-            "Postgres does not admit this user: check that the role exists and may log in, and "
-            "that pg_hba.conf admits it from here"
+            "Postgres refused this user: check that the role exists and may log in, and that "
+            "pg_hba.conf allows it from this host"
         ),
     ),
     "57P03": (Fault.BUSY, "Postgres is starting up or shutting down: try again in a moment"),
 }
-"""The same for a connection that is refused."""
+"""The same for a refused connection."""
 
 _WORDS: Final = {
     "3D000": r'database ".*" does not exist$',
@@ -58,22 +61,22 @@ _WORDS: Final = {
     "57P03": r"the database system is (starting up|shutting down|in recovery|not .*accepting )",
 }
 """
-The reasons for which a connection is refused, by SQLSTATE, which libpq does not pass on.
-They are English: where the server speaks another language, all of them are one.
+The messages of refused connections, by SQLSTATE, which libpq does not pass on. They are English:
+in another language all of them count as one reason.
 """
 
 
 def refused_as(error: object) -> str | None:
-    """Return the SQLSTATE for which a connection was refused, as far as its words show it."""
+    """Return the SQLSTATE of a refused connection, if its message shows it."""
     first, *_ = str(error).splitlines() or [""]
-    # Before stands the address; after, the server's own reason, or that of its client library.
+    # The text before is the address; after it comes the reason of the server or of libpq.
     reason = re.split(r"failed: (?:FATAL: +)?(?!connection to server)", first, maxsplit=1)[-1]
     return next((state for state, words in _WORDS.items() if re.match(words, reason)), None)
 
 
 def unreachable(what: str) -> str:
-    """Return the reason where nobody answers, or nobody says why a connection is refused."""
+    """Return the reason for a server without an answer, or a refusal without a reason."""
     return (
-        f"{what} can't be reached: check that it runs and has connections left, and that address, "
+        f"{what} can't be reached: check that it runs and has free connections, and that address, "
         "database, user and password are right"
     )

@@ -1,17 +1,17 @@
 """
-What holds in a transaction on Postgres, for every adapter on Postgres.
+The settings of a transaction on Postgres, for every adapter on Postgres.
 
-A transaction of our own brings its own settings, whatever the connection's defaults are:
+A transaction of our own has its own settings, whatever the connection's defaults are:
 
-Rule 1: it is READ COMMITTED. A snapshot from before the wait for the job's lock would miss the
-        contacts that came in meanwhile.
-Rule 2: it is bounded in time by the server's timeouts.
-Rule 3: a commit that was answered is on disk. That it survives the loss of that server is for its
-        configuration to decide: with `synchronous_standby_names` a promoted replica knows of it,
-        with asynchronous replication it may not.
-Rule 4: a temporary table of the session comes last, so that it never stands in for the real one.
+Rule 1: it is READ COMMITTED. A snapshot from before the wait for the job's lock would miss
+        contacts that were added meanwhile.
+Rule 2: the server's timeouts bound it in time.
+Rule 3: a confirmed commit is on disk. Whether it survives the loss of that server depends on its
+        configuration: with `synchronous_standby_names` a promoted replica has it, with
+        asynchronous replication it may not.
+Rule 4: temporary tables come last in the search path, so that they never hide the real ones.
 
-In the caller's transaction, only rule 3 is set; the rest is looked at.
+In the caller's transaction, only rule 3 is set; the rest is checked.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ LEVEL: Final = (
     "pg_catalog.current_setting('transaction_isolation'))"
 )
 """
-The isolation that the transaction really has. Where READ COMMITTED is not enabled, YugabyteDB
-keeps a snapshot while `transaction_isolation` still says otherwise.
+The actual isolation of the transaction. If READ COMMITTED is not enabled, YugabyteDB keeps a
+snapshot although `transaction_isolation` says otherwise.
 """
 
-# All other values of synchronous_commit than off wait for this server's disk already.
+# All values of synchronous_commit but off wait for this server's disk.
 DURABLY: Final = (
     "pg_catalog.set_config('synchronous_commit', coalesce(nullif("
     "pg_catalog.current_setting('synchronous_commit'), 'off'), 'on'), true)"
@@ -45,7 +45,7 @@ TEMPORARY_LAST: Final = (
 )
 
 LATE_TRIGGERS_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-"""Lets the triggers run that wait for the commit."""
+"""Runs the deferred triggers now."""
 
 
 def timeouts(lock_timeout: timedelta, statement_timeout: timedelta) -> dict[str, int]:
@@ -60,16 +60,16 @@ def timeouts(lock_timeout: timedelta, statement_timeout: timedelta) -> dict[str,
 
 def check_isolation(level: object, *, is_joined: bool) -> None:
     """
-    Refuse a transaction that would not see the contacts that came in during a wait.
+    Check that a transaction sees contacts that were added while it waited.
 
     Arguments:
-        level: the isolation that the transaction really has.
+        level: the actual isolation of the transaction.
         is_joined: whether the transaction is the caller's.
     """
     if level not in {"read committed", "read uncommitted"}:
         what = "joining() needs a" if is_joined else "the server grants no"
         msg = (
-            f"{what} READ COMMITTED transaction, and this one is {shown(level)}: it would leave "
-            "contacts behind that came in while it waited for the job"
+            f"{what} READ COMMITTED transaction, and this one is {shown(level)}: it would miss "
+            "contacts that were added while it waited for the job"
         )
         raise StoreFailed(msg)

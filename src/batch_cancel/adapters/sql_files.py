@@ -1,4 +1,4 @@
-"""The files of SQL that lie beside their adapters."""
+"""Readers of the SQL files beside the adapters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sql_text(package: str, file: str) -> str:
 
 @cache
 def statements(package: str, file: str) -> Mapping[str, str]:
-    """Return the statements of a file by their `-- name:` lines, without lines of comment."""
+    """Return the statements of a file by their `-- name:` lines, without comment lines."""
     _, *parts = re.split(r"^-- name: (\w+)\n", sql_text(package, file), flags=re.MULTILINE)
     bare = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
     return dict(zip(parts[::2], bare, strict=True))

@@ -1,4 +1,4 @@
-"""The endpoint as a WSGI application, for Flask, Django, gunicorn, or anything that takes one."""
+"""The endpoint as a WSGI application, for Flask, Django, gunicorn and others."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ class WsgiApp:
     """
     The endpoint as a WSGI application.
 
-    It waits no longer than what it calls, and has no budget of its own: a thread that waits can't
-    be left. Store and scheduler end by their own timeouts. How long `authenticate` takes is for
-    you to bound, and a body that does not come for the server: waitress reads it before it calls;
-    gunicorn's workers do not, so put a proxy that reads it first in front of them. gunicorn's
-    `timeout` kills a sync worker that is still waiting: let it be longer than the store's
-    `lock_timeout` and `statement_timeout` together, or a client may get no answer, and must ask
-    again with its Idempotency-Key.
+    It has no budget of its own, because a blocked thread can't be abandoned. Store and scheduler
+    end by their own timeouts. Bound the time of `authenticate` yourself, and leave slow bodies to
+    the server: waitress reads a body before it calls the application; gunicorn's workers do not,
+    so put a buffering proxy in front of them. gunicorn's `timeout` kills a sync worker that is
+    still waiting: make it longer than the store's `lock_timeout` and `statement_timeout` together,
+    or a client may get no answer, and must retry with its Idempotency-Key.
 
     Arguments:
         cancel: `functools.partial(cancel_job, uow=..., scheduler=...)`.
-        authenticate: gives the principal that an API key belongs to; None if it is nobody's.
-        prefix: where the endpoint begins, below whatever the application is mounted at.
-        retry_after: if given, errors that may pass are answered with 429 or 503 and this time;
-            else with the contract's 500.
+        authenticate: returns the principal of an API key; None for an unknown key.
+        prefix: the path below the mount point at which the endpoint begins.
+        retry_after: if given, errors worth a retry are answered with 429 or 503 and this time;
+            otherwise with the contract's 500.
 
     Raises:
         TypeError: `authenticate` is a coroutine function; `cancel`, or a port that is bound to it,
@@ -53,16 +52,16 @@ class WsgiApp:
         retry_after: timedelta | None = None,
     ) -> None:
         if inspect.iscoroutinefunction(authenticate):
-            msg = "authenticate is a coroutine function: nothing would await it under WSGI"
+            msg = "authenticate is a coroutine function, and WSGI cannot await it"
             raise TypeError(msg)
         self._endpoint = Endpoint(cancel, authenticate, prefix, retry_after)
 
     def respond(self, request: Request, body: Iterable[bytes]) -> Response | Page:
-        """Answer a request of a framework that mounts no WSGI application, such as Django."""
+        """Answer a request of a framework that cannot mount a WSGI application, such as Django."""
         try:
             return self._endpoint.respond(request, body)
         except BaseException as error:
-            # What runs coroutines for us may raise it; under WSGI nobody can cancel a request.
+            # Code that runs coroutines may raise it; under WSGI a request can't be cancelled.
             asyncio: Any = sys.modules.get("asyncio")
             if asyncio is None or not isinstance(error, asyncio.CancelledError):
                 raise
@@ -71,7 +70,7 @@ class WsgiApp:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., object]
     ) -> Iterable[bytes]:
-        """Answer one request, as PEP 3333 has it."""
+        """Answer one request, as PEP 3333 defines it."""
         request = Request(
             environ["REQUEST_METHOD"],
             _text(environ.get("PATH_INFO", "")),
@@ -89,7 +88,7 @@ class WsgiApp:
 
 
 def _text(value: str) -> str:
-    return text_of(value.encode("latin-1"))  # PEP 3333 carries bytes in this disguise.
+    return text_of(value.encode("latin-1"))  # PEP 3333 passes bytes as Latin-1 text.
 
 
 def _headers(environ: dict[str, Any]) -> dict[str, str]:
@@ -98,14 +97,14 @@ def _headers(environ: dict[str, Any]) -> dict[str, str]:
         for name, value in environ.items()
         if name.startswith("HTTP_")
     }
-    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):  # Empty stands for absent.
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):  # An empty value means an absent header.
         if value := environ.get(name):
             headers[name.replace("_", "-").lower()] = value
     return headers
 
 
 def _body(environ: dict[str, Any], request: Request) -> Iterator[bytes]:
-    """Read the body, never beyond its end: some servers would wait there for ever."""
+    """Read the body, never beyond its end: some servers would block there."""
     is_ended = environ.get("wsgi.input_terminated")
     length = BODY_BYTES_MAX + 1 if is_ended else bytes_declared(request)
     if length:

@@ -1,10 +1,10 @@
 """
 An application's own wiring: `--app module:name`.
 
-Rule 1: it is an object with `uow` and `scheduler`, and perhaps `on_cancelled`, or a function
-        without arguments that returns one; a coroutine function as well.
-Rule 2: an asyncio application is made, asked and left under one event loop. Under a blocking one
-        no event loop runs: Django refuses to work beside one.
+Rule 1: an application is an object with `uow` and `scheduler`, and perhaps `on_cancelled`, or a
+        function or coroutine function without arguments that returns one.
+Rule 2: an asyncio application is created, used and closed in one event loop. For a blocking one no
+        event loop runs: Django refuses to work beside one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def perform(path: str, command: Command[_T]) -> _T:
     Run a command on the application that `path` names.
 
     Raises:
-        UsageError: there is no such application, or it is none.
+        UsageError: there is no such application, or it is not valid.
         Exception: whatever the command raises.
     """
     made = _made(path, found("--app", path))
@@ -54,7 +54,7 @@ async def _perform(path: str, made: Awaitable[object], command: Command[_T]) -> 
 
 
 def _made(path: str, value: object) -> object:
-    """Return the application, or what is to be awaited for it."""
+    """Return the application, or an awaitable of it."""
     is_function = callable(value) and (isinstance(value, type) or not _has(value, "uow"))
     if not is_function:
         return value
@@ -73,7 +73,7 @@ def _made(path: str, value: object) -> object:
 
 
 def _calls(path: str, app: object) -> Calls:
-    """Return the use cases with the application's ports, blocking or asyncio as those are."""
+    """Return the use cases with the application's ports, blocking or asyncio."""
     ports = dict[str, Any]()
     for name in ("uow", "scheduler", "on_cancelled"):
         ports[name] = _read(path, app, name)
@@ -101,10 +101,10 @@ def _has(app: object, name: str) -> bool:
 
 def _read(path: str, app: object, name: str) -> object:
     """
-    Read an attribute once; a property whose own code fails is not one that is missing.
+    Read an attribute once; a property that raises is not a missing one.
 
     Raises:
-        UsageError: reading it raised something.
+        UsageError: the property raised an error.
     """
     try:
         return getattr(app, name)
@@ -134,13 +134,13 @@ def _checked(path: str, check: Callable[[object], None], hook: _T) -> _T:
 
 
 def _why(uow: object, scheduler: object) -> str | None:
-    """Return why these are no ports of one kind."""
+    """Return why these ports are not both blocking or both asyncio."""
     for check, same, other in (
         (kinds.check_store, kinds.check_scheduler, kinds.check_scheduler_async),
         (kinds.check_store_async, kinds.check_scheduler_async, kinds.check_scheduler),
     ):
         if _fault(check, uow) is None:
-            if _fault(other, scheduler) is not None:  # It is no scheduler at all.
+            if _fault(other, scheduler) is not None:  # It is not a scheduler.
                 return _fault(same, scheduler)
             names = f"{type(uow).__name__} and {type(scheduler).__name__}"
             return f"uow and scheduler must both block or both be asyncio, got {names}"

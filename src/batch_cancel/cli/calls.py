@@ -47,7 +47,7 @@ from batch_cancel.use_cases.run_blocking import (
 )
 
 _NOBODY: Final = frozenset({"batch-cancel check"})
-"""A deferred start that there is not, to see whether a scheduler answers."""
+"""A deferred start that does not exist, to see whether a scheduler answers."""
 
 
 @attrs.frozen
@@ -57,7 +57,7 @@ class Cancelled:
 
     Arguments:
         result: of the cancellation.
-        fault: why the scheduler gave no answer; None if it did, or was not asked.
+        fault: why the scheduler did not answer; None if it did, or was not asked.
         hook_fault: what on_cancelled raised; None if it returned, or was not called.
     """
 
@@ -72,15 +72,15 @@ class Pass:
     A pass of reconcile.
 
     Arguments:
-        results: of the cancellations that were taken up.
-        removals_owed: how many removals are owed after it, up to the limit.
+        results: of the cancellations that were taken.
+        removals_pending: how many removals are pending after it, up to the limit.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
-        fault: why the scheduler gave no answer; None if it did, or was not asked.
+        fault: why the scheduler did not answer; None if it did, or was not asked.
         hook_fault: what on_cancelled raised last; None if it did not.
     """
 
     results: list[CancelResult]
-    removals_owed: int
+    removals_pending: int
     hooks_failed: int | None
     fault: str | None
     hook_fault: str | None
@@ -95,7 +95,7 @@ class Check:
         store: what was found of the store.
         scheduler: what the scheduler misses.
         notes: what could not be checked.
-        fault: why the scheduler gave no answer; None if it did, or was not asked.
+        fault: why the scheduler did not answer; None if it did, or was not asked.
     """
 
     store: Diagnosis
@@ -151,16 +151,16 @@ class Calls:
         return Cancelled(result, watched.fault, None if hook is None else hook.fault)
 
     async def reconcile(self, limit: int, lease: timedelta) -> Pass:
-        """Finish what cancellations owe, and count what is still owed."""
+        """Finish what cancellations left pending, and count what is still pending."""
         watched = Watched(self.scheduler)
         hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
         results = await reconcile_async(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
-        owed = await self._removals_owed(limit)
+        pending = await self._removals_pending(limit)
         if hook is None:
-            return Pass(results, owed, None, watched.fault, None)
-        return Pass(results, owed, hook.failed, watched.fault, hook.fault)
+            return Pass(results, pending, None, watched.fault, None)
+        return Pass(results, pending, hook.failed, watched.fault, hook.fault)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """Compare store and scheduler."""
@@ -209,7 +209,7 @@ class Calls:
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
             return Check(store, [], [], fault_of(error))
         fault = await self._silence() if problems else None
-        # It has answered, if only with a refusal; or it is the file of the store, told of already.
+        # It has answered, if only with a refusal; or it is the store's own file, reported already.
         if fault not in problems or fault in store.problems:
             return Check(store, problems, [], None)
         return Check(store, [it for it in problems if it != fault], [], fault)
@@ -236,8 +236,8 @@ class Calls:
             return fault_of(error)
         return None
 
-    async def _removals_owed(self, limit: int) -> int:
-        """Count the removals that are still owed, up to a limit."""
+    async def _removals_pending(self, limit: int) -> int:
+        """Count the removals that are still pending, up to a limit."""
         async with opened_async(self.uow) as repositories:
             if repositories.inspection is None:
                 return 0

@@ -1,4 +1,4 @@
-"""The commands on jobs: what they are called with, what they answer, and their exit codes."""
+"""The commands on jobs: their options, answers and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batch_cancel.cli.exits import (
     SILENT,
     STILL_PENDING,
     code_of,
-    faults_told,
+    faults_reported,
     what_to_do,
 )
 from batch_cancel.cli.imports import UsageError
@@ -58,11 +58,11 @@ def cancel(
     ] = None,
 ) -> None:
     """
-    Cancel one job, for ever.
+    Cancel one job permanently.
 
-    The answer is one JSON object on stdout, whether it succeeded or not; what went wrong is
-    on stderr. A password in a URL is visible to all users of this machine; give the URL in the
-    environment instead (BATCH_CANCEL_STORE, BATCH_CANCEL_SCHEDULER).
+    The answer is one JSON object on stdout, whether it succeeded or not; errors are on stderr. A
+    password in a URL is visible to all users of this machine; give the URL in the environment
+    instead (BATCH_CANCEL_STORE, BATCH_CANCEL_SCHEDULER).
 
     \b
     Exit codes:
@@ -76,7 +76,7 @@ def cancel(
         operation_id = uuid4().hex
     key = JobKey(job_id, organization)
     named = {"operation_id": operation_id, "actor": actor, "reason": reason}
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         try:
             done = wired.perform(lambda calls: calls.cancel(key, named))
@@ -89,9 +89,9 @@ def cancel(
     _answer(present(done.result))
     if done.result.removal is Removal.PENDING:
         output.complain(
-            "the job is cancelled, but the scheduler did not confirm that its deferred start was "
-            f"taken back ({done.fault}); once it answers, run `batch-cancel reconcile`, or the "
-            "same command again (exit code 4: the job is cancelled already)"
+            "the job is cancelled, but the scheduler did not confirm the removal of its deferred "
+            f"start ({done.fault}); once it answers, run `batch-cancel reconcile`, or the same "
+            "command again (exit code 4: the job is cancelled already)"
         )
     if done.hook_fault is not None:
         output.complain(
@@ -114,7 +114,7 @@ def reconcile(
             min=1,
             max=CLAIM_LIMIT_MAX,
             metavar="N",
-            help="How many cancellations to take up at most.",
+            help="How many cancellations to take at most.",
         ),
     ] = LOOK_LIMIT,
     lease: Annotated[
@@ -123,30 +123,30 @@ def reconcile(
             min=0,
             max=86_400,
             metavar="SECONDS",
-            help="How long whoever cancelled, or another reconcile, may still be at it; "
-            "0 takes up everything at once.",
+            help="How long a cancellation is left to its own process or to another reconcile; "
+            "0 takes all at once.",
         ),
     ] = RECONCILE_LEASE // timedelta(seconds=1),
     as_json: options.Json = False,
 ) -> None:
     """
-    Finish the removals of deferred starts that cancellations still owe.
+    Finish the pending removals of deferred starts.
 
     Run it from anywhere, as often as you like, beside live cancels and beside itself. With --app,
-    its on_cancelled is called for the cancellations that are still to be announced; without a
-    hook, those stay owed and are not counted.
+    its on_cancelled is called for the pending announcements; without a hook, those stay pending
+    and are not counted.
 
     \b
     Exit codes:
-      0  no removal is left owed, and no hook failed
+      0  no removal is left pending, and no hook failed
       2  the command line is wrong; nothing was done
       5  failed; stderr says why
-      6  something is still owed; run it again
+      6  something is still pending; run it again
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         done = wired.perform(lambda calls: calls.reconcile(limit, timedelta(seconds=lease)))
-        report = reports.Reconciled(done.results, done.removals_owed, limit, done.hooks_failed)
+        report = reports.Reconciled(done.results, done.removals_pending, limit, done.hooks_failed)
     output.answer(report.json() if as_json else report.text())
     if done.fault is not None:
         output.complain(f"the scheduler did not confirm every removal ({done.fault})")
@@ -171,7 +171,7 @@ def inspect(
             min=1,
             max=CLAIM_LIMIT_MAX,
             metavar="N",
-            help="How many pending removals, scheduled jobs and cancelled jobs to look at.",
+            help="How many pending removals, scheduled jobs and cancelled jobs to read.",
         ),
     ] = LOOK_LIMIT,
     calls_older_than: Annotated[
@@ -185,12 +185,11 @@ def inspect(
     as_json: options.Json = False,
 ) -> None:
     """
-    Report where database and scheduler have drifted apart; nothing is changed.
+    Report where database and scheduler have drifted apart, without a change.
 
-    It names removals still owed, deferred starts of cancelled jobs that still wait, scheduled
-    jobs that nothing will start, open contacts of cancelled jobs, and jobs with calls that have
-    been live for too long. Work in progress can appear as drift; real drift persists: run it
-    again.
+    It names pending removals, deferred starts of cancelled jobs that still wait, scheduled jobs
+    without a waiting start, open contacts of cancelled jobs, and jobs with calls that have been
+    live for too long. Work in progress can appear as drift; real drift persists: run it again.
 
     \b
     Exit codes:
@@ -200,13 +199,13 @@ def inspect(
       5  failed; stderr says why
       7  the scheduler did not answer; what the store knows is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         drift = wired.perform(lambda calls: calls.inspect(limit, calls_older_than))
         report = reports.Inspected(drift, calls_older_than)
     output.answer(report.json() if as_json else report.text())
     if report.drift.is_partial:
-        output.complain(f"no more than {limit} of each kind were looked at: see --limit")
+        output.complain(f"only {limit} of each kind were read: see --limit")
     if report.drift.scheduler_fault is not None:
         raise typer.Exit(SILENT)
     if report.drift.is_found:
@@ -247,7 +246,7 @@ def expire_calls(
       3  this organization has no such job
       5  failed; stderr says why
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)
         key = JobKey(job_id, organization)
         try:

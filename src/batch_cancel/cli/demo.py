@@ -1,4 +1,4 @@
-"""A demonstration: every kind of job cancelled, and what became of every kind of contact."""
+"""The demo: cancel every kind of job, and show what becomes of every kind of contact."""
 
 from __future__ import annotations
 
@@ -61,9 +61,11 @@ def play() -> None:
         world.fill()
         before, waiting_before = world.contacts(), world.scheduler.waiting()
         with console.capture() as shown:
-            _tell(console, "Four jobs in a new SQLite file, each with a contact in every status.")
+            _announce(
+                console, "Four jobs in a new SQLite file, each with a contact in every status."
+            )
             _ask(console, world, "scheduled for later", "demo-scheduled")
-            _ask(console, world, "waiting in line", "demo-pending")
+            _ask(console, world, "waiting for a worker", "demo-pending")
             _ask(console, world, "already calling", "demo-running")
             _ask(console, world, "already ended", "demo-completed")
             _ask(console, world, "cancelled a moment ago", "demo-scheduled")
@@ -81,7 +83,7 @@ def _contact_id(status: str) -> str:
     return f"contact-{status}"
 
 
-def _tell(console: Console, sentence: str) -> None:
+def _announce(console: Console, sentence: str) -> None:
     console.print(sentence)
 
 
@@ -102,9 +104,9 @@ def _show_contacts(
     after: dict[JobStatus, dict[str, str | None]],
 ) -> None:
     console.print()
-    _tell(
+    _announce(
         console,
-        "The contacts of each job. A cancel takes those not yet called, or to be called again. "
+        "The contacts of each job. A cancel changes those not yet called, or to be called again. "
         "A call in progress is never hung up, what has ended stays as it is, and so does a "
         "status that the library does not know, here voicemail.",
     )
@@ -128,10 +130,10 @@ def _change(before: str | None, after: str | None) -> Text:
 
 
 def _show_waiting(console: Console, before: set[str], after: set[str]) -> None:
-    _tell(
+    _announce(
         console,
         f"Deferred starts waiting before: {_names(before)}; after: {_names(after)}. "
-        "redisJobCancelled: true says that this cancel took it back.",
+        "redisJobCancelled: true means that this cancel removed it.",
     )
 
 

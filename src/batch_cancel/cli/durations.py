@@ -1,4 +1,4 @@
-"""How long something takes, as it is written on a command line."""
+"""Durations as command line options."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WRITTEN: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|[smhd]?)", re.ASCII)
 
 def span(text: str) -> timedelta:
     """
-    Read a span of time: seconds, or a number with a unit, as in 250ms, 90s, 45m, 4h or 2d.
+    Parse a duration: seconds, or a number with a unit, as in 250ms, 90s, 45m, 4h or 2d.
 
     Raises:
-        ValueError: it is none, or longer than a timedelta can be.
+        ValueError: it is not a duration, or longer than a timedelta can be.
     """
     written = _WRITTEN.fullmatch(text)
     if written is None:
@@ -36,13 +36,13 @@ def span(text: str) -> timedelta:
 
 def duration(text: str) -> timedelta:
     """
-    Read the age of a call.
+    Parse the age of a call.
 
     Raises:
-        typer.BadParameter: it is no duration, or not the age of a call.
+        typer.BadParameter: it is not a duration, or out of range.
     """
     if _WRITTEN.fullmatch(text) is None:
-        msg = f"{text!r} is no duration: write seconds, or 90s, 45m, 4h, 2d"
+        msg = f"{text!r} is not a duration: write seconds, or 90s, 45m, 4h, 2d"
         raise typer.BadParameter(msg)
     try:
         age = span(text)

@@ -24,8 +24,8 @@ SILENT: Final = 7
 
 
 @contextmanager
-def faults_told() -> Generator[None]:
-    """Print what goes wrong as one sentence, and exit with its code."""
+def faults_reported() -> Generator[None]:
+    """Print an error as one sentence, and exit with its code."""
     try:
         yield
     except (UsageError, WrongKind) as error:
@@ -36,14 +36,14 @@ def faults_told() -> Generator[None]:
         raise typer.Exit(FAILED) from error
     except typer.Exit:
         raise
-    except SystemExit as error:  # Its code is that of another program's end, perhaps 0.
+    except SystemExit as error:  # Its own code may be 0.
         output.complain(
             "the application raised SystemExit, so the command did not finish: run reconcile with "
             "an application that does not"
         )
         raise typer.Exit(FAILED) from error
     except Exception as error:
-        output.complain(f"it failed, and nobody foresaw how ({described(error)})")
+        output.complain(f"unexpected error: {described(error)}")
         raise typer.Exit(FAILED) from error
 
 

@@ -1,10 +1,10 @@
 """
 Schedulers of libraries by URL: `LIBRARY+redis://...`, with the adapter's options in its query.
 
-Rule 1: a URL names the library whose deferred starts it leads to. A scheduler that is asked about
-        another library's start answers that there is none, and a removal would be noted as done.
-Rule 2: an adapter's options are those of its class. One that is not known is refused by its name.
-Rule 3: no part of a URL is shown but a known scheme and the name of an option.
+Rule 1: a URL names the library of the deferred starts. A scheduler of another library would answer
+        that there is no start, and the removal would be marked as done.
+Rule 2: an adapter's options are those of its class. An unknown option is refused by its name.
+Rule 3: of a URL only a known scheme and the name of an option are shown.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ _CONNECTION: Final = (
 _NAME: Final = re.compile("[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 _INVALID: Final = (
-    "--scheduler is no valid URL: percent-encode what is special in user, password and options"
+    "--scheduler is not a valid URL: percent-encode special characters in user, password and "
+    "options"
 )
 
 
@@ -132,7 +133,7 @@ def opener(scheme: str, rest: str) -> OpenScheduler | None:
         url = f"{url}?{urlencode(theirs)}"
     try:
         parse_url(url)
-    except ValueError:  # Its message may hold a part of the password.
+    except ValueError:  # Its message may contain pieces of the password.
         raise UsageError(_INVALID) from None
     return _opener(library, url, ours, is_cluster=is_cluster)
 
@@ -160,8 +161,8 @@ def _check_address(scheme: str, address: str, options: Mapping[str, str]) -> Non
     Raises:
         UsageError: it is one.
     """
-    user, _, place = address.rpartition("@")
-    host, _, path = place.partition("/")
+    user, _, location = address.rpartition("@")
+    host, _, path = location.partition("/")
     if scheme.endswith("+unix"):
         if host or not path:
             msg = f"--scheduler: a socket's path needs three slashes: {scheme}:///path"

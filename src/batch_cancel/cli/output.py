@@ -1,8 +1,8 @@
 """
-What a command tells: answers on stdout, sentences on stderr.
+The output of a command: answers on stdout, sentences on stderr.
 
-Rule 1: telling never fails a command. A job is cancelled or it is not, whether or not somebody
-        reads the answer to its end.
+Rule 1: a failed write never fails a command. A job is cancelled or it is not, whether or not the
+        answer is read to its end.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from contextlib import suppress
 
 
 def prepare() -> None:
-    """Let no character fail that the terminal's encoding lacks; it is shown as an escape."""
+    """Show characters that the terminal's encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def answer(text: str) -> None:
-    """Write to stdout; a reader who has left, as `head` does, is no fault."""
-    if sys.stdout is None:  # Closed by whoever started us.
+    """Write to stdout; a reader that closes it, as `head` does, is no error."""
+    if sys.stdout is None:  # Closed by the parent process.
         return
     try:
         sys.stdout.write(text)
@@ -42,7 +42,7 @@ def complain(sentence: str) -> None:
 
 
 def _close_stdout() -> None:
-    # Otherwise the interpreter tries once more on its way out, and complains.
+    # Otherwise the interpreter flushes again at exit, and reports the error.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

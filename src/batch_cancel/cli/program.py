@@ -14,7 +14,7 @@ program: Final = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # Frames and colours say nothing in a log file.
+    rich_markup_mode=None,  # Frames and colours are noise in a log file.
 )
 
 
@@ -35,8 +35,8 @@ def _program(
     ] = False,
 ) -> None:
     """
-    Cancel batch-calling jobs, for ever.
+    Cancel batch calling jobs permanently.
 
     A cancelled job starts no new call: its waiting contacts become cancelled, and its deferred
-    start is taken back. Calls in progress end normally. `batch-cancel demo` shows it.
+    start is removed. Calls in progress end normally. `batch-cancel demo` shows it.
     """

@@ -1,4 +1,4 @@
-"""What the operator's commands have to tell, in sentences or as one JSON object; no I/O."""
+"""The reports of the operator's commands, in sentences or as one JSON object; no I/O."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Reconciled:
     What a pass of reconcile did.
 
     Arguments:
-        results: of the cancellations that were taken up.
-        removals_owed: how many removals are owed after it, up to `limit`.
+        results: of the cancellations that were taken.
+        removals_pending: how many removals are pending after it, up to `limit`.
         limit: how many were counted at most.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
     """
 
     results: Sequence[CancelResult]
-    removals_owed: int
+    removals_pending: int
     limit: int
     hooks_failed: int | None
 
     @property
     def is_pending(self) -> bool:
-        """Whether a removal is still owed, or a hook failed."""
-        return self.removals_owed > 0 or bool(self.hooks_failed)
+        """Whether a removal is still pending, or a hook failed."""
+        return self.removals_pending > 0 or bool(self.hooks_failed)
 
     def json(self) -> str:
         """Return it as one JSON object."""
@@ -51,7 +51,7 @@ class Reconciled:
         return _json(
             {
                 "reconciled": done,
-                "removalsPending": self.removals_owed,
+                "removalsPending": self.removals_pending,
                 "hooksFailed": self.hooks_failed or 0,
             }
         )
@@ -61,35 +61,36 @@ class Reconciled:
         return _text([*map(_finished, self.results), *self._rest()])
 
     def advice(self, lease_seconds: float) -> str:
-        """Return what to do about what is still owed."""
+        """Return what to do about what is still pending."""
         if len(self.results) < self.limit and lease_seconds:
             return (
-                f"what was cancelled or taken up less than {lease_seconds:g} s ago is left to "
-                "whoever did that: run it again later, or with --lease 0"
+                f"cancellations made or taken less than {lease_seconds:g} s ago are left to the "
+                "process that did it: run it again later, or with --lease 0"
             )
         return "run it again"
 
     def _rest(self) -> Iterator[str]:
         if not self.is_pending:
-            # Without a hook nobody has looked which announcements are owed.
-            owed = "no removal" if self.hooks_failed is None else "nothing"
-            yield f"{owed} is left owed"
-        if self.removals_owed:
-            at_least = "at least " if self.removals_owed >= self.limit else ""
-            yield f"{at_least}{_number(self.removals_owed, 'removal')} still owed"
+            # Without a hook the pending announcements were not read.
+            pending = "no removal" if self.hooks_failed is None else "nothing"
+            yield f"{pending} is left pending"
+        if self.removals_pending:
+            at_least = "at least " if self.removals_pending >= self.limit else ""
+            yield f"{at_least}{_number(self.removals_pending, 'removal')} still pending"
         if self.hooks_failed:
-            yield f"{_number(self.hooks_failed, 'announcement')} still owed: on_cancelled failed"
+            announcements = _number(self.hooks_failed, "announcement")
+            yield f"{announcements} still pending: on_cancelled failed"
 
 
 def _finished(result: CancelResult) -> str:
     job = f"batch job {shown(result.batch_job_id)}"
     match result.removal:
         case Removal.REMOVED:
-            return f"{job}: its deferred start was taken back"
+            return f"{job}: its deferred start was removed"
         case Removal.ABSENT | Removal.NOT_APPLICABLE:
-            return f"{job}: there was no deferred start left to take back"
+            return f"{job}: there was no deferred start left to remove"
         case Removal.PENDING:
-            return f"{job}: its deferred start could not be taken back yet"
+            return f"{job}: its deferred start could not be removed yet"
         case _:
             assert_never(result.removal)
 
@@ -97,7 +98,7 @@ def _finished(result: CancelResult) -> str:
 @attrs.frozen
 class Inspected:
     """
-    What inspect found.
+    The findings of inspect.
 
     Arguments:
         drift: how far database and scheduler have drifted apart.
@@ -145,14 +146,14 @@ class Inspected:
             unseen = f"the scheduler did not answer ({self.drift.scheduler_fault})"
             return _text([*sentences, f"{unseen}: which deferred starts wait is not known"])
         rest = sentences or ["no drift in the database"]
-        unseen = "this scheduler cannot report which deferred starts wait: they were not looked at"
+        unseen = "this scheduler cannot report which deferred starts wait: they were not checked"
         return _text([*rest, unseen])
 
     def _sentences(self) -> Iterator[str]:
         for record in self.drift.removals_pending:
             yield (
                 f"{_job(record.key)} was cancelled at {record.cancelled_at.isoformat()}, and the "
-                f"removal of its deferred start {shown(record.deferred_id)} is still owed"
+                f"removal of its deferred start {shown(record.deferred_id)} is still pending"
             )
         for start in self.drift.starts_waiting:
             yield (
@@ -173,8 +174,8 @@ class Inspected:
 
 def _why_missing(start: DeferredStart) -> str:
     if start.deferred_id is None:
-        return "names no deferred start: nothing will start it"
-    return f"its deferred start {shown(start.deferred_id)} does not wait: nothing will start it"
+        return "names no deferred start: it will not be started"
+    return f"its deferred start {shown(start.deferred_id)} does not wait: it will not be started"
 
 
 def _contacts(job: CancelledJob) -> str:
@@ -184,7 +185,7 @@ def _contacts(job: CancelledJob) -> str:
 @attrs.frozen
 class Expired:
     """
-    Which calls were ended.
+    The calls that were ended.
 
     Arguments:
         key: the job.
@@ -208,12 +209,12 @@ class Expired:
 @attrs.frozen
 class Checked:
     """
-    What is missing, if anything is, and what is worth a look.
+    What is missing, and what deserves review.
 
     Arguments:
         store: what the store misses.
         scheduler: what the scheduler misses.
-        notes: what is worth a look, or was not looked at.
+        notes: what deserves review, or was not checked.
         fault: why the scheduler did not answer; None if it did, or cannot be asked.
     """
 
@@ -224,7 +225,7 @@ class Checked:
 
     @property
     def is_fit(self) -> bool:
-        """Whether nothing is, as far as is known."""
+        """Whether nothing is missing."""
         return not (self.store or self.scheduler or self.fault)
 
     def json(self) -> str:
@@ -241,7 +242,7 @@ class Checked:
 
     def text(self) -> str:
         """Return it in sentences."""
-        # A file that is store and scheduler at once has the same to say twice.
+        # A file that is both store and scheduler reports the same twice.
         lines = list(dict.fromkeys((*self.store, *self.scheduler)))
         if self.fault is not None:
             lines.append(f"the scheduler did not answer ({self.fault})")
@@ -253,13 +254,13 @@ class Checked:
 
 @attrs.frozen
 class Doctored:
-    """What the doctor found."""
+    """The findings of the doctor."""
 
     diagnosis: Diagnosis
 
     @property
     def is_fit(self) -> bool:
-        """Whether a cancel misses nothing."""
+        """Whether all that a cancel needs is there."""
         return not self.diagnosis.problems
 
     def json(self) -> str:

@@ -16,7 +16,7 @@ __all__ = ["commands", "program", "run", "store_commands", "trial_commands"]
 def run(arguments: Sequence[str] | None) -> NoReturn:
     """Run one command and exit with its code."""
     output.prepare()
-    # The library's warnings are for the log of a service; here they are told as sentences.
+    # The library's warnings are for the log of a service; here they are printed as sentences.
     logging.getLogger("batch_cancel").addHandler(logging.NullHandler())
     program(args=None if arguments is None else list(arguments), prog_name="batch-cancel")
     raise SystemExit

@@ -1,4 +1,4 @@
-"""A server to try the endpoint with: seeded jobs in a SQLite file of its own, and a key."""
+"""A server to try the endpoint: seeded jobs in its own SQLite file, and a key."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _JOBS: Final = (
 
 def serve(host: str, port: int) -> None:
     """
-    Serve until told to stop; the file is removed afterwards.
+    Serve until interrupted; the file is removed afterwards.
 
     Arguments:
         host: the address to listen on.
         port: the port; 0 takes a free one.
 
     Raises:
-        OSError: the port or the temporary folder can't be had.
+        OSError: the port or the temporary folder is not available.
     """
     with (
         socket.create_server((host, port)) as listening,
         tempfile.TemporaryDirectory(prefix="batch-cancel-serve-") as folder,
     ):
         app = _seeded(Path(folder) / "demo.db")
-        _tell(host, listening.getsockname()[1])
-        # The socket listens already: who connects before uvicorn is up waits a moment.
+        _announce(host, listening.getsockname()[1])
+        # The socket listens already: a client that connects before uvicorn is up waits a moment.
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listening])
 
 
@@ -66,7 +66,7 @@ def _seeded(file: Path) -> AsgiApp:
     return AsgiApp(partial(asyncio.to_thread, cancel), keys)
 
 
-def _tell(host: str, port: int) -> None:
+def _announce(host: str, port: int) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     jobs = "\n".join(f"  {job_id:16} {status}" for job_id, status, _ in _JOBS)
     output.answer(

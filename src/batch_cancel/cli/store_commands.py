@@ -1,4 +1,4 @@
-"""The commands that look at a store: check, doctor, schema."""
+"""The commands on a store: check, doctor, schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batch_cancel.cli import options, output, reports, urls
 from batch_cancel.cli.exits import (
     FINDINGS,
     SILENT,
-    faults_told,
+    faults_reported,
 )
 from batch_cancel.cli.imports import importable
 from batch_cancel.cli.options import wiring
@@ -28,21 +28,20 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """
-    Check whether store and scheduler are fit for the library; nothing is changed.
+    Check whether store and scheduler are fit for the library, without a change.
 
-    It looks for tables, columns, keys, indexes, permissions, statuses, versions and settings,
-    under the names that PostgresSchema() has, or yours (--schema). What cannot be checked is
-    named.
+    It checks tables, columns, keys, indexes, permissions, statuses, versions and settings, by the
+    names in PostgresSchema() or in yours (--schema). It names what cannot be checked.
 
     \b
     Exit codes:
-      0  both are fit; what is worth a look may be listed
+      0  both are fit; things that deserve review may be listed
       1  something is missing; stdout says what
       2  the command line is wrong
       5  failed; stderr says why
       7  the scheduler did not answer; what else was found is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         found = wired.perform(lambda calls: calls.check())
         notes = [*found.store.notes, *found.notes]
@@ -67,15 +66,15 @@ def doctor(
     Examine a store: what fits, what is missing, what is slow, what only workers need.
 
     It reads the database's catalogs and up to 10,000 rows of each table, and has the library's
-    statements planned; none of them is run, and nothing is changed.
+    statements planned, not run. It changes nothing.
 
     \b
     Exit codes:
-      0  nothing that a cancel needs is missing or slow; what is worth a look may be listed
+      0  no requirement of a cancel is missing or slow
       1  something is missing or slow; stdout says what
       2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
-    with faults_told():
+    with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)
         report = reports.Doctored(wired.perform_on_store(lambda calls: calls.examine()))
     output.answer(report.json() if as_json else report.text())
@@ -98,6 +97,6 @@ def schema(
     names: options.Names = None,
 ) -> None:
     """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
-    with faults_told(), importable():
+    with faults_reported(), importable():
         text = urls.ddl(names, reference=reference, guards=guards)
     output.answer(text)

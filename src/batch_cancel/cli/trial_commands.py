@@ -24,7 +24,7 @@ def demo() -> None:
     try:
         play()
     except (OSError, BatchCancelError) as error:
-        output.complain(f"the demo needs a temporary folder that it can write to: {error}")
+        output.complain(f"the demo needs a writable temporary folder: {error}")
         raise typer.Exit(FAILED) from error
 
 

@@ -1,9 +1,9 @@
 """
 Stores and schedulers by URL.
 
-Rule 1: a URL may hold a password, so no part of it but a known scheme is ever shown.
-Rule 2: a URL that can't be right is refused before anything is done. A scheduler that can't be
-        reached is found out afterwards: it must not keep a job from being cancelled.
+Rule 1: a URL may contain a password, so only a known scheme of it is ever shown.
+Rule 2: an invalid URL is refused before anything is done. An unreachable scheduler is reported
+        afterwards: it must not prevent a cancel.
 Rule 3: a driver is imported only for a URL that asks for it.
 """
 
@@ -36,7 +36,7 @@ _SCHEDULER: Final = "--scheduler"
 
 
 class Store(UnitOfWork, Checkable, Protocol):
-    """A store, with all that a command may want of it."""
+    """A store with everything that the commands need."""
 
     def examine(self) -> Diagnosis:
         """Examine it."""
@@ -48,12 +48,12 @@ def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
     Return the SQL that Postgres needs.
 
     Arguments:
-        schema: where a PostgresSchema is found, as `module:name`; None for the names of our own.
-        reference: whether to add example tables, which have our own names.
+        schema: where a PostgresSchema is found, as `module:name`; None for the default names.
+        reference: whether to add example tables, which have the default names.
         guards: whether to add triggers.
 
     Raises:
-        UsageError: there could be no such schema, or psycopg, which quotes its names, is missing.
+        UsageError: the schema is not valid, or psycopg, which quotes its names, is missing.
     """
     if reference and schema is not None:
         msg = "--reference is for the reference names: leave --schema out"
@@ -77,10 +77,10 @@ def store_at(url: str, schema: str | None = None) -> Store:
 
     Arguments:
         url: where it is.
-        schema: where a PostgresSchema is found, as `module:name`; None for the names of our own.
+        schema: where a PostgresSchema is found, as `module:name`; None for the default names.
 
     Raises:
-        UsageError: there could be no such store, or no such schema.
+        UsageError: the URL or the schema is not valid.
     """
     scheme, rest = _split(url, _STORE, STORES)
     match scheme:
@@ -97,10 +97,10 @@ def store_at(url: str, schema: str | None = None) -> Store:
 
 def scheduler_at(url: str | None, store_url: str) -> OpenScheduler:
     """
-    Return what opens the scheduler that a URL names; None names the file of a SQLite store.
+    Return a function that opens the scheduler of a URL; None means the SQLite store's file.
 
     Raises:
-        UsageError: there could be no such scheduler.
+        UsageError: the URL is not valid.
     """
     if url is None:
         if not store_url.startswith("sqlite:"):
@@ -175,12 +175,14 @@ def _postgres_store(url: str, schema: str | None, option: str = _STORE) -> Postg
         from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
         from batch_cancel.adapters.postgres import PostgresUnitOfWork  # noqa: PLC0415
-    except ImportError as error:  # psycopg raises it too, where it finds no libpq.
+    except ImportError as error:  # psycopg raises it too, if it finds no libpq.
         raise UsageError(_NO_PSYCOPG) from error
     try:
         given = conninfo_to_dict(url)
-    except (psycopg.Error, ValueError):  # Its message may hold what stands beside the password.
-        msg = f"{option} is no valid URL: percent-encode what is special in user and password"
+    except (psycopg.Error, ValueError):  # Its message may contain pieces of the password.
+        msg = (
+            f"{option} is not a valid URL: percent-encode special characters in user and password"
+        )
         raise UsageError(msg) from None
     seconds = given.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS
     names = _names(schema)

@@ -1,4 +1,4 @@
-"""The version of the program; what prints it needs nothing beyond the library."""
+"""The version of the program, without imports beyond the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scheduler and a hook whose faults are kept, so that a command can report them."""
+"""A scheduler and a hook that keep their faults for the report of a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batch_cancel.use_cases.unexpected import described
 
 @attrs.define
 class Watched:
-    """A scheduler; `fault` is what was wrong with its last answer that confirmed nothing."""
+    """A scheduler; `fault` is the fault of its last answer that confirmed nothing."""
 
     scheduler: AsyncScheduler
     fault: str | None = None

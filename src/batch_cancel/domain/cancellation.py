@@ -1,13 +1,12 @@
 """
-What cancelling does, as pure functions.
+What a cancel does, as pure functions.
 
-Rule 1: every decision about a cancellation is made here. Use cases and adapters carry out, they
-        never decide.
-Rule 2: nothing here waits, reads a clock or knows a store. Same arguments, same answer.
-Rule 3: a live job (scheduled, pending, running) is cancelled; a terminal one is refused, unless it
-        was this very operation that cancelled it; an unknown one fails closed.
-Rule 4: a deferred start is removed wherever the job names one: that of a job which was started
-        early still waits. The API's answer speaks of scheduled jobs alone.
+Rule 1: every decision about a cancellation is made here. Use cases and adapters carry it out.
+Rule 2: these functions do not wait, read a clock or know a store. Same arguments, same answer.
+Rule 3: a live job (scheduled, pending, running) is cancelled. A terminal job is refused, unless
+        the same operation cancelled it. An unknown status fails closed.
+Rule 4: a deferred start is removed wherever the job names one: a job that was started early still
+        has one. The API's answer reports the removal for scheduled jobs only.
 """
 
 from __future__ import annotations
@@ -51,18 +50,18 @@ def _is_text_of(bytes_max: int) -> Callable[[object, attrs.Attribute[str], str],
 @attrs.frozen
 class CancelRequest:
     """
-    One caller's wish to cancel one job.
+    One caller's request to cancel one job.
 
     Arguments:
         key: the job.
-        operation_id: names the wish; a retry carries the same one. At most 1024 bytes.
+        operation_id: the name of the request; a retry carries the same one. At most 1024 bytes.
         actor: who asks. At most 4096 bytes.
         reason: why. At most 4096 bytes.
-        announce: whether somebody is to be told once it is done.
+        announce: whether an `on_cancelled` hook is to be called afterwards.
 
     Raises:
-        TypeError: an argument that is no text.
-        ValueError: a text that is empty, too long, or that no store can hold.
+        TypeError: an argument is not a str.
+        ValueError: a text is empty, too long, or cannot be stored.
     """
 
     key: JobKey
@@ -80,10 +79,10 @@ class CancelRequest:
 @attrs.frozen
 class CancelPlan:
     """
-    What is to be done to a live job: cancel its contacts, then mark it.
+    The steps for a live job: cancel its contacts, then mark it.
 
     Arguments:
-        request: the wish.
+        request: the request.
         job: the job, as read under its lock.
         previous_status: its status, known to be a live one.
         contact_statuses: the contacts to cancel.
@@ -97,7 +96,7 @@ class CancelPlan:
     removal: Removal
 
     def record(self, contacts_cancelled: int) -> CancellationRecord:
-        """Return the record of this plan carried out, with the number of contacts it changed."""
+        """Return the record of this plan once it is carried out."""
         return CancellationRecord(
             operation_id=self.request.operation_id,
             key=self.job.key,
@@ -115,13 +114,12 @@ class CancelPlan:
 @attrs.frozen
 class Cancellation:
     """
-    A cancellation in the database, its deferred start perhaps still to be removed.
+    A cancellation in the database; its deferred start may still be in the scheduler.
 
     Arguments:
         record: what was written.
         replayed: True if this operation had already cancelled the job before.
-        joined: True if it is part of a transaction of the caller's, which may still be rolled
-            back.
+        joined: True if it is part of the caller's transaction, which may still be rolled back.
     """
 
     record: CancellationRecord
@@ -130,7 +128,7 @@ class Cancellation:
 
     @property
     def announcement_owed(self) -> bool:
-        """Whether whoever finishes it is to tell of it; a retry of the operation is not."""
+        """Whether the hook is still to be called; a retry of the operation does not call it."""
         return not self.replayed and not self.record.is_announced
 
 
@@ -140,11 +138,11 @@ class CancelResult:
     The answer to a cancel that succeeded.
 
     Arguments:
-        batch_job_id: the job's id, as the store spells it.
+        batch_job_id: the job's id, as it is stored.
         previous_status: its status before.
         contacts_cancelled: how many contacts this cancellation changed.
         removal: what became of the deferred start.
-        operation_id: names this cancellation; the caller's, or generated.
+        operation_id: the name of this cancellation; the caller's, or generated.
         cancelled_at: when, by the store's clock, in UTC.
         replayed: True if this operation had already cancelled the job before.
         organization_id: whose job it is; None for a job of no organization.
@@ -168,7 +166,7 @@ class CancelResult:
         """
         Whether this cancellation itself removed the deferred start of a scheduled job, confirmed.
 
-        The API answers False for every other job; `removal` tells of one that was started early.
+        The API answers False for every other job; `removal` covers a job that was started early.
         """
         is_of_scheduled = self.previous_status is JobStatus.SCHEDULED
         return is_of_scheduled and self.removal is Removal.REMOVED
@@ -184,7 +182,7 @@ class CancelResult:
             case JobStatus.RUNNING:
                 return "Job was already running - cancelled remaining contacts"
             case JobStatus.COMPLETED | JobStatus.FAILED | JobStatus.CANCELLED:
-                msg = f"no job is ever cancelled from {self.previous_status}"
+                msg = f"a job cannot be cancelled from {self.previous_status}"
                 raise ValueError(msg)
             case _:
                 assert_never(self.previous_status)
@@ -216,10 +214,10 @@ def live_job(key: JobKey, job: Job | None) -> tuple[Job, JobStatus]:
 
 def plan_cancellation(request: CancelRequest, job: Job | None) -> CancelPlan | CancellationRecord:
     """
-    Decide what a cancel does to the job it found.
+    Decide what a cancel does to the job that it has locked.
 
     Arguments:
-        request: the wish.
+        request: the request.
         job: the job as read under its lock; None if there is none.
 
     Returns:
@@ -248,9 +246,9 @@ def plan_cancellation(request: CancelRequest, job: Job | None) -> CancelPlan | C
 
 def removal_of(answer: object) -> Removal:
     """
-    Read a scheduler's answer: True is removed, False is absent, anything else confirms nothing.
+    Interpret a scheduler's answer: True is removed, False is absent, anything else is pending.
 
-    The port promises a bool; an adapter that breaks the promise must not pass for a confirmation.
+    The port returns a bool; an adapter that returns anything else has confirmed nothing.
     """
     if answer is True:
         return Removal.REMOVED
@@ -261,16 +259,16 @@ def removal_of(answer: object) -> Removal:
 
 def is_same_cancellation(one: CancellationRecord, other: CancellationRecord) -> bool:
     """
-    Check whether two records of a job are those of one cancellation.
+    Check whether two records of a job are of the same cancellation.
 
-    A job that somebody brought back to life may be cancelled once more by an operation of the same
-    name: the time tells the two apart.
+    A job whose status was set back may be cancelled again by an operation of the same name; the
+    time distinguishes the two cancellations.
     """
     return (one.operation_id, one.cancelled_at) == (other.operation_id, other.cancelled_at)
 
 
 def untaken(record: CancellationRecord) -> CancellationRecord:
-    """Return the record as it is if nobody has taken it since the cancellation."""
+    """Return the record as it is if it was not claimed since the cancellation."""
     return attrs.evolve(record, taken_at=record.cancelled_at)
 
 
@@ -279,14 +277,14 @@ def next_turn(taken_at: datetime, now: datetime) -> datetime:
     return max(now, taken_at + timedelta.resolution)
 
 
-def settled(current: CancellationRecord, done: CancellationRecord) -> CancellationRecord:
+def marked_done(current: CancellationRecord, done: CancellationRecord) -> CancellationRecord:
     """
-    Note in a record what was done since, never backwards.
+    Return the record with the progress of `done`; progress is never undone.
 
     Arguments:
-        current: the record as it is.
-        done: the same record as whoever worked on it last saw it. That of another operation, or
-            of an earlier life of the job, is ignored.
+        current: the stored record.
+        done: the same record with the progress to note. The record of another operation, or of an
+            earlier cancellation of the job, is ignored.
     """
     if not is_same_cancellation(current, done):
         return current
@@ -299,16 +297,15 @@ def committed(
     cancellation: Cancellation, found: CancellationRecord | Job | None
 ) -> Cancellation | None:
     """
-    Decide whether a cancellation in a transaction of the caller's was committed.
+    Decide whether a cancellation in the caller's transaction was committed.
 
     Arguments:
-        cancellation: what was written there.
-        found: what is committed: the record of the job's cancellation, or None; of a store that
-            keeps no records the job.
+        cancellation: what `cancel_rows` returned.
+        found: the committed record of the job's cancellation, or None; the job, if the store keeps
+            no records.
 
     Returns:
-        the cancellation as it is committed, with what was done about it since; None if it was
-        rolled back.
+        the committed cancellation, with the progress made since; None if it was rolled back.
     """
     match found:
         case CancellationRecord() if is_same_cancellation(found, cancellation.record):
@@ -319,8 +316,8 @@ def committed(
             return None
 
 
-def owes(record: CancellationRecord, *, announcements: bool) -> bool:
-    """Check whether a cancellation still owes a removal, or an announcement if those count."""
+def is_pending(record: CancellationRecord, *, announcements: bool) -> bool:
+    """Check whether a removal is pending, or an announcement if those count."""
     return record.removal is Removal.PENDING or (announcements and not record.is_announced)
 
 
@@ -329,8 +326,8 @@ def conclude(cancellation: Cancellation, removal: Removal) -> CancelResult:
     Return the answer to a cancel.
 
     Arguments:
-        cancellation: what is in the database.
-        removal: what became of the deferred start, as known now.
+        cancellation: the cancellation in the database.
+        removal: what became of the deferred start.
     """
     record = cancellation.record
     return CancelResult(

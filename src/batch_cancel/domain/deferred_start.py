@@ -7,19 +7,19 @@ The life of a deferred start in a native store, as pure functions.
        +--cancel--> BARRED       \     its lease ended    |
                              CANCELLED             CANCELLED_LATE
 
-Rule 1: only a start that is due in the future or now, and was not handed out, can be taken back:
-        the cancel that does so is told True, and is told True again when it repeats.
-Rule 2: cancelling is for ever. What was cancelled is never scheduled and never handed out again,
-        and neither is an id that was cancelled before anybody scheduled it.
-Rule 3: a start is handed out to one owner at a time; if it is not finished within the lease, it is
-        handed out again.
-Rule 4: a start that ends its owner's process holds up no other. What is handed out together is
-        delivered in that order, so the first that is left of a claim may have ended its owner: it
-        comes last when it is handed out again.
+Rule 1: only a start that was not handed out yet can be taken back. The cancel that takes it back
+        gets True, and gets True again when it repeats.
+Rule 2: a cancel is permanent. A cancelled start is never scheduled and never handed out again,
+        even if it was cancelled before it was scheduled.
+Rule 3: a start is handed out to one owner at a time. If it is not acknowledged within the lease,
+        it is handed out again.
+Rule 4: a start that crashes its owner does not block others. Starts of one claim are delivered in
+        order, so the first one left of a claim may have crashed its owner: it comes last when it
+        is handed out again.
 
-Every function gives the next state, or None where nothing changes. The stores keep the states,
-each in its own way; a store that runs a script on its server repeats these rules there, and is
-tested against them.
+Every function returns the next state, or None if the state does not change. Each store keeps the
+states in its own way; a store whose server runs a script repeats these rules there, and is tested
+against them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 
 
 class DeferredState(StrEnum):
-    """Where in its life a deferred start is."""
+    """The state of a deferred start."""
 
     DUE = "due"
-    """Waiting for its time, or for somebody to claim it."""
+    """Waiting for its time, or for a claim."""
 
     CLAIMED = "claimed"
     """Handed out; the owner holds a lease."""
@@ -47,7 +47,7 @@ class DeferredState(StrEnum):
     """Taken back before it fired."""
 
     CANCELLED_LATE = "cancelled_late"
-    """Cancelled after it was handed out: it has fired, and is not handed out again."""
+    """Cancelled after it was handed out: it has fired, but is not handed out again."""
 
     BARRED = "barred"
     """Cancelled before it was ever scheduled."""
@@ -62,10 +62,10 @@ class Deferred:
     A deferred start.
 
     Arguments:
-        state: where in its life it is.
+        state: its state.
         at: DUE: when to fire. CLAIMED: when the lease ends.
-        payload: what its owner is given.
-        token: CLAIMED: names the lease.
+        payload: passed to its owner.
+        token: CLAIMED: the name of the lease.
         operation_id: cancelled or barred: the operation that did it.
     """
 
@@ -83,8 +83,8 @@ class Claimed:
 
     Arguments:
         deferred_id: its id.
-        payload: what was scheduled with it; not in the repr, for it may hold personal data.
-        token: names the lease; show it to acknowledge.
+        payload: what was scheduled with it; left out of the repr, since it may hold personal data.
+        token: the name of the lease; pass it to `ack`.
     """
 
     deferred_id: str
@@ -94,10 +94,10 @@ class Claimed:
 
 def check_lease(lease: object) -> None:
     """
-    Refuse a lease that makes no sense.
+    Check that a lease is valid.
 
     Raises:
-        TypeError: `lease` is no timedelta.
+        TypeError: `lease` is not a timedelta.
         ValueError: `lease` is negative, or longer than a century.
     """
     if not isinstance(lease, timedelta):
@@ -110,7 +110,7 @@ def check_lease(lease: object) -> None:
 
 def check_schedulable(deferred_id: str, at: datetime) -> None:
     """
-    Refuse what no store could keep.
+    Check that a start can be stored.
 
     Raises:
         ValueError: an id that is not 1 to 1024 bytes of UTF-8 without NUL, or a naive datetime.
@@ -124,14 +124,14 @@ def check_schedulable(deferred_id: str, at: datetime) -> None:
 
 
 def schedule(current: Deferred | None, at: datetime, payload: bytes) -> Deferred | None:
-    """Schedule a start, or move one that still waits."""
+    """Schedule a start, or move one that is still due."""
     if current is None or current.state is DeferredState.DUE:
         return Deferred(DeferredState.DUE, at=at, payload=payload)
     return None
 
 
 def cancel(current: Deferred | None, operation_id: str) -> Deferred | None:
-    """Cancel a start, whatever its state; `was_removed_by` then tells the answer."""
+    """Cancel a start in any state; `was_removed_by` then returns the answer."""
     match current.state if current else None:
         case None:
             state = DeferredState.BARRED
@@ -152,7 +152,7 @@ def was_removed_by(current: Deferred, operation_id: str) -> bool:
 def claim(
     current: Deferred, now: datetime, token: str, lease_ends_at: datetime
 ) -> Deferred | None:
-    """Hand out a start that is due, or whose last owner let its lease end."""
+    """Hand out a start that is due, or whose lease has ended."""
     if current.state not in {DeferredState.DUE, DeferredState.CLAIMED}:
         return None
     if current.at is None or current.at > now:
@@ -162,12 +162,12 @@ def claim(
 
 def in_delivery_order(starts: Sequence[tuple[str, Deferred]]) -> list[tuple[str, Deferred]]:
     """
-    Sort starts that are handed out together into the order in which they are to be delivered.
+    Sort the starts of one claim into their order of delivery.
 
-    The order stays as it is, but the first start of each claim whose lease ended comes last.
+    The order is kept, but the first start of each claim whose lease has ended comes last.
 
     Arguments:
-        starts: by id, as they are before they are handed out; in the order of `Deferred.at`.
+        starts: id and start, before they are handed out, in the order of `Deferred.at`.
     """
     trusted: list[tuple[str, Deferred]] = []
     suspects: list[tuple[str, Deferred]] = []
@@ -180,7 +180,7 @@ def in_delivery_order(starts: Sequence[tuple[str, Deferred]]) -> list[tuple[str,
 
 def lease_end(lease_ends_at: datetime, starts_after: int) -> datetime:
     """
-    Return when the lease of one start ends, so that starts claimed together lapse in their order.
+    Return when the lease of one start ends, so that leases of one claim end in their order.
 
     Arguments:
         lease_ends_at: when the lease of the last one ends.

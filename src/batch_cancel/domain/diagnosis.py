@@ -1,8 +1,8 @@
 """
-Whether a store is fit for the library, in sentences for whoever runs it.
+Whether a store is fit for the library, in sentences for its operator.
 
-Rule 1: what a cancel needs, what only makes it slow, what only workers need, and what may well be
-        meant so are told apart.
+Rule 1: what a cancel needs, what makes it slow, what only workers need, and what may be
+        intentional are separate lists.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import attrs
 @attrs.frozen(kw_only=True)
 class Diagnosis:
     """
-    What an examination of a store has found.
+    The findings of an examination of a store.
 
     Arguments:
         fits: what is as it should be.
         missing: what makes a cancel fail.
         slow: what makes it slow.
-        workers: what only the workers' steps miss (`start_job`, `claim_contacts` and so on).
-        notes: what may be meant so, and is worth a look.
+        workers: what only the workers' steps need (`start_job`, `claim_contacts` and so on).
+        notes: what may be intentional, but deserves review.
     """
 
     fits: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Diagnosis:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps a cancel from being right and fast."""
+        """What makes a cancel fail or slow."""
         return [*self.missing, *self.slow]
 
 

@@ -1,11 +1,11 @@
 """
 How far the database and the scheduler have drifted apart, as pure functions.
 
-Rule 1: a cancelled job has no deferred start that waits, no contact that would be called, and owes
-        no removal. A scheduled job has a deferred start that waits. A call ends.
-Rule 2: the two stores cannot be read at one moment. What changed while they were read is no drift:
-        a second look at the database must find the same.
-Rule 3: what was not looked at is not called clean: a look that met its limit says so.
+Rule 1: a cancelled job has no waiting deferred start, no open contact and no pending removal. A
+        scheduled job has a waiting deferred start. A call ends.
+Rule 2: the two stores cannot be read at one moment. A change between the two reads is no drift: a
+        second read of the database must find the same.
+Rule 3: what was not read is not called clean: a read that met its limit says so.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class DeferredStart:
 @attrs.frozen
 class CancelledJob:
     """
-    A cancelled job, as far as it could still be started or called.
+    A cancelled job, and what could still start or call it.
 
     Arguments:
         key: the job.
         deferred_id: the id of its deferred start; None if it names none.
-        contacts_open: how many of its contacts are in a status that a cancel takes away.
+        contacts_open: how many of its contacts are open.
     """
 
     key: JobKey
@@ -50,7 +50,7 @@ class CancelledJob:
 @attrs.frozen
 class OverdueCalls:
     """
-    A job some of whose contacts have been dialing for too long.
+    A job with contacts that have been dialing for too long.
 
     Arguments:
         key: the job.
@@ -64,14 +64,14 @@ class OverdueCalls:
 @attrs.frozen
 class Inventory:
     """
-    What a store says at one moment, at most `limit` of each kind.
+    What a store holds at one moment, at most `limit` of each kind.
 
     Arguments:
-        removals_pending: the cancellations that owe a removal, the oldest first.
-        scheduled: the jobs that wait for their start, the longest untouched first.
+        removals_pending: the cancellations whose removal is pending, the oldest first.
+        scheduled: the scheduled jobs, those unchanged for longest first.
         cancelled: the cancelled jobs, the last changed first.
-        calls_overdue: the jobs with calls that have been live for too long, those with most of
-            them first; None where the store does not know since when a contact is dialing.
+        calls_overdue: the jobs with calls that have been live for too long, those with most such
+            calls first; None if the store does not know how long a contact has been dialing.
     """
 
     removals_pending: tuple[CancellationRecord, ...] = ()
@@ -81,26 +81,26 @@ class Inventory:
 
     @property
     def deferred_ids(self) -> frozenset[str]:
-        """The deferred starts that the scheduler has to be asked about."""
+        """The deferred starts to ask the scheduler about."""
         named = (*self._starts_of_cancelled, *self.scheduled)
         return frozenset(it.deferred_id for it in named if it.deferred_id is not None)
 
     @property
     def _starts_of_cancelled(self) -> dict[DeferredStart, None]:
         """The starts of cancelled jobs; a job may name another one than its record does."""
-        owed = (DeferredStart(it.key, it.deferred_id) for it in self.removals_pending)
+        pending = (DeferredStart(it.key, it.deferred_id) for it in self.removals_pending)
         named = (DeferredStart(it.key, it.deferred_id) for it in self.cancelled)
-        return dict.fromkeys((*owed, *named))
+        return dict.fromkeys((*pending, *named))
 
     def drift(
         self, waiting: AbstractSet[str] | None, limit: int, scheduler_fault: str | None = None
     ) -> Drift:
         """
-        Return how far this is from what the scheduler says.
+        Return how far this differs from what the scheduler says.
 
         Arguments:
-            waiting: those of `deferred_ids` that wait to fire; None where that is not known.
-            limit: how many of each kind were asked for.
+            waiting: those of `deferred_ids` that wait to fire; None if that is not known.
+            limit: the limit that the store was read with.
             scheduler_fault: why the scheduler did not answer; None if it did, or was not asked.
         """
         known = self.deferred_ids if waiting is None else waiting
@@ -135,15 +135,15 @@ class Drift:
     How far the database and the scheduler have drifted apart.
 
     Arguments:
-        removals_pending: the cancellations that owe a removal; reconcile finishes them.
-        starts_waiting: deferred starts of cancelled jobs that still wait to fire; harmless as
-            long as the workers ask before they start a job.
-        starts_missing: scheduled jobs whose deferred start does not wait, or that name none:
-            nothing will start them.
-        contacts_open: cancelled jobs that have contacts which would be called.
+        removals_pending: the cancellations whose removal is pending; reconcile finishes them.
+        starts_waiting: deferred starts of cancelled jobs that still wait to fire; harmless if the
+            workers start jobs with `start_job`.
+        starts_missing: scheduled jobs whose deferred start does not wait, or that name none: they
+            will not be started.
+        contacts_open: cancelled jobs with open contacts.
         calls_overdue: jobs with calls that have been live for too long, most likely those of dead
-            workers; `expire_calls` ends them. None where the store does not know.
-        is_partial: whether a limit was met, so that there may be more that was not looked at.
+            workers; `expire_calls` ends them. None if the store does not know.
+        is_partial: whether a limit was met, so that there may be more that was not read.
         starts_seen: whether the scheduler reported which deferred starts wait. If not,
             `starts_waiting` is empty, and `starts_missing` names only jobs that name no start.
         scheduler_fault: why the scheduler did not answer; None if it did, or if it cannot report
@@ -161,7 +161,7 @@ class Drift:
 
     @property
     def is_found(self) -> bool:
-        """Whether there is any, or the scheduler did not answer, so that nobody knows."""
+        """Whether there is any drift, or the scheduler did not answer."""
         return any(
             (
                 self.removals_pending,
@@ -175,20 +175,22 @@ class Drift:
 
     def confirmed_by(self, later: Inventory) -> Drift:
         """
-        Leave out what a later look at the store finds settled.
+        Leave out what a second read of the store no longer finds.
 
-        A cancel, a start or a reconcile that was at work between two looks is no drift.
+        A cancel, a start or a reconcile that ran between the two reads is no drift.
         """
-        owing = {(it.key, it.operation_id) for it in later.removals_pending}
-        still_owed = [it for it in self.removals_pending if (it.key, it.operation_id) in owing]
-        settled = {it.key for it in self.removals_pending} - {it.key for it in still_owed}
+        pending = {(it.key, it.operation_id) for it in later.removals_pending}
+        still_pending = [
+            it for it in self.removals_pending if (it.key, it.operation_id) in pending
+        ]
+        done = {it.key for it in self.removals_pending} - {it.key for it in still_pending}
         contacts_open = {it.key: it for it in later.cancelled}
         looked_again = (contacts_open.get(it.key, it) for it in self.contacts_open)
         scheduled = set(later.scheduled)
         return attrs.evolve(
             self,
-            removals_pending=tuple(still_owed),
-            starts_waiting=tuple(it for it in self.starts_waiting if it.key not in settled),
+            removals_pending=tuple(still_pending),
+            starts_waiting=tuple(it for it in self.starts_waiting if it.key not in done),
             starts_missing=tuple(it for it in self.starts_missing if it in scheduled),
             contacts_open=tuple(it for it in looked_again if it.contacts_open),
             calls_overdue=later.calls_overdue,

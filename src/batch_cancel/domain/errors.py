@@ -1,14 +1,14 @@
 """
 Why a cancellation was not carried out.
 
-Rule 1: every error says whether anything changed. All but `CancelFailed` and `StoreFailed` with
-        the outcome "unknown" mean: nothing.
-Rule 2: `detail` is what a client of the API is told, in the contract's exact words. The message
+Rule 1: every error says whether anything changed. Only `CancelFailed` and `StoreFailed` with the
+        outcome "unknown" leave that open; after all others nothing has changed.
+Rule 2: `detail` is for a client of the API, in the contract's exact words. The message
         (`str(error)`) is for the operator: what happened, on which id, what to do.
-Rule 3: no message holds a secret, a connection string or a phone number. Ids are shown through
+Rule 3: no message contains a secret, a connection string or a phone number. Ids are shown by
         `repr` and cut.
-Rule 4: an error always prints. Serializers that keep texts alone, as Celery's JSON results do,
-        restore it with the texts of its arguments.
+Rule 4: an error can always be printed. Serializers that keep only texts, such as Celery's JSON
+        results, restore it with the texts of its arguments.
 """
 
 from __future__ import annotations
@@ -25,50 +25,50 @@ from batch_cancel.domain.statuses import JobStatus
 _SHOWN_CHARACTERS_MAX: Final = 80
 
 FAILED_DETAIL: Final = "Failed to cancel batch job"
-"""What a client is shown of every failure that is not its own; nothing else."""
+"""All that a client sees of a failure that it did not cause."""
 
 Outcome = Literal["unchanged", "unknown"]
 
 
 class Fault(StrEnum):
-    """What kind of trouble a store had, as far as it matters for what to do next."""
+    """The kind of trouble that a store had; it decides what to do next."""
 
     CONFLICT = "conflict"
-    """Another transaction was in the way; the same may succeed at once."""
+    """Another transaction was in the way; a retry may succeed at once."""
 
     INTERRUPTED = "interrupted"
-    """The connection broke; a new one may do."""
+    """The connection broke; a new one may work."""
 
     BUSY = "busy"
-    """The store can't take it now, and says so at once; the caller may try later."""
+    """The store can't take the request now, and says so at once; the caller may try later."""
 
     LATE = "late"
-    """The store did not do it in time, and would take as long again; the caller may try later."""
+    """The store took too long, and an immediate retry would too; the caller may try later."""
 
     REFUSED = "refused"
-    """The store will not do it until somebody repairs something."""
+    """The store refuses until something is repaired."""
 
     INCOMPLETE = "incomplete"
     """
-    Open contacts were left after all were to be cancelled, so everything was rolled back. Another
-    attempt takes a contact that was added meanwhile; a trigger, a rule or a policy that keeps
+    Open contacts were left after the cancel of all contacts, so everything was rolled back. A
+    retry takes a contact that was added meanwhile; a trigger, a rule or a policy that keeps
     contacts open must be repaired.
     """
 
 
 _TO_REPAIR: Final = frozenset({Fault.REFUSED, Fault.INCOMPLETE})
-"""The faults that do not go away by themselves, after the attempts that they are worth."""
+"""The faults that do not go away by themselves."""
 
 
 def shown(text: object) -> str:
-    """Return `text` as an operator may see it: quoted, escaped, and cut when it is long."""
+    """Return `text` as it is shown to an operator: quoted, escaped, and cut if it is long."""
     if isinstance(text, str) and len(text) > _SHOWN_CHARACTERS_MAX:
         return f"{text[:_SHOWN_CHARACTERS_MAX]!r}... ({len(text)} characters)"
     return repr(text)
 
 
 def _id_shown(key: object) -> str:
-    """Return a job's id as an operator may see it; of a restored error, the text of its key."""
+    """Return a job's id as it is shown to an operator; the text of the key in a restored error."""
     return shown(key.batch_job_id if isinstance(key, JobKey) else str(key))
 
 
@@ -79,16 +79,16 @@ class BatchCancelError(Exception):
     """A stable name for programs."""
 
     http_status: ClassVar[int]
-    """The HTTP status that says this."""
+    """The HTTP status of the answer."""
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may succeed later without anybody repairing anything."""
+        """Whether the same call may succeed later without a repair."""
         return False
 
     @property
     def detail(self) -> str:
-        """What a client of the API is told."""
+        """The sentence for a client of the API."""
         return FAILED_DETAIL
 
 
@@ -103,7 +103,7 @@ class JobNotFound(BatchCancelError):
 
     @property
     def detail(self) -> str:
-        """What a client of the API is told."""
+        """The sentence for a client of the API."""
         return "Batch job not found"
 
     def __str__(self) -> str:
@@ -124,22 +124,22 @@ class AlreadyTerminal(BatchCancelError):
 
     @property
     def cancelled_at(self) -> datetime | None:
-        """When the job was cancelled (UTC); None unless it was cancelled by this library."""
+        """When the job was cancelled (UTC); None unless this library cancelled it."""
         return None if self._record is None else self._record.cancelled_at
 
     @property
     def contacts_cancelled(self) -> int | None:
-        """How many contacts that changed; None unless it was cancelled by this library."""
+        """How many contacts it changed; None unless this library cancelled the job."""
         return None if self._record is None else self._record.contacts_cancelled
 
     @property
     def previous_status(self) -> JobStatus | None:
-        """The status it was cancelled from; None unless it was cancelled by this library."""
+        """The status that it was cancelled from; None unless this library cancelled it."""
         return None if self._record is None else self._record.previous_status
 
     @property
     def detail(self) -> str:
-        """What a client of the API is told."""
+        """The sentence for a client of the API."""
         return f"Cannot cancel job in '{self.status}' status"
 
     def __str__(self) -> str:
@@ -156,7 +156,7 @@ class AlreadyTerminal(BatchCancelError):
 
     @property
     def _record(self) -> CancellationRecord | None:
-        record: object = self.cancellation  # The text of one, where the error was restored.
+        record: object = self.cancellation  # A str, if the error was restored.
         return record if isinstance(record, CancellationRecord) else None
 
 
@@ -182,7 +182,7 @@ class _OfAStore(BatchCancelError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may succeed later without anybody repairing anything."""
+        """Whether the same call may succeed later without a repair."""
         return self.fault not in _TO_REPAIR
 
 
@@ -191,8 +191,8 @@ class CancelFailed(_OfAStore):
     """
     The cancellation failed.
 
-    `outcome` is "unchanged" if nothing was changed, "unknown" if it may have been carried out:
-    then ask again with the same operation id.
+    `outcome` is "unchanged" if nothing was changed, "unknown" if the job may have been cancelled:
+    then retry with the same operation id.
     """
 
     key: JobKey
@@ -215,10 +215,10 @@ class CancelFailed(_OfAStore):
 @attrs.define(eq=False)
 class StoreFailed(_OfAStore):
     """
-    A store could not do what a port asked of it.
+    A store could not carry out a call of its port.
 
-    Adapters raise it from their driver's errors; the use cases turn it into `CancelFailed`, which
-    knows the job.
+    Adapters raise it from their driver's errors; a cancel turns it into `CancelFailed`, which
+    names the job.
     """
 
     reason: str
@@ -234,7 +234,7 @@ class StoreFailed(_OfAStore):
 
 @attrs.define(eq=False)
 class SchedulerUnavailable(BatchCancelError):
-    """The scheduler gave no answer within its budget; what it did is not known."""
+    """The scheduler did not answer within its budget; whether it removed the start is unknown."""
 
     reason: str
 
@@ -243,7 +243,7 @@ class SchedulerUnavailable(BatchCancelError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may succeed later without anybody repairing anything."""
+        """Whether the same call may succeed later without a repair."""
         return True
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
 """
-A job: its name, what is read of it under its lock, and the record that its cancellation leaves.
+A job: its key, what is read of it under its lock, and the record of its cancellation.
 
-Rule: a job is named by its id and its organization together; no organization (`None`) is a value
-      of its own and never a wildcard.
+Rule: a job is named by its id and its organization together; no organization (`None`) is a value,
+      never a wildcard.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def is_storable(text: str, bytes_max: int) -> bool:
         return False
     try:
         return len(text.encode()) <= bytes_max
-    except UnicodeEncodeError:  # A lone surrogate: no UTF-8 text, so no id of any store.
+    except UnicodeEncodeError:  # A lone surrogate has no UTF-8, so no store has such an id.
         return False
 
 
 def check_text(name: str, value: object) -> None:
     """
-    Check that an argument is a text.
+    Check that an argument is a str.
 
     Raises:
-        TypeError: it is something else, for example an integer or a UUID.
+        TypeError: it is something else, such as an integer or a UUID.
     """
     if not isinstance(value, str):
         msg = f"{name} must be a str, got {type(value).__name__}: pass str({name})"
@@ -45,7 +45,7 @@ def check_text(name: str, value: object) -> None:
 
 
 def is_text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    """Check as a validator of attrs that a field is a text."""
+    """Check that a field is a str; a validator of attrs."""
     check_text(attribute.name, value)
 
 
@@ -55,11 +55,11 @@ class JobKey:
     The name of a job: its id, within its organization.
 
     Arguments:
-        batch_job_id: any text; one that no store can hold names no job.
+        batch_job_id: any text; if it cannot be stored, there is no such job.
         organization_id: the owning organization; None for jobs that have none.
 
     Raises:
-        TypeError: an id that is not a str.
+        TypeError: an id is not a str.
     """
 
     batch_job_id: str = attrs.field(validator=is_text)
@@ -67,7 +67,7 @@ class JobKey:
 
     @property
     def can_exist(self) -> bool:
-        """Whether any store could hold a job of this name; if not, there is no such job."""
+        """Whether a store can hold this key; if not, there is no such job."""
         return is_storable(self.batch_job_id, ID_BYTES_MAX) and (
             self.organization_id is None or is_storable(self.organization_id, ID_BYTES_MAX)
         )
@@ -82,26 +82,26 @@ def _is_aware(_: object, attribute: attrs.Attribute[datetime], value: datetime) 
 @attrs.frozen
 class CancellationRecord:
     """
-    What a cancellation leaves behind, written in its own transaction.
+    The record of a cancellation, written in the same transaction.
 
-    It is the audit entry, the answer to a retry of the same operation, and the note that a
-    removal is still owed, in one.
+    It is the audit entry, the answer to a retry of the same operation, and the note that a removal
+    is pending.
 
     Arguments:
-        operation_id: names this cancellation; a retry carries the same one.
+        operation_id: the name of this cancellation; a retry carries the same one.
         key: the job.
         previous_status: the job's status before.
         contacts_cancelled: how many contacts this cancellation changed.
-        actor: who asked, under the caller's name for them.
+        actor: who asked for it, in the caller's words.
         reason: why, in the caller's words.
         cancelled_at: when, by the store's clock, in UTC.
         deferred_id: the id of the job's deferred start, as read under the job's lock.
         removal: what became of that deferred start, as far as is known.
-        is_announced: False as long as somebody still has to be told of this cancellation.
-        taken_at: when somebody last took it to finish it, by the store's clock; None if the store
-            was not asked. It names a turn at the record, and is no part of what is compared.
+        is_announced: False while an `on_cancelled` hook is still to be called.
+        taken_at: when the record was last taken or claimed, by the store's clock; None if it was
+            not read from the store. It is not compared.
         is_undone: True if the job was read with the record and is not cancelled: something has set
-            its status back. Not compared, either.
+            its status back. It is not compared.
     """
 
     operation_id: str
@@ -123,7 +123,7 @@ class CancellationRecord:
 
     @property
     def deferred_id_owed(self) -> str | None:
-        """The deferred start that is still to be removed; None if nothing is owed."""
+        """The deferred start whose removal is pending; None if there is none."""
         return self.deferred_id if self.removal is Removal.PENDING else None
 
 
@@ -133,10 +133,10 @@ class Job:
     A job as read under its lock.
 
     Arguments:
-        key: its name, as the store spells it.
-        status: its status in the contract's spelling; anything else, None included, is unknown.
+        key: its key, as it is stored.
+        status: its status in the contract's words; anything else, None included, is unknown.
         deferred_id: the id of its deferred start; None if it has none.
-        locked_at: the store's clock once the lock was held, an aware datetime.
+        locked_at: the time by the store's clock once the lock was held, an aware datetime.
         cancellation: the record of its cancellation; None if there is none, or the store keeps
             no records.
     """

@@ -1,21 +1,19 @@
 """
-When to try a cancellation again, as pure rules.
+When to retry a cancellation, as pure rules.
 
-Rule 1: a conflict with another transaction is tried again three times, as is a cancel that left
-        open contacts, which may have been added meanwhile; a broken connection once. Everything
-        else is the caller's to try again.
-Rule 2: when the answer to a commit was lost, the cancellation may have happened. The same
-        operation is then asked for again, which cannot cancel twice, until the store says which
-        it was. But time is bounded: a store that does not answer in time is waited for twice, not
-        more.
-Rule 3: what may have happened is never reported as "nothing was changed", and is never refused as
+Rule 1: a conflict with another transaction is retried three times, as is a cancel that left open
+        contacts, which may have been added meanwhile; a broken connection is retried once.
+        Everything else is for the caller to retry.
+Rule 2: if the answer to a commit is lost, the cancellation may have happened. The same operation
+        is then repeated, which cannot cancel twice, until the store says which it was. Time is
+        bounded: a store that does not answer in time is tried twice, not more.
+Rule 3: a cancellation that may have happened is never reported as "nothing was changed", nor as
         "already cancelled".
-Rule 4: a worker's step is not an operation with a name: it is tried again only if it is known not
-        to have happened.
-Rule 5: a pass over many removals does not wait for a dead scheduler each time. After ten in a row
-        without an answer it skips one, then three, seven, and so on. An answer ends that at once,
-        and those skipped are then asked about in the same pass; else they come first in the next.
-        So removals that can never be answered hold up no other.
+Rule 4: a worker's step has no operation id: it is retried only if it certainly did not happen.
+Rule 5: a pass over many removals backs off from a scheduler that does not answer. After ten
+        failures in a row it skips one removal, after the next three, then seven, and so on. An
+        answer ends the back-off, and the skipped removals are tried in the same pass; otherwise
+        they come first in the next. So removals that always fail do not block others.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ ATTEMPTS_MAX: Final = {
     Fault.REFUSED: 1,
     Fault.INCOMPLETE: 4,
 }
-"""How many attempts in all a fault is worth."""
+"""The maximum number of attempts, by fault."""
 
 ATTEMPTS_MAX_UNKNOWN: Final = {
     Fault.CONFLICT: 6,
@@ -52,18 +50,18 @@ ATTEMPTS_MAX_UNKNOWN: Final = {
     Fault.REFUSED: 1,
     Fault.INCOMPLETE: 4,
 }
-"""How many attempts in all it is worth, after such a fault, to learn what became of a commit."""
+"""The maximum number of attempts, by fault, once the outcome of a commit is unknown."""
 
 
 @attrs.frozen
 class Attempts:
     """
-    What the attempts at one cancellation have come to.
+    The state of the attempts at one cancellation.
 
     Arguments:
         made: how many were made.
-        may_be_done: whether one of them may have been carried out, its answer lost.
-        may_be_ours: whether one of those was more than a replay, which only reads.
+        may_be_done: whether one of them may have committed, its answer lost.
+        may_be_ours: whether one of those was no replay, which only reads.
     """
 
     made: int = 0
@@ -76,10 +74,10 @@ class Attempts:
 
         Arguments:
             failure: how it failed.
-            is_replay: whether it had found the job cancelled by this operation.
+            is_replay: whether it found the job cancelled by this operation.
 
         Raises:
-            CancelFailed: another attempt is not worth it.
+            CancelFailed: there is no further attempt.
         """
         is_unknown = failure.outcome == "unknown"
         after = Attempts(
@@ -95,21 +93,21 @@ class Attempts:
         raise failure
 
     def succeeded(self, cancellation: Cancellation) -> Cancellation:
-        """Return the cancellation, which is no replay if an attempt of ours had carried it out."""
+        """Return the cancellation; it is no replay if an earlier attempt may have made it."""
         return attrs.evolve(cancellation, replayed=cancellation.replayed and not self.may_be_ours)
 
     def refused(self, refusal: AlreadyTerminal) -> BatchCancelError:
-        """Return the error for a job found ended, which may have been an attempt of ours."""
+        """Return the error for a job that has ended, perhaps by an earlier attempt."""
         is_recorded = refusal.cancellation is not None
         if not self.may_be_done or refusal.status is not JobStatus.CANCELLED or is_recorded:
             return refusal
-        reason = "the job is cancelled, but the store keeps no record of who did it"
+        reason = "the job is cancelled, but the store keeps no record of the operation"
         return CancelFailed(refusal.key, reason, "unknown", Fault.INTERRUPTED)
 
 
 def may_step_again(failure: StoreFailed, made: int) -> bool:
     """
-    Check whether a worker's step that failed is worth another attempt.
+    Check whether a failed worker's step is retried.
 
     Arguments:
         failure: how the last attempt failed.
@@ -123,9 +121,9 @@ _FIRST_PAUSE_SECONDS: Final = 0.025
 
 def pause_seconds(attempts: int, chance: float) -> float:
     """
-    Return how long to wait before the next attempt: exponential back-off with jitter.
+    Return the pause before the next attempt in seconds: exponential back-off with jitter.
 
-    Those who met once should not meet again.
+    The jitter keeps two transactions that met once from meeting again.
 
     Arguments:
         attempts: how many were made.
@@ -136,27 +134,27 @@ def pause_seconds(attempts: int, chance: float) -> float:
 
 
 SILENCES_MAX: Final = 10
-"""So often in a row a scheduler may give no answer before it is asked about fewer removals."""
+"""The failures in a row after which a scheduler is asked about fewer removals."""
 
 
 @attrs.frozen
 class Patience:
     """
-    How a pass over many removals goes on asking a scheduler.
+    The back-off of a pass over many removals.
 
     Arguments:
-        silences: how often in a row there was no answer.
-        skips: how many removals it is not asked about before the next.
+        silences: the number of failures in a row.
+        skips: how many removals to skip before the next attempt.
     """
 
     silences: int = 0
     skips: int = 0
 
     def after_silence(self) -> Patience:
-        """Count that there was no answer."""
+        """Count a failure."""
         silences = self.silences + 1
         return Patience(silences, 2 ** max(0, silences - SILENCES_MAX + 1) - 1)
 
     def after_skipping(self) -> Patience:
-        """Count a removal that it was not asked about."""
+        """Count a skipped removal."""
         return Patience(self.silences, self.skips - 1)

@@ -1,7 +1,7 @@
 """
-The statuses of jobs and contacts, which of them a cancel may change, and what a removal came to.
+The statuses of jobs, contacts and removals, and which of them a cancel may change.
 
-Rule 1: a status is known or it is not. What is not known is never guessed at and never changed.
+Rule 1: an unknown status is never guessed at and never changed.
 Rule 2: the contacts a cancel may touch are an allow-list of five statuses, never "everything that
         is not terminal": a status invented tomorrow is left alone.
 
@@ -29,7 +29,7 @@ LIVE_JOBS: Final = (JobStatus.SCHEDULED, JobStatus.PENDING, JobStatus.RUNNING)
 """The jobs that a cancel changes."""
 
 TERMINAL_JOBS: Final = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
-"""Ended for ever."""
+"""The statuses of a job that has ended."""
 
 
 class ContactStatus(StrEnum):
@@ -58,7 +58,7 @@ CANCELLABLE_CONTACTS: Final = frozenset(
         ContactStatus.TIMEOUT,
     }
 )
-"""Not yet called, or to be called again: the only contacts that a cancel changes."""
+"""The open statuses: not yet called, or to be called again. A cancel changes no others."""
 
 TERMINAL_CONTACTS: Final = frozenset(
     {
@@ -70,20 +70,20 @@ TERMINAL_CONTACTS: Final = frozenset(
         ContactStatus.CANCELLED,
     }
 )
-"""Finished for ever: never changed again by anything."""
+"""The statuses of a contact that has ended; it is never changed again."""
 
 
 class Removal(StrEnum):
     """What became of the job's deferred start."""
 
     REMOVED = "removed"
-    """This cancellation took it back before it fired, and that was confirmed."""
+    """This cancellation removed it before it fired, confirmed."""
 
     ABSENT = "absent"
-    """There was none to take back: never scheduled, already fired, or removed by another."""
+    """There was none to remove: never scheduled, already fired, or removed by another."""
 
     PENDING = "pending"
-    """The scheduler has not confirmed anything yet; the removal is owed."""
+    """The scheduler has not confirmed anything yet; reconcile asks again."""
 
     NOT_APPLICABLE = "not_applicable"
     """The job was pending or running, and named no deferred start."""

@@ -1,15 +1,15 @@
 """
-Whether tables are of a shape on which a store can be right, as pure rules.
+Whether the keys of the adopter's tables are safe for a store, as pure rules.
 
-Rule 1: an id is unique where the database says so, and nowhere else: by a unique index that is
-        valid and covers every row. A view has no indexes; there the adopter's word counts.
-Rule 2: a contact is this job's if the value by which it refers to its job names one job alone.
-        Where it names one job of each organization, contacts must have the organization too.
-Rule 3: NULLs are different values to most unique indexes: among jobs of no organization, such an
-        index over the organization and the id says nothing.
-Rule 4: what contacts refer to their job by must tell apart what jobs are told apart by, and
-        nothing else. An integer does not know '1' from '01', nor does citext know 'a' from 'A'.
-Rule 5: what is not seen to be right is refused with a sentence that says what to do.
+Rule 1: an id is unique only if the database says so: by a unique index that is valid and covers
+        every row. A view has no indexes; there the adopter declares it.
+Rule 2: a contact belongs to a job if its reference names one job only. If the reference names one
+        job of each organization, contacts must have the organization too.
+Rule 3: most unique indexes take NULLs for different values: such an index on organization and id
+        does not make jobs of no organization unique.
+Rule 4: the column of the job and the reference of the contact must find the same values equal. An
+        integer does not distinguish '1' from '01', nor does citext 'a' from 'A'.
+Rule 5: tables that are not proved safe are refused with a sentence that says what to do.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.job import JobKey
 
 TEXT: Final = "text"
-"""The kind of a column that tells any two values apart that differ in a byte."""
+"""The kind of a column that compares its values byte by byte."""
 
 _AS_FINE: Final = frozenset(
     {("integer", "numeric"), (TEXT, "character"), ("integer", TEXT), ("uuid", TEXT)}
 )
 """
-The kinds of a job's column and of a contact's that may differ. A padded one does not know trailing
-blanks, in which alone no two ids differ. An integer or a uuid is one text, by which a text refers
-to it.
+Pairs of different kinds, of a job's column and of a contact's, that are safe. A padded column
+ignores trailing blanks, and no two ids differ in those alone. An integer or a uuid has one text
+form, by which a text column refers to it.
 """
 
 
@@ -41,8 +41,8 @@ class UniqueIndex:
     A unique index that is valid and covers every row of its table.
 
     Arguments:
-        columns: what it is over, columns alone.
-        nulls_distinct: whether two rows may have NULL in it and the same otherwise.
+        columns: its columns.
+        nulls_distinct: whether it takes NULLs for different values.
     """
 
     columns: frozenset[str]
@@ -52,15 +52,15 @@ class UniqueIndex:
 @attrs.frozen
 class Table:
     """
-    What the database says of a table.
+    What the database says about a table.
 
     Arguments:
         name: as messages name it.
         unique: its unique indexes.
         not_null: the columns that hold no NULL.
-        is_view: whether it is a view, of which the catalog tells neither.
-        kinds: what the `=` of each column compares: TEXT, or another name for each kind. Columns
-            of one kind find the same values equal.
+        is_view: whether it is a view; the catalog has neither of these for a view.
+        kinds: the kind of comparison of each column: TEXT, or another name. Columns of one kind
+            find the same values equal.
     """
 
     name: str
@@ -71,11 +71,11 @@ class Table:
 
     def is_unique(self, *columns: str | None, of_no_organization: bool = False) -> bool:
         """
-        Check whether rows that have the same in these columns are one row.
+        Check whether these columns together are unique.
 
         Arguments:
-            columns: the columns; None for one that there is not.
-            of_no_organization: whether the last one, the organization, is NULL in these rows.
+            columns: the columns; None for a column that is not mapped.
+            of_no_organization: whether the last column, the organization, is NULL in these rows.
         """
         given = {it for it in columns if it is not None}
         organization = columns[-1] if of_no_organization else None
@@ -92,20 +92,21 @@ class Table:
 
 def counted(contact: Mapping[str, object], where: Mapping[str, object]) -> Mapping[str, object]:
     """
-    Return a contact to be added, with what the columns hold in the contacts that count.
+    Return a new contact with the constants of the rows that count.
 
     Arguments:
         contact: its values by column.
-        where: what the columns hold in the rows that count.
+        where: the constants by column.
 
     Raises:
-        StoreFailed: it has another value there, with which it would not count.
+        StoreFailed: it has another value in such a column.
     """
     for column, held in where.items():
         given = contact.get(column, held)
         if (given is None) is not (held is None) or str(given) != str(held):
             reason = (
-                f"a contact that is added has to count: {column!r} holds {held!r} in those that do"
+                f"a new contact would not count: its {column!r} must be {held!r}, as "
+                "contact_where says"
             )
             raise StoreFailed(reason)
     return {**where, **contact}
@@ -132,7 +133,7 @@ def check_referable(column: str | None, value: object, key: JobKey) -> None:
 @attrs.frozen(kw_only=True)
 class Keys:
     """
-    The columns by which jobs and contacts are named.
+    The columns that identify jobs and contacts.
 
     Arguments:
         job_key: the jobs' column that contacts refer to.
@@ -140,7 +141,7 @@ class Keys:
         contact_id: a contact's id.
         contact_job_id: the contacts' column that refers to their job.
         contact_organization_id: a contact's organization, if there is such a column.
-        are_unique: the adopter's word that they are, for views.
+        are_unique: whether the adopter declares that they are unique, for views.
     """
 
     job_key: str
@@ -156,7 +157,7 @@ class Keys:
 
         Arguments:
             jobs: the table of jobs.
-            has_organization: whether the job in question is one of an organization.
+            has_organization: whether the job belongs to an organization.
         """
         if jobs.is_view:
             return None if self.are_unique else self._unseen(jobs, self.job_key)
@@ -171,7 +172,7 @@ class Keys:
             if self.contact_organization_id is None:
                 return (
                     f"{jobs.name} may have a job of the same {self.job_key!r} in each "
-                    f"{organization!r}, so its contacts must be named by organization, too: map "
+                    f"{organization!r}, so contacts must be matched by organization too: map "
                     "their organization with contact_organization_id=..., or, if they refer to a "
                     "column that is unique by itself, map that one with job_key=..."
                 )
@@ -181,14 +182,14 @@ class Keys:
                 "make the index NULLS NOT DISTINCT, or the column NOT NULL"
             )
         return (
-            f"nothing says that {self.job_key!r} names one job of {jobs.name}: add a unique index "
-            "that is valid and covers every row, or map the columns that have one "
-            "(job_key=..., or job_organization_id=... and contact_organization_id=...)"
+            f"{self.job_key!r} of {jobs.name} is not known to be unique: add a unique index that "
+            "is valid and covers every row, or map the columns that have one (job_key=..., or "
+            "job_organization_id=... and contact_organization_id=...)"
         )
 
     def reference_problem(self, jobs: Table, contacts: Table) -> str | None:
         """
-        Return why a contact may be taken for another job's, or not for its own; None if it can't.
+        Return why a contact may match another job, or not match its own; None if it can't.
 
         Arguments:
             jobs: the table of jobs.
@@ -204,16 +205,15 @@ class Keys:
                 continue
             if theirs == TEXT:
                 return (
-                    f"{of_jobs!r} of {jobs.name} is of the type {own}, which may find equal what "
-                    f"{of_contacts!r} of {contacts.name}, of the type {theirs}, tells apart, so a "
-                    "contact could refer to its job in another spelling and be left open: let "
-                    "both columns have one type and one collation"
+                    f"{of_jobs!r} of {jobs.name}, of the type {own}, may find values equal that "
+                    f"{of_contacts!r} of {contacts.name}, of the type {theirs}, distinguishes, so "
+                    "a contact that refers to its job by such a value would be left open: give "
+                    "both columns one type and one collation"
                 )
             return (
-                f"{of_contacts!r} of {contacts.name} is of the type {theirs}, which may find "
-                f"equal what {of_jobs!r} of {jobs.name}, of the type {own}, tells apart, so "
-                "contacts of another job could be taken for a job's own: let both columns have "
-                "one type and one collation"
+                f"{of_contacts!r} of {contacts.name}, of the type {theirs}, may find values equal "
+                f"that {of_jobs!r} of {jobs.name}, of the type {own}, distinguishes, so contacts "
+                "of another job would be cancelled: give both columns one type and one collation"
             )
         return None
 
@@ -223,7 +223,7 @@ class Keys:
 
         Arguments:
             contacts: the table of contacts.
-            has_organization: whether the job in question is one of an organization.
+            has_organization: whether the job belongs to an organization.
         """
         if contacts.is_view:
             return None if self.are_unique else self._unseen(contacts, self.contact_id)
@@ -235,18 +235,18 @@ class Keys:
         ):
             return None
         return (
-            f"nothing says that {self.contact_id!r} names one contact of a job in "
-            f"{contacts.name}: map a column that is unique within a job with contact_id=..., or "
-            f"add a unique index on {self.contact_job_id!r} and {self.contact_id!r}"
+            f"{self.contact_id!r} of {contacts.name} is not known to be unique within a job: map "
+            "a column that is unique within a job with contact_id=..., or add a unique index on "
+            f"{self.contact_job_id!r} and {self.contact_id!r}"
         )
 
     def problems(self, jobs: Table, contacts: Table) -> Iterator[tuple[bool, str]]:
         """
-        Yield what keeps a cancel, or only the workers' steps, from being right.
+        Yield what makes a cancel, or only the workers' steps, unsafe.
 
         Yields:
-            whether it is the workers' steps alone, and the sentence. Jobs of no organization are
-            asked about only where all jobs are.
+            whether only the workers' steps are unsafe, and the sentence. Jobs of no organization
+            are checked only if no job has one.
         """
         has_organization = self.job_organization_id is not None
         job = self.job_problem(jobs, has_organization=has_organization) or self.reference_problem(
@@ -261,6 +261,6 @@ class Keys:
     @staticmethod
     def _unseen(table: Table, column: str) -> str:
         return (
-            f"{table.name} is a view, in which no index shows that {column!r} is unique: map the "
-            "table behind it, or, if it is unique, declare that with keys_are_unique=True"
+            f"{table.name} is a view, and no index shows that its {column!r} is unique: map the "
+            "table behind it, or declare that it is unique with keys_are_unique=True"
         )

@@ -1,17 +1,17 @@
 """
 What a worker may still do to a job and its contacts, as pure rules.
 
-A cancel stops a job only if the workers ask before they act. These are their questions.
+A cancel stops a job only if its workers ask before they act.
 
-Rule 1: start: a job is started from scheduled or pending, by compare and set; a cancelled job's
-        deferred start that fires all the same finds nothing to start.
+Rule 1: start: a job is started from scheduled or pending, by compare and set. So the deferred
+        start of a cancelled job starts nothing if it fires all the same.
 Rule 2: claim: only a running job's contacts are dialled, and only the five open statuses.
-Rule 3: settle: a call that was live when the job was cancelled keeps how it ended, unless it would
-        be retried: then its contact is cancelled, because no call of the job may start again.
-Rule 4: append: only a live job gets new contacts, each with an id that a store can keep and an
-        aware time, if it brings them.
-Rule 5: finish: only a running job is completed, and only when no contact is open or on the phone.
-Rule 6: expire: a call that has been live for too long ended as `timeout`, by the rule of settle.
+Rule 3: settle: a call that was live when the job was cancelled keeps its outcome. If it would be
+        retried, its contact becomes cancelled, because no call of the job may start again.
+Rule 4: append: only a live job gets new contacts. If a contact has an id or a time, the id must be
+        storable and the time aware.
+Rule 5: finish: only a running job is completed, and only if no contact is open or live.
+Rule 6: expire: a call that has been live for too long is settled as `timeout`.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ STARTABLE_JOBS: Final = frozenset({JobStatus.SCHEDULED, JobStatus.PENDING})
 """The jobs that a worker may start."""
 
 CLAIMABLE_CONTACTS: Final = CANCELLABLE_CONTACTS
-"""The contacts that may be dialled: the same five that a cancel takes away."""
+"""The contacts that may be dialled: the same five statuses that a cancel changes."""
 
 UNFINISHED_CONTACTS: Final = CANCELLABLE_CONTACTS | {ContactStatus.DIALING}
-"""The contacts that a job must not have any more when it is completed."""
+"""The contacts that keep a job from being completed."""
 
 RETRYABLE_OUTCOMES: Final = CANCELLABLE_CONTACTS - {ContactStatus.PENDING}
-"""The ends of a call after which the contact would be dialled again."""
+"""The outcomes after which a contact is dialled again."""
 
 CLAIM_LIMIT_MAX: Final = 1_000_000
-"""The most contacts that one claim may ask for: as many as a job has."""
+"""The highest limit of one claim: the most contacts that a job has."""
 
 
 def check_limit(limit: object) -> None:
     """
-    Refuse a number of contacts, cancellations or starts that makes no sense.
+    Check a limit of contacts, cancellations or starts.
 
     Raises:
-        TypeError: `limit` is no int.
-        ValueError: `limit` is negative, or more than a job has contacts.
+        TypeError: `limit` is not an int.
+        ValueError: `limit` is not 0 to 1,000,000.
     """
     if not isinstance(limit, int) or isinstance(limit, bool):
         msg = f"limit must be an int, got {type(limit).__name__}"
@@ -61,10 +61,10 @@ def check_limit(limit: object) -> None:
 
 def check_age(older_than: object) -> None:
     """
-    Refuse an age of calls that makes no sense.
+    Check an age of calls.
 
     Raises:
-        TypeError: `older_than` is no timedelta.
+        TypeError: `older_than` is not a timedelta.
         ValueError: `older_than` is not positive, or longer than a century.
     """
     if not isinstance(older_than, timedelta):
@@ -78,12 +78,12 @@ def check_age(older_than: object) -> None:
 @attrs.frozen
 class Settlement:
     """
-    How the contact of a live call goes on.
+    The new state of a contact whose call has ended.
 
     Arguments:
-        status: its status from now on.
+        status: its new status.
         retry_at: when it may be dialled again, an aware datetime; None for at once, or for never
-            where its status is final.
+            if its status is final.
     """
 
     status: ContactStatus
@@ -96,11 +96,11 @@ class CallEnd:
     How a live call ended.
 
     Arguments:
-        outcome: what became of it; no text but a status is one.
+        outcome: its outcome, as a contact's status.
         retry_at: when its contact may be dialled again, an aware datetime; None for at once.
 
     Raises:
-        ValueError: no call ends like this, or a time without a zone.
+        ValueError: a call cannot end in this status, or `retry_at` is naive.
     """
 
     outcome: ContactStatus = attrs.field(converter=ContactStatus)
@@ -108,7 +108,7 @@ class CallEnd:
 
     def __attrs_post_init__(self) -> None:
         if not _ends_a_call(self.outcome):
-            msg = f"a call does not end as {self.outcome.value!r}"
+            msg = f"a call cannot end as {self.outcome.value!r}"
             raise ValueError(msg)
         if self.retry_at is not None and self.retry_at.utcoffset() is None:
             msg = f"retry_at must be an aware datetime, got {self.retry_at!r}"
@@ -116,12 +116,12 @@ class CallEnd:
 
     @property
     def depends_on_job(self) -> bool:
-        """Whether the job's status matters, which must then be read under its lock."""
+        """Whether the job's status matters, and must be read under its lock."""
         return self.outcome in RETRYABLE_OUTCOMES
 
     def settlement(self, job: Job | None) -> Settlement:
         """
-        Decide how the contact goes on.
+        Return the new state of the contact.
 
         Arguments:
             job: the job as read under its lock; None if it does not matter.
@@ -153,19 +153,19 @@ def _ends_a_call(outcome: ContactStatus) -> bool:
             assert_never(outcome)
 
 
-CONTACT_ID_REFUSED: Final = "a contact's id must be a text that no other contact of the job has"
+CONTACT_ID_REFUSED: Final = "a contact's id must be a str that no other contact of the job has"
 
 
 def new_contact_id(contact: Mapping[str, object], generated: str) -> str:
     """
-    Return the id of a contact to be added to a store that has no columns of the adopter's.
+    Return the id of a new contact, in a store without the adopter's columns.
 
     Arguments:
         contact: its values by column.
-        generated: its id if it brings none.
+        generated: its id if it has none.
 
     Raises:
-        StoreFailed: the id is no text that a store can keep.
+        StoreFailed: the id is not a str, or cannot be stored.
     """
     contact_id = contact.get("id", generated)
     if not isinstance(contact_id, str) or not is_storable(contact_id, ID_BYTES_MAX):
@@ -175,10 +175,10 @@ def new_contact_id(contact: Mapping[str, object], generated: str) -> str:
 
 def new_contact_due_at(contact: Mapping[str, object]) -> datetime | None:
     """
-    Return when a contact to be added may be dialled, an aware datetime; None for at once.
+    Return when a new contact may be dialled, an aware datetime; None for at once.
 
     Raises:
-        StoreFailed: the time is no aware datetime.
+        StoreFailed: the time is not an aware datetime.
     """
     at = contact.get("next_attempt_at")
     if at is None:
@@ -190,5 +190,5 @@ def new_contact_due_at(contact: Mapping[str, object]) -> datetime | None:
 
 
 def is_running(job_status: str | None) -> bool:
-    """Check whether calls of a job of this status may still be started; None if there is none."""
+    """Check whether a job in this status may start calls; None if there is no such job."""
     return job_status == JobStatus.RUNNING

@@ -1,5 +1,5 @@
 """
-The endpoint over HTTP, without a framework and without a server: its public names.
+The public names of the HTTP endpoint, without framework and server.
 
 Modules of this package import each other by their full names, never from here.
 """

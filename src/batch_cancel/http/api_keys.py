@@ -1,4 +1,4 @@
-"""Who asks: principals, and the API keys that they are known by."""
+"""Principals, and the API keys that identify them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import attrs
 @attrs.frozen
 class Principal:
     """
-    Whoever a key belongs to.
+    The owner of an API key.
 
     Arguments:
-        actor: the name that the records of their cancellations keep; None for no name.
+        actor: the name that is kept in the records of their cancellations; None for none.
         organization_id: whose jobs they may cancel; None for jobs of no organization.
         may_cancel: whether their role allows it; if not, the answer is a 403 that says so.
     """
@@ -27,16 +27,16 @@ class Principal:
 
 class ApiKeys:
     """
-    A handful of keys, compared in constant time; fit as `authenticate`.
+    A few keys, compared in constant time; it can be passed as `authenticate`.
 
-    It keeps digests alone, and compares each key with every one of them: neither how much of a
-    key was right nor whose it is can be told from the time that it takes.
+    It keeps only digests, and compares each key with all of them: the time that it takes reveals
+    neither how much of a key was right nor whose key it is.
 
     Arguments:
         principals: by key, each of visible ASCII characters.
 
     Raises:
-        ValueError: a key that no header could carry.
+        ValueError: a key cannot be sent in a header.
     """
 
     def __init__(self, principals: Mapping[str, Principal]) -> None:
@@ -48,7 +48,7 @@ class ApiKeys:
         self._principals = [(_digest(key), principal) for key, principal in principals.items()]
 
     def __call__(self, key: str) -> Principal | None:
-        """Return the principal that the key belongs to; None if it is nobody's."""
+        """Return the principal of a key; None for an unknown key."""
         digest = _digest(key)
         found = [principal for own, principal in self._principals if compare_digest(own, digest)]
         return found[0] if found else None

@@ -1,8 +1,7 @@
 """
-The endpoint over HTTP: who asks, what for, cancel it, answer. No framework and no server.
+The HTTP endpoint without framework and server: authenticate, read the request, cancel, answer.
 
-Adapters hand requests over and bound their time; frameworks of no protocol of their own can do the
-same with `respond`.
+Adapters pass requests to it and bound their time; other frameworks can do the same with `respond`.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.run_blocking import Blocking, run
 
 Authenticate = Callable[[str], Principal | None]
-"""Gives the principal that an API key belongs to; None if it is nobody's."""
+"""Returns the principal of an API key; None for an unknown key."""
 
 AsyncAuthenticate = Callable[[str], Awaitable[Principal | None]]
-"""Gives the principal that an API key belongs to; None if it is nobody's."""
+"""Returns the principal of an API key; None for an unknown key."""
 
 
 class Cancel(Protocol):
-    """Cancels: `cancel_job`, its ports given by `functools.partial`."""
+    """`cancel_job`, its ports bound by `functools.partial`."""
 
     def __call__(
         self,
@@ -60,7 +59,7 @@ class Cancel(Protocol):
 
 
 class AsyncCancel(Protocol):
-    """Cancels: `cancel_job_async`, its ports given by `functools.partial`."""
+    """`cancel_job_async`, its ports bound by `functools.partial`."""
 
     async def __call__(
         self,
@@ -78,7 +77,7 @@ class AsyncCancel(Protocol):
 
 def _is_prefix(_: object, __: attrs.Attribute[str], value: str) -> None:
     if value and (not value.startswith("/") or value.endswith("/")):
-        msg = f"prefix must be empty, or begin and not end with a slash, got {value!r}"
+        msg = f"prefix must be empty, or begin with a slash and not end with one, got {value!r}"
         raise ValueError(msg)
 
 
@@ -97,9 +96,9 @@ class Endpoint:
 
     Arguments:
         cancel: cancels a job.
-        authenticate: tells whose key it is.
-        prefix: where it begins, below whatever it is mounted at.
-        retry_after: if given, errors that may pass are 429 or 503 with it; else they are 500.
+        authenticate: returns the principal of a key.
+        prefix: the path below the mount point at which it begins.
+        retry_after: if given, errors worth a retry are 429 or 503 with it; otherwise they are 500.
 
     Raises:
         TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
@@ -112,11 +111,11 @@ class Endpoint:
 
     def respond(self, request: Request, body: Iterable[bytes]) -> Response | Page:
         """
-        Answer a request, whatever it is; nothing is raised.
+        Answer any request; no error is raised.
 
         Arguments:
             request: the request.
-            body: its body in pieces, as they arrive; no more of them are asked for than needed.
+            body: its body in pieces, read only as far as needed.
         """
         awaited = AsyncEndpoint(
             _BlockingCancel(self.cancel),
@@ -146,7 +145,7 @@ class AsyncEndpoint:
             return await self._cancelled(job_asked(path, request.method), request, body)
         except Refused as refused:
             return refused.response
-        except Exception as error:  # noqa: BLE001  # Each of them has an answer.
+        except Exception as error:  # noqa: BLE001  # Every error has an answer.
             return failed(error, self.retry_after)
 
     async def _cancelled(
@@ -167,7 +166,7 @@ class AsyncEndpoint:
 
 
 async def _gathered(body: AsyncIterable[bytes]) -> bytes:
-    """Put a body together, up to the piece with which it is too large."""
+    """Join the pieces of a body, up to the piece that makes it too large."""
     whole = b""
     with _broken_refused():
         async for piece in body:
@@ -220,13 +219,13 @@ class _BlockingBody:
             return next(self.pieces)
         except StopIteration:
             raise StopAsyncIteration from None
-        except StopAsyncIteration as error:  # Of the server's: it is not the end of this body.
+        except StopAsyncIteration as error:  # A fault of the server, not the end of the body.
             raise RuntimeError from error
 
 
 @contextmanager
 def _broken_refused() -> Generator[None]:
-    """Take whatever a server says while a body is read for the client's fault: nothing else is."""
+    """Treat an error of the server while it reads the body as a broken body."""
     try:
         yield
     except Refused:
@@ -236,7 +235,7 @@ def _broken_refused() -> Generator[None]:
 
 
 def failed(error: BaseException, retry_after: timedelta | None) -> Response:
-    """Return the answer to an error, and tell the operator of one that is not the client's."""
+    """Return the answer to an error, and log it if the client did not cause it."""
     response = present_error(error, retry_after)
     if response.status not in {400, 404}:
         log.request_failed(response.status, error)

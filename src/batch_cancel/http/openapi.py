@@ -1,9 +1,9 @@
 """
-The endpoint described: the OpenAPI document, and a page that shows it.
+The description of the endpoint: the OpenAPI document, and a page that shows it.
 
-Rule 1: what is described is generated from what is done: statuses, messages, examples and limits
-        come from the domain and from the refusals, so that the two can't drift apart.
-Rule 2: the page is whole in itself: no script, no font, no picture, nothing from elsewhere.
+Rule 1: the description is generated: statuses, messages, examples and limits come from the domain
+        and from the refusals, so that it cannot drift from the endpoint.
+Rule 2: the page is self-contained: it loads no script, font or image.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _Json = dict[str, Any]
 @attrs.frozen
 class Page:
     """
-    An answer that is no answer to a cancel.
+    An answer other than one to a cancel.
 
     Arguments:
         headers: the headers, names in lower case.
@@ -63,17 +63,17 @@ def page_at(path: str, method: str, base: str, retry_after: timedelta | None) ->
     Arguments:
         path: below `base`.
         method: of the request.
-        base: where the endpoint begins, as it reads once it is decoded.
-        retry_after: whether, and after which time, errors that may pass are to be tried again.
+        base: the decoded path at which the endpoint begins.
+        retry_after: when errors worth a retry are to be retried; None if they are 500.
 
     Raises:
-        Refused: there is a page, to be had with another method.
+        Refused: there is a page, but not for this method.
     """
     if path not in {DOCUMENT_PATH, PAGE_PATH}:
         return None
     if method not in {"GET", "HEAD"}:
         raise Refused(Refusal.NO_METHOD, allow="GET, HEAD")
-    # A framework's mount may take any path for its own, and has decoded it; "//host" is a host.
+    # A mount may match any path and decodes it; "//host" would be another host.
     safe = quote(f"/{base.lstrip('/')}".rstrip("/"), errors="surrogateescape")
     document = openapi(safe, retry_after)
     if path == DOCUMENT_PATH:
@@ -93,8 +93,8 @@ def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
             "title": "Cancel batch jobs",
             "version": "1",
             "description": "Cancelling is permanent. Calls in progress complete normally; they "
-            "are never hung up. Contacts that wait for a call, or for another one, become "
-            "cancelled; every other contact stays as it is.",
+            "are never hung up. Contacts that wait for a call or a retry become cancelled; every "
+            "other contact stays as it is.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": base or "/"}],
@@ -125,7 +125,7 @@ def openapi(base: str = "", retry_after: timedelta | None = None) -> _Json:
 def _operation(retry_after: timedelta | None) -> _Json:
     return {
         "operationId": "cancelBatchJob",
-        "summary": "Cancel a batch job, for ever",
+        "summary": "Cancel a batch job permanently",
         "parameters": [
             {
                 "name": "batch_job_id",
@@ -140,9 +140,9 @@ def _operation(retry_after: timedelta | None) -> _Json:
                 "in": "header",
                 "required": False,
                 "schema": {"type": "string", "pattern": f"^{OPERATION_ID_PATTERN}$"},
-                "description": "Names this cancellation: asked again with the same key after a "
-                "lost answer, the same answer is given. The key alone decides: another reason "
-                "makes no other cancellation, and the first reason is kept.",
+                "description": "The name of this cancellation: a retry with the same key gets the "
+                "same answer. Only the key counts: a retry with another reason is the same "
+                "cancellation, and the first reason is kept.",
             },
         ],
         "requestBody": {
@@ -161,7 +161,7 @@ def _operation(retry_after: timedelta | None) -> _Json:
 
 def _responses(retry_after: timedelta | None) -> _Json:
     answers = {
-        "200": _answer("Cancelled, for ever.", "Cancelled", _examples(_results())),
+        "200": _answer("Cancelled permanently.", "Cancelled", _examples(_results())),
         "400": _answer(
             "The job has already ended; nothing was changed.",
             "Error",
@@ -173,30 +173,30 @@ def _responses(retry_after: timedelta | None) -> _Json:
         answer["content"][_JSON]["examples"][refusal.name.lower()] = {
             "value": refusal.response().body
         }
-    answers["404"]["description"] = "There is no such job in the key's organization."
+    answers["404"]["description"] = "The organization of the API key has no such job."
     answers["404"]["content"][_JSON]["examples"]["job"] = {
         "value": present_error(JobNotFound(_KEY)).body
     }
     for status, header, meaning in (
-        ("401", "WWW-Authenticate", "Which kind of key is wanted."),
+        ("401", "WWW-Authenticate", "The kind of key that is needed."),
         ("405", "Allow", "The methods that this path has."),
     ):
         answers[status]["headers"] = _header(header, meaning)
     failures = {str(_failure(fault, retry_after).status): fault for fault in Fault}
     for status, fault in failures.items():
         answers[status] = _answer(
-            "Nothing was changed, or the job was cancelled: never half. Ask again with the same "
+            "The job was cancelled, or nothing was changed: never half. Retry with the same "
             "Idempotency-Key.",
             "Error",
             _examples([("failed", _failure(fault, retry_after))]),
         )
         if "retry-after" in _failure(fault, retry_after).headers:
-            answers[status]["headers"] = _header("Retry-After", "When to ask again, in seconds.")
+            answers[status]["headers"] = _header("Retry-After", "When to retry, in seconds.")
     return dict(sorted(answers.items()))
 
 
 def _results() -> Iterable[tuple[str, Response]]:
-    now = datetime(1970, 1, 1, tzinfo=UTC)  # No part of the answer.
+    now = datetime(1970, 1, 1, tzinfo=UTC)  # The time is not part of the answer.
     for status in LIVE_JOBS:
         is_scheduled = status is JobStatus.SCHEDULED
         removal = Removal.REMOVED if is_scheduled else Removal.NOT_APPLICABLE
@@ -217,7 +217,7 @@ def _cancelled() -> _Json:
     properties["message"]["enum"] = [body["message"] for body in bodies]
     properties["contactsCancelled"]["minimum"] = 0
     properties["redisJobCancelled"]["description"] = (
-        "Whether this cancellation itself took the deferred start of a scheduled job back, "
+        "Whether this cancellation itself removed the deferred start of a scheduled job, "
         "confirmed."
     )
     return _object(properties, required=list(properties))
@@ -225,7 +225,7 @@ def _cancelled() -> _Json:
 
 def _type(value: object) -> str:
     match value:
-        case bool():  # Before int, which it is, too.
+        case bool():  # A bool is an int, too.
             return "boolean"
         case int():
             return "integer"
@@ -268,7 +268,7 @@ summary { cursor: pointer; padding: .3rem 0; } summary b { margin-right: .5rem; 
 
 
 def _html(document: _Json, base: str) -> str:
-    """Show the document as a page; everything but its frame is read off the document."""
+    """Return the document as a page."""
     info = document["info"]
     [(path, methods)] = document["paths"].items()
     [(method, operation)] = methods.items()

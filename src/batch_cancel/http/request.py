@@ -1,12 +1,12 @@
 """
-What a request over HTTP asks for, and what it is refused with, as pure functions.
+What an HTTP request asks for, and how it is refused, as pure functions.
 
-Rule 1: a request is judged in this order: path, method, key, right, size, Idempotency-Key, body.
-        Only then is a job looked at: nobody learns anything of one that is not theirs to cancel.
-Rule 2: what could be read in two ways is refused, never guessed at: a header given twice, a body
-        of another type, a field that nobody knows, a name given twice in an object.
-Rule 3: a job's id is whatever stands between the two fixed parts of the path, slashes included.
-        Bytes that are no UTF-8 name no job.
+Rule 1: a request is checked in this order: path, method, key, right, size, Idempotency-Key, body.
+        Only then is the job read, so that an unauthorized client learns nothing about it.
+Rule 2: an ambiguous request is refused: a header given twice, a body of another type, an unknown
+        field, a name given twice in an object.
+Rule 3: a job's id is the text between the two fixed parts of the path, slashes included. For bytes
+        that are not UTF-8 there is no job.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from batch_cancel.http.api_keys import Principal
 from batch_cancel.http.response import Response
 
 BODY_BYTES_MAX: Final = 32_768
-"""The longest body that is read: the longest reason, each character written as an escape."""
+"""The longest body that is read: the longest reason, with every character escaped."""
 
 REASON_CHARACTERS_MAX: Final = TEXT_BYTES_MAX // 4
-"""The longest reason: a character is four bytes of UTF-8 at most, so any such text is storable."""
+"""The longest reason: a character has four bytes of UTF-8 at most, so it can be stored."""
 
 OPERATION_ID_PATTERN: Final = r"[!-+\--~]{1,255}"
-"""An Idempotency-Key: visible ASCII but no comma, which would say that it was given twice."""
+"""An Idempotency-Key: visible ASCII without a comma, which joins headers given twice."""
 
 _BEARER: Final = re.compile("bearer +([!-~]{1,4096})", re.IGNORECASE)
 _JOBS: Final = "/batch/jobs/"
@@ -39,7 +39,7 @@ _CANCEL: Final = "/cancel"
 
 
 class Refusal(Enum):
-    """An answer that HTTP has and the contract leaves open; nothing was changed."""
+    """A refusal by the rules of HTTP, which the contract leaves open; nothing was changed."""
 
     NO_KEY = 401, "Missing or wrong API key", "The API key is missing or wrong."
     NO_RIGHT = 403, "Not allowed to cancel batch jobs", "The key's role may not cancel."
@@ -75,7 +75,7 @@ class Refusal(Enum):
         self.when = when
 
     def response(self, **headers: str) -> Response:
-        """Return the answer that says so."""
+        """Return the answer of this refusal."""
         own = {"www-authenticate": "Bearer"} if self is Refusal.NO_KEY else {}
         headers = {"content-type": "application/json"} | own | headers
         return Response(self.status, headers, {"detail": self.detail})
@@ -87,7 +87,7 @@ class Refused(Exception):
 
     Arguments:
         refusal: why.
-        headers: what the answer says beyond it.
+        headers: further headers of the answer.
     """
 
     def __init__(self, refusal: Refusal, **headers: str) -> None:
@@ -102,24 +102,24 @@ class Request:
 
     Arguments:
         method: in capitals.
-        path: below `base`, percent-decoded; bytes that are no UTF-8 as lone surrogates.
+        path: below `base`, percent-decoded; bytes that are not UTF-8 as lone surrogates.
         headers: by name in lower case; the values of a name given twice are joined by a comma.
         base: the path that the application is mounted at.
     """
 
     method: str
     path: str
-    headers: Mapping[str, str] = attrs.field(repr=False)  # One of them is the key.
+    headers: Mapping[str, str] = attrs.field(repr=False)  # One of them contains the key.
     base: str = ""
 
 
 def text_of(path: bytes) -> str:
-    """Decode a path that is percent-decoded already."""
+    """Decode the bytes of a path that is percent-decoded already."""
     return path.decode("utf-8", "surrogateescape")
 
 
 def decoded(path: bytes) -> str:
-    """Decode a path as it came over the wire."""
+    """Decode a path as it was sent."""
     return text_of(unquote_to_bytes(path))
 
 
@@ -136,7 +136,7 @@ def path_below(prefix: str, request: Request) -> str:
     Return the path below a prefix.
 
     Raises:
-        Refused: it is elsewhere.
+        Refused: the path is not below it.
     """
     if not request.path.startswith(prefix):
         raise Refused(Refusal.NO_PAGE)
@@ -148,7 +148,7 @@ def job_asked(path: str, method: str) -> str:
     Return the id of the job to cancel.
 
     Raises:
-        Refused: the request asks for something else.
+        Refused: the request does not ask to cancel a job.
     """
     is_cancel = path.startswith(_JOBS) and path.endswith(_CANCEL)
     if not is_cancel or len(path) < len(_JOBS) + len(_CANCEL):
@@ -163,7 +163,7 @@ def key_of(request: Request) -> str:
     Return the API key.
 
     Raises:
-        Refused: there is none, or it is not written as one.
+        Refused: it is missing or malformed.
     """
     found = _BEARER.fullmatch(request.headers.get("authorization", ""))
     if found is None:
@@ -173,16 +173,16 @@ def key_of(request: Request) -> str:
 
 def admitted(principal: Principal | None) -> Principal:
     """
-    Return the principal that `authenticate` found, if they may cancel.
+    Return the principal from `authenticate`, if they may cancel.
 
     Raises:
-        Refused: the key is nobody's, or their role does not allow it.
-        TypeError: `authenticate` gave something else, which admits nobody.
+        Refused: the key is unknown, or its role may not cancel.
+        TypeError: `authenticate` returned something else.
     """
     if principal is None:
         raise Refused(Refusal.NO_KEY)
     if not isinstance(principal, Principal):  # pyright: ignore[reportUnnecessaryIsInstance]
-        msg = f"authenticate must give a Principal or None, not {type(principal).__name__}"
+        msg = f"authenticate must return a Principal or None, not {type(principal).__name__}"
         raise TypeError(msg)
     if principal.may_cancel is not True:
         raise Refused(Refusal.NO_RIGHT)
@@ -194,10 +194,10 @@ def bytes_declared(request: Request) -> int | None:
     Return the length of the body; None if it is not declared.
 
     Raises:
-        Refused: it is no length, or too long.
+        Refused: the declared length is malformed or too large.
     """
     declared = request.headers.get("content-length")
-    if not declared:  # WSGI can't tell an empty one from none.
+    if not declared:  # WSGI does not distinguish an empty header from none.
         return None
     if not (declared.isascii() and declared.isdecimal()):
         raise Refused(Refusal.NO_LENGTH)
@@ -211,7 +211,7 @@ def operation_id_of(request: Request) -> str | None:
     Return the Idempotency-Key.
 
     Raises:
-        Refused: no operation can have such a name.
+        Refused: it is not a valid operation id.
     """
     key = request.headers.get("idempotency-key")
     if key is not None and not re.fullmatch(OPERATION_ID_PATTERN, key):
@@ -224,11 +224,11 @@ def reason_in(body: bytes, request: Request) -> str | None:
     Return the reason for the cancel; None if there is no body.
 
     Arguments:
-        body: all of it, or more than `BODY_BYTES_MAX` of it.
-        request: what it belongs to.
+        body: the whole body, or more than `BODY_BYTES_MAX` of it.
+        request: its request.
 
     Raises:
-        Refused: the body is too large, incomplete, or no JSON object with a reason alone.
+        Refused: the body is too large, incomplete, or not a JSON object with only a reason.
     """
     if len(body) > BODY_BYTES_MAX:
         raise Refused(Refusal.TOO_LARGE)
@@ -257,7 +257,7 @@ def reason_in(body: bytes, request: Request) -> str | None:
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuse a name given twice, of which a reader before or behind this one may take another."""
+    """Refuse a name given twice: a proxy may read the other value."""
     value = dict(pairs)
     if len(value) < len(pairs):
         msg = "a name is given twice"

@@ -2,7 +2,8 @@
 The contract's answers, as values: status, headers, body. No framework, no I/O.
 
 A body has the contract's fields, these names, these types and this order, and no others.
-Unexpected exceptions are presented like every other failure: nothing of them reaches the client.
+Unexpected exceptions get the same body as every other failure; their text never reaches the
+client.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Response:
     Arguments:
         status: the HTTP status.
         headers: the headers, names in lower case.
-        body: what the JSON body holds.
+        body: the content of the JSON body.
     """
 
     status: int
@@ -43,9 +44,9 @@ def present(result: CancelResult | Cancellation) -> Response:
     Return the 200 for a cancel that succeeded, a replayed one included.
 
     Arguments:
-        result: what the cancel returned. Before the caller's own commit there is only the
-            `Cancellation` of `cancel_rows`; its answer says `redisJobCancelled: false` unless an
-            earlier request of the same operation has removed the deferred start already.
+        result: what the cancel returned. Before your own commit there is only the `Cancellation`
+            of `cancel_rows`; its answer says `redisJobCancelled: false`, unless an earlier request
+            of the same operation has removed the deferred start.
     """
     if isinstance(result, Cancellation):
         result = conclude(result, result.record.removal)
@@ -66,9 +67,9 @@ def present_error(error: BaseException, retry_after: timedelta | None = None) ->
     Return the 400, 404 or 500 for a cancel that was not carried out.
 
     Arguments:
-        error: why it was not.
-        retry_after: when a client may try again where that may help: 429 from a store that can't
-            take it now, else 503, both with Retry-After. None: the contract's 500 for these, too.
+        error: the error that was raised.
+        retry_after: if given, an error worth a retry is 429 from a busy store, otherwise 503, both
+            with this Retry-After. None: the contract's 500 for these errors, too.
     """
     if not isinstance(error, BatchCancelError):
         return _response(500, {"detail": FAILED_DETAIL})

@@ -1,8 +1,8 @@
 """
-What the kit needs to know of an adapter: how to fill its store, read it, and reach it.
+What the kit needs to know about an adapter: how to fill its store, read it, and reach it.
 
-What an adapter can't do is declared here, by class attribute, and its tests are skipped; nothing
-is ever skipped for an adapter's name. A method may be a coroutine function in an asyncio adapter.
+An adapter declares what it can't do by class attributes, and those tests are skipped; no test is
+skipped by an adapter's name. A method may be a coroutine function in an asyncio adapter.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class IdKind(StrEnum):
 @attrs.frozen
 class JobRow:
     """
-    All that a store holds of a job, comparable as a whole.
+    All that a store holds of a job, for comparison as a whole.
 
     Arguments:
         status: as stored.
@@ -99,13 +99,13 @@ class JobRow:
 
 
 class Adapter(ABC):  # noqa: B024  # Its children have the abstract methods.
-    """What stores and schedulers have in common."""
+    """The common part of stores and schedulers."""
 
     is_async: ClassVar[bool] = False
     """Whether its ports are those of asyncio."""
 
     def close(self) -> Maybe[object]:
-        """Let go of what the test has opened; an asyncio adapter is called in its event loop."""
+        """Close what the test has opened; an asyncio adapter is called in its event loop."""
         return None
 
 
@@ -134,7 +134,7 @@ class StoreAdapter(Adapter):
     """Whether a transaction locks its job's row, and not the whole store."""
 
     lock_timeout: ClassVar[bool] = True
-    """Whether who waits for a lock gives up by itself, within 20 seconds."""
+    """Whether a wait for a lock ends by itself, within 20 seconds."""
 
     strange_statuses: ClassVar[Sequence[str | None]] = ("paused", "Pending", "", None)
     """What the status columns hold beside the statuses we know; none, if their type forbids it."""
@@ -144,7 +144,7 @@ class StoreAdapter(Adapter):
 
     @abstractmethod
     def fresh(self) -> Maybe[object]:
-        """Forget everything: no job is left."""
+        """Empty the store: no job is left."""
 
     @abstractmethod
     def uow(self) -> AnyUnitOfWork:
@@ -191,13 +191,13 @@ class StoreAdapter(Adapter):
     def joined(
         self,
     ) -> AbstractContextManager[UnitOfWork] | AbstractAsyncContextManager[AsyncUnitOfWork] | None:
-        """Open a caller's transaction, and give a unit of work that joins it; None if none can."""
+        """Open a caller's transaction, and yield a unit of work that joins it, or None."""
         return None
 
     # The workers' steps: yours instead of ours, if you override them.
 
     def start(self, key: JobKey) -> Maybe[bool]:
-        """Start the job; tell whether it was this that started it."""
+        """Start the job; return whether this call started it."""
         if self.is_async:
             return start_job_async(
                 key.batch_job_id, uow=self._async_uow(), organization_id=key.organization_id
@@ -205,7 +205,7 @@ class StoreAdapter(Adapter):
         return start_job(key.batch_job_id, uow=self._uow(), organization_id=key.organization_id)
 
     def claim(self, key: JobKey, limit: int) -> Maybe[Sequence[str]]:
-        """Take contacts to dial; give their ids."""
+        """Claim contacts; return their ids."""
         if self.is_async:
             return claim_contacts_async(
                 key.batch_job_id,
@@ -272,7 +272,7 @@ class StoreAdapter(Adapter):
         return {}
 
     def finish(self, key: JobKey) -> Maybe[bool]:
-        """Complete the job if nothing is left to do; tell whether it was this that did."""
+        """Complete the job if no contact is open or live; return whether this call did."""
         if self.is_async:
             return finish_job_async(
                 key.batch_job_id, uow=self._async_uow(), organization_id=key.organization_id
@@ -303,4 +303,4 @@ class SchedulerAdapter(Adapter):
 
     @abstractmethod
     def fire(self, scheduler: AnyScheduler) -> Maybe[AbstractSet[str]]:
-        """Let the day come: let everything fire that would, and give the ids of what did."""
+        """Fire all starts that wait, and return their ids."""

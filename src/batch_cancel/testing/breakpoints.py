@@ -1,7 +1,8 @@
 """
-A unit of work with a hook at every step: to stop a party there, or to let it fail there.
+A unit of work with a hook at every step, to stop a transaction there, or to let it fail.
 
-The hook is told the points "locked", "contacts", "marked" (before the commit) and "committed".
+The hook is called at the points "locked", "contacts", "marked" (before the commit) and
+"committed".
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from batch_cancel.ports import (
 )
 
 Hook = Callable[[str], None]
-"""Is told each point; it may wait there, or raise."""
+"""Called with each point; it may wait there, or raise."""
 
 
 def failing_at(at: str) -> Hook:
@@ -127,7 +128,7 @@ class _AsyncRepositories:
 
 @attrs.frozen
 class Hooked:
-    """Tells a hook of every step of a transaction."""
+    """Calls a hook at every step of a transaction."""
 
     inner: UnitOfWork
     hook: Hook
@@ -151,7 +152,7 @@ class Hooked:
         _passed(self.hook, "committed")
 
     def pause(self, attempts: int, /) -> None:
-        """Do not wait: a failed transaction is begun again at once."""
+        """Do not wait: a failed transaction is retried at once."""
 
 
 @attrs.frozen

@@ -1,8 +1,8 @@
 """
-The promises by name, and what is said when one is broken.
+The promises by name, and the message when one is broken.
 
-A message tells which promise it is, what was seen and what was due, everything that was done
-before, and what usually causes it: enough to repair an adapter without reading the kit.
+The message names the promise, what was seen and what was expected, everything that was done
+before, and the usual cause: enough to repair an adapter without reading the kit.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ INVARIANTS: Final[Mapping[str, str]] = {
     "I3": "A terminal contact never changes.",
     "I4": "At rest, a cancelled job has no contact in the five open statuses.",
     "I5": "Of cancels with distinct operations, exactly one succeeds.",
-    "I6": "Answered 200 means cancelled, then and for ever.",
+    "I6": "Answered 200 means cancelled, then and always.",
     "I7": "At rest, after one pass of reconcile, a cancelled job has no deferred start.",
     "I8": "No job is lost: a cancel that fails leaves the deferred start of its job alone.",
     "I9": "contacts_cancelled is the number of rows changed, and what the record says.",
     "I10": "redis_job_cancelled is true only if this operation removed the deferred start.",
     "I11": "400 means terminal, 404 no such job; what is refused changes nothing.",
-    "I12": "A retry of the same operation is never told that the job is already cancelled.",
+    "I12": "A retry of the same operation never gets the error that the job is cancelled already.",
     "I13": "No failure is reported after a known commit.",
     "I14": "Cancels and workers never block each other for good.",
     "I15": "Rows outside the five open statuses are byte for byte as before.",
     "I16": "Other jobs and other organizations are neither touched nor locked.",
     "I17": "Job and contacts change in one commit.",
-    "I18": "Nothing waits for ever: a transaction that is given up leaves no lock, no connection.",
+    "I18": "No wait is endless: an abandoned transaction leaves no lock, no connection.",
     "I19": "A BaseException passes through unchanged.",
     "I20": "Every adapter gives the same answers and leaves the same rows.",
     "I21": "Reconcile may be repeated, and may run beside live cancels.",
@@ -46,11 +46,11 @@ class PromiseBroken(AssertionError):
 
 
 class Witness(Protocol):
-    """What a test is played on."""
+    """The store or scheduler of a test, with its history."""
 
     @property
     def history(self) -> Sequence[str]:
-        """Everything that was done, a line each."""
+        """The history: one line for each step."""
         ...
 
     def missing(self, need: str) -> str | None:
@@ -86,17 +86,17 @@ def promise(invariant: str, *, cause: str, needs: Sequence[str] = ()) -> Callabl
             try:
                 test(self, **given)
             except PromiseBroken as broken:
-                raise PromiseBroken(_told(invariant, str(broken), world, cause)) from None
+                raise PromiseBroken(_report(invariant, str(broken), world, cause)) from None
             except Exception as error:
                 what = f"your adapter raised {type(error).__name__}: {error}"
-                raise PromiseBroken(_told(invariant, what, world, cause)) from error
+                raise PromiseBroken(_report(invariant, what, world, cause)) from error
 
         return cast("_Test", checked)
 
     return decorate
 
 
-def _told(invariant: str, what: str, world: Witness, cause: str) -> str:
+def _report(invariant: str, what: str, world: Witness, cause: str) -> str:
     steps = [f"  {number}. {line}" for number, line in enumerate(world.history, 1)]
     return "\n".join(
         [

@@ -1,8 +1,8 @@
 """
-A stage for blocking and for asyncio adapters: tests are written once, and play on either.
+A runner for blocking and asyncio adapters: tests are written once, and run on both.
 
-What an asyncio adapter does, it does in one event loop, which runs in a thread of its own: so that
-several parties may be under way at once while the test, which is blocking, looks on.
+An asyncio adapter runs in one event loop in a thread of its own, so that several calls can run at
+once beside the blocking test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from batch_cancel.testing.invariants import PromiseBroken
 _T = TypeVar("_T")
 
 DEADLINE_SECONDS: Final = 20.0
-"""What takes longer than this has failed; nothing that works comes near it."""
+"""A call that takes longer has failed; a working one is far faster."""
 
 
 class _Loop:
@@ -52,8 +52,8 @@ class _Loop:
         self._thread.join(DEADLINE_SECONDS)
 
 
-class Stage:
-    """Where an adapter is driven, and everything that is done is written down."""
+class Runner:
+    """Runs the calls of an adapter, and keeps a history of them."""
 
     def __init__(self, *, is_async: bool) -> None:
         self.is_async: Final = is_async
@@ -66,7 +66,7 @@ class Stage:
             self._loop.close()
 
     def note(self, line: str) -> None:
-        """Write down what was done."""
+        """Add a line to the history."""
         self.history.append(line)
 
     def run(self, call: Callable[[], Maybe[_T]]) -> _T:
@@ -99,7 +99,7 @@ class Stage:
 
 
 def ended(future: Future[_T]) -> _T:
-    """Return the answer of a call that must end."""
+    """Return the answer of a call, which must end."""
     try:
         return future.result(DEADLINE_SECONDS)
     except TimeoutError:
@@ -110,7 +110,7 @@ def ended(future: Future[_T]) -> _T:
 
 
 class Pause:
-    """Stops whoever passes a point, until it is let go."""
+    """Stops a call at a point, until it is released."""
 
     def __init__(self, point: str) -> None:
         self._point = point
@@ -125,7 +125,7 @@ class Pause:
 
     @contextmanager
     def holding(self, party: Future[_T]) -> Generator[Future[_T]]:
-        """Wait for the party to come to the point; let it go at the end of the block."""
+        """Wait until the call is at the point; release it at the end of the block."""
         try:
             while not self._reached.wait(0.01):
                 if party.done():
@@ -138,7 +138,7 @@ class Pause:
 
 
 def watch(party: Future[_T], seconds: float) -> bool:
-    """Wait so long for a party, and return whether it has ended by then."""
+    """Wait so long for a call, and return whether it has ended."""
     return bool(wait([party], seconds).done)
 
 

@@ -27,12 +27,12 @@ class Starts:
 
 @attrs.frozen
 class Scripted:
-    """A scheduler that does what it is told to."""
+    """A scheduler with a scripted answer."""
 
     behave: Callable[[str, str], bool]
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Answer as told."""
+        """Return or raise the scripted answer."""
         return self.behave(deferred_id, operation_id)
 
 
@@ -48,5 +48,5 @@ class AsyncScripted:
 
 
 def unreachable(_deferred_id: str, _operation_id: str) -> bool:
-    """Answer as a scheduler does that is not there."""
+    """Raise as an unreachable scheduler does."""
     raise ConnectionError

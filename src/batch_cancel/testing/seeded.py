@@ -27,11 +27,11 @@ from batch_cancel.testing.adapter import (
 )
 from batch_cancel.testing.breakpoints import Hook
 from batch_cancel.testing.invariants import PromiseBroken
-from batch_cancel.testing.runner import Stage, expect
+from batch_cancel.testing.runner import Runner, expect
 from batch_cancel.testing.scripted import AsyncScripted, Scripted, Starts
 
 
-class Seeded(Stage):
+class Seeded(Runner):
     """A store and a scheduler, empty at first: jobs are seeded in them, and read."""
 
     def __init__(self, adapter: StoreAdapter) -> None:
@@ -43,7 +43,7 @@ class Seeded(Stage):
         self.clear()
 
     def clear(self) -> None:
-        """Start anew: no job, no deferred start, nothing done."""
+        """Start from an empty store and scheduler, without a history."""
         self.run(self.adapter.fresh)
         self.history.clear()
         self._keys.clear()
@@ -56,7 +56,7 @@ class Seeded(Stage):
             self.scheduler = cast("AnyScheduler", scheduler)  # pyright: ignore[reportUnnecessaryCast]
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the store, the scheduler and the event loop."""
         self.run(self.adapter.close)
         super().close()
 
@@ -157,7 +157,7 @@ class Seeded(Stage):
         return record
 
     def finding(self, key: JobKey, hook: Hook) -> Callable[[], Maybe[CancellationRecord | None]]:
-        """Return a search of a record, whose hook is told of the point "found" before its end."""
+        """Return a search of a record; its hook is called at the point "found" before its end."""
 
         def find() -> CancellationRecord | None:
             with cast("UnitOfWork", self.adapter.uow()).begin() as repositories:

@@ -53,7 +53,7 @@ class World(Seeded):
         scheduler: AnyScheduler | None = None,
         hook: Hook | None = None,
     ) -> Answer:
-        """Cancel a job by its label, or by any name; give the error instead of raising it."""
+        """Cancel a job by its label, or by any key; return the error instead of raising it."""
         cancel = self._cancel(
             self.key(label) if key is None else key,
             f"cancel {shown(label) if key is None else key}",
@@ -142,7 +142,7 @@ class World(Seeded):
         limit: int = 100,
         scheduler: AnyScheduler | None = None,
     ) -> list[CancelResult]:
-        """Finish what cancellations owe."""
+        """Finish what cancellations left pending."""
         return self.run(self.reconciling(lease=lease, limit=limit, scheduler=scheduler))
 
     def reconciling(
@@ -262,7 +262,7 @@ class World(Seeded):
         return answer
 
     def append(self, label: str = "job", *, key: JobKey | None = None) -> bool:
-        """Add a contact; tell whether it was not refused."""
+        """Add a contact; return whether it was accepted."""
         name = self.key(label) if key is None else key
         try:
             self.run(lambda: self.adapter.append(name))

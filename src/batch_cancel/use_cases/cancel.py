@@ -1,10 +1,10 @@
 """
 Cancel a batch job: rows, commit, deferred start, in this order.
 
-The database comes first, in one transaction; its commit is the moment of cancellation. Only then
-is the scheduler asked to take the deferred start back, and whatever it answers, the job is
-cancelled. The other order loses jobs: killed between the two, a job would say "scheduled" with
-nothing left to start it.
+The database comes first, in one transaction; its commit is the moment of cancellation. Then the
+scheduler is asked to remove the deferred start; whatever it answers, the job is cancelled. The
+other order loses jobs: after a crash between the two, a job would stay "scheduled" without a
+deferred start.
 """
 
 from __future__ import annotations
@@ -70,32 +70,32 @@ def cancel_job(
     on_cancelled: OnCancelled | None = None,
 ) -> CancelResult:
     """
-    Cancel the job in a transaction of its own, then take back its deferred start.
+    Cancel the job in a transaction of its own, then remove its deferred start.
 
-    Within a transaction of yours it is refused: that could still be rolled back, with the deferred
-    start gone. There, use `cancel_rows`, and `remove_deferred` after your commit.
+    It is refused within your own transaction, whose rollback would leave a scheduled job without a
+    deferred start. There, use `cancel_rows`, and `remove_deferred` after your commit.
 
     Arguments:
         batch_job_id: the job to cancel.
-        uow: where the jobs are.
-        scheduler: where the deferred starts wait.
+        uow: the store of the jobs.
+        scheduler: the scheduler of the deferred starts.
         organization_id: whose job it is; None for a job of no organization.
-        operation_id: names this cancellation; ask again with the same one after a lost answer.
-            Generated when None. At most 1024 bytes.
+        operation_id: the name of this cancellation; retry with the same one after a lost answer.
+            Generated if None. At most 1024 bytes.
         actor: who cancels, kept for the audit. At most 4096 bytes.
         reason: why, kept for the audit. At most 4096 bytes.
-        on_cancelled: is told of the cancellation after its commit, once for each operation: not of
-            a retry. If it fails, or this process dies before, reconcile tells it.
+        on_cancelled: called with the result after the commit, once for each operation; not called
+            for a retry. If it fails, or this process dies before it, reconcile calls it.
 
     Raises:
         JobNotFound: this organization has no such job.
-        AlreadyTerminal: the job has ended, or another operation has cancelled it; a removal which
-            that one still owed was asked for again first.
-        UnknownJobStatus: the job's status is not one that this library knows.
-        CancelFailed: the store failed, or `uow` is within a transaction of yours; `.outcome` says
+        AlreadyTerminal: the job has ended, or another operation has cancelled it. If that
+            operation's removal is pending, it was tried again first.
+        UnknownJobStatus: the job's status is unknown to this library.
+        CancelFailed: the store failed, or `uow` is within your own transaction; `.outcome` says
             whether anything changed.
-        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
-        TypeError, ValueError: an argument that no store can hold.
+        TypeError: a store, a scheduler or a hook is of the wrong kind; none of them was called.
+        TypeError, ValueError: an argument cannot be stored.
     """
     return run(
         cancel_job_async(
@@ -151,15 +151,15 @@ def cancel_rows(
     announce: bool = False,
 ) -> Cancellation:
     """
-    Cancel the job in the database only: the half that belongs in the caller's own transaction.
+    Cancel the job in the database only: the half that belongs in your own transaction.
 
-    With a unit of work that joins the caller's open transaction, the caller's commit is the moment
-    of cancellation, and a rollback undoes it. Pass what this returns to `remove_deferred` after
-    that commit, together with a unit of work: some drivers raise nothing when a commit turns into
-    a rollback, and `remove_deferred` then reads the record before it asks the scheduler.
+    With a unit of work that joins your open transaction, your commit is the moment of
+    cancellation, and a rollback undoes it. After that commit, pass the returned value to
+    `remove_deferred`, together with a unit of work: some drivers raise no error when a commit
+    turns into a rollback, so `remove_deferred` reads the record before it asks the scheduler.
 
-    The arguments and the errors are those of `cancel_job`; `announce` says that a hook is to be
-    told, by `remove_deferred` or by reconcile.
+    The arguments and the errors are those of `cancel_job`. With `announce`, `remove_deferred` or
+    reconcile calls its hook.
     """
     return run(
         cancel_rows_async(
@@ -205,12 +205,12 @@ def _request(
 
 
 def _check_own(key: JobKey, uow: AsyncUnitOfWork) -> None:
-    """Refuse what could be rolled back after the scheduler was asked: the job would be lost."""
+    """Refuse to run inside the caller's transaction: a rollback would lose the job's start."""
     if _is_joined(key, uow):
         reason = (
-            "cancel_job was called within a transaction of yours, whose rollback would leave "
-            "a job that nothing starts: call cancel_rows there, remove_deferred after your "
-            "commit"
+            "cancel_job was called within your own transaction, whose rollback would leave a "
+            "scheduled job without a deferred start: call cancel_rows there, and remove_deferred "
+            "after your commit"
         )
         raise CancelFailed(key, reason)
 
@@ -273,14 +273,14 @@ class _Progress:
 
 @contextmanager
 def _faults_named(key: JobKey, progress: _Progress) -> Generator[None]:
-    """Turn every fault of a store into `CancelFailed` for this job, with what is known of it."""
+    """Turn every fault of a store into `CancelFailed` for this job."""
     try:
         yield
     except StoreFailed as error:
         raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
     except (BatchCancelError, kinds.WrongKind):
         raise
-    except Exception as error:  # noqa: BLE001  # It is raised, in the library's words.
+    except Exception as error:  # noqa: BLE001  # It is raised again as CancelFailed.
         reason = f"the store raised {described(error)}"
         fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
         raise CancelFailed(key, reason, progress.outcome, fault) from original(error)

@@ -1,14 +1,13 @@
 """
-Tell how far the database and the scheduler have drifted apart. Nothing is locked, nothing changed.
+Report how far the database and the scheduler have drifted apart, without a lock or a change.
 
-The database is looked at in one moment, then the scheduler, and where something is found amiss the
-database once more: a cancel, a start or a reconcile that was at work meanwhile is no drift. What
-is under way at both looks is told as it is: a removal that a live cancel is just about to confirm
-is pending, and a job whose deferred start was handed out a moment ago, but that its worker has not
-started yet, has no start that waits. Ask again: drift stays.
+The database is read at one moment, then the scheduler, and if they disagree the database once
+more: a cancel, a start or a reconcile that ran meanwhile is no drift. Work in progress during both
+reads can appear as drift: a removal that a live cancel is about to confirm, or a job whose start
+was just handed out but that its worker has not started yet. Real drift persists: run it again.
 
-Some schedulers cannot report which deferred starts wait, and one that could may not answer. Then
-the rest is reported all the same, and the answer says what was not seen.
+Some schedulers cannot report which deferred starts wait, and others may not answer. Then the rest
+is still reported, and the answer says what was not seen.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from batch_cancel.use_cases.run_blocking import (
 from batch_cancel.use_cases.unexpected import described
 
 _NOBODY: Final = frozenset({"batch-cancel inspect"})
-"""Asked about where there is no start to ask about, to see whether the scheduler answers."""
+"""Asked about if there is no start to ask about, to see whether the scheduler answers."""
 
 
 def inspect(
@@ -52,19 +51,19 @@ def inspect(
     calls_older_than: timedelta = CALL_AGE_SUSPECT,
 ) -> Drift:
     """
-    Report what the database and the scheduler do not agree on.
+    Report where the database and the scheduler disagree.
 
     Arguments:
-        uow: where the jobs are.
-        scheduler: where the deferred starts wait. If it has no `waiting_among`, or does not
-            answer, the answer says so, and holds what the store alone knows.
-        limit: how many pending removals, scheduled jobs and cancelled jobs, of each the most
-            likely ones, to look at; the answer says whether there may be more.
-        calls_older_than: how long a contact is dialing before its call counts as overdue.
+        uow: the store of the jobs.
+        scheduler: the scheduler of the deferred starts. If it has no `waiting_among`, or does not
+            answer, the result says so, and has what the store alone knows.
+        limit: how many pending removals, scheduled jobs and cancelled jobs to read, the most
+            suspect of each first; the result says whether there may be more.
+        calls_older_than: the age after which a live call counts as overdue.
 
     Raises:
         StoreFailed: the store failed, or offers no inspection.
-        TypeError: a store or a scheduler of the wrong kind; nothing was asked of them.
+        TypeError: a store or a scheduler is of the wrong kind; none of them was called.
         ValueError: `calls_older_than` is not positive, or `limit` is not 0 to 1,000,000.
     """
     return run(
@@ -107,7 +106,7 @@ async def _look(uow: AsyncUnitOfWork, limit: int, older_than: timedelta) -> Inve
         return await repositories.inspection.look(limit, CANCELLABLE_CONTACTS, older_than)
 
 
-_NO_INSPECTION: Final = "this store offers no inspection: its `repositories.inspection` is None"
+_NO_INSPECTION: Final = "this store offers no inspection: its `inspection` is None"
 
 
 async def _compared(
@@ -121,7 +120,7 @@ async def _compared(
         )
     except kinds.WrongKind:
         raise
-    except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
+    except Exception as error:  # noqa: BLE001  # The failure is part of the report.
         return inventory.drift(None, limit, _fault(error))
     return inventory.drift(waiting, limit)
 

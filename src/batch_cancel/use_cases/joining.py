@@ -1,8 +1,9 @@
 """
-Ask a store whether the caller's transaction is still open, and whether it was committed.
+Check whether the caller's transaction is still open, and whether it was committed.
 
-Several drivers and frameworks raise nothing when Postgres answers COMMIT with ROLLBACK, as it does
-after a statement has failed. So the end of the caller's block proves nothing; the record does.
+Several drivers and frameworks raise no error when Postgres answers COMMIT with ROLLBACK, as it
+does after a failed statement. So only the record proves a commit, not the end of the caller's
+block.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from batch_cancel.use_cases.run_blocking import own
 
 def is_joined(uow: AsyncUnitOfWork) -> bool:
     """
-    Check whether a transaction begun now would be a part of one that the caller will end.
+    Check whether `begin()` would open a savepoint in the caller's transaction.
 
     Raises:
         StoreFailed: the store returned something else.
     """
-    # Of a JoiningUnitOfWork, which isinstance would ask as well, and twice is once too often.
+    # `is_joined` is a property; an isinstance check would read it a second time.
     answer: object = getattr(own(uow), "is_joined", False)
     if isinstance(answer, bool):
         return answer
@@ -32,10 +33,10 @@ def is_joined(uow: AsyncUnitOfWork) -> bool:
 
 async def find(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | Job | None:
     """
-    Read what is committed of the job's cancellation, in a transaction of its own.
+    Read the committed state of the job's cancellation, in a transaction of its own.
 
     Returns:
-        its record, None if there is none; from a store that keeps no records the job.
+        its record, None if there is none; the job, if the store keeps no records.
 
     Raises:
         StoreFailed: the store returned something else.
@@ -48,10 +49,10 @@ async def find(uow: AsyncUnitOfWork, key: JobKey) -> CancellationRecord | Job | 
 
 def read_record(answer: object) -> CancellationRecord | None:
     """
-    Return what an outbox has returned.
+    Check what an outbox has returned, and return it.
 
     Raises:
-        StoreFailed: it is no record, and not None.
+        StoreFailed: it is neither a record nor None.
     """
     if answer is None or isinstance(answer, CancellationRecord):
         return answer

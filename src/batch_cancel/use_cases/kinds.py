@@ -2,14 +2,14 @@
 Check what a caller passed: a store, a scheduler and a hook, each blocking or asyncio.
 
 Rule 1: a wrong kind is a `TypeError` before the first statement is sent. Otherwise a cancel would
-        be answered with success, while its removal stays pending and its hook is never called.
-Rule 2: an object is judged by the methods that are called, never by its class: whatever has the
-        methods of the port will do.
+        succeed, but its removal would stay pending and its hook would never be called.
+Rule 2: an object is judged by its methods, never by its class: any object with the methods of the
+        port is accepted.
 Rule 3: blocking or asyncio is read from a method itself: whether it is a coroutine function,
         whether it opens its transaction with or without `async`, and what it declares to return.
-Rule 4: where that shows nothing, what the method returned is judged. Asyncio functions take a
-        value in the place of an awaitable, because the work is done by then. Blocking functions
-        never take an awaitable for an answer: nobody would await it.
+Rule 4: if that decides nothing, the returned value is judged. Asyncio functions accept a plain
+        value instead of an awaitable, because the work is done by then. Blocking functions refuse
+        an awaitable, because they can't await it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from inspect import (
     isgenerator,
     isgeneratorfunction,
 )
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Final, TypeVar, cast
 
 from batch_cancel.domain.errors import StoreFailed
@@ -106,7 +106,7 @@ def check_scheduler_async(scheduler: object) -> None:
 
 def check_inspectable(scheduler: object) -> None:
     """
-    Check that `scheduler` is one for blocking functions, able to report what waits or not.
+    Check that `scheduler` is one for blocking functions, with `waiting_among` or without.
 
     Raises:
         TypeError: it has neither `waiting_among` nor `cancel`, is a class, or is of the asyncio
@@ -121,7 +121,7 @@ def check_inspectable(scheduler: object) -> None:
 
 def check_inspectable_async(scheduler: object) -> None:
     """
-    Check that `scheduler` is one for asyncio functions, able to report what waits or not.
+    Check that `scheduler` is one for asyncio functions, with `waiting_among` or without.
 
     Raises:
         TypeError: it has neither `waiting_among` nor `cancel`, is a class, or is of the blocking
@@ -162,7 +162,7 @@ def check_starts_async(store: object) -> None:
 
 def check_hook(hook: object) -> None:
     """
-    Check that a blocking function can call `hook`; None is no hook, and fine.
+    Check that a blocking function can call `hook`; None means no hook.
 
     Raises:
         TypeError: it is not callable, or it is a coroutine or a generator function.
@@ -172,15 +172,15 @@ def check_hook(hook: object) -> None:
     _check_runs(hook)
     if is_asyncio(hook):
         msg = (
-            f"{_HOOK} is a coroutine function ({name_of(hook)}), and {_CALL_ASYNC}; nothing would "
-            "await it here"
+            f"{_HOOK} is a coroutine function ({name_of(hook)}), and {_CALL_ASYNC}; it would not "
+            "be awaited here"
         )
         raise WrongKind(msg)
 
 
 def check_hook_async(hook: object) -> None:
     """
-    Check that an asyncio function can call `hook`; None is no hook, and a plain function is fine.
+    Check that an asyncio function can call `hook`; None means no hook.
 
     Raises:
         TypeError: it is not callable, or it is a generator function.
@@ -190,23 +190,23 @@ def check_hook_async(hook: object) -> None:
 
 
 def _check_runs(hook: object) -> None:
-    """Check that a hook can be called, and that its body runs when it is."""
+    """Check that a hook is callable, and that a call runs its body."""
     check_callable(hook, _HOOK)
-    called: object = getattr(type(hook), "__call__", None)  # noqa: B004  # Of an instance.
+    called: object = getattr(type(hook), "__call__", None)  # noqa: B004  # The method of an instance.
     if any(isgeneratorfunction(it) or isasyncgenfunction(it) for it in (hook, called)):
         msg = (
-            f"{_HOOK} is a generator function ({name_of(hook)}), and nothing would run its body: "
-            "pass a function without yield"
+            f"{_HOOK} is a generator function ({name_of(hook)}), whose body would not run: pass a "
+            "function without yield"
         )
         raise WrongKind(msg)
 
 
-async def tell(hook: Callable[[_T], object], subject: _T) -> None:
+async def call_hook(hook: Callable[[_T], object], subject: _T) -> None:
     """
-    Call a hook, and await what it returns, if that is awaitable.
+    Call a hook, and await its answer if that is awaitable.
 
     Raises:
-        TypeError: it returned a generator, which nobody runs.
+        TypeError: it returned a generator, whose body has not run.
         Exception: whatever the hook raises.
     """
     answer: object = hook(subject)
@@ -216,19 +216,19 @@ async def tell(hook: Callable[[_T], object], subject: _T) -> None:
 
 
 def _check_ran(answer: object) -> None:
-    """Check that a hook has done its work by the time that it returned."""
+    """Check that a hook did not return a generator, whose body has not run."""
     if isgenerator(answer) or isasyncgen(answer):
-        msg = "it returned a generator whose body nothing runs: pass a function without yield"
+        msg = "it returned a generator, whose body does not run: pass a function without yield"
         raise WrongKind(msg)
 
 
 def opened(uow: UnitOfWork) -> AbstractContextManager[Repositories]:
     """
-    Begin a transaction, for a `with` statement; nothing has been sent yet.
+    Return a transaction for a `with` statement; it sends no statement yet.
 
     Raises:
-        TypeError: `begin` returned what `async with` enters, or an awaitable.
-        StoreFailed: it returned something else that cannot be entered.
+        TypeError: `begin` returned an async context manager or an awaitable.
+        StoreFailed: it returned something else that is not a context manager.
     """
     transaction = uow.begin()
     if hasattr(type(transaction), "__enter__"):
@@ -238,11 +238,11 @@ def opened(uow: UnitOfWork) -> AbstractContextManager[Repositories]:
 
 def opened_async(uow: AsyncUnitOfWork) -> AbstractAsyncContextManager[AsyncRepositories]:
     """
-    Begin a transaction, for an `async with` statement; nothing has been sent yet.
+    Return a transaction for an `async with` statement; it sends no statement yet.
 
     Raises:
-        TypeError: `begin` returned what `with` enters, or an awaitable.
-        StoreFailed: it returned something else that cannot be entered.
+        TypeError: `begin` returned a blocking context manager or an awaitable.
+        StoreFailed: it returned something else that is not a context manager.
     """
     transaction = uow.begin()
     if hasattr(type(transaction), "__aenter__"):
@@ -252,26 +252,26 @@ def opened_async(uow: AsyncUnitOfWork) -> AbstractAsyncContextManager[AsyncRepos
 
 def returned(answer: _T) -> _T:
     """
-    Return what a blocking port or a hook has answered.
+    Return the answer of a blocking port or hook.
 
     Raises:
-        TypeError: it is an awaitable, which nobody awaits; a coroutine is closed.
+        TypeError: it is an awaitable; a coroutine is closed.
     """
     if isinstance(answer, bool) or not isawaitable(answer):
         return answer
     discard(answer)
-    msg = f"it returned an awaitable ({_kind(answer)}) that nothing awaits, and {_CALL_ASYNC}"
+    msg = f"it returned an awaitable ({_kind(answer)}), and {_CALL_ASYNC}"
     raise WrongKind(msg)
 
 
 async def returned_async(answer: Awaitable[_T]) -> _T:
-    """Return what an asyncio port or a hook has answered, awaited if it is awaitable."""
-    given: object = answer  # A blocking port that was not recognised as one has answered already.
+    """Return the answer of an asyncio port or hook, awaited if it is awaitable."""
+    given: object = answer  # The answer of a blocking port that was not recognised as one.
     return await answer if isawaitable(given) else cast("_T", given)
 
 
 def discard(answer: object) -> None:
-    """Close a coroutine that nobody will await, so that Python does not warn of it."""
+    """Close a coroutine that is not awaited, so that Python does not warn about it."""
     close = getattr(answer, "close", None)
     if isawaitable(answer) and callable(close):
         close()
@@ -280,7 +280,7 @@ def discard(answer: object) -> None:
 def is_asyncio(function: object) -> bool:
     """Check whether a call of `function` certainly returns a coroutine."""
     plain: object = function.__func__ if isinstance(function, MethodType) else function
-    if isinstance(plain, FunctionType) and not plain.__dict__:  # The usual case, at once.
+    if isinstance(plain, FunctionType) and not plain.__dict__:  # The usual case, without a search.
         return bool(plain.__code__.co_flags & CO_COROUTINE)
     if iscoroutinefunction(function):
         return True
@@ -292,7 +292,7 @@ def declares(function: object, answer: type) -> bool:
     """Check whether `function` is declared to return an `answer` itself, not an awaitable."""
     while isinstance(function, partial):
         function = cast("partial[object]", function).func
-    # A decorator copies the declaration of what it wraps, and may return something else.
+    # A decorator copies the annotations of the wrapped function, and may return something else.
     if is_asyncio(function) or hasattr(function, "__wrapped__"):
         return False
     annotations: object = getattr(function, "__annotations__", None)
@@ -305,10 +305,9 @@ def declares(function: object, answer: type) -> bool:
 
 
 def _generator_flags(begin: object) -> int:
-    """Return the flags of the generator function that contextlib made `begin` of; 0 for others."""
+    """Return the flags of the generator function behind contextlib's `begin`; 0 for others."""
     code: object = getattr(getattr(begin, "__wrapped__", None), "__code__", None)
-    flags: object = getattr(code, "co_flags", 0)
-    return flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) if isinstance(flags, int) else 0
+    return code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) if isinstance(code, CodeType) else 0
 
 
 def _is_asyncio(name: str, port: object) -> WrongKind:
@@ -320,7 +319,7 @@ def _is_blocking(name: str, port: object) -> WrongKind:
 
 
 def _method(port: object, name: str, method: str, example: str) -> object:
-    """Return the method of a port that is called, if the port has it."""
+    """Return the named method of a port, if the port has it."""
     if isinstance(port, type):
         msg = f"{name} is the class {port.__name__}: pass an instance of it"
         raise WrongKind(msg)
@@ -333,18 +332,18 @@ def _method(port: object, name: str, method: str, example: str) -> object:
 
 def check_callable(hook: object, name: str) -> None:
     """
-    Check that something can be called.
+    Check that a hook is callable.
 
     Raises:
-        TypeError: it cannot.
+        TypeError: it is not callable.
     """
     if not callable(hook):
-        msg = f"{name} cannot be called ({_kind(hook)}): pass a function"
+        msg = f"{name} is not callable ({_kind(hook)}): pass a function"
         raise WrongKind(msg)
 
 
 def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> Exception:
-    """Return the error for what `begin` returned: of the other kind, or nothing that begins."""
+    """Return the error for a `begin` that returned the wrong context manager, or none."""
     if hasattr(type(transaction), other):
         kind = "blocking" if other == "__enter__" else "asyncio"
         return WrongKind(f"{_STORE} opens transactions of the {kind} kind, and {advice}")
@@ -360,12 +359,12 @@ def _not_entered(transaction: object, other: str, wanted: str, advice: str) -> E
 
 
 def _kind(value: object) -> str:
-    """Return how the kind of a value is called; of the value itself nothing is shown."""
+    """Return the name of a value's type, without the value itself."""
     return "None" if value is None else type(value).__name__
 
 
 def name_of(function: object) -> str:
-    """Return the name of a function, whatever was bound to it."""
+    """Return the name of a function, or of the function inside a partial."""
     while isinstance(function, partial):
         function = cast("partial[object]", function).func
     name: object = getattr(function, "__qualname__", None)

@@ -1,4 +1,4 @@
-"""Lock a job through its port, and trust no answer but a `Job`: every decision rests on it."""
+"""Lock a job through its port, and check that the answer is a `Job`."""
 
 from __future__ import annotations
 

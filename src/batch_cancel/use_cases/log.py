@@ -1,12 +1,12 @@
 """
-Every line that the library writes about a cancellation, and what it never writes.
+Every line that the library logs about a cancellation, and what it never logs.
 
-Rule 1: no line contains the actor or the reason: both may name a person. Of an error that is not
-        the library's own only the type is written: its message may hold a host or a password.
-Rule 2: writing a line never raises. An application's handler or filter may fail, for example on a
-        full disk; a cancellation that is committed must not turn into an error because of it.
-Rule 3: every record about a job carries the same fields, None where one is not known. A field
-        holds the bare value; the line shows ids quoted, escaped and cut.
+Rule 1: no line contains the actor or the reason: both may name a person. For an error that is not
+        the library's own only the type is logged: its message may contain a host or a password.
+Rule 2: logging never raises. An application's handler or filter may fail, for example on a full
+        disk; that must not turn a committed cancellation into an error.
+Rule 3: every log record about a job has the same fields, None if unknown. A field holds the bare
+        value; the line shows ids quoted, escaped and cut.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def done(what: str, result: CancelResult) -> None:
         )
 
 
-def owed(cancelled: CancellationRecord | CancelResult, what: str, culprit: object) -> None:
-    """Log what could not be done after the commit, and what was in the way."""
+def left_pending(cancelled: CancellationRecord | CancelResult, what: str, culprit: object) -> None:
+    """Log what stays pending after the commit, and why."""
     with never_raising() as logger:
         fields = _fields(cancelled)
         logger.warning(
@@ -71,11 +71,11 @@ def not_given_back(error: Exception) -> None:
 
 
 def undone(record: CancellationRecord) -> None:
-    """Log that a job whose cancellation is committed is not cancelled."""
+    """Log that a job is not cancelled although its cancellation is committed."""
     with never_raising() as logger:
         logger.warning(
             "batch job %s was cancelled by operation %s, and is not cancelled now, so its "
-            "deferred start and its on_cancelled hook were left alone: look for what has set its "
+            "deferred start and its on_cancelled hook were left alone: find what has set its "
             "status back, and cancel it again",
             shown(record.key.batch_job_id),
             shown(record.operation_id),
@@ -84,17 +84,17 @@ def undone(record: CancellationRecord) -> None:
 
 
 def skipped(removals: int) -> None:
-    """Log that a pass did not ask about all removals."""
+    """Log that a pass skipped some removals."""
     with never_raising() as logger:
         logger.warning(
-            "the scheduler gave no answer about other deferred starts, so it was not asked about "
-            "%d more that are to be removed; they come first in the next pass",
+            "the scheduler did not answer for other deferred starts, so %d more removals were "
+            "skipped; they come first in the next pass",
             removals,
         )
 
 
 def not_looked_up(record: CancellationRecord, error: Exception) -> None:
-    """Log that the store did not answer whether the caller's transaction was committed."""
+    """Log that the store could not say whether the caller's transaction was committed."""
     with never_raising() as logger:
         logger.warning(
             "batch job %s: whether its cancellation was committed could not be read (%s), so its "
@@ -106,13 +106,13 @@ def not_looked_up(record: CancellationRecord, error: Exception) -> None:
 
 
 def not_committed(record: CancellationRecord, failure: CancelFailed) -> None:
-    """Log that a cancellation in the caller's transaction came to nothing."""
+    """Log that a cancellation in the caller's transaction was not committed."""
     with never_raising() as logger:
         logger.warning("%s", failure, extra=_fields(record))
 
 
 def not_delivered(start: Claimed, what: str, error: Exception) -> None:
-    """Log what went wrong with a deferred start that was due."""
+    """Log that a due deferred start was not delivered or not acknowledged."""
     with never_raising() as logger:
         logger.warning(
             "deferred start %s %s (%s); it is handed out again when its lease ends",
@@ -124,7 +124,7 @@ def not_delivered(start: Claimed, what: str, error: Exception) -> None:
 
 
 def request_failed(status: int, error: BaseException) -> None:
-    """Log a request over HTTP that was answered with an error that is not the client's."""
+    """Log a request over HTTP that failed by no fault of the client."""
     with never_raising() as logger:
         what = str(error) if isinstance(error, BatchCancelError) else _type_of(error)
         line = "a request to cancel was answered with %d: %s"
@@ -132,7 +132,7 @@ def request_failed(status: int, error: BaseException) -> None:
 
 
 def _named(culprit: object) -> object:
-    """Return what is shown of what was in the way: its type, or a mistake in the wiring itself."""
+    """Return what is logged of a cause: its type, or the whole message of a wiring error."""
     return culprit if isinstance(culprit, WrongKind) else _type_of(culprit)
 
 
@@ -142,7 +142,7 @@ def _type_of(culprit: object) -> str:
 
 
 def _fields(cancelled: CancellationRecord | CancelResult) -> dict[str, object]:
-    """Return the fields of a record about a job that was cancelled."""
+    """Return the fields of a log record about a cancelled job."""
     job = cancelled.key if isinstance(cancelled, CancellationRecord) else cancelled
     return {
         "batch_job_id": job.batch_job_id,
@@ -155,7 +155,7 @@ def _fields(cancelled: CancellationRecord | CancelResult) -> dict[str, object]:
 
 
 def _fields_of_failure(error: BaseException) -> dict[str, object]:
-    """Return the same fields of a job that was not cancelled: most are not known."""
+    """Return the same fields for a job that was not cancelled: most are unknown."""
     key: object = getattr(error, "key", None)
     job = key if isinstance(key, JobKey) else None
     return {

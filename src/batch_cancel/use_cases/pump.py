@@ -1,19 +1,19 @@
 """
-Hand the deferred starts that are due to whatever runs them: a native store becomes a scheduler.
+Deliver the due deferred starts of a native store to your own code.
 
-The pump claims what is due, gives each start to a callable of yours, which typically enqueues an
-immediate task with your own broker, and acknowledges it once the callable has returned. One call
-is one round: there is no loop and no clock in here. Yours is two lines, with a `threading.Event`:
+The pump claims the starts that are due, passes each to your callable, which typically enqueues a
+task with your own broker, and acknowledges it once the callable has returned. One call is one
+round. The loop is yours, with a `threading.Event`:
 
     while not stopping.is_set():
         pump(store, deliver) or stopping.wait(1.0)
 
-Delivery is at least once. What was not acknowledged within its lease (the callable raised, the
-process died, the store was out of reach) is handed out again, to any pump; so the callable must
-bear to be given the same start twice, as a compare-and-set from "scheduled" to "running" does.
+Delivery is at least once. A start that is not acknowledged within its lease (the callable raised,
+the process died, the store was out of reach) is handed out again, to any pump. So the callable
+must tolerate the same start twice, as a compare-and-set from "scheduled" to "running" does.
 
-A start whose delivery ends the process each time holds up no other: when the leases have ended,
-the start that was in delivery comes after all others.
+A start whose delivery always crashes the process does not block others: once the leases have
+ended, the start that was being delivered comes after all others.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from batch_cancel.use_cases.run_blocking import (
 )
 
 Deliver = Callable[[Claimed], object]
-"""Takes a start over; when it returns, the start is in good hands."""
+"""Delivers a start; the start is acknowledged once it has returned."""
 
 AsyncDeliver = Callable[[Claimed], Awaitable[object] | object]
-"""Takes a start over; when it returns, or what it returns was awaited, it is in good hands."""
+"""Delivers a start; the start is acknowledged once its answer was awaited."""
 
 
 class DeferredStore(Protocol):
-    """What the pump needs of a native store."""
+    """The methods of a native store that the pump calls."""
 
     def claim(self, limit: int, lease: timedelta, /) -> list[Claimed]:
         """
-        Take the starts that are due, each for the time of `lease`.
+        Claim the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again, and comes last if
-        it may have ended its owner: the pump delivers in the order of the list.
+        A start that is not acknowledged within its lease is handed out again, last of all if it
+        may have crashed its owner: the pump delivers in the order of the list.
         """
         ...
 
     def ack(self, deferred_id: str, token: str, /) -> bool:
-        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        """Finish a claimed start; False if the caller no longer has the lease."""
         ...
 
 
 class AsyncDeferredStore(Protocol):
-    """What the pump needs of a native store."""
+    """The methods of a native store that the pump calls."""
 
     async def claim(self, limit: int, lease: timedelta, /) -> list[Claimed]:
         """As `DeferredStore.claim`, awaited."""
@@ -90,21 +90,21 @@ def pump(
     """
     Deliver the starts that are due, one after the other, and acknowledge each.
 
-    A start whose delivery raises an exception is left for its lease to end, and does not stop the
-    others.
+    A start whose delivery raises an exception is handed out again once its lease has ended; the
+    others are delivered.
 
     Arguments:
-        store: where the deferred starts wait.
-        deliver: takes one start over.
-        limit: how many to take at most.
-        lease: within which all of them must be delivered; what takes longer is handed out again.
+        store: the store of the deferred starts.
+        deliver: delivers one start.
+        limit: how many to claim at most.
+        lease: the time in which all of them must be delivered; later ones are handed out again.
 
     Returns:
         the number of starts delivered.
 
     Raises:
-        SchedulerUnavailable: the store did not answer when asked what is due.
-        TypeError: `store` or `deliver` is of the wrong kind; nothing was asked of them.
+        SchedulerUnavailable: the store did not answer to the claim.
+        TypeError: `store` or `deliver` is of the wrong kind; neither was called.
         ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
     return run(pump_async(_BlockingStarts(store), BlockingHook(deliver), limit=limit, lease=lease))
@@ -125,13 +125,13 @@ async def pump_async(
     delivered = 0
     for start in await kinds.returned_async(store.claim(limit, lease)):
         try:
-            await kinds.tell(deliver, start)
-        except Exception as error:  # noqa: BLE001  # Whatever it is, the others are due as well.
+            await kinds.call_hook(deliver, start)
+        except Exception as error:  # noqa: BLE001  # The other starts are still delivered.
             log.not_delivered(start, "was not delivered", error)
             continue
         delivered += 1
         try:
             await kinds.returned_async(store.ack(start.deferred_id, start.token))
-        except Exception as error:  # noqa: BLE001  # It is handed out again, which is allowed for.
+        except Exception as error:  # noqa: BLE001  # It is handed out again, as documented.
             log.not_delivered(start, "was delivered but not acknowledged", error)
     return delivered

@@ -1,9 +1,9 @@
 """
-Finish what cancellations left behind: removals that Redis did not confirm, hooks not yet told.
+Finish what cancellations left pending: unconfirmed removals, and hooks not yet called.
 
-A process can die after the commit and before the deferred start is taken back, or Redis can be
-down. The job is cancelled all the same and its stale alarm harmless; this clears it away. Run it
-from anywhere, at any time, as often as you like, beside live cancels and beside itself.
+A process can die between the commit and the removal of the deferred start, or the scheduler can be
+down. The job is cancelled all the same, and its leftover start harmless; reconcile removes it. It
+may run anywhere, at any time, beside live cancels and beside itself.
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ def reconcile(
     lease: timedelta = RECONCILE_LEASE,
 ) -> list[CancelResult]:
     """
-    Finish the removals, and the announcements, that committed cancellations still owe.
+    Finish the pending removals and announcements of committed cancellations.
 
-    All removals come before any hook. A scheduler that gives no answer is asked about ever fewer
-    of them; the rest stay PENDING, and come first in the next pass.
+    All removals come before any hook. If the scheduler fails repeatedly, ever more removals are
+    skipped; they stay PENDING, and come first in the next pass.
 
     Arguments:
-        uow: where the cancellation records are.
-        scheduler: where the deferred starts wait.
-        on_cancelled: is told of the cancellations that owe it; None leaves those alone. It is
-            told twice only if the process that told it died, or could not reach the store, before
-            it could note that. What it raises is logged, and a later pass tells it once more;
-            what is no Exception, such as KeyboardInterrupt, ends this pass.
-        limit: how many cancellations to take up at most.
-        lease: how long whoever cancelled, or another reconcile, may still be at work on one;
-            longer than any cancel takes, and longer than any hook.
+        uow: the store of the cancellation records.
+        scheduler: the scheduler of the deferred starts.
+        on_cancelled: called for each cancellation whose announcement is pending; None leaves those
+            alone. It is called twice only if the process that called it died, or could not reach
+            the store, before it noted the call. An Exception from it is logged, and a later pass
+            calls it again; anything else, such as KeyboardInterrupt, ends this pass.
+        limit: how many cancellations to take at most.
+        lease: how long a cancellation is left to its own process or to another reconcile; it must
+            be longer than any cancel and any hook takes.
 
     Returns:
-        the cancellations that were taken up, each with what became of its deferred start; where
-        the removal is PENDING still, a later pass takes it up again.
+        the cancellations that were taken, each with what became of its deferred start; one whose
+        removal is still PENDING is taken again by a later pass.
 
     Raises:
-        StoreFailed: the store failed; nothing is lost, and the next pass takes it up.
-        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
+        StoreFailed: the store failed; the next pass finishes the rest.
+        TypeError: a store, a scheduler or a hook is of the wrong kind; none of them was called.
         ValueError: `lease` is negative, or longer than a century; `limit` is not 0 to 1,000,000.
     """
     return run(
@@ -106,7 +106,7 @@ async def reconcile_async(
         work.log()
     if on_cancelled is not None:
         for work in works:
-            if work.announcement_owed:
+            if work.announcement_pending:
                 await announce(work.record, work.result, uow, on_cancelled)
     return [work.result for work in works]
 
@@ -114,10 +114,10 @@ async def reconcile_async(
 @attrs.define(eq=False)
 class _Work:
     """
-    One cancellation in the hands of a pass.
+    One cancellation taken by a pass.
 
     Arguments:
-        record: as it is by now, as far as this pass knows.
+        record: its record, with the progress of this pass.
         is_silent: whether the scheduler was asked, and did not answer.
     """
 
@@ -125,11 +125,11 @@ class _Work:
     is_silent: bool = False
 
     @property
-    def removal_owed(self) -> bool:
+    def removal_pending(self) -> bool:
         return self.record.deferred_id_owed is not None and not self.record.is_undone
 
     @property
-    def announcement_owed(self) -> bool:
+    def announcement_pending(self) -> bool:
         return not self.record.is_announced and not self.record.is_undone
 
     @property
@@ -140,25 +140,25 @@ class _Work:
         if self.record.is_undone:
             log.undone(self.record)
         else:
-            log.done("was cancelled before, and reconcile took it up", self.result)
+            log.done("was cancelled before, and reconcile finished it", self.result)
 
 
 async def _remove(works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork) -> None:
-    """Ask about the removals that are owed; those not asked about come first in the next pass."""
-    left, is_answered = [work for work in works if work.removal_owed], True
-    while left and is_answered:  # It does answer: so it is asked about those skipped as well.
+    """Try the pending removals; those skipped come first in the next pass."""
+    left, is_answered = [work for work in works if work.removal_pending], True
+    while left and is_answered:  # The scheduler answers again, so the skipped ones are tried too.
         left, is_answered = await _asked(left, scheduler, uow)
     if left:
         log.skipped(len(left))
         for work in works:
-            if work.is_silent:  # Taken later than those left, it comes after them.
+            if work.is_silent:  # Claimed later, they come after the skipped ones.
                 work.record = await claim(work.record, uow) or work.record
 
 
 async def _asked(
     works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork
 ) -> tuple[list[_Work], bool]:
-    """Ask about these, and note the answers; return those skipped, and if any was answered."""
+    """Try removals and note the answers; return those skipped, and whether any was answered."""
     skipped, is_answered, patience = list[_Work](), False, Patience()
     for work in works:
         if patience.skips:

@@ -1,9 +1,9 @@
 """
-What follows the commit of a cancellation: take back the deferred start, tell of it, note both.
+After the commit of a cancellation: remove the deferred start, call the hook, note both.
 
-The job is cancelled by now and stays so, so nothing that goes wrong here is raised: what is still
-owed stays noted in the cancellation's record, and reconcile finishes it. Only where the commit was
-the caller's, the record is read first; if it is not there, there was no commit.
+The job stays cancelled, so a failure here is not raised: the record still says what is pending,
+and reconcile finishes it. After the caller's own commit the record is read first; without a record
+there was no commit.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from batch_cancel.use_cases.announcement import (
     AsyncOnCancelled,
     OnCancelled,
     announce,
+    call_hook,
     note,
-    tell,
 )
 from batch_cancel.use_cases.joining import find, is_joined
 from batch_cancel.use_cases.run_blocking import (
@@ -51,13 +51,13 @@ _NOT_COMMITTED: Final = (
 )
 _UNDONE: Final = (
     "its cancellation is committed, but the job is not cancelled: something has set its status "
-    "back, such as a deferred trigger that ran at your commit; its deferred start was left alone, "
-    "so look for the cause and cancel the job again"
+    "back, such as a deferred trigger that ran at your commit; its deferred start was left "
+    "alone: look for the cause and cancel the job again"
 )
 _STILL_OPEN: Final = (
-    "remove_deferred was called within a transaction of yours, which may still be rolled back; "
-    "the deferred start was left alone: call it after your commit, with a unit of work that opens "
-    "transactions of its own"
+    "remove_deferred was called within your own transaction, which may still be rolled back; the "
+    "deferred start was left alone: call it after your commit, with a unit of work that opens "
+    "its own transactions"
 )
 
 
@@ -69,29 +69,29 @@ def remove_deferred(
     on_cancelled: OnCancelled | None = None,
 ) -> CancelResult:
     """
-    Take back the deferred start of a job whose cancellation is committed.
+    Remove the deferred start of a job whose cancellation is committed.
 
-    A cancellation that `cancel_rows` made in a transaction of yours is first looked up in `uow`,
-    because a COMMIT that turns into a rollback raises no error in many drivers. Without its record
-    the scheduler is not asked. If the store does not answer, the scheduler is not asked either:
-    the result says PENDING, and reconcile finishes what was committed.
+    A cancellation that `cancel_rows` made in your own transaction is first looked up in `uow`,
+    because many drivers raise no error when a COMMIT turns into a rollback. Without its record the
+    scheduler is not asked. If the store fails, the scheduler is not asked either: the result says
+    PENDING, and reconcile finishes what was committed.
 
-    Once it is committed, the job stays cancelled whatever the scheduler answers, so nothing that
-    goes wrong is raised: the result then says PENDING, and the removal is finished later.
+    A committed cancellation stands whatever the scheduler answers, so its failure is not raised:
+    the result says PENDING, and reconcile finishes the removal.
 
     Arguments:
         cancellation: what `cancel_rows` returned.
-        scheduler: where the deferred starts wait.
+        scheduler: the scheduler of the deferred starts.
         uow: where to look up the cancellation and to note the outcome, each in a transaction of
-            its own. With None neither is done: reconcile asks the scheduler and tells the hook
-            once more, and you vouch for your commit. If it was rolled back after all, a scheduled
+            its own. With None neither is done: reconcile asks the scheduler and calls the hook
+            again, and you must know that your commit succeeded. If it was rolled back, a scheduled
             job has lost its start.
-        on_cancelled: is told of the cancellation, if `cancel_rows` was asked to announce it.
+        on_cancelled: called with the result, if `cancel_rows` was called with `announce=True`.
 
     Raises:
         CancelFailed: the transaction of `cancel_rows` was rolled back or is still open, or the job
             is not cancelled although it was committed; the scheduler was not asked.
-        TypeError: a store, a scheduler or a hook of the wrong kind; nothing was asked of them.
+        TypeError: a store, a scheduler or a hook is of the wrong kind; none of them was called.
     """
     return run(
         remove_deferred_async(
@@ -132,7 +132,7 @@ async def finish(
     uow: AsyncUnitOfWork | None,
     on_cancelled: AsyncOnCancelled | None,
 ) -> CancelResult:
-    """Do what a committed cancellation still owes, and note what was done."""
+    """Finish what is pending of a committed cancellation, and note the progress."""
     record = cancellation.record
     removal = await ask(record, scheduler)
     result = conclude(cancellation, removal)
@@ -141,7 +141,7 @@ async def finish(
         if done is not None and uow is not None:
             await note(done, uow)
     elif uow is None:
-        await tell(record, result, on_cancelled)
+        await call_hook(record, result, on_cancelled)
     else:
         await announce(untaken(record), result, uow, on_cancelled, done=done)
     return result
@@ -149,7 +149,7 @@ async def finish(
 
 async def _as_committed(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Cancellation | None:
     """
-    Return the cancellation as it is committed; None if the store did not answer.
+    Return the committed cancellation; None if the store failed.
 
     Raises:
         CancelFailed: it is not committed.
@@ -160,7 +160,7 @@ async def _as_committed(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Can
         found = None if is_open else await find(uow, record.key)
     except kinds.WrongKind:
         raise
-    except Exception as error:  # noqa: BLE001  # It may be committed: then nothing may be raised.
+    except Exception as error:  # noqa: BLE001  # It may be committed, and a committed cancellation must not raise.
         log.not_looked_up(record, error)
         return None
     if is_open:
@@ -174,7 +174,7 @@ async def _as_committed(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Can
 
 
 async def ask(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
-    """Ask the scheduler for a removal that is owed, and return what became of it."""
+    """Ask the scheduler for a pending removal, and return what became of it."""
     deferred_id = record.deferred_id_owed
     if deferred_id is None:
         return record.removal
@@ -182,9 +182,11 @@ async def ask(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
         answer: object = await kinds.returned_async(
             scheduler.cancel(deferred_id, record.operation_id)
         )
-    except Exception as error:  # noqa: BLE001  # After the commit no fault may become a failure.
+    except Exception as error:  # noqa: BLE001  # A committed cancellation must not raise.
         answer = error
     removal = removal_of(answer)
     if removal is Removal.PENDING:
-        log.owed(record, "the scheduler did not confirm the removal of its deferred start", answer)
+        log.left_pending(
+            record, "the scheduler did not confirm the removal of its deferred start", answer
+        )
     return removal

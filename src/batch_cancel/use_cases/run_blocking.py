@@ -6,11 +6,11 @@ wrappers whose methods look awaited, and runs it to its end with one `send(None)
 is started, asked for or needed.
 
 Rule 1: a wrapper calls the port and returns its answer; it never suspends. A coroutine that
-        suspends all the same was given an asyncio port, and ends in a `TypeError`.
-Rule 2: a part of a port is read when it is used, not before: a store may lack what is optional.
-Rule 3: what a port is, and what it is able to do, is asked of the caller's own object.
-Rule 4: what a port raises passes through as it is. Python turns a StopIteration that leaves a
-        coroutine into a RuntimeError (PEP 479); the caller and the store get the StopIteration.
+        suspends has got an asyncio port, and ends in a `TypeError`.
+Rule 2: an attribute of a port is read only when it is used: a store may lack an optional one.
+Rule 3: the kind and the capabilities of a port are read from the caller's own object.
+Rule 4: an exception of a port passes through as it is. Python turns a StopIteration that leaves a
+        coroutine into a RuntimeError (PEP 479); here it is turned back.
 """
 
 from __future__ import annotations
@@ -82,21 +82,21 @@ def run(use_case: Coroutine[object, None, _T]) -> _T:
         raised.__context__ = context  # `raise` sets what the caller is handling.
 
 
-# What is asked of the caller's own object --------------------------------------------------------
+# Checks of the caller's own object ---------------------------------------------------------------
 
 
 def own(port: object) -> object:
-    """Return the caller's own object: what a wrapper holds, or the port itself."""
+    """Return the caller's own object: the port in a wrapper, or the port itself."""
     return cast("Blocking[object]", port).port if isinstance(port, Blocking) else port
 
 
 def is_blocking(port: object) -> bool:
-    """Check whether a use case has this port from its blocking function."""
+    """Check whether a port was passed to a blocking function."""
     return isinstance(port, Blocking)
 
 
 def repeatable(uow: AsyncUnitOfWork) -> AsyncRepeatableUnitOfWork | None:
-    """Return the store, if a failed transaction of it can be begun again; None if not."""
+    """Return the store if its failed transactions can be retried; None if not."""
     if isinstance(uow, BlockingStore):
         return uow if isinstance(uow.port, RepeatableUnitOfWork) else None
     return uow if isinstance(uow, AsyncRepeatableUnitOfWork) else None
@@ -115,7 +115,7 @@ def check_scheduler(scheduler: object) -> None:
 
 
 def check_inspectable(scheduler: object) -> None:
-    """Check the kind of a scheduler, able to report what waits or not."""
+    """Check the kind of a scheduler, with `waiting_among` or without."""
     blocks = is_blocking(scheduler)
     check = kinds.check_inspectable if blocks else kinds.check_inspectable_async
     check(own(scheduler))
@@ -142,14 +142,14 @@ class Blocking(Generic[_P]):
     A port that looks awaited.
 
     Arguments:
-        port: what the caller passed to a blocking function, or a part of it.
+        port: the port that the caller passed to a blocking function, or one of its attributes.
     """
 
     port: _P
 
 
 class BlockingHook(Blocking[Callable[[_T], object]]):
-    """A hook that must have done its work when it returns."""
+    """A hook that must not return an awaitable."""
 
     def __call__(self, subject: _T) -> object:
         """Call the hook."""
@@ -160,15 +160,15 @@ class BlockingScheduler(Blocking[Scheduler]):
     """A scheduler that looks awaited."""
 
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
-        """Take the deferred start back."""
+        """Remove the deferred start."""
         return returned(self.port.cancel(deferred_id, operation_id))
 
 
 class BlockingInspectable(Blocking[InspectableScheduler]):
-    """A scheduler that can report what waits, and looks awaited."""
+    """A scheduler with `waiting_among` that looks awaited."""
 
     async def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
-        """Return those that wait to fire."""
+        """Return those of the starts that wait to fire."""
         return returned(self.port.waiting_among(deferred_ids))
 
 
@@ -176,11 +176,11 @@ class BlockingStore(Blocking[UnitOfWork]):
     """A store that looks awaited."""
 
     def begin(self) -> _Transaction:
-        """Open a transaction, which nothing has been sent of yet."""
+        """Return a transaction; it sends no statement yet."""
         return _Transaction(opened(self.port))
 
     async def pause(self, attempts: int, /) -> None:
-        """Wait before another attempt; only of a store that is `repeatable`."""
+        """Wait before another attempt; only for a store that is `repeatable`."""
         cast("RepeatableUnitOfWork", self.port).pause(attempts)
 
 
@@ -192,7 +192,7 @@ class _Transaction:
     leave: Callable[..., bool | None] = attrs.field(init=False)
 
     async def __aenter__(self) -> _Repositories:
-        self.leave = self.within.__exit__  # First, as `with` does it.
+        self.leave = self.within.__exit__  # Read first, as `with` does.
         return _Repositories(self.within.__enter__())
 
     async def __aexit__(

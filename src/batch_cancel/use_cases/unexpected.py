@@ -1,10 +1,10 @@
 """
-Describe an exception that nobody foresaw, without the data that its text may hold.
+Describe an unexpected exception without the data that its text may contain.
 
-Rule 1: the text of an exception may hold a host, a password, or the value of a row. It is shown
-        only of exceptions by which Python itself reports a mistake in a program, and only if
-        nothing in it looks like an address, a secret or a phone number.
-Rule 2: of every other exception its type is shown. Drivers' errors quote what they were sent.
+Rule 1: the text of an exception may contain a host, a password, or the value of a row. It is shown
+        only for exceptions by which Python reports a programming error, and only if it has no word
+        that looks like an address, a secret or a phone number.
+Rule 2: every other exception is shown by its type alone. Drivers' errors quote values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MISTAKES: Final = frozenset(
         UnboundLocalError,
     }
 )
-"""Exact types: a subclass may be a driver's, whose text is not Python's."""
+"""Exact types: a subclass may be a driver's, whose text may quote values."""
 
 _DATA: Final = re.compile(
     r"://|@|\bdsn\b|passw|pwd|secret|token|api.?key|credential|\d[\d \-().]{3,}\d", re.IGNORECASE
@@ -36,14 +36,14 @@ _CHARACTERS_MAX: Final = 200
 
 
 def original(error: BaseException) -> BaseException:
-    """Return what was raised: a StopIteration is a RuntimeError once it has left a coroutine."""
+    """Return the original exception: a coroutine turns a StopIteration into a RuntimeError."""
     cause = error.__cause__
     is_of_python = str(error) == "coroutine raised StopIteration"
     return cause if isinstance(cause, StopIteration) and is_of_python else error
 
 
 def described(error: BaseException) -> str:
-    """Return the type of an exception and, if it is a mistake in a program, its text."""
+    """Return the type of an exception and, for a programming error, its text."""
     error = original(error)
     if isinstance(error, WrongKind):
         return f"TypeError: {error}"
@@ -53,7 +53,7 @@ def described(error: BaseException) -> str:
 
 
 def with_text(error: BaseException) -> str:
-    """Return the type of an exception, and its text if nothing in it looks like data."""
+    """Return the type of an exception, and its text unless it looks like data."""
     name = type(error).__name__
     text = " ".join(str(error).split())
     if not text or _DATA.search(text) or not text.isprintable():

@@ -1,8 +1,9 @@
 """
 What workers call before they act on a job, so that a cancelled job starts no more calls.
 
-Each is one short transaction (`worker_step.py`). The rules are in `domain/worker_rules.py`; a
-worker that keeps to them, or that calls these, can't undo a cancel, whatever it had read before.
+Each function is one short transaction (`worker_step.py`). The rules are in
+`domain/worker_rules.py`; a worker that follows them, or calls these functions, can't undo a
+cancel.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ def start_job(
     deferred_id: str | None = None,
 ) -> bool:
     """
-    Start a scheduled or a pending job: what a deferred start does when it fires.
+    Start a scheduled or a pending job; call it when a deferred start fires.
 
     Arguments:
         batch_job_id: the job.
-        uow: where the jobs are.
+        uow: the store of the jobs.
         organization_id: whose job it is; None for a job of no organization.
-        deferred_id: the id of the deferred start that fired, to be compared with the one that the
-            job names, which differs once the job is rescheduled. Let the row name a start before
-            that can fire. None starts the job early, whatever it names.
+        deferred_id: the id of the deferred start that fired. It is compared with the one in the
+            job's row, which differs once the job is rescheduled; write that row before the start
+            can fire. None starts the job early, whichever start it names.
 
     Returns:
-        True if the job is running now and was started by this call. False: it is cancelled, has
-        ended, runs already, names another deferred start, or is not there; then stop.
+        True if this call started the job. False if it is cancelled, has ended, is running already,
+        names another deferred start, or does not exist; then stop.
 
     Raises:
-        TypeError: an id is no text.
+        TypeError: an id is not a str.
         StoreFailed: the store failed; `.outcome` says whether the job may have been started.
     """
     return run(
@@ -91,24 +92,24 @@ def claim_contacts(
     batch_job_id: str, *, uow: UnitOfWork, limit: int, organization_id: str | None = None
 ) -> list[str]:
     """
-    Take contacts of a running job to dial: they are set to dialing, and are the caller's.
+    Claim contacts of a running job: they are set to dialing, for the caller to call.
 
-    Only those that are due, and that no other worker is taking: first the ones without a time,
-    then the longest due. Once a cancel of the job has answered, nothing is given out any more.
+    Only contacts that are due, and that no other worker is claiming: those without a time first,
+    then those due for longest. Once a cancel of the job has returned, no contact is claimed.
 
     Arguments:
         batch_job_id: the job.
-        uow: where the jobs are.
+        uow: the store of the jobs.
         limit: how many contacts at most, 0 to 1,000,000.
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
-        the ids of the contacts; empty if there is nothing to dial now, or ever again.
+        the ids of the contacts; empty if no contact is due, or the job is not running.
 
     Raises:
-        StoreFailed: the store failed; if `.outcome` is "unknown", contacts may be dialing that
-            nobody dials.
-        ValueError: a limit out of its bounds.
+        StoreFailed: the store failed; if `.outcome` is "unknown", contacts may be dialing without
+            a worker.
+        ValueError: `limit` is not 0 to 1,000,000.
     """
     return run(
         claim_contacts_async(
@@ -143,26 +144,26 @@ def settle_contact(
     retry_at: datetime | None = None,
 ) -> ContactStatus | None:
     """
-    Write how a live call ended, unless its contact is no longer dialing.
+    Write the outcome of a live call, unless its contact is no longer dialing.
 
-    A call that would be retried is not, if its job was cancelled meanwhile: its contact becomes
-    cancelled. Every other end is kept.
+    If the job was cancelled meanwhile, an outcome that would be retried is not: the contact
+    becomes cancelled. Every other outcome is kept.
 
     Arguments:
         batch_job_id: the job.
-        contact_id: the contact, as `claim_contacts` gave it.
-        outcome: how the call ended; queued, no_answer, busy and timeout are to be retried.
-        uow: where the jobs are.
+        contact_id: the contact, as `claim_contacts` returned it.
+        outcome: how the call ended; queued, no_answer, busy and timeout are retried.
+        uow: the store of the jobs.
         organization_id: whose job it is; None for a job of no organization.
-        retry_at: when it may be dialled again, an aware datetime; None for at once. It does not
-            matter for an end that is not retried.
+        retry_at: when it may be dialled again, an aware datetime; None for at once. It is ignored
+            for an outcome that is not retried.
 
     Returns:
-        the status that was written; None if the contact was not dialing, or is not there.
+        the status that was written; None if the contact is not dialing, or does not exist.
 
     Raises:
-        StoreFailed: the store failed; `.outcome` says whether it may have been written.
-        ValueError: no call ends like this, or a time without a zone.
+        StoreFailed: the store failed; `.outcome` says whether the status may have been written.
+        ValueError: a call cannot end in this status, or `retry_at` is naive.
     """
     return run(
         settle_contact_async(
@@ -207,24 +208,22 @@ def expire_calls(
     organization_id: str | None = None,
 ) -> int:
     """
-    End the calls of a job that have been live for too long: those of dead workers.
+    End the calls of a job that have been live for too long, as those of dead workers are.
 
     Their contacts become `timeout`, and are dialled again; in a cancelled job they become
-    cancelled. A worker that is alive after all, and settles such a call later, finds that its
-    contact is no longer dialing.
+    cancelled. A worker that is still alive, and settles such a call later, gets None.
 
     Arguments:
         batch_job_id: the job.
-        older_than: how long a contact has been dialing, by the store's clock; longer than any call
-            lasts.
-        uow: where the jobs are.
+        older_than: the age of a call by the store's clock; longer than any real call.
+        uow: the store of the jobs.
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
         how many calls were ended.
 
     Raises:
-        StoreFailed: the store failed, or does not know since when a contact is dialing.
+        StoreFailed: the store failed, or does not know how long a contact has been dialing.
         TypeError, ValueError: `older_than` is not a positive timedelta.
     """
     return run(
@@ -264,10 +263,9 @@ def append_contacts(
 
     Arguments:
         batch_job_id: the job.
-        contacts: the values by column of your table of contacts, without the job and the status,
-            which are set here. A store without columns knows "id" and "next_attempt_at" alone, and
-            makes an id where there is none.
-        uow: where the jobs are.
+        contacts: the values by column of your contacts table; job and status are set here. A store
+            without such columns takes only "id" and "next_attempt_at", and generates a missing id.
+        uow: the store of the jobs.
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
@@ -276,7 +274,7 @@ def append_contacts(
     Raises:
         JobNotFound: this organization has no such job.
         AlreadyTerminal: the job has ended; nothing was added.
-        UnknownJobStatus: the job's status is not one that this library knows.
+        UnknownJobStatus: the job's status is unknown to this library.
         StoreFailed: the store failed, or refused a contact; `.outcome` says whether they may have
             been added.
     """
@@ -301,15 +299,15 @@ async def append_contacts_async(
 
 def finish_job(batch_job_id: str, *, uow: UnitOfWork, organization_id: str | None = None) -> bool:
     """
-    Complete a running job if nothing is left to do: no contact waits, none is on the phone.
+    Complete a running job if none of its contacts is open or live.
 
     Arguments:
         batch_job_id: the job.
-        uow: where the jobs are.
+        uow: the store of the jobs.
         organization_id: whose job it is; None for a job of no organization.
 
     Returns:
-        True if the job is completed now, by this call.
+        True if this call completed the job.
 
     Raises:
         StoreFailed: the store failed; `.outcome` says whether the job may have been completed.
@@ -338,14 +336,14 @@ def still_running(
     batch_job_id: str, *, uow: UnitOfWork, organization_id: str | None = None
 ) -> bool:
     """
-    Check whether the job is running: the last look of a worker right before it dials.
+    Check whether the job is running; call it right before you dial.
 
-    A contact that was claimed before a cancel is a live call, even if its phone has not rung yet.
-    Whoever asks this in between stops that one too. It locks nothing.
+    A contact that was claimed before a cancel counts as a live call even if it was not dialled
+    yet. A worker that checks right before it dials stops that call too. It takes no lock.
 
     Arguments:
         batch_job_id: the job.
-        uow: where the jobs are.
+        uow: the store of the jobs.
         organization_id: whose job it is; None for a job of no organization.
 
     Raises:
@@ -371,10 +369,10 @@ async def still_running_async(
 
 def _may_be_named(deferred_id: str | None) -> bool:
     """
-    Check whether a job could name this deferred start, however long its id is.
+    Check whether a job can name this deferred start.
 
     Raises:
-        TypeError: the id is no text.
+        TypeError: the id is not a str.
     """
     if deferred_id is None:
         return True

@@ -1,9 +1,9 @@
 """
 One step of a worker, in one short transaction.
 
-A step that failed is tried again only where it certainly did not happen. Where that is not known
-(`StoreFailed.outcome` is "unknown") the worker gets the error, because repeating the step would
-answer False, or dial twice.
+A failed step is retried only if it certainly did not happen. If that is not known
+(`StoreFailed.outcome` is "unknown"), the worker gets the error, because a repeated step would
+return False, or dial twice.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ async def attempted(
     uow: AsyncUnitOfWork, key: JobKey, step: Callable[[AsyncRepositories], Awaitable[_T]]
 ) -> _T:
     """
-    Do a step in a transaction of its own, and return what it returns.
+    Run a step in a transaction of its own, and return its answer.
 
     Raises:
         TypeError: the store is of the wrong kind.
-        JobNotFound: no store can hold such a key; or the step raises it.
-        StoreFailed: the store failed, and another attempt is not worth it.
+        JobNotFound: the key cannot be stored; or the step raises it.
+        StoreFailed: the store failed, and the step is not retried.
     """
     check_store(uow)
     if not key.can_exist:
@@ -68,7 +68,7 @@ def offered(work: _T | None) -> _T:
 async def settle(
     repositories: AsyncRepositories, key: JobKey, contact_id: str, end: CallEnd
 ) -> ContactStatus | None:
-    """Write how a call ended; return the status written, None if the contact is not dialing."""
+    """Write the outcome of a call; return the new status, None if the contact is not dialing."""
     job = await _existing(repositories, key) if end.depends_on_job else None
     settlement = end.settlement(job)
     if await offered(repositories.work).settle(key, contact_id, settlement):
@@ -77,7 +77,7 @@ async def settle(
 
 
 async def expire(repositories: AsyncRepositories, key: JobKey, older_than: timedelta) -> int:
-    """End the calls that are live for too long; return how many."""
+    """End the calls that have been live for too long; return how many."""
     settlement = CallEnd(ContactStatus.TIMEOUT).settlement(await _existing(repositories, key))
     return await offered(repositories.work).expire(key, settlement, older_than)
 

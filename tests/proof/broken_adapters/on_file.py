@@ -19,7 +19,7 @@ class OnFile(own_adapter_test.TestOwnStore):
     begin: ClassVar[Any]
 
     def uow(self) -> Any:
-        """Give a unit of work that begins by the bug."""
+        """Return a unit of work that begins by the bug."""
         store = own_adapter.OwnStore(self.path)
         return SimpleNamespace(begin=lambda: type(self).begin(store))
 

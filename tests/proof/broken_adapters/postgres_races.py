@@ -145,7 +145,7 @@ class LocksWhatItFinds(OnPostgres):
     """It reads the record as one that is about to write it."""
 
     def uow(self) -> Any:
-        """Give a unit of work with the bug."""
+        """Return a unit of work with the bug."""
         uow = LockingUnitOfWork(self._connect, lock_timeout=SECOND)
         uow.swaps = {}
         return uow
@@ -155,7 +155,7 @@ class ClaimsWhatItRead(OnPostgres):
     """It compares the turn in one statement, and sets it in another."""
 
     def uow(self) -> Any:
-        """Give a unit of work with the bug."""
+        """Return a unit of work with the bug."""
         uow = ReadingUnitOfWork(self._connect, lock_timeout=SECOND)
         uow.swaps = {}
         return uow

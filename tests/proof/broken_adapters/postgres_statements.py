@@ -127,7 +127,7 @@ class OnPostgres(adapters_under_test.PostgresTables):
         assert [it for it in cls.swaps if it not in text] == []
 
     def uow(self) -> Any:
-        """Give a unit of work with the bug."""
+        """Return a unit of work with the bug."""
         uow = RewrittenUnitOfWork(self._connect, lock_timeout=SECOND)
         uow.swaps = self.swaps
         return uow
@@ -210,7 +210,7 @@ class LeaksConnections(OnPostgres):
     """What failed is never closed."""
 
     def uow(self) -> Any:
-        """Give connections that only a success closes."""
+        """Return connections that only a success closes."""
 
         @contextmanager
         def connect() -> Generator[Any]:

@@ -88,7 +88,7 @@ class CommitsForTheCaller(MemoryStore):
 class HidesThatItIsJoined(MemoryStore):
     @property
     def is_joined(self) -> bool:
-        """Say that every transaction is one of its own."""
+        """Return that every transaction is one of its own."""
         return False
 
 

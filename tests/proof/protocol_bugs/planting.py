@@ -95,7 +95,7 @@ def cancel(
     on_cancelled: AsyncOnCancelled | None = None,
     **parts: Callable[[Transaction], Any],
 ) -> Actor:
-    """Give the product's cancel on planted parts."""
+    """Return the product's cancel on planted parts."""
     return Actor(
         name,
         lambda ports: cancel_job_async(
@@ -118,7 +118,7 @@ def planted_cancel(
     *,
     suffers: str = "",
 ) -> Actor:
-    """Give a cancel that is planted as a whole."""
+    """Return a cancel that is planted as a whole."""
     return Actor(
         name, lambda ports: run(ports, CancelRequest(KEY, operation)), operation, suffers=suffers
     )
@@ -127,7 +127,7 @@ def planted_cancel(
 def worker(
     name: str, step: Callable[..., Coroutine[Any, Any, object]], *arguments: object, **planted: Any
 ) -> Actor:
-    """Give the product's step of a worker, on a planted statement."""
+    """Return the product's step of a worker, on a planted statement."""
     work: Any = planted.pop("work")
     return Actor(
         name,

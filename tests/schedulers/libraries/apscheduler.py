@@ -69,7 +69,7 @@ class Client:
         return True
 
     def private_names(self) -> dict[str, str]:
-        """Give the keys of the job store."""
+        """Return the keys of the job store."""
         store: Any = RedisJobStore()
         return {"jobs": store.jobs_key, "run times": store.run_times_key}
 

@@ -38,7 +38,7 @@ class Client:
             return False
 
     def private_names(self) -> dict[str, str]:
-        """Give the keys of a job "ID"."""
+        """Return the keys of a job "ID"."""
         return {
             "queue": constants.default_queue_name,
             "job": f"{constants.job_key_prefix}ID",

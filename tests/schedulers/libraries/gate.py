@@ -14,12 +14,12 @@ _IMPATIENCE = timedelta(milliseconds=200)
 
 
 def gate(places: Mapping[str, str]) -> StartGate:
-    """Give the gate; one that is to be out of reach has a place of its own."""
+    """Return the gate; one that is to be out of reach has a place of its own."""
     if "gate" in places:
         return StartGate(redis.Redis.from_url(places["gate"]), budget=_IMPATIENCE)
     return StartGate(redis.Redis.from_url(places["redis"]), budget=_PATIENCE)
 
 
 def moment(at: float) -> datetime:
-    """Give epoch seconds as what the gate takes."""
+    """Return epoch seconds as what the gate takes."""
     return datetime.fromtimestamp(at, UTC)

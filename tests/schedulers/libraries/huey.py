@@ -50,7 +50,7 @@ class Client:
         return True
 
     def private_names(self) -> dict[str, str]:
-        """Give the keys of a task."""
+        """Return the keys of a task."""
         storage = self._app.storage
         return {"scheduled": storage.schedule_key, "queue": storage.queue_key}
 

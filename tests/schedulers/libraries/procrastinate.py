@@ -51,11 +51,11 @@ class Client:
         return bool(self._app.job_manager.cancel_job_by_id(int(job_id)))
 
     def status(self, job_id: str) -> str:
-        """Tell what Procrastinate says of a job."""
+        """Return what Procrastinate says of a job."""
         return str(self._app.job_manager.get_job_status(int(job_id)).value)
 
     def private_names(self) -> dict[str, str]:
-        """Give the statuses of a job that waits, and of one that was cancelled."""
+        """Return the statuses of a job that waits, and of one that was cancelled."""
         return {
             "waits": procrastinate.jobs.Status.TODO.value,
             "cancelled": procrastinate.jobs.Status.CANCELLED.value,

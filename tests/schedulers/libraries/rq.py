@@ -63,7 +63,7 @@ class Client:
         return bool(ScheduledJobRegistry(queue=self._queue).remove(deferred_id))
 
     def private_names(self) -> dict[str, str]:
-        """Give the keys of a job "ID"."""
+        """Return the keys of a job "ID"."""
         limit = RateLimitRegistry("LIMIT", self._connection)
         limits = limit.config_key.removesuffix("LIMIT")
         assert limit.allowed_key == f"{limits}LIMIT:allowed"
@@ -78,7 +78,7 @@ class Client:
         }
 
     def elder_name(self) -> str:
-        """Give the key of rq-scheduler's scheduled jobs."""
+        """Return the key of rq-scheduler's scheduled jobs."""
         return str(Scheduler.scheduled_jobs_key)
 
 

@@ -38,7 +38,7 @@ class Client:
         return self._runner.run(abort())
 
     def private_names(self) -> dict[str, str]:
-        """Give the keys of a job "ID"."""
+        """Return the keys of a job "ID"."""
         names = {name: self._queue.namespace(name) for name in ("incomplete", "queued", "active")}
         return names | {"job": self._queue.job_id("ID")}
 

@@ -42,7 +42,7 @@ class Client:
         return deferred_id in {schedule.schedule_id for schedule in waiting}
 
     def private_names(self) -> dict[str, str]:
-        """Give the keys of a schedule "ID"."""
+        """Return the keys of a schedule "ID"."""
         source: Any = self._source
         at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
         times = source._get_time_key(at).removesuffix("2030-01-02T03:04")

@@ -64,7 +64,7 @@ class World:
         return BackgroundScheduler(jobstores={"default": store}, job_defaults=defaults)
 
     def ours_async(self, client: Any) -> AsyncApschedulerScheduler:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         gate = AsyncStartGate(client, budget=PATIENCE)
         return AsyncApschedulerScheduler(gate, client, budget=PATIENCE, **self._keys)
 

@@ -45,7 +45,7 @@ class World:
         self.ours = ArqScheduler(blocking(places), queue=self.queue, budget=PATIENCE)
 
     def ours_async(self, client: Any) -> AsyncArqScheduler:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         return AsyncArqScheduler(client, queue=self.queue, budget=PATIENCE)
 
     def schedule(self, start_id: str, at: float) -> bool:

@@ -63,7 +63,7 @@ class World:
         return app, start_job
 
     def ours_async(self, client: Any) -> AsyncStartGate:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         return AsyncStartGate(client, budget=PATIENCE)
 
     def schedule(self, start_id: str, at: float) -> bool:

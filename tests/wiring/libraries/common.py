@@ -12,5 +12,5 @@ PATIENCE = timedelta(seconds=10)
 
 
 def blocking(places: Mapping[str, Any]) -> redis.Redis:
-    """Give a client of ours, beside the library's own."""
+    """Return a client of ours, beside the library's own."""
     return redis.Redis.from_url(places["redis"])

@@ -60,7 +60,7 @@ class World:
         return broker, actor
 
     def ours_async(self, client: Any) -> AsyncStartGate:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         return AsyncStartGate(client, budget=PATIENCE)
 
     def schedule(self, start_id: str, at: float) -> bool:

@@ -73,7 +73,7 @@ class World:
         return app, made
 
     def ours_async(self, client: Any) -> AsyncHueyScheduler:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         return AsyncHueyScheduler(client, name=self.name, budget=PATIENCE)
 
     def schedule(self, start_id: str, at: float) -> None:

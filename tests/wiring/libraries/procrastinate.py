@@ -40,7 +40,7 @@ class Numbered:
         return self._ours.cancel(self._ids.get(start_id, "9" * 9), operation)
 
     def waiting_among(self, start_ids: set[str]) -> Any:
-        """Give the jobs that wait."""
+        """Return the jobs that wait."""
         return self._ours.waiting_among({self._ids.get(it, "9" * 9) for it in start_ids})
 
 
@@ -78,7 +78,7 @@ class World:
         return app, task
 
     def ours_async(self, _: object) -> Numbered:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         uow = AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(self._dsn))
         return Numbered(AsyncProcrastinateScheduler(uow), self._ids)
 

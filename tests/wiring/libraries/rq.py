@@ -69,7 +69,7 @@ class World:
         )
 
     def ours_async(self, client: Any) -> AsyncRqScheduler:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         return AsyncRqScheduler(
             client, queue=self._name, scheduled=self._scheduled, budget=PATIENCE
         )

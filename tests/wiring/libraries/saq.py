@@ -47,7 +47,7 @@ class World:
         return RedisQueue(client, name=self._name, **self._options.get("queue", {}))
 
     def ours_async(self, client: Any) -> AsyncSaqScheduler:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         return AsyncSaqScheduler(client, queue=self._name, budget=PATIENCE)
 
     def schedule(self, start_id: str, at: float) -> bool:

@@ -48,7 +48,7 @@ class World:
         return kind(self._url, prefix=self._prefix, **self._options.get("source", {}))
 
     def ours_async(self, client: Any) -> AsyncTaskiqStarts:
-        """Give the asyncio twin."""
+        """Return the asyncio twin."""
         return AsyncTaskiqStarts(client, prefix=self._prefix, budget=PATIENCE)
 
     def schedule(self, start_id: str, at: float) -> None:

@@ -1,8 +1,8 @@
 """
 Deferred starts that are APScheduler jobs (version 3) with a date.
 
-Between its look at what is due and the start, the scheduler holds a job in its memory, and it dies
-of a job that is taken away meanwhile. So the start gate decides, in the job's first line:
+Between reading what is due and the start, the scheduler has a job in its memory, and crashes if
+the job is removed meanwhile. So the start gate decides, in the job's first line:
 
     def start_campaign(job_id, deferred_id):
         if not gate.may_start(deferred_id):
@@ -15,15 +15,15 @@ of a job that is taken away meanwhile. So the start gate decides, in the job's f
 
     cancel_job(job_id, uow=uow, scheduler=ApschedulerScheduler(gate, client))
 
-Whatever the job store, `scheduler=gate` is enough: what was cancelled fires, finds the gate closed
-and does nothing. What is here also takes it out of a RedisJobStore, unless it is due soon.
+With any job store, `scheduler=gate` is enough: a cancelled job fires, finds the gate closed and
+does nothing. This adapter also removes it from a RedisJobStore, unless it is due soon.
 
-A job that repeats (cron, interval) passes the gate each time, once it has passed it: when it has
-run, the answer is False, and only a run that is more than five seconds ahead is taken out.
+A job that repeats (cron, interval) passes the gate each time once it has passed it. After its
+first run the answer is False, and only a run that is more than five seconds ahead is removed.
 
-Without an answer from the gate, or if the gate does not know the start, `may_start` raises. The
-job then ends with that error in APScheduler's log. A job with a date is not tried again: arm and
-add it anew if it still should start.
+If the gate does not answer, or does not know the start, `may_start` raises. The job then ends with
+that error in APScheduler's log. A job with a date is not retried: arm and add it again if it still
+should start.
 
 The id of a deferred start is the job's id. An id is used once. APScheduler is not needed here.
 """
@@ -39,8 +39,8 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
-from batch_cancel.adapters.redis.deadline_async import line_to_async
-from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.deadline_async import connection_to_async
+from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import decoded, encoded
 from batch_cancel.adapters.redis.health import checked
 from batch_cancel.adapters.redis.script_runner import Executor, script
@@ -54,25 +54,25 @@ _TIDY: Final = script("tidy", package=__name__)
 _CHECK: Final = script("native_check", "check")
 _WAITING_AMONG: Final = script("waiting_among")
 _SECONDS_AHEAD: Final = b"5"
-"""Long enough for any two clocks that a scheduler can live with."""
+"""More than the difference of two clocks."""
 _PAGE_SIZE: Final = 1000
 
 
 class _JobStore:
-    """A RedisJobStore beside the gate, over a client of either kind."""
+    """A RedisJobStore beside the gate, on a client of either kind."""
 
     def __init__(self, executor: Executor, *keys: str) -> None:
         self._executor = executor
         self._keys = [encoded(it) for it in keys]
 
     async def tidy(self, deferred_id: str) -> None:
-        """Take a job out that is not due soon; what stays fires, and finds the gate closed."""
+        """Remove a job that is not due soon; one that stays fires, and finds the gate closed."""
         with contextlib.suppress(SchedulerUnavailable):
             arguments = (encoded(deferred_id), _SECONDS_AHEAD)
             await self._executor.run(_TIDY, self._keys, arguments)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """Return those that wait here."""
+        """Return those of the starts that wait here."""
         ids: set[str] = set()
         listed = [encoded(it) for it in sorted(deferred_ids)]
         for first in range(0, len(listed), _PAGE_SIZE):
@@ -82,7 +82,7 @@ class _JobStore:
         return ids
 
     async def check(self) -> list[str]:
-        """Name what is missing."""
+        """Return what is missing."""
         return await checked(self._executor, _CHECK, [self._keys[::-1]])
 
 
@@ -91,16 +91,16 @@ class ApschedulerScheduler:
     Cancels jobs of APScheduler in a RedisJobStore.
 
     Arguments:
-        gate: that the jobs pass.
-        client: for the Redis of the job store, one server or a Sentinel's master. Whoever made it
-            closes it.
+        gate: the gate that the jobs pass.
+        client: for the Redis of the job store, one server or a Sentinel's master. Its owner closes
+            it.
         jobs_key: the job store's `jobs_key`.
         run_times_key: the job store's `run_times_key`.
-        budget: how long it may take to tidy the job store, after the gate has answered.
+        budget: how long the removal from the job store may take, after the gate has answered.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -114,19 +114,18 @@ class ApschedulerScheduler:
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate
-        executor = Executor(line_to(client), budget)
+        executor = Executor(connection_to(client), budget)
         self._jobs = _JobStore(executor, jobs_key, run_times_key)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Close the gate for good, unless the start has passed it; and tidy the job store.
+        Close the gate for good, unless the start has passed it, and remove the job.
 
         Returns:
-            True if this operation closed it for a start that was armed; the same whenever it is
-            repeated.
+            True if this operation closed it for an armed start; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer of the gate in time; ask again with the same operation.
+            SchedulerUnavailable: no answer of the gate in time; retry with the same operation.
         """
         taken_back = self._gate.cancel(deferred_id, operation_id)
         run(self._jobs.tidy(deferred_id))
@@ -134,22 +133,22 @@ class ApschedulerScheduler:
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those deferred starts that wait in the job store and that the gate lets pass.
+        Return those of the deferred starts that wait in the job store and may pass the gate.
 
-        Nothing is changed. One that was cancelled shortly before it is due stays in the job
-        store, and finds the gate closed.
+        A start that was cancelled shortly before it is due stays in the job store, and finds the
+        gate closed.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand.
+            SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget.
         """
         ids = run(self._jobs.waiting_among(deferred_ids))
         return self._gate.waiting_among(ids) if ids else ids
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the gate and the job store miss in their Redis; nothing is changed.
+        Return in sentences what the gate and the job store miss in their Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         found = [*self._gate.check(), *run(self._jobs.check())]
         return [*dict.fromkeys(found)]
@@ -169,7 +168,7 @@ class AsyncApschedulerScheduler:
     ) -> None:
         _refuse_cluster(client)
         self._gate = gate
-        executor = Executor(line_to_async(client), budget)
+        executor = Executor(connection_to_async(client), budget)
         self._jobs = _JobStore(executor, jobs_key, run_times_key)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
@@ -192,7 +191,7 @@ class AsyncApschedulerScheduler:
 def _refuse_cluster(client: object) -> None:
     if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
         msg = (
-            "APScheduler spreads the keys of a job over the slots of a cluster, so that no script "
-            "reaches them: a client for one server or for a Sentinel's master is needed"
+            "APScheduler spreads the keys of a job over the slots of a cluster, so no script "
+            "reaches them all: pass a client for one server or a Sentinel's master"
         )
         raise TypeError(msg)

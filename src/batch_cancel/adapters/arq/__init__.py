@@ -4,13 +4,13 @@ Deferred starts that are arq jobs: `await pool.enqueue_job(..., _job_id=..., _de
 The id of a deferred start is the job's id. Exact with arq's workers as they are. arq itself is not
 needed here, nor its redis-py: any process that reaches the same Redis can cancel.
 
-What waits for its retry has fired: it is not retried, and the answer is False. arq forgets after a
-day that a job has run; a retry that is deferred for longer counts as one that has not.
+A job that waits for its retry has fired: it is not retried, and the answer is False. arq forgets
+after a day that a job has run; a retry that is deferred for longer counts as not fired.
 
-A job that is in another queue is no answer but `SchedulerUnavailable`: the removal stays owed, and
-the message names the queue that was looked into.
+A job in another queue raises `SchedulerUnavailable`: the removal stays pending, and the message
+names the queue that was searched.
 
-An id that was cancelled is free again: arq takes a new job under it.
+A cancelled id is free again: arq accepts a new job with it.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ class ArqScheduler(_Arq[redis.Redis], RecipeScheduler):
     Cancels jobs of arq.
 
     Arguments:
-        client: for the Redis of arq, one server or a Sentinel's master. Whoever made it closes it.
+        client: for the Redis of arq, one server or a Sentinel's master. Its owner closes it.
         queue: arq's `queue_name`.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
+        min_replicas: how many replicas must have a cancellation before the call returns; otherwise
+            it raises `SchedulerUnavailable`, and is retried.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument is out of range.
     """
 
 

@@ -1,20 +1,21 @@
 """
 Deferred starts that are Huey tasks: `start.schedule(..., eta=..., id=...)`, on `RedisHuey`.
 
-The id of a deferred start is the task's id. Huey keeps a task as nothing but its message, and a
-consumer writes it anew when it moves the task. So whoever schedules, and the consumers, have the
-messages remembered: `watch(huey, scheduler)`, once, where the Huey is made, does that. What nobody
-remembered is not taken back. Any serializer whose messages depend on the task alone will do, and
-queues with priorities; gzip writes the time into each message, and is refused by `watch`.
+The id of a deferred start is the task's id. Huey keeps only a task's message, and a consumer
+rewrites it when it moves the task. So the messages must be remembered where tasks are scheduled
+and in the consumers: call `watch(huey, scheduler)` once, where the Huey is created. A task whose
+message was not remembered is not removed. Queues with priorities work, and so does any serializer
+whose messages depend on the task alone; gzip writes the time into each message, and `watch`
+refuses it.
 
-What waits for its retry has fired: it is taken back, and the answer is False.
+A task that waits for its retry has fired: it is removed, and the answer is False.
 
-A task travels through a consumer before it waits for its time. A cancel in that moment, right
-after the scheduling, answers False; a consumer that is watched then drops the task, from one that
-is not it fires when it is due, and the job's own start guard stops it. From such a consumer a task
-with a set among its arguments is not found again either: False, and it fires.
+A task passes through a consumer before it waits for its time. A cancel in that moment, right after
+the scheduling, returns False. A watched consumer then drops the task; from an unwatched one it
+fires when it is due, and the job's own `start_job` stops it. A task with a set among its arguments
+is not found again after an unwatched consumer either: the answer is False, and it fires.
 
-An id that was cancelled is free again: Huey takes a new task under it.
+A cancelled id is free again: Huey accepts a new task with it.
 """
 
 from __future__ import annotations
@@ -81,28 +82,28 @@ class HueyScheduler(_Huey[redis.Redis], RecipeScheduler):
     Cancels tasks of Huey.
 
     Arguments:
-        client: for Huey's Redis, one server or a Sentinel's master. Whoever made it closes it.
+        client: for Huey's Redis, one server or a Sentinel's master. Its owner closes it.
         name: Huey's, as it is in Redis: `huey.storage.name`.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer and a task's message are remembered: longer than
-            any start is ahead.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
+            any start is scheduled ahead.
+        min_replicas: how many replicas must have a cancellation before the call returns; otherwise
+            it raises `SchedulerUnavailable`, and is retried.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument is out of range.
     """
 
     def remember(self, deferred_id: str, message: bytes, source: Source = "new") -> None:
         """
-        Remember a message of a task, beside those that are known; `watch` calls this.
+        Remember another message of a task; `watch` calls this.
 
         Arguments:
             deferred_id: the task's id.
             message: the task as Huey keeps it.
-            source: "new" from whoever schedules, "again" from a consumer that moves the task,
-                "retry" from one that has run it.
+            source: "new" when the task is scheduled, "again" when a consumer moves it, "retry"
+                when a consumer has run it.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be remembered or not.
@@ -120,10 +121,9 @@ class AsyncHueyScheduler(_Huey[redis.asyncio.Redis], AsyncRecipeScheduler):
 
 def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey brings no types.
     """
-    Have each deferred task remembered: where it is scheduled, and where a consumer moves it.
+    Remember the message of each deferred task when it is scheduled and when a consumer moves it.
 
-    When Redis does not answer whoever schedules, `SchedulerUnavailable` is raised, and nothing is
-    enqueued.
+    If Redis does not answer, scheduling raises `SchedulerUnavailable` and enqueues no task.
 
     Arguments:
         huey: the instance that deferred starts are scheduled with, or that a consumer runs.
@@ -133,11 +133,11 @@ def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey 
         TypeError: a Huey that does not keep its tasks in Redis.
         ValueError: a scheduler of another name; a serializer that compresses with gzip.
     """
-    _check_watchable(huey, scheduler.place)
+    _check_watchable(huey, scheduler.queue_key)
 
     def enqueued(_signal: str, task: Any) -> None:  # noqa: ANN401  # Huey brings no types.
         if task.eta is None:
-            return  # No deferred start.
+            return  # Not a deferred start.
         if huey.ready_to_run(task):
             moved(_signal, task)
         else:
@@ -145,7 +145,7 @@ def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey 
 
     def moved(_signal: str, task: Any) -> None:  # noqa: ANN401  # Huey brings no types.
         source: Source = "retry" if hasattr(task, _HAS_RUN) else "again"
-        # A consumer must not fail for our sake.
+        # A consumer must not fail because of this.
         with contextlib.suppress(SchedulerUnavailable):
             scheduler.remember(task.id, huey.serialize_task(task), source)
 
@@ -160,20 +160,20 @@ def watch(huey: Any, scheduler: HueyScheduler) -> None:  # noqa: ANN401  # Huey 
 _HAS_RUN: Final = "batch_cancel_has_run"
 
 
-def _check_watchable(huey: Any, place: str) -> None:  # noqa: ANN401  # Huey brings no types.
+def _check_watchable(huey: Any, queue_key: str) -> None:  # noqa: ANN401  # Huey brings no types.
     kept_at = getattr(huey.storage, "schedule_key", None)
     if kept_at is None or not hasattr(huey.storage, "conn"):
         msg = f"a RedisHuey is needed, got one with {type(huey.storage).__name__}"
         raise TypeError(msg)
-    if kept_at != place:
+    if kept_at != queue_key:
         msg = (
-            f"this Huey keeps its tasks at {kept_at}, the scheduler looks at {place}: pass "
+            f"this Huey keeps its tasks at {kept_at}, but the scheduler reads {queue_key}: pass "
             "name=huey.storage.name"
         )
         raise ValueError(msg)
     if getattr(huey.serializer, "comp", False) and not huey.serializer.use_zlib:
         msg = (
-            "gzip writes the time into each message, so that no task is found again: compress "
-            "with zlib, RedisHuey(compression=True, use_zlib=True)"
+            "gzip writes the time into each message, so tasks are not found again: compress with "
+            "zlib, RedisHuey(compression=True, use_zlib=True)"
         )
         raise ValueError(msg)

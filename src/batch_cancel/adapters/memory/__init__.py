@@ -1,11 +1,11 @@
 """
-A store and a scheduler in memory: for your tests, and for trying things out.
+A store and a scheduler in memory, for your tests and for trials.
 
-They are a product, not a stub: they keep the same promises as the real adapters and pass the same
-tests. A transaction works on a draft that is written down on a clean exit only; a transaction
-inside a transaction is a savepoint. One transaction runs at a time, which is stricter than a
-database: a race that a database would show does not happen here. A worker's step costs what it
-changes, however many contacts the job has.
+They keep the same promises as the other adapters and pass the same tests. A transaction works on a
+draft that replaces the rows on a clean exit only; a transaction inside a transaction is a
+savepoint. One transaction runs at a time, which is stricter than a database: races that a database
+allows do not happen here. A worker's step costs what it changes, however many contacts the job
+has.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """
-The contacts of one job in memory, and what is found among them without reading them all.
+The contacts of one job in memory, with queries that do not read all of them.
 
-Rule 1: contacts are a value, never changed: `contacts | changes` is a new one, which shares with
-        the old one all that did not change. So a rollback has nothing to undo, and nothing that
-        is read beside a transaction is half of what it writes.
-Rule 2: a change costs what it changes, however many contacts there are. They lie in layers, the
-        newest on top; each is at least twice as large as the one on it, so there are few.
-Rule 3: the index holds each contact that has a status, once, by this status and when it is due.
-        Only `|` writes it, together with the layers.
+Rule 1: contacts are an immutable value: `contacts | changes` is a new one, which shares the
+        unchanged rest with the old one. So a rollback need not undo anything, and a reader beside
+        a transaction never sees half of its writes.
+Rule 2: the cost of a change depends on its size, not on the number of contacts. Contacts are kept
+        in layers, the newest on top; each is at least twice as large as the one above it, so there
+        are few.
+Rule 3: the index holds each contact with a status once, by this status and the time when it is
+        due. Only `|` writes it, together with the layers.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Contact(NamedTuple):
     due_at: datetime = LONG_AGO
     """When it may be dialled."""
     dialing_since: datetime = LONG_AGO
-    """Since when it has been dialing, if it is."""
+    """When it was claimed, if it is dialing."""
 
 
 @attrs.frozen(eq=False)
@@ -43,7 +44,7 @@ class Contacts(Mapping[str, Contact]):
     _index: Index = attrs.field(factory=Index)
 
     def __or__(self, changes: Mapping[str, Contact]) -> Contacts:
-        """Return these contacts, and with them those added or replaced."""
+        """Return these contacts with others added or replaced."""
         if not changes:
             return self
         return Contacts(
@@ -74,7 +75,7 @@ class Contacts(Mapping[str, Contact]):
         return every
 
     def of(self, contact_ids: Collection[str]) -> dict[str, Contact]:
-        """Return those of these contacts that there are, by id."""
+        """Return those of these contacts that exist, by id."""
         found: dict[str, Contact] = {}
         for layer in self._layers:
             found |= {it: layer[it] for it in contact_ids if it in layer}
@@ -96,7 +97,7 @@ class Contacts(Mapping[str, Contact]):
         return any(True for status in statuses for _ in self._index.of_status(status))
 
     def due(self, statuses: AbstractSet[str], now: datetime) -> Iterator[str]:
-        """Return the ids of the contacts in these statuses that are due, the longest due first."""
+        """Return the ids of the due contacts in these statuses, those due for longest first."""
         latest = now - LONG_AGO
         for after, contact_id in heapq.merge(*map(self._index.of_status, statuses)):
             if after > latest:
@@ -114,8 +115,8 @@ def _with_layer(
 
 
 def _entries(contacts: Mapping[str, Contact]) -> Iterable[Entry]:
-    # A time is kept as the time since then: of two times in different zones neither need be the
-    # earlier one, nor both the same, where clocks are set back.
+    # A time is kept as a duration: where clocks are set back, two times in different zones may
+    # have no order.
     return [
         (contact.status, contact.due_at - LONG_AGO, contact_id)
         for contact_id, contact in contacts.items()

@@ -1,9 +1,9 @@
 """
 An index over the contacts of one job: by status, when they are due, and id.
 
-Rule 1: it is a value, never changed, as what it is an index of.
-Rule 2: its entries are sorted, and lie in chunks of bounded size: a change copies the chunks that
-        it touches, and shares the others.
+Rule 1: it is an immutable value, as the contacts are.
+Rule 2: its entries are sorted, in chunks of bounded size: a change copies the chunks that it
+        touches, and shares the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 
 Entry = tuple[str, timedelta, str]
-"""A contact's status, how long after the beginning of time it is due, and its id."""
+"""A contact's status, when it is due as a duration, and its id."""
 
 _Chunk = tuple[Entry, ...]
 _FIRST: Final = itemgetter(0)
@@ -34,44 +34,44 @@ class Index:
     _chunks: tuple[_Chunk, ...] = ()
 
     def replaced(self, gone: Iterable[Entry], added: Iterable[Entry]) -> Index:
-        """Return the index without those entries, and with these."""
+        """Return the index without some entries, and with others."""
         out, new = dict(self._by_chunk(sorted(gone))), dict(self._by_chunk(sorted(added)))
         chunks: list[_Chunk] = []
         done = 0
-        for place in sorted(out.keys() | new.keys()):
-            left_out = set(out.get(place, ()))
-            chunks += self._chunks[done:place]
-            done = place + 1
+        for position in sorted(out.keys() | new.keys()):
+            left_out = set(out.get(position, ()))
+            chunks += self._chunks[done:position]
+            done = position + 1
             kept = [
                 entry
-                for chunk in self._chunks[place:done]
+                for chunk in self._chunks[position:done]
                 for entry in chunk
                 if entry not in left_out
             ]
-            chunks += _cut(sorted(kept + new.get(place, [])))
+            chunks += _cut(sorted(kept + new.get(position, [])))
         return Index((*chunks, *self._chunks[done:]))
 
     def _by_chunk(self, entries: list[Entry]) -> Iterator[tuple[int, list[Entry]]]:
-        """Return which chunks sorted entries are in, or would be, and what of them is there."""
+        """Yield the chunks that sorted entries belong to, with these entries."""
         first = 0
         while first < len(entries):
-            place, end = self._place(entries[first]), len(entries)
-            for next_chunk in self._chunks[place + 1 : place + 2]:
+            position, end = self._position(entries[first]), len(entries)
+            for next_chunk in self._chunks[position + 1 : position + 2]:
                 end = bisect_left(entries, next_chunk[0])
-            yield place, entries[first:end]
+            yield position, entries[first:end]
             first = end
 
     def of_status(self, status: str) -> Iterator[tuple[timedelta, str]]:
         """Return when the contacts in this status are due, and their ids, in this order."""
-        for chunk in islice(self._chunks, self._place((status,)), None):
+        for chunk in islice(self._chunks, self._position((status,)), None):
             for its_status, after, contact_id in chunk:
                 if its_status > status:
                     return
                 if its_status == status:
                     yield after, contact_id
 
-    def _place(self, entry: Entry | tuple[str]) -> int:
-        """Return which chunk the entry is in, or would be."""
+    def _position(self, entry: Entry | tuple[str]) -> int:
+        """Return the chunk that the entry belongs to."""
         return max(bisect_right(self._chunks, entry, key=_FIRST) - 1, 0)
 
 

@@ -1,4 +1,4 @@
-"""What one transaction of the memory store can reach; blocking and asyncio."""
+"""The repositories of one transaction of the memory store, blocking and asyncio."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Outbox:
     rows: Rows
 
     def settle(self, record: CancellationRecord) -> None:
-        rows.settle_record(self.rows, record)
+        rows.mark_done(self.rows, record)
 
     def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         return rows.claim_record(self.rows, record)
@@ -78,7 +78,7 @@ class _AsyncOutbox:
     rows: Rows
 
     async def settle(self, record: CancellationRecord) -> None:
-        rows.settle_record(self.rows, record)
+        rows.mark_done(self.rows, record)
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         return rows.claim_record(self.rows, record)
@@ -172,7 +172,7 @@ class _AsyncWork:
 
 @attrs.frozen
 class MemoryRepositories:
-    """What one transaction of a memory store can reach."""
+    """The repositories of one transaction of a memory store."""
 
     jobs: _Jobs
     contacts: _Contacts
@@ -182,7 +182,7 @@ class MemoryRepositories:
 
     @classmethod
     def of(cls, draft: Rows) -> MemoryRepositories:
-        """Return what reaches these rows."""
+        """Return the repositories over these rows."""
         return cls(
             _Jobs(draft),
             _Contacts(draft),

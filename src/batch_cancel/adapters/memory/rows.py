@@ -1,9 +1,9 @@
 """
-The rows of the memory store, and what a transaction does to them.
+The rows of the memory store, and the steps of a transaction on them.
 
 Rule 1: a row is replaced whole, never changed: a transaction is a draft over the committed rows.
-Rule 2: after a write the rows are looked at: something between the store and its rows, as a
-        subclass, may undo what is written. The port asks this of every store.
+Rule 2: after a write the rows are checked: something between the store and its rows, such as a
+        subclass, may undo the write. The port demands this of every store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from uuid import uuid4
 import attrs
 
 from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
-from batch_cancel.domain.cancellation import is_same_cancellation, next_turn, owes, settled
+from batch_cancel.domain.cancellation import (
+    is_pending,
+    is_same_cancellation,
+    marked_done,
+    next_turn,
+)
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -40,14 +45,14 @@ from batch_cancel.domain.worker_rules import (
 
 @attrs.frozen
 class Row:
-    """One job and all that belongs to it; replaced whole, never changed."""
+    """One job with its contacts and its record; replaced whole, never changed."""
 
     status: str | None
     deferred_id: str | None
     contacts: Contacts = attrs.field(factory=Contacts)
     cancellation: CancellationRecord | None = None
     taken_at: datetime = LONG_AGO
-    """When somebody last set out to finish the cancellation."""
+    """When the record was last taken or claimed."""
 
 
 Rows = MutableMapping[JobKey, Row]
@@ -59,7 +64,7 @@ def job_of(key: JobKey, row: Row) -> Job:
 
 
 def lock(rows: Rows, key: JobKey) -> Job | None:
-    """Return the job as it is now; whoever has the turn has the lock."""
+    """Return the job as it is now; the running transaction has the lock."""
     row = rows.get(key)
     return None if row is None else job_of(key, row)
 
@@ -70,31 +75,31 @@ def status_of(rows: Rows, key: JobKey) -> str | None:
     return None if row is None else row.status
 
 
-def settle_record(rows: Rows, record: CancellationRecord) -> None:
-    """Note in the kept record what was done."""
+def mark_done(rows: Rows, record: CancellationRecord) -> None:
+    """Mark in the kept record what was done."""
     row = rows[record.key]
     if row.cancellation is not None:
-        rows[record.key] = attrs.evolve(row, cancellation=settled(row.cancellation, record))
+        rows[record.key] = attrs.evolve(row, cancellation=marked_done(row.cancellation, record))
 
 
 def take(
     rows: Rows, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
-    """Take cancellations that still owe something, the longest untouched first."""
+    """Take cancellations with something pending, those untouched for longest first."""
     now = datetime.now(UTC)
-    owing = [
+    pending = [
         (row.taken_at, record)
         for row in rows.values()
         if (record := row.cancellation) is not None
-        and owes(record, announcements=announcements)
+        and is_pending(record, announcements=announcements)
         and row.taken_at <= now - lease
     ]
-    taken = [record for _, record in sorted(owing, key=itemgetter(0))[:limit]]
+    taken = [record for _, record in sorted(pending, key=itemgetter(0))[:limit]]
     return [_touched(rows, record) for record in taken]
 
 
 def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord | None:
-    """Take the record once more, unless somebody else has taken it since it was read."""
+    """Claim the record, unless it was taken or claimed since it was read."""
     current = find(rows, record.key)
     if current is None or current.taken_at != record.taken_at:
         return None
@@ -122,8 +127,8 @@ def find(rows: Rows, key: JobKey) -> CancellationRecord | None:
 def look(
     rows: Rows, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
 ) -> Inventory:
-    """Return what the rows hold of removals, scheduled jobs, cancelled jobs and calls."""
-    # Newer jobs come later, and none is moved.
+    """Return the pending removals, scheduled jobs, cancelled jobs and overdue calls."""
+    # Newer jobs come later in the dict.
     listed = [(key, rows[key]) for key in rows]
     records = [row.cancellation for _, row in listed if row.cancellation is not None]
     pending = [record for record in records if record.removal is Removal.PENDING]
@@ -156,7 +161,7 @@ def _overdue_calls(rows: Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
 
 
 def _overdue(row: Row, before: datetime) -> list[str]:
-    """Return the ids of the contacts that have been dialing since before then."""
+    """Return the ids of the contacts that have been dialing since before this time."""
     return [
         contact_id
         for contact_id in row.contacts.among({ContactStatus.DIALING})
@@ -196,8 +201,8 @@ def mark_cancelled(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
 
 
 def _look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
-    # No trigger undoes what is written here, but a subclass may, and so does who marks the job
-    # before its contacts. The port asks this of every store.
+    # A subclass may undo a write, and so may a caller that marks the job before its contacts. The
+    # port demands this check of every store.
     row = rows[key]
     _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
     cancelled = len(row.contacts.among({ContactStatus.CANCELLED}))
@@ -263,7 +268,7 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
 
 
 def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-    """Write how the contact of a live call goes on."""
+    """Write the new state of a contact whose call has ended."""
     row = rows.get(key)
     if row is None or row.contacts.status_of(contact_id) != ContactStatus.DIALING:
         return False
@@ -272,7 +277,7 @@ def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> 
 
 
 def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-    """Write how the contacts go on that have been dialing for longer."""
+    """Write the new state of the contacts that have been dialing for longer."""
     row = rows.get(key)
     if row is None:
         return 0

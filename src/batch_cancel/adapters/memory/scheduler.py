@@ -17,7 +17,7 @@ def _fires_at(entry: tuple[str, Deferred]) -> datetime:
 
 
 class _DeferredStarts:
-    """The deferred starts of a scheduler in memory; every step is one step for all threads."""
+    """The deferred starts of a scheduler in memory; every step is atomic across threads."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Deferred] = {}
@@ -78,8 +78,8 @@ class Answer:
     """
     A bool that may also be awaited.
 
-    The asyncio scheduler answers `schedule` with it: code written for a scheduler on a network
-    awaits the answer, a test that only seeds need not.
+    The asyncio scheduler returns it from `schedule`: code for a networked scheduler awaits the
+    answer, a test need not.
     """
 
     def __init__(self, value: bool) -> None:  # noqa: FBT001  # The value is the whole object.
@@ -103,7 +103,7 @@ class MemoryScheduler(_DeferredStarts):
         Arguments:
             deferred_id: its id.
             at: when to fire, an aware datetime.
-            payload: what whoever claims it is given.
+            payload: passed to the owner that claims it.
 
         Returns:
             False if the id was ever cancelled, handed out or finished: then nothing changed.
@@ -112,10 +112,10 @@ class MemoryScheduler(_DeferredStarts):
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back for good.
+        Remove the deferred start for good.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
         """
         return self._cancel(deferred_id, operation_id)
 
@@ -125,10 +125,10 @@ class MemoryScheduler(_DeferredStarts):
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
-        Take the starts that are due, each for the time of `lease`.
+        Claim the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again. Deliver them in
-        the order in which they are returned: one that may have ended its last owner comes last.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in the
+        returned order: a start that may have crashed its last owner comes last.
 
         Raises:
             ValueError: `lease` is negative, or longer than a century.
@@ -136,7 +136,7 @@ class MemoryScheduler(_DeferredStarts):
         return self._claim(limit, lease)
 
     def ack(self, deferred_id: str, token: str) -> bool:
-        """Finish a start that was claimed; False if the lease is no longer the caller's."""
+        """Finish a claimed start; False if the caller no longer has the lease."""
         return self._ack(deferred_id, token)
 
 
@@ -145,7 +145,7 @@ class AsyncMemoryScheduler(_DeferredStarts):
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> Answer:
         """As `MemoryScheduler.schedule`."""
-        # Done at once, awaited or not.
+        # The start is scheduled whether this is awaited or not.
         return Answer(self._schedule(deferred_id, at, payload))
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""The memory store: a unit of work, and the plain methods with which a test fills it."""
+"""The memory store: a unit of work, with plain methods for tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batch_cancel.domain.outcomes import added_to_none, added_twice
 
 
 class _Seeds:
-    """The plain methods with which a test fills a store and looks into it."""
+    """The methods with which a test fills a store and reads it."""
 
     def __init__(self) -> None:
         self._committed: dict[JobKey, Row] = {}
@@ -62,7 +62,7 @@ class _Seeds:
             job_id: the job's id.
             contacts: the status, known or not, by contact id.
             organization_id: whose job it is.
-            since: since when they have had it, an aware datetime; None for now.
+            since: when they got the status, an aware datetime; None for now.
 
         Raises:
             LookupError: there is no such job.
@@ -102,9 +102,9 @@ class MemoryStore(_Seeds):
     """
     Jobs, contacts and cancellation records in memory: a unit of work.
 
-    Threads take turns, tasks those of `AsyncMemoryStore`. A `begin` within a `begin` is a
-    savepoint. Fill the store before its transactions start: `add_job` and `add_contacts` do not
-    wait for their turn.
+    Transactions of several threads run one at a time; for tasks use `AsyncMemoryStore`. A `begin`
+    within a `begin` is a savepoint. Fill the store before its transactions start: `add_job` and
+    `add_contacts` do not wait.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class MemoryStore(_Seeds):
 
     @property
     def is_joined(self) -> bool:
-        """Whether a `begin` now is a savepoint."""
+        """Whether `begin()` would open a savepoint."""
         return self._turn.is_mine
 
     @contextmanager

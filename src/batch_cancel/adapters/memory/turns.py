@@ -1,4 +1,4 @@
-"""Whose turn it is at a memory store: one transaction runs at a time."""
+"""The locks of a memory store: one transaction runs at a time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Final
 from batch_cancel.domain.errors import Fault, StoreFailed
 
 _TWO_LOOPS: Final = (
-    "another event loop is at work in this AsyncMemoryStore, and can't be waited for: "
-    "use it from one loop at a time, or a MemoryStore, whose threads take turns"
+    "another event loop is using this AsyncMemoryStore, and can't be waited for: use the store "
+    "from one loop at a time, or use a MemoryStore from several threads"
 )
 
 
 class Turn:
-    """Whose turn it is; the thread that has it may take it again."""
+    """A lock of threads; the thread that holds it may take it again."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -24,7 +24,7 @@ class Turn:
 
     @property
     def is_mine(self) -> bool:
-        """Whether it is this thread's turn."""
+        """Whether this thread holds the lock."""
         return self._owners[:1] == [threading.get_ident()]
 
     def __enter__(self) -> None:
@@ -42,7 +42,7 @@ class Turn:
 
 
 class AsyncTurn:
-    """Whose turn it is; the task that has it may take it again. Tasks of one event loop only."""
+    """A lock of one event loop's tasks; the task that holds it may take it again."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -54,7 +54,7 @@ class AsyncTurn:
 
     @property
     def is_mine(self) -> bool:
-        """Whether it is this task's turn."""
+        """Whether this task holds the lock."""
         return self._owner is not None and self._owner is asyncio.current_task()
 
     async def __aenter__(self) -> None:
@@ -69,9 +69,9 @@ class AsyncTurn:
         self._depth += 1
 
     def _arrive(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Count who has the turn or waits for it; turn away who could not wait: another loop."""
+        """Count a task that holds the lock or waits for it; refuse a task of another loop."""
         with self._arrivals:
-            if loop is not self._loop:  # A store outlives a test's event loop; its lock can't.
+            if loop is not self._loop:  # A store outlives a test's loop; its lock can't.
                 if self._present and self._loop is not None and not self._loop.is_closed():
                     raise StoreFailed(_TWO_LOOPS, fault=Fault.BUSY)
                 self._loop, self._lock = loop, asyncio.Lock()

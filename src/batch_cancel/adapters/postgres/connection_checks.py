@@ -1,4 +1,4 @@
-"""What a connection must be like, ours or the caller's, before and after a transaction."""
+"""Checks of a connection, ours or the caller's, before and after a transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batch_cancel.domain.errors import StoreFailed
 
 
 def is_broken(connection: AnyConnection) -> bool:
-    """Check, without asking the server, whether it has closed the connection meanwhile."""
+    """Check, without a round trip, whether the server has closed the connection."""
     try:
         for _ in range(2):  # A pending error message, then the end of the file.
             connection.pgconn.consume_input()
@@ -27,7 +27,7 @@ def is_broken(connection: AnyConnection) -> bool:
 
 
 def check_idle(connection: AnyConnection) -> None:
-    """Refuse a connection that is in a transaction or a pipeline already, or broken."""
+    """Check that a connection is not broken, and not in a transaction or a pipeline."""
     _check_no_pipeline(connection)
     match connection.info.transaction_status:
         case TransactionStatus.IDLE:
@@ -36,16 +36,16 @@ def check_idle(connection: AnyConnection) -> None:
             raise lost()
         case _:
             msg = (
-                "`connect` gave a connection that is in a transaction already: to cancel within "
-                "your own transaction use joining(connection)"
+                "`connect` returned a connection that is already in a transaction: to cancel "
+                "within your own transaction use joining(connection)"
             )
             raise StoreFailed(msg)
 
 
 def check_committed(connection: AnyConnection) -> None:
-    """Refuse to believe in a commit that was not confirmed."""
-    # psycopg's `transaction` ends without a word, and without a COMMIT, on a connection that
-    # somebody has closed meanwhile.
+    """Check that the commit was confirmed."""
+    # psycopg's `transaction` ends without an error and without a COMMIT if the connection was
+    # closed meanwhile.
     if connection.info.transaction_status != TransactionStatus.IDLE:
         msg = "the connection was closed before the commit was confirmed"
         raise psycopg.OperationalError(msg)
@@ -53,9 +53,10 @@ def check_committed(connection: AnyConnection) -> None:
 
 def check_transaction(connection: AnyConnection) -> None:
     """
-    Refuse a connection that is in no transaction, and will begin none with its next statement.
+    Check that a connection is in a transaction, or begins one with its next statement.
 
-    That statement is ours: were the savepoint the first, it would be a transaction of its own.
+    That statement must come before the savepoint, which would otherwise be a transaction of its
+    own.
     """
     _check_no_pipeline(connection)
     if connection.info.transaction_status == TransactionStatus.IDLE and connection.autocommit:
@@ -69,15 +70,15 @@ def check_transaction(connection: AnyConnection) -> None:
 def _check_no_pipeline(connection: AnyConnection) -> None:
     if connection.pgconn.pipeline_status != PipelineStatus.OFF:
         msg = (
-            "the connection is in pipeline mode, in which no answer can be waited for: leave the "
-            "pipeline first"
+            "the connection is in pipeline mode, in which statements have no immediate result: "
+            "leave the pipeline first"
         )
         raise StoreFailed(msg)
 
 
 def check_encoding(connection: AnyConnection) -> None:
-    """Refuse a connection on which texts come as bytes, because nobody knows their encoding."""
-    if connection.info.encoding == "ascii":  # psycopg's word for SQL_ASCII.
+    """Check that a connection has an encoding; without one, texts are returned as bytes."""
+    if connection.info.encoding == "ascii":  # psycopg's name for SQL_ASCII.
         if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
             raise StoreFailed(SQL_ASCII)
         msg = "the connection's client_encoding is SQL_ASCII: set it to UTF8"
@@ -85,7 +86,7 @@ def check_encoding(connection: AnyConnection) -> None:
 
 
 _busy: Final[set[int]] = set()
-"""The connections with a transaction or a savepoint of ours that is open."""
+"""The connections with an open transaction or savepoint of this library."""
 
 _busy_lock: Final = threading.Lock()
 
@@ -93,17 +94,17 @@ _busy_lock: Final = threading.Lock()
 @contextmanager
 def alone_on(connection: AnyConnection) -> Generator[None]:
     """
-    Keep a connection for one transaction or savepoint of ours at a time.
+    Allow one transaction or savepoint of this library at a time on a connection.
 
-    Two that are open at once, in two threads or tasks, end each other's: savepoints nest.
+    Two that are open at once, in two threads or tasks, would end each other: savepoints nest.
 
     Raises:
-        StoreFailed: another one is open; nothing was sent.
+        StoreFailed: another one is open; no statement was sent.
     """
     with _busy_lock:
         if id(connection) in _busy:
             raise StoreFailed(_NOT_ALONE)
-        _busy.add(id(connection))  # It lives as long as we hold it, and so does its identity.
+        _busy.add(id(connection))  # The id is unique while we hold the connection.
     try:
         yield
     finally:
@@ -112,6 +113,6 @@ def alone_on(connection: AnyConnection) -> Generator[None]:
 
 
 _NOT_ALONE: Final = (
-    "another call of this library is at work on this connection: those on one connection must "
-    "follow each other, so wait for one before you begin the next (no asyncio.gather, no threads)"
+    "another call of this library is using this connection: make the calls on one connection one "
+    "after another (no asyncio.gather, no threads)"
 )

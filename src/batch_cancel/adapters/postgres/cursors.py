@@ -1,7 +1,7 @@
 """
-Cursors of our own, so that the caller's factories, loaders and DateStyle don't matter.
+Our own cursors, so that the caller's factories, loaders and DateStyle don't matter.
 
-They load by loaders of our own, and timestamps from binary results alone.
+They use our own loaders, and load timestamps only from binary results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOADERS: Final = (
     ("text", TextBinaryLoader),
     ("timestamptz", TimestamptzBinaryLoader),
 )
-"""For the types of our results; timestamps come in binary alone, which no DateStyle changes."""
+"""For the types of our results; timestamps are binary only, which no DateStyle changes."""
 
 
 def _own() -> dict[tuple[int, Format], type[Loader] | None]:
@@ -47,10 +47,10 @@ _OWN: Final = _own()
 
 
 def with_loaders(cursor: AnyCursor) -> AnyCursor:
-    """Let a cursor load by our own loaders, whatever its connection's are."""
+    """Set our own loaders on a cursor, whatever its connection has."""
     adapters = cursor.adapters
     for (oid, kind), loader in _OWN.items():
-        # Most connections have no others, and registering takes longer than looking.
+        # Most connections have no other loaders, and a check is cheaper than registering.
         if adapters.get_loader(oid, kind) is not loader:
             for name, own in _LOADERS:
                 adapters.register_loader(name, own)

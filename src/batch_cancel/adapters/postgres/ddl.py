@@ -1,4 +1,4 @@
-"""The SQL that is printed: our own table, and the triggers on the adopter's."""
+"""The printed DDL: our own table, and the triggers on the adopter's tables."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from batch_cancel.domain.worker_rules import UNFINISHED_CONTACTS
 
 
 def table_ddl(schema: PostgresSchema) -> str:
-    """Return the SQL that makes our own table, by the name that the schema gives it."""
+    """Return the SQL that creates our own table under its name in the schema."""
     table = schema.cancellations
-    # An index is in its table's schema, and is not named with it.
+    # CREATE INDEX takes no schema: the index is in its table's.
     owing = f"{table if isinstance(table, str) else table[1]}_owing"
     names = {"batch_cancellations": table, "batch_cancellations_owing": owing}
     return re.sub(
@@ -43,7 +43,7 @@ def table_ddl(schema: PostgresSchema) -> str:
 
 
 def guards_ddl(schema: PostgresSchema) -> str:
-    """Return the SQL that makes the triggers on the tables of a schema."""
+    """Return the SQL that creates the triggers on the tables of a schema."""
     jobs, contacts = schema.job_statuses, schema.contact_statuses
     dialing = listed({ContactStatus.DIALING}, contacts)
     keep_contact_cancelled = beside(schema.contacts, "batch_cancel_keep_contact_cancelled")

@@ -1,13 +1,12 @@
 """
-What goes wrong with Postgres, as the library's own errors: one table, by SQLSTATE.
+Translate psycopg's errors into the library's own: one table, by SQLSTATE.
 
-By SQLSTATE and not by class, because psycopg files the same kind of fault under several classes.
-The driver's own message is shown only for faults of the schema, where it names a table or a
-column; elsewhere it may hold hosts, users and values, and is at most looked at.
+By SQLSTATE and not by class, because psycopg has several classes for one kind of fault. The
+driver's own message is shown only for faults of the schema, where it names a table or a column;
+elsewhere it may contain hosts, users and values, and is only parsed.
 
-What is left behind depends on when. An error that Postgres reports and survives has undone the
-transaction, at COMMIT as anywhere. Once COMMIT is on its way, a connection that ends for whatever
-reason leaves it open what became of it.
+The outcome depends on the phase. An error that Postgres reports has rolled the transaction back,
+even at COMMIT. If the connection ends once COMMIT was sent, the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -30,21 +29,22 @@ from batch_cancel.use_cases import log
 
 _MOVED: Final = (
     "another transaction moved a row to another partition meanwhile: if contacts are partitioned "
-    "by their status, partition them by another column, or busy workers keep every cancel failing"
+    "by their status, partition them by another column, or cancels keep failing while workers "
+    "are busy"
 )
-_UNREADABLE: Final = "psycopg can't read the settings that `connect` gives it"
-_NOT_CONNECTED: Final = "Postgres did not take the connection in time (connect_timeout)"
+_UNREADABLE: Final = "psycopg can't read the connection settings in `connect`"
+_NOT_CONNECTED: Final = "Postgres did not accept the connection in time (connect_timeout)"
 _POOL: Final = (
-    "check that the pool is open, that its max_size covers the transactions at once, and that "
+    "check that the pool is open, that its max_size covers the concurrent transactions, and that "
     "Postgres can be reached"
 )
-_POOLER: Final = "the pooler gave no connection in time (query_wait_timeout)"
+_POOLER: Final = "the pooler returned no connection in time (query_wait_timeout)"
 _LOST: Final = "the connection to Postgres broke"
-_CUT: Final = "Postgres gave no answer in time, so the connection was cut"
+_CUT: Final = "Postgres did not answer in time, so the connection was cut"
 _UNKNOWN: Final = "the connection to Postgres broke before it confirmed the commit"
 _NOT_RELEASED: Final = (
-    "the savepoint could not be left, because something else was at work in the transaction: roll "
-    "it back"
+    "the savepoint could not be released, because other code was using the transaction: roll it "
+    "back"
 )
 _SCHEMA: Final = {
     "3F000": "create the schema or map its name with PostgresSchema(...)",
@@ -53,7 +53,7 @@ _SCHEMA: Final = {
     "42501": "grant SELECT and UPDATE on jobs and contacts, and INSERT, SELECT and UPDATE on "
     "batch_cancellations",
     "22P02": "a status is missing from your enum, or a trigger or a policy can't read a value",
-    "0A000": "look for a rule on that table, which Postgres does not let us see behind",
+    "0A000": "look for a rule on that table, which prevents RETURNING",
     "21000": "a job's id names several jobs: give each an id of its own within its organization",
     "42883": "let statuses be text, an enum or a domain over text, not a domain over an enum, and "
     "let contacts refer to jobs by a column of one type with theirs",
@@ -65,11 +65,11 @@ Phase = Literal["connecting", "working", "releasing", "committing", "committed"]
 @attrs.define
 class Progress:
     """
-    How far a transaction got, for whoever has to say what a fault has left.
+    How far a transaction got; it decides the outcome of a fault.
 
     Arguments:
-        phase: what it is at.
-        is_cut: whether we have cut its connection, since no answer came.
+        phase: its current phase.
+        is_cut: whether its connection was cut after a timeout.
     """
 
     phase: Phase = "connecting"
@@ -83,9 +83,9 @@ class Progress:
 @contextmanager
 def translated() -> Generator[Progress]:
     """
-    Turn psycopg's errors into `StoreFailed`; everything else passes through.
+    Turn psycopg's errors into `StoreFailed`; other exceptions pass through.
 
-    After the commit no exception passes: giving back the connection failed, the commit stands.
+    After the commit no exception is raised: a failure to return the connection does not undo it.
     """
     progress = Progress()
     try:
@@ -100,13 +100,13 @@ def translated() -> Generator[Progress]:
 
 
 def lost() -> StoreFailed:
-    """Return the error for a connection that is found broken before anything was sent on it."""
+    """Return the error for a connection that is broken before its first statement."""
     return StoreFailed(_LOST, fault=Fault.INTERRUPTED)
 
 
 def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
     if progress.phase == "releasing" and not _is_lost(error):
-        # The savepoint was not left as it was entered: what was done in it may be committed.
+        # The savepoint was not released properly: its changes may be committed.
         return StoreFailed(_NOT_RELEASED, "unknown", Fault.INTERRUPTED)
     state = error.sqlstate
     known = _known(error, progress)
@@ -121,11 +121,11 @@ def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
         what = (error.diag.message_primary or type(error).__name__).splitlines()[0]
         return StoreFailed(f"{what}: {_SCHEMA[state]}")
     what = f"Postgres refused a statement ({type(error).__name__}, SQLSTATE {state})"
-    return StoreFailed(f"{what}: the reason is in Postgres' log")
+    return StoreFailed(f"{what}: see Postgres' log for the reason")
 
 
 def _known(error: psycopg.Error, progress: Progress) -> tuple[Fault, str] | None:
-    """Return what kind of fault it is and its reason, if its SQLSTATE alone tells."""
+    """Return the kind of fault and its reason, if the SQLSTATE alone decides."""
     state = error.sqlstate
     if progress.phase == "connecting":
         state = state or refused_as(error)
@@ -139,12 +139,12 @@ def _known(error: psycopg.Error, progress: Progress) -> tuple[Fault, str] | None
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    """Check whether the connection was cut, or ended by the server."""
+    """Check whether the connection was cut or ended by the server."""
     state = error.sqlstate
     if state is None:
-        # An InternalError, where two answers came at once: an error's and the end's.
+        # An InternalError if an error and the end of the connection arrive together.
         return isinstance(error, psycopg.OperationalError | psycopg.InternalError)
-    # Class 08 is what poolers say, 57P what a server says that shuts down.
+    # Poolers send class 08, a server that shuts down sends 57P.
     is_end = error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
     return is_end or state.startswith(("08", "57P"))
 
@@ -152,8 +152,8 @@ def _is_lost(error: psycopg.Error) -> bool:
 def _not_connected(error: psycopg.Error) -> StoreFailed:
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         return StoreFailed(_NOT_CONNECTED, fault=Fault.LATE)
-    if type(error).__module__.startswith("psycopg_pool"):  # It need not be installed.
-        what = f"the pool gave no connection ({type(error).__name__})"
+    if type(error).__module__.startswith("psycopg_pool"):  # psycopg_pool need not be installed.
+        what = f"the pool returned no connection ({type(error).__name__})"
         return StoreFailed(f"{what}: {_POOL}", fault=Fault.LATE)
     if not isinstance(error, psycopg.OperationalError):
         return StoreFailed(_UNREADABLE)
@@ -161,11 +161,11 @@ def _not_connected(error: psycopg.Error) -> StoreFailed:
 
 
 def _broken(error: psycopg.Error, progress: Progress) -> StoreFailed:
-    # The answer to a COMMIT may be lost on its way back: then nobody here knows.
+    # The answer to a COMMIT may be lost: then the outcome is unknown.
     outcome: Outcome = "unknown" if progress.phase == "committing" else "unchanged"
     if progress.is_cut:
         return StoreFailed(_CUT, outcome, Fault.LATE)
-    # PgBouncer has one SQLSTATE for everything.
+    # PgBouncer has one SQLSTATE for all its errors.
     if outcome == "unchanged" and (error.diag.message_primary or "") == "query_wait_timeout":
         return StoreFailed(_POOLER, fault=Fault.LATE)
     return StoreFailed(_UNKNOWN if outcome == "unknown" else _LOST, outcome, Fault.INTERRUPTED)

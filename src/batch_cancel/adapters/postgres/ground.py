@@ -1,4 +1,4 @@
-"""What a transaction stands on: its settings, the tables it finds, and what is known of them."""
+"""The context of a transaction: its settings, its tables, and the facts about them."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import JobKey
 
 Oids = tuple[int | None, int | None, int | None]
-"""The tables of jobs, contacts and cancellations; None for one that is not there."""
+"""The oids of the tables of jobs, contacts and cancellations; None for a missing table."""
 
-_Place = tuple[object, ...]
+_CacheKey = tuple[object, ...]
 
 KNOWN: Final = Known()
-"""What the catalogs said, by schema and database, of tables that were found to be right."""
+"""The facts about tables that passed the checks, by schema and database."""
 
 
 @attrs.define
 class Ground:
     """
-    What a transaction stands on: the tables that it finds, and what may be believed of them.
+    The context of a transaction: its tables, and the facts about them.
 
     Arguments:
         queries: the statements.
-        place: the database, and the tables of this session's names.
-        oids: those tables.
+        cache_key: names the database and its tables, for the cache.
+        oids: the oids of the tables.
         is_joined: whether the transaction is the caller's.
-        contacts_to_look_at: the contacts that a cancel has written and that something may write
-            once more before the commit; None where nothing does.
+        contacts_to_look_at: the contacts that a cancel has written and that a late trigger may
+            write again before the commit; None without such triggers.
     """
 
     queries: Queries
-    place: _Place
+    cache_key: _CacheKey
     oids: Oids
     is_joined: bool
     contacts_to_look_at: list[str] | None = None
@@ -52,7 +52,7 @@ class Ground:
         cls, connection: AnyConnection, queries: Queries, row: Row, *, is_joined: bool
     ) -> Ground:
         """
-        Begin with what the first statement of the transaction has found.
+        Return the context from the answer of the transaction's first statement.
 
         Arguments:
             connection: its connection.
@@ -61,39 +61,39 @@ class Ground:
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
-        place = (queries, info.host, info.port, info.dbname, *row)
+        cache_key = (queries, info.host, info.port, info.dbname, *row)
         jobs, contacts, cancellations = row
-        return cls(queries, place, (jobs, contacts, cancellations), is_joined)
+        return cls(queries, cache_key, (jobs, contacts, cancellations), is_joined)
 
     @property
     def known(self) -> Facts | None:
-        """What is known of the tables already."""
-        return KNOWN.get(self.place)
+        """The cached facts about the tables."""
+        return KNOWN.get(self.cache_key)
 
     def learn(self, facts: Facts) -> None:
-        """Keep what the catalogs say of the tables."""
-        KNOWN.learn(self.place, facts)
+        """Cache the facts about the tables."""
+        KNOWN.learn(self.cache_key, facts)
 
     @property
     def question(self) -> sql.SQL | None:
-        """The statement that asks the catalogs; None where a table is missing."""
+        """The statement that reads the catalogs; None if a table is missing."""
         jobs, contacts, cancellations = self.oids
         if jobs is None or contacts is None or cancellations is None:
-            return None  # The statement that needs it says so.
+            return None  # A statement that needs it raises the error.
         oids = {"jobs": jobs, "contacts": contacts, "cancellations": cancellations}
         return trusted(trusted(question()).format(**oids).as_string(None))
 
     def checked(self, facts: Facts, key: JobKey, *, contacts: bool) -> Facts:
         """
-        Return the facts of tables on which this job can be handled.
+        Return the facts, if this job is safe on these tables.
 
         Arguments:
-            facts: what the catalogs say, or have said.
+            facts: the facts, read or cached.
             key: the job.
-            contacts: whether single contacts are named as well, by their ids.
+            contacts: whether single contacts are named by their ids as well.
 
         Raises:
-            StoreFailed: the tables are not such; nothing was changed.
+            StoreFailed: the tables are not safe; nothing was changed.
         """
         keys, has_organization = self.queries.schema.keys, key.organization_id is not None
         problem = (
@@ -104,16 +104,16 @@ class Ground:
         if problem is None and contacts:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
         if problem is not None:
-            KNOWN.forget(self.place)  # A table that is mended is believed at once.
+            KNOWN.forget(self.cache_key)  # A repaired table works at once.
             raise StoreFailed(problem)
         return facts
 
     def late_triggers(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:
         """
-        Return what lets the triggers run that would run at the commit, and what undoes that.
+        Return the statements that run late triggers now, and that defer them again.
 
-        In a transaction of our own all of them run now. In the caller's only those of our tables:
-        the others may count on what the caller has still to write.
+        In a transaction of our own all of them run. In the caller's transaction only those of our
+        tables: the others may depend on what the caller has still to write.
         """
         if not self.is_joined:
             return RUN_LATE_TRIGGERS, sql.SQL("")
@@ -122,7 +122,7 @@ class Ground:
         return _set_constraints(now, "IMMEDIATE"), _set_constraints(later, "DEFERRED")
 
     def mark_and_look(self, facts: Facts | None) -> sql.SQL:
-        """Return what marks a job, lets late triggers run, and looks at the outcome."""
+        """Return the statements that mark a job, run late triggers and read the outcome."""
         if not self.is_joined:
             return self.queries.mark_and_look_in_own
         if facts is None or not facts.deferrable:
@@ -142,15 +142,15 @@ async def begun(
     sender: AnySender, queries: Queries, own_settings: sql.SQL | None = None
 ) -> Ground:
     """
-    Send what begins a transaction, and return what it stands on.
+    Send the statements that begin a transaction, and return its context.
 
     Arguments:
         sender: over its connection.
         queries: the statements of its schema.
-        own_settings: what a transaction of our own sends; None for the caller's.
+        own_settings: the settings of a transaction of our own; None for the caller's.
 
     Raises:
-        StoreFailed: its isolation is not READ COMMITTED, or nobody knows its encoding.
+        StoreFailed: its isolation is not READ COMMITTED, or its encoding is unknown.
     """
     check_encoding(sender.connection)
     results = await sender.send_together(own_settings or queries.joined_settings)

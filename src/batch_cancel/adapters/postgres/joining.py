@@ -66,18 +66,18 @@ def joining(
     """
     Return a unit of work that is a savepoint in the caller's open transaction.
 
-    The caller's commit is the moment of cancellation, and a rollback undoes it. Django and
-    SQLAlchemy begin their transactions lazily; that is taken care of. Timeouts stay the caller's
-    own; `synchronous_commit = off` is switched on for the transaction.
+    The caller's commit is the moment of cancellation, and a rollback undoes it. A transaction that
+    begins lazily, as Django's and SQLAlchemy's do, is begun first. Timeouts are the caller's own;
+    `synchronous_commit = off` becomes `on` for the transaction.
 
     Arguments:
         connection: the caller's; it is neither committed nor closed.
         schema: the names of your tables and columns.
 
     Raises:
-        StoreFailed: on `begin`, if the connection commits by itself and is in no transaction, its
-            transaction is REPEATABLE READ or SERIALIZABLE, or another call of this library is at
-            work on it.
+        StoreFailed: on `begin`, if the connection is in autocommit mode without a transaction, the
+            transaction is REPEATABLE READ or SERIALIZABLE, or another call of this library is
+            using it.
     """
     return _Joined(connection, queries_for(schema))
 

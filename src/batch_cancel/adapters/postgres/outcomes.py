@@ -1,9 +1,9 @@
 """
-What a statement has left, compared with what it was to do.
+Compare the outcome of a statement with its intent.
 
-Rule 1: what a statement is to change is looked at after it was changed. A row count is no proof: a
-        trigger, a rule, a view or a policy may have kept a row, or written it once more.
-Rule 2: the look costs no round trip where nothing can write a row otherwise than RETURNING shows.
+Rule 1: the rows that a statement changes are read back. A row count proves nothing: a trigger, a
+        rule, a view or a policy may have skipped a row, or written it again.
+Rule 2: this costs no round trip if every row is written as RETURNING shows it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from batch_cancel.domain.table_shape import counted
 from batch_cancel.domain.worker_rules import Settlement
 
 _PARAMETERS_MAX: Final = 60_000
-"""The most values in one statement; the wire format counts them in 16 bits."""
+"""The most values in one statement; the wire protocol counts them in 16 bits."""
 
 _ONE_PARAMETER: Final = re.compile(r"[^$\n]*\$\d+(?: = '(?:[^']|'')*')?")
-"""The context of an error in reading a parameter, in any language, with its value or without."""
+"""The context of a parameter's error, in any language, with its value or without."""
 
 ADDED: Final = TERMINAL_CONTACTS | {ContactStatus.PENDING}
-"""The statuses of a contact just added: ours, or one that ends it before it is ever called."""
+"""The statuses of a new contact: ours, or a terminal one set by a trigger."""
 
 
 def settled(key: JobKey, contact_id: str, settlement: Settlement) -> Parameters:
@@ -48,12 +48,12 @@ def settled(key: JobKey, contact_id: str, settlement: Settlement) -> Parameters:
 
 
 def looked_at(key: JobKey, ids: Sequence[str]) -> Parameters:
-    """Return the parameters that ask after contacts of this job."""
+    """Return the parameters that read contacts of this job."""
     return {**named(key), "contact_ids": array_of(ids), "number": len(ids)}
 
 
 def any_job(queries: Queries) -> JobKey:
-    """Return the name of a job of some organization, where jobs have one."""
+    """Return the key of any job, with an organization if jobs have one."""
     return JobKey("", None if queries.schema.job_organization_id is None else "")
 
 
@@ -64,7 +64,7 @@ def inserts(
     *,
     named_back: bool,
 ) -> Iterator[tuple[sql.SQL, list[object], int]]:
-    """Yield as few statements as add these contacts, in their order, with values and number."""
+    """Yield the fewest statements that add these contacts in order, with values and row counts."""
     where = queries.schema.contact_where
     counting = (counted(it, where) for it in contacts)
     for columns, group in groupby(counting, key=tuple):
@@ -80,7 +80,7 @@ def inserts(
 
 @contextmanager
 def unknown_ids(key: JobKey) -> Generator[None]:
-    """Take an id that no column can hold for that of a job that is not there."""
+    """Turn the error for an id that the column cannot hold into JobNotFound."""
     try:
         yield
     except (psycopg.DataError, UnicodeEncodeError) as error:
@@ -91,12 +91,12 @@ def unknown_ids(key: JobKey) -> Generator[None]:
 
 def is_of_an_id(error: psycopg.DataError | UnicodeEncodeError) -> bool:
     """
-    Check whether an id is no uuid, no number, or no text in this encoding: no row can have it.
+    Check whether an error says that the column cannot hold an id, so that no row has it.
 
-    Postgres says so of one parameter, `$1`, which it can't read; psycopg before it asks. Every
-    other such error is that of a constant, of which an enum knows nothing, of a policy, or of a
-    trigger whose own statement has a `$1`. Where the server logs parameters, the context of each
-    error names all of them.
+    Postgres reports it for one parameter, `$1`; psycopg raises before it sends. Every other such
+    error comes from a constant that an enum lacks, from a policy, or from a trigger whose own
+    statement has a `$1`. If the server logs parameters, the context of each error names all of
+    them.
     """
     if isinstance(error, UnicodeEncodeError) or error.sqlstate is None:
         return True
@@ -105,7 +105,7 @@ def is_of_an_id(error: psycopg.DataError | UnicodeEncodeError) -> bool:
 
 @contextmanager
 def contacts_refused() -> Generator[None]:
-    """Return the kind of fault, without the value: it may be a phone number."""
+    """Raise errors about contacts without their values, which may be phone numbers."""
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:
@@ -114,7 +114,7 @@ def contacts_refused() -> Generator[None]:
 
 
 def only(rows: Sequence[Row], key: JobKey) -> Row | None:
-    """Return the row of a job; refuse several."""
+    """Return the row of a job; raise if there are several."""
     if len(rows) > 1:
         raise StoreFailed(_several(key))
     return rows[0] if rows else None
@@ -128,7 +128,7 @@ def _several(key: JobKey) -> str:
 
 
 def check_names(inventory: Inventory) -> Inventory:
-    """Return what a look has found; refuse jobs of one name, of which none can be meant."""
+    """Return an inventory; raise if two jobs have the same key."""
     for listed in (inventory.scheduled, inventory.cancelled, inventory.calls_overdue or ()):
         seen: set[JobKey] = set()
         for it in listed:
@@ -139,11 +139,11 @@ def check_names(inventory: Inventory) -> Inventory:
 
 
 def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:
-    """Return whether the one row that was meant was changed; refuse any other number."""
+    """Return whether one row was changed; raise if there were several."""
     if rows_changed not in {0, 1}:
         jobs, contacts = _name(queries.schema.jobs), _name(queries.schema.contacts)
         reason = (
-            f"one row was to be changed, and {rows_changed} were: {_several(key)}, or see to the "
+            f"one row was to be changed, and {rows_changed} were: {_several(key)}, or check the "
             f"triggers and rules of {jobs} and {contacts}"
         )
         raise StoreFailed(reason)
@@ -151,13 +151,13 @@ def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:
 
 
 def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]]) -> None:
-    """Refuse a cancellation that is not in the tables as it was written there."""
+    """Check that a cancellation is in the tables as it was written."""
     [(is_cancelled, is_recorded, is_left)] = next(rows for rows in results if rows)
     schema = queries.schema
     jobs, contacts, ours = map(_name, (schema.jobs, schema.contacts, schema.cancellations))
     if not is_cancelled:
         reason = (
-            f"the job was set to cancelled, and is not, or is hidden: look for a trigger, a rule "
+            "the job was set to cancelled, but is not, or is hidden: look for a trigger, a rule "
             f"or a policy on {jobs} that keeps another status, and check whether organization "
             f"{shown(key.organization_id)} has several jobs of this id"
         )
@@ -171,19 +171,19 @@ def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]
         raise StoreFailed(reason, fault=Fault.INCOMPLETE)
     if not is_recorded:
         reason = (
-            f"the record of the cancellation was written to {ours}, and is not there: look for a "
+            f"the record of the cancellation was written to {ours}, but is not there: look for a "
             "trigger, a rule or a policy on that table"
         )
         raise StoreFailed(reason)
 
 
 def check_written(queries: Queries, key: JobKey, *, is_so: bool) -> None:
-    """Refuse contacts that are not as they were written."""
+    """Check that contacts are as they were written."""
     _check(queries.schema.contacts, "contacts of job {} are", key, is_so=is_so)
 
 
 def check_job(queries: Queries, key: JobKey, *, is_so: bool) -> None:
-    """Refuse a job that is not as it was written."""
+    """Check that a job is as it was written."""
     _check(queries.schema.jobs, "job {} is", key, is_so=is_so)
 
 
@@ -197,17 +197,16 @@ def _check(table: Table, what: str, key: JobKey, *, is_so: bool) -> None:
 
 
 def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequence[Row]) -> None:
-    """Refuse a contact that is not as it was settled, or was kept from it."""
+    """Check that a contact is as it was settled."""
     is_dialing, is_so = rows[0] if len(rows) == 1 else (False, False)
     check_written(queries, key, is_so=is_so if is_settled else not is_dialing)
 
 
 def check_knows_calls(queries: Queries) -> None:
-    """Refuse to end old calls where nothing says how old they are."""
+    """Check that the age of a call is known."""
     if queries.schema.dialing_since is None:
         reason = (
-            "nothing says since when a contact is dialing: map contact_dialing_since=... or "
-            "contact_updated_at=..."
+            "the age of a call is unknown: map contact_dialing_since=... or contact_updated_at=..."
         )
         raise StoreFailed(reason)
 

@@ -1,4 +1,4 @@
-"""The statements of queries.sql, made of the adopter's names."""
+"""The statements of queries.sql with the adopter's names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from batch_cancel.domain.table_shape import columns_refused
 _NONE: Final = sql.SQL("")
 
 RUN_LATE_TRIGGERS: Final = sql.SQL(LATE_TRIGGERS_NOW)
-"""Lets all triggers run now that would run at the commit."""
+"""Runs all deferred triggers now."""
 
 
 class Queries:
@@ -39,7 +39,7 @@ class Queries:
     def __init__(self, schema: PostgresSchema) -> None:
         self.schema: Final = schema
         self._names: Final[dict[str, sql.SQL]] = _names(schema)
-        # Parts are made of parts, in this order.
+        # Later parts contain earlier ones.
         self._add_part("this_job")
         self._names["its_key"] = (
             sql.SQL("%(batch_job_id)s") if schema.job_key is None else self._statement("its_key")
@@ -74,8 +74,8 @@ class Queries:
         self.find_cancellation = self._statement("find_cancellation")
         self.claim_cancellation = self._statement("claim_cancellation")
         self.find_undone = self._statement("find_undone")
-        self.settle_cancellation = self._statement("settle_cancellation")
-        self.take_owing = self._statement("take_owing")
+        self.mark_cancellation_done = self._statement("mark_cancellation_done")
+        self.take_pending = self._statement("take_pending")
         self.read_status = self._statement("read_status")
         self.expired_contact_left = self._statement("expired_contact_left")
         self.read_key = self._statement("read_key")
@@ -87,7 +87,7 @@ class Queries:
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def count_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        """Return the statement that cancels contacts and counts what was really written."""
+        """Return the statement that cancels contacts and counts those really written."""
         return self._statement(
             "count_cancelled_contacts", cancel_contacts=self.cancel_contacts(frozenset(statuses))
         )
@@ -101,12 +101,12 @@ class Queries:
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def as_written(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        """Return the question whether contacts of some ids are in these statuses."""
+        """Return the statement that reads whether contacts of some ids are in these statuses."""
         return self._statement("as_written", statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        """Return the statement that looks at all, contacts in these statuses being open ones."""
+        """Return the statement of the inspection; contacts in these statuses are open."""
         return self._statement("look", statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
@@ -117,8 +117,8 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def is_startable(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
         """Return the statement that reads whether `start_job` of these statuses finds a job."""
-        spelled = listed(statuses, self.schema.job_statuses)
-        return self._statement("is_startable", statuses=spelled)
+        status_name = listed(statuses, self.schema.job_statuses)
+        return self._statement("is_startable", statuses=status_name)
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
@@ -136,7 +136,7 @@ class Queries:
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def read_contact(self, status: ContactStatus) -> sql.SQL:
-        """Return the question whether a contact is dialing still, or has this status."""
+        """Return the statement that reads whether a contact is dialing, or has this status."""
         return self._statement("read_contact", status=self._written(status))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
@@ -169,7 +169,7 @@ class Queries:
 
     @property
     def own_columns(self) -> tuple[str, ...]:
-        """The columns of a contact that are ours to set when it is added."""
+        """The columns that we set in a new contact."""
         names = (self.schema.contact_job_id, self.schema.contact_organization_id)
         return (*filter(None, names), self.schema.contact_status)
 
@@ -177,8 +177,8 @@ class Queries:
         """
         Return the statement that adds contacts.
 
-        Each row takes the job's key, its organization where contacts have one, and values for
-        these columns.
+        Each row gets the job's key, its organization if contacts have one, and values for these
+        columns.
 
         Arguments:
             columns: those that the caller sets.
@@ -186,7 +186,7 @@ class Queries:
             named: whether to return their ids.
 
         Raises:
-            StoreFailed: a column that is no name, or that is not the caller's to set.
+            StoreFailed: a column is not a name, or must not be set by the caller.
         """
         own = self.own_columns
         if not all(map(is_identifier, columns)) or not set(own).isdisjoint(columns):
@@ -281,8 +281,8 @@ def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
         "running": listed({JobStatus.RUNNING}, jobs),
         "cancelled": listed({JobStatus.CANCELLED}, jobs),
         "dialing": listed({ContactStatus.DIALING}, contacts),
-        **{f"job_{it}": constant(spelled[0]) for it, spelled in jobs.items()},
-        **{f"contact_{it}": constant(spelled[0]) for it, spelled in contacts.items()},
+        **{f"job_{it}": constant(status_name[0]) for it, status_name in jobs.items()},
+        **{f"contact_{it}": constant(status_name[0]) for it, status_name in contacts.items()},
     }
 
 
@@ -301,7 +301,7 @@ def _same(one: str, column: str | None, other: str, organization: str | None) ->
 
 
 def _dialing_since(schema: PostgresSchema, of: str) -> sql.SQL:
-    # A call that was live before the column came has no time of its claim.
+    # A call that was live before the column was added has no time of its claim.
     names = (schema.contact_dialing_since, schema.contact_updated_at)
     columns = [_of(of, it) for it in names if it is not None]
     return fixed(sql.SQL("coalesce({})").format(sql.SQL(", ").join(columns)))

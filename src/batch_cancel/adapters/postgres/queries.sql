@@ -1,12 +1,12 @@
 -- Every statement that the adapter sends, by name, with what it must guarantee.
--- Names in braces are identifiers of the adopter's schema, quoted by psycopg.sql, and its spellings
--- of statuses. `existing_job` and `existing_contact` are what it says of rows that count. A job is
--- named by `this_job`, a contact by `its_contact`, and by its own id besides.
+-- Names in braces are identifiers of the adopter's schema, quoted by psycopg.sql, and its names of
+-- statuses. `existing_job` and `existing_contact` are its conditions on rows that count.
+-- `this_job` names a job, `its_contact` together with an id a contact.
 
 -- name: this_job
--- A part of nearly every statement. NULL is an organization like any other. Not IS NOT DISTINCT
--- FROM, which no index serves: Postgres plans with the parameter's value, and drops the half that
--- can't be true.
+-- In nearly every statement. NULL is an organization like any other. Not IS NOT DISTINCT FROM,
+-- which no index serves: Postgres plans with the parameter's value, and drops the half that can't
+-- be true.
 {job_id} = %(batch_job_id)s
 AND (
     {organization_id} = %(organization_id)s
@@ -14,26 +14,26 @@ AND (
 ){existing_job}
 
 -- name: its_key
--- A part: what the contacts refer to their job by, where that is not the id that callers know.
--- More than one job of this id is an error.
+-- A fragment: the value by which contacts refer to their job, if that is not the id that callers
+-- know. More than one job of this id is an error.
 (SELECT {job_key} FROM {jobs} WHERE {this_job})
 
 -- name: its_contact
--- A part of every statement that reads or writes contacts: they are this job's, by its key, and by
--- its organization where contacts have one. `of` tells whose the columns are.
+-- In every statement that reads or writes contacts: they are this job's, by its key, and by its
+-- organization if contacts have one. `of` qualifies the columns.
 {of}{contact_job_id} = {its_key}{of_its_organization}
 
 -- name: of_its_organization
--- A part of the one above.
+-- In the fragment above.
 AND (
     {of}{contact_organization_id} = %(organization_id)s
     OR ({of}{contact_organization_id} IS NULL AND %(organization_id)s IS NULL)
 )
 
 -- name: first_contact
--- A part: whether one contact of this job is in some statuses; NULL if none is. A range of one job,
--- in its order: for a plain EXISTS the planner would read the whole table, because it believes that
--- one of many is soon found, and none is there. Only an index on the job gives this order.
+-- A fragment: whether a contact of this job is in some statuses; NULL if none is. A range of one
+-- job, ordered by job: for a plain EXISTS the planner reads the whole table, because it expects to
+-- find one of many rows soon, although there is none. Only an index on the job gives this order.
 (
     SELECT true
     FROM {contacts}
@@ -44,9 +44,9 @@ AND (
 )
 
 -- name: lock_job
--- Locks this organization's job and no other row, so that a stranger can't even wait for it. The
--- status is the newest committed one. The clock is read after the wait for the lock, outside of the
--- query that waits.
+-- Locks this organization's job and no other row, so that another organization can't even wait for
+-- it. The status is the newest committed one. The clock is read after the wait for the lock,
+-- outside of the query that waits.
 WITH locked AS MATERIALIZED (
     SELECT {job_id}::text, {organization_id}::text, {job_status}::text, {deferred_id}::text
     FROM {jobs}
@@ -76,7 +76,7 @@ WITH written AS ({cancel_contacts} RETURNING {contact_status} = {contact_cancell
 SELECT count(*), count(*) FILTER (WHERE is_so) FROM written
 
 -- name: list_cancelled_contacts
--- The same where something may write the row once more later: names the rows, for `as_written`.
+-- The same where a trigger may write the row again later: names the rows, for `as_written`.
 {cancel_contacts} RETURNING {contact_id}::text, {contact_status} = {contact_cancelled}
 
 -- name: as_written
@@ -87,9 +87,9 @@ FROM {contacts}
 WHERE {its_contact} AND {contact_id} = ANY (%(contact_ids)s){existing_contact}
 
 -- name: mark_cancelled
--- The job and its record in one statement. A record that is there already belongs to a job that
--- somebody brought back to life; stopping it again matters more than that. The ids have parameters
--- of their own in each half: in the record they are text, in your table what you made them.
+-- The job and its record in one statement. An existing record belongs to an earlier cancellation
+-- of a job whose status was set back; it is replaced. The ids have their own parameters in each
+-- half: in the record they are text, in your table they have your type.
 WITH record AS (
     INSERT INTO {cancellations} (
         organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor,
@@ -116,9 +116,9 @@ SET {job_status} = {job_cancelled}{touch_job}
 WHERE {this_job}
 
 -- name: outcome
--- What is there after all of it, looked at by a statement of its own: triggers and rules have run by
--- then, those of the commit included. Whether the job, and no other of its name, is cancelled;
--- whether the record is this cancellation's; whether open contacts are left.
+-- The outcome, read by a statement of its own, after all triggers and rules have run, deferred
+-- ones included. Whether the job, and no other of its name, is cancelled; whether the record is
+-- this cancellation's; whether open contacts are left.
 SELECT
     (
         SELECT count(*) = 1 AND coalesce(bool_and({job_status} = {job_cancelled}), false)
@@ -136,20 +136,20 @@ SELECT
     {first_contact} IS NOT NULL
 
 -- name: find_cancellation
--- Without a lock. With the turn at it, and whether the job is there and not cancelled: a trigger
--- that runs at the caller's commit, after everything of ours, may have set it back.
+-- Without a lock. With `taken_at`, and whether the job exists and is not cancelled: a trigger that
+-- runs at the caller's commit, after all our statements, may have set it back.
 SELECT operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id,
        removal, is_announced, taken_at, {is_undone}
 FROM {cancellations}
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
 
 -- name: is_undone
--- A part of the one above, and of claim_cancellation.
+-- In the statement above, and in claim_cancellation.
 EXISTS (SELECT 1 FROM {jobs} WHERE {this_job} AND ({job_status} IN ({cancelled})) IS NOT TRUE)
 
 -- name: claim_cancellation
--- Of two that have read the same turn one finds it there still: whoever waited for the other's lock
--- looks at the row again.
+-- Of two claims with the same `taken_at` one succeeds: the one that waited for the lock checks the
+-- row again.
 UPDATE {cancellations}
 SET taken_at = greatest(clock_timestamp(), taken_at + interval '1 microsecond')
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
@@ -158,20 +158,20 @@ WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_b
 RETURNING operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at,
           deferred_id, removal, is_announced, taken_at, {is_undone}
 
--- name: settle_cancellation
--- Only for the cancellation that owes it, and never backwards: what is settled stays as it is. The
--- time tells the lives of a job apart that one operation has ended.
+-- name: mark_cancellation_done
+-- Only for the same cancellation, and never undoing progress. The time distinguishes two
+-- cancellations of a job by one operation.
 UPDATE {cancellations}
 SET removal = CASE removal WHEN 'pending' THEN %(removal)s ELSE removal END,
     is_announced = is_announced OR %(is_announced)s
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
   AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
 
--- name: take_owing
--- Gives each cancellation to one caller at a time: rows that another is just taking are passed over,
--- and those taken within the lease are not due. The order is said twice: an UPDATE returns its rows in
--- any.
-WITH owing AS (
+-- name: take_pending
+-- Returns each cancellation to one caller at a time: rows that another caller has locked are
+-- skipped, and those taken within the lease are not due. The order is given twice, because an
+-- UPDATE returns its rows in any order.
+WITH pending AS (
     SELECT organization_id, batch_job_id, taken_at
     FROM {cancellations}
     WHERE (removal = 'pending' OR NOT is_announced)
@@ -183,10 +183,10 @@ WITH owing AS (
 ), done AS (
     UPDATE {cancellations} AS taken
     SET taken_at = greatest(clock_timestamp(), taken.taken_at + interval '1 microsecond')
-    FROM owing
-    WHERE taken.organization_id = owing.organization_id
-      AND taken.batch_job_id = owing.batch_job_id
-    RETURNING taken.*, owing.taken_at AS taken_before
+    FROM pending
+    WHERE taken.organization_id = pending.organization_id
+      AND taken.batch_job_id = pending.batch_job_id
+    RETURNING taken.*, pending.taken_at AS taken_before
 )
 SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
        reason, cancelled_at, deferred_id, removal, is_announced, taken_at
@@ -194,7 +194,7 @@ FROM done
 ORDER BY taken_before
 
 -- name: find_undone
--- Which of these jobs are there and not cancelled. The ids are an array without a type, so that it
+-- Which of these jobs exist and are not cancelled. The ids are an array without a type, so that it
 -- is read as one of the column's, and its index serves.
 SELECT {job_id}::text, {organization_id}::text
 FROM {jobs}
@@ -242,7 +242,7 @@ FROM cancelled
 {overdue}
 
 -- name: overdue
--- A part of the one above: the jobs with calls that have been live for too long.
+-- In the statement above: the jobs with calls that have been live for too long.
 UNION ALL
 SELECT * FROM (
     SELECT 'overdue', job.{job_id}::text, {aliased_organization_id}::text, count(*), NULL, NULL,
@@ -258,8 +258,8 @@ SELECT * FROM (
 ) AS overdue
 
 -- name: start_job
--- Compare and set: whoever waited for a cancel sees the status that it left, and whoever waited for
--- a rescheduling the deferred start that it left.
+-- Compare and set: after a wait for a cancel it sees the new status, and after a wait for a
+-- rescheduling the new deferred start.
 UPDATE {jobs}
 SET {job_status} = {job_running}{touch_job}
 WHERE {this_job} AND {job_status} IN ({statuses})
@@ -280,11 +280,11 @@ SELECT EXISTS (
 )
 
 -- name: claim_contacts
--- Does not lock the job, so that no number of workers keeps a cancel waiting. It may read the job
--- from before a cancel, but no contact: a row that a cancel has in hand is passed over, and a row
--- that it has changed meanwhile is looked at again and fails the test of its status. Two ranges of
--- the index, because one that held both would read every contact that is not due yet; the outer
--- limit tells the planner how few they are.
+-- Does not lock the job, so that workers never block a cancel. It may read the job as before a
+-- cancel, but no contact: a row that a cancel has locked is skipped, and a row that it has changed
+-- meanwhile is read again and fails the test of its status. Two ranges of the index, because a
+-- single one would read every contact that is not due yet; the outer limit shows the planner how
+-- few rows there are.
 WITH fresh AS (
     SELECT {contact_id} AS id
     FROM {contacts}
@@ -322,8 +322,8 @@ WITH picked AS (
 ), {claim_the_picked}
 
 -- name: claim_the_picked
--- The rest of the claims. Those picked are locked, so each is written, unless a trigger or a policy
--- is in the way: then NULL or false says so.
+-- The rest of the claims. The picked rows are locked, so each is written, unless a trigger or a
+-- policy prevents it: then NULL or false says so.
 claimed AS (
     UPDATE {contacts} AS contact
     SET {contact_status} = {contact_dialing}{touch_contact}{begin_call}
@@ -334,11 +334,11 @@ claimed AS (
 SELECT picked.id::text, claimed.is_so FROM picked LEFT JOIN claimed ON claimed.id = picked.id
 
 -- name: running_job
--- A part of the claims.
+-- In the claims.
 SELECT 1 FROM {jobs} WHERE {this_job} AND {job_status} IN ({running})
 
 -- name: settle_contact
--- Only a contact with a live call: one that somebody else has settled or taken back stays so.
+-- Only a contact with a live call; one that was settled or expired meanwhile stays so.
 UPDATE {contacts}
 SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
 WHERE {its_contact} AND {contact_id} = %(contact_id)s
@@ -363,30 +363,30 @@ WHERE {is_expired}
 {expire_contacts} RETURNING {contact_id}::text, {contact_status} = {status}
 
 -- name: expired_contact_left
--- Whether one of them is there still, kept from it by a trigger, a rule or a policy.
+-- Whether one of them is left, because a trigger, a rule or a policy kept it.
 SELECT EXISTS (SELECT 1 FROM {contacts} WHERE {is_expired})
 
 -- name: is_expired
--- A part of the three above. The moment is that of the transaction, and so the same for all.
+-- In the three statements above. The time is that of the transaction, and so the same for all.
 {its_contact} AND {contact_status} IN ({dialing}){existing_contact}
 AND {dialing_since} < transaction_timestamp() - %(older_than)s
 
 -- name: lock_finished_job
--- Locks the job if nothing seems left to do, and else nothing, however often workers ask. The wait
--- for the lock may be for somebody who adds a contact: finish_job looks again, in a statement of its
--- own, because this one would go on with what it saw before the wait.
+-- Locks the job if no contact seems unfinished, and otherwise no row, however often workers ask.
+-- The lock may have been held by a transaction that adds a contact: finish_job checks again, in a
+-- statement of its own, because this one keeps its snapshot from before the wait.
 SELECT 1 FROM {jobs}
 WHERE {this_job} AND {job_status} IN ({running}) AND {nothing_left}
 FOR NO KEY UPDATE
 
 -- name: finish_job
--- Under the lock, where nobody adds contacts.
+-- Under the lock, so that no contact is added meanwhile.
 UPDATE {jobs}
 SET {job_status} = {job_completed}{touch_job}
 WHERE {this_job} AND {job_status} IN ({running}) AND {nothing_left}
 
 -- name: nothing_left
--- A part of the two above. Two looks, because each has an index of its own.
+-- In the two statements above. Two conditions, because each has an index of its own.
 {first_waiting} IS NULL AND {first_calling} IS NULL
 
 -- name: read_status
@@ -396,7 +396,7 @@ FROM {jobs}
 WHERE {this_job}
 
 -- name: read_key
--- What the contacts refer to the locked job by.
+-- The value by which contacts refer to the locked job.
 SELECT {job_key}::text FROM {jobs} WHERE {this_job}
 
 -- name: append_contacts

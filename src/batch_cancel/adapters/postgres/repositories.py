@@ -87,7 +87,7 @@ class Contacts(Statements):
         facts, asked, queries = await self.facts(key), frozenset(statuses), self.queries
         if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return (await self.execute(queries.cancel_contacts(asked), named(key))).rowcount
-        # A trigger on jobs may write contacts, once the job is marked.
+        # A trigger on jobs may write contacts once the job is marked.
         if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
             answer = await self.execute(queries.count_cancelled_contacts(asked), named(key))
             written, cancelled = _counts(await answer.rows())
@@ -101,11 +101,11 @@ class Contacts(Statements):
 
 
 class Outbox(Statements):
-    """What cancellations still owe."""
+    """The records of cancellations."""
 
     async def settle(self, record: CancellationRecord) -> None:
         """As `Outbox.settle`."""
-        await self.execute(self.queries.settle_cancellation, recorded(record))
+        await self.execute(self.queries.mark_cancellation_done, recorded(record))
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `Outbox.claim`."""
@@ -133,13 +133,13 @@ class Outbox(Statements):
             "lease": lease,
             "announcements": announcements,
         }
-        answer = await self.execute(self.queries.take_owing, parameters)
+        answer = await self.execute(self.queries.take_pending, parameters)
         records = [record_taken(row) for row in await answer.rows()]
         undone = await self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
 
     async def _undone(self, records: list[CancellationRecord]) -> set[JobKey]:
-        """Return the jobs of these records that are there, and not cancelled."""
+        """Return the keys of the jobs that exist and are not cancelled."""
         if not records:
             return set()
         ids = array_of(record.key.batch_job_id for record in records)
@@ -149,7 +149,7 @@ class Outbox(Statements):
         except psycopg.DataError as error:
             if not is_of_an_id(error):
                 raise
-            # The column has another type by now. What it can't hold is no id of a job any more.
+            # The column's type was changed; there is no job with an id that it cannot hold.
             if len(records) == 1:
                 return set()
             return {key for it in records for key in await self._undone([it])}
@@ -157,7 +157,7 @@ class Outbox(Statements):
 
 
 class Inspection(Statements):
-    """A look at all of it."""
+    """The inspection."""
 
     async def look(
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
@@ -255,7 +255,7 @@ class _Work:
 
 
 class PostgresRepositories:
-    """What one transaction on Postgres can reach."""
+    """The repositories of one transaction on Postgres."""
 
     def __init__(self, sender: Sender, ground: Ground) -> None:
         self.sender = sender

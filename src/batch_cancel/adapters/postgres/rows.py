@@ -1,4 +1,4 @@
-"""Rows as the library's values, and values as a statement's parameters."""
+"""Convert rows to the library's values, and values to parameters."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Parameters = dict[str, object]
 
 
 def named(key: JobKey) -> Parameters:
-    """Return what names a job in the adopter's tables."""
+    """Return the parameters that name a job in the adopter's tables."""
     return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id}
 
 
 def named_in_record(key: JobKey) -> Parameters:
-    """Return what names a job in our own table."""
-    # The record's primary key can't hold NULL; no organization has an empty id.
+    """Return the parameters that name a job in our own table."""
+    # The record's primary key can't hold NULL; an empty id stands for no organization.
     return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id or ""}
 
 
 def job(row: Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
-    """Return the job of a row; None if its name is not the one that was asked for."""
-    job_id, organization_id, spelling, deferred_id, locked_at = row
+    """Return the job of a row; None if its key is not the requested one."""
+    job_id, organization_id, status_name, deferred_id, locked_at = row
     key = JobKey(job_id, organization_id)
     if _folded(key) != _folded(asked):
-        # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one spelling only.
+        # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one form only.
         return None
-    status = schema.read_job_status(spelling)
+    status = schema.read_job_status(status_name)
     return Job(key, status, deferred_id, locked_at.astimezone(UTC))
 
 
@@ -61,7 +61,7 @@ def cancellation(row: Row, key: JobKey) -> CancellationRecord:
 
 
 def record_found(row: Row, key: JobKey) -> CancellationRecord:
-    """Return the record of a row that also says whose turn it is, and whether it is undone."""
+    """Return the record of a row, with `taken_at` and `is_undone`."""
     *record, taken_at, is_undone = row
     return attrs.evolve(
         cancellation(tuple(record), key), taken_at=taken_at.astimezone(UTC), is_undone=is_undone
@@ -69,13 +69,13 @@ def record_found(row: Row, key: JobKey) -> CancellationRecord:
 
 
 def record_taken(row: Row) -> CancellationRecord:
-    """Return the record of a row that names its job, and says when it was taken."""
+    """Return the record of a row that names its job, with `taken_at`."""
     *record, taken_at = row
-    return attrs.evolve(owing(tuple(record)), taken_at=taken_at.astimezone(UTC))
+    return attrs.evolve(pending_record(tuple(record)), taken_at=taken_at.astimezone(UTC))
 
 
 def sought(key: JobKey) -> Parameters:
-    """Return what names a job in both tables."""
+    """Return the parameters that name a job in both tables."""
     return {
         **named(key),
         "record_batch_job_id": key.batch_job_id,
@@ -84,7 +84,7 @@ def sought(key: JobKey) -> Parameters:
 
 
 def recorded(record: CancellationRecord) -> Parameters:
-    """Return what a record holds, and what names its job in both tables."""
+    """Return the parameters of a record, and of its job in both tables."""
     return {
         **sought(record.key),
         "operation_id": record.operation_id,
@@ -100,17 +100,17 @@ def recorded(record: CancellationRecord) -> Parameters:
     }
 
 
-def owing(row: Row) -> CancellationRecord:
+def pending_record(row: Row) -> CancellationRecord:
     """Return the record of a row that names its job."""
     job_id, organization_id, *rest = row
     return cancellation(tuple(rest), JobKey(job_id, organization_id or None))
 
 
 def inventory(rows: list[Row], *, knows_calls: bool) -> Inventory:
-    """Return what a look has found; `knows_calls` is whether it could see old calls."""
+    """Return the inventory of these rows; `knows_calls` is whether the age of calls is known."""
     return Inventory(
         removals_pending=tuple(
-            owing((job_id, organization_id, *record))
+            pending_record((job_id, organization_id, *record))
             for kind, job_id, organization_id, _, *record in rows
             if kind == "removal"
         ),

@@ -1,7 +1,7 @@
 """
-The adopter's names for tables and columns, and what the columns hold.
+The adopter's names of tables and columns, and of statuses.
 
-Rule 1: a row that the schema says does not exist is not read, not locked and not changed.
+Rule 1: a row that does not count by the schema is not read, not locked and not changed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, cast
 import attrs
 
 from batch_cancel.domain.status_names import (
-    ContactSpellings,
-    JobSpellings,
-    Spelling,
-    contact_spellings,
-    job_spellings,
+    ContactStatusNames,
+    JobStatusNames,
+    StatusName,
+    contact_status_names,
+    job_status_names,
     read_job_status,
 )
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -27,7 +27,7 @@ Constant = str | int | bool | None
 
 
 def is_identifier(text: object) -> bool:
-    """Check whether Postgres can have such a name."""
+    """Check whether Postgres accepts a text as a name."""
     return isinstance(text, str) and text != "" and "\0" not in text
 
 
@@ -66,18 +66,18 @@ def _check_where(_: object, attribute: attrs.Attribute[Any], value: dict[Any, An
             raise ValueError(msg)
         if not (constant is None or isinstance(constant, str | int)) or "\0" in str(constant):
             msg = (
-                f"{attribute.name} must say which text, integer, bool or None {column!r} holds, "
-                f"got {constant!r}"
+                f"{attribute.name} must map {column!r} to a text, an integer, a bool or None, got "
+                f"{constant!r}"
             )
             raise ValueError(msg)
 
 
 def _by_value(mapping: Mapping[str, object]) -> object:
-    # True is 1 to Python, and not to Postgres.
+    # True equals 1 in Python, but not in Postgres.
     return frozenset((name, type(value), value) for name, value in mapping.items())
 
 
-def _by_spelling(mapping: Mapping[str, tuple[Spelling, ...]]) -> object:
+def _by_status_name(mapping: Mapping[str, tuple[StatusName, ...]]) -> object:
     return frozenset(mapping.items())
 
 
@@ -103,21 +103,21 @@ class PostgresSchema:
 
     Arguments:
         jobs: the table of jobs.
-        job_id: its id, as callers know it.
-        job_key: the column that contacts refer to, where that is not the id.
+        job_id: its id, as callers pass it.
+        job_key: the column that contacts refer to, if that is not the id.
         job_organization_id: the owning organization, NULL for none; None if there is no such
             column: then every job is a job of no organization.
         job_status: its status.
         job_deferred_id: the id of its deferred start, NULL for none; None if there is no such
             column: then the job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
-        job_version: raised by 1 when the job is changed, for writers that lock optimistically;
-            None if there is no such column.
-        job_statuses: how the table spells each of the six statuses, if not as the contract does:
-            a text, an integer, or several of them, of which the first is written. A spelling that
-            is not among them is an unknown status: such a job is left alone.
-        job_where: what columns hold in the rows that count, `{"deleted_at": None}`; a row in which
-            they hold anything else is no job.
+        job_version: incremented when the job is changed, for optimistic locking; None if there is
+            no such column.
+        job_statuses: the names of the six statuses in the table, if they are not the contract's: a
+            text, an integer, or several of them, of which the first is written. Any other name is
+            an unknown status: such a job is left alone.
+        job_where: constants of the rows that count, such as `{"deleted_at": None}`; a row with
+            another value is not a job.
         contacts: the table of contacts.
         contact_id: the id of a contact, unique within its job.
         contact_job_id: its job, by the job's id or its `job_key`.
@@ -127,19 +127,19 @@ class PostgresSchema:
         contact_next_attempt_at: when it may be dialled, NULL for at once; None if there is no such
             column: then every contact is due.
         contact_updated_at: set when a contact is changed; None if there is no such column.
-        contact_dialing_since: set when a contact is claimed; where it is NULL, or None because
-            there is no such column, `expire_calls` goes by `contact_updated_at`.
-        contact_version: raised by 1 when a contact is changed, and 1 in those that are added; None
-            if there is no such column.
-        contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
-            any other is left alone.
-        contact_where: what columns hold in the rows that count; other rows are no contacts.
+        contact_dialing_since: set when a contact is claimed; None if there is no such column.
+            Where it is NULL or None, `expire_calls` uses `contact_updated_at`.
+        contact_version: incremented when a contact is changed, and 1 in a new contact; None if
+            there is no such column.
+        contact_statuses: the names of the twelve statuses, likewise. A contact with any other name
+            is left alone.
+        contact_where: constants of the rows that count; other rows are not contacts.
         cancellations: our own table, as `batch-cancel schema` prints it.
-        keys_are_unique: declares that ids are unique in the views that you map, as unique indexes
-            show it of tables; Postgres can't tell whether they are.
+        keys_are_unique: declares that ids are unique in the views that you map; for tables, unique
+            indexes show it.
 
     Raises:
-        ValueError: a name that Postgres can't have, a status without a spelling, or two of one.
+        ValueError: a name is not valid in Postgres, or a status has no name or shares one.
     """
 
     jobs: Table = attrs.field(default="batch_jobs", validator=_check_table)
@@ -150,8 +150,10 @@ class PostgresSchema:
     job_deferred_id: str | None = _optional_column("scheduled_job_id")
     job_updated_at: str | None = _optional_column("updated_at")
     job_version: str | None = _optional_column(None)
-    job_statuses: JobSpellings = attrs.field(
-        factory=dict[JobStatus, tuple[Spelling, ...]], converter=job_spellings, eq=_by_spelling
+    job_statuses: JobStatusNames = attrs.field(
+        factory=dict[JobStatus, tuple[StatusName, ...]],
+        converter=job_status_names,
+        eq=_by_status_name,
     )
     job_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -165,10 +167,10 @@ class PostgresSchema:
     contact_updated_at: str | None = _optional_column("updated_at")
     contact_dialing_since: str | None = _optional_column(None)
     contact_version: str | None = _optional_column(None)
-    contact_statuses: ContactSpellings = attrs.field(
-        factory=dict[ContactStatus, tuple[Spelling, ...]],
-        converter=contact_spellings,
-        eq=_by_spelling,
+    contact_statuses: ContactStatusNames = attrs.field(
+        factory=dict[ContactStatus, tuple[StatusName, ...]],
+        converter=contact_status_names,
+        eq=_by_status_name,
     )
     contact_where: Mapping[str, Constant] = attrs.field(
         factory=dict[str, Constant], converter=_copied, validator=_check_where, eq=_by_value
@@ -183,7 +185,7 @@ class PostgresSchema:
 
     @property
     def keys(self) -> Keys:
-        """The columns by which jobs and contacts are named."""
+        """The columns that identify jobs and contacts."""
         return Keys(
             job_key=self.job_key or self.job_id,
             job_organization_id=self.job_organization_id,
@@ -195,9 +197,9 @@ class PostgresSchema:
 
     @property
     def dialing_since(self) -> str | None:
-        """The column that tells since when a contact is dialing, if there is one."""
+        """The column with the time since which a contact is dialing, if there is one."""
         return self.contact_dialing_since or self.contact_updated_at
 
-    def read_job_status(self, spelling: str | None) -> str | None:
-        """Return the contract's word for what the table holds; what is unknown stays unknown."""
-        return read_job_status(self.job_statuses, spelling)
+    def read_job_status(self, status_name: str | None) -> str | None:
+        """Return the contract's word for a status name; an unknown name is returned as it is."""
+        return read_job_status(self.job_statuses, status_name)

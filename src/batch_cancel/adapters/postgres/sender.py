@@ -1,10 +1,10 @@
 """
-Sends statements over one connection, blocking or asyncio; what is sent is written once.
+Send statements on one connection, blocking or asyncio; the code that sends is written once.
 
-Rule 1: over a blocking connection a sender looks awaited, and never suspends: `run` of
-        `batch_cancel.use_cases.run_blocking` runs what sends.
-Rule 2: nothing is sent with a prepared name, so that a pooler in transaction mode can stand
-        between; and all of it by a cursor of our own.
+Rule 1: on a blocking connection a sender looks awaited, and never suspends: `run` of
+        `batch_cancel.use_cases.run_blocking` runs its callers.
+Rule 2: statements are sent unprepared, so that a pooler in transaction mode works, and by our own
+        cursor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Parameters = Mapping[str, object] | list[object] | None
 
 @attrs.frozen
 class Answer:
-    """What Postgres has answered to a statement."""
+    """Postgres' answer to a statement."""
 
     cursor: psycopg.Cursor[Row] | psycopg.AsyncCursor[Row]
 
@@ -36,7 +36,7 @@ class Answer:
         return self.cursor.rowcount
 
     async def rows(self) -> list[Row]:
-        """Return the rows; what can't be read of them is an error here, not where it was sent."""
+        """Return the rows; an unreadable value is an error here, not in `send`."""
         rows = self.cursor.fetchall()
         return rows if isinstance(rows, list) else await rows
 
@@ -48,14 +48,14 @@ class Answer:
 
 @attrs.frozen
 class Sender:
-    """Sends over a blocking connection."""
+    """Sends on a blocking connection."""
 
     connection: psycopg.Connection[Any]
 
     async def send(
         self, query: sql.SQL, parameters: Parameters = None, *, binary: bool = False
     ) -> Answer:
-        """Carry out one statement."""
+        """Execute one statement."""
         cursor = with_loaders(psycopg.Cursor(self.connection, row_factory=tuple_row))
         cursor.execute(query, parameters, prepare=False, binary=binary)
         return Answer(cursor)
@@ -63,14 +63,14 @@ class Sender:
     async def send_together(
         self, queries: sql.SQL, parameters: Parameters = None
     ) -> list[list[Row]]:
-        """Carry out the statements of one string; return the rows of each."""
+        """Execute the statements of one string; return the rows of each."""
         cursor = with_loaders(psycopg.ClientCursor(self.connection, row_factory=tuple_row))
         cursor.execute(queries, parameters)
         return [result.fetchall() if result.description else [] for result in cursor.results()]
 
     @asynccontextmanager
     async def savepoint(self, *, force_rollback: bool = False) -> AsyncGenerator[None]:
-        """Undo what is sent within if that fails, or in any case."""
+        """Roll back the statements within if one fails, or in any case."""
         with self.connection.transaction(force_rollback=force_rollback):
             yield
 

@@ -1,10 +1,10 @@
 """
 Parts of SQL made of the adopter's names and constants.
 
-Rule 1: identifiers and constants reach a statement only through psycopg.sql, so that any name and
-        any spelling is safe.
-Rule 2: a percent sign is doubled, because the statements have placeholders; `typed` takes that
-        back where SQL is printed.
+Rule 1: identifiers and constants reach a statement only through psycopg.sql, so that any name is
+        safe.
+Rule 2: a percent sign is doubled, because the statements have placeholders; `typed` undoes that
+        for printed SQL.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Final, TypeVar
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.schema import Constant, Table
-from batch_cancel.domain.status_names import Spelling, all_spellings
+from batch_cancel.domain.status_names import StatusName, all_status_names
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 
 PACKAGE: Final = "batch_cancel.adapters.postgres"
-"""Where the files of SQL lie."""
+"""The package of the SQL files."""
 
 _Status = TypeVar("_Status", JobStatus, ContactStatus)
 
 
 def trusted(text: str) -> sql.SQL:
-    """Take `text` for SQL: it is made of our own files, numbers and quoted names alone."""
-    return sql.SQL(text)  # pyright: ignore[reportArgumentType]  # No literal, for this reason.
+    """Return `text` as SQL; it must consist of our own files, numbers and quoted names."""
+    return sql.SQL(text)  # pyright: ignore[reportArgumentType]  # It is not a literal.
 
 
 def fixed(part: sql.Composable) -> sql.SQL:
-    """Compose a part once and for all."""
+    """Compose a part once."""
     return trusted(part.as_string(None))
 
 
@@ -42,12 +42,12 @@ def in_one_string(*parts: sql.SQL) -> sql.SQL:
 
 
 def typed(part: sql.Composable) -> str:
-    """Return SQL as it is typed, where nothing stands for a parameter."""
+    """Return SQL as printed, without placeholders."""
     return part.as_string(None).replace("%%", "%")
 
 
 def quoted(name: Table | None, otherwise: str = "") -> sql.SQL:
-    """Return a name in quotes; without a name, the other text."""
+    """Return a name in quotes; the other text if there is no name."""
     if name is None:
         return trusted(otherwise)
     identifier = sql.Identifier(*([name] if isinstance(name, str) else name))
@@ -55,23 +55,23 @@ def quoted(name: Table | None, otherwise: str = "") -> sql.SQL:
 
 
 def constant(value: Constant) -> sql.SQL:
-    """Return a constant; a text has no type, so that it is read as its column's."""
+    """Return a constant; a text has no type, so that it takes its column's."""
     if not isinstance(value, str):
         return trusted(json.dumps(value))
     return trusted(sql.Literal(value).as_string(None).replace("%", "%%"))
 
 
 def listed(
-    statuses: Collection[_Status], spellings: Mapping[_Status, tuple[Spelling, ...]]
+    statuses: Collection[_Status], status_names: Mapping[_Status, tuple[StatusName, ...]]
 ) -> sql.SQL:
-    """Return the spellings of statuses as constants, so that a partial index on them serves."""
+    """Return the names of statuses as constants, so that partial indexes on them can be used."""
     if not statuses:
         return sql.SQL("NULL")  # No status is IN (NULL).
-    return fixed(sql.SQL(", ").join(map(constant, all_spellings(spellings, statuses))))
+    return fixed(sql.SQL(", ").join(map(constant, all_status_names(status_names, statuses))))
 
 
 def existing_rows(where: Mapping[str, Constant], of: str = "") -> sql.SQL:
-    """Return what is added to a condition on rows that count; `of` tells whose the columns are."""
+    """Return the condition on the rows that count; `of` qualifies the columns."""
     parts = (
         sql.SQL(" AND {}{} IS NULL").format(trusted(of), quoted(column))
         if value is None
@@ -87,13 +87,13 @@ def beside(table: Table, name: str) -> sql.SQL:
 
 
 def array_of(texts: Iterable[str]) -> str:
-    """Return an array as Postgres reads it; without a type, it is one of the column's."""
+    """Return an array literal; without a type, it takes its column's."""
     escaped = (re.sub(r'(["\\\\])', r"\\\1", text) for text in texts)
     return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
 
 
 def touched(updated_at: str | None, version: str | None) -> sql.SQL:
-    """Return what is set besides when a row is changed: its time and its version."""
+    """Return the assignments of a changed row's time and version."""
     parts = {
         ", {0} = clock_timestamp()": updated_at,
         ", {0} = coalesce({0}, 0) + 1": version,

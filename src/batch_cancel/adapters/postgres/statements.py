@@ -1,4 +1,4 @@
-"""Statements within a transaction whose tables are known, over a connection of either kind."""
+"""Statements within a transaction whose context is known, on a connection of either kind."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Statements:
         return self.ground.queries
 
     async def execute(self, query: sql.SQL, parameters: Parameters) -> Answer:
-        """Carry out one statement."""
+        """Execute one statement."""
         return await self.sender.send(query, parameters, binary=True)
 
     async def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
-        """Carry out the statements of one string; return the rows of each."""
+        """Execute the statements of one string; return the rows of each."""
         return await self.sender.send_together(queries, parameters)
 
     async def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
         """
-        Return what the catalogs say of the tables; None where one of them is missing.
+        Return the facts about the tables; None if a table is missing.
 
         Raises:
-            StoreFailed: on these tables the job can't be handled; nothing was changed.
+            StoreFailed: the job is not safe on these tables; nothing was changed.
         """
         facts = self.ground.known
         if facts is None:
@@ -56,7 +56,7 @@ class Statements:
         return self.ground.checked(facts, key, contacts=contacts)
 
     async def run_late_triggers(self, facts: Facts) -> None:
-        """Let the triggers run that would run at the commit."""
+        """Run the deferred triggers now."""
         if facts.deferrable:
             await self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})
 

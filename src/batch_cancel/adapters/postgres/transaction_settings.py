@@ -1,5 +1,5 @@
 """
-What is sent at the beginning of each transaction, ours or the caller's, in one round trip.
+The settings at the beginning of each transaction, ours or the caller's, in one round trip.
 
 The rules are those of `postgres_transactions`.
 """
@@ -22,7 +22,7 @@ from batch_cancel.adapters.postgres_transactions import (
 )
 
 _TIMEOUT_MAX: Final = timedelta(milliseconds=2**31 - 1)
-"""The longest timeout that Postgres takes: not quite 25 days."""
+"""The longest timeout that Postgres accepts: not quite 25 days."""
 
 _OID: Final = (
     "(SELECT c.oid::bigint FROM pg_catalog.pg_class AS c "
@@ -33,7 +33,7 @@ _OID: Final = (
 
 def check_timeout(name: str, value: timedelta) -> None:
     """
-    Refuse a timeout that Postgres does not take.
+    Check a timeout.
 
     Raises:
         ValueError: it is negative, or longer than 2,147,483,647 ms.
@@ -47,10 +47,10 @@ def own_settings(
     schema: PostgresSchema, lock_timeout: timedelta, statement_timeout: timedelta
 ) -> sql.SQL:
     """
-    Return what begins a transaction of our own; its last result is that of `_looked_up`.
+    Return the statements that begin our own transaction; `_looked_up` is the last.
 
     Raises:
-        ValueError: a timeout that Postgres does not take.
+        ValueError: a timeout is out of range.
     """
     check_timeout("lock_timeout", lock_timeout)
     check_timeout("statement_timeout", statement_timeout)
@@ -65,12 +65,12 @@ def own_settings(
 
 
 def joined_settings(schema: PostgresSchema) -> sql.SQL:
-    """Return what looks at the caller's transaction; its last result is that of `_looked_up`."""
+    """Return the statements that check the caller's transaction; `_looked_up` is the last."""
     return trusted(_looked_up(schema))
 
 
 def _looked_up(schema: PostgresSchema) -> str:
-    """Return what sets rule 3, and asks for the isolation and the tables that names lead to."""
+    """Return the statement that sets rule 3, and reads the isolation and the tables' oids."""
     oids = ", ".join(map(_oid, (schema.jobs, schema.contacts, schema.cancellations)))
     return f"SELECT {DURABLY}, {LEVEL}, {oids}"
 
@@ -79,6 +79,6 @@ def _oid(table: Table) -> str:
     if isinstance(table, str):
         visible = sql.Literal(typed(quoted(table))).as_string(None)
         return f"pg_catalog.to_regclass({visible})::oid::bigint"
-    # Not to_regclass: where the schema may not be used, it raises instead of finding nothing.
+    # Not to_regclass, which raises if the schema may not be used.
     namespace, name = map(sql.Literal, table)
     return trusted(_OID).format(namespace=namespace, name=name).as_string(None)

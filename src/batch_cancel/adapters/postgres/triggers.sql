@@ -1,12 +1,11 @@
--- Optional triggers that repair what writers do who do not ask before they act: a status set without
--- a look at the job, a contact added to a job that is cancelled. With them a cancelled job stays
--- cancelled and none of its contacts waits for a call, whoever writes. The names and the statuses are
--- those of your PostgresSchema. May be run again; DROP TRIGGER takes them away.
+-- Optional triggers that repair writes of workers that do not ask before they act: a status set
+-- without a check of the job, a contact added to a cancelled job. With them a cancelled job stays
+-- cancelled and none of its contacts waits for a call, whoever writes. The names and the statuses
+-- are those of your PostgresSchema. May be run again; DROP TRIGGER removes them.
 --
--- What is repaired is repaired silently: the writer is told "1 row". A transaction that writes some
--- contacts first and then makes another one of the same job wait for a call, takes its locks in the
--- other order than a cancel: should both meet, Postgres ends one of them (40P01), and the cancel is
--- tried again.
+-- Repairs are silent: the writer still gets "1 row". A transaction that writes some contacts first
+-- and then makes another one of the same job wait for a call, takes its locks in the opposite
+-- order of a cancel: if both meet, Postgres ends one of them (40P01), and the cancel is retried.
 
 -- A job that has ended keeps its status. Its other columns may change.
 CREATE OR REPLACE FUNCTION {keep_job_status}() RETURNS trigger
@@ -26,9 +25,9 @@ WHEN (
 EXECUTE FUNCTION {keep_job_status}();
 
 -- A contact of a cancelled job that would begin to wait for a call, or to be on one, becomes
--- cancelled; one that has ended stays as it ended. The job is read under its lock: read without,
--- it could be cancelled right after, by somebody who does not see this contact yet. The function
--- must stay VOLATILE, as it is by default, to see what was committed while it waited.
+-- cancelled; one that has ended stays as it ended. The job is read under its lock: without it, a
+-- cancel that does not see this contact yet could follow. The function must stay VOLATILE, as it
+-- is by default, to see what was committed while it waited.
 CREATE OR REPLACE FUNCTION {keep_contact_cancelled}() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE

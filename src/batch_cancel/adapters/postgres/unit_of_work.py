@@ -1,8 +1,8 @@
 """
 Transactions of our own on Postgres.
 
-They are bounded in time by the server's timeouts, and by a cut of the connection on a server that
-answers nothing. What else holds in them is in settings.py.
+The server's timeouts bound them in time; if the server does not answer at all, the connection is
+cut. Their settings are in `transaction_settings.py`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from batch_cancel.domain.retry import pause_seconds
 from batch_cancel.use_cases.run_blocking import run
 
 _BROKEN_MAX: Final = 100
-"""How many broken connections in turn are passed over; a restart breaks all that a pool has."""
+"""The most broken connections in a row to skip; a restart breaks all in a pool."""
 
 _DEFAULT_SCHEMA: Final = PostgresSchema()
 
@@ -60,17 +60,17 @@ class PostgresUnitOfWork:
     Arguments:
         connect: returns a new connection, or one from a pool: `lambda: psycopg.connect(dsn)`
             (asyncio: `psycopg.AsyncConnection.connect(dsn)`), or the `connection` method of a
-            psycopg_pool pool. It is closed, or returned to the pool, after each transaction. How
-            long it takes is for it to bound: psycopg by `connect_timeout` (130 s by default), a
-            pool by `timeout` (30 s).
+            psycopg_pool pool. It is closed, or returned to the pool, after each transaction. Bound
+            its time in it: in psycopg by `connect_timeout` (130 s by default), in a pool by
+            `timeout` (30 s).
         schema: the names of your tables and columns.
         lock_timeout: how long to wait for the job's row.
-        statement_timeout: how long one statement may take, and the transaction may be idle. A
-            server that answers nothing at all is left after both timeouts together: its
-            connection is cut.
+        statement_timeout: how long one statement may take, and how long the transaction may be
+            idle. If the server does not answer at all, the connection is cut after both timeouts
+            together.
 
     Raises:
-        ValueError: a timeout that Postgres does not take: longer than 24.8 days.
+        ValueError: a timeout is negative or longer than 24.8 days.
     """
 
     def __init__(
@@ -108,15 +108,15 @@ class PostgresUnitOfWork:
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this database; nothing is changed.
+        Return in sentences what the library misses in this database, without a change.
 
-        An empty list says that it is fit: ask when your program starts. That an index is missing
-        makes a cancel slow; everything else makes it fail.
+        An empty list means that it is fit: check when your program starts. A missing index makes a
+        cancel slow; everything else makes it fail.
         """
         return self.examine().problems
 
     def examine(self) -> Diagnosis:
-        """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
+        """Return in sentences what fits, what is missing and what is slow, without a change."""
         try:
             with self.begin() as repositories:
                 return run(examined(self._schema, Catalog(repositories.sender)))
@@ -125,7 +125,7 @@ class PostgresUnitOfWork:
 
     @contextmanager
     def _connected(self) -> Generator[psycopg.Connection[Any]]:
-        """Connect, and pass over what a pool has kept although the server has closed it."""
+        """Connect, and skip pooled connections that the server has closed."""
         for _ in range(_BROKEN_MAX):
             with self._connect() as connection:
                 if not is_broken(connection):
@@ -134,7 +134,7 @@ class PostgresUnitOfWork:
         raise lost()
 
     def pause(self, attempts: int) -> None:
-        """Wait a little before another attempt, longer the more were made."""
+        """Wait before another attempt; the pause grows with the number of attempts."""
         time.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
@@ -208,7 +208,7 @@ async def _awaited(
     connection: AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]
     | Awaitable[psycopg.AsyncConnection[Any]],
 ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-    """Take a pool's context manager as it is, and wait for a new connection."""
+    """Return a pool's context manager as it is, or await a new connection."""
     if isinstance(connection, Awaitable):
         return await connection
     return connection

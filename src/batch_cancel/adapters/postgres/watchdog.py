@@ -1,14 +1,13 @@
 """
-Cut a connection on which no answer comes in time.
+Cut a connection whose server does not answer in time.
 
-Postgres bounds its own work by the timeouts it is given. A server that is frozen, or behind a
-network that swallows packets, keeps none of them, and psycopg waits for its answer for ever. So
-one thread watches all transactions of this process, and shuts down the socket of one that takes
-too long. Whoever waits there, a thread or a task, then finds the connection broken, and a pool
-throws it away.
+Postgres bounds its own work by its timeouts. If the server is frozen, or the network drops
+packets, these timeouts do not apply, and psycopg waits without end. So one thread watches all
+transactions of this process, and shuts down the socket of one that takes too long. The thread or
+task that waits on it then finds the connection broken, and a pool discards it.
 
-Shut down, not closed: the descriptor stays whose it is, and psycopg notices. It would take a
-connection closed behind its back for a transaction that was committed.
+The socket is shut down, not closed: the descriptor stays valid, and psycopg sees the end of the
+connection. It would take a closed connection for a committed transaction.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import psycopg
 
 @attrs.frozen(eq=False)
 class _Deadline:
-    """When a connection is to be cut, on the clock of `time.monotonic`."""
+    """When to cut a connection, on the clock of `time.monotonic`."""
 
     at: float
     line: socket.socket
@@ -35,12 +34,12 @@ class _Deadline:
 
     def cut(self) -> None:
         self.note_cut()
-        with suppress(OSError):  # The other end was faster.
+        with suppress(OSError):  # The server has closed it already.
             self.line.shutdown(socket.SHUT_RDWR)
 
 
 class _Watch:
-    """A thread that cuts what is overdue; it lives only while there is something to watch."""
+    """A thread that cuts overdue connections; it runs only while there is one to watch."""
 
     _changed: threading.Condition
     _deadlines: set[_Deadline]
@@ -57,7 +56,9 @@ class _Watch:
             self._deadlines.add(deadline)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="batch_cancel-watch", daemon=True)
-                with suppress(RuntimeError):  # Out of threads: better unwatched than not at all.
+                with suppress(
+                    RuntimeError
+                ):  # No thread left: then the transaction runs unwatched.
                     thread.start()
                     self._thread = thread
             elif deadline.at < self._wakes_at:
@@ -75,12 +76,12 @@ class _Watch:
                     self._deadlines.discard(deadline)
                     deadline.cut()
                 self._wakes_at = min((each.at for each in self._deadlines), default=now)
-                # A timeout may be longer than a lock can wait: it then just looks once more.
+                # A timeout may exceed the longest wait of a lock; then the loop waits again.
                 self._changed.wait(min(self._wakes_at - now, threading.TIMEOUT_MAX))
             self._thread = None
 
     def _forget(self) -> None:
-        """Start anew: a forked child has neither the thread nor the transactions."""
+        """Reset after a fork: a child has neither the thread nor the transactions."""
         self._changed = threading.Condition()
         self._deadlines = set()
         self._thread = None
@@ -97,14 +98,14 @@ def cut_after(
     note_cut: Callable[[], None],
 ) -> Generator[None]:
     """
-    Cut the connection if what is done in here takes longer than `seconds`.
+    Cut the connection if the block takes longer than `seconds`.
 
     Arguments:
         seconds: how long it may take.
         connection: blocking or asyncio.
-        note_cut: is called right before the cut, on another thread.
+        note_cut: called right before the cut, on another thread.
     """
-    # A descriptor of our own: psycopg may close its own, and another file get the number.
+    # Our own descriptor: psycopg may close its own, whose number may be reused.
     with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as line:
         deadline = _Deadline(time.monotonic() + seconds, line, note_cut)
         _watch.add(deadline)

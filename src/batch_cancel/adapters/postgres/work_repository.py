@@ -130,7 +130,7 @@ class Work(Statements):
         return added
 
     async def _reference(self, key: JobKey) -> tuple[object, ...]:
-        """Return what a contact of this job refers to it by."""
+        """Return the value by which contacts refer to this job."""
         schema = self.queries.schema
         organization = () if schema.contact_organization_id is None else (key.organization_id,)
         if schema.job_key is None:
@@ -155,7 +155,7 @@ class Work(Statements):
                 status = await self.status(key)
                 check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
             else:
-                # A contact came in before the lock; or nothing is left, and the job was kept.
+                # Either a contact was added before the lock, or a trigger kept the job.
                 answer = await self.execute(lock, named(key))
                 check_job(self.queries, key, is_so=not answer.rowcount)
         return is_finished

@@ -2,7 +2,7 @@
 Deferred starts that are Procrastinate jobs: `start_campaign.configure(schedule_at=at).defer(...)`.
 
 The id of a deferred start is the job's id, in digits. Exact with Procrastinate's workers as they
-are: a job is a row, and of a cancel and a worker one gets it first. Procrastinate itself is not
+are: a job is a row, and either a cancel or a worker gets it first. Procrastinate itself is not
 needed here.
 
     ProcrastinateScheduler(PostgresUnitOfWork(connect))    a transaction of its own
@@ -62,11 +62,11 @@ class _AsyncJoined(Protocol):
 
 class _Jobs:
     """
-    The jobs, each step over transactions of either kind.
+    The jobs, each step in transactions of either kind.
 
     Arguments:
-        begun: opens a transaction, and lends what sends within it.
-        is_own: whether one that failed can be begun again; the caller's can't.
+        begun: opens a transaction, and yields its sender.
+        is_own: whether a failed one can be retried; the caller's can't.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class _Jobs:
         self._is_own = is_own
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Take a job back, if it waits."""
+        """Cancel a job if it waits."""
         if not _is_id(deferred_id):
             return False  # No job can have it.
         parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
@@ -134,8 +134,8 @@ class ProcrastinateScheduler:
     Cancels jobs of Procrastinate.
 
     Arguments:
-        uow: gives the transaction; its timeouts bound the answer. The connection's search_path
-            must lead to Procrastinate's tables.
+        uow: opens the transaction; its timeouts bound the call. The connection's search_path must
+            lead to Procrastinate's tables.
     """
 
     def __init__(self, uow: PostgresUnitOfWork | _Joined) -> None:
@@ -143,19 +143,19 @@ class ProcrastinateScheduler:
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the job back, if it waits. One that waits for its retry has fired: it waits no more.
+        Cancel the job if it waits. A job that waits for its retry has fired; it is not retried.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         return run(self._jobs.cancel(deferred_id, operation_id))
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the jobs that wait, for their time or for a retry; nothing is changed.
+        Return those of the jobs that wait, for their time or for a retry, without a change.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -164,9 +164,9 @@ class ProcrastinateScheduler:
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this database; nothing is changed.
+        Return in sentences what the library misses in this database, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         return run(self._jobs.check())
 
@@ -197,9 +197,9 @@ def _problems(
     statuses: int,
     is_replica: bool,  # noqa: FBT001
 ) -> Iterator[str]:
-    """Name what is wrong."""
+    """Yield what is wrong."""
     if is_replica:
-        yield "this Postgres is a standby, which takes no writes: connect to the primary"
+        yield "this Postgres is a standby, which refuses writes: connect to the primary"
     if not is_seen:
         yield (
             "table procrastinate_jobs is missing: apply Procrastinate's schema, or let the "

@@ -1,4 +1,4 @@
--- Guarantees: what this operation was told; no row if it has not cancelled the job.
+-- Guarantees: the answer of this operation; no row if it has not cancelled the job.
 SELECT (args ->> 'batch_cancel_answer')::boolean
 FROM procrastinate_jobs
 WHERE id = %(job_id)s AND status = 'cancelled'

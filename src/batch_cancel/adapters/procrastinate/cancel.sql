@@ -1,5 +1,6 @@
--- Guarantees: the job will not run, if no worker had taken it; told is whether it never had run. Its
--- arguments, which nobody needs any more, remember who cancelled it. No row: it was not waiting.
+-- Guarantees: the job will not run, if no worker had taken it; the answer is whether it had never
+-- run. Its arguments, which are not needed any more, remember the operation. No row: it was not
+-- waiting.
 UPDATE procrastinate_jobs
 SET status = 'cancelled',
     args = args || jsonb_build_object(

@@ -1,9 +1,9 @@
 """
 Deferred starts in Redis or Valkey: the native store, for blocking and for asyncio programs.
 
-`script_runner` runs a script within a time budget, whatever client it is given; `scheduler` names
-the scripts of the native store; `start_gate` is for starts that wait elsewhere. What each of them
-guarantees is written at the top of its file.
+`script_runner` runs a script within a time budget, on any client; `scheduler` is the native store;
+`start_gate` is for starts that wait elsewhere. Each script states its guarantee at the top of its
+file.
 """
 
 from batch_cancel.adapters.redis.scheduler import AsyncRedisScheduler, RedisScheduler

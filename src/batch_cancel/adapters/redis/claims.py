@@ -1,11 +1,12 @@
 """
-One claim of the native store, made of as many answers as its limit and its budget allow.
+One claim of the native store: as many answers as its limit and its budget allow.
 
-Rule 1: an answer is small enough to arrive within a budget; otherwise the server would lease what
-        is in it to nobody. So a claim asks again, and returns what it has when no answer comes.
-Rule 2: after the budget has ended no shard is asked again, and only a claim that has no start yet
-        goes on to the next one. After the first lease may have ended no shard is asked again
-        either: it would hand out the same starts.
+Rule 1: an answer is small enough to arrive within the budget; if it is lost, its starts are leased
+        without an owner. So a claim asks several times, and returns what it has if an answer fails
+        to come.
+Rule 2: after the budget has ended no shard is asked again, and only a claim without a start goes
+        on to the next shard. Once the first lease may have ended no shard is asked again either:
+        it would hand out the same starts.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from batch_cancel.adapters.redis.encoding import decoded, encoded, number, span
 from batch_cancel.domain.deferred_start import Claimed, check_lease
 
 _STARTS_MAX: Final = 1_000
-"""In one answer: the server serves nobody else while it makes it."""
+"""The most starts in one answer: the server is blocked while it makes one."""
 
 _BYTES_MAX: Final = 256 * 1024
-"""In one answer, unless it is a single start: the default budget suffices on a slow network."""
+"""The most bytes in one answer of several starts; a slow network delivers them in time."""
 
 _Keys = Sequence[bytes]
 """The keys of a shard."""
@@ -31,22 +32,22 @@ _Keys = Sequence[bytes]
 
 class Claim:
     """
-    What one claim asks for, and what it has been given so far.
+    The limits of one claim, and the starts that it has so far.
 
     Arguments:
-        limit: how many starts to take at most.
-        lease: how long each is leased.
-        budget: how long to go on asking.
+        limit: how many starts to claim at most.
+        lease: how long each start is leased.
+        budget: how long to keep asking.
 
     Raises:
-        ValueError: a lease that no store could keep.
+        ValueError: the lease is not valid.
     """
 
     def __init__(self, limit: int, lease: timedelta, budget: timedelta) -> None:
         check_lease(lease)
         self._room = limit
         self._lease = lease
-        # A question is repeated within the budget, and reaches the server a moment later.
+        # A question may be repeated within the budget, and reach the server later.
         self._patience = span(2 * budget)
         began = time.monotonic()
         self._budget_ends_at = began + budget.total_seconds()
@@ -62,7 +63,7 @@ class Claim:
         return self._first + self._last
 
     def questions(self, shards: Sequence[_Keys]) -> Iterator[_Keys]:
-        """Yield the shard to ask next, until there is no room or no time; add each answer."""
+        """Yield the next shard to ask, up to the limit and the budget; add each answer."""
         for keys in shards:
             if self.starts and time.monotonic() >= self._budget_ends_at:
                 return
@@ -80,7 +81,7 @@ class Claim:
         return encoded(self._token), number(limit), lease, self._patience, most
 
     def add(self, answer: tuple[int, list[bytes], list[bytes]]) -> None:
-        """Add what the answer to the last question hands out."""
+        """Add the starts in the last answer."""
         may_be_more, *parts = answer
         self._may_be_more = bool(may_be_more)
         for starts, part in zip((self._first, self._last), parts, strict=True):

@@ -1,11 +1,11 @@
 """
-The way of an asyncio client's commands to Redis, in time.
+Send commands to Redis before a deadline, for asyncio clients.
 
-An asyncio operation can be called off wherever it waits, so the client's own connections serve.
-One that was called off between a command and its answer is closed, never used again.
+An asyncio operation can be cancelled wherever it waits, so the client's own connections are used.
+A connection that was interrupted between a command and its answer is closed, never used again.
 
-The client's retries are left aside where that can be done: they wait longer than a budget lasts,
-and a command is sent again by the executor.
+The client's retries are bypassed where possible: they wait longer than a budget lasts, and the
+executor retries commands itself.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from batch_cancel.ports import SchedulerUnavailable
 _SECOND_BELL_SECONDS: Final = 0.05
 
 _ANOTHER_LOOP: Final = (
-    "the asyncio client of Redis was used in another event loop before: make a client and a "
+    "the asyncio Redis client was used in another event loop before: create a client and a "
     "scheduler in each event loop, or close the client's connections before its loop ends"
 )
 
 _Commands = Sequence[Sequence[Any]]
 
 
-def line_to_async(
+def connection_to_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
-) -> _ServerLine | _ClusterLine:
-    """As `line_to`."""
+) -> _ServerConnection | _ClusterConnection:
+    """As `connection_to`."""
     if isinstance(client, redis.asyncio.RedisCluster):
-        return _ClusterLine(client)
+        return _ClusterConnection(client)
     if isinstance(client, redis.Redis | redis.RedisCluster):
         msg = f"an asyncio client is needed, got {type(client).__module__}.{type(client).__name__}"
         raise TypeError(msg)
-    return _ServerLine(client)
+    return _ServerConnection(client)
 
 
-class _ServerLine:
+class _ServerConnection:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._pool: Any = client.connection_pool  # Half typed in redis-py.
         self._asks_sentinels = isinstance(client.connection_pool, SentinelConnectionPool)
@@ -76,9 +76,9 @@ class _ServerLine:
         heed: Callable[[], None],
     ) -> list[Any]:
         try:
-            return [await self._told(connection, command, heed) for command in commands]
+            return [await self._answer(connection, command, heed) for command in commands]
         except exceptions.ReadOnlyError:
-            # A demoted master: a new connection may lead to the one that took its place.
+            # A demoted master: a new connection may lead to the new master.
             await self._pool.disconnect(inuse_connections=False)
             await connection.disconnect()
             raise
@@ -90,7 +90,7 @@ class _ServerLine:
             raise
 
     @staticmethod
-    async def _told(connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+    async def _answer(connection: Any, command: Sequence[Any], heed: Callable[[], None]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
         await connection.send_command(*command)
         heed()
         return await connection.read_response(disable_decoding=True)
@@ -105,23 +105,23 @@ class _ServerLine:
 @attrs.frozen
 class _Detour:
     """
-    Whom to ask for a slot while the client still takes a node that hangs for its owner.
+    The node to ask for a slot while the client still takes a hanging node for its owner.
 
     Arguments:
         owner: the name of that node.
-        instead: another one; it serves the slot by now, or says who does.
+        instead: another node; it owns the slot by now, or redirects to the owner.
     """
 
     owner: str
     instead: ClusterNode
 
 
-class _ClusterLine:
+class _ClusterConnection:
     """
-    A line to whichever node of a cluster has the key.
+    A connection to the node of a cluster that has the key.
 
-    The client follows redirections. A node that does not answer is passed over next time: the
-    others know who has taken its place, and the client learns it from them.
+    The client follows redirections. A node that does not answer is skipped next time: the other
+    nodes know its successor, and redirect the client.
     """
 
     def __init__(self, client: redis.asyncio.RedisCluster) -> None:
@@ -129,7 +129,7 @@ class _ClusterLine:
         self._detours: dict[int, _Detour] = {}
 
     async def send(self, commands: _Commands, key: bytes, deadline: float) -> list[Any]:
-        [command] = commands  # The client sends a second one on any connection.
+        [command] = commands  # The client would send a second command on any connection.
         slot = self._cluster.keyslot(key)
         detour = self._detours.get(slot)
         options: dict[str, Any] = {NEVER_DECODE: True}
@@ -142,7 +142,7 @@ class _ClusterLine:
             self._pass_over(key, slot, detour)
             raise
         if detour is not None and self._owner(key) != detour.owner:
-            self._detours.pop(slot, None)  # The client has learned better.
+            self._detours.pop(slot, None)  # The client knows the new owner.
         return [answer]
 
     async def pause(self, seconds: float) -> None:
@@ -153,7 +153,7 @@ class _ClusterLine:
         return str(node.name) if node else ""
 
     def _pass_over(self, key: bytes, slot: int, detour: _Detour | None) -> None:
-        """Ask the node after the one that was asked; every node has its turn."""
+        """Use the next node, so that every node is tried in turn."""
         nodes = sorted(self._cluster.get_nodes(), key=lambda node: str(node.name))
         if not nodes:  # The client has not reached the cluster yet.
             return
@@ -166,11 +166,11 @@ class _ClusterLine:
 @contextlib.asynccontextmanager
 async def _until(deadline: float) -> AsyncGenerator[Callable[[], None]]:
     """
-    End a block of code at the deadline, and whenever its task is called off.
+    End a block of code at the deadline, or when its task is cancelled.
 
-    Before Python 3.12 `asyncio.wait_for`, through which redis-py sends, swallows a cancellation
-    that arrives together with the result it waits for. So the bell rings a second time; and what
-    this lends, called between two steps, ends the task if it was called off without noticing.
+    Before Python 3.12 `asyncio.wait_for`, which redis-py uses to send, swallows a cancellation
+    that arrives together with its result. So the timer fires a second time; and the function that
+    this yields, called between two steps, raises if a cancellation was swallowed.
     """
     task = asyncio.current_task()
     requests = task.cancelling() if task else 0

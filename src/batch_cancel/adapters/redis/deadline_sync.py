@@ -1,16 +1,15 @@
 """
-The way of a blocking client's commands to Redis, in time.
+Send commands to Redis before a deadline, for blocking clients.
 
-redis-py's timeouts bound one wait on a socket. An operation has many: it connects, says hello,
+redis-py's timeouts bound one wait on a socket. An operation has many: it connects, sends HELLO,
 names itself, asks a sentinel, writes, reads, and starts over when one of these fails; with the
-defaults of redis-py it took 3.7 s to find that nobody listens. So commands do not travel over the
-client's own connections, but over connections of ours, made from the client's settings, on which
-every single wait ends at the deadline of the operation that it is part of. The client itself is
-never changed.
+defaults of redis-py it took 3.7 s to report a closed port. So commands are sent over our own
+connections, made from the client's settings, on which every wait ends at the deadline of its
+operation. The client itself is never changed.
 
 A line looks awaited, so that one executor serves both kinds of clients; it never suspends.
 
-What a deadline cannot end is the operating system's resolution of a host name.
+A deadline cannot end the operating system's resolution of a host name.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from batch_cancel.adapters.redis.compat import CONNECTION_ARGUMENTS, NO_MAINTENANCE_NOTICES
 
 _SHORTEST_WAIT_SECONDS: Final = 0.001
-"""A socket takes no wait of nothing, it would become a non-blocking one."""
+"""A socket with the timeout 0 would become non-blocking."""
 
 _LONGEST_WAIT_SECONDS: Final = 1.0
-"""For a wait that belongs to no operation."""
+"""The timeout outside an operation."""
 
 _REDIRECTIONS_MAX: Final = 16
 
@@ -46,37 +45,39 @@ _Address = tuple[str, int]
 _Commands = Sequence[Sequence[Any]]
 
 _OTHERWISE: Final = (
-    "cache",  # Of what the server tells; a script's answer is not cached.
-    "connection_pool",  # A sentinel's; the new pool names itself.
+    "cache",  # A cache of server answers; a script's answer is not cached.
+    "connection_pool",  # A sentinel's; the new pool sets it itself.
     "event_dispatcher",
     "himport_registry",
     "maint",
     "orig_",
     "oss_cluster_maint",
 )
-"""How the names of settings begin that belong to the client's own pool alone."""
+"""The prefixes of settings that belong only to the client's own pool."""
 
 
-def line_to(client: redis.Redis | redis.RedisCluster) -> _ServerLine | _ClusterLine:
+def connection_to(
+    client: redis.Redis | redis.RedisCluster,
+) -> _ServerConnection | _ClusterConnection:
     """
-    Return a line that keeps deadlines, to wherever the client leads.
+    Return a connection that keeps deadlines, to the client's server or cluster.
 
     Raises:
         TypeError: an asyncio client.
     """
     if isinstance(client, redis.RedisCluster):
-        return _ClusterLine(client)
+        return _ClusterConnection(client)
     if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
         msg = f"a blocking client is needed, got {type(client).__module__}.{type(client).__name__}"
         raise TypeError(msg)
-    return _ServerLine(client)
+    return _ServerConnection(client)
 
 
-class _ServerLine:
-    """A line to one server, or to the master that sentinels name."""
+class _ServerConnection:
+    """A connection to one server, or to the master that sentinels name."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._pool = _hurried_pool(client)
+        self._pool = _deadline_pool(client)
 
     async def send(self, commands: _Commands, _key: bytes, deadline: float) -> list[Any]:
         with _until(deadline):
@@ -86,12 +87,12 @@ class _ServerLine:
         time.sleep(seconds)  # noqa: ASYNC251  # It blocks, as `send` does.
 
 
-class _ClusterLine:
+class _ClusterConnection:
     """
-    A line to whichever node of a cluster has the key.
+    A connection to the node of a cluster that has the key.
 
-    It starts from what the client knows of the cluster and learns from redirections. A node that
-    does not answer is passed over next time: the others know who has taken its place.
+    It starts from the client's view of the cluster and follows redirections. A node that does not
+    answer is skipped next time: the other nodes know its successor.
     """
 
     def __init__(self, client: redis.RedisCluster) -> None:
@@ -122,27 +123,27 @@ class _ClusterLine:
                 asking = False
             except exceptions.AskError as error:
                 address, asking = self._named_by(error, address), True
-        msg = "no end of redirections"
+        msg = "too many redirections"
         raise exceptions.ClusterError(msg)
 
     def _named_by(self, error: Any, by: _Address) -> _Address:  # noqa: ANN401  # Untyped in redis-py.
-        # A node that leaves out the host means its own.
+        # A redirection without a host means the same host.
         nodes = self._cluster.nodes_manager
         host, port = nodes.remap_host_port(error.host or by[0], error.port)
         return host, port
 
     def _another(self, address: _Address) -> _Address:
-        """Return the node after this one, in an order in which every node has its turn."""
+        """Return the next node, so that every node is tried in turn."""
         addresses = sorted(map(self._address, self._cluster.get_nodes()))
         return next((other for other in addresses if other > address), addresses[0])
 
     def _pool(self, address: _Address) -> ConnectionPool:
         pool = self._pools.get(address)
         if pool is None:
-            # All nodes have the same settings, but for the address.
+            # All nodes have the same settings, except the address.
             any_node = self._cluster.get_redis_connection(self._cluster.get_nodes()[0])
             host, port = address
-            pool = self._pools[address] = _hurried_pool(any_node, host=host, port=port)
+            pool = self._pools[address] = _deadline_pool(any_node, host=host, port=port)
         return pool
 
     @staticmethod
@@ -156,9 +157,9 @@ def _ask(pool: Any, commands: _Commands, *, asking: bool = False) -> list[Any]: 
         if asking:  # The permission holds for the next command on the same connection.
             connection.send_command("ASKING")
             connection.read_response()
-        return [_told(connection, command) for command in commands]
+        return [_answer(connection, command) for command in commands]
     except exceptions.ReadOnlyError:
-        # A demoted master: a new connection may lead to the one that took its place.
+        # A demoted master: a new connection may lead to the new master.
         pool.disconnect(inuse_connections=False)
         connection.disconnect()
         raise
@@ -172,7 +173,7 @@ def _ask(pool: Any, commands: _Commands, *, asking: bool = False) -> list[Any]: 
         pool.release(connection)
 
 
-def _told(connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
+def _answer(connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Untyped in redis-py.
     connection.send_command(*command)
     return connection.read_response(disable_decoding=True)
 
@@ -181,7 +182,7 @@ def _told(connection: Any, command: Sequence[Any]) -> Any:  # noqa: ANN401  # Un
 
 
 class _Deadline(threading.local):
-    """When the operation that this thread is in must have ended, on the clock of monotonic."""
+    """The deadline of this thread's current operation, on the clock of `time.monotonic`."""
 
     at: float | None = None
 
@@ -198,8 +199,8 @@ def _until(deadline: float) -> Generator[None]:
         _deadline.at = before
 
 
-class _HurriedSocket:
-    """A socket each of whose waits ends at the deadline."""
+class _DeadlineSocket:
+    """A socket whose every wait ends at the deadline."""
 
     def __init__(self, sock: socket.socket, share: float) -> None:
         self._sock = sock
@@ -207,15 +208,15 @@ class _HurriedSocket:
         self._polls = False
 
     def recv(self, *arguments: Any) -> bytes:  # noqa: ANN401  # As `socket.recv`.
-        self._hurry()
+        self._limit_wait()
         return self._sock.recv(*arguments)
 
     def recv_into(self, *arguments: Any) -> int:  # noqa: ANN401  # As `socket.recv_into`.
-        self._hurry()
+        self._limit_wait()
         return self._sock.recv_into(*arguments)
 
     def sendall(self, *arguments: Any) -> None:  # noqa: ANN401  # As `socket.sendall`.
-        self._hurry()
+        self._limit_wait()
         self._sock.sendall(*arguments)
 
     def settimeout(self, seconds: float | None) -> None:
@@ -225,13 +226,13 @@ class _HurriedSocket:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # All else a socket has.
         return getattr(self._sock, name)
 
-    def _hurry(self) -> None:
+    def _limit_wait(self) -> None:
         if not self._polls:
             self._sock.settimeout(_seconds_left(self._share))
 
 
-class _Hurried:
-    """What makes any connection class of redis-py keep the deadline."""
+class _DeadlineConnection:
+    """A mixin that makes any connection class of redis-py keep the deadline."""
 
     _share: float
 
@@ -241,52 +242,54 @@ class _Hurried:
 
     @socket_timeout.setter
     def socket_timeout(self, seconds: float | None) -> None:
-        """Leave the deadline in force, whatever the settings say."""
+        """Ignore the timeout of the settings; the deadline is in force."""
 
     socket_connect_timeout = socket_timeout
 
-    def _connect(self) -> _HurriedSocket:
-        return _HurriedSocket(super()._connect(), self._share)  # type: ignore[misc]
+    def _connect(self) -> _DeadlineSocket:
+        return _DeadlineSocket(super()._connect(), self._share)  # type: ignore[misc]
 
 
 def _seconds_left(share: float) -> float:
-    if _deadline.at is None:  # redis-py's own doing, such as showing renewed credentials.
+    if _deadline.at is None:  # redis-py itself, such as a re-authentication.
         return _LONGEST_WAIT_SECONDS
     return max((_deadline.at - time.monotonic()) * share, _SHORTEST_WAIT_SECONDS)
 
 
 @functools.cache
-def _hurried_class(connection_class: type, share: float) -> type:
+def _deadline_class(connection_class: type, share: float) -> type:
     return type(
-        f"Hurried{connection_class.__name__}", (_Hurried, connection_class), {"_share": share}
+        f"DeadlineBound{connection_class.__name__}",
+        (_DeadlineConnection, connection_class),
+        {"_share": share},
     )
 
 
-def _hurried_pool(client: redis.Redis, **settings: Any) -> ConnectionPool:  # noqa: ANN401  # Any setting.
+def _deadline_pool(client: redis.Redis, **settings: Any) -> ConnectionPool:  # noqa: ANN401  # Any setting.
     pool: Any = client.connection_pool  # Half typed in redis-py.
     if not isinstance(client.connection_pool, SentinelConnectionPool):
-        return ConnectionPool(**_hurried_settings(pool) | settings)
+        return ConnectionPool(**_deadline_settings(pool) | settings)
     return SentinelConnectionPool(
         pool.service_name,
-        _hurried_sentinel(pool.sentinel_manager),
+        _deadline_sentinel(pool.sentinel_manager),
         is_master=pool.is_master,
         check_connection=pool.check_connection,
-        **_hurried_settings(pool),
+        **_deadline_settings(pool),
     )
 
 
-def _hurried_sentinel(sentinel: Any) -> Sentinel:  # noqa: ANN401  # Untyped in redis-py.
-    hurried: Sentinel = copy.copy(sentinel)
-    # A sentinel that hangs must leave time to ask the next one.
-    hurried.sentinels = [
-        redis.Redis(connection_pool=ConnectionPool(**_hurried_settings(one.connection_pool, 0.5)))
+def _deadline_sentinel(sentinel: Any) -> Sentinel:  # noqa: ANN401  # Untyped in redis-py.
+    bounded: Sentinel = copy.copy(sentinel)
+    # A hanging sentinel must leave time to ask the next one.
+    bounded.sentinels = [
+        redis.Redis(connection_pool=ConnectionPool(**_deadline_settings(one.connection_pool, 0.5)))
         for one in sentinel.sentinels
     ]
-    return hurried
+    return bounded
 
 
-def _hurried_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa: ANN401  # Untyped in redis-py.
-    """Return the settings of a pool like this one that keeps the deadline and never retries."""
+def _deadline_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa: ANN401  # Untyped in redis-py.
+    """Return the settings of this pool, with the deadline and without retries."""
     settings = {
         name: value
         for name, value in pool.connection_kwargs.items()
@@ -296,7 +299,7 @@ def _hurried_settings(pool: Any, share: float = 1.0) -> dict[str, Any]:  # noqa:
         settings
         | NO_MAINTENANCE_NOTICES
         | {
-            "connection_class": _hurried_class(pool.connection_class, share),
+            "connection_class": _deadline_class(pool.connection_class, share),
             "max_connections": pool.max_connections,
             "decode_responses": False,
             "retry": Retry(NoBackoff(), 0),

@@ -1,4 +1,4 @@
-"""How texts, numbers and spans of time are written in Redis, for all that we keep there."""
+"""The encoding of texts, numbers and durations in Redis."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _RETENTION_MAX: Final = timedelta(days=3_652_500)
-"""Ten thousand years: in milliseconds, still an exact number for a script that counts with it."""
+"""Ten thousand years: in milliseconds still an exact number in Lua."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def encoded(text: str) -> bytes:
-    """Write a text."""
+    """Encode a text."""
     return text.encode(errors="surrogatepass")
 
 
 def decoded(data: bytes) -> str:
-    """Read a text."""
+    """Decode a text."""
     return data.decode(errors="surrogatepass")
 
 
 def number(number: int) -> bytes:
-    """Write a number."""
+    """Encode a number."""
     return b"%d" % number
 
 
 def moment(at: datetime) -> bytes:
-    """Write an aware datetime, in milliseconds."""
+    """Encode an aware datetime, in milliseconds."""
     return number((at - _EPOCH) // _MILLISECOND)
 
 
 def span(duration: timedelta) -> bytes:
-    """Write a span of time in milliseconds, rounded up: no promise is kept too short."""
+    """Encode a duration in milliseconds, rounded up so that it is never too short."""
     return number(-(-duration // _MILLISECOND))
 
 
 def lasting(retention: timedelta) -> bytes:
     """
-    Write how long something is remembered, in milliseconds.
+    Encode a retention, in milliseconds.
 
     Raises:
         ValueError: it is not positive, or longer than ten thousand years.
@@ -51,7 +51,7 @@ def lasting(retention: timedelta) -> bytes:
 def check_span(what: str, value: timedelta, longest: timedelta, shown: str) -> None:
     """Refuse a span of time that is not positive, or longer than `longest`, in words `shown`."""
     if value <= timedelta(0):
-        msg = f"{what} must be longer than nothing, got {value!r}"
+        msg = f"{what} must be positive, got {value!r}"
         raise ValueError(msg)
     if value > longest:
         msg = f"{what} must be {shown} at most, got {value!r}"

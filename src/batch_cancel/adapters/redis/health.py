@@ -1,4 +1,4 @@
-"""Check whether a Redis is fit for the native store or the start gate, in sentences."""
+"""Whether a Redis is fit for the native store or the start gate, in sentences."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ _VERSION_MIN: Final = 7
 _NO_EVICTION: Final = "noeviction"
 
 _REFUSALS: Final = {
-    "NOPERM": "the user that connects may not do what the scripts do: grant it +@all on our keys",
+    "NOPERM": "the user that connects may not run our scripts: grant it +@all on our keys",
     "READONLY": "Redis is read-only here: connect to the master",
-    "WRONGTYPE": "our keys are taken by something else: choose another namespace",
+    "WRONGTYPE": "our keys have another type: choose another namespace",
     "OOM": "Redis has no memory left, so that nothing can be scheduled: raise its maxmemory",
-    "MISCONF": "Redis takes no writes, because it can't save to its disk",
-    "NOREPLICAS": "Redis takes no writes, because it has too few replicas",
+    "MISCONF": "Redis refuses writes, because it can't save to its disk",
+    "NOREPLICAS": "Redis refuses writes, because it has too few replicas",
 }
 _HIDDEN: Final = (
-    "Redis does not tell its version and its maxmemory-policy to the user that connects: grant it "
-    "+info, or see to it that they are 7 or later and noeviction"
+    "Redis does not show its version and its maxmemory-policy to the user that connects: grant "
+    "it +info, or make sure that they are 7 or later and noeviction"
 )
 
 
 async def checked(
-    executor: Executor, check: Script, places: Sequence[Sequence[bytes]], min_replicas: int = 0
+    executor: Executor, check: Script, locations: Sequence[Sequence[bytes]], min_replicas: int = 0
 ) -> list[str]:
     """
-    Name what is missing wherever our keys are.
+    Return what is missing for our keys, on each server that has some.
 
     Arguments:
         executor: runs the script.
-        check: returns what `problems` judges.
-        places: keys to try each place with.
-        min_replicas: how many must have what is written.
+        check: the script whose answer `problems` reads.
+        locations: keys to test each server with.
+        min_replicas: how many replicas must have a write.
     """
     found: dict[str, None] = {}
     try:
-        for keys in places:
-            told, refused = await executor.run(check, keys, ())
-            found |= dict.fromkeys(problems(decoded(told), [decoded(it) for it in refused]))
+        for keys in locations:
+            info, refused = await executor.run(check, keys, ())
+            found |= dict.fromkeys(problems(decoded(info), [decoded(it) for it in refused]))
     except SchedulerUnavailable as error:
         found[error.reason] = None
     if min_replicas and not found:
         try:
-            await executor.run(check, places[0], (), min_replicas)
+            await executor.run(check, locations[0], (), min_replicas)
         except SchedulerUnavailable as error:
             found[without_replicas(min_replicas, error.reason)] = None
     return list(found)
 
 
-def problems(told: str, refused: Sequence[str]) -> Iterator[str]:
+def problems(info: str, refused: Sequence[str]) -> Iterator[str]:
     """
-    Name what is missing.
+    Yield what is missing.
 
     Arguments:
-        told: what INFO says.
-        refused: why writes were refused.
+        info: the answer of INFO.
+        refused: the errors of refused writes.
     """
-    facts = dict(re.findall(r"^(\w+):(.*?)\r?$", told, flags=re.MULTILINE))
+    facts = dict(re.findall(r"^(\w+):(.*?)\r?$", info, flags=re.MULTILINE))
     version, policy = facts.get("redis_version"), facts.get("maxmemory_policy")
     if not version or not policy:
         yield _HIDDEN
@@ -77,11 +77,11 @@ def problems(told: str, refused: Sequence[str]) -> Iterator[str]:
         yield _REFUSALS["READONLY"]
         return
     for error in refused:
-        # Of an ACL, a script is told without the code that everybody else is told.
+        # In a script, the error of an ACL has no code.
         code = "NOPERM" if "ACL failure" in error else error.partition(" ")[0]
-        yield _REFUSALS.get(code, "Redis refuses to write: its log tells why")
+        yield _REFUSALS.get(code, "Redis refuses writes: see its log for the reason")
 
 
 def without_replicas(min_replicas: int, reason: str) -> str:
-    """Return the sentence that `min_replicas` cannot be kept."""
-    return f"min_replicas={min_replicas} cannot be kept, so nothing is ever answered: {reason}"
+    """Return the sentence that `min_replicas` cannot be met."""
+    return f"min_replicas={min_replicas} cannot be met, so no call succeeds: {reason}"

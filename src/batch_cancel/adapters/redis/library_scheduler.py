@@ -1,18 +1,18 @@
 """
-Deferred starts that another library keeps in Redis: taken back by that library's recipe.
+Schedulers for deferred starts that another library keeps in Redis.
 
-Rule 1: a recipe is data: a script that knows the library's keys, and which keys they are. How it
-        runs in time, and that an operation is always answered the same, is the same for all.
-Rule 2: the library itself is never imported. Its keys are enough, so that a program can cancel
-        what it could not install beside its own redis-py.
-Rule 3: what the user schedules with is the library's own client. Nothing of it is replaced, and
-        what we leave behind, a tombstone for each start, expires.
+Rule 1: a recipe is data: a script that knows the library's keys, and the names of the keys. Time
+        budget and replay of an operation's answer are the same for all libraries.
+Rule 2: the library itself is never imported. So a program can cancel starts of a library that it
+        could not install beside its own redis-py.
+Rule 3: starts are scheduled with the library's own client, which is not replaced. We only leave a
+        tombstone for each start, which expires.
 
 A tombstone is a hash, operation -> answer, in the database where the library's keys are.
 
 An adapter is a docstring, the names of the library's keys and one Lua file: see
 `batch_cancel.adapters.saq` for a short one. That file, `recipe.lua`, defines `waits` and
-`take_back`; the scripts here, appended to it, make of them what a scheduler is asked for.
+`take_back`; the scripts here are appended to it, and make the calls of a scheduler of them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import attrs
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.deadline_async import line_to_async
-from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.deadline_async import connection_to_async
+from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import decoded, encoded, lasting
 from batch_cancel.adapters.redis.health import problems, without_replicas
 from batch_cancel.adapters.redis.script_runner import (
+    Connection,
     Executor,
-    Line,
     Script,
     lua,
     replicas_wanted,
@@ -59,18 +59,18 @@ Client = TypeVar("Client")
 """`redis.Redis` or `redis.asyncio.Redis`."""
 
 _PAGE_SIZE: Final = 200
-"""Ids in one question: each may cost a look into a list."""
+"""The most ids in one call: each may need a search in a list."""
 
 
 @attrs.frozen
 class RecipeScripts:
     """
-    What a recipe can be asked for, see `scripts`.
+    The scripts of a recipe, see `scripts`.
 
     Arguments:
-        cancel: takes a start back.
-        waits: finds out which starts wait.
-        oddities: finds out whether the library's keys are what the recipe takes them for.
+        cancel: removes a start.
+        waits: returns which starts wait.
+        oddities: checks whether the library's keys are as the recipe expects.
     """
 
     cancel: Script
@@ -81,35 +81,35 @@ class RecipeScripts:
 @attrs.frozen
 class Recipe:
     """
-    How the deferred starts of one library, in one queue, are taken back.
+    How to remove the deferred starts of one library in one queue.
 
     Arguments:
-        library: its name, for those who read a message or a key.
-        scripts: what does it.
-        place: the key that names the queue: tombstones are kept by it.
-        kinds: Redis' types of the keys, several with a space between them.
-        keys: gives the library's keys of a start; `check` tries to write to the first one.
+        library: its name, for messages and keys.
+        scripts: the scripts.
+        queue_key: the key that names the queue, also in the names of tombstones.
+        kinds: the Redis types of the keys; several are joined by a space.
+        keys: returns the library's keys of a start; `check` tries to write to the first one.
     """
 
     library: str
     scripts: RecipeScripts
-    place: str
+    queue_key: str
     kinds: Sequence[str]
     keys: Callable[[str], Sequence[str]]
 
 
 def scripts(package: str) -> RecipeScripts:
     """Return the scripts of the recipe in `recipe.lua` of this package."""
-    recipe = f"local oddity\n{lua('recipe', package=package)}"  # Not every recipe has one.
+    recipe = f"local oddity\n{lua('recipe', package=package)}"  # A recipe need not define it.
     cancel, waits, oddities = (
         Script(f"{recipe}\n{lua(name)}") for name in ("answered", "waits", "oddities")
     )
     return RecipeScripts(cancel, waits, oddities)
 
 
-def own_key(kind: str, place: str, deferred_id: str) -> str:
-    """Name a key of ours; the length of the place keeps apart "a", "b:c" and "a:b", "c"."""
-    return f"batch_cancel:{kind}:{len(place)}:{place}:{deferred_id}"
+def own_key(kind: str, queue_key: str, deferred_id: str) -> str:
+    """Return a key of ours; the length distinguishes "a", "b:c" and "a:b", "c"."""
+    return f"batch_cancel:{kind}:{len(queue_key)}:{queue_key}:{deferred_id}"
 
 
 _TAKEN_BACK: Final = script("taken_back")
@@ -118,11 +118,10 @@ _CHECK: Final = script("native_check", "check")
 
 class LibraryScheduler(Generic[Client]):
     """
-    What blocking and asyncio schedulers of a library have in common: each step, over either.
+    The common steps of blocking and asyncio schedulers of a library.
 
-    An adapter derives one class from it, whose constructor makes the recipe from the names that
-    the library's user has chosen; that class and each half make a public one, which documents the
-    arguments.
+    An adapter derives one class from it, whose constructor makes the recipe from the library's
+    settings. That class and each half form a public class, which documents the arguments.
     """
 
     def __init__(
@@ -136,21 +135,21 @@ class LibraryScheduler(Generic[Client]):
         if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
             msg = (
                 f"{recipe.library} spreads the keys of a job over the slots of a cluster, so no "
-                "script reaches them all: give a client for one server or a Sentinel's master"
+                "script reaches them all: pass a client for one server or a Sentinel's master"
             )
             raise TypeError(msg)
         self._recipe = recipe
         self._retention = lasting(retention)
         self._min_replicas = replicas_wanted(min_replicas, client)
-        self._executor = Executor(self._line_to(client), budget)
+        self._executor = Executor(self._connection_to(client), budget)
 
     @abstractmethod
-    def _line_to(self, client: Client) -> Line: ...
+    def _connection_to(self, client: Client) -> Connection: ...
 
     @property
-    def place(self) -> str:
+    def queue_key(self) -> str:
         """The key that names the queue."""
-        return self._recipe.place
+        return self._recipe.queue_key
 
     async def _cancel(self, deferred_id: str, operation_id: str) -> bool:
         keys = [self._tombstone(deferred_id), *map(encoded, self._recipe.keys(deferred_id))]
@@ -158,7 +157,7 @@ class LibraryScheduler(Generic[Client]):
         cancel = self._recipe.scripts.cancel
         answer = await self._executor.run(cancel, keys, arguments, self._min_replicas)
         if isinstance(answer, bytes):
-            raise SchedulerUnavailable(decoded(answer))  # A sentence, on why there is none.
+            raise SchedulerUnavailable(decoded(answer))  # A sentence that says why there is none.
         return bool(answer)
 
     async def _was_taken_back(self, deferred_id: str) -> bool:
@@ -179,14 +178,14 @@ class LibraryScheduler(Generic[Client]):
         kinds = [encoded(it) for it in self._recipe.kinds]
         tried = (keys[0], self._tombstone(""))
         try:
-            told, refused = await self._executor.run(_CHECK, tried, ())
+            info, refused = await self._executor.run(_CHECK, tried, ())
             odd = await self._executor.run(self._recipe.scripts.oddities, keys, kinds)
         except SchedulerUnavailable as error:
             return [error.reason]
         reasons = [decoded(it) for it in refused]
-        # Which key is of which type is told by the oddities.
+        # The oddities report the types of the keys.
         reasons = [it for it in reasons if not it.startswith("WRONGTYPE")]
-        found = [*dict.fromkeys([*problems(decoded(told), reasons), *map(decoded, odd)])]
+        found = [*dict.fromkeys([*problems(decoded(info), reasons), *map(decoded, odd)])]
         if self._min_replicas and not found:
             try:
                 await self._executor.run(_CHECK, tried, (), self._min_replicas)
@@ -195,32 +194,32 @@ class LibraryScheduler(Generic[Client]):
         return found
 
     def _tombstone(self, deferred_id: str) -> bytes:
-        return encoded(own_key("answers", self._recipe.place, deferred_id))
+        return encoded(own_key("answers", self._recipe.queue_key, deferred_id))
 
 
 class RecipeScheduler(LibraryScheduler[redis.Redis]):
     """Deferred starts of another library, in Redis or Valkey."""
 
-    def _line_to(self, client: redis.Redis) -> Line:
-        return line_to(client)
+    def _connection_to(self, client: redis.Redis) -> Connection:
+        return connection_to(client)
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back, if it has not fired.
+        Remove the deferred start, if it has not fired.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         return run(self._cancel(deferred_id, operation_id))
 
     def was_taken_back(self, deferred_id: str) -> bool:
         """
-        Check whether the start was taken back by any operation: then it must not fire.
+        Check whether any operation has removed the start: then it must not fire.
 
-        For a worker's last look, where the library may bring back what was removed.
+        For a worker's last check, if the library may bring back a removed start.
 
         Raises:
             SchedulerUnavailable: no answer in time.
@@ -229,20 +228,20 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire, without a change.
 
-        What waits for its retry is among them: a cancel would take it back.
+        A start that waits for its retry is included: a cancel would remove it.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each two hundred.
+            SchedulerUnavailable: no answer in time; each page of two hundred has the whole budget.
         """
         return run(self._waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this Redis; nothing is changed.
+        Return in sentences what the library misses in this Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         return run(self._check())
 
@@ -250,8 +249,8 @@ class RecipeScheduler(LibraryScheduler[redis.Redis]):
 class AsyncRecipeScheduler(LibraryScheduler[redis.asyncio.Redis]):
     """As `RecipeScheduler`, awaited."""
 
-    def _line_to(self, client: redis.asyncio.Redis) -> Line:
-        return line_to_async(client)
+    def _connection_to(self, client: redis.asyncio.Redis) -> Connection:
+        return connection_to_async(client)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `RecipeScheduler.cancel`, awaited."""

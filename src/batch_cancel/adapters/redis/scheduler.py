@@ -6,11 +6,10 @@ Four keys in each shard, under one hash tag so that a cluster keeps them togethe
     {bc:0}:due  sorted set  id -> when to fire         {bc:0}:job  hash        id -> state
     {bc:0}:run  sorted set  id -> when a lease ends    {bc:0}:old  sorted set  id -> forget when
 
-The life of a start is that of `batch_cancel.domain.deferred_start`; the scripts repeat it, and are
-tested against it. The only way out of "due" is one script, so of a cancel and a claim exactly one
-wins.
+The states are those of `batch_cancel.domain.deferred_start`; the scripts repeat its rules, and are
+tested against them. Each script is atomic, so of a cancel and a claim exactly one wins.
 
-The server must not evict: `maxmemory-policy noeviction`. Its clock is the only one that counts.
+The server must not evict: `maxmemory-policy noeviction`. Only its clock is used.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.redis.claims import Claim
-from batch_cancel.adapters.redis.deadline_async import line_to_async
-from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.deadline_async import connection_to_async
+from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import decoded, encoded, lasting, moment, number
 from batch_cancel.adapters.redis.health import checked
 from batch_cancel.adapters.redis.script_runner import Executor, replicas_wanted, script
@@ -50,11 +49,11 @@ _CHECK: Final = script("native_check", "check")
 
 
 _Page = tuple[Sequence[bytes], Sequence[bytes]]
-"""The keys of a shard, and ids that are found there."""
+"""The keys of a shard, and ids in it."""
 
 
 class _DeferredStarts:
-    """Where things are in Redis, and each step, over a client of either kind."""
+    """The keys in Redis, and each step, on a client of either kind."""
 
     _executor: Executor
     _min_replicas: int
@@ -63,10 +62,12 @@ class _DeferredStarts:
         self, namespace: str, shards: int, budget: timedelta, retention: timedelta
     ) -> None:
         if "{" in namespace or "}" in namespace:
-            msg = f"a namespace must hold no braces, they mark the hash tag: {namespace!r}"
+            msg = (
+                f"a namespace must not contain braces, which mark the hash tag, got {namespace!r}"
+            )
             raise ValueError(msg)
         if shards < 1:
-            msg = f"there must be a shard at least, got {shards!r}"
+            msg = f"shards must be at least 1, got {shards!r}"
             raise ValueError(msg)
         self._shards = [
             tuple(
@@ -81,7 +82,7 @@ class _DeferredStarts:
         return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[_Page]:
-        """Return the ids by the keys that they are found under, so many at a time."""
+        """Yield the ids with the keys of their shard, in pages."""
         by_keys: dict[Sequence[bytes], list[bytes]] = {}
         for deferred_id in sorted(deferred_ids):
             by_keys.setdefault(self._keys(deferred_id), []).append(encoded(deferred_id))
@@ -90,7 +91,7 @@ class _DeferredStarts:
                 yield keys, ids[first : first + _PAGE_SIZE]
 
     def _in_turn(self) -> list[Sequence[bytes]]:
-        """Return the shards from any of them on: no pump lives too short to reach one of them."""
+        """Return the shards from a random one on, so that short-lived pumps reach all of them."""
         first = secrets.randbelow(len(self._shards))
         return [*self._shards[first:], *self._shards[:first]]
 
@@ -149,20 +150,21 @@ class RedisScheduler(_DeferredStarts):
     Deferred starts in Redis or Valkey.
 
     Arguments:
-        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
-            Whoever made it closes it. Its timeouts and retries do not count here.
-        namespace: how our keys begin; no braces.
-        shards: over how many hash slots of a cluster to spread. Every process that uses the
-            namespace must pass the same number, always.
+        client: for a single server, a Sentinel's master (`master_for`) or a cluster. Its owner
+            closes it. Its own timeouts and retries are not used.
+        namespace: the prefix of our keys; no braces.
+        shards: the number of hash slots of a cluster to use. All processes of a namespace must
+            always pass the same number.
         budget: how long one answer may take, retries included.
-        retention: how long it is remembered that a start was cancelled or finished. After that
-            its id is unknown again, so it must outlast every retry and every late `schedule`.
-        min_replicas: how many replicas must have a start, or its cancellation, before it is
-            answered; else it is `SchedulerUnavailable`. Not on a cluster.
+        retention: how long a cancelled or finished start is remembered. After that its id is
+            unknown, so it must outlast every retry and every late `schedule`.
+        min_replicas: how many replicas must have a start or its cancellation before the call
+            returns; otherwise it raises `SchedulerUnavailable`. Not on a cluster.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio; or `min_replicas` on a
+            cluster.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -176,7 +178,7 @@ class RedisScheduler(_DeferredStarts):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
-        self._executor = Executor(line_to(client), budget)
+        self._executor = Executor(connection_to(client), budget)
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
@@ -186,49 +188,50 @@ class RedisScheduler(_DeferredStarts):
         Arguments:
             deferred_id: its id.
             at: when to fire, an aware datetime.
-            payload: what whoever claims it is given.
+            payload: passed to the owner that claims it.
 
         Returns:
             False if the id was ever cancelled, handed out or finished: then nothing changed.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be scheduled or not.
-            ValueError: an id that no store could keep, or a naive datetime.
+            ValueError: the id cannot be stored, or the datetime is naive.
         """
         return run(self._schedule(deferred_id, at, payload))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back for good.
+        Remove the deferred start for good.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         return run(self._cancel(deferred_id, operation_id))
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
-        Take the starts that are due, each for the time of `lease`.
+        Claim the starts that are due, each for the time of `lease`.
 
-        A start that is not acknowledged within its lease is handed out again. Deliver them in
-        the order in which they are returned: one that may have ended its last owner comes last.
+        A start that is not acknowledged within its lease is handed out again. Deliver them in the
+        returned order: a start that may have crashed its last owner comes last.
 
         Arguments:
-            limit: how many to take at most. Fewer are returned if the budget ends before.
+            limit: how many to claim at most. Fewer are returned if the budget ends first.
             lease: up to a century.
 
         Raises:
-            SchedulerUnavailable: no answer in time; what was handed out is so again after `lease`.
+            SchedulerUnavailable: no answer in time; starts that were handed out are so again after
+                `lease`.
             ValueError: `lease` is negative, or longer than a century.
         """
         return run(self._claim(limit, lease))
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
-        Finish a start that was claimed; False if the lease is no longer the caller's.
+        Finish a claimed start; False if the caller no longer has the lease.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be finished or not.
@@ -239,7 +242,8 @@ class RedisScheduler(_DeferredStarts):
         """
         Return the ids of the deferred starts that wait to fire.
 
-        For inspection: it reads page by page, so what changes meanwhile may be in or not.
+        For inspection: it reads in pages, so a start that changes meanwhile may be included or
+        not.
 
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each page.
@@ -248,18 +252,18 @@ class RedisScheduler(_DeferredStarts):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the deferred starts that wait to fire; nothing is changed.
+        Return those of the deferred starts that wait to fire, without a change.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand of a shard.
+            SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget.
         """
         return run(self._waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the library misses in this Redis; nothing is changed.
+        Return in sentences what the library misses in this Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         return run(self._check())
 
@@ -278,7 +282,7 @@ class AsyncRedisScheduler(_DeferredStarts):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(namespace, shards, budget, retention)
-        self._executor = Executor(line_to_async(client), budget)
+        self._executor = Executor(connection_to_async(client), budget)
         self._min_replicas = replicas_wanted(min_replicas, client)
 
     async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:

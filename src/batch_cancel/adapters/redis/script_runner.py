@@ -1,13 +1,13 @@
 """
 Run a Lua script on Redis within a time budget: its answer, or `SchedulerUnavailable`.
 
-Rule 1: the budget holds whatever the client's own timeouts and retries are. How a command gets
-        through in time is the business of a line; there is one for blocking clients
-        (`deadline_sync`) and one for asyncio (`deadline_async`).
-Rule 2: within the budget, what may pass is tried again: a lost answer, a failover, a slot on the
-        move. A script must therefore give the same answer when it runs twice.
-Rule 3: nothing of a fault but its class and Redis's own error code gets into a message; a driver's
-        text may hold a host or a password.
+Rule 1: the budget holds whatever the client's own timeouts and retries are. A `Connection` sends
+        commands before a deadline: `deadline_sync` for blocking clients, `deadline_async` for
+        asyncio.
+Rule 2: transient faults are retried within the budget: a lost answer, a failover, a migrating
+        slot. So a script must return the same answer when it runs twice.
+Rule 3: a message contains only the class of a fault and Redis's own error code; a driver's text
+        may contain a host or a password.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _LONGEST_PAUSE_SECONDS: Final = 0.1
 _PASSING: Final = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
-    exceptions.ClusterError,  # Down, or no end of redirections.
-    exceptions.RedisClusterException,  # No node reached, or a slot that nobody serves.
+    exceptions.ClusterError,  # Down, or too many redirections.
+    exceptions.RedisClusterException,  # No node reached, or a slot without a node.
     exceptions.AskError,
     exceptions.TryAgainError,
-    exceptions.ReadOnlyError,  # A master that was demoted.
-    OSError,  # Among them the TimeoutError of asyncio.
+    exceptions.ReadOnlyError,  # A demoted master.
+    OSError,  # Includes asyncio's TimeoutError.
 )
 _WAITING_SHARE: Final = 0.5
-"""Of the time left, for replicas: a server ends such a wait up to 100 ms late, and then tells."""
+"""The share of the remaining time for WAIT: a server ends it up to 100 ms late."""
 
 _BUDGET_MAX: Final = timedelta(days=1)
 
 _LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
-"""Connection errors that trying again does not mend."""
+"""Connection errors that a retry does not repair."""
 
 
 @attrs.frozen
@@ -56,8 +56,8 @@ class Script:
     A Lua script.
 
     Arguments:
-        source: its text. It must give the same answer when it is run twice, for its first answer
-            may be lost.
+        source: its text. It must return the same answer when it runs twice, because its first
+            answer may be lost.
     """
 
     source: str
@@ -84,15 +84,15 @@ def script(*names: str, package: str = _OURS) -> Script:
 Commands = Sequence[Sequence[Any]]
 
 
-class Line(Protocol):
-    """A way to Redis; over a blocking client it looks awaited, and never suspends."""
+class Connection(Protocol):
+    """A connection to Redis that keeps deadlines; a blocking one never suspends."""
 
     async def send(self, commands: Commands, key: bytes, deadline: float, /) -> list[Any]:
         """
-        Send the commands, one after another, on one connection to where `key` is.
+        Send the commands, one after another, on one connection to the server of `key`.
 
-        Their answers are given undecoded, before the deadline, on the clock of `time.monotonic`.
-        One attempt: a fault is raised as the driver's error.
+        Return their answers undecoded, before the deadline on the clock of `time.monotonic`. There
+        is one attempt: a fault raises the driver's error.
         """
         ...
 
@@ -105,16 +105,16 @@ class Executor:
     Runs scripts within a time budget.
 
     Arguments:
-        line: a way to Redis, see `line_to` and `line_to_async`.
+        connection: sends commands, see `connection_to` and `connection_to_async`.
         budget: how long one run may take, retries included.
 
     Raises:
-        ValueError: a budget that is not positive, or longer than a day.
+        ValueError: the budget is not positive, or longer than a day.
     """
 
-    def __init__(self, line: Line, budget: timedelta) -> None:
+    def __init__(self, connection: Connection, budget: timedelta) -> None:
         self._budget_seconds = seconds_of(budget)
-        self._line = line
+        self._connection = connection
 
     async def run(
         self,
@@ -124,18 +124,18 @@ class Executor:
         min_replicas: int = 0,
     ) -> Any:  # noqa: ANN401  # Whatever the script answers.
         """
-        Run the script and give its answer, bytes undecoded.
+        Run the script and return its answer, bytes undecoded.
 
         Arguments:
-            script: what to run.
+            script: the script.
             keys: its KEYS.
             arguments: its ARGV.
-            min_replicas: how many must have what it wrote; it must write, even when it repeats
-                an answer, or there is nothing to wait for.
+            min_replicas: how many replicas must have its writes; it must write even when it
+                repeats an answer, or there is no write to wait for.
 
         Raises:
-            SchedulerUnavailable: no answer within the budget, or Redis refused, or too few
-                replicas have it.
+            SchedulerUnavailable: no answer within the budget, a refusal by Redis, or too few
+                replicas.
         """
         deadline = time.monotonic() + self._budget_seconds
         pause = _FIRST_PAUSE_SECONDS
@@ -147,7 +147,7 @@ class Executor:
                     raise _refused(error) from error
                 if time.monotonic() + pause >= deadline:
                     raise _late(error, self._budget_seconds) from error
-            await self._line.pause(pause)
+            await self._connection.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def _attempt(
@@ -158,26 +158,27 @@ class Executor:
         min_replicas: int,
         deadline: float,
     ) -> Any:  # noqa: ANN401  # Whatever the script answers.
-        # All that is text is sent as bytes: the client may have any encoding.
+        # Texts are sent as bytes: the client may have any encoding.
         operands = (len(keys), *keys, *arguments)
-        # Redis waits for what this very connection has written.
+        # WAIT counts only the writes of its own connection.
         wait = _wait(min_replicas, deadline)
         try:
             by_digest = ("EVALSHA", script.digest.encode(), *operands)
-            answers = await self._line.send((by_digest, *wait), keys[0], deadline)
-        except exceptions.NoScriptError:  # The server is new, or was told to forget.
+            answers = await self._connection.send((by_digest, *wait), keys[0], deadline)
+        except exceptions.NoScriptError:  # The server is new, or its scripts were flushed.
             by_source = ("EVAL", script.source.encode(), *operands)
-            answers = await self._line.send((by_source, *wait), keys[0], deadline)
+            answers = await self._connection.send((by_source, *wait), keys[0], deadline)
         return _answer(answers, min_replicas)
 
 
 def replicas_wanted(min_replicas: int, client: object) -> int:
     """
-    Return the number, if this client can wait for so many replicas.
+    Return the number, if this client can wait for replicas.
 
     Raises:
-        TypeError: a cluster's client: it may wait on another connection than it wrote on.
-        ValueError: fewer than none.
+        TypeError: the client is for a cluster, and may wait on another connection than it wrote
+            on.
+        ValueError: it is negative.
     """
     if min_replicas < 0:
         msg = f"min_replicas must not be negative, got {min_replicas!r}"
@@ -192,13 +193,13 @@ def _wait(min_replicas: int, deadline: float) -> Commands:
     if not min_replicas:
         return ()
     milliseconds = (deadline - time.monotonic()) * 1000 * _WAITING_SHARE
-    return (("WAIT", min_replicas, max(1, int(milliseconds))),)  # 0 is for ever.
+    return (("WAIT", min_replicas, max(1, int(milliseconds))),)  # 0 would wait without end.
 
 
 def _answer(answers: Sequence[Any], min_replicas: int) -> Any:  # noqa: ANN401  # Whatever the script answers.
     answer, *acknowledged = answers
     if acknowledged and acknowledged[0] < min_replicas:
-        msg = f"Redis has too few replicas that keep it ({acknowledged[0]} of {min_replicas})"
+        msg = f"too few replicas of Redis have the write ({acknowledged[0]} of {min_replicas})"
         raise SchedulerUnavailable(msg)
     return answer
 
@@ -226,4 +227,4 @@ def _refused(error: Exception) -> SchedulerUnavailable:
 
 def _late(error: Exception, budget_seconds: float) -> SchedulerUnavailable:
     budget = f"{budget_seconds * 1000:g} ms"
-    return SchedulerUnavailable(f"Redis gave no answer within {budget} ({type(error).__name__})")
+    return SchedulerUnavailable(f"Redis did not answer within {budget} ({type(error).__name__})")

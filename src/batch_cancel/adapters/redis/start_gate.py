@@ -1,23 +1,23 @@
 r"""
 The start gate: of a cancel and a start exactly one wins, whatever scheduler keeps the start.
 
-Many schedulers hold a deferred start where nobody can take it away again: in a worker's memory, in
-a list that was read a moment ago. So whoever fires it asks first, and one key decides:
+Many schedulers hold a deferred start where it cannot be removed: in a worker's memory, or in a
+list that was read a moment ago. So the start asks the gate when it fires, and one key decides:
 
     (none) --arm--> A armed --may_start--> S started
        |               \----cancel-----> C cancelled, by this operation
-       +--cancel-----> B barred: closed, but there was nothing to take back
+       +--cancel-----> B barred: closed, but there was no armed start
        +--may_start--> refused, or S started where `armed_only` is False
 
-Rule 1: the first decision stands. What has started may start again (a retry, a redelivery, a lost
-        answer), what was cancelled never starts.
-Rule 2: the gate fails closed: without an answer from Redis nothing starts, nor does a start that
-        is unknown. It may have been cancelled, and Redis may have lost that (FLUSHALL, a failover
-        to a replica without data, an eviction); its scheduler need not have lost anything.
-Rule 3: an armed start is remembered until `retention` after it is due, and so is what was decided.
+Rule 1: the first decision stands. A start that has passed may pass again (a retry, a redelivery, a
+        lost answer); a cancelled start never passes.
+Rule 2: the gate fails closed: no start passes without an answer from Redis, and no unknown start
+        passes. An unknown start may have been cancelled, and Redis may have lost that (FLUSHALL, a
+        failover to a replica without data, an eviction), while its scheduler still has it.
+Rule 3: an armed start and its decision are remembered until `retention` after it is due.
 
-Each start is one key of its own, so a cluster serves as well as a single server. The server must
-not evict: `maxmemory-policy noeviction`.
+Each start is one key, so it works on a cluster as on a single server. The server must not evict:
+`maxmemory-policy noeviction`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from typing import Final
 import redis
 import redis.asyncio
 
-from batch_cancel.adapters.redis.deadline_async import line_to_async
-from batch_cancel.adapters.redis.deadline_sync import line_to
+from batch_cancel.adapters.redis.deadline_async import connection_to_async
+from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import encoded, lasting, moment, number
 from batch_cancel.adapters.redis.health import checked
 from batch_cancel.adapters.redis.script_runner import Executor, replicas_wanted, script
@@ -51,11 +51,11 @@ _CHECK: Final = script("gate_check", "check")
 _UNKNOWN: Final = -1
 _PAGE_SIZE: Final = 1000
 _PROBES: Final = 64
-"""Keys to look for the nodes of a cluster with: so many reach each of a dozen, almost surely."""
+"""The number of keys that reach each of a dozen cluster nodes, almost surely."""
 
 
 class _Gate:
-    """Where the gate's keys are, and each step, over a client of either kind."""
+    """The keys of the gate, and each step, on a client of either kind."""
 
     _executor: Executor
 
@@ -64,7 +64,7 @@ class _Gate:
         client: object,
         namespace: str,
         retention: timedelta,
-        armed_only: bool,  # noqa: FBT001  # Each of the two callers passes its own on.
+        armed_only: bool,  # noqa: FBT001  # Passed on by both halves.
         min_replicas: int,
     ) -> None:
         self._namespace = namespace
@@ -77,14 +77,14 @@ class _Gate:
         return encoded(f"{self._namespace}:gate:{deferred_id}")
 
     def _pages(self, deferred_ids: AbstractSet[str]) -> Iterator[list[str]]:
-        """Yield the ids that can be armed, as many at a time as one script may ask for."""
+        """Yield the ids that can be armed, in pages for one script."""
         ids = sorted(each for each in deferred_ids if is_storable(each, ID_BYTES_MAX))
-        size = 1 if self._is_cluster else _PAGE_SIZE  # Each key has a hash slot of its own.
+        size = 1 if self._is_cluster else _PAGE_SIZE  # Each key has its own hash slot.
         for first in range(0, len(ids), size):
             yield ids[first : first + size]
 
     def _probes(self) -> Sequence[Sequence[bytes]]:
-        """Return keys that no start has, on every node."""
+        """Return keys that belong to no start, on every node."""
         return [(self._key(f"\0{it}"),) for it in range(_PROBES if self._is_cluster else 1)]
 
     async def _arm(self, deferred_id: str, at: datetime) -> bool:
@@ -104,9 +104,9 @@ class _Gate:
         if answer == _UNKNOWN:
             msg = (
                 f"the start gate does not know the start {shown(deferred_id)}: it was never "
-                "armed, or Redis has lost its state, and whether it was cancelled; it does not "
-                "start. If it still should, arm it again and let it be tried again; starts that "
-                "nobody arms pass a StartGate with armed_only=False"
+                "armed, or Redis has lost its state and a possible cancel, so it is refused. If "
+                "it still should start, arm it again and retry it; starts that are never armed "
+                "pass a StartGate with armed_only=False"
             )
             raise SchedulerUnavailable(msg)
         return bool(answer)
@@ -124,23 +124,24 @@ class _Gate:
 
 class StartGate(_Gate):
     """
-    The gate that deferred starts of any scheduler pass, or find closed.
+    A gate for the deferred starts of any scheduler.
 
     Arguments:
-        client: one for a single server, for a Sentinel's master (`master_for`) or for a cluster.
-            Whoever made it closes it. Its timeouts and retries do not count here.
-        namespace: how our keys begin. Every process must say the same.
+        client: for a single server, a Sentinel's master (`master_for`) or a cluster. Its owner
+            closes it. Its own timeouts and retries are not used.
+        namespace: the prefix of our keys. All processes must pass the same.
         budget: how long one answer may take, retries included; a day at most.
         retention: how late a start may fire and still be known to the gate. With
-            `armed_only=False` also how far ahead a start that was never armed may be scheduled.
-        armed_only: whether a start that the gate does not know is refused. With False it passes,
-            also if it was cancelled and Redis has lost that since.
-        min_replicas: how many replicas must have what the gate decides, or that a start is armed,
-            before it is answered; else it is `SchedulerUnavailable`. Not on a cluster.
+            `armed_only=False` also how far ahead an unarmed start may be scheduled.
+        armed_only: whether an unknown start is refused. With False it passes, even if it was
+            cancelled and Redis has lost that.
+        min_replicas: how many replicas must have a decision or an armed start before the call
+            returns; otherwise it raises `SchedulerUnavailable`. Not on a cluster.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio; `min_replicas` on a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio; or `min_replicas` on a
+            cluster.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class StartGate(_Gate):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(client, namespace, retention, armed_only, min_replicas)
-        self._executor = Executor(line_to(client), budget)
+        self._executor = Executor(connection_to(client), budget)
 
     def arm(self, deferred_id: str, at: datetime) -> bool:
         """
@@ -162,14 +163,14 @@ class StartGate(_Gate):
 
         Arguments:
             deferred_id: its id.
-            at: when it is to fire, an aware datetime. Arm it again to move it.
+            at: when it is due, an aware datetime. Arm it again to move it.
 
         Returns:
             False if it was started or cancelled before: an id is used once.
 
         Raises:
             SchedulerUnavailable: no answer in time; it may be armed or not.
-            ValueError: an id that no store could keep, or a naive datetime.
+            ValueError: the id cannot be stored, or the datetime is naive.
         """
         return run(self._arm(deferred_id, at))
 
@@ -178,44 +179,43 @@ class StartGate(_Gate):
         Close the gate for good, unless the start has passed it.
 
         Returns:
-            True if this operation closed it for a start that was armed; the same whenever it is
-            repeated.
+            True if this operation closed it for an armed start; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: no answer in time; ask again with the same operation.
+            SchedulerUnavailable: no answer in time; retry with the same operation.
         """
         return run(self._cancel(deferred_id, operation_id))
 
     def may_start(self, deferred_id: str) -> bool:
         """
-        Pass the gate: the first thing that a deferred start does.
+        Pass the gate; call it first in a deferred start.
 
         Returns:
             False if it was cancelled: then do nothing.
 
         Raises:
             SchedulerUnavailable: no answer in time, or the gate does not know the start. Do
-                nothing, and let it be tried again.
+                nothing, and let the start be retried.
         """
         return run(self._may_start(deferred_id))
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
-        Return those of the deferred starts that are armed, neither started nor cancelled.
+        Return those of the deferred starts that are armed, and neither started nor cancelled.
 
-        Whether their scheduler still has them is not known to the gate.
+        The gate does not know whether their scheduler still has them.
 
         Raises:
-            SchedulerUnavailable: no answer in time; the budget is for each thousand, on a cluster
-                for each start.
+            SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget,
+                on a cluster each start.
         """
         return run(self._waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
-        Name in sentences what the gate misses in this Redis; nothing is changed.
+        Return in sentences what the gate misses in this Redis, without a change.
 
-        An empty list says that it is fit: ask when your program starts.
+        An empty list means that it is fit: check when your program starts.
         """
         return run(self._check())
 
@@ -234,7 +234,7 @@ class AsyncStartGate(_Gate):
         min_replicas: int = 0,
     ) -> None:
         super().__init__(client, namespace, retention, armed_only, min_replicas)
-        self._executor = Executor(line_to_async(client), budget)
+        self._executor = Executor(connection_to_async(client), budget)
 
     async def arm(self, deferred_id: str, at: datetime) -> bool:
         """As `StartGate.arm`, awaited."""

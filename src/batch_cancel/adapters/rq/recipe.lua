@@ -22,7 +22,7 @@ end
 
 local function waits(id, scheduled, queue, deferred, ready, limits, job)
   local status, limit = unpack(redis.call('HMGET', job, 'status', 'rate_limit_key'))
-  -- Its status tells where it is: the queue is searched for no more than what is there.
+  -- Its status says where it is: the queue is searched only if it is there.
   if status == 'queued' then
     return redis.call('LPOS', queue, id)
   end

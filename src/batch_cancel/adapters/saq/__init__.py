@@ -4,11 +4,11 @@ Deferred starts that are SAQ jobs: `await queue.enqueue(..., key=..., scheduled=
 The id of a deferred start is the job's key. Exact with SAQ's workers as they are. SAQ itself is
 not needed here, nor its redis-py: any process that reaches the same Redis can cancel.
 
-What waits for its retry has fired: it is not retried, and the answer is False. Whether a job has
-run stands in what SAQ writes of it, as JSON. With `Queue(dump=...)` of your own that is not JSON
-nobody can read it: such a job is taken back all the same, but the answer is always False.
+A job that waits for its retry has fired: it is not retried, and the answer is False. Whether a job
+has run is in its JSON. If your own `Queue(dump=...)` writes no JSON, it cannot be read: the job is
+removed all the same, but the answer is always False.
 
-An id that was cancelled is free again: SAQ takes a new job under it.
+A cancelled id is free again: SAQ accepts a new job with it.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ class SaqScheduler(_Saq[redis.Redis], RecipeScheduler):
     Cancels jobs of SAQ.
 
     Arguments:
-        client: for the Redis of SAQ, one server or a Sentinel's master. Whoever made it closes it.
+        client: for the Redis of SAQ, one server or a Sentinel's master. Its owner closes it.
         queue: the queue's name.
         budget: how long one answer may take, retries included.
         retention: how long an operation's answer is remembered.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
+        min_replicas: how many replicas must have a cancellation before the call returns; otherwise
+            it raises `SchedulerUnavailable`, and is retried.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument is out of range.
     """
 
 

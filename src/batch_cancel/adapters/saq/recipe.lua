@@ -1,6 +1,6 @@
 -- Guarantees: true if and only if the job waited for its time or in its queue, and no worker had it;
 -- a job that ran before and waits for its retry is not retried, and counts as fired. So does one whose
--- attempts cannot be read, because SAQ was told to write its jobs as something else than JSON.
+-- attempts cannot be read, because SAQ is set to write its jobs in another format than JSON.
 local function is_queued(queued, job)
   return redis.call('LPOS', queued, job)
 end

@@ -1,5 +1,5 @@
 """
-Jobs and contacts in tables that SQLAlchemy knows, on Postgres (psycopg, asyncpg) and on SQLite.
+Jobs and contacts in SQLAlchemy tables, on Postgres (psycopg, asyncpg) and on SQLite.
 
     with Session(engine) as session:
         cancellation = cancel_rows("batch_xyz789", uow=joining(session, TABLES))
@@ -11,10 +11,10 @@ Rule 2: a transaction locks before it reads. On Postgres that is the job's row, 
         SQLite has one lock for the whole file, and takes it for a statement that writes.
 Rule 3: the statements after the lock are statements of their own: under READ COMMITTED they see
         what was committed while the transaction waited. A higher level is refused.
-Rule 4: a contact is named by its job's key, by its organization where contacts have one, and by
-        its id. Whether these are unique is what the database says, not what the metadata says.
-Rule 5: what was written is read before the commit: a trigger, a rule or a policy may have made
-        something else of it.
+Rule 4: a contact is named by its job's key, by its organization if contacts have one, and by its
+        id. The database, not the metadata, decides whether these are unique.
+Rule 5: written rows are read back before the commit: a trigger, a rule or a policy may have
+        changed them.
 """
 
 from batch_cancel.adapters.sqlalchemy.columns import cancellations_table

@@ -1,10 +1,10 @@
 """
-Our own table, and how values go into columns of any type and come out of them.
+Our own table, and the conversion of values to and from columns of any type.
 
-Rule 1: an id has one spelling. A text that Postgres would read as an id, " 42 " or "{6b29...}", is
-        none.
-Rule 2: a status is what the database holds, past the column's type, and is written into the
-        statement: for an index, and for an enum of Postgres, which is no text.
+Rule 1: an id has one text form. Other texts that Postgres would accept, such as " 42 " or
+        "{6b29...}", are not ids.
+Rule 2: a status is the value in the database, without the column's type, and is a literal in the
+        statement: for partial indexes, and for enums of Postgres, which are not text.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from batch_cancel.domain.status_names import Spelling
+from batch_cancel.domain.status_names import StatusName
 from batch_cancel.domain.statuses import LIVE_JOBS, Removal
 
 Constant = str | int | bool | None
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
-    """A moment in UTC, also where a database keeps no time zone."""
+    """A time in UTC, also if the database keeps no time zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -34,7 +34,7 @@ class Moment(sa.types.TypeDecorator[datetime]):
         value: datetime | None,
         dialect: sa.Dialect,  # noqa: ARG002  # Named so by SQLAlchemy.
     ) -> datetime | None:
-        """Return the moment in UTC."""
+        """Return the time in UTC."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(
@@ -42,7 +42,7 @@ class Moment(sa.types.TypeDecorator[datetime]):
         value: datetime | None,
         dialect: sa.Dialect,  # noqa: ARG002  # Named so by SQLAlchemy.
     ) -> datetime | None:
-        """Return the moment in UTC."""
+        """Return the time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -50,9 +50,9 @@ class Moment(sa.types.TypeDecorator[datetime]):
 
 def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations") -> sa.Table:
     """
-    Return our own table, the records of cancellations, for your migrations to make.
+    Return our own table, the records of cancellations, for your migrations.
 
-    On Postgres it is the one that `batch-cancel schema` prints.
+    On Postgres it equals the one that `batch-cancel schema` prints.
 
     Arguments:
         metadata: yours.
@@ -81,26 +81,26 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
     }
     for column, condition in known.items():
         table.append_constraint(sa.CheckConstraint(condition, name=f"{name}_{column}_check"))
-    owing = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
-    sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=owing, sqlite_where=owing)
+    pending = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
+    sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=pending, sqlite_where=pending)
     return table
 
 
-def constant(spelling: Spelling) -> sa.ColumnElement[Any]:
-    """Return a spelling as the database holds it, past the column's type."""
-    kind = sa.Integer() if isinstance(spelling, int) else sa.String()
-    # An UPDATE would name a bare literal after its column, and not find it again by a name with a
-    # blank in it; what is in a type_coerce keeps its own name.
-    return sa.type_coerce(sa.literal(spelling, kind, literal_execute=True), kind)
+def constant(status_name: StatusName) -> sa.ColumnElement[Any]:
+    """Return a status name as the database holds it, without the column's type."""
+    kind = sa.Integer() if isinstance(status_name, int) else sa.String()
+    # An UPDATE names a bare literal after its column, and fails to find it if that name has a
+    # blank; inside a type_coerce it keeps its own name.
+    return sa.type_coerce(sa.literal(status_name, kind, literal_execute=True), kind)
 
 
-def is_among(column: sa.Column[Any], spellings: Iterable[Spelling]) -> sa.ColumnElement[bool]:
+def is_among(column: sa.Column[Any], status_names: Iterable[StatusName]) -> sa.ColumnElement[bool]:
     """Return the condition that a status column holds one of these."""
-    return column.in_([constant(it) for it in spellings])
+    return column.in_([constant(it) for it in status_names])
 
 
 def holding(table: sa.Table, where: Mapping[str, Constant]) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions that columns hold what they hold in the rows that count."""
+    """Return the conditions that a row counts."""
     return [
         table.c[name].is_(None) if value is None else table.c[name] == value
         for name, value in where.items()
@@ -112,7 +112,7 @@ def is_id(column: sa.Column[Any], text: str | None) -> sa.ColumnElement[bool]:
     Return the condition that a column holds an id; None for NULL.
 
     Raises:
-        ValueError: no row can have such an id.
+        ValueError: the column cannot hold such an id.
     """
     return column.is_(None) if text is None else column == bound(column, text)
 
@@ -122,7 +122,7 @@ def bound(column: sa.Column[Any], text: str) -> Any:  # noqa: ANN401  # A value,
     Return an id as a value to compare the column with.
 
     Raises:
-        ValueError: no row can have such an id.
+        ValueError: the column cannot hold such an id.
     """
     value = id_value(column, text)
     # asyncpg refuses a number that is too large for its parameter's type.
@@ -131,10 +131,10 @@ def bound(column: sa.Column[Any], text: str) -> Any:  # noqa: ANN401  # A value,
 
 def id_value(column: sa.Column[Any], text: str) -> object:
     """
-    Return an id as the column's type takes it.
+    Return an id as a value of the column's type.
 
     Raises:
-        ValueError: no row can have such an id.
+        ValueError: the column cannot hold such an id.
     """
     given: Any = column.type
     while isinstance(given, postgresql.DOMAIN):
@@ -144,7 +144,7 @@ def id_value(column: sa.Column[Any], text: str) -> object:
     if kind not in {int, UUID}:
         return text
     value: int | UUID = kind(text)
-    # An id has one spelling: " 42 " and "{6b29...}" are none, though they could be read.
+    # An id has one text form: " 42 " and "{6b29...}" are not ids, though the type accepts them.
     if str(value) != text.casefold() or int(value).bit_length() > (63 if kind is int else 128):
         msg = "no row can have such an id"
         raise ValueError(msg)
@@ -154,34 +154,34 @@ def id_value(column: sa.Column[Any], text: str) -> object:
 def _python_type(kind: sa.types.TypeEngine[Any]) -> Any:  # noqa: ANN401  # A class.
     try:
         return kind.python_type
-    except NotImplementedError:  # Types that know of none, as Postgres' citext does.
+    except NotImplementedError:  # Types without a Python type, such as Postgres' citext.
         return str
 
 
 def as_text(column: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.ColumnElement[Any]:
     """
-    Return a column as the text that names a row by it.
+    Return a column as the text form of an id.
 
-    Postgres itself makes the text, without the blanks that CHAR(n) is padded with. On SQLite, a
-    uuid is a text that only the column's type can read.
+    Postgres itself converts it to text, without the padding of CHAR(n). On SQLite, only the
+    column's type can read a uuid.
     """
     return sa.cast(column, sa.Text) if dialect.name == "postgresql" else column
 
 
 def text(value: object) -> str | None:
-    """Return what was read as a text; None stays None."""
+    """Return a value as text; None stays None."""
     return None if value is None else str(value)
 
 
 def moment(column: sa.Column[Any], at: datetime | None) -> datetime | None:
-    """Return a moment as the column's type takes it."""
+    """Return a time as a value of the column's type."""
     if at is None or getattr(column.type, "timezone", True):
         return at
     return at.astimezone(UTC).replace(tzinfo=None)
 
 
 def statement_time(column: sa.Column[Any]) -> sa.ColumnElement[Any] | None:
-    """Return Postgres' own clock as the column takes it; None for a type that makes its own."""
+    """Return Postgres' own clock as the column's type; None for a converting type."""
     if not isinstance(column.type, sa.DateTime):
         return None
     now = sa.func.statement_timestamp()

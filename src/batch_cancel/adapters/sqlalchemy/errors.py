@@ -1,7 +1,7 @@
 """
-What goes wrong with a database, as the library's own errors.
+Translate SQLAlchemy's errors into the library's own.
 
-By SQLSTATE, or by SQLite's own name: a driver's message may hold hosts, users and values.
+By SQLSTATE, or by SQLite's error name: a driver's message may contain hosts, users and values.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from batch_cancel.adapters.postgres_faults import (
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 
 COMMITS_BY_ITSELF: Final = (
-    "a transaction is needed, and this connection commits by itself after each statement: take an "
-    "engine or a connection without AUTOCOMMIT"
+    "a transaction is needed, but this connection commits after each statement: use an engine or "
+    "a connection without AUTOCOMMIT"
 )
 _IN_THE_WAY: Final = (
     "a trigger, a rule or a policy is in the way; let it pass the statuses that this library "
@@ -32,8 +32,8 @@ _IN_THE_WAY: Final = (
 _CONCURRENT: Final = "isce"
 """SQLAlchemy's code for a session that two tasks or threads use at once."""
 _SHARED: Final = (
-    "another task or thread is at work on this session: cancels joined to one session must follow "
-    "each other, or have a session each"
+    "another task or thread is using this session: make the calls on one session one after "
+    "another, or use a session for each"
 )
 _LOST: Final = "the connection to the database broke"
 _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
@@ -47,7 +47,7 @@ _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
 
 
 def written_otherwise(what: str) -> StoreFailed:
-    """Return the error for rows that are not as they were written, with what is found instead."""
+    """Return the error for rows that are not as they were written, with what was found."""
     return StoreFailed(f"{what}: {_IN_THE_WAY}")
 
 
@@ -60,7 +60,7 @@ class Progress:
     How far a transaction got.
 
     Arguments:
-        phase: what it is at; "leaving" is the end of a savepoint, however it ends.
+        phase: its current phase; "leaving" is the end of a savepoint.
     """
 
     phase: Phase = "connecting"
@@ -68,12 +68,12 @@ class Progress:
 
 @contextmanager
 def translated() -> Generator[Progress]:
-    """Turn SQLAlchemy's errors into `StoreFailed`; everything else passes through."""
+    """Turn SQLAlchemy's errors into `StoreFailed`; other exceptions pass through."""
     progress = Progress()
     try:
         yield progress
     except exc.TimeoutError as error:
-        reason = "the pool gave no connection in time"
+        reason = "the pool returned no connection in time"
         raise StoreFailed(reason, fault=Fault.LATE) from error
     except exc.DBAPIError as error:
         raise _store_failed(error, progress) from error
@@ -91,9 +91,9 @@ def translated() -> Generator[Progress]:
 @contextmanager
 def within_savepoint(progress: Progress) -> Generator[None]:
     """
-    Turn the errors of statements within a savepoint, before it is left.
+    Turn the errors of statements within a savepoint into `StoreFailed`.
 
-    What goes wrong when it is left comes after: then nobody knows what of it is still there.
+    An error when it is left comes later, and leaves the outcome unknown.
     """
     try:
         yield
@@ -110,18 +110,18 @@ def _store_failed(error: exc.DBAPIError, progress: Progress) -> StoreFailed:
     name = _name(cause)
     if progress.phase == "leaving":
         reason = (
-            "the savepoint of the cancel could not be left "
-            f"({type(cause).__name__}, {name or 'no SQLSTATE'}): roll your transaction back"
+            f"the savepoint of the cancel could not be released ({type(cause).__name__}, "
+            f"{name or 'no SQLSTATE'}): roll your transaction back"
         )
         return StoreFailed(reason, "unknown")
     if progress.phase == "connecting":
         return _not_connected(cause, name)
-    # SQLite's longer names say more of the same: SQLITE_BUSY_SNAPSHOT.
+    # SQLite's extended names begin with the primary one: SQLITE_BUSY_SNAPSHOT.
     meaning = _MEANINGS.get(name) or _MEANINGS.get("_".join(name.split("_")[:2]))
     if meaning is not None:
         fault, reason = meaning
         return StoreFailed(reason, fault=fault)
-    is_end = name.startswith(("08", "57P"))  # What poolers say, and a server that shuts down.
+    is_end = name.startswith(("08", "57P"))  # Sent by poolers, and by a server that shuts down.
     is_lost = error.connection_invalidated or is_end
     if is_lost or (not name and isinstance(error, exc.OperationalError)):
         return _lost(progress)
@@ -130,11 +130,11 @@ def _store_failed(error: exc.DBAPIError, progress: Progress) -> StoreFailed:
 
 def _refused(cause: object, name: str) -> StoreFailed:
     what = f"the database refused a statement ({type(cause).__name__}, {name or 'no SQLSTATE'})"
-    return StoreFailed(f"{what}: the reason is in its log, or in the cause of this error")
+    return StoreFailed(f"{what}: see its log, or the cause of this error, for the reason")
 
 
 def _lost(progress: Progress) -> StoreFailed:
-    # The answer to a COMMIT may be lost on its way back: then nobody here knows.
+    # The answer to a COMMIT may be lost: then the outcome is unknown.
     is_open = progress.phase in {"committing", "leaving"}
     outcome: Outcome = "unknown" if is_open else "unchanged"
     what = f"{_LOST} before the commit was confirmed" if is_open else _LOST
@@ -153,7 +153,7 @@ def _not_connected(cause: object, name: str) -> StoreFailed:
 
 
 def _drivers_own(error: Exception, progress: Progress) -> StoreFailed | None:
-    """Read what asyncpg raises past SQLAlchemy: where nobody listens, and where it is refused."""
+    """Translate what asyncpg raises past SQLAlchemy: for a closed port or a refused connection."""
     if isinstance(error, OSError):
         return _not_connected(error, "") if progress.phase == "connecting" else _lost(progress)
     name = _name(error)
@@ -161,7 +161,7 @@ def _drivers_own(error: Exception, progress: Progress) -> StoreFailed | None:
 
 
 def _name(cause: object) -> str:
-    """Return the SQLSTATE, by the names that drivers have for it, or SQLite's own; or nothing."""
+    """Return the SQLSTATE by any driver's attribute, or SQLite's error name, or ""."""
     for attribute in ("sqlstate", "pgcode", "sqlite_errorname"):
         if name := getattr(cause, attribute, None):
             return str(name)

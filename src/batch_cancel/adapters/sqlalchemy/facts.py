@@ -1,10 +1,10 @@
 """
-What the database itself says of the tables, for the rules of `domain.shape`.
+The database's own facts about the tables, for the rules of `domain.table_shape`.
 
-Rule 1: metadata may lie about a database that migrations have made. Postgres is asked by its
-        catalogs, SQLite by its PRAGMAs.
-Rule 2: what is right is read once by each process. What is refused is asked again each time, so
-        that a repaired table works at once.
+Rule 1: metadata may differ from the database that migrations have created. The facts come from
+        Postgres' catalogs and SQLite's PRAGMAs.
+Rule 2: safe tables are read once by each process. Refused tables are read again each time, so that
+        a repaired table works at once.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def name_parts(connection: Connection, table: sa.Table) -> tuple[str | None, str
 
 def quoted(*parts: str | None) -> str:
     """
-    Return the parts of a name as the database reads it; None for one that there is not.
+    Return the parts of a name in quotes; None for a missing part.
 
-    Not by the dialect's own quoting: it doubles percent signs for drivers that take them for
-    placeholders, and these names are values, or in statements without any.
+    Not by the dialect's own quoting, which doubles percent signs for drivers that take them for
+    placeholders: these names are values, or in statements without placeholders.
     """
     return ".".join('"' + it.replace('"', '""') + '"' for it in parts if it is not None)
 
@@ -43,39 +43,40 @@ def quoted(*parts: str | None) -> str:
 @attrs.define
 class Seen:
     """
-    What one transaction has seen of the tables.
+    What one transaction knows about the tables.
 
     Arguments:
         tables: the adopter's.
-        oids: of jobs, contacts and cancellations on Postgres, None for one that is not there;
-            None on SQLite.
-        place: which tables of which database these are; None if nothing is to be remembered.
+        oids: of jobs, contacts and cancellations on Postgres, None for a missing table; None on
+            SQLite.
+        cache_key: names the tables and the database, for the cache; None to cache no facts.
         is_joined: whether the transaction is the caller's.
-        cancelled_before: how many of the job's contacts were cancelled before those that a cancel
-            has written, and that something may write once more; None where nothing does.
+        cancelled_before: how many of the job's contacts were cancelled already, if a trigger may
+            write contacts again after the cancel; None without such triggers.
     """
 
     tables: SqlAlchemyTables
     oids: tuple[int | None, ...] | None
-    place: Hashable | None
+    cache_key: Hashable | None
     is_joined: bool
     cancelled_before: int | None = None
 
     def of_jobs(self, connection: Connection) -> Facts:
         """
-        Return what the database says, for a step that touches no contact.
+        Return the facts, for a step that touches no contact.
 
         Raises:
-            StoreFailed: nothing can be right in this database.
+            StoreFailed: no mapping of this database is safe.
         """
         return self._checked(connection, lambda _: None)
 
     def of_contacts(self, connection: Connection, *, has_organization: bool) -> Facts:
         """
-        Return what the database says, for a step that touches the contacts of one job.
+        Return the facts, for a step that touches the contacts of one job.
 
         Raises:
-            StoreFailed: the job's key may be that of several jobs, or nothing can be right here.
+            StoreFailed: the job's key is not known to be unique, or no mapping of this database is
+                safe.
         """
         keys = self.tables.keys
         return self._checked(
@@ -88,10 +89,10 @@ class Seen:
 
     def of_single_contacts(self, connection: Connection, key: JobKey) -> Facts:
         """
-        Return what the database says, for a step that names contacts by their ids.
+        Return the facts, for a step that names contacts by their ids.
 
         Raises:
-            StoreFailed: as `of_contacts`, or an id may be that of several contacts.
+            StoreFailed: as `of_contacts`, or the contacts' ids are not known to be unique.
         """
         keys, is_of_one = self.tables.keys, key.organization_id is not None
         return self._checked(
@@ -105,7 +106,7 @@ class Seen:
 
     def _checked(self, connection: Connection, problem: Callable[[Facts], str | None]) -> Facts:
         known = self.tables.known
-        facts = None if self.place is None else known.get(self.place)
+        facts = None if self.cache_key is None else known.get(self.cache_key)
         if facts is not None and problem(facts) is None:
             return facts
         facts = self.read(connection)
@@ -114,20 +115,20 @@ class Seen:
         reason = next(iter(facts.refusals), None) or problem(facts)
         if reason is not None:
             raise StoreFailed(reason)
-        if self.place is not None:
-            known.learn(self.place, facts)
+        if self.cache_key is not None:
+            known.learn(self.cache_key, facts)
         return facts
 
     def _missing(self, connection: Connection) -> str:
         ours = (self.tables.jobs, self.tables.contacts, self.tables.cancellations)
         names = ", ".join(".".join(filter(None, name_parts(connection, it))) for it in ours)
         return (
-            f"a table is missing among {names}: create it, or see which schema the connection "
-            "looks in"
+            f"a table is missing among {names}: create it, or check the search path of the "
+            "connection"
         )
 
     def read(self, connection: Connection) -> Facts | None:
-        """Return what the database says now; None if a table is missing."""
+        """Return the current facts; None if a table is missing."""
         if self.oids is None:
             return _sqlite_facts(connection, self.tables)
         jobs, contacts, cancellations = self.oids
@@ -142,8 +143,8 @@ class Seen:
 # SQLite ------------------------------------------------------------------------------------------
 
 
-def sqlite_place(connection: Connection, tables: SqlAlchemyTables) -> Hashable | None:
-    """Return which tables these are, and of which version of their schema; None if unsure."""
+def sqlite_cache_key(connection: Connection, tables: SqlAlchemyTables) -> Hashable | None:
+    """Return a key of the tables and their schema's version; None if there is no safe key."""
     asked = (
         "SELECT (SELECT file FROM pragma_database_list WHERE name = 'main'), "
         "(SELECT schema_version FROM pragma_schema_version), "
@@ -152,7 +153,7 @@ def sqlite_place(connection: Connection, tables: SqlAlchemyTables) -> Hashable |
     file, version, temporary = connection.exec_driver_sql(asked).one()
     ours = (tables.jobs, tables.contacts, tables.cancellations)
     schemas = {name_parts(connection, it)[0] for it in ours}
-    # A database without a file is its connection's own, and so is what is temporary.
+    # A database without a file belongs to its connection, and so do temporary tables.
     is_sure = file and not temporary and schemas <= {None, "main"}
     return (file, version) if is_sure else None
 
@@ -191,29 +192,31 @@ class _SqliteTable:
 
     @classmethod
     def find(cls, connection: Connection, table: sa.Table) -> _SqliteTable | None:
-        """Find the table that a statement would; None if there is none."""
+        """Find the table that a statement would use; None if there is none."""
         schema, name = name_parts(connection, table)
         if schema is None:
             listed = connection.exec_driver_sql("PRAGMA database_list").all()
             others = [str(row[1]) for row in listed if row[1] not in {"main", "temp"}]
-            schemas = ["temp", "main", *others]  # The order in which SQLite looks.
+            schemas = ["temp", "main", *others]  # SQLite's search order.
         else:
             schemas = [schema]
         found = [(it, kind) for it in schemas if (kind := _kind(connection, it, name))]
         if not found:
             return None
-        (place, kind), *rest = found
-        return cls(connection, table, place, name, kind == "view", place == "temp" and bool(rest))
+        (schema, kind), *rest = found
+        return cls(
+            connection, table, schema, name, kind == "view", schema == "temp" and bool(rest)
+        )
 
     def described(self) -> Table:
-        """Return its unique indexes and the columns that hold no NULL."""
+        """Return its unique indexes and its NOT NULL columns."""
         rows = self._pragma("table_info", self.name)
         by_number = {row[0]: self._as_mapped(row[1]) for row in rows}
         primary = [row for row in rows if row[5]]
         unique = list(self._indexes(by_number))
         not_null = {self._as_mapped(row[1]) for row in rows if row[3]}
         if len(primary) == 1 and str(primary[0][2]).upper() == "INTEGER":
-            # The rowid itself, of which there is no index.
+            # The rowid itself, which has no index.
             name = self._as_mapped(primary[0][1])
             unique.append(UniqueIndex(frozenset({name})))
             not_null.add(name)
@@ -221,7 +224,7 @@ class _SqliteTable:
         return Table(self.name, tuple(unique), frozenset(not_null), self.is_view, kinds)
 
     def has_triggers(self) -> bool:
-        """Check whether a trigger may write a row otherwise than it was written."""
+        """Check whether a trigger may change what is written."""
         return any(
             self.connection.exec_driver_sql(
                 f"SELECT 1 FROM {_master(self.connection, it)} "  # noqa: S608  # Quoted.
@@ -238,20 +241,20 @@ class _SqliteTable:
             if (
                 is_unique
                 and not is_partial
-                and all(row[1] in by_number for row in rows)  # An expression is no column.
+                and all(row[1] in by_number for row in rows)  # An expression is not a column.
                 and not any(self._is_finer(row[4], row[2]) for row in rows)
             ):
                 found.append(UniqueIndex(frozenset(by_number[row[1]] for row in rows)))
         return found
 
     def _is_finer(self, collation: str, column: str) -> bool:
-        """Check whether an index tells texts apart that the column's own `=` finds equal."""
+        """Check whether an index distinguishes texts that the column's own `=` finds equal."""
         folds, trims = self._finds_equal(column)
         finer = {"BINARY": folds or trims, "NOCASE": trims, "RTRIM": folds}
         return finer.get(collation.upper(), False)
 
     def _kind(self, column: str, declared: str) -> str:
-        """Return what the column's own `=` compares, by SQLite's rules of affinity."""
+        """Return the kind of comparison of the column's own `=`, by SQLite's rules of affinity."""
         words = declared.upper()
         if "INT" in words:
             return "integer"
@@ -264,7 +267,7 @@ class _SqliteTable:
     def _finds_equal(self, column: str) -> tuple[bool, bool]:
         """Return whether the column's own `=` ignores case, and trailing blanks."""
         quote = self.connection.dialect.identifier_preparer.quote_identifier
-        # What a column of a UNION finds equal is what the first of its parts does.
+        # A column of a UNION compares like the column of its first part.
         compared = (
             f"SELECT it = ? FROM (SELECT {quote(column)} AS it "  # noqa: S608  # Quoted.
             f"FROM {quote(self.schema)}.{quote(self.name)} WHERE 0 "
@@ -277,7 +280,7 @@ class _SqliteTable:
         return folds, trims
 
     def _as_mapped(self, column: str) -> str:
-        """Return the mapping's spelling of a name, which SQLite compares without case."""
+        """Return a name in the mapping's case; SQLite compares names without case."""
         names = {it.name.lower(): it.name for it in self.table.columns}
         return names.get(column.lower(), column)
 
@@ -294,7 +297,7 @@ def _master(connection: Connection, schema: str) -> str:
 
 
 def _kind(connection: Connection, schema: str, name: str) -> str | None:
-    """Return whether it is a table or a view; None if it is not there."""
+    """Return whether it is a table or a view; None if it is missing."""
     asked = (
         f"SELECT type FROM {_master(connection, schema)} "  # noqa: S608  # Quoted.
         "WHERE type IN ('table', 'view') AND lower(name) = lower(?)"

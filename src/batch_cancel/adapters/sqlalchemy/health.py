@@ -35,7 +35,7 @@ from batch_cancel.domain.diagnosis import (
     not_granted,
 )
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.status_names import Spelling
+from batch_cancel.domain.status_names import StatusName
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _FIELDS: Final = ("jobs", "contacts", "cancellations")
@@ -213,17 +213,17 @@ def _see_statuses(found: Findings, tables: SqlAlchemyTables, field: str, table: 
     """Note the words that a status column can't hold, or be compared with."""
     if field == "cancellations" or not table.is_postgres:
         return  # SQLite holds any text in any column.
-    spelled: Mapping[Any, Sequence[Spelling]]
+    names: Mapping[Any, Sequence[StatusName]]
     if field == "jobs":
-        of, spelled = tables.jobs.c[tables.job_status], tables.job_statuses
+        of, names = tables.jobs.c[tables.job_status], tables.job_statuses
         needed: frozenset[str] = frozenset({JobStatus.CANCELLED})
     else:
-        of, spelled = tables.contacts.c[tables.contact_status], tables.contact_statuses
+        of, names = tables.contacts.c[tables.contact_status], tables.contact_statuses
         needed = CANCELLABLE_CONTACTS | {ContactStatus.CANCELLED}
     column = table.column(of.name)
     if column is None:
         return
-    for status, words in spelled.items():
+    for status, words in names.items():
         for word in words:
             if isinstance(word, str) and (why := _why_not(column["type"], word)) is not None:
                 sentence = f"{of.name} of {table.name} can't hold {word!r}: {why}"
@@ -256,8 +256,8 @@ def _see_index(found: Findings, connection: Connection, tables: SqlAlchemyTables
     its = {keys.contact_job_id, keys.contact_organization_id}
     its |= {tables.contacts.c[it].name for it in tables.contact_where}
     for columns in listed:
-        place = columns.index(keys.contact_job_id) if keys.contact_job_id in columns else None
-        if place is not None and set(columns[:place]) <= its:
+        position = columns.index(keys.contact_job_id) if keys.contact_job_id in columns else None
+        if position is not None and set(columns[:position]) <= its:
             found.fits.append(INDEX_OF_CONTACTS)
             return
     shown = _shown(connection, tables.contacts)

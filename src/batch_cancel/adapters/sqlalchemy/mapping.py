@@ -23,7 +23,7 @@ class Part:
     The rows of a table that are of a class, where several classes share the table.
 
     Arguments:
-        column: the key of the column that tells them apart.
+        column: the key of the column that distinguishes them.
         identities: what it holds for the class and for those derived from it; empty if all rows
             are of these.
         own: what it holds for the class itself; None if rows are of derived classes only.
@@ -58,7 +58,7 @@ def mapper_of(given: Given) -> Mapper[Any] | None:
 
 def part_of(given: Given) -> Part | None:
     """
-    Return which rows are of a mapped class; None if nothing tells classes apart.
+    Return which rows are of a mapped class; None if the table has one class.
 
     Raises:
         ValueError: which rows are its own can't be known.
@@ -129,13 +129,13 @@ def labels(table: sa.Table, name: str, field: str) -> dict[str, str]:
     if isinstance(kind, sa.Enum) and kind.enum_class is not None:
         members: list[Any] = list(kind.enum_class)
         found = {str(it.value): label for it, label in zip(members, kind.enums, strict=True)}
-    is_told = not isinstance(kind, sa.types.TypeDecorator | sa.Enum | sa.Integer)
-    if is_told or (
+    is_plain = not isinstance(kind, sa.types.TypeDecorator | sa.Enum | sa.Integer)
+    if is_plain or (
         isinstance(kind, sa.Enum) and found.get("cancelled", "cancelled") in kind.enums
     ):
         return found
     msg = (
-        f"what {table.name}.{name} holds for a status can't be told from its type, {kind!r}: say "
-        f"it by {field}, a spelling for each status as the database holds it"
+        f"the status names in {table.name}.{name} can't be derived from its type, {kind!r}: pass "
+        f"{field}, a name for each status as the database holds it"
     )
     raise ValueError(msg)

@@ -25,7 +25,7 @@ from batch_cancel.adapters.postgres_transactions import (
     timeouts,
 )
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
-from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_place
+from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted, sqlite_cache_key
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed
 
@@ -62,8 +62,8 @@ def check_shared(connection: Connection) -> None:
 
 
 _SHARED: Final = (
-    "this engine has one connection for all, which is in a transaction of somebody else's: join "
-    "that one with joining(), or take an engine whose pool has connections of their own"
+    "this engine has a single connection, which is in another transaction: join that one with "
+    "joining(), or use an engine whose pool has several connections"
 )
 
 
@@ -199,7 +199,7 @@ def _opened_sqlite(connection: Connection, tables: SqlAlchemyTables, *, is_joine
     connection.execute(sa.delete(tables.jobs).where(sa.false()))
     if not getattr(connection.connection.driver_connection, "in_transaction", True):
         raise StoreFailed(COMMITS_BY_ITSELF)
-    return Seen(tables, None, sqlite_place(connection, tables), is_joined)
+    return Seen(tables, None, sqlite_cache_key(connection, tables), is_joined)
 
 
 def _check_transaction(connection: Connection) -> None:

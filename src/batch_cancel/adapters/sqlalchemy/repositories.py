@@ -50,7 +50,7 @@ class _Jobs(Statements):
             is_job = tables.is_job(key)
         except ValueError:
             return None
-        asked: Any = sa.select(*tables.names(dialect), tables.spelled_status(dialect))
+        asked: Any = sa.select(*tables.names(dialect), tables.status_text(dialect))
         asked = asked.where(is_job).with_for_update(key_share=True)
         if not self.is_sqlite:
             # The clock is read after the wait for the lock, outside of the query that waits.
@@ -64,7 +64,7 @@ class _Jobs(Statements):
         job_id, organization_id, deferred_id, status, *clock = rows[0]
         found = JobKey(str(job_id), columns.text(organization_id))
         if _folded(found) != _folded(key):
-            return None  # The database reads " 42 " as 42; an id has one spelling only.
+            return None  # The database reads " 42 " as 42; an id has one text form only.
         status = tables.read_job_status(status)
         job = Job(found, status, columns.text(deferred_id), clock[0] if clock else self.now())
         if status != JobStatus.CANCELLED:
@@ -113,7 +113,7 @@ class _Jobs(Statements):
             is_announced=record.is_announced,
             taken_at=record.cancelled_at,
         )
-        # A record that is there already is that of a job which somebody brought back to life.
+        # An existing record is of an earlier cancellation; the job's status was set back since.
         anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
         self.connection.execute(
             kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
@@ -170,13 +170,13 @@ class _Contacts(Statements):
 class _Outbox(Statements):
     def settle(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
-        # Only for the cancellation that owes it, and never backwards.
-        owed = is_cancellation(ours, record)
+        # Only for the same cancellation, and never undoing progress.
+        is_this = is_cancellation(ours, record)
         pending = ours.c.removal == Removal.PENDING.value
-        settled = sa.case((pending, record.removal.value), else_=ours.c.removal)
+        removal = sa.case((pending, record.removal.value), else_=ours.c.removal)
         announced = sa.true() if record.is_announced else ours.c.is_announced
         self.connection.execute(
-            sa.update(ours).where(owed).values(removal=settled, is_announced=announced)
+            sa.update(ours).where(is_this).values(removal=removal, is_announced=announced)
         )
 
     def claim(self, record: CancellationRecord) -> CancellationRecord | None:
@@ -200,10 +200,10 @@ class _Outbox(Statements):
     ) -> list[CancellationRecord]:
         ours, at = self.tables.cancellations, self.now()
         pending = ours.c.removal == Removal.PENDING.value
-        owing = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
+        pending_rows = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
         asked = (
             sa.select(ours)
-            .where(owing, ours.c.taken_at <= at - lease)
+            .where(pending_rows, ours.c.taken_at <= at - lease)
             .order_by(ours.c.taken_at)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)
@@ -221,7 +221,7 @@ class _Outbox(Statements):
         return taken
 
     def _undone(self, keys: list[JobKey]) -> set[JobKey]:
-        """Return which of these jobs are there, and not cancelled."""
+        """Return which of these jobs exist and are not cancelled."""
         tables, undone = self.tables, set[JobKey]()
         column = tables.jobs.c[tables.job_id]
         is_cancelled = tables.job_has({JobStatus.CANCELLED})
@@ -232,7 +232,7 @@ class _Outbox(Statements):
         for start in range(0, len(keys), _KEYS_MAX):
             ids: list[Any] = []
             for key in keys[start : start + _KEYS_MAX]:
-                with suppress(ValueError):  # The column has another type by now.
+                with suppress(ValueError):  # The column's type was changed.
                     ids.append(columns.bound(column, key.batch_job_id))
             rows: Any = self.connection.execute(asked.where(column.in_(ids)))
             undone.update(
@@ -243,7 +243,7 @@ class _Outbox(Statements):
 
 
 class SqlAlchemyRepositories:
-    """What one transaction can reach."""
+    """The repositories of one transaction."""
 
     def __init__(self, connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> None:
         self.jobs = _Jobs(connection, tables, seen)

@@ -1,4 +1,4 @@
-"""What all repositories share: the clock, the conditions, the look at what was written."""
+"""The common part of all repositories: the clock, the conditions, the check of written rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Statements:
 
     @property
     def dialect(self) -> sa.Dialect:
-        """Of which database the statements are."""
+        """The dialect of the statements."""
         return self.connection.dialect
 
     @property
@@ -46,7 +46,7 @@ class Statements:
         return self.dialect.name == "sqlite"
 
     def now(self) -> datetime:
-        """Read the store's clock; SQLite has none but this machine's."""
+        """Read the store's clock; on SQLite this machine's."""
         if self.is_sqlite:
             return datetime.now(UTC)
         clock = sa.func.clock_timestamp(type_=Moment)
@@ -56,12 +56,12 @@ class Statements:
         self, table: sa.Table, name: str | None, at: datetime | None = None
     ) -> dict[str, object]:
         """
-        Return what the column of a row's last change is set to.
+        Return the value for the column of a row's last change.
 
         Arguments:
-            table: the row's.
+            table: the row's table.
             name: the column's key; None if there is none.
-            at: the time; None for that of the statement, which costs no round trip.
+            at: the time; None for the statement's own, which costs no round trip.
         """
         if name is None:
             return {}
@@ -77,7 +77,7 @@ class Statements:
         Return the condition that a row of contacts is this job's.
 
         Raises:
-            StoreFailed: no contact can refer to such a job, or it is not one job.
+            StoreFailed: contacts cannot refer to such a job, or its key is not unique.
         """
         try:
             condition = self.tables.is_contact_of(key)
@@ -88,7 +88,7 @@ class Statements:
             )
             raise StoreFailed(reason) from error
         if self.is_sqlite and self.tables.job_key is not None:
-            # Of several rows, a subquery of SQLite takes the first; Postgres refuses by itself.
+            # With several rows, a subquery of SQLite takes the first; Postgres raises an error.
             found = sa.select(sa.func.count()).select_from(self.tables.jobs)
             if self.connection.execute(found.where(self.tables.is_job(key))).scalar_one() > 1:
                 raise several_jobs(key)
@@ -98,19 +98,19 @@ class Statements:
         self, statement: sa.Update, is_so: sa.ColumnElement[bool], *, is_rewritten: bool
     ) -> int:
         """
-        Write rows, and look at each as it is written.
+        Write rows, and check each as it is written.
 
         Arguments:
-            statement: it writes.
-            is_so: holds for a row that is as it was meant.
-            is_rewritten: whether something else writes the rows after that, or in the statement's
-                place: then Postgres could not return them, and they are read again by the caller.
+            statement: the statement that writes.
+            is_so: the condition that a row is as intended.
+            is_rewritten: whether a trigger or a rule writes the rows after or instead of the
+                statement: then RETURNING does not show them, and the caller reads them again.
 
         Returns:
             how many rows.
 
         Raises:
-            StoreFailed: a row is not as it was meant.
+            StoreFailed: a row is not as intended.
         """
         if self.is_sqlite or is_rewritten:
             return self.connection.execute(statement).rowcount
@@ -124,13 +124,13 @@ class Statements:
 
     @contextmanager
     def late_triggers_run(self, facts: Facts) -> Generator[None]:
-        """Let the triggers run that wait for the commit, before what was written is looked at."""
+        """Run the deferred triggers now, before the written rows are checked."""
         if self.is_sqlite:
             yield
         elif self.seen.is_joined:
             self._set_constraints([it[:2] for it in facts.deferrable], "IMMEDIATE")
             yield
-            # The caller's own later statements find them as they were.
+            # Later statements of the caller find them deferred again.
             self._set_constraints([it[:2] for it in facts.deferrable if it[2]], "DEFERRED")
         else:
             self.connection.execute(sa.text(LATE_TRIGGERS_NOW))
@@ -144,14 +144,14 @@ class Statements:
             )
 
     def count_contacts(self, *conditions: sa.ColumnElement[bool]) -> int:
-        """Return how many contacts there are of this kind."""
+        """Return how many contacts meet this condition."""
         counted = sa.select(sa.func.count()).select_from(self.tables.contacts)
         return int(self.connection.execute(counted.where(*conditions)).scalar_one())
 
 
 @attrs.frozen
 class Bridged:
-    """The same, over an engine of asyncio."""
+    """As `Statements`, on an asyncio engine."""
 
     connection: AsyncConnection
     tables: SqlAlchemyTables
@@ -164,14 +164,14 @@ class Bridged:
         *arguments: _P.args,
         **more: _P.kwargs,
     ) -> _R:
-        """Run a method of the blocking half over the engine's bridge to its driver."""
+        """Run a method of the blocking half on the engine's bridge to its driver."""
         return await self.connection.run_sync(
             lambda connection: method(kind(connection, self.tables, self.seen), *arguments, **more)
         )
 
 
 def several_jobs(key: JobKey) -> StoreFailed:
-    """Return the error for an id that is not that of one job."""
+    """Return the error for an id of several jobs."""
     return StoreFailed(
         f"organization {shown(key.organization_id)} has several jobs of this id: map a column "
         "that is unique with job_id=..."
@@ -180,31 +180,31 @@ def several_jobs(key: JobKey) -> StoreFailed:
 
 def check_written(number: int, meant: int) -> None:
     """
-    Refuse what was not written, or was written otherwise.
+    Check the number of rows as written.
 
     Raises:
-        StoreFailed: it is another number of rows than was meant.
+        StoreFailed: it is not the intended number.
     """
     if number != meant:
-        what = f"{number} rows have the status that was written instead of {meant}"
+        what = f"{number} rows instead of {meant} have the status that was written"
         raise written_otherwise(what)
 
 
 def check_skipped(number: int) -> None:
     """
-    Refuse to take rows that were to be written, and are as they were, for rows that were not.
+    Check that no row was skipped by a trigger, a rule or a policy.
 
     Raises:
         StoreFailed: there are such rows.
     """
     if number:
-        what = f"{number} rows that were to be written are as they were"
+        what = f"{number} rows were to be written, but are unchanged"
         raise written_otherwise(what)
 
 
 def is_record_of(ours: sa.Table, key: JobKey) -> sa.ColumnElement[bool]:
     """Return the condition that a row is the record of this job's cancellation."""
-    organization_id = key.organization_id or ""  # A primary key holds no NULL.
+    organization_id = key.organization_id or ""  # A primary key can't hold NULL.
     return sa.and_(
         ours.c.organization_id == organization_id, ours.c.batch_job_id == key.batch_job_id
     )
@@ -212,7 +212,7 @@ def is_record_of(ours: sa.Table, key: JobKey) -> sa.ColumnElement[bool]:
 
 def is_cancellation(ours: sa.Table, record: CancellationRecord) -> sa.ColumnElement[bool]:
     """Return the condition that a row is the record of this cancellation of the job."""
-    # The time tells the lives of a job apart that one operation has ended.
+    # The time distinguishes two cancellations of a job by one operation.
     return sa.and_(
         is_record_of(ours, record.key),
         ours.c.operation_id == record.operation_id,
@@ -221,7 +221,7 @@ def is_cancellation(ours: sa.Table, record: CancellationRecord) -> sa.ColumnElem
 
 
 def as_record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # By version a tuple or not.
-    """Return a row of our own table as the record that it is."""
+    """Return the record in a row of our own table."""
     return CancellationRecord(
         operation_id=row.operation_id,
         key=key,

@@ -1,4 +1,4 @@
-"""The adopter's tables: which columns are what, and the conditions that name rows in them."""
+"""The adopter's tables: the mapping of their columns, and the conditions that name rows."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from batch_cancel.adapters.sqlalchemy import columns, mapping
 from batch_cancel.adapters.sqlalchemy.columns import Constant
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.status_names import (
-    ContactSpellings,
-    JobSpellings,
-    all_spellings,
-    contact_spellings,
-    job_spellings,
+    ContactStatusNames,
+    JobStatusNames,
+    all_status_names,
+    contact_status_names,
+    job_status_names,
     read_job_status,
 )
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import Keys
 
 
-def _job_statuses(tables: SqlAlchemyTables) -> JobSpellings:
+def _job_statuses(tables: SqlAlchemyTables) -> JobStatusNames:
     found = mapping.labels(tables.jobs, tables.job_status, "job_statuses")
     return {status: (found.get(status.value, status.value),) for status in JobStatus}
 
 
-def _contact_statuses(tables: SqlAlchemyTables) -> ContactSpellings:
+def _contact_statuses(tables: SqlAlchemyTables) -> ContactStatusNames:
     found = mapping.labels(tables.contacts, tables.contact_status, "contact_statuses")
     return {status: (found.get(status.value, status.value),) for status in ContactStatus}
 
@@ -56,7 +56,7 @@ class SqlAlchemyTables:
         jobs: the table of jobs, or the class that is mapped to it.
         contacts: the table of contacts, or its class.
         cancellations: our own, from `cancellations_table`.
-        job_id: the id of a job that callers know; text, uuid or integer.
+        job_id: the id of a job, as callers pass it; text, uuid or integer.
         job_key: the column of jobs that contacts refer to; None if that is `job_id`.
         job_organization_id: the owning organization; None if there is no such column: then every
             job is a job of no organization.
@@ -64,16 +64,14 @@ class SqlAlchemyTables:
         job_deferred_id: the id of its deferred start; None if there is no such column: then the
             job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
-        job_version: a number that every change of a job raises by 1, for whoever locks
-            optimistically; without it the `version_id_col` of a mapped class, None for no such
-            column.
-        job_statuses: how the table spells each of the six statuses, as the database holds it;
-            without it as the contract does, or as an `Enum` stores the members that have the
-            contract's words as their values. Of several spellings all are read and the first is
-            written. A spelling that is not among them is an unknown status: such a job is left
-            alone.
-        job_where: what columns hold in the rows that count, `{"deleted_at": None}`; a row in which
-            they hold anything else is no job.
+        job_version: a number that is incremented when the job is changed, for optimistic locking;
+            by default the `version_id_col` of a mapped class; None if there is no such column.
+        job_statuses: the names of the six statuses, as the database holds them; by default the
+            contract's, or the names of an `Enum` whose members have the contract's words as
+            values. Of several names all are read and the first is written. Any other name is an
+            unknown status: such a job is left alone.
+        job_where: constants of the rows that count, such as `{"deleted_at": None}`; a row with
+            another value is not a job.
         contact_id: the id of a contact, unique at least within its job.
         contact_job_id: its job, by the job's `job_key`.
         contact_organization_id: its organization; None if there is no such column. Needed where
@@ -84,18 +82,17 @@ class SqlAlchemyTables:
         contact_dialing_since: set when a contact is claimed, for `expire_calls`; None if there is
             no such column: then `contact_updated_at` serves.
         contact_updated_at: set when a contact is changed; None if there is no such column.
-        contact_version: likewise as `job_version`; 1 in a contact that is added.
-        contact_statuses: how the table spells each of the twelve statuses, likewise. A contact in
-            any other is left alone.
-        contact_where: what columns hold in the rows that count; other rows are no contacts.
-        keys_are_unique: declares that `job_key` names one job and `contact_id` one contact of a
-            job in the views that you map; the database can't tell whether they do.
+        contact_version: as `job_version`; 1 in a new contact.
+        contact_statuses: the names of the twelve statuses, likewise. A contact with any other name
+            is left alone.
+        contact_where: constants of the rows that count; other rows are not contacts.
+        keys_are_unique: declares that `job_key` and `contact_id` are unique in the views that you
+            map; for tables, unique indexes show it.
 
     Raises:
-        TypeError: what is given is no table.
-        ValueError: a table has no such column; a status without a spelling, or two of one; the
-            type of a status column says that it stores something else than the spellings; a
-            mapping that can't be honoured.
+        TypeError: a table is neither a table nor a mapped class.
+        ValueError: a table has no such column; a status has no name or shares one; a status
+            column's type stores other values than the names; or the mapping is not supported.
     """
 
     jobs_given: sa.Table | type[Any] = attrs.field(alias="jobs")
@@ -108,8 +105,8 @@ class SqlAlchemyTables:
     job_deferred_id: str | None = "scheduled_job_id"
     job_updated_at: str | None = "updated_at"
     job_version: str | None = attrs.field(default=attrs.Factory(_job_version, takes_self=True))
-    job_statuses: JobSpellings = attrs.field(
-        default=attrs.Factory(_job_statuses, takes_self=True), converter=job_spellings
+    job_statuses: JobStatusNames = attrs.field(
+        default=attrs.Factory(_job_statuses, takes_self=True), converter=job_status_names
     )
     job_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     contact_id: str = "id"
@@ -122,13 +119,13 @@ class SqlAlchemyTables:
     contact_version: str | None = attrs.field(
         default=attrs.Factory(_contact_version, takes_self=True)
     )
-    contact_statuses: ContactSpellings = attrs.field(
-        default=attrs.Factory(_contact_statuses, takes_self=True), converter=contact_spellings
+    contact_statuses: ContactStatusNames = attrs.field(
+        default=attrs.Factory(_contact_statuses, takes_self=True), converter=contact_status_names
     )
     contact_where: Mapping[str, Constant] = attrs.field(factory=dict[str, Constant])
     keys_are_unique: bool = False
     known: Known = attrs.field(factory=Known, init=False, repr=False)
-    """What databases say of these tables, as far as it is right; read once by each process."""
+    """The cached facts about these tables that passed the checks."""
 
     def __attrs_post_init__(self) -> None:
         tables = {"job": self.jobs, "contact": self.contacts}
@@ -145,7 +142,7 @@ class SqlAlchemyTables:
         if self.contact_organization_id is not None and self.job_organization_id is None:
             msg = "contact_organization_id needs job_organization_id: a contact has its job's"
             raise ValueError(msg)
-        # Both raise where a mapping can't be honoured.
+        # Both raise if a mapping is not supported.
         mapping.part_of(self.jobs_given)
         mapping.part_of(self.contacts_given)
 
@@ -161,7 +158,7 @@ class SqlAlchemyTables:
 
     @property
     def keys(self) -> Keys:
-        """The columns by which jobs and contacts are named, by their names in the database."""
+        """The columns that identify jobs and contacts, by their names in the database."""
         of, its = self.jobs.c, self.contacts.c
         organization, contact_organization = self.job_organization_id, self.contact_organization_id
         return Keys(
@@ -180,14 +177,14 @@ class SqlAlchemyTables:
         """The column of jobs that contacts refer to."""
         return self.jobs.c[self.job_key or self.job_id]
 
-    # Conditions: each names rows of one table, and is True for those.
+    # Conditions on the rows of one table.
 
     def is_job(self, key: JobKey) -> sa.ColumnElement[bool]:
         """
         Return the condition that a row of `jobs` is this organization's job.
 
         Raises:
-            ValueError: no row can be.
+            ValueError: no row can meet it.
         """
         of = self.jobs.c
         if self.job_organization_id is None:
@@ -199,10 +196,10 @@ class SqlAlchemyTables:
 
     def job_reference(self, key: JobKey) -> Any:  # noqa: ANN401  # A value, or a query.
         """
-        Return what the contacts of this job refer to it by.
+        Return the value by which contacts refer to this job.
 
         Raises:
-            ValueError: no contact can refer to such a job.
+            ValueError: contacts cannot refer to such a job.
         """
         if self.key_column is self.jobs.c[self.job_id]:
             return columns.bound(self.contacts.c[self.contact_job_id], key.batch_job_id)
@@ -214,7 +211,7 @@ class SqlAlchemyTables:
         Return the condition that a row of `contacts` is this job's.
 
         Raises:
-            ValueError: no row can be.
+            ValueError: no row can meet it.
         """
         column = self.contacts.c[self.contact_job_id]
         return sa.and_(column == self.job_reference(key), *self._is_theirs(key))
@@ -225,9 +222,9 @@ class SqlAlchemyTables:
         """
         Return the query for a contact of this job in one of these statuses: NULL if there is none.
 
-        A range of one job, in its order: for a plain EXISTS the planner of Postgres would read the
-        whole table, because it believes that one of many is soon found, and none is there. Only an
-        index on the job gives this order.
+        A range of one job, ordered by job: for a plain EXISTS the planner of Postgres reads the
+        whole table, because it expects to find one of many rows soon, although there is none. Only
+        an index on the job gives this order.
         """
         column, reference = self.contacts.c[self.contact_job_id], self.job_reference(key)
         return (
@@ -262,8 +259,8 @@ class SqlAlchemyTables:
 
     def job_has(self, statuses: AbstractSet[JobStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `jobs` has one of these statuses."""
-        spelled = all_spellings(self.job_statuses, statuses)
-        return columns.is_among(self.jobs.c[self.job_status], spelled)
+        names = all_status_names(self.job_statuses, statuses)
+        return columns.is_among(self.jobs.c[self.job_status], names)
 
     def contact_in(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `contacts` counts, and has one of these statuses."""
@@ -271,14 +268,14 @@ class SqlAlchemyTables:
 
     def contact_has(self, statuses: AbstractSet[ContactStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `contacts` has one of these statuses."""
-        spelled = all_spellings(self.contact_statuses, statuses)
-        return columns.is_among(self.contacts.c[self.contact_status], spelled)
+        names = all_status_names(self.contact_statuses, statuses)
+        return columns.is_among(self.contacts.c[self.contact_status], names)
 
     def is_dialing_since(self, at: datetime) -> sa.ColumnElement[bool] | None:
         """
         Return the condition that a row of `contacts` counts and has been dialing since then.
 
-        None if that is in no column. By the time of its claim; without one, by its last change.
+        None if there is no such column. By the time of its claim; without one, by its last change.
         """
         names = (self.contact_dialing_since, self.contact_updated_at)
         given = [self.contacts.c[it] for it in names if it is not None]
@@ -301,35 +298,35 @@ class SqlAlchemyTables:
 
     # Values.
 
-    def read_job_status(self, spelling: object) -> str | None:
-        """Return the contract's word for what the table says; what is unknown stays unknown."""
-        return read_job_status(self.job_statuses, columns.text(spelling))
+    def read_job_status(self, status_name: object) -> str | None:
+        """Return the contract's word for a status name; an unknown name is returned as it is."""
+        return read_job_status(self.job_statuses, columns.text(status_name))
 
     def job_values(self, status: JobStatus) -> dict[str, object]:
-        """Return what a job of this status is set to, without the time."""
-        spelled = columns.constant(self.job_statuses[status][0])
-        return {self.job_status: spelled, **_raised(self.jobs, self.job_version)}
+        """Return the values of a job in this status, without the time."""
+        status_name = columns.constant(self.job_statuses[status][0])
+        return {self.job_status: status_name, **_raised(self.jobs, self.job_version)}
 
     def contact_values(self, status: ContactStatus) -> dict[str, object]:
-        """Return what a contact of this status is set to, without the time."""
-        spelled = columns.constant(self.contact_statuses[status][0])
-        return {self.contact_status: spelled, **_raised(self.contacts, self.contact_version)}
+        """Return the values of a contact in this status, without the time."""
+        status_name = columns.constant(self.contact_statuses[status][0])
+        return {self.contact_status: status_name, **_raised(self.contacts, self.contact_version)}
 
     def new_contact(self, key: JobKey) -> dict[str, object]:
         """
-        Return what a contact that is added to this job has in the columns that are ours.
+        Return the values that we set in a new contact of this job.
 
         Raises:
-            ValueError: no contact can refer to such a job.
+            ValueError: contacts cannot refer to such a job.
         """
         its = self.contacts.c
         reference: object = self.job_reference(key)
         if self.key_column is self.jobs.c[self.job_id]:
             reference = columns.id_value(its[self.contact_job_id], key.batch_job_id)
-        spelled = columns.constant(self.contact_statuses[ContactStatus.PENDING][0])
+        status_name = columns.constant(self.contact_statuses[ContactStatus.PENDING][0])
         values: dict[str, object] = {
             self.contact_job_id: reference,
-            self.contact_status: spelled,
+            self.contact_status: status_name,
         }
         if (name := self.contact_organization_id) is not None:
             theirs = key.organization_id
@@ -345,7 +342,7 @@ class SqlAlchemyTables:
         return [self.jobs.c[it] for it in names if it is not None]
 
     def names(self, dialect: sa.Dialect) -> list[sa.ColumnElement[Any]]:
-        """Return a job's id, its organization and its deferred start, as texts that name them."""
+        """Return a job's id, organization and deferred start, as text."""
         of = self.jobs.c
         organization = self.job_organization_id
         return [
@@ -356,8 +353,8 @@ class SqlAlchemyTables:
             columns.as_text(of[self.job_deferred_id or self.job_id], dialect).label("deferred_id"),
         ]
 
-    def spelled_status(self, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
-        """Return a job's status as the database holds it, whatever its type would make of it."""
+    def status_text(self, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+        """Return a job's status as the database holds it, without the column's type."""
         column = sa.type_coerce(self.jobs.c[self.job_status], sa.String())
         return columns.as_text(column, dialect).label("status")
 

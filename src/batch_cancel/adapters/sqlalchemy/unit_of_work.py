@@ -29,12 +29,13 @@ class SqlAlchemyUnitOfWork(Checked):
     Transactions of our own, each on a connection of an engine.
 
     Arguments:
-        engine: for Postgres or SQLite. How long its pool and its driver wait, for a connection and
-            on a server that answers nothing, is for it to say; so is how long SQLite waits for its
+        engine: for Postgres or SQLite. Set in it how long its pool and its driver wait, for a
+            connection and for a server that does not answer, and how long SQLite waits for its
             lock.
-        tables: yours.
+        tables: your tables.
         lock_timeout: how long Postgres waits for the job's row.
-        statement_timeout: how long one statement may take there, and the transaction may be idle.
+        statement_timeout: how long one statement may take there, and how long the transaction may
+            be idle.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class SqlAlchemyUnitOfWork(Checked):
                 progress.phase = "working"
 
     def pause(self, attempts: int) -> None:
-        """Wait a little before another attempt, longer the more were made."""
+        """Wait before another attempt; the pause grows with the number of attempts."""
         time.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 

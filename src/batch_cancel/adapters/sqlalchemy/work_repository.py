@@ -1,8 +1,8 @@
 """
-What workers do to a job and its contacts, in one transaction.
+The steps of workers on a job and its contacts, in one transaction.
 
-Rule 1: each step looks and writes under one lock: what it looked at can't have changed.
-Rule 2: rows are written by their ids, and what was written is counted, and looked at.
+Rule 1: each step reads and writes under one lock: what it read can't have changed.
+Rule 2: rows are written by their ids, and the written rows are counted and checked.
 """
 
 from __future__ import annotations
@@ -31,25 +31,24 @@ from batch_cancel.domain.table_shape import check_referable, columns_refused, co
 from batch_cancel.domain.worker_rules import Settlement
 
 _ROWS_MAX: Final = 1000
-"""How many rows one statement names."""
+"""The most rows that one statement names."""
 
 _NO_TIME: Final = (
-    "since when a contact is dialing is in no column: map one with contact_dialing_since=... or "
-    "contact_updated_at=..."
+    "the age of a call is unknown: map contact_dialing_since=... or contact_updated_at=..."
 )
 
 
 @attrs.frozen
 class _Meant:
     """
-    How contacts of one job are to be written.
+    A write to contacts of one job.
 
     Arguments:
-        ids: theirs.
-        is_its: holds for the job's contacts.
-        is_open: holds for one that may be written so.
-        is_so: holds for one that was.
-        values: what they are set to.
+        ids: their ids.
+        is_its: the condition on the job's contacts.
+        is_open: the condition on a contact that may be written.
+        is_so: the condition on a contact that was written.
+        values: the values to set.
     """
 
     ids: list[str]
@@ -87,8 +86,8 @@ class Work(Statements):
             due_at = of[tables.contact_next_attempt_at]
             asked = asked.where(sa.or_(due_at.is_(None), due_at <= columns.moment(due_at, at)))
             asked = asked.order_by(due_at.is_not(None), due_at)
-        # Passes over a row that a cancel has in hand, and looks again at one that it has changed;
-        # the job is not locked.
+        # SKIP LOCKED skips a row that a cancel has locked, and checks again one that it has
+        # changed; the job is not locked.
         locked = (
             asked.order_by(contact_id)
             .limit(limit)
@@ -104,7 +103,7 @@ class Work(Statements):
         return ids
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """Write how the contact of a live call goes on."""
+        """Write the new state of a contact whose call has ended."""
         tables, column = self.tables, self.tables.contacts.c[self.tables.contact_id]
         is_job = self._is_job(key)
         try:
@@ -134,7 +133,7 @@ class Work(Statements):
         return number == 1
 
     def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """Write how the contacts go on that have been dialing for longer than that."""
+        """Write the new state of the contacts that have been dialing for longer."""
         tables = self.tables
         contact_id = tables.contacts.c[tables.contact_id]
         is_overdue = tables.is_dialing_since(self.now() - older_than)
@@ -172,14 +171,14 @@ class Work(Statements):
         before = self.count_contacts(is_its, is_pending) if counts else 0
         for contact in contacts:
             counting = counted(contact, tables.contact_where)
-            values = {**_told_apart(part, counting), **own}
+            values = {**_with_class(part, counting), **own}
             try:
                 self._add(values, is_its, is_pending, facts)
             except exc.StatementError as error:
                 is_value = isinstance(error, exc.DataError | exc.IntegrityError)
                 if isinstance(error, exc.DBAPIError) and not is_value:
                     raise
-                # What kind of fault, and not the value: it may be a phone number.
+                # Only the kind of fault: the value may be a phone number.
                 reason = f"the database refused a contact to be added ({type(error).__name__})"
                 raise StoreFailed(reason) from error
         if counts:
@@ -195,7 +194,7 @@ class Work(Statements):
         self.seen.of_contacts(self.connection, has_organization=has_organization)
         self.contact_of(key)
         is_done = sa.and_(is_running, tables.any_contact_of(key, unfinished).is_(None))
-        # Whoever adds a contact holds the job's lock: the second statement sees what was added.
+        # Contacts are added under the job's lock: the second statement sees them.
         found = sa.select(sa.literal(1)).select_from(tables.jobs).where(is_done)
         locked = found.with_for_update(key_share=True, of=tables.jobs)
         if self.connection.execute(locked).first() is None:
@@ -204,7 +203,7 @@ class Work(Statements):
 
     def status(self, key: JobKey) -> str | None:
         """Read the job's status, without a lock."""
-        asked = sa.select(self.tables.spelled_status(self.dialect)).where(self._is_job(key))
+        asked = sa.select(self.tables.status_text(self.dialect)).where(self._is_job(key))
         found = self.connection.execute(asked).scalar()
         return self.tables.read_job_status(found)
 
@@ -215,7 +214,7 @@ class Work(Statements):
         return columns.text(self.connection.execute(asked).scalar())
 
     def _check_referable(self, key: JobKey) -> None:
-        """Refuse to add contacts to a job that has nothing by which they could refer to it."""
+        """Check that contacts can refer to the job."""
         name = self.tables.job_key
         if name is None:
             return
@@ -229,7 +228,7 @@ class Work(Statements):
             raise JobNotFound(key) from error
 
     def _set_job(self, key: JobKey, is_it: sa.ColumnElement[bool], status: JobStatus) -> bool:
-        """Set the job to this status if it is as it should be, and look at it."""
+        """Set the job to this status if it meets a condition, and check it."""
         tables = self.tables
         facts = self.seen.of_jobs(self.connection)
         written = (
@@ -251,7 +250,7 @@ class Work(Statements):
         return number == 1
 
     def _going_on(self, settlement: Settlement) -> dict[str, object]:
-        """Return what else a contact is set to whose call has ended."""
+        """Return the values of a contact whose call has ended."""
         tables = self.tables
         values = self.touched(tables.contacts, tables.contact_updated_at)
         if (name := tables.contact_next_attempt_at) is not None:
@@ -259,7 +258,7 @@ class Work(Statements):
         return values
 
     def _set_contacts(self, meant: _Meant, facts: Facts) -> None:
-        """Write locked contacts of a job, and look at each."""
+        """Write locked contacts of a job, and check each."""
         column = self.tables.contacts.c[self.tables.contact_id]
         is_rewritten = facts.contacts_are_rewritten
         for start in range(0, len(meant.ids), _ROWS_MAX):
@@ -332,8 +331,8 @@ class AsyncWork(Bridged):
         return await self.run(Work.status, Work, key)
 
 
-def _told_apart(part: mapping.Part | None, contact: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a contact with what makes it one of its class, where classes share the table."""
+def _with_class(part: mapping.Part | None, contact: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a contact with the value of its class, if classes share the table."""
     if part is None:
         return contact
     given = contact.get(part.column, part.own)

@@ -1,11 +1,11 @@
 """
-One SQLite file: connections, transactions, and what SQLite's errors mean.
+One SQLite file: connections, transactions and errors.
 
-Rule 1: every transaction has a connection of its own, opened for it and closed after it. Nothing
-        is shared between threads, and nothing survives a fork.
-Rule 2: a transaction takes the write lock before it reads. A transaction that reads first and
-        writes later acts on what it saw before it had the lock, or is refused by SQLite.
-Rule 3: an error of SQLite's leaves here as `StoreFailed`, with what is known about the commit.
+Rule 1: every transaction has its own connection, opened for it and closed after it. No connection
+        is shared between threads, or survives a fork.
+Rule 2: a transaction takes the write lock before it reads. A transaction that reads first would
+        act on an old state, or be refused by SQLite.
+Rule 3: an error of SQLite becomes `StoreFailed`, with the outcome of the commit.
 
 SQLite has no server and so no clock of its own: the store's clock is this machine's.
 """
@@ -27,7 +27,7 @@ from batch_cancel.adapters.sql_files import sql_text, statements
 from batch_cancel.adapters.sqlite.errors import (
     MEANINGS,
     PASSING,
-    Place,
+    Location,
     primary_code,
     why_it_cannot_be_opened,
 )
@@ -36,7 +36,7 @@ from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed, shown
 
 Value = str | bytes | int | None
-"""What a column of ours may hold."""
+"""The value of one of our columns."""
 
 _BUSY_TIMEOUT_SECONDS_MAX: Final = 86_400.0
 
@@ -44,10 +44,10 @@ _NOT_COMMITTED: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL}
 )
 """
-The errors of a COMMIT after which nothing can be committed any more.
+The errors of a COMMIT that certainly did not commit.
 
 After an I/O error the commit mark may be in the write-ahead log although its flush failed: a crash
-right then would bring the transaction back.
+right then would restore the transaction.
 """
 
 
@@ -60,7 +60,7 @@ def _schema(text: str) -> Iterator[str]:
             statement = ""
 
 
-_NO_PLACE: Final = "does not exist, nor may it be made: check its folder"
+_NOT_CREATABLE: Final = "does not exist, and may not be created: check its folder"
 
 _PACKAGE: Final = "batch_cancel.adapters.sqlite"
 SQL: Final = statements(_PACKAGE, "queries.sql")
@@ -77,10 +77,10 @@ def now() -> datetime:
 
 
 def text_of(at: datetime) -> str:
-    """Return an aware datetime as the file keeps it: texts in the order of time."""
+    """Return an aware datetime as the file keeps it: as text that sorts by time."""
     try:
         utc = at.astimezone(UTC)
-    except OverflowError:  # At the calendar's ends, an instant may have no date in UTC.
+    except OverflowError:  # At the ends of the calendar a time may have no date in UTC.
         utc = _LAST if at.year > 1 else _FIRST
     return utc.isoformat(timespec="microseconds")
 
@@ -95,15 +95,15 @@ class Connection:
     """A connection in use by one transaction; its errors are `StoreFailed`."""
 
     raw: sqlite3.Connection
-    place: Place
+    location: Location
 
     def execute(self, statement: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
-        """Carry out one statement."""
+        """Execute one statement."""
         with self.faults_named():
             return self._cursor().execute(statement, parameters)
 
     def execute_many(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
-        """Carry out one statement for each of many rows."""
+        """Execute one statement for each of many rows."""
         with self.faults_named():
             self._cursor().executemany(statement, rows)
 
@@ -123,11 +123,11 @@ class Connection:
             self.raw.execute("COMMIT")
         except sqlite3.Error as error:
             known = primary_code(error) in _NOT_COMMITTED
-            raise self.place.fault(error, "unchanged" if known else "unknown") from error
+            raise self.location.fault(error, "unchanged" if known else "unknown") from error
 
     def roll_back(self, statement: str = "ROLLBACK") -> None:
-        """Undo the transaction, if SQLite has not done so by itself."""
-        with suppress(sqlite3.Error):  # What cannot be undone here is undone by closing.
+        """Roll the transaction back, if SQLite has not done so itself."""
+        with suppress(sqlite3.Error):  # Closing the connection rolls back as well.
             if self.raw.in_transaction:
                 self.raw.execute(statement)
 
@@ -137,11 +137,11 @@ class Connection:
         try:
             yield
         except sqlite3.Error as error:
-            raise self.place.fault(error) from error
+            raise self.location.fault(error) from error
 
     def _cursor(self) -> sqlite3.Cursor:
         cursor = self.raw.cursor()
-        cursor.row_factory = None  # A caller's connection may have one of its own.
+        cursor.row_factory = None  # The caller's connection may have its own.
         return cursor
 
 
@@ -157,8 +157,8 @@ class File:
     A SQLite file that holds our tables.
 
     Arguments:
-        path: where it is, absolute.
-        create: whether to make the file and its tables where they are missing.
+        path: its absolute path.
+        create: whether to create a missing file and its tables.
         busy_timeout_seconds: how long to wait for another transaction to end.
     """
 
@@ -171,14 +171,14 @@ class File:
         cls, path: str | os.PathLike[str], *, create: bool, busy_timeout_seconds: float
     ) -> File:
         """
-        Name a file; nothing is opened yet. A later change of the working folder does not matter.
+        Name a file without opening it. A later change of the working folder does not matter.
 
         Raises:
-            ValueError: a path that names no file, or a time that is negative or longer than a day.
+            ValueError: the path is not valid, or the timeout is negative or longer than a day.
         """
         text = os.fspath(path)
         if not text or "\0" in text:
-            msg = "the path of a SQLite file must not be empty or hold a NUL"
+            msg = "the path of a SQLite file must not be empty or contain a NUL"
             raise ValueError(msg)
         if text == ":memory:":
             msg = "':memory:' would be empty in every transaction: use adapters.memory instead"
@@ -193,66 +193,67 @@ class File:
 
     @contextmanager
     def looking(self) -> Generator[Connection]:
-        """Open a connection that only looks, at what is committed."""
+        """Open a connection that only reads."""
         with closing(self._opened()) as raw:
-            connection = Connection(raw, self._place)
+            connection = Connection(raw, self._location)
             with connection.faults_named():
                 self._prepare(raw)
             self._set_up(connection)
             yield connection
 
     def check(self) -> list[str]:
-        """Name in sentences what keeps this file from being used; nothing is made or changed."""
+        """Return in sentences what makes this file unusable, without a change."""
         return self.examine().problems
 
     def examine(self) -> Diagnosis:
-        """Look at this file; nothing is made or changed."""
+        """Examine this file, without a change."""
         if self.create and not os.path.lexists(self.path):
             if _may_write(self.path.parent):
-                return Diagnosis(fits=("the file will be made on first use",))
-            return self._unfit(_NO_PLACE)
+                return Diagnosis(fits=("the file will be created on first use",))
+            return self._unfit(_NOT_CREATABLE)
         if os.path.isdir(self.path):  # noqa: PTH112
             return self._unfit(why_it_cannot_be_opened(self.path))
         try:
             with closing(self._opened("ro")) as raw:
-                connection = Connection(raw, self._place)
+                connection = Connection(raw, self._location)
                 missing = list(self._missing_columns(connection))
                 notes = tuple(self._triggers(connection))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
         if not (_may_write(self.path) and _may_write(self.path.parent)):
-            missing.append(f"{self._place.name} {MEANINGS[sqlite3.SQLITE_READONLY]}")
+            missing.append(f"{self._location.name} {MEANINGS[sqlite3.SQLITE_READONLY]}")
         fits = () if missing else ("the file is fit",)
         return Diagnosis(fits=fits, missing=tuple(missing), notes=notes)
 
     def _unfit(self, why: str) -> Diagnosis:
-        return Diagnosis(missing=(f"{self._place.name} {why}",))
+        return Diagnosis(missing=(f"{self._location.name} {why}",))
 
     def _triggers(self, connection: Connection) -> Iterator[str]:
         for trigger, table in connection.rows(SQL["look_at_triggers"]):
             yield (
-                f"{self._place.name} has the trigger {shown(str(trigger))} on {table!s}: a cancel "
-                "or a worker's step whose writes it skips or undoes is rolled back and fails"
+                f"{self._location.name} has the trigger {shown(str(trigger))} on {table!s}: a "
+                "cancel or a worker's step fails and is rolled back if the trigger skips or "
+                "undoes its writes"
             )
 
     def _missing_columns(self, connection: Connection) -> Iterator[str]:
         there = _columns(connection)
         if self.create and connection.row(SQL["is_set_up"]) != (1,) and not _ours(there):
-            return  # They are made on first use.
+            return  # They are created on first use.
         for table, columns in _wanted_columns().items():
             if table not in there:
-                yield f"{self._place.name} has no table {table}: is it the right file?"
+                yield f"{self._location.name} has no table {table}: is it the right file?"
                 continue
             for column in sorted(columns - there[table]):
                 yield (
-                    f"{self._place.name} has no column {column} in {table}: another version of "
+                    f"{self._location.name} has no column {column} in {table}: another version of "
                     "batch_cancel made it"
                 )
 
     @property
-    def _place(self) -> Place:
-        name = f"the SQLite file {str(self.path)!r}"  # Not cut: what counts is at its end.
-        return Place(name, self.path, self.busy_timeout_seconds)
+    def _location(self) -> Location:
+        name = f"the SQLite file {str(self.path)!r}"  # Not cut: the end of the path matters most.
+        return Location(name, self.path, self.busy_timeout_seconds)
 
     def _opened(self, mode: str | None = None) -> sqlite3.Connection:
         if mode is None:
@@ -262,24 +263,24 @@ class File:
                 f"{self.path.as_uri()}?mode={mode}",
                 uri=True,
                 timeout=self.busy_timeout_seconds,
-                isolation_level=None,  # BEGIN and COMMIT are ours, not guessed by the driver.
-                check_same_thread=False,  # Its owner may move from thread to thread.
+                isolation_level=None,  # We send BEGIN and COMMIT ourselves.
+                check_same_thread=False,  # Its owner may change threads.
             )
         except sqlite3.Error as error:
-            raise self._place.fault(error) from error
+            raise self._location.fault(error) from error
 
     def _prepare(self, raw: sqlite3.Connection) -> None:
         raw.execute("PRAGMA foreign_keys = ON")
-        raw.execute("PRAGMA synchronous = FULL")  # A commit that was answered survives a crash.
+        raw.execute("PRAGMA synchronous = FULL")  # A confirmed commit survives a crash.
         if self.create and raw.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             self._prefer_write_ahead_log(raw)
 
     def _prefer_write_ahead_log(self, raw: sqlite3.Connection) -> None:
         """
-        Let the readers and the writer of this file not wait for each other, if that is to be had.
+        Switch to write-ahead logging, in which readers and the writer do not block each other.
 
-        Nothing depends on it, and SQLite may refuse, without waiting, while others use the file:
-        then the next transaction asks again.
+        It is optional, and SQLite may refuse it while others use the file: then the next
+        transaction tries again.
         """
         raw.execute("PRAGMA busy_timeout = 0")
         try:
@@ -293,7 +294,7 @@ class File:
         if connection.row(SQL["is_set_up"]) == (1,):
             return
         if not self.create:
-            reason = f"{self._place.name} holds no batch jobs: is it the right file?"
+            reason = f"{self._location.name} holds no batch jobs: is it the right file?"
             raise StoreFailed(reason)
         with _transaction(connection):
             for statement in _SCHEMA:
@@ -345,7 +346,7 @@ def _wanted_columns() -> dict[str, set[str]]:
     with closing(sqlite3.connect(":memory:")) as raw:
         for statement in _SCHEMA:
             raw.execute(statement)
-        return _columns(Connection(raw, Place("a database in memory")))
+        return _columns(Connection(raw, Location("a database in memory")))
 
 
 def _ours(tables: Mapping[str, object]) -> bool:
@@ -353,6 +354,6 @@ def _ours(tables: Mapping[str, object]) -> bool:
 
 
 def _may_write(path: Path) -> bool:
-    # As whom we act, which may be another than who started us.
+    # The effective user, which may differ from the real one.
     effective = os.access in os.supports_effective_ids
     return os.access(path, os.W_OK, effective_ids=effective)

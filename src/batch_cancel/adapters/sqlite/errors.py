@@ -1,4 +1,4 @@
-"""What SQLite's errors mean, in sentences about the file or the connection that they are of."""
+"""SQLite's errors, as sentences about a file or a connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import attrs
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed, shown
 
 _PRIMARY_CODE: Final = 0xFF
-"""The bits of SQLite's extended error code that hold the primary one."""
+"""The bits of the primary code in SQLite's extended error code."""
 
 PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """The errors that go away by themselves."""
@@ -27,16 +27,16 @@ MEANINGS: Final[Mapping[int | None, str]] = {
     sqlite3.SQLITE_READONLY: "is read-only: check its permissions, and those of its folder",
     sqlite3.SQLITE_IOERR: "cannot be read or written: its disk reports an error",
 }
-"""What an error means, to be read after the file's name."""
+"""The meaning of an error, to follow the file's name."""
 
 
 @attrs.frozen
-class Place:
+class Location:
     """
-    Where a connection leads to, for the sentences about its errors.
+    The file or database of a connection, for the sentences about its errors.
 
     Arguments:
-        name: how messages name it.
+        name: its name in messages.
         path: the file, if it is one that we opened.
         busy_timeout_seconds: how long it waits for a lock, if that is known.
     """
@@ -46,7 +46,7 @@ class Place:
     busy_timeout_seconds: float | None = None
 
     def fault(self, error: sqlite3.Error, outcome: Outcome = "unchanged") -> StoreFailed:
-        """Return the error of the port for one of SQLite's."""
+        """Return the `StoreFailed` for an error of SQLite."""
         code = primary_code(error)
         return StoreFailed(
             f"{self.name} {self._meaning(code, error)}",
@@ -59,18 +59,20 @@ class Place:
             return why_it_cannot_be_opened(self.path)
         if code in PASSING and self.busy_timeout_seconds is not None:
             return f"stayed locked by another transaction for {self.busy_timeout_seconds:g} s"
-        return MEANINGS.get(code, f"is of no use here: SQLite says {shown(str(error))}")
+        return MEANINGS.get(code, f"cannot be used: SQLite says {shown(str(error))}")
 
 
 def primary_code(error: sqlite3.Error) -> int | None:
-    """Return the primary code of an error; None if it is one of the driver's own."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)  # The driver's own have none.
+    """Return the primary code of an error; None for an error of the driver."""
+    code: int | None = getattr(
+        error, "sqlite_errorcode", None
+    )  # The driver's own errors have none.
     return None if code is None else code & _PRIMARY_CODE
 
 
 def why_it_cannot_be_opened(path: Path | None) -> str:
-    """Return why a file cannot be opened, to be read after its name."""
-    # Not pathlib's questions: they raise where a folder on the way may not be entered.
+    """Return why a file cannot be opened, to follow its name."""
+    # Not pathlib, whose checks raise if a folder on the path may not be entered.
     if path is None:
         return "cannot be opened: check its permissions"
     if os.path.isdir(path):  # noqa: PTH112

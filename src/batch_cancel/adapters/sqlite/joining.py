@@ -1,9 +1,9 @@
 """
-A unit of work within a transaction of the caller's, on the caller's connection.
+A unit of work within the caller's transaction, on the caller's connection.
 
 Rule 1: at most one `begin` is open on a connection. Savepoints are a stack: two that are open at
         once would roll back or release each other's work.
-Rule 2: what leaving a savepoint failed to do is not known to be undone.
+Rule 2: if leaving a savepoint fails, the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Final
 import attrs
 
 from batch_cancel.adapters.sqlite.connection import SQL, Connection
-from batch_cancel.adapters.sqlite.errors import Place
+from batch_cancel.adapters.sqlite.errors import Location
 from batch_cancel.adapters.sqlite.repositories import SqliteRepositories, repositories
 from batch_cancel.domain.errors import Fault, StoreFailed
 
 _in_use: Final = set[int]()
-"""The ids of the connections on which a `begin` is open; each is held by that `begin`."""
+"""The ids of the connections with an open `begin`, which holds the connection."""
 
 _in_use_lock: Final = threading.Lock()
 
@@ -32,14 +32,13 @@ _numbers: Final = itertools.count(1)
 
 @contextmanager
 def _taken(connection: Connection) -> Generator[None]:
-    """Keep the connection to this `begin` alone."""
+    """Reserve the connection for this `begin`."""
     name = id(connection.raw)
     with _in_use_lock:
         if name in _in_use:
             reason = (
-                f"{connection.place.name} is in use by another cancel or worker's step: those "
-                "joined to one connection must follow each other, so call them one after another "
-                "or give each a connection of its own"
+                f"{connection.location.name} is in use by another cancel or worker's step: make "
+                "the calls on one connection one after another, or use a connection for each"
             )
             raise StoreFailed(reason, fault=Fault.BUSY)
         _in_use.add(name)
@@ -76,7 +75,7 @@ class Joined:
 
 @contextmanager
 def _texts_as_they_are(raw: sqlite3.Connection) -> Generator[None]:
-    """Read texts as texts meanwhile, whatever the caller's connection makes of them."""
+    """Read texts as str meanwhile, whatever the caller's text_factory is."""
     theirs, raw.text_factory = raw.text_factory, str
     try:
         yield
@@ -88,13 +87,13 @@ def _texts_as_they_are(raw: sqlite3.Connection) -> Generator[None]:
 def _savepoint(connection: Connection) -> Generator[None]:
     if not connection.raw.in_transaction:
         _begin_as_the_driver_would(connection)
-    # A name of its own: of two savepoints of one name, the inner one is meant.
+    # A unique name, because a name refers to the innermost savepoint of that name.
     name = f"batch_cancel_{next(_numbers)}"
     connection.execute(f"SAVEPOINT {name}")
     try:
         yield
     except Exception:
-        # The whole transaction may be gone, by SQLite's own decision: then so is the savepoint.
+        # SQLite may have rolled back the whole transaction, with the savepoint.
         if connection.raw.in_transaction:
             _leave(connection, f"ROLLBACK TO {name}")
             _leave(connection, f"RELEASE {name}")
@@ -110,17 +109,17 @@ def _leave(connection: Connection, statement: str) -> None:
     try:
         connection.raw.execute(statement)
     except sqlite3.Error as error:
-        raise connection.place.fault(error, "unknown") from error
+        raise connection.location.fault(error, "unknown") from error
 
 
 def _begin_as_the_driver_would(connection: Connection) -> None:
-    # The driver's BEGIN comes with the first INSERT, UPDATE or DELETE only. A savepoint that came
-    # before it would be a transaction by itself, and its release would commit it.
+    # The driver sends BEGIN only with the first INSERT, UPDATE or DELETE. A savepoint before it
+    # would be a transaction by itself, and its release would commit it.
     raw = connection.raw
     if raw.isolation_level is None or getattr(raw, "autocommit", None) is True:
         reason = (
-            f"{connection.place.name} has no open transaction, and commits every statement by "
-            "itself: send BEGIN first"
+            f"{connection.location.name} is in autocommit mode without a transaction: send BEGIN "
+            "first"
         )
         raise StoreFailed(reason)
     connection.execute("BEGIN IMMEDIATE")
@@ -131,10 +130,10 @@ def joining(connection: sqlite3.Connection) -> Joined:
     Return a unit of work within the caller's own transaction.
 
     The caller's commit is the moment of cancellation, and a rollback undoes it. The tables must
-    be there already. On a connection of the driver's default kind the transaction is begun here if
-    it is not yet open; one that commits every statement by itself must have been given its BEGIN.
+    exist. A connection with the driver's default transaction control gets its BEGIN here; on one
+    in autocommit mode, send BEGIN first.
 
     Arguments:
-        connection: a connection to the file, used by nobody else meanwhile.
+        connection: a connection to the file, not used by other threads or tasks meanwhile.
     """
-    return Joined(Connection(connection, Place("the caller's SQLite connection")))
+    return Joined(Connection(connection, Location("the caller's SQLite connection")))

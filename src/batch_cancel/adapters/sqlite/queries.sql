@@ -51,8 +51,8 @@ WHERE job.id = ? AND job.organization_id IS ?;
 UPDATE main.batch_jobs SET status = ?, updated_at = ? WHERE id = ? AND organization_id IS ?;
 
 -- name: keep_cancellation
--- Must succeed where a record is left from an earlier life of the job: a stale note must never
--- make a job impossible to cancel.
+-- Must succeed if a record is left from an earlier cancellation of the job: a stale record must
+-- never make a job impossible to cancel.
 INSERT OR REPLACE INTO main.batch_cancellations (
     batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled,
     actor, reason, cancelled_at, deferred_id, removal,
@@ -113,7 +113,7 @@ WHERE
     AND status IN (:statuses);
 
 -- name: read_due_contacts
--- Must give contacts of a running job only, those without a time first.
+-- Must return contacts of a running job only, those without a time first.
 SELECT contact.id
 FROM main.batch_contacts AS contact
 JOIN main.batch_jobs AS job ON job.number = contact.job_number
@@ -171,9 +171,9 @@ WHERE
 -- name: read_status
 SELECT status FROM main.batch_jobs WHERE id = ? AND organization_id IS ?;
 
--- name: settle_cancellation
--- Only for the cancellation that owes it, and never backwards: what is settled stays as it is. The
--- time tells the lives of a job apart that one operation has ended.
+-- name: mark_cancellation_done
+-- Only for the same cancellation, and never undoing progress. The time distinguishes two
+-- cancellations of a job by one operation.
 UPDATE main.batch_cancellations
 SET
     removal = CASE removal WHEN 'pending' THEN ? ELSE removal END,
@@ -181,7 +181,7 @@ SET
 WHERE batch_job_id = ? AND organization_id IS ? AND operation_id = ? AND cancelled_at = ?;
 
 -- name: find_cancellation
--- With the turn at it, and whether its job is there and has another status than cancelled.
+-- With `taken_at`, and whether its job exists and has another status than cancelled.
 SELECT
     operation_id, previous_status, contacts_cancelled, actor, reason,
     cancelled_at, deferred_id, removal, is_announced, taken_at,
@@ -194,14 +194,15 @@ SELECT
 FROM main.batch_cancellations WHERE batch_job_id = ? AND organization_id IS ?;
 
 -- name: claim_cancellation
--- Of two that have read the same turn, only one may find it still there.
+-- Of two claims with the same `taken_at`, only one may succeed.
 UPDATE main.batch_cancellations SET taken_at = ?
 WHERE
     batch_job_id = ? AND organization_id IS ? AND operation_id = ? AND cancelled_at = ?
     AND taken_at = ?;
 
--- name: read_owing
--- Must give the longest untouched first, so that one that keeps failing does not starve the rest.
+-- name: read_pending
+-- Must return those untouched for longest first, so that one that keeps failing does not starve
+-- the rest.
 SELECT
     batch_job_id, organization_id
 FROM main.batch_cancellations
@@ -276,7 +277,7 @@ INSERT OR REPLACE INTO main.batch_deferred_starts (
 VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: read_deferred_until
--- Must give the earliest first: whoever claims a few gets the most urgent.
+-- Must return the earliest first: a small claim gets the most urgent.
 SELECT deferred_id, state, at, payload, token, operation_id
 FROM main.batch_deferred_starts WHERE at <= ? ORDER BY at LIMIT ?;
 

@@ -1,9 +1,9 @@
 """
-What one transaction can reach of a SQLite file.
+The repositories of one transaction on a SQLite file.
 
-Rule 1: where there is a trigger, no row count is trusted. It may have skipped the write, or undone
-        it, or changed something else besides. So after a write, the rows are looked at, in the
-        same transaction; whether the job and its record are as written, always.
+Rule 1: a row count is not trusted if there is a trigger. The trigger may have skipped the write,
+        undone it, or changed other rows. So rows are read back after a write, in the same
+        transaction; the job and its record are always read back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Jobs:
     connection: Connection
 
     def lock(self, key: JobKey) -> Job | None:
-        # The transaction holds the lock of the whole file, so there is nothing left to lock.
+        # The transaction holds the lock of the whole file.
         return read_job(key, self.connection)
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
@@ -83,7 +83,7 @@ class _Jobs:
 
 
 def _facts(record: CancellationRecord) -> tuple[object, ...]:
-    """Return what a retry and reconcile depend on."""
+    """Return the record of a job's cancellation."""
     return (
         record.operation_id,
         record.previous_status,
@@ -99,7 +99,7 @@ class _Contacts:
     connection: Connection
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        # To count takes as long as to cancel, and without a trigger the UPDATE's count is true.
+        # Counting takes as long as cancelling, and without a trigger the UPDATE's count is right.
         is_watched = has_triggers(self.connection)
         due = count_contacts(self.connection, key, statuses) if is_watched else 0
         before = count_contacts(self.connection, key, _CANCELLED) if is_watched else 0
@@ -133,7 +133,7 @@ class _Outbox:
 
     def settle(self, record: CancellationRecord) -> None:
         self.connection.execute(
-            SQL["settle_cancellation"],
+            SQL["mark_cancellation_done"],
             (
                 record.removal.value,
                 record.is_announced,
@@ -171,7 +171,9 @@ class _Outbox:
         self, limit: int, lease: timedelta, *, announcements: bool
     ) -> list[CancellationRecord]:
         at = now()
-        rows = self.connection.rows(SQL["read_owing"], (announcements, text_of(at - lease), limit))
+        rows = self.connection.rows(
+            SQL["read_pending"], (announcements, text_of(at - lease), limit)
+        )
         keys = [key_of(job_id, organization_id) for job_id, organization_id in rows]
         for key in keys:
             self.connection.execute(SQL["take_cancellation"], (text_of(at), *named(key)))
@@ -224,7 +226,7 @@ class _Inspection:
 
 @attrs.frozen
 class SqliteRepositories:
-    """What one transaction of a SQLite file can reach."""
+    """The repositories of one transaction on a SQLite file."""
 
     jobs: _Jobs
     contacts: _Contacts
@@ -234,7 +236,7 @@ class SqliteRepositories:
 
 
 def repositories(connection: Connection) -> SqliteRepositories:
-    """Return what a transaction on this connection can reach."""
+    """Return the repositories on this connection."""
     return SqliteRepositories(
         _Jobs(connection),
         _Contacts(connection),

@@ -15,11 +15,11 @@ from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 
 _MARKS: Final = ":statuses"
-"""Where a statement takes one mark for each of the statuses."""
+"""The marker that is replaced by one placeholder for each status."""
 
 _TRIGGERS: Final = (
-    "a trigger on batch_jobs, batch_contacts or batch_cancellations skips, undoes or adds to what "
-    "is written: change it or drop it (`batch-cancel doctor` lists them)"
+    "a trigger on batch_jobs, batch_contacts or batch_cancellations skips, undoes or adds to the "
+    "writes: change it or drop it (`batch-cancel doctor` lists the triggers)"
 )
 
 
@@ -35,12 +35,12 @@ def read_job(key: JobKey, connection: Connection) -> Job | None:
     Raises:
         StoreFailed: there are several.
     """
-    if not key.can_exist:  # SQLite's driver refuses a lone surrogate, and so does every column.
+    if not key.can_exist:  # SQLite's driver refuses a lone surrogate, so no row has one.
         return None
     rows = connection.rows(SQL["read_job"], named(key))
     if len(rows) > 1:
         reason = (
-            f"{len(rows)} rows answer to the job {shown(key.batch_job_id)}: the unique indexes of "
+            f"{len(rows)} rows match the job {shown(key.batch_job_id)}: the unique indexes of "
             "batch_jobs and batch_cancellations are missing, so restore them from tables.sql"
         )
         raise StoreFailed(reason)
@@ -56,7 +56,7 @@ def read_job(key: JobKey, connection: Connection) -> Job | None:
 
 
 def read_record(key: JobKey, row: Sequence[object]) -> CancellationRecord | None:
-    """Read a record from its columns; None if they are those of no record."""
+    """Read a record from its columns; None if they are NULL."""
     operation_id, previous_status, contacts_cancelled, actor, reason, *rest = row
     if operation_id is None:
         return None
@@ -76,7 +76,7 @@ def read_record(key: JobKey, row: Sequence[object]) -> CancellationRecord | None
 
 
 def read_found(key: JobKey, row: Sequence[object]) -> CancellationRecord | None:
-    """Read a record with the turn at it, and with whether its job has another status by now."""
+    """Read a record with `taken_at` and `is_undone`."""
     *record, taken_at, is_undone = row
     found = read_record(key, record)
     if found is None:
@@ -95,12 +95,12 @@ def listed(ids: Iterable[str]) -> str:
 
 
 def with_marks(statuses: AbstractSet[str], name: str) -> str:
-    """Return a statement that takes so many statuses."""
+    """Return a statement with placeholders for so many statuses."""
     return SQL[name].replace(_MARKS, ", ".join("?" * len(statuses)))
 
 
 def has_triggers(connection: Connection) -> bool:
-    """Check whether anything may skip, undo or add to what is written."""
+    """Check whether a trigger may skip, undo or add to the writes."""
     return connection.row(SQL["has_triggers"]) == (1,)
 
 

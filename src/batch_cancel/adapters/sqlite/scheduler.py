@@ -1,8 +1,8 @@
 """
 Deferred starts in a SQLite file.
 
-What happens to a start is decided by `domain.deferred`; here it is read, and written back, within
-one transaction that holds the file's write lock.
+`domain.deferred_start` decides what becomes of a start; this module reads it and writes it back,
+within one transaction that holds the file's write lock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 
 _STARTS_MAX: Final = 1_000
-"""In one transaction: nobody else can write to the file meanwhile."""
+"""The most starts in one transaction, which blocks all other writers of the file."""
 
 
 def _start(row: tuple[Value, ...]) -> Deferred:
@@ -70,15 +70,15 @@ class SqliteScheduler(OnFile):
     """
     Deferred starts in a SQLite file, which may be a store's.
 
-    Any number of threads and processes may share it; every step is one step for all of them.
+    Any number of threads and processes may share it; every step is atomic.
 
     Arguments:
         path: the file.
-        create: whether to make the file and its tables where they are missing, on first use.
-        busy_timeout_seconds: how long to wait for one's turn.
+        create: whether to create a missing file and its tables on first use.
+        busy_timeout_seconds: how long to wait for the write lock.
 
     Raises:
-        ValueError: a path that names no file, or a time that is negative or longer than a day.
+        ValueError: the path is not valid, or the timeout is negative or longer than a day.
     """
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:

@@ -19,22 +19,22 @@ class SqliteStore(OnFile):
     """
     Jobs, contacts and cancellation records in a SQLite file: a unit of work.
 
-    The file has one writer at a time: a transaction waits for its turn, threads and processes
-    alike, and holds the file until it ends. So a `begin` within a `begin` would wait for itself,
-    and fails after the busy timeout. Looking (`job`, `contacts`) waits for nobody.
+    The file has one writer at a time: a transaction waits for the write lock, across threads and
+    processes, and holds it until it ends. So a `begin` within a `begin` would wait for itself, and
+    fails after the busy timeout. Reads (`job`, `contacts`) do not wait.
 
-    The contacts of a job lie side by side, and the cancel sweeps over them. For a million contacts
-    that took 0.4 s where half of them changed, and 0.1 s where a hundred did; with an index of the
-    open contacts it was 2.7 s and 0.02 s. A second sweep looks for contacts that are left open;
-    where there are triggers, a few more count.
+    The contacts of a job are stored together, and a cancel scans them. For a million contacts that
+    took 0.4 s if half of them changed, and 0.1 s if a hundred did; with an index of the open
+    contacts it was 2.7 s and 0.02 s. A second scan checks that no contact is left open; with
+    triggers, a few more count.
 
     Arguments:
         path: the file.
-        create: whether to make the file and its tables where they are missing, on first use.
-        busy_timeout_seconds: how long to wait for one's turn.
+        create: whether to create a missing file and its tables on first use.
+        busy_timeout_seconds: how long to wait for the write lock.
 
     Raises:
-        ValueError: a path that names no file, or a time that is negative or longer than a day.
+        ValueError: the path is not valid, or the timeout is negative or longer than a day.
     """
 
     @contextmanager
@@ -44,7 +44,7 @@ class SqliteStore(OnFile):
             yield repositories(connection)
 
     def examine(self) -> Diagnosis:
-        """Return what the file misses, and the triggers on its tables, which are worth a look."""
+        """Return what the file misses, and as notes the triggers on its tables."""
         return self._file.examine()
 
     def add_job(

@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS batch_contacts (
     PRIMARY KEY (job_number, id)
 ) WITHOUT ROWID;
 
--- One row a cancelled job: audit entry, answer to a retry, and note of a removal still owed. It
--- names its job by organization and id, and outlives the job's row.
+-- One row a cancelled job: audit entry, answer to a retry, and note of a pending removal. It names
+-- its job by organization and id, and outlives the job's row.
 CREATE TABLE IF NOT EXISTS batch_cancellations (
     batch_job_id TEXT NOT NULL,
     organization_id TEXT,

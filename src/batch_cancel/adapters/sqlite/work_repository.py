@@ -1,7 +1,7 @@
 """
 The workers' steps in a SQLite file.
 
-Rule 1: no row count is trusted. After a write, the rows are looked at, in the same transaction.
+Rule 1: a row count is not trusted. Rows are read back after a write, in the same transaction.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Work:
         return due
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """Write how the contact of a live call goes on."""
+        """Write the new state of a contact whose call has ended."""
         changed = self.connection.execute(
             SQL["settle_contact"],
             (
@@ -91,7 +91,7 @@ class Work:
         return True
 
     def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """Write how the contacts go on that have been dialing for longer."""
+        """Write the new state of the contacts that have been dialing for longer."""
         at = now()
         overdue = [
             cast("str", contact_id)
@@ -129,7 +129,7 @@ class Work:
         return len(ids)
 
     def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """Set a running job to completed if nothing is left to do."""
+        """Set a running job to completed if none of its contacts is unfinished."""
         changed = self.connection.execute(
             with_marks(unfinished, "finish_job"),
             (
@@ -155,7 +155,7 @@ class Work:
         return self.status(key) == JobStatus.RUNNING and not left
 
     def _look_at_job(self, key: JobKey, changed: int, due: JobStatus) -> None:
-        """Refuse a job that is not what it was set to, or one of several."""
+        """Check that one job was set to its new status."""
         status = self.status(key)
         if changed != 1 or status != due:
             what = (
@@ -167,7 +167,7 @@ class Work:
             raise written_otherwise(what)
 
     def _look_at_contacts(self, key: JobKey, ids: Sequence[str], due: ContactStatus) -> None:
-        """Refuse contacts that are not what they were set to."""
+        """Check that contacts were set to their new status."""
         are = self._count(key, ids, due)
         if are != len(ids):
             raise written_otherwise(contacts_differ(due, len(ids), are))

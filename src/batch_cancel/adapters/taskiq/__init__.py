@@ -1,15 +1,15 @@
 """
 Deferred starts that are schedules with a time, in a ListRedisScheduleSource of taskiq-redis.
 
-taskiq's scheduler sends from a copy that it read up to a minute ago, and does not look again.
-Exact if its source is the one in `batch_cancel.adapters.taskiq.source`, which looks again.
+taskiq's scheduler sends from a copy that it read up to a minute ago, without a second check. Exact
+if its source is the one in `batch_cancel.adapters.taskiq.source`, which checks again.
 
-What has a cron or an interval is taken back, too; once it was sent it has fired, so that it is
-sent no more, and the answer is False.
+A schedule with a cron or an interval is removed, too; once it was sent it has fired: it is not
+sent again, and the answer is False.
 
 The id of a deferred start is the schedule's id. An id that was cancelled or sent is used up:
-scheduled anew it is not sent after a cancel, which answers False. Take a new id. Who cancels needs
-neither taskiq nor that source.
+scheduled again, it is not sent after a cancel, which returns False. Use a new id. A process that
+cancels needs neither taskiq nor that source.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KINDS: Final = ("string", "string", "string", "list", "list")
 
 
 def keys_of(prefix: str, schedule_id: str) -> tuple[str, str]:
-    """Return the key of a schedule, and of what was decided about it."""
+    """Return the key of a schedule, and the key of its decision."""
     return f"{prefix}:data:{schedule_id}", own_key("decided", prefix, schedule_id)
 
 
@@ -69,18 +69,18 @@ class TaskiqStarts(_Taskiq[redis.Redis], RecipeScheduler):
     Cancels schedules of taskiq-redis.
 
     Arguments:
-        client: for the Redis of the source, one server or a Sentinel's master. Whoever made it
-            closes it.
+        client: for the Redis of the source, one server or a Sentinel's master. Its owner closes
+            it.
         prefix: the source's `prefix`.
         budget: how long one answer may take, retries included.
         retention: how long an answer is remembered, and a cancelled id stays used up: longer than
             any start is late.
-        min_replicas: how many replicas must have a cancellation before it is answered; else it is
-            `SchedulerUnavailable`, and asked again.
+        min_replicas: how many replicas must have a cancellation before the call returns; otherwise
+            it raises `SchedulerUnavailable`, and is retried.
 
     Raises:
-        TypeError: a client of the other kind, blocking or asyncio, or for a cluster.
-        ValueError: an argument that cannot work.
+        TypeError: the client is of the other kind, blocking or asyncio, or for a cluster.
+        ValueError: an argument is out of range.
     """
 
 

@@ -19,6 +19,6 @@ local function take_back(id, data, decided, times, crons, intervals)
   end
   redis.pcall('LREM', crons, 0, id)
   redis.pcall('LREM', intervals, 0, id)
-  -- Scheduled anew under an id that is used up, it would never have been sent.
+  -- Scheduled again under a used-up id, it would never have been sent.
   return decision ~= 'cancelled', decision == 'repeats' or decision == 'started'
 end

@@ -1,5 +1,6 @@
--- Guarantees: 1 if the schedule may be sent, at every repetition; no cancel is told True of it then.
--- What repeats may be sent until it is cancelled. Else, cancelled or deleted, 0 and nothing changed.
+-- Guarantees: 1 if the schedule may be sent, at every repetition; no cancel gets True for it then.
+-- A repeating schedule may be sent until it is cancelled. Otherwise, cancelled or deleted, 0 and
+-- no change.
 local data, decided = KEYS[1], KEYS[2]
 local retention, decision = ARGV[1], ARGV[2]
 

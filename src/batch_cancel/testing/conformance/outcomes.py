@@ -48,7 +48,7 @@ class OutcomeConformance(StoreAdapter):
     @pytest.mark.parametrize("what", ["contacts skipped", "contacts restored", "contact added"])
     @promise(
         "I4",
-        cause="nobody looks for open contacts after all were to be cancelled: do it in "
+        cause="open contacts are not looked for after all were cancelled: do it in "
         "`mark_cancelled`, after its own statement.",
     )
     def test_i4_contacts_that_stay_open_are_no_success(self, world: World, what: Sabotage) -> None:
@@ -68,11 +68,11 @@ class OutcomeConformance(StoreAdapter):
 
     @promise(
         "I12",
-        cause="nobody looks whether the record is there: read it after it was written.",
+        cause="the record is not read back: read it after it was written.",
         needs=["records"],
     )
     def test_i12_a_record_that_is_not_kept_is_no_success(self, world: World) -> None:
-        """A retry would be told that somebody else has cancelled the job."""
+        """A retry would report that another operation has cancelled the job."""
         self._fails(world, "record skipped", Fault.REFUSED)
 
     @promise(
@@ -156,7 +156,7 @@ class OutcomeConformance(StoreAdapter):
         needs=["append"],
     )
     def test_i9_an_append_that_was_skipped_is_no_success(self, world: World) -> None:
-        """Nobody would call the contact."""
+        """The contact would never be called."""
         world.add_job("job", "running", ["completed"])
         sabotage(world, "contacts skipped")
         expect(world.append(), False, "Whether it was added:")
@@ -264,7 +264,7 @@ class OutcomeConformance(StoreAdapter):
         needs=["records", "row_locks"],
     )
     def test_i16_finding_a_record_locks_nothing(self, world: World) -> None:
-        """While somebody who found it is still in a transaction, it is settled."""
+        """It is settled while the transaction that found it is still open."""
         world.add_job("job", "scheduled", ["pending"], deferred_id="start")
         world.schedule()
         record = world.cancel_rows("job", "op").record

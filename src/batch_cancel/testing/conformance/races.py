@@ -107,7 +107,7 @@ class RaceConformance(StoreAdapter):
         needs=["claim", "settle", "append"],
     )
     def test_i14_cancels_and_workers_together_come_to_an_end(self, world: World) -> None:
-        """All at once, several times; afterwards nothing is open and nobody was refused."""
+        """All at once, several times; afterwards no contact is open and no call was refused."""
         for label in ("one", "two", "three"):
             world.add_job(label, "running", ["pending", "busy", "dialing", "dialing"])
             key, (*_, live, other) = world.key(label), world.contact_ids[label]

@@ -17,7 +17,7 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import unchanged
-from batch_cancel.testing.conformance.turns import settle_record
+from batch_cancel.testing.conformance.turns import mark_done
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import ended, expect, watch
 from batch_cancel.testing.scripted import unreachable
@@ -35,7 +35,7 @@ class ReconcileConformance(StoreAdapter):
         needs=["records"],
     )
     def test_i7_reconcile_finishes_what_a_dead_process_left(self, world: World) -> None:
-        """Its removal was owed; a second pass finds nothing to do."""
+        """Its removal was pending; a second pass finds nothing to do."""
         _leave_behind(world, "job")
         [result] = world.reconcile()
         expect(result.removal, Removal.REMOVED, "The removal:")
@@ -79,7 +79,7 @@ class ReconcileConformance(StoreAdapter):
     @promise(
         "I21",
         cause="the outbox's `settle` writes whatever it is given: only a pending removal may be "
-        "settled, and only by the operation that owes it.",
+        "settled, and only by its own operation.",
         needs=["records"],
     )
     def test_i21_a_late_word_does_not_undo_what_is_settled(self, world: World) -> None:
@@ -93,19 +93,19 @@ class ReconcileConformance(StoreAdapter):
             attrs.evolve(late.record, operation_id="another", removal=Removal.ABSENT),
         ):
             world.note(f"settle: operation {word.operation_id!r}, {word.removal}")
-            settle_record(world, word)
+            mark_done(world, word)
             expect(world.record(), record, "The record:")
 
     @promise(
         "I21", cause="the outbox's `settle` does not look at the operation.", needs=["records"]
     )
     def test_i21_another_operations_word_settles_nothing(self, world: World) -> None:
-        """The removal stays owed by the one that owes it."""
+        """The removal of the other operation stays pending."""
         left = _leave_behind(world, "job")
         record = world.record()
         word = attrs.evolve(left.record, operation_id="another", removal=Removal.ABSENT)
         world.note("settle: operation 'another', absent")
-        settle_record(world, word)
+        mark_done(world, word)
         expect(world.record(), record, "The record:")
 
     @promise(

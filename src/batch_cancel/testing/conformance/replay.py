@@ -46,7 +46,7 @@ class ReplayConformance(StoreAdapter):
         cause="what follows the commit raises: `settle` of the outbox, or the second `begin`.",
     )
     def test_i13_trouble_with_the_scheduler_is_no_failure(self, world: World) -> None:
-        """200, its removal still owed; with records, reconcile finishes it."""
+        """200, its removal still pending; with records, reconcile finishes it."""
         world.add_job("job", "scheduled", ["pending"], deferred_id="start")
         world.schedule()
         world.note("the scheduler can't be reached")
@@ -63,7 +63,7 @@ class ReplayConformance(StoreAdapter):
         "not give it back.",
     )
     def test_i12_a_commit_whose_answer_was_lost_is_asked_for_again(self, world: World) -> None:
-        """With records it is found done; without, nobody says that it was not."""
+        """With records it is found done; without, the answer does not say that it was not."""
         world.add_job("job", "running", ["pending", "busy"])
         lost: list[str] = []
 

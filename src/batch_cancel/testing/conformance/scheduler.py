@@ -1,4 +1,4 @@
-"""The kit's tests of a scheduler: what was taken back never fires, and is told once."""
+"""The kit's tests of a scheduler: a removed start never fires, and is reported once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from batch_cancel.testing.adapter import (
     SchedulerAdapter,
 )
 from batch_cancel.testing.invariants import promise
-from batch_cancel.testing.runner import Stage, ended, expect
+from batch_cancel.testing.runner import Runner, ended, expect
 from batch_cancel.testing.strategies import (
     HOSTILE_IDS,
 )
 
 
-class Timetable(Stage):
+class Timetable(Runner):
     """A scheduler under test, empty at first."""
 
     def __init__(self, adapter: SchedulerAdapter) -> None:
@@ -135,7 +135,7 @@ class SchedulerConformance(SchedulerAdapter):
             expect(sorted(answers), [False, False, False, True], "The answers, sorted:")
 
     @pytest.mark.parametrize("hostile", HOSTILE_IDS, ids=range(len(HOSTILE_IDS)))
-    @promise("I16", cause="an id is used as a pattern, or as a part of a key that is split again.")
+    @promise("I16", cause="an id is used as a pattern, or in a key that is split again.")
     def test_i16_a_deferred_id_is_just_its_bytes(self, timetable: Timetable, hostile: str) -> None:
         """The start's and the operation's."""
         timetable.schedule(hostile, "theirs", f"{hostile[:1000]}!")

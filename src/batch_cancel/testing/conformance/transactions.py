@@ -67,7 +67,7 @@ class TransactionConformance(StoreAdapter):
         world.add_job("job", "running", ["pending", "busy"])
         before = world.rows()
         with world.cancel_at(point):
-            # A store that lets nobody read beside a writer shows nothing, too.
+            # A store that blocks readers beside a writer shows nothing, too.
             look: Future[object] = world.beside(self.dump)
             if watch(look, self.patience_seconds):
                 unchanged(before, cast("dict[JobKey, JobRow]", look.result()))

@@ -1,8 +1,8 @@
 """
 The kit's tests of turns at a record: of those who would finish a cancellation, one does at a time.
 
-Whoever is about to call the `on_cancelled` hook claims the record first. What a store promises
-there keeps hooks from being told twice. Part of `StoreConformance`.
+Whoever is about to call the `on_cancelled` hook claims the record first. This promise of a store
+keeps hooks from being called twice. Part of `StoreConformance`.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class TurnConformance(StoreAdapter):
 
     @promise(
         "I21",
-        cause="`take` does not set `taken_at`, or does not return it: whoever took the record "
-        "can't claim it, or somebody can who read it before.",
+        cause="`take` does not set `taken_at`, or does not return it: the process that took the "
+        "record can't claim it, or one that read it before can.",
         needs=["records"],
     )
     def test_i21_what_was_taken_is_claimed_by_who_took_it(self, world: World) -> None:
-        """And by nobody who has read it before."""
+        """And not by a process that read it before."""
         found = _left_behind(world)
         [taken] = _take(world)
         expect(taken, found, "The record that was taken:")
@@ -94,11 +94,11 @@ class TurnConformance(StoreAdapter):
         needs=["records"],
     )
     def test_i21_a_note_of_an_earlier_life_settles_nothing(self, world: World) -> None:
-        """The second life's removal stays owed."""
+        """The removal of the second cancellation stays pending."""
         found = _left_behind(world)
         for word, what in _others(found):
             world.note(f"settle, by {what}")
-            settle_record(world, attrs.evolve(word, removal=Removal.ABSENT))
+            mark_done(world, attrs.evolve(word, removal=Removal.ABSENT))
             expect(world.record(), found, "The record:")
 
     @promise(
@@ -186,7 +186,7 @@ def _claim(world: World, record: CancellationRecord) -> CancellationRecord | Non
 def _claiming(
     world: World, record: CancellationRecord, hook: Hook
 ) -> Callable[[], Maybe[CancellationRecord | None]]:
-    """Return a claim, whose hook is told of the point "claimed" before the transaction's end."""
+    """Return a claim, whose hook is called at the point "claimed" before the transaction's end."""
 
     def claim() -> CancellationRecord | None:
         with cast("UnitOfWork", world.adapter.uow()).begin() as repositories:
@@ -218,11 +218,11 @@ def _take(world: World) -> list[CancellationRecord]:
                 return []
             return await outbox.take(9, timedelta(), announcements=False)
 
-    world.note("take what is owed, without a lease")
+    world.note("take what is pending, without a lease")
     return world.run(world.either(take, take_async))
 
 
-def settle_record(world: World, record: CancellationRecord) -> None:
+def mark_done(world: World, record: CancellationRecord) -> None:
     """Let the store note what a record says."""
 
     def settle() -> None:

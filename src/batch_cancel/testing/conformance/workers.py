@@ -214,7 +214,7 @@ class WorkerConformance(StoreAdapter):
         needs=["finish"],
     )
     def test_i2_a_running_job_without_work_alone_is_finished(self, world: World) -> None:
-        """Not one that has ended, and none that has somebody to call or to wait for."""
+        """Not one that has ended, and none with open contacts or live calls."""
         for status in ("scheduled", "pending", *ENDED_JOBS):
             world.add_job(status, status, ["completed"])
             expect(world.finish(status), False, f"finish of a job that is {status!r}:")

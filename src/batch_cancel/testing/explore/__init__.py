@@ -6,11 +6,11 @@ Explore every interleaving of the protocol: the product's own use cases, on a mo
 
 What runs is `cancel_job_async`, `reconcile_async`, `pump_async` and the workers' steps as they are
 shipped, driven by hand through `send(None)`, as the blocking functions drive them. What
-they await are fakes of the ports. Between two of their steps anybody else may act, and whatever
-may befall an actor happens to each: it is killed, hangs, is called off, gets no answer, is told of
-a conflict. Every order of all that is searched; equal states are searched once, and the
-orders that lead to them are counted. `execute` does without that and runs each order by itself, on
-coroutines of its own: both must count the same.
+they await are fakes of the ports. Between two steps of an actor any other may act, and every fault
+may strike an actor: it is killed, hangs, is cancelled, gets no answer, or gets a conflict. Every
+order of these steps and faults is searched; equal states are searched once, and the orders that
+lead to them are counted. `execute` runs each order by itself, on its own coroutines: both must
+count the same.
 
 The model of Postgres (`postgres_model.py`): each statement in the steps that carry it out, as READ
 COMMITTED has it. It takes a snapshot; it locks row by row, waiting for whoever has one in hand or,

@@ -1,5 +1,5 @@
 """
-Explore the shipped scenarios, or tell one schedule again.
+Explore the shipped scenarios, or print one schedule.
 
 python -m batch_cancel.testing.explore [--scenario NAME [--schedule '0 1 0k ...' | --one-by-one]]
 """
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments ask; 1 if an invariant does not hold."""
     parser = argparse.ArgumentParser(prog="python -m batch_cancel.testing.explore")
     parser.add_argument("--scenario", choices=SCENARIOS, metavar="NAME")
-    parser.add_argument("--schedule", help="tell this one schedule")
+    parser.add_argument("--schedule", help="print this schedule")
     parser.add_argument("--one-by-one", action="store_true", help="share no states")
     parser.add_argument("--invariants", action="store_true", help="list what is checked")
     asked = parser.parse_args(arguments)
@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.schedule is not None:
         if asked.scenario is None:
             parser.error("--schedule is one of a --scenario")
-        return _tell(SCENARIOS[asked.scenario], asked.schedule)
+        return _narrate(SCENARIOS[asked.scenario], asked.schedule)
     names = SCENARIOS if asked.scenario is None else [asked.scenario]
     return max(_search(SCENARIOS[name], is_shared=not asked.one_by_one) for name in names)
 
 
-def _tell(scenario: Scenario, schedule: str) -> int:
+def _narrate(scenario: Scenario, schedule: str) -> int:
     choices = read(schedule)
     violation = replay(scenario, choices)
     print("\n".join(story(scenario, choices)))  # noqa: T201  # It is a command.

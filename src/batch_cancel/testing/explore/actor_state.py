@@ -1,10 +1,10 @@
 """
 An actor's position: its suspended coroutine, and the step that it is waiting on.
 
-An actor is a deterministic function of what it was answered. So a place in its coroutine is named
-by those answers, and after two schedules with the same ones it is at the same place.
-`Recalled` keeps each place once and comes there again by replaying the answers; `Live` goes on
-with one coroutine, and can't turn back.
+An actor is a deterministic function of the answers it got. So these answers name a position in its
+coroutine, and two schedules with the same answers lead to the same position. `Recalled` keeps each
+position once and returns to it by replaying the answers; `Live` goes on with one coroutine, and
+can't turn back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.postgres_model import ExploredUnitOfWork
 from batch_cancel.testing.explore.redis_model import ExploredScheduler
-from batch_cancel.testing.explore.steps import CALLED_OFF, CalledOff, Commit, Step
+from batch_cancel.testing.explore.steps import TASK_CANCELLED, Commit, Step, TaskCancelled
 
 Program = Callable[[Ports], Coroutine[Any, Any, object]]
 """What an actor does: a coroutine that awaits nothing but the ports."""
@@ -27,14 +27,14 @@ Program = Callable[[Ports], Coroutine[Any, Any, object]]
 @attrs.frozen
 class Actor:
     """
-    Somebody who acts, by himself, beside the others.
+    An actor: a program that runs beside the others.
 
     Arguments:
-        name: what it is called in a story.
-        program: what it does.
+        name: its name in a story.
+        program: the coroutine function that it runs.
         operation: for a cancel: names it.
-        again: what it does after its process was killed: its client, or its supervisor, tries
-            again; None if it does not come back.
+        again: the program that its client or supervisor runs after its process was killed; None if
+            there is no retry.
         suffers: which faults may strike it, see `FAULTS`.
     """
 
@@ -80,7 +80,7 @@ class Answer(NamedTuple):
 
 
 class Mind(Protocol):
-    """Where an actor is."""
+    """An actor's position: its suspended coroutine and the step it is waiting on."""
 
     actor: Actor
     answer: object
@@ -88,9 +88,9 @@ class Mind(Protocol):
     step: Step[Any] | None
     ended: Ended | None
     knows: bool
-    is_called_off: bool
+    is_task_cancelled: bool
 
-    def told(self, answer: object, /) -> Mind:
+    def resumed(self, answer: object, /) -> Mind:
         """Return its position after this answer."""
         ...
 
@@ -103,12 +103,12 @@ def _advanced(
     coroutine: Coroutine[Any, Any, object], answer: object
 ) -> tuple[Step[Any] | None, Ended | None]:
     try:
-        if answer is CALLED_OFF:
-            return coroutine.throw(CALLED_OFF.with_traceback(None)), None
+        if answer is TASK_CANCELLED:
+            return coroutine.throw(TASK_CANCELLED.with_traceback(None)), None
         return coroutine.send(answer), None
     except StopIteration as stop:
         return None, Ended(stop.value)
-    except (Exception, CalledOff) as error:  # noqa: BLE001  # How an actor ends is judged later.
+    except (Exception, TaskCancelled) as error:  # noqa: BLE001  # How an actor ends is judged later.
         return None, Ended(error=error)
 
 
@@ -119,7 +119,7 @@ def _is_cancelling(step: Step[Any] | None) -> bool:
 
 
 class Recalled:
-    """A place that is kept, with the places that follow it."""
+    """A position that is kept, with the positions that follow it."""
 
     __slots__ = (
         "_answers",
@@ -128,7 +128,7 @@ class Recalled:
         "answer",
         "attempt",
         "ended",
-        "is_called_off",
+        "is_task_cancelled",
         "knows",
         "step",
     )
@@ -142,7 +142,7 @@ class Recalled:
         self.answer = answers[-1]
         self._next: dict[object, Recalled] = {}
         self.knows = False
-        self.is_called_off = CALLED_OFF in answers
+        self.is_task_cancelled = TASK_CANCELLED in answers
         coroutine = actor.coroutine(attempt)
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
@@ -152,7 +152,7 @@ class Recalled:
             self.step, self.ended = _advanced(coroutine, answer)
         coroutine.close()
 
-    def told(self, answer: object, /) -> Recalled:
+    def resumed(self, answer: object, /) -> Recalled:
         """Return its position after this answer."""
         following = self._next.get(answer)
         if following is None:
@@ -165,7 +165,7 @@ class Recalled:
 
 
 class Live:
-    """The place of a coroutine that runs; it may be answered once."""
+    """The position of a coroutine that runs; it may be answered once."""
 
     __slots__ = (
         "_coroutine",
@@ -173,7 +173,7 @@ class Live:
         "answer",
         "attempt",
         "ended",
-        "is_called_off",
+        "is_task_cancelled",
         "knows",
         "step",
     )
@@ -190,14 +190,14 @@ class Live:
         self.answer = answer
         self._coroutine = coroutine or actor.coroutine(attempt)
         self.knows = False
-        self.is_called_off = False
+        self.is_task_cancelled = False
         self.step, self.ended = _advanced(self._coroutine, answer)
 
-    def told(self, answer: object, /) -> Live:
+    def resumed(self, answer: object, /) -> Live:
         """Return its position after this answer."""
         following = Live(self.actor, self.attempt, self._coroutine, answer)
         following.knows = self.knows or (answer is None and _is_cancelling(self.step))
-        following.is_called_off = self.is_called_off or answer is CALLED_OFF
+        following.is_task_cancelled = self.is_task_cancelled or answer is TASK_CANCELLED
         return following
 
     def close(self) -> None:
@@ -206,9 +206,9 @@ class Live:
 
 
 class Gone:
-    """It acts no more: its process was killed, or hangs."""
+    """An actor that does not act any more: its process was killed, or hangs."""
 
-    __slots__ = ("actor", "answer", "attempt", "ended", "is_called_off", "knows", "step")
+    __slots__ = ("actor", "answer", "attempt", "ended", "is_task_cancelled", "knows", "step")
 
     def __init__(self, actor: Actor) -> None:
         self.actor = actor
@@ -217,11 +217,11 @@ class Gone:
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
         self.knows = False
-        self.is_called_off = False
+        self.is_task_cancelled = False
 
-    def told(self, _: object, /) -> Gone:
-        """Nobody is told anything."""
+    def resumed(self, _: object, /) -> Gone:
+        """Ignore an answer."""
         return self
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no coroutine is left to release."""

@@ -1,5 +1,5 @@
 """
-Who acts: the product's own use cases, each as somebody calls it.
+The actors: the product's own use cases, as their callers run them.
 
 Only the rescheduling is not the product's: it is what its owner's code does, in the order that
 loses no job.
@@ -16,7 +16,7 @@ from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.explored_ports import Ports
-from batch_cancel.testing.explore.rows import KEY, LATER, NOW, place_of
+from batch_cancel.testing.explore.rows import KEY, LATER, NOW, index_of
 from batch_cancel.use_cases.cancel import cancel_job_async
 from batch_cancel.use_cases.pump import pump_async
 from batch_cancel.use_cases.reconcile import reconcile_async
@@ -32,7 +32,7 @@ from batch_cancel.use_cases.worker import (
 
 
 async def _hear(_: CancelResult) -> None:
-    """Be told of a cancellation."""
+    """Be called with a cancellation; a hook."""
 
 
 def cancelling(operation: str, key: JobKey = KEY, *, is_announced: bool = False) -> Program:
@@ -48,7 +48,7 @@ def cancelling(operation: str, key: JobKey = KEY, *, is_announced: bool = False)
 
 
 def insisting(program: Program) -> Program:
-    """Ask once more, if the answer was that it may help."""
+    """Retry once, if the error says that a retry may help."""
 
     async def ask_again(ports: Ports) -> object:
         try:
@@ -74,13 +74,13 @@ def cancel(
     Return a cancel.
 
     Arguments:
-        name: how it is called in a story.
+        name: its name in a story.
         operation: its operation id.
         key: whose job it cancels.
-        suffers: which faults may befall it.
+        suffers: which faults may strike it.
         is_stubborn: whether its client asks again with the same operation id, after a failure and
             after its own process was killed.
-        is_announced: whether a hook is told of it.
+        is_announced: whether it has a hook.
     """
     program = cancelling(operation, key, is_announced=is_announced)
     if is_stubborn:
@@ -170,7 +170,7 @@ def call(outcome: str = "no_answer", name: str = "call", *, suffers: str = "k") 
 
 
 def expire(name: str = "expire", *, suffers: str = "k") -> Actor:
-    """Return somebody who ends the calls that are live, as those of dead workers."""
+    """Return an actor that ends the live calls, as those of dead workers."""
     return Actor(
         name,
         lambda ports: expire_calls_async(
@@ -196,7 +196,7 @@ async def _append(ports: Ports) -> object:
 
 
 def append(name: str = "append", *, suffers: str = "k") -> Actor:
-    """Return somebody who adds a contact."""
+    """Return an actor that adds a contact."""
     return Actor(name, _append, suffers=suffers)
 
 
@@ -224,15 +224,15 @@ def reconcile(name: str = "reconcile", *, suffers: str = "klo") -> Actor:
 async def _reschedule(ports: Ports) -> str:
     # The new start first: killed in between, the job has one start too many and never none. No
     # lock is held while the scheduler is asked.
-    place = place_of(KEY)
-    assert place is not None  # noqa: S101  # It is there from the beginning.
+    job_index = index_of(KEY)
+    assert job_index is not None  # noqa: S101  # It is there from the beginning.
     await ports.scheduler.schedule("start-2", LATER)
     async with ports.uow.begin() as transaction:
         status, before = await transaction.lock(
-            "locks the job to move it", place, lambda row: (row[0], row[1])
+            "locks the job to move it", job_index, lambda row: (row[0], row[1])
         )
         if status == JobStatus.SCHEDULED:
-            transaction.write_deferred_id(place, "start-2")
+            transaction.write_deferred_id(job_index, "start-2")
         unused: str = before if status == JobStatus.SCHEDULED else "start-2"
     await ports.scheduler.cancel(unused, "rescheduling")
     return unused

@@ -27,7 +27,7 @@ from batch_cancel.testing.explore.moment import (
 )
 from batch_cancel.testing.explore.rows import KEY, RECORD
 from batch_cancel.testing.explore.state import Scenario, State
-from batch_cancel.testing.explore.steps import CALLED_OFF, Rollback
+from batch_cancel.testing.explore.steps import TASK_CANCELLED, Rollback
 
 Broken = Callable[[Moment], str | None]
 
@@ -40,7 +40,7 @@ class Invariant(NamedTuple):
         name: as in the protocol.
         says: what it says there, and what is checked of it.
         on: at which kinds of moments it is checked.
-        broken: tells what is wrong.
+        broken: returns what is wrong; None if it holds.
     """
 
     name: str
@@ -103,14 +103,14 @@ def _i4(it: Moment) -> str | None:
 @_invariant(
     "I5",
     "of N cancels with distinct operations at most one succeeds; exactly one, at rest, if no "
-    "answer is unknown and nobody else ended the job",
+    "answer is unknown and no other actor ended the job",
     "answer",
     "rest",
 )
 def _i5(it: Moment) -> str | None:
     succeeded = {operation for operation, _ in it.succeeded}
     if len(succeeded) > 1:
-        return f"{len(succeeded)} operations were told that they cancelled the job"
+        return f"{len(succeeded)} operations got the answer that they cancelled the job"
     cancels = [mind for mind in it.after.minds if mind.actor.operation is not None]
     is_at_rest = it.before is it.after
     was_live = it.scenario.status in LIVE_JOBS and it.rows[JOB][0] not in {"completed", "failed"}
@@ -121,7 +121,7 @@ def _i5(it: Moment) -> str | None:
     return None
 
 
-@_invariant("I6", "answered 200 means cancelled, then and for ever", "answer", "rows")
+@_invariant("I6", "answered 200 means cancelled, then and always", "answer", "rows")
 def _i6(it: Moment) -> str | None:
     if it.succeeded and it.rows[JOB][0] != "cancelled":
         return f"a cancel was answered 200, and the job is {it.rows[JOB][0]}"
@@ -217,7 +217,7 @@ def _i11(it: Moment) -> str | None:
             and isinstance(error, JobNotFound)
             and error.key == KEY
         ):
-            return "a cancel was told that there is no such job, and there is"
+            return "a cancel got the answer that there is no such job, but there is"
         if answer.status == "cancelled":
             continue  # Whose cancellation that was, is a matter of I12.
         is_known = answer.code < FAILED or answer.outcome == "unchanged"
@@ -233,7 +233,7 @@ def _i11(it: Moment) -> str | None:
 
 @_invariant(
     "I12",
-    "a retry of the same operation is never told 'already cancelled', but the same answer",
+    "a retry of the same operation never gets 'already cancelled', but the same answer",
     "answer",
 )
 def _i12(it: Moment) -> str | None:
@@ -307,7 +307,7 @@ def _i17(it: Moment) -> str | None:
 @_invariant(
     "I18",
     "bounded time under any single hang; here, where there is no time: a cancel holds no lock "
-    "while it asks the scheduler, and whoever hangs there for ever keeps nobody else waiting",
+    "while it asks the scheduler, and an actor that hangs there does not block others",
     "ask",
     "rest",
 )
@@ -327,14 +327,14 @@ def _i18(it: Moment) -> str | None:
     "I19",
     "BaseException propagates unchanged, and nothing but a rollback follows; what becomes of "
     "pools is for tests of the adapters",
-    "called off",
+    "cancel",
 )
 def _i19(it: Moment) -> str | None:
     mind = it.mind
-    if mind.ended is not None and mind.ended.error is not CALLED_OFF:
-        return f"it was called off, and ended with {mind.ended.error or mind.ended.value!r}"
+    if mind.ended is not None and mind.ended.error is not TASK_CANCELLED:
+        return f"its task was cancelled, and ended with {mind.ended.error or mind.ended.value!r}"
     if mind.step is not None and not isinstance(mind.step, Rollback):
-        return f"it was called off, and goes on: {mind.step.says}"
+        return f"its task was cancelled, and goes on: {mind.step.says}"
     return None
 
 
@@ -361,13 +361,13 @@ def _i21(it: Moment) -> str | None:
         if now != (*was[:4], settled, was[5] or now[5], max(was[6], now[6])):
             return f"the record {was} became {now}"
     if it.before is it.after and now and now[4] == Removal.PENDING:
-        return "the removal is still owed after a pass that nothing disturbed"
+        return "the removal is still pending after an undisturbed pass"
     return None
 
 
 _BY_KIND: Final = {
     kind: [it for it in INVARIANTS.values() if kind in it.on]
-    for kind in ("rows", "starts", "answer", "lock", "look", "ask", "called off", "adrift", "rest")
+    for kind in ("rows", "starts", "answer", "lock", "look", "ask", "cancel", "adrift", "rest")
 }
 
 

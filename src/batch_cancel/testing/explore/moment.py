@@ -37,9 +37,9 @@ NEIGHBOURS: Final = (1, 3, 4)
 
 
 def answer_of(mind: Mind) -> Answer | None:
-    """Return what a cancel answered; None if it is at work, gone, called off, or no cancel."""
+    """Return what a cancel answered; None if it is running, gone, cancelled, or not a cancel."""
     ended = mind.ended
-    if ended is None or mind.actor.operation is None or mind.is_called_off:
+    if ended is None or mind.actor.operation is None or mind.is_task_cancelled:
         return None
     if ended.answer is None:
         ended.answer = _answer(ended)
@@ -108,8 +108,8 @@ class Moment:
             self.kinds.append("ask")
         elif isinstance(step, Look):
             self.kinds.append("look")
-        if mind.is_called_off:
-            self.kinds.append("called off")
+        if mind.is_task_cancelled:
+            self.kinds.append("cancel")
 
     @property
     def mind(self) -> Mind:
@@ -117,7 +117,7 @@ class Moment:
         return self.after.minds[self.who]
 
     @property
-    def told(self) -> object:
+    def answer(self) -> object:
         """What the actor was answered."""
         return self.mind.answer if self.who >= 0 and self.how == GOES_ON else None
 

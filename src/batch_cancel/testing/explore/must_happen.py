@@ -1,7 +1,7 @@
 """
 The events that must each be seen: a run that never met one has not looked where it matters.
 
-A sighting is a function of a moment that tells whether it just happened.
+A sighting is a function of a moment that returns whether it just happened.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _(it: Moment) -> bool:
 
 @_sighting("a claim skipped a locked row", "lock")
 def _(it: Moment) -> bool:
-    return it.told is Passed.OVER
+    return it.answer is Passed.OVER
 
 
 @_sighting("a claim found a contact taken back at its second look", "lock")
@@ -51,14 +51,14 @@ def _(it: Moment) -> bool:
     return (
         isinstance(it.step, Lock)
         and it.step.says.startswith("takes contact")
-        and it.told is None
+        and it.answer is None
         and it.rows[it.step.index][2] == "cancelled"
     )
 
 
 @_sighting("a finish found a contact added at its second look", "look")
 def _(it: Moment) -> bool:
-    return it.told is False and it.step is not None and it.step.says.startswith("looks again")
+    return it.answer is False and it.step is not None and it.step.says.startswith("looks again")
 
 
 @_sighting("a call ended retryable after cancel", "rows")
@@ -80,7 +80,7 @@ def _(it: Moment) -> bool:
 
 @_sighting("an expiry found a call settled at its second look", "lock")
 def _(it: Moment) -> bool:
-    return it.told is False and it.step is not None and it.step.says.startswith("ends call")
+    return it.answer is False and it.step is not None and it.step.says.startswith("ends call")
 
 
 @_sighting("a live call kept how it ended after cancel", "rows")

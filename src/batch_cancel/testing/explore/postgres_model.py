@@ -29,8 +29,8 @@ from batch_cancel.testing.explore.rows import (
     STATUS_OF_JOB,
     ContactRow,
     RecordRow,
+    index_of,
     open_contacts,
-    place_of,
     record_of,
     recorded,
     there,
@@ -130,25 +130,27 @@ class Jobs(Part):
 
     async def lock(self, key: JobKey) -> Job | None:
         """Lock the job, then read its record in a statement of its own."""
-        place = place_of(key)
-        if place is None:
+        job_index = index_of(key)
+        if job_index is None:
             await self.transaction.look("finds no such job", lambda _: None)
             return None
         status, deferred_id = await self.transaction.lock(
-            "locks the job", place, lambda row: (row[0], row[1])
+            "locks the job", job_index, lambda row: (row[0], row[1])
         )
         job = Job(key, status, deferred_id, NOW)
         if status != JobStatus.CANCELLED:
             return job
-        row = await self.transaction.look("reads the record", lambda rows: rows[RECORD + place])
-        return attrs.evolve(job, cancellation=record_of(row, place)) if row else job
+        row = await self.transaction.look(
+            "reads the record", lambda rows: rows[RECORD + job_index]
+        )
+        return attrs.evolve(job, cancellation=record_of(row, job_index)) if row else job
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         """Write the job and its record in one statement."""
         await Send("marks the job and writes the record")
-        place = there(job.key)
-        self.transaction.write_job(place, JobStatus.CANCELLED)
-        self.transaction.write_record(place, record)
+        job_index = there(job.key)
+        self.transaction.write_job(job_index, JobStatus.CANCELLED)
+        self.transaction.write_record(job_index, record)
 
 
 class Contacts(Part):
@@ -156,9 +158,9 @@ class Contacts(Part):
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
         """Update row by row what the snapshot found, if it still is so."""
-        place, changed = there(key), 0
+        job_index, changed = there(key), 0
         found = await self.transaction.look(
-            "looks for contacts to cancel", lambda rows: open_contacts(rows, place, statuses)
+            "looks for contacts to cancel", lambda rows: open_contacts(rows, job_index, statuses)
         )
         for index in found:
             if await self.transaction.lock(
@@ -170,7 +172,7 @@ class Contacts(Part):
 
 
 class Outbox(Part):
-    """What cancellations still owe, see `AsyncOutbox`."""
+    """The records of cancellations, see `AsyncOutbox`."""
 
     async def settle(self, record: CancellationRecord) -> None:
         """Update the record, never backwards."""
@@ -189,22 +191,23 @@ class Outbox(Part):
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         """Compare and set the turn."""
-        place, mine = there(record.key), recorded(record)
+        job_index, mine = there(record.key), recorded(record)
 
         def is_mine(row: Row) -> bool:
             return bool(row) and (row[0], row[6]) == (mine.operation, mine.turn)
 
         if not await self.transaction.look(
-            "looks whether nobody has taken its record", lambda rows: is_mine(rows[RECORD + place])
+            "reads whether its record was not taken",
+            lambda rows: is_mine(rows[RECORD + job_index]),
         ):
             return None
         row = await self.transaction.lock(
-            "takes its record", RECORD + place, lambda row: row if is_mine(row) else None
+            "takes its record", RECORD + job_index, lambda row: row if is_mine(row) else None
         )
         if row is None:
             return None
-        taken = self._take(RECORD + place, row)
-        return record_of(taken, place)
+        taken = self._take(RECORD + job_index, row)
+        return record_of(taken, job_index)
 
     def _take(self, index: int, row: Row) -> RecordRow:
         taken = RecordRow(*row)
@@ -214,24 +217,24 @@ class Outbox(Part):
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
         """Read the record without a lock, and whether the job is cancelled still."""
-        place = there(key)
+        job_index = there(key)
         row, status = await self.transaction.look(
-            "looks for the record", lambda rows: (rows[RECORD + place], rows[place][0])
+            "looks for the record", lambda rows: (rows[RECORD + job_index], rows[job_index][0])
         )
         if not row:
             return None
-        return attrs.evolve(record_of(row, place), is_undone=status != JobStatus.CANCELLED)
+        return attrs.evolve(record_of(row, job_index), is_undone=status != JobStatus.CANCELLED)
 
     async def take(
         self, limit: int, _lease: timedelta, /, *, announcements: bool
     ) -> list[CancellationRecord]:
-        """Lock what is owed, and pass over what another takes."""
+        """Lock the pending records, and skip those that another transaction has locked."""
 
         def owes(row: Row) -> bool:
             return bool(row) and (row[4] == Removal.PENDING or (announcements and not row[5]))
 
         found = await self.transaction.look(
-            "looks for removals owed",
+            "looks for pending removals",
             lambda rows: tuple(at for at in range(RECORD, CONTACTS) if owes(rows[at])),
         )
         taken: list[CancellationRecord] = []
@@ -251,29 +254,31 @@ class Work(Part):
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
         """Compare and set."""
-        place = there(key)
+        job_index = there(key)
 
         def waits(row: Row) -> bool:
             return row[0] in statuses and deferred_id in {None, row[DEFERRED_ID]}
 
         if not await self.transaction.look(
-            "looks whether the job waits", lambda rows: waits(rows[place])
+            "looks whether the job waits", lambda rows: waits(rows[job_index])
         ):
             return False
-        if not await self.transaction.lock("locks the job and looks again", place, waits):
+        if not await self.transaction.lock("locks the job and looks again", job_index, waits):
             return False
-        self.transaction.write_job(place, JobStatus.RUNNING)
+        self.transaction.write_job(job_index, JobStatus.RUNNING)
         return True
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         """Look at job and contacts, then lock contact by contact."""
-        place, claimed = there(key), list[str]()
+        job_index, claimed = there(key), list[str]()
         found = await self.transaction.look(
             "looks for contacts of a running job",
             lambda rows: (
-                open_contacts(rows, place, statuses) if rows[place][0] == JobStatus.RUNNING else ()
+                open_contacts(rows, job_index, statuses)
+                if rows[job_index][0] == JobStatus.RUNNING
+                else ()
             ),
         )
         for index in found:
@@ -291,14 +296,16 @@ class Work(Part):
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """Update the contact if it is on the phone."""
-        place, named = there(key), (contact_id, there(key), ContactStatus.DIALING.value)
+        job_index, named = there(key), (contact_id, there(key), ContactStatus.DIALING.value)
         found = await self.transaction.look(
             "looks for the contact on the phone",
             lambda rows: tuple(at for at in range(CONTACTS, len(rows)) if rows[at][:3] == named),
         )
         for index in found:
             if await self.transaction.lock(
-                "locks the contact", index, lambda row: row[1:3] == (place, ContactStatus.DIALING)
+                "locks the contact",
+                index,
+                lambda row: row[1:3] == (job_index, ContactStatus.DIALING),
             ):
                 self.transaction.write_contact(index, settlement.status)
                 return True
@@ -306,10 +313,10 @@ class Work(Part):
 
     async def expire(self, key: JobKey, settlement: Settlement, _older_than: timedelta, /) -> int:
         """Update contact by contact what is on the phone; any call may have lasted too long."""
-        place, expired = there(key), 0
+        job_index, expired = there(key), 0
         found = await self.transaction.look(
             "looks for calls that have lasted too long",
-            lambda rows: open_contacts(rows, place, {ContactStatus.DIALING}),
+            lambda rows: open_contacts(rows, job_index, {ContactStatus.DIALING}),
         )
         for index in found:
             if await self.transaction.lock(
@@ -330,29 +337,29 @@ class Work(Part):
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
         """Look, lock the job, and look again in a statement of its own."""
-        place = there(key)
+        job_index = there(key)
 
         def is_done(rows: Rows) -> bool:
-            return rows[place][0] == JobStatus.RUNNING and not open_contacts(
-                rows, place, unfinished
+            return rows[job_index][0] == JobStatus.RUNNING and not open_contacts(
+                rows, job_index, unfinished
             )
 
         if not await self.transaction.look("looks whether anything is left", is_done):
             return False
         if not await self.transaction.lock(
-            "locks the job", place, lambda row: row[0] == JobStatus.RUNNING
+            "locks the job", job_index, lambda row: row[0] == JobStatus.RUNNING
         ):
             return False
         if not await self.transaction.look("looks again, in a new statement", is_done):
             return False
-        self.transaction.write_job(place, JobStatus.COMPLETED)
+        self.transaction.write_job(job_index, JobStatus.COMPLETED)
         return True
 
     async def status(self, key: JobKey) -> str | None:
         """Read without a lock."""
-        place = there(key)
+        job_index = there(key)
         status: str | None = await self.transaction.look(
-            "reads the job's status", lambda rows: rows[place][0]
+            "reads the job's status", lambda rows: rows[job_index][0]
         )
         return status
 

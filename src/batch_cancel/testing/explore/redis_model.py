@@ -33,7 +33,7 @@ class ExploredScheduler:
         self._token = token
 
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
-        """Take the deferred start back, for ever."""
+        """Remove the deferred start for good."""
 
         def do(starts: Starts) -> tuple[Starts, bool]:
             states = dict(starts)

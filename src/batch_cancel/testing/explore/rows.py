@@ -62,7 +62,7 @@ class RecordRow(NamedTuple):
 
 
 class ContactRow(NamedTuple):
-    """A row of the contacts; `job` is the place of its job's row."""
+    """A row of the contacts; `job` is the job_index of its job's row."""
 
     contact_id: str
     job: int
@@ -96,22 +96,22 @@ def open_contacts(rows: Rows, job: int, statuses: AbstractSet[str]) -> tuple[int
     )
 
 
-def place_of(key: JobKey) -> int | None:
-    """Return the place of a job's row; None if there is no such job."""
+def index_of(key: JobKey) -> int | None:
+    """Return the job_index of a job's row; None if there is no such job."""
     return _KEYS.index(key) if key in _KEYS else None
 
 
 def there(key: JobKey) -> int:
     """
-    Return the place of a job's row.
+    Return the job_index of a job's row.
 
     Raises:
         JobNotFound: there is no such job.
     """
-    place = place_of(key)
-    if place is None:
+    job_index = index_of(key)
+    if job_index is None:
         raise JobNotFound(key)
-    return place
+    return job_index
 
 
 def recorded(record: CancellationRecord) -> RecordRow:

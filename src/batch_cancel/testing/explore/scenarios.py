@@ -1,4 +1,4 @@
-"""The scenarios: who meets whom, and what befalls them."""
+"""The scenarios: which actors meet, and which faults strike them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,6 @@ _SMALL: Final = (
         it.cancel(is_stubborn=True, suffers="klh"),
         it.claim(),
         faults="lk",
-        one_by_one=True,
     ),
     _scenario(
         "claim",
@@ -102,7 +101,6 @@ _SMALL: Final = (
         it.claim(limit=2),
         it.settle(contact_id="c1"),
         contacts=("pending", "dialing"),
-        one_by_one=True,
     ),
     _scenario(
         "two-claims",
@@ -120,7 +118,6 @@ _SMALL: Final = (
         it.settle("busy", "c0"),
         it.settle("completed", "c1", "settle-2"),
         contacts=("dialing", "dialing"),
-        one_by_one=True,
     ),
     _scenario(
         "expire",
@@ -129,7 +126,6 @@ _SMALL: Final = (
         it.expire(),
         it.settle("completed", "c0"),
         contacts=("dialing",),
-        one_by_one=True,
     ),
     _scenario(
         "expire-claim",
@@ -139,7 +135,6 @@ _SMALL: Final = (
         it.claim(),
         contacts=("dialing",),
         faults="k",
-        one_by_one=True,
     ),
     _scenario(
         "append",
@@ -177,7 +172,6 @@ _SMALL: Final = (
         it.claim(limit=2),
         it.finish(),
         contacts=("pending", "busy"),
-        one_by_one=True,
     ),
     _scenario(
         "settle-finish",
@@ -187,7 +181,6 @@ _SMALL: Final = (
         it.finish(),
         contacts=("dialing",),
         faults="k",
-        one_by_one=True,
     ),
     _scenario(
         "settle-claim",
@@ -197,7 +190,6 @@ _SMALL: Final = (
         it.claim(),
         contacts=("dialing",),
         faults="k",
-        one_by_one=True,
     ),
     _scenario(
         "no-start",
@@ -350,7 +342,7 @@ _LARGE: Final = (
     ),
     _scheduled(
         "hang",
-        "whoever asks the scheduler hangs for ever",
+        "an actor that asks the scheduler hangs",
         it.cancel(suffers="h"),
         it.cancel("other", "op-2", suffers="hl"),
         it.start(suffers="h"),
@@ -358,7 +350,7 @@ _LARGE: Final = (
     ),
     _scheduled(
         "called-off",
-        "a task is called off at any await",
+        "a task is cancelled at any await",
         it.cancel(suffers="o"),
         it.cancel("other", "op-2", suffers="o"),
         it.reconcile(suffers="o"),

@@ -51,10 +51,10 @@ class Found:
     schedule: Schedule
 
     def __str__(self) -> str:
-        told = "\n".join(story(self.scenario, self.schedule))
+        narrated = "\n".join(story(self.scenario, self.schedule))
         return (
             f"{self.violation.invariant} does not hold in scenario {self.scenario.name!r}: "
-            f"{self.violation.what}\n{told}\n"
+            f"{self.violation.what}\n{narrated}\n"
             "Again: python -m batch_cancel.testing.explore "
             f"--scenario {self.scenario.name} --schedule '{written(self.schedule)}'"
         )
@@ -72,7 +72,7 @@ class Report:
         found: an invariant that does not hold; the search ended there.
         seen: which of `SIGHTINGS` were seen.
         steps_taken: by which steps it went on, in words.
-        steps_killed: at which steps somebody was killed, in words.
+        steps_killed: the steps at which an actor was killed, in words.
     """
 
     scenario: Scenario
@@ -102,7 +102,7 @@ class Report:
 
 @contextmanager
 def _silent() -> Generator[None]:
-    """Keep the library's log silent: it would tell of each of a million removals that failed."""
+    """Keep the library's log silent: it would report each of a million failed removals."""
     was, _logger.disabled = _logger.disabled, True
     try:
         yield
@@ -230,8 +230,8 @@ def execute(scenario: Scenario) -> Report:
         others: list[list[Choice]] = []
         while report.holds():
             state = world.first()
-            for place, choice in enumerate(path, 1):
-                state = _happened(world, state, choice, report if place == len(path) else None)
+            for index, choice in enumerate(path, 1):
+                state = _happened(world, state, choice, report if index == len(path) else None)
             while report.holds() and (choices := world.choices(state)):
                 path.append(choices[0])
                 others.append(choices[1:])
@@ -288,10 +288,10 @@ def story(scenario: Scenario, schedule: Schedule) -> list[str]:
     with _silent():
         world = World(scenario)
         state = world.first()
-        return list(_told(world, state, schedule))
+        return list(_narrated(world, state, schedule))
 
 
-def _told(world: World, state: State, schedule: Schedule) -> Iterable[str]:
+def _narrated(world: World, state: State, schedule: Schedule) -> Iterable[str]:
     for number, choice in enumerate(schedule, 1):
         after = world.after(state, choice)
         moment = Moment(world.scenario, state, choice, after)
@@ -302,8 +302,8 @@ def _told(world: World, state: State, schedule: Schedule) -> Iterable[str]:
             says = f"what it sent last ({says}) {end}"
         elif moment.how != GOES_ON:
             says = f"{FAULTS[moment.how]} where it {says}"
-        elif moment.told is not None:
-            says = f"{says}: {moment.told!r}"
+        elif moment.answer is not None:
+            says = f"{says}: {moment.answer!r}"
         if moment.who >= 0 and (ended := moment.mind.ended) is not None:
             end = repr(ended.value) if ended.error is None else repr(ended.error)
             says = f"{says} -> ends with {end}"

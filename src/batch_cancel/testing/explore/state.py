@@ -16,7 +16,7 @@ from batch_cancel.testing.explore.actor_state import Actor, Gone, Live, Mind, Pr
 from batch_cancel.testing.explore.redis_model import first_starts
 from batch_cancel.testing.explore.rows import START, first_rows
 from batch_cancel.testing.explore.steps import (
-    CALLED_OFF,
+    TASK_CANCELLED,
     Ask,
     Begin,
     Commit,
@@ -38,15 +38,15 @@ T = TypeVar("T")
 FAULTS: Final = {
     "k": "is killed",
     "l": "gets no answer",
-    "h": "hangs for ever",
-    "o": "is called off",
-    "c": "is told of a conflict",
+    "h": "hangs",
+    "o": "is cancelled",
+    "c": "gets a conflict",
 }
 """
-What may befall an actor at a step, by its letter in a schedule.
+The faults that may strike an actor at a step, by their letter in a schedule.
 
-What was on its way to a store when its sender was killed, called off or gave up is adrift: it
-takes effect at any later moment, or never.
+A message that was on its way to a store when its sender was killed, cancelled or gave up is
+adrift: it takes effect at any later moment, or never.
 """
 
 GOES_ON: Final = ""
@@ -54,7 +54,7 @@ ARRIVES: Final = "a"
 NEVER_ARRIVES: Final = "n"
 
 Choice = tuple[int, str]
-"""The actor, by its place in the list, or -1, -2 ... for what is adrift; and what happens."""
+"""The actor, by its index in the list, or -1, -2 ... for a message adrift; and what happens."""
 
 
 class Shared(Generic[T]):
@@ -88,7 +88,7 @@ class State(NamedTuple):
 @attrs.frozen
 class Scenario:
     """
-    Who acts on what, and what may befall them.
+    The actors, their jobs, and the faults that may strike them.
 
     Arguments:
         name: names it, on the command line too.
@@ -97,7 +97,7 @@ class Scenario:
         status: the job's status at first.
         contacts: the statuses of its contacts at first.
         deferred_id: its deferred start at first, due now; None if it has none.
-        faults: how many of each fault may befall them in all, see `FAULTS`.
+        faults: how many of each fault may strike them in all, see `FAULTS`.
         reconcile: what is done once more when all is at rest.
         one_by_one: whether it is small enough to execute each of its schedules by itself.
     """
@@ -170,10 +170,10 @@ class World:
                 continue
             if not _waits(state, who, step):
                 found.append((who, GOES_ON))
-            if any(state.faults_left) and not mind.is_called_off:
+            if any(state.faults_left) and not mind.is_task_cancelled:
                 found += [(who, letter) for letter in self._faults(state, mind, step)]
-        for place in range(len(state.adrift)):
-            found += ((-1 - place, ARRIVES), (-1 - place, NEVER_ARRIVES))
+        for index in range(len(state.adrift)):
+            found += ((-1 - index, ARRIVES), (-1 - index, NEVER_ARRIVES))
         return found
 
     def _faults(self, state: State, mind: Mind, step: Step[Any]) -> list[str]:
@@ -217,7 +217,7 @@ class World:
         elif isinstance(step, Ask):
             after, answer = step.do(starts.value)
             starts = self.share_starts(after)
-        minds = _with(minds, who, minds[who].told(answer))
+        minds = _with(minds, who, minds[who].resumed(answer))
         return State(rows, starts, minds, _with(held, who, held_now), adrift, left)
 
     def _befallen(self, state: State, who: int, how: str, step: Step[Any]) -> State:
@@ -229,17 +229,17 @@ class World:
             held_now = () if keeps else held_now
         match how:
             case "l":
-                mind = mind.told(Trouble.LOST)
+                mind = mind.resumed(Trouble.LOST)
             case "c":
-                mind, held_now = mind.told(Trouble.CONFLICT), ()
+                mind, held_now = mind.resumed(Trouble.CONFLICT), ()
             case "o":
-                mind = mind.told(CALLED_OFF)
+                mind = mind.resumed(TASK_CANCELLED)
             case "k":
                 mind, held_now = self._killed(who, mind), ()
             case _:
                 mind = self._gone[who]
-        place = self._letters.index(how)
-        left = _with(left, place, left[place] - 1)
+        index = self._letters.index(how)
+        left = _with(left, index, left[index] - 1)
         return State(
             rows, starts, _with(minds, who, mind), _with(held, who, held_now), adrift, left
         )
@@ -251,14 +251,14 @@ class World:
             return self._gone[who]
         if self._mind is Live:
             return Live(actor, mind.attempt + 1)
-        # All later attempts do the same; one place serves for them.
+        # All later attempts do the same; one index serves for them.
         if who not in self._again:
             self._again[who] = Recalled(actor, 1)
         return self._again[who]
 
-    def _adrift_no_more(self, state: State, place: int, *, arrives: bool) -> State:
-        step = state.adrift[place].step
-        adrift = (*state.adrift[:place], *state.adrift[place + 1 :])
+    def _adrift_no_more(self, state: State, index: int, *, arrives: bool) -> State:
+        step = state.adrift[index].step
+        adrift = (*state.adrift[:index], *state.adrift[index + 1 :])
         state = state._replace(adrift=adrift)
         if not arrives:
             return state
@@ -269,8 +269,8 @@ class World:
         return state._replace(starts=self.share_starts(starts))
 
 
-def _with(them: tuple[T, ...], place: int, it: T) -> tuple[T, ...]:
-    return (*them[:place], it, *them[place + 1 :])
+def _with(them: tuple[T, ...], index: int, it: T) -> tuple[T, ...]:
+    return (*them[:index], it, *them[index + 1 :])
 
 
 def _seen(rows: Rows, step: Look[Any] | Lock[Any]) -> Rows:
@@ -298,4 +298,4 @@ _STRUCK: Final[dict[str, tuple[type, ...]]] = {
     "o": (Begin, Send, Look, Lock, Commit, Ask),
     "c": (Send, Look, Lock, Commit),
 }
-"""The steps at which each fault may befall an actor."""
+"""The steps at which each fault may strike an actor."""

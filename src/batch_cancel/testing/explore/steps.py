@@ -1,5 +1,5 @@
 """
-What an actor does at one moment: the steps between which anybody else may act.
+The steps of an actor, each at one moment; between two of them any other actor may act.
 
 A step is awaited by a fake of a port and answered by the world. What it looks at it carries as a
 pure function, so that the world need not know what a statement means.
@@ -24,17 +24,17 @@ Write = tuple[int | None, int | None, Any]
 
 
 class Trouble(Enum):
-    """What an actor is told instead of an answer."""
+    """What an actor gets instead of an answer."""
 
     LOST = "no answer came"
     CONFLICT = "another transaction was in the way"
 
 
-class CalledOff(BaseException):
-    """The task is called off, as asyncio.CancelledError calls off an await."""
+class TaskCancelled(BaseException):
+    """The task is cancelled; it stands for asyncio.CancelledError."""
 
 
-CALLED_OFF: Final = CalledOff()
+TASK_CANCELLED: Final = TaskCancelled()
 
 
 class Passed(Enum):
@@ -44,7 +44,7 @@ class Passed(Enum):
 
 
 class Step(Generic[T]):
-    """One thing done at one moment; `says` tells it in a story."""
+    """One step at one moment; `says` describes it in a story."""
 
     __slots__ = ("says",)
 
@@ -70,7 +70,7 @@ class Begin(Step[None]):
 
 
 class Send(Step[None]):
-    """A statement that needs nothing but locks already held, and is seen by nobody yet."""
+    """A statement that needs nothing but locks already held, and is not yet visible to others."""
 
     __slots__ = ()
 

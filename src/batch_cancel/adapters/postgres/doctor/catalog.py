@@ -1,4 +1,4 @@
-"""The questions, asked over a connection whose transaction is open."""
+"""The doctor's questions, on a connection with an open transaction."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from batch_cancel.adapters.postgres.sender import AnySender
 from batch_cancel.adapters.postgres.sql_parts import trusted
 
 _REFUSALS: Final = ("0A", "22", "42", "55000")
-"""How the SQLSTATEs begin that say something of the statement, and not of the moment."""
+"""The classes of SQLSTATEs that are about the statement, not about the moment."""
 
 
 @attrs.frozen
 class Catalog:
-    """The questions, over a connection whose transaction is open."""
+    """The doctor's questions, on a connection with an open transaction."""
 
     sender: AnySender
 
@@ -33,16 +33,16 @@ class Catalog:
         return await answer.rows()
 
     async def answer(self, question: str) -> str:
-        """Return the one text that answers a question without parameters."""
+        """Return the single text that a statement without parameters returns."""
         [(text,)] = await (await self.sender.send(trusted(question))).rows()
         return str(text)
 
     async def only_read(self) -> None:
-        """Let Postgres itself refuse whatever would change something from here on."""
+        """Make the transaction read-only."""
         await self.sender.send(trusted("SET TRANSACTION READ ONLY"))
 
     async def holds(self, condition: Condition) -> bool:
-        """Check whether it holds; what Postgres can't say of a status alone does not."""
+        """Check whether a condition holds; False if Postgres can't evaluate it."""
         parameters = {"statuses": list(condition.statuses)}
         try:
             async with self.sender.savepoint():
@@ -52,7 +52,7 @@ class Catalog:
             return False
 
     async def scans(self, reading: Reading) -> bool:
-        """Check whether a statement would read all of a table; one without a plan does not."""
+        """Check whether a statement would read a whole table; False if it has no plan."""
         try:
             async with self.sender.savepoint():
                 await self.sender.send(trusted(STATEMENTS["no_scans"]))
@@ -64,7 +64,7 @@ class Catalog:
             return False
 
     async def refusal(self, reading: Reading) -> str | None:
-        """Return Postgres' words for what is wrong with a statement; None if it is planned."""
+        """Return Postgres' message for a statement that it refuses; None if it is planned."""
         try:
             async with self.sender.savepoint():
                 answer = await self.sender.send(reading.question, reading.parameters)
@@ -75,7 +75,7 @@ class Catalog:
             return error.diag.message_primary
 
     async def seen(self, look: Look) -> str | None:
-        """Return what a look at some rows finds; None where they can't be read, or not soon."""
+        """Return the finding of a read of some rows; None if it fails or takes too long."""
         try:
             async with self.sender.savepoint(force_rollback=True):
                 await self.sender.send(trusted(STATEMENTS["not_for_long"]))
@@ -92,5 +92,5 @@ def _is_refusal(error: psycopg.Error) -> bool:
 
 
 def _is_of_the_statement(error: psycopg.Error) -> bool:
-    """Check whether the connection is as good as before; a policy may raise whatever it likes."""
+    """Check whether the connection still works; a policy may raise any error."""
     return error.sqlstate is not None and error.diag.severity_nonlocalized == "ERROR"

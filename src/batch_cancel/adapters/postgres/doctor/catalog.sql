@@ -1,6 +1,6 @@
--- What `check` asks, by name; nothing is changed. Most of it is read from Postgres's catalogs, which
--- anybody may read: there, no name of the adopter's is part of a statement, they are parameters. Names
--- come back as they are typed, in quotes where Postgres needs them, unless they are looked up by.
+-- The statements of `check`, by name; they only read. Most read Postgres' catalogs, which every
+-- role may read: there, the adopter's names are parameters. Names are returned as SQL, in quotes
+-- where Postgres needs them, except those used as keys.
 
 -- name: server
 SELECT pg_catalog.current_setting('server_version_num')::int,
@@ -81,13 +81,13 @@ WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.
 -- A column in another collation than its own is none: no comparison of ours finds it there.
 SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique,
        pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
-           SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.place)
+           SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.ordinal)
            FROM unnest(i.indkey::int2[], i.indcollation::oid[])
-                WITH ORDINALITY AS k (attnum, collated, place)
+                WITH ORDINALITY AS k (attnum, collated, ordinal)
            LEFT JOIN pg_catalog.pg_attribute AS a
                   ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                  AND a.attcollation = k.collated
-           WHERE k.place <= i.indnkeyatts
+           WHERE k.ordinal <= i.indnkeyatts
        )
 FROM pg_catalog.pg_index AS i
 WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[])
@@ -108,8 +108,8 @@ JOIN pg_catalog.pg_constraint AS c ON c.contypid = a.atttypid AND c.contype = 'c
 WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 
 -- name: condition
--- Whether a condition on some columns, as the catalog spells it, holds for all of some statuses.
--- Postgres itself decides, by its own rules for the columns' own types.
+-- Whether a condition on some columns, as in the catalog, holds for all of some statuses. Postgres
+-- itself decides, by its own rules for the columns' own types.
 SELECT bool_and(({condition}) IS NOT FALSE), bool_and(({condition}) IS TRUE)
 FROM (SELECT {columns} FROM unnest(%(statuses)s::text[]) AS given (status)) AS rows
 
@@ -127,8 +127,8 @@ SELECT pg_catalog.set_config('statement_timeout', '1000', true),
        pg_catalog.set_config('lock_timeout', '1000', true)
 
 -- name: unmapped
--- How many of some rows that count are in a status that nobody mapped, and the most frequent ones.
--- The first rows that come, whether they count or not, so that no more are ever read.
+-- How many of some rows that count are in an unmapped status, and the most frequent ones. The
+-- first rows that come, whether they count or not, so that no more are ever read.
 WITH looked_at AS MATERIALIZED (
     SELECT {status}::text AS status, (true{existing}) IS TRUE AS counts
     FROM {table}

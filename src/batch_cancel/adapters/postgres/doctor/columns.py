@@ -1,4 +1,4 @@
-"""Which tables, columns and privileges are needed, and what is said of those that are missing."""
+"""The tables, columns and privileges that are needed, and the sentences about missing ones."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ _NEEDED: Final = frozenset(
 """The arguments that can't be None."""
 
 _HIDDEN: Final = {
-    "jobs": "a job that they hide is answered as if it were not there",
+    "jobs": "a job that they hide counts as missing",
     "contacts": "a contact that they hide is not cancelled",
-    "cancellations": "a cancellation that they hide is not repeated and its removal not finished",
+    "cancellations": "a cancellation that they hide is not replayed, and its removal not finished",
 }
-"""What becomes of rows that policies hide."""
+"""The effect of rows that policies hide."""
 
 
 @attrs.frozen
 class Wanted:
-    """A column that is needed: how the schema's argument is called, and what is done with it."""
+    """A column that is needed: the schema's argument, and the privileges on it."""
 
     argument: str
     column: str
@@ -75,7 +75,7 @@ class Wanted:
 
 
 def missing(database: Database, field: str) -> Iterator[str]:
-    """Yield what a table lacks for certain."""
+    """Yield what a table certainly lacks."""
     table = database.tables[field]
     if table.oid is None:
         yield _table_missing(field, database.name(field), table.elsewhere or ())
@@ -92,7 +92,7 @@ def missing(database: Database, field: str) -> Iterator[str]:
 
 
 def missing_to_workers(database: Database) -> Iterator[str]:
-    """Yield what contacts lack for certain for the workers' steps alone."""
+    """Yield what contacts certainly lack for the workers' steps alone."""
     if database.tables["contacts"].oid is not None:
         wanted = list(_wanted_by_workers(database.schema))
         theirs = [it for it in wanted if it.argument not in _CONTACT_COLUMNS]
@@ -101,7 +101,7 @@ def missing_to_workers(database: Database) -> Iterator[str]:
 
 
 def fits(database: Database, field: str) -> str:
-    """Return that a table lacks nothing."""
+    """Return the sentence that a table has all it needs."""
     return all_there(database.name(field))
 
 
@@ -111,8 +111,8 @@ def hidden_rows(database: Database, field: str) -> Iterator[str]:
     if table.secured_for is not None and table.policies:
         yield (
             f"row-level security of {name} applies to the user {table.secured_for}, by "
-            f"{', '.join(table.policies)}: {_HIDDEN[field]}. See that this is the user that the "
-            "application connects as, and that what the policies read is set in every "
+            f"{', '.join(table.policies)}: {_HIDDEN[field]}. Check that the application connects "
+            "as this user, and that the settings that the policies read are set in every "
             "transaction, or let the user bypass them (BYPASSRLS)"
         )
 
@@ -130,7 +130,7 @@ def _wanted(schema: PostgresSchema, field: str) -> Iterator[Wanted]:
 
 def _wanted_by_workers(schema: PostgresSchema) -> Iterator[Wanted]:
     yield from _mapped(schema, _WORKERS_COLUMNS)
-    if schema.contact_dialing_since is None:  # Else nobody asks for the other one.
+    if schema.contact_dialing_since is None:  # Otherwise the other column is not used.
         yield from _mapped(schema, {"contact_updated_at": _SELECT})
 
 
@@ -144,7 +144,7 @@ def _mapped(schema: PostgresSchema, arguments: Mapping[str, frozenset[str]]) -> 
 def _table_missing(field: str, name: str, elsewhere: Sequence[str]) -> str:
     if elsewhere:
         return (
-            f"table {name} is missing where it is looked for, but there is one in "
+            f"table {name} is missing in the search_path, but there is one in "
             f"{', '.join(elsewhere)}: map it with PostgresSchema({field}=(schema, table)), or set "
             "the search_path"
         )
@@ -161,7 +161,7 @@ def _missing_columns(database: Database, field: str, wanted: Sequence[Wanted]) -
         missing = f"column {typed} is missing from {database.name(field)}"
         if field == "cancellations":
             yield (
-                f"{missing}, which another version has made: add it as `batch-cancel schema` "
+                f"{missing}, which another version has created: add it as `batch-cancel schema` "
                 "prints it"
             )
         elif it.argument.endswith("_where"):

@@ -59,13 +59,13 @@ async def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
 
 
 def _facts_of(tables: Mapping[str, Table]) -> str:
-    """Return the adapter's own question for these tables; no table has the oid 0."""
+    """Return the adapter's own catalog query for these tables; no table has the oid 0."""
     oids = {field: tables[field].oid or 0 for field in FIELDS}
     return trusted(question()).format(**oids).as_string(None)
 
 
 def _begun(server: Rows, database: Database) -> Report:
-    """Return a report of what the catalogs alone tell."""
+    """Return a report of the findings in the catalogs."""
     report, refusals = Report(), database.facts.refusals
     [(version, is_read_only)] = server
     report.missing.extend([*server_problems(version, is_read_only=is_read_only), *refusals])
@@ -89,17 +89,19 @@ def _begun(server: Rows, database: Database) -> Report:
 
 
 def _looks(database: Database) -> Iterator[Look]:
-    """Yield looks at some rows; at none where nobody can cancel anyhow."""
+    """Yield reads of some rows; none if a cancel fails anyhow."""
     if not database.facts.refusals:
         yield from statuses.unmapped(database)
         yield from shape.strayed_contacts(database)
 
 
 def _doubts(database: Database) -> Iterator[Doubt]:
-    """Yield what is a question of indexes, or only Postgres can tell."""
+    """Yield the doubts about indexes, and those that only Postgres can resolve."""
     yield from statuses.constraints(database, "missing")
     yield from statuses.constraints(database, "workers")
-    if not any(shape.refused(database, "jobs")):  # It asks for an index that serves as well.
+    if not any(
+        shape.refused(database, "jobs")
+    ):  # A refused table needs a unique index, which serves as well.
         yield from indexes.index_of_the_job(database)
     yield from indexes.indexes_of_ours(database)
     yield from indexes.indexes_of_contacts(database)
@@ -108,12 +110,12 @@ def _doubts(database: Database) -> Iterator[Doubt]:
 
 
 def _attempts(database: Database, report: Report) -> Iterator[Attempt]:
-    """Yield the statements to be planned, as long as nothing that they need is missing."""
+    """Yield the statements to plan, unless something that they need is missing."""
     if report.missing:
         return
     queries, facts = queries_for(database.schema), database.facts
     jobs, contacts = database.name("jobs"), database.name("contacts")
-    # The one of three that is sent where contacts have these triggers.
+    # The one of three statements that fits these triggers.
     cancel = queries.cancel_contacts
     if facts.contacts_are_rewritten:
         cancel = queries.list_cancelled_contacts

@@ -1,4 +1,4 @@
-"""Whether each statement finds its rows by an index, and which index to make where none does."""
+"""Whether each statement finds its rows by an index, and which index to create if not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batch_cancel.adapters.postgres.doctor.tables import Database
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.sql_parts import listed, typed
 from batch_cancel.domain.diagnosis import INDEX_OF_CONTACTS
-from batch_cancel.domain.status_names import all_spellings
+from batch_cancel.domain.status_names import all_status_names
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
@@ -24,13 +24,13 @@ _LIVE: Final = frozenset({ContactStatus.DIALING})
 
 
 def reading(database: Database, field: str, statement: sql.SQL, alias: str = "") -> Reading:
-    """Return a statement, with parameters of some kind, as it reads a table."""
+    """Return a statement with sample parameters, as a reading of a table."""
     schema = database.schema
     column = database.columns_of("jobs").get(schema.job_id)
     if field == "contacts" and schema.job_key is None:
         column = database.columns_of("contacts").get(schema.contact_job_id)
     parameters = {
-        # Of the kind that the column takes, or Postgres has nothing to plan with.
+        # Of the column's kind, so that Postgres can plan.
         "batch_job_id": str(UUID(int=0)) if column and column.type == "uuid" else "0",
         "organization_id": None,
         "record_batch_job_id": "",
@@ -95,7 +95,7 @@ def index_of_the_contact(database: Database) -> Iterator[Doubt]:
 
 
 def indexes_of_contacts(database: Database) -> Iterator[Doubt]:
-    """Yield whether indexes find the contacts of a job that are open, and those on a call."""
+    """Yield whether indexes find a job's open contacts and its live calls."""
     contacts, queries = database.name("contacts"), queries_for(database.schema)
     yield from _index_of_contacts(
         *(database, "slow"),
@@ -113,7 +113,7 @@ def indexes_of_contacts(database: Database) -> Iterator[Doubt]:
 
 
 def indexes_of_ours(database: Database) -> Iterator[Doubt]:
-    """Yield whether our own table has its key, and an index of what is owed."""
+    """Yield whether our own table has its key and its index of pending records."""
     ours = database.name("cancellations")
     if not database.tables["cancellations"].has_indexes:
         return
@@ -122,19 +122,19 @@ def indexes_of_ours(database: Database) -> Iterator[Doubt]:
         it.is_unique and it.predicate is None and frozenset(it.columns) == RECORD_KEY
         for it in indexes
     )
-    # Without a key reconcile reads all of it as well, which is told already.
-    take = reading(database, "cancellations", queries_for(database.schema).take_owing)
+    # Without a key reconcile reads all of it as well, which is reported already.
+    take = reading(database, "cancellations", queries_for(database.schema).take_pending)
     yield Doubt(
         "missing",
-        f"{ours} has no primary key (organization_id, batch_job_id), without which no cancel can "
-        "keep its record: add it as `batch-cancel schema` prints it",
+        f"{ours} has no primary key (organization_id, batch_job_id), which every cancel needs for "
+        "its record: add it as `batch-cancel schema` prints it",
         is_dispelled=has_key,
     )
     yield Doubt(
         "slow",
-        f"no index finds what is still owed, so each reconcile reads all of {ours}: make "
+        f"no index finds what is pending, so each reconcile reads all of {ours}: create "
         "batch_cancellations_owing as `batch-cancel schema` prints it",
-        fits="an index finds what is still owed",
+        fits="an index finds what is pending",
         is_dispelled=any(it.columns[0] == _RECORD_BY_AGE for it in indexes),
         reading=take if has_key else None,
     )
@@ -157,10 +157,11 @@ def _index_of_contacts(
         return
     is_served, unless = _served(
         *(database, "contacts", job_id),
-        # A few statuses are named, so an index that begins with them serves as well.
+        # The statement names a few statuses, so an index that begins with the status serves as
+        # well.
         {status, schema.contact_organization_id, *schema.contact_where},
         status=status,
-        statuses=list(map(str, all_spellings(schema.contact_statuses, statuses))),
+        statuses=list(map(str, all_status_names(schema.contact_statuses, statuses))),
     )
     yield Doubt(
         kind,
@@ -184,13 +185,13 @@ def _served(
     statuses: Sequence[str] = ("",),
 ) -> tuple[bool, list[Condition]]:
     """
-    Return whether an index finds rows by a column, and the conditions of partial ones that may.
+    Return whether an index finds rows by a column, and the conditions of partial candidates.
 
     Arguments:
-        database: what the catalogs tell.
+        database: the facts from the catalogs.
         field: which table.
         column: the column.
-        given: what else the statement says by `=`, IN or IS NULL.
+        given: the other columns in the statement's condition, by `=`, IN or IS NULL.
         status: the status column, if the statement names statuses.
         statuses: those statuses.
     """
@@ -203,11 +204,11 @@ def _served(
 
 
 def invalid(database: Database, field: str) -> Iterator[str]:
-    """Yield the indexes that serve nothing."""
+    """Yield the indexes that are not valid."""
     for index in database.indexes.get(database.tables[field].oid or 0, ()):
         if not index.is_valid:
             yield (
-                f"the index {index.name} of {database.name(field)} is not valid, so it serves "
-                "nothing: CREATE INDEX CONCURRENTLY has failed, or is not done yet; if it has "
+                f"the index {index.name} of {database.name(field)} is not valid, so it is not "
+                "used: CREATE INDEX CONCURRENTLY has failed, or is still running; if it has "
                 f"failed, REINDEX INDEX CONCURRENTLY {index.name}"
             )

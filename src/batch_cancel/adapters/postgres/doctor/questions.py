@@ -1,4 +1,4 @@
-"""What only Postgres can tell: whether conditions hold, how it plans, what rows hold."""
+"""The questions that only Postgres can answer: conditions, plans and contents of rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ STATEMENTS: Final = statements(PACKAGE, "doctor/catalog.sql")
 @attrs.frozen
 class Condition:
     """
-    A condition on a status column, and the statuses that it has to hold for.
+    A condition on a status column, and the statuses for which it must hold.
 
     Arguments:
-        text: as the catalog spells it.
-        columns: what a row holds in the columns that it may be on, as SQL; `given.status` is a
-            status.
-        statuses: all of which it must hold for.
-        unknown_will_do: whether NULL is as good as true, as it is in a check constraint.
+        text: as in the catalog.
+        columns: the values of a row in its columns, as SQL; `given.status` is a status.
+        statuses: the statuses for which it must hold.
+        unknown_will_do: whether NULL counts as true, as in a check constraint.
     """
 
     text: str
@@ -35,28 +34,28 @@ class Condition:
 
     @property
     def question(self) -> sql.SQL:
-        """The statement that asks."""
+        """The statement that evaluates it."""
         parts = {"condition": self.text, "columns": self.columns.as_string(None)}
-        # A percent sign would read as a placeholder.
+        # A percent sign would be read as a placeholder.
         escaped = {name: trusted(text.replace("%", "%%")) for name, text in parts.items()}
         composed = trusted(STATEMENTS["condition"]).format(**escaped)
         return trusted(composed.as_string(None))
 
     def answer(self, row: tuple[Any, ...] | None) -> bool:
-        """Read the answer; none at all is a no."""
+        """Read the answer; no row means no."""
         return row is not None and bool(row[0] if self.unknown_will_do else row[1])
 
 
 @attrs.frozen
 class Reading:
     """
-    A statement of the adapter's that should find what it reads of a table by an index.
+    A statement of the adapter that should read a table by an index.
 
     Arguments:
         statement: as the adapter sends it.
-        parameters: some that it could be sent with.
-        parts: what the table's rows are in, as schema.name.
-        alias: what the statement calls the table where it is about this; "" for everywhere.
+        parameters: sample parameters.
+        parts: the table or its partitions, as schema.name.
+        alias: the table's alias in the part in question; "" for everywhere.
     """
 
     statement: sql.SQL
@@ -66,22 +65,22 @@ class Reading:
 
     @property
     def question(self) -> sql.SQL:
-        """The statement that asks; it runs nothing."""
+        """The statement that plans it; it is not run."""
         return trusted(STATEMENTS["plan"] + " " + self.statement.as_string(None))
 
     def scans(self, rows: Rows) -> bool:
-        """Read the answer: whether all of the table is read; no plan at all is a no."""
+        """Read the answer: whether the whole table is read; no plan means no."""
         return any(
             node["Node Type"] == "Seq Scan"
             and f"{node['Schema']}.{node['Relation Name']}" in self.parts
-            and node["Alias"].startswith(self.alias)  # Those of partitions end in a number.
+            and node["Alias"].startswith(self.alias)  # The aliases of partitions end in a number.
             for plan in _plans(rows)
             for node in _nodes(plan)
         )
 
     def refusal(self, rows: Rows) -> str | None:
-        """Read the answer: what is wrong with a statement of which no plan is left."""
-        return None if any(_plans(rows)) else "a rule turns it into nothing"
+        """Read the answer: why a statement has no plan; None if it has one."""
+        return None if any(_plans(rows)) else "a rule removes it"
 
 
 def _plans(rows: Rows) -> Iterator[dict[str, Any]]:
@@ -101,15 +100,15 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @attrs.frozen
 class Doubt:
     """
-    A sentence that is true unless one of some conditions holds.
+    A sentence that is reported unless one of some conditions holds.
 
     Arguments:
-        kind: what the sentence is about.
-        sentence: what is wrong then.
+        kind: the list that the sentence belongs to.
+        sentence: the problem.
         unless: the conditions.
-        fits: what is well otherwise.
-        is_dispelled: whether the catalogs alone tell that it is well.
-        reading: the statement that it is about; planned to read all of a table, it is not well.
+        fits: the sentence if there is no problem.
+        is_dispelled: whether the catalogs alone show that there is no problem.
+        reading: the statement; a plan that reads the whole table is a problem.
     """
 
     kind: Literal["missing", "slow", "workers"]
@@ -123,12 +122,12 @@ class Doubt:
 @attrs.frozen
 class Attempt:
     """
-    A statement of the adapter's that Postgres is asked to plan, to see whether it takes it.
+    A statement of the adapter that Postgres plans, to see whether it accepts it.
 
     Arguments:
-        kind: who needs it.
-        belies: the sentence that is not true if Postgres does not take it.
-        what: what it does, as a sentence goes on after "the statement that".
+        kind: the list that a refusal belongs to.
+        belies: the sentence that is wrong if Postgres refuses the statement.
+        what: what it does, to follow "the statement that".
         reading: the statement.
     """
 
@@ -141,12 +140,12 @@ class Attempt:
 @attrs.frozen
 class Look:
     """
-    A look at some rows of the adopter's.
+    A read of some rows of the adopter.
 
     Arguments:
         question: the statement; it reads a bounded number of rows.
         parameters: its parameters.
-        finding: what its answer means; None if it is well.
+        finding: returns the sentence for an answer; None if there is no problem.
     """
 
     question: sql.SQL

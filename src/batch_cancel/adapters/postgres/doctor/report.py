@@ -1,4 +1,4 @@
-"""What was found, as a diagnosis."""
+"""Collect findings into a diagnosis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Report(Findings):
     """What was found so far."""
 
     def note(self, doubt: Doubt, *, is_well: bool) -> None:
-        """Note how a doubt was settled."""
+        """Add the result of a doubt."""
         if not is_well:
             kinds = {"missing": self.missing, "slow": self.slow, "workers": self.workers}
             kinds[doubt.kind].append(doubt.sentence)
@@ -18,16 +18,16 @@ class Report(Findings):
             self.fits.append(doubt.fits)
 
     def try_out(self, attempt: Attempt, refusal: str | None) -> None:
-        """Note whether Postgres takes a statement."""
+        """Add the result of a planned statement."""
         if refusal is None:
             return
         self.fits[:] = [it for it in self.fits if it != attempt.belies]
         kinds = {"missing": self.missing, "workers": self.workers}
         kinds[attempt.kind].append(
-            f"Postgres does not take the statement that {attempt.what}: {refusal}"
+            f"Postgres refuses the statement that {attempt.what}: {refusal}"
         )
 
     def see(self, finding: str | None) -> None:
-        """Note what a look at some rows has found."""
+        """Add the finding of a read of some rows."""
         if finding is not None:
             self.notes.append(finding)

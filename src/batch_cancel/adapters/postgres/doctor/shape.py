@@ -1,4 +1,4 @@
-"""Whether the tables are of a shape on which a cancel is right, and who else writes to them."""
+"""Whether a cancel is safe on the tables, and which triggers and rules write to them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from batch_cancel.adapters.postgres_catalog import Writer
 
 _MAY: Final = {
     "BEFORE": "change or skip each row that is written",
-    "AFTER": "write the rows once more or refuse the change",
-    "INSTEAD OF": "write something else than it is given",
+    "AFTER": "write the rows again or refuse the change",
+    "INSTEAD OF": "write other values than given",
     "DO ALSO": "write more rows",
-    "DO INSTEAD": "write something else than it is given, or nothing",
+    "DO INSTEAD": "write other values than given, or none",
 }
-"""What a trigger or a rule may do, by when it does it."""
+"""What a trigger or a rule may do, by its timing."""
 
 _LETS: Final = {
     "jobs": "lets a job become cancelled",
     "contacts": "lets contacts become cancelled, and opens none of a cancelled job",
     "cancellations": "leaves records as they are written",
 }
-"""What it has to do."""
+"""What it must leave alone."""
 
 
 def refused(database: Database, field: str) -> Iterator[str]:
-    """Yield why no cancel is right on a table, in the words in which it is refused."""
+    """Yield why a cancel is not safe on a table, in the words of its refusal."""
     if field == "jobs":
         yield from _keys(database, of_contacts=False)
     status = database.schema.contact_status
@@ -43,12 +43,12 @@ def refused(database: Database, field: str) -> Iterator[str]:
 
 
 def refused_to_workers(database: Database) -> Iterator[str]:
-    """Yield why no step of a worker is right on contacts."""
+    """Yield why the workers' steps are not safe on contacts."""
     yield from _keys(database, of_contacts=True)
 
 
 def refused_without_organization(database: Database) -> Iterator[str]:
-    """Yield why jobs of no organization can't be cancelled, where all others can."""
+    """Yield why jobs of no organization can't be cancelled, if all others can."""
     schema, facts = database.schema, database.facts
     organization = schema.job_organization_id
     if (
@@ -67,19 +67,19 @@ def refused_without_organization(database: Database) -> Iterator[str]:
 
 
 def writers(database: Database) -> Iterator[str]:
-    """Yield the triggers and rules that may write otherwise than a cancel does."""
+    """Yield the triggers and rules that may change what a cancel writes."""
     for it in database.facts.writers:
         how = f"{it.when} {' OR '.join(it.events)}"
         if it.kind == "rule":
             how = f"ON {' OR '.join(it.events)} {it.when}"
         yield (
-            f"the {it.kind} {it.name} of {it.table} ({how}) may {_may(it)}: see that it "
+            f"the {it.kind} {it.name} of {it.table} ({how}) may {_may(it)}: check that it "
             f"{_LETS[it.field]}"
         )
 
 
 def strayed_contacts(database: Database) -> Iterator[Look]:
-    """Yield a look for contacts of another organization than their job."""
+    """Yield a read for contacts of another organization than their job's."""
     schema, facts = database.schema, database.facts
     organization, keys = schema.job_organization_id, schema.keys
     if (
@@ -100,7 +100,7 @@ def strayed_contacts(database: Database) -> Iterator[Look]:
         contact_job_id=quoted(schema.contact_job_id),
         contact_organization_id=quoted(schema.contact_organization_id),
         existing_contact=existing_rows(schema.contact_where),
-        # Of two kinds, they are compared as the library sends them.
+        # If the types differ, the values are compared as the library sends them.
         kind=trusted("" if kinds[0] == kinds[1] else "::text"),
     )
     finding = partial(_strayed, database.typed[schema.contact_organization_id])
@@ -125,10 +125,10 @@ def _may(writer: Writer) -> str:
 
 
 def _keys(database: Database, *, of_contacts: bool) -> Iterator[str]:
-    """Yield what is wrong with the keys of a table whose columns are all there."""
+    """Yield the problems of the keys of a table with all its columns."""
     facts = database.facts
     if facts.refusals:
-        return  # A foreign table, say, has no key that could be seen.
+        return  # A foreign table, for example, has no visible key.
     is_there = _has_contacts_columns if of_contacts else _has_jobs_columns
     for is_of_contacts, sentence in database.schema.keys.problems(facts.jobs, facts.contacts):
         if is_of_contacts is of_contacts and is_there(database):

@@ -1,4 +1,4 @@
-"""Whether the status columns can hold what is written, and what they hold that is not mapped."""
+"""Whether the status columns can hold the written statuses, and which unmapped ones they hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
     typed,
 )
 from batch_cancel.domain.errors import shown
-from batch_cancel.domain.status_names import Spelling
+from batch_cancel.domain.status_names import StatusName
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 Kind = Literal["missing", "workers"]
@@ -38,7 +38,7 @@ _READ: Final[dict[Kind, Statuses]] = {
         (ContactStatus.DIALING, ContactStatus.COMPLETED, ContactStatus.FAILED),
     ),
 }
-"""The statuses that statements name, in all their spellings; an enum must have them."""
+"""The statuses in the statements, by all their names; an enum must have them."""
 
 _WRITTEN: Final[dict[Kind, Statuses]] = {
     "missing": ((JobStatus.CANCELLED,), (ContactStatus.CANCELLED,)),
@@ -47,18 +47,18 @@ _WRITTEN: Final[dict[Kind, Statuses]] = {
         (ContactStatus.DIALING, ContactStatus.COMPLETED, ContactStatus.FAILED),
     ),
 }
-"""The statuses that every cancel and every worker writes, in their first spelling."""
+"""The statuses that cancels and workers write, by their first names."""
 
 ROWS_MAX: Final = 10_000
-"""How many rows of a table are looked at."""
+"""The most rows of a table to read."""
 
 _UNMAPPED_MAX: Final = 5
-"""How many statuses are named that nobody mapped."""
+"""The most unmapped statuses to name."""
 
 
 def missing_labels(database: Database, kind: Kind) -> Iterator[str]:
     """Yield the statuses that an enum lacks."""
-    for field, name, spellings in _columns(database, _READ[kind]):
+    for field, name, status_names in _columns(database, _READ[kind]):
         column, table = database.columns_of(field)[name], database.name(field)
         if column.labels is None:
             continue
@@ -68,9 +68,9 @@ def missing_labels(database: Database, kind: Kind) -> Iterator[str]:
                 f"Postgres does not compare with a list of statuses: ALTER TABLE {table} ALTER "
                 f"{database.typed[name]} TYPE {column.type}"
             )
-        for spelling in (it for several in spellings for it in several):
-            if str(spelling) not in column.labels:
-                label = typed(constant(str(spelling)))
+        for status_name in (it for several in status_names for it in several):
+            if str(status_name) not in column.labels:
+                label = typed(constant(str(status_name)))
                 yield (
                     f"column {database.typed[name]} of {table} is an enum without {label}: ALTER "
                     f"TYPE {column.type} ADD VALUE {label}"
@@ -78,8 +78,8 @@ def missing_labels(database: Database, kind: Kind) -> Iterator[str]:
 
 
 def constraints(database: Database, kind: Kind) -> Iterator[Doubt]:
-    """Yield the check constraints that may not allow what is written."""
-    for field, name, spellings in _columns(database, _WRITTEN[kind]):
+    """Yield the check constraints that may refuse a written status."""
+    for field, name, status_names in _columns(database, _WRITTEN[kind]):
         for it in database.constraints:
             if (it.table, it.column) != (database.tables[field].oid, name):
                 continue
@@ -87,7 +87,7 @@ def constraints(database: Database, kind: Kind) -> Iterator[Doubt]:
             column = database.typed[name]
             if it.of_domain is not None:
                 column = f"{column} of {database.name(field)}"
-            for written, *_ in spellings:
+            for written, *_ in status_names:
                 yield Doubt(
                     kind,
                     f"the check constraint {it.name} of {owner} does not allow {column} to be "
@@ -104,9 +104,9 @@ def constraints(database: Database, kind: Kind) -> Iterator[Doubt]:
 
 
 def unmapped(database: Database) -> Iterator[Look]:
-    """Yield looks for rows in a status that nobody mapped."""
+    """Yield reads for rows with unmapped statuses."""
     schema = database.schema
-    for field, column, spellings, where in (
+    for field, column, status_names, where in (
         ("jobs", schema.job_status, schema.job_statuses.values(), schema.job_where),
         (
             *("contacts", schema.contact_status),
@@ -120,7 +120,7 @@ def unmapped(database: Database) -> Iterator[Look]:
                 existing=existing_rows(where),
             )
             parameters = {
-                "known": [str(it) for several in spellings for it in several],
+                "known": [str(it) for several in status_names for it in several],
                 "rows_max": ROWS_MAX,
                 "unmapped_max": _UNMAPPED_MAX,
             }
@@ -128,7 +128,7 @@ def unmapped(database: Database) -> Iterator[Look]:
 
 
 def _unmapped(field: str, rows: Rows) -> str | None:
-    """Return what a look for unmapped statuses has found."""
+    """Return the finding of a read for unmapped statuses."""
     if not rows:
         return None
     looked_at, number, *_ = rows[0]
@@ -140,19 +140,19 @@ def _unmapped(field: str, rows: Rows) -> str | None:
     argument = "job_statuses" if field == "jobs" else "contact_statuses"
     return (
         f"{number:,} of the {looked_at:,} {field} looked at {has} a status that is none of "
-        f"{argument}: {listed}{more}: {they_are} left alone; map further spellings if {they} "
-        "should count"
+        f"{argument}: {listed}{more}: {they_are} left alone; map further names if {they} should "
+        "count"
     )
 
 
 def _columns(
     database: Database, statuses: Statuses
-) -> Iterator[tuple[str, str, Sequence[tuple[Spelling, ...]]]]:
-    """Yield the status columns that are there, and how they spell these statuses."""
+) -> Iterator[tuple[str, str, Sequence[tuple[StatusName, ...]]]]:
+    """Yield the existing status columns, with their names of these statuses."""
     names, (jobs, contacts) = database.schema, statuses
-    for field, column, spellings in (
+    for field, column, status_names in (
         ("jobs", names.job_status, [names.job_statuses[it] for it in jobs]),
         ("contacts", names.contact_status, [names.contact_statuses[it] for it in contacts]),
     ):
         if database.has_columns(field, column):
-            yield field, column, spellings
+            yield field, column, status_names

@@ -1,4 +1,4 @@
-"""What the catalogs say of the three tables, as values."""
+"""The catalogs' facts about the three tables, as values."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from batch_cancel.adapters.postgres.sql_parts import trusted
 from batch_cancel.adapters.postgres_catalog import Facts
 
 FIELDS: Final = ("jobs", "contacts", "cancellations")
-"""How the schema's arguments for its tables are called."""
+"""The schema's arguments for its tables."""
 
 Rows = list[tuple[Any, ...]]
 
 
 @attrs.frozen
 class Table:
-    """A table that was looked for; its names as they are typed, but for those of its parts."""
+    """A table of the schema; its names as SQL, but for those of its parts."""
 
     oid: int | None
     namespace: str | None
     kind: str | None
     may_enter: bool | None
     elsewhere: Sequence[str] | None
-    """In which schemas there is a table of this name."""
+    """The schemas that have a table of this name."""
     parts: Sequence[str] | None
-    """What its rows are in, as schema.name: the table itself, or its partitions."""
+    """The table itself or its partitions, as schema.name."""
     secured_for: str | None
-    """The role that connects, if row-level security applies to it here."""
+    """The role that connects, if row-level security applies to it."""
     allowed: Sequence[str] | None
-    """The privileges for which a policy shows that role any rows at all."""
+    """The privileges for which a policy shows rows to that role."""
     policies: Sequence[str] | None
     """The policies that apply to that role."""
 
     @property
     def has_indexes(self) -> bool:
-        """Whether it could have some: those of a view or a foreign table are elsewhere."""
+        """Whether it can have indexes; a view or a foreign table can't."""
         return self.kind in {"r", "p"}
 
 
 @attrs.frozen
 class Column:
-    """A column that is there; the type is what a domain is made of."""
+    """An existing column; of a domain the base type."""
 
     privileges: frozenset[str]
     type: str
@@ -57,7 +57,7 @@ class Column:
 
 @attrs.frozen
 class Index:
-    """An index, its name as it is typed; one that is not valid is in no use."""
+    """An index, its name as SQL; one that is not valid is not used."""
 
     name: str
     is_valid: bool
@@ -67,10 +67,10 @@ class Index:
 
     def finds(self, column: str, given: frozenset[str]) -> bool:
         """
-        Check whether it begins with a column, or with given ones and then this column.
+        Check whether it begins with a column, or with given columns and then this one.
 
         Arguments:
-            column: what rows are looked for by.
+            column: the column of the condition.
             given: what else the statement says by `=`, IN or IS NULL.
         """
         return column in takewhile(lambda it: it == column or it in given, self.columns)
@@ -79,14 +79,14 @@ class Index:
 @attrs.frozen
 class Constraint:
     """
-    A check constraint on one column alone, its own or its domain's.
+    A check constraint on a single column, or of its domain.
 
     Arguments:
         table: the oid of the table.
-        name: its name, as it is typed.
+        name: its name, as SQL.
         column: the column.
-        text: its condition, as the catalog spells it.
-        of_domain: the domain, as it is typed; None for a constraint of the table's own.
+        text: its condition, as in the catalog.
+        of_domain: the domain, as SQL; None for a constraint of the table.
     """
 
     table: int
@@ -99,16 +99,16 @@ class Constraint:
 @attrs.frozen
 class Database:
     """
-    All that the catalogs tell of a database, and the schema that it should have.
+    The facts about a database from its catalogs, and the schema that it should have.
 
     Arguments:
         schema: the names of the tables and columns.
-        typed: how each of these names is typed.
+        typed: each of these names as SQL.
         tables: the tables, by the schema's arguments.
         columns: the columns by table and name.
         indexes: the indexes by table.
         constraints: the check constraints.
-        facts: what the adapter itself asks the catalogs.
+        facts: the facts that the adapter itself reads.
     """
 
     schema: PostgresSchema
@@ -120,7 +120,7 @@ class Database:
     facts: Facts
 
     def name(self, field: str) -> str:
-        """Return the name of a table as it is typed."""
+        """Return the name of a table as SQL."""
         namespace, name = pair(getattr(self.schema, field))
         return ".".join(self.typed[part] for part in (namespace, name) if part is not None)
 
@@ -129,11 +129,11 @@ class Database:
         return self.columns.get(self.tables[field].oid or 0, {})
 
     def has_columns(self, field: str, *names: str | None) -> bool:
-        """Check whether a table has these columns; those that are None are not needed."""
+        """Check whether a table has these columns; None stands for one that is not needed."""
         return self.columns_of(field).keys() >= set(filter(None, names))
 
     def indexes_of(self, field: str) -> Sequence[Index]:
-        """Return the indexes of a table that are in use."""
+        """Return the valid indexes of a table."""
         found = self.indexes.get(self.tables[field].oid or 0, ())
         return [it for it in found if it.is_valid]
 
@@ -141,12 +141,12 @@ class Database:
         self, field: str, status: str | None = None, *, is_value: bool = False
     ) -> sql.Composable:
         """
-        Return what a row that counts holds, as far as it is known, as SQL.
+        Return the known values of a row that counts, as SQL.
 
         Arguments:
             field: which table.
-            status: the column of which `given.status` is the value.
-            is_value: whether a domain's constraint asks, which calls it VALUE.
+            status: the column whose value is `given.status`.
+            is_value: whether it is for a domain's constraint, which calls the column VALUE.
         """
         columns = self.columns_of(field)
         where = self.schema.job_where if field == "jobs" else self.schema.contact_where
@@ -166,7 +166,7 @@ class Database:
 
 
 def pair(table: Name) -> tuple[str | None, str]:
-    """Return the schema that a table is looked for in, if one is given, and its name."""
+    """Return the schema of a table, if one is given, and its name."""
     return (None, table) if isinstance(table, str) else table
 
 
@@ -186,7 +186,7 @@ def names_of(schema: PostgresSchema) -> list[str]:
 
 
 def tables_of(schema: PostgresSchema) -> Mapping[str, list[str | None]]:
-    """Return the parameters that ask for the tables."""
+    """Return the parameters that read the tables."""
     pairs = [pair(getattr(schema, field)) for field in FIELDS]
     return {
         "fields": list(FIELDS),

@@ -1,5 +1,5 @@
 -- Guarantees: 1 and finished, if the token names the lease that holds the start now; the same
--- receipt asked again is told the same; any other gets 0 and changes nothing.
+-- receipt gets the same answer again; any other gets 0 and changes nothing.
 local id, token, receipt, retention = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local state = redis.call('HGET', job, id)

@@ -1,6 +1,6 @@
--- Guarantees, for the recipe before it: what an operation was answered once, it is answered always
--- (until its tombstone is forgotten). What waits under the id is taken back all the same: it may have
--- been scheduled anew since.
+-- Guarantees, for the recipe before it: an operation always gets the same answer (until its
+-- tombstone expires). A start that waits under the id is removed all the same: it may have been
+-- scheduled again since.
 --
 -- A recipe defines take_back(id, its keys ...): whether something waited, which is gone then, and
 -- whether that had fired before. Or a sentence, where it cannot know: that is no answer.

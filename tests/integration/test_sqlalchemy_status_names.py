@@ -56,21 +56,21 @@ def fill(database: Database, status: str, contacts: dict[str, str | None]) -> No
     with database.engine.begin() as connection:
         connection.execute(sa.delete(CONTACTS))
         connection.execute(sa.update(JOBS).values(status=status))
-        for spelling, label in contacts.items():
-            row = {"batch_job_id": "job", "status": spelling, "label": label}
+        for status_name, label in contacts.items():
+            row = {"batch_job_id": "job", "status": status_name, "label": label}
             connection.execute(sa.insert(CONTACTS).values(row))
 
 
 def rows(database: Database) -> tuple[str, list[str]]:
-    """Give the status of the job, and those of its contacts."""
+    """Return the status of the job, and those of its contacts."""
     with database.engine.connect() as connection:
         [job] = connection.execute(sa.select(JOBS.c.status)).scalars()
         return job, sorted(connection.execute(sa.select(CONTACTS.c.status)).scalars())
 
 
 @pytest.fixture
-def spelled(database: Database) -> Database:
-    """Lend each database with contacts that have labels, which some do not count for."""
+def renamed(database: Database) -> Database:
+    """Yield each database with contacts that have labels, which some do not count for."""
     if database.name == POSTGRES:
         with database.engine.begin() as connection:
             connection.execute(sa.text("ALTER TABLE batch_contacts ADD label text"))
@@ -78,27 +78,27 @@ def spelled(database: Database) -> Database:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-def test_statuses_are_read_and_written_as_the_table_spells_them(
-    spelled: Database, *, is_async: bool
+def test_statuses_are_read_and_written_by_the_names_of_the_table(
+    renamed: Database, *, is_async: bool
 ) -> None:
     """The five become cancelled, those of rows that count; the contract's words mean nothing."""
     contacts: dict[str, str | None] = dict.fromkeys(SHOUTED_CONTACTS.values())
-    fill(spelled, "LIVE 100%", contacts | {"pending": None})
+    fill(renamed, "LIVE 100%", contacts | {"pending": None})
     fill_more = {"batch_job_id": "job", "status": "NEW", "label": "deleted"}
-    with spelled.engine.begin() as connection:
+    with renamed.engine.begin() as connection:
         connection.execute(sa.insert(CONTACTS).values(fill_more))
     key: dict[str, Any] = {"organization_id": "a", "operation_id": "op"}
     for replayed in (False, True):
         if is_async:
-            uow = AsyncSqlAlchemyUnitOfWork(spelled.asyncio_engine(), SPELLED)
+            uow = AsyncSqlAlchemyUnitOfWork(renamed.asyncio_engine(), SPELLED)
             done = asyncio.run(
                 cancel_job_async("job", uow=uow, scheduler=AsyncMemoryScheduler(), **key)
             )
         else:
-            blocking = SqlAlchemyUnitOfWork(spelled.engine, SPELLED)
+            blocking = SqlAlchemyUnitOfWork(renamed.engine, SPELLED)
             done = cancel_job("job", uow=blocking, scheduler=MemoryScheduler(), **key)
         assert (done.contacts_cancelled, done.replayed) == (5, replayed)
-    assert rows(spelled) == (
+    assert rows(renamed) == (
         "CANCELED",
         sorted(
             [
@@ -111,54 +111,54 @@ def test_statuses_are_read_and_written_as_the_table_spells_them(
 
 
 @pytest.mark.parametrize("status", ["running", "cancelled", "canceled"])
-def test_the_contracts_spelling_means_nothing_where_another_is_given(
-    spelled: Database, status: str
+def test_the_contracts_word_is_unknown_where_another_name_is_given(
+    renamed: Database, status: str
 ) -> None:
     """Such a job is in a status that nobody has mapped."""
-    fill(spelled, status, {"NEW": None})
-    uow = SqlAlchemyUnitOfWork(spelled.engine, SPELLED)
+    fill(renamed, status, {"NEW": None})
+    uow = SqlAlchemyUnitOfWork(renamed.engine, SPELLED)
     with pytest.raises(UnknownJobStatus):
         cancel_job("job", uow=uow, scheduler=MemoryScheduler(), organization_id="a")
-    assert rows(spelled) == (status, ["NEW"])
+    assert rows(renamed) == (status, ["NEW"])
 
 
-def test_rows_that_do_not_count_are_not_there(spelled: Database) -> None:
+def test_rows_that_do_not_count_are_not_there(renamed: Database) -> None:
     """Neither to a cancel nor to a worker nor to inspect; nothing is changed."""
-    fill(spelled, "PLANNED", {"NEW": None})
+    fill(renamed, "PLANNED", {"NEW": None})
     drafts = attrs.evolve(SPELLED, job_where={"scheduled_job_id": None})
-    uow = SqlAlchemyUnitOfWork(spelled.engine, drafts)
+    uow = SqlAlchemyUnitOfWork(renamed.engine, drafts)
     scheduler = MemoryScheduler()
     with pytest.raises(JobNotFound):
         cancel_job("job", uow=uow, scheduler=scheduler, organization_id="a")
     assert not start_job("job", uow=uow, organization_id="a")
     assert not still_running("job", uow=uow, organization_id="a")
     assert not inspect(uow=uow, scheduler=scheduler).is_found
-    assert inspect(uow=SqlAlchemyUnitOfWork(spelled.engine, SPELLED), scheduler=scheduler).is_found
-    assert rows(spelled) == ("PLANNED", ["NEW"])
+    assert inspect(uow=SqlAlchemyUnitOfWork(renamed.engine, SPELLED), scheduler=scheduler).is_found
+    assert rows(renamed) == ("PLANNED", ["NEW"])
 
 
-def test_workers_keep_to_the_tables_spellings(spelled: Database) -> None:
+def test_workers_keep_to_the_tables_status_names(renamed: Database) -> None:
     """A whole life of a job, each step in the adopter's words."""
-    fill(spelled, "PLANNED", {"NEW": None, "BUSY": "deleted"})
-    uow = SqlAlchemyUnitOfWork(spelled.engine, SPELLED)
+    fill(renamed, "PLANNED", {"NEW": None, "BUSY": "deleted"})
+    uow = SqlAlchemyUnitOfWork(renamed.engine, SPELLED)
     its: dict[str, Any] = {"uow": uow, "organization_id": "a"}
     assert start_job("job", **its)
     assert still_running("job", **its)
     assert append_contacts("job", [{}], **its) == 1
     first, second = claim_contacts("job", limit=9, **its)
-    assert rows(spelled) == ("LIVE 100%", ["BUSY", "ON CALL", "ON CALL"])
+    assert rows(renamed) == ("LIVE 100%", ["BUSY", "ON CALL", "ON CALL"])
     assert settle_contact("job", first, ContactStatus.COMPLETED, **its) == "completed"
     assert not finish_job("job", **its)
     assert settle_contact("job", second, ContactStatus.FAILED, **its) == "failed"
     assert finish_job("job", **its)
-    assert rows(spelled) == ("it's done", ["BUSY", "KO", "OK"])
+    assert rows(renamed) == ("it's done", ["BUSY", "KO", "OK"])
 
 
-def test_a_column_that_is_not_there_is_told_at_once() -> None:
+def test_a_column_that_is_not_there_is_reported_at_once() -> None:
     """Where the tables are named, not at the first cancel."""
     with pytest.raises(ValueError, match="job_where: batch_jobs has no column 'gone'"):
         attrs.evolve(TABLES, job_where={"gone": None})
-    with pytest.raises(ValueError, match="no spelling is given for scheduled"):
+    with pytest.raises(ValueError, match="no name is given for scheduled"):
         attrs.evolve(TABLES, job_statuses={JobStatus.CANCELLED: "canceled"})
     with pytest.raises(ValueError, match="job_status: batch_jobs has no column 'state'"):
         attrs.evolve(TABLES, job_status="state")

@@ -1,0 +1,134 @@
+"""What `make test` leaves out, it meets otherwise: judged by all that this run has collected."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import pairs
+from tests.selection import COLLECTED, MARK, function, values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+CAMPAIGNS = {
+    f"tests/{file}.py::test_{name}"
+    for file, names in {
+        "faults/test_campaigns": (
+            "cut_lines",
+            "kill_9",
+            "single_faults_of_a_scheduler",
+            "single_faults_of_a_store",
+            "tasks_cancelled",
+            "tasks_cancelled_on_new_connections",
+        ),
+        "faults/test_reconciling": ("everything_is_removed_and_told_once",),
+        "faults/test_stress": (
+            "a_planted_bug_is_caught",
+            "sixteen_workers_and_a_cancel",
+            "the_triggers_do_not_get_in_the_way",
+            "the_triggers_repair_naive_workers",
+            "the_wait_for_the_job_is_measured",
+        ),
+        "http/test_generated": (
+            "generated_requests_break_no_rule",
+            "schemathesis_has_nothing_to_say",
+        ),
+        "proof/test_exploration": (
+            "a_planted_protocol_is_found_and_told",
+            "the_protocol_holds_in_every_interleaving",
+            "the_ways_are_counted_as_they_are_executed",
+        ),
+        "proof/test_teeth": ("every_broken_adapter_is_rejected_by_the_right_test",),
+        "schemas/test_part": ("every_step_is_right_or_refused",),
+        "wiring/test_wiring": ("every_answer_is_right_or_documented",),
+    }.items()
+    for name in names
+}
+"""Tests of which `make test` runs nothing."""
+
+WORLDS = {
+    "+".join(world) for world in [*pairs.pairs(), *pairs.LAYERED] if world not in pairs.SHORT
+}
+"""Values that it leaves out wherever they stand."""
+
+SERVERS = {
+    "pgbouncer",
+    "postgres_server",
+    "postgres_to_break",
+    "redis_cluster",
+    "redis_sentinel",
+    "redis_server",
+    "redis_to_break",
+}
+
+
+@pytest.fixture
+def every(request: pytest.FixtureRequest) -> list[pytest.Item]:
+    """Return all tests, those that this run has deselected among them."""
+    return request.config.stash[COLLECTED]
+
+
+@pytest.fixture
+def short(every: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests of `make test`."""
+    return [item for item in every if item.get_closest_marker(MARK) is None]
+
+
+def grouped(
+    items: Iterable[pytest.Item], of: Callable[[pytest.Item], Iterable[str]]
+) -> dict[str, set[str]]:
+    """Return for each test what its items have."""
+    found = defaultdict[str, set[str]](set)
+    for item in items:
+        found[function(item)].update(of(item))
+    return found
+
+
+def worlds(item: pytest.Item) -> set[str]:
+    """Return the store and the scheduler of the item's world."""
+    call: Any = getattr(item, "callspec", None)
+    return {
+        f"{kind} {name}"
+        for value in (call.params.values() if call else ())
+        if value in [*pairs.pairs(), *pairs.LAYERED]
+        for kind, name in zip(("store", "scheduler"), value, strict=True)
+    }
+
+
+def test_the_campaigns_alone_are_left_out(
+    every: list[pytest.Item], short: list[pytest.Item]
+) -> None:
+    """Of every other test, something runs: of every promise, on every adapter."""
+    tests = {function(item) for item in every}
+    assert tests - {function(item) for item in short} == CAMPAIGNS & tests
+
+
+def test_every_value_is_met(every: list[pytest.Item], short: list[pytest.Item]) -> None:
+    """Of every parameter of every test, but for worlds."""
+    met = grouped(short, lambda item: {name for _, name in values(item)})
+    missing = {
+        test: names - met[test] - WORLDS
+        for test, names in grouped(every, lambda item: {it for _, it in values(item)}).items()
+        if test not in CAMPAIGNS
+    }
+    assert {test: names for test, names in missing.items() if names} == {}
+
+
+def test_every_store_and_every_scheduler_is_met(
+    every: list[pytest.Item], short: list[pytest.Item]
+) -> None:
+    """Blocking and asyncio, and by way of each data layer."""
+    asked, met = ({it for item in items for it in worlds(item)} for items in (every, short))
+    assert asked == met
+
+
+def test_every_server_is_met(every: list[pytest.Item], short: list[pytest.Item]) -> None:
+    """Each kind of real server that a test asks for is asked for in `make test`."""
+    asked, met = (
+        {name for item in items for name in getattr(item, "fixturenames", ())} & SERVERS
+        for items in (every, short)
+    )
+    assert asked == met
