@@ -36,6 +36,7 @@ LIMITS: Final = {
     "starts in one `pump`": "PUMP_LIMIT",
     "retries of a client, before which `forget` deletes no record": "RETRY_WINDOW",
     "records in one transaction of `forget`": "FORGET_SLICE",
+    "records in a page of the history": "PAGE_LIMIT",
 }
 """The rows of the page's table, each with the default that it states."""
 

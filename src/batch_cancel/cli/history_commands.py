@@ -17,6 +17,7 @@ from batch_cancel.cli.job_reports import job_shown
 from batch_cancel.cli.options import wiring
 from batch_cancel.cli.program import program
 from batch_cancel.cli.store_calls import Asked
+from batch_cancel.domain.defaults import PAGE_LIMIT
 from batch_cancel.domain.worker_rules import CLAIM_LIMIT_MAX
 
 
@@ -81,7 +82,7 @@ def history(
     limit: Annotated[
         int,
         typer.Option(min=1, max=CLAIM_LIMIT_MAX, metavar="N", help="How many are listed at most."),
-    ] = 100,
+    ] = PAGE_LIMIT,
     after: Annotated[
         str | None,
         typer.Option(metavar="TOKEN", help="The token that the page before this one printed."),

@@ -26,6 +26,9 @@ RETRY_WINDOW: Final = timedelta(days=30)
 FORGET_SLICE: Final = 1000
 """How many records are forgotten in one transaction."""
 
+PAGE_LIMIT: Final = 100
+"""How many records a page of the history holds at most."""
+
 HTTP_BUDGET: Final = timedelta(seconds=30)
 """How long an asyncio server waits for a cancel before it answers."""
 

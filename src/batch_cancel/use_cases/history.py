@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from batch_cancel.domain.defaults import FORGET_SLICE, RETRY_WINDOW
+from batch_cancel.domain.defaults import FORGET_SLICE, PAGE_LIMIT, RETRY_WINDOW
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.history import CancellationPage, Place, Wanted, check_forgetting, page
 from batch_cancel.domain.job import CancellationRecord, JobKey
@@ -25,8 +25,6 @@ from batch_cancel.use_cases.joining import read_record
 from batch_cancel.use_cases.kinds import discard
 from batch_cancel.use_cases.run_blocking import BlockingStore, check_store, run
 from batch_cancel.use_cases.worker_step import repeated
-
-_LIMIT: Final = 100
 
 _NO_RECORDS: Final = "this store keeps no cancellation records: its `repositories.outbox` is None"
 _NO_HISTORY: Final = (
@@ -81,7 +79,7 @@ def cancellations(
     organization_id: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    limit: int = _LIMIT,
+    limit: int = PAGE_LIMIT,
     after: str | None = None,
 ) -> CancellationPage:
     """
@@ -122,7 +120,7 @@ async def cancellations_async(
     organization_id: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    limit: int = _LIMIT,
+    limit: int = PAGE_LIMIT,
     after: str | None = None,
 ) -> CancellationPage:
     """As `cancellations`, awaited."""
