@@ -79,7 +79,7 @@ def test_a_forgotten_operation_is_told_that_the_job_is_cancelled(world: World) -
 
 
 def test_earlier_records_are_forgotten_too(world: World) -> None:
-    """By nothing that they owed is anybody held any more; the job's own record is kept."""
+    """What was pending in them keeps none of them; the job's own record is kept."""
     add_and_put(world, "job", now() - 100 * DAY, **PENDING)
     for number, days in enumerate((90, 40)):
         world.revive("job")

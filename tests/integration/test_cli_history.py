@@ -22,7 +22,7 @@ __all__ = ["file", "leave_the_log_alone", "run", "store"]
 
 
 def test_a_record_is_shown(run: Callable[..., Done], file: Path, store: str) -> None:
-    """Who, why, when, and what is owed; in sentences or as JSON."""
+    """Who, why, when, and what is pending; in sentences or as JSON."""
     run(
         *("cancel", "scheduled", "--store", store, "--operation-id", "op"),
         *("--actor", "ann", "--reason", "wrong list"),
@@ -54,8 +54,8 @@ def test_a_record_is_shown(run: Callable[..., Done], file: Path, store: str) -> 
         rows.execute("UPDATE batch_jobs SET status = 'running' WHERE id = 'scheduled'")
         rows.execute("UPDATE batch_cancellations SET is_announced = 0")
     assert run("show", "scheduled", "--store", store).out.endswith(
-        "its on_cancelled hook is still owed\n"
-        "something has set the job back since: it is not cancelled now\n"
+        "its on_cancelled hook is still pending\n"
+        "the job was set back since: it is not cancelled now\n"
     )
 
 
@@ -111,7 +111,7 @@ def test_old_records_are_forgotten(run: Callable[..., Done], file: Path, store: 
     """None younger than the window in which a client may ask again."""
     run("cancel", "running", "--store", store)
     run("cancel", "pending", "--store", store)
-    kept = "records forgotten: 0; kept are those that owe something, and those younger than "
+    kept = "records forgotten: 0; kept are those with something pending and those younger than "
     assert run("forget", "--before", "0d", "--store", store) == (
         0,
         f"{kept}30 days, 0:00:00\n",
@@ -175,7 +175,7 @@ def test_a_file_of_an_earlier_version_has_a_history(
     assert cancelled_twice() == 1
     doctor = run("doctor", "--store", store)
     assert doctor.code == 0
-    assert "has no table batch_cancellations_earlier: a job that is cancelled anew" in doctor.out
+    assert "has no table batch_cancellations_earlier: a job that is cancelled again" in doctor.out
     assert SqliteStore(file).check() == []
     SqliteStore(file).job("running")
     assert "earlier" not in run("doctor", "--store", store).out

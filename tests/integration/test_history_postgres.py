@@ -71,13 +71,13 @@ def test_tables_of_an_earlier_version_serve(
     uow = make(postgres_schema)
     assert cancelled(uow, rows, "first", "second") == ["second"]
     assert uow.check() == []
-    assert any("job that is cancelled anew" in note for note in uow.examine().notes)
+    assert any("job that is cancelled again" in note for note in uow.examine().notes)
     rows.execute(table_ddl(PostgresSchema()).encode())
     assert cancelled(uow, rows, "third") == ["third", "second"]
     found = cancellation_of("job", uow=uow)
     assert found is not None
     assert found.operation_id == "third"
-    assert not any("cancelled anew" in note for note in uow.examine().notes)
+    assert not any("cancelled again" in note for note in uow.examine().notes)
 
 
 def test_a_table_that_may_not_be_used_keeps_nobody_from_cancelling(
@@ -102,7 +102,7 @@ def test_a_table_that_may_not_be_used_keeps_nobody_from_cancelling(
         if right is not None:
             rows.execute(f"GRANT {right} ON {EARLIER} TO {user}".encode())
         assert len(cancelled(uow, rows, f"before {right}", f"after {right}")) >= kept
-        notes = [note for note in uow.examine().notes if "cancelled anew" in note]
+        notes = [note for note in uow.examine().notes if "cancelled again" in note]
         assert (notes == []) == (right == "SELECT")
         assert (rows.execute(f"SELECT FROM {EARLIER}".encode()).rowcount > 0) == (
             right == "SELECT"
@@ -159,7 +159,7 @@ def test_the_tables_have_the_name_that_is_given(
         rows.execute(table_ddl(schema).encode())
         uow = PostgresUnitOfWork(lambda: psycopg.connect(postgres_schema), schema)
         assert cancelled(uow, rows, "first", "second") == ["second", "first"]
-        assert not any("cancelled anew" in note for note in uow.examine().notes)
+        assert not any("cancelled again" in note for note in uow.examine().notes)
 
 
 def test_a_page_is_found_by_its_index(rows: psycopg.Connection[Any], postgres_schema: str) -> None:
@@ -210,7 +210,7 @@ def test_forgetting_reads_what_it_forgets(
 def test_what_another_has_in_hand_is_not_waited_for(
     rows: psycopg.Connection[Any], postgres_schema: str
 ) -> None:
-    """It stays for the next time; and what comes to owe something meanwhile stays."""
+    """It stays for the next time; and a record with something pending by then stays."""
     for number in range(3):
         rows.execute(
             "INSERT INTO batch_cancellations VALUES ('', %s, 'op', 'running', 0, NULL, NULL, "
@@ -271,4 +271,4 @@ def test_metadata_without_the_second_table_serves(
     )
     uow = SqlAlchemyUnitOfWork(data_layers.postgres_engine(postgres_schema), tables)
     assert cancelled(uow, rows, "first", "second") == ["second"]
-    assert any("cancelled anew" in note for note in uow.examine().notes)
+    assert any("cancelled again" in note for note in uow.examine().notes)
