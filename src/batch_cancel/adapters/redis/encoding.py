@@ -51,7 +51,7 @@ def lasting(retention: timedelta) -> bytes:
 def check_span(what: str, value: timedelta, longest: timedelta, shown: str) -> None:
     """Refuse a span of time that is not positive, or longer than `longest`, in words `shown`."""
     if value <= timedelta(0):
-        msg = f"{what} must be longer than nothing, got {value!r}"
+        msg = f"{what} must be positive, got {value!r}"
         raise ValueError(msg)
     if value > longest:
         msg = f"{what} must be {shown} at most, got {value!r}"
