@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 import attrs
 
@@ -104,7 +104,7 @@ def _cancelled_before(error: BaseException) -> str | None:
     """Return the id of the job if the error says that it is cancelled already."""
     if not isinstance(error, AlreadyTerminal) or error.status != JobStatus.CANCELLED:
         return None
-    key: object = error.key  # A text, if the error was restored from its texts.
+    key = cast("object", error.key)  # A text, if the error was restored from its texts.
     return key.batch_job_id if isinstance(key, JobKey) else None
 
 

@@ -8,7 +8,7 @@ Reading locks and changes nothing. A record exists from the commit of its cancel
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 from batch_cancel.domain.defaults import FORGET_SLICE, PAGE_LIMIT, RETRY_WINDOW
 from batch_cancel.domain.errors import StoreFailed
@@ -172,7 +172,9 @@ async def forget_async(
 async def _forget(
     repositories: AsyncRepositories, before: datetime, retry_window: timedelta
 ) -> int:
-    answer: object = await _history(repositories).forget(before, retry_window, FORGET_SLICE)
+    answer = cast(
+        "object", await _history(repositories).forget(before, retry_window, FORGET_SLICE)
+    )
     if isinstance(answer, int):
         return answer
     discard(answer)
@@ -189,9 +191,9 @@ async def _find(repositories: AsyncRepositories, key: JobKey) -> CancellationRec
 async def _page(
     repositories: AsyncRepositories, wanted: Wanted, limit: int
 ) -> list[CancellationRecord]:
-    answer: object = await _history(repositories).page(wanted, limit)
+    answer = cast("object", await _history(repositories).page(wanted, limit))
     if isinstance(answer, list):
-        return answer
+        return cast("list[CancellationRecord]", answer)
     discard(answer)
     reason = f"the store returned {type(answer).__name__} instead of a list of records"
     raise StoreFailed(reason)

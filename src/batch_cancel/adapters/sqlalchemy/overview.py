@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import sqlalchemy as sa
@@ -40,7 +40,7 @@ class OverviewOfJob(Statements):
         job = sa.select(*its, sa.func.count().over().label("jobs")).where(is_job).cte("job")
         # One statement, so that the job and its contacts are of one moment.
         asked: Any = sa.select(job, counted).select_from(job.outerjoin(counted, sa.true()))
-        rows: list[Any] = list(self.connection.execute(asked))
+        rows: list[Any] = cast("Any", self.connection.execute(asked)).all()
         if not rows:
             return None
         job_id, organization_id, deferred_id, status, at, jobs, *_ = rows[0]
