@@ -64,7 +64,8 @@ Fits:
   batch_contacts has all that a cancel needs
   batch_cancellations has all that a cancel needs
   an index finds a job by its id
-  an index finds what is pending an index finds the contacts that a cancel changes
+  an index finds what is pending
+  an index finds the contacts that a cancel changes
 """
 
 

@@ -11,8 +11,8 @@ FUNCTION = (
     "CREATE FUNCTION do_it() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN NEW.status := OLD.status; RETURN NEW; END $$"
 )
-LETS_JOBS = "see that it lets a job become cancelled"
-LETS_CONTACTS = "see that it lets contacts become cancelled, and opens none of a cancelled job"
+LETS_JOBS = "check that it lets a job become cancelled"
+LETS_CONTACTS = "check that it lets contacts become cancelled, and opens none of a cancelled job"
 
 WRITERS = {
     "before a row of jobs": (
@@ -39,7 +39,7 @@ WRITERS = {
         ),
         (
             "the trigger requeue of batch_jobs (AFTER UPDATE) may write the rows again or refuse "
-            "the change: {LETS_JOBS}"
+            f"the change: {LETS_JOBS}"
         ),
     ),
     "at the commit": (
@@ -49,7 +49,7 @@ WRITERS = {
         ),
         (
             "the trigger late of batch_contacts (AFTER UPDATE) may write the rows again or "
-            "refuse the change: {LETS_CONTACTS}"
+            f"refuse the change: {LETS_CONTACTS}"
         ),
     ),
     "on our table": (
@@ -59,7 +59,7 @@ WRITERS = {
         ),
         (
             "the trigger keep of batch_cancellations (BEFORE INSERT) may change or skip each "
-            "row that is written: see that it leaves records as they are written"
+            "row that is written: check that it leaves records as they are written"
         ),
     ),
     "a rule besides": (
@@ -73,7 +73,7 @@ WRITERS = {
         "CREATE RULE skip AS ON UPDATE TO batch_jobs WHERE OLD.id = 'x' DO INSTEAD NOTHING",
         (
             "the rule skip of batch_jobs (ON UPDATE DO INSTEAD) may write other values than "
-            "given, or none: {LETS_JOBS}"
+            f"given, or none: {LETS_JOBS}"
         ),
     ),
 }
@@ -96,7 +96,7 @@ def test_triggers_that_do_not_matter_are_not_named(postgres_schema: str) -> None
         guards_ddl(names),
         "CREATE TRIGGER gone AFTER DELETE ON batch_jobs FOR EACH ROW EXECUTE FUNCTION do_it()",
         "CREATE TRIGGER off BEFORE UPDATE ON batch_jobs FOR EACH ROW EXECUTE FUNCTION do_it()",
-        "ALTER TABLE batch_jobs DISABLE TRIGGER off",
+        "ALTER TABLE batch_jobs DISABLE TRIGGER of",
         "CREATE TRIGGER replicas BEFORE UPDATE ON batch_jobs EXECUTE FUNCTION do_it()",
         "ALTER TABLE batch_jobs ENABLE REPLICA TRIGGER replicas",
     )

@@ -251,7 +251,7 @@ def test_threads_on_one_connection_are_refused(database: Database) -> None:
             thread = threading.Thread(target=meanwhile)
             thread.start()
             thread.join()
-        assert "must follow each other" in str(told[0])
+        assert "one after another" in str(told[0])
         cancel_rows("a", uow=uow)
         with pytest.raises(JobNotFound):
             cancel_rows("none", uow=uow)

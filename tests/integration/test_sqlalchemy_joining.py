@@ -77,7 +77,7 @@ def test_tasks_that_join_one_connection_are_refused_but_for_one(layer: Layer, se
     assert first.record.contacts_cancelled == 1
     assert isinstance(refusal, CancelFailed)
     assert refusal.outcome == "unchanged"
-    assert "must follow each other" in str(refusal)
+    assert "one after another" in str(refusal)
     assert statuses(layer.engine) == {"j1": DONE, "j2": OPEN}
     assert layer.rows("SELECT batch_job_id, contacts_cancelled FROM batch_cancellations") == [
         ("j1", 1)
@@ -106,7 +106,7 @@ def test_tasks_that_share_one_session_are_refused_but_for_one(
     assert done.record.contacts_cancelled == 1
     assert isinstance(refused, CancelFailed)
     assert refused.outcome == "unchanged"
-    assert "must follow each other" in str(refused)
+    assert "one after another" in str(refused)
     assert statuses(layer.engine) == {"j1": DONE, "j2": OPEN}
 
 
@@ -126,7 +126,7 @@ def test_threads_that_join_one_connection_are_refused_but_for_one(layer: Layer, 
 
         def cancel() -> None:
             event.listen(engine, "before_cursor_execute", lambda *it: sent.append(it[2]))
-            with pytest.raises(CancelFailed, match="must follow each other"):
+            with pytest.raises(CancelFailed, match="one after another"):
                 cancel_rows("j2", uow=uow)
             refused.append(len(sent))
 

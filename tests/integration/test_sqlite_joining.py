@@ -216,7 +216,7 @@ def test_a_second_begin_on_one_connection_is_refused(path: Path, lazy: sqlite3.C
     with joining(lazy).begin():
         sent: list[str] = []
         lazy.set_trace_callback(sent.append)
-        with pytest.raises(CancelFailed, match="must follow each other") as caught:
+        with pytest.raises(CancelFailed, match="one after another") as caught:
             cancel_rows("j", uow=joining(lazy))
         lazy.set_trace_callback(None)
     assert (caught.value.outcome, caught.value.fault) == ("unchanged", Fault.BUSY)
@@ -271,7 +271,7 @@ def test_two_threads_on_one_connection_leave_no_half(path: Path) -> None:
         thread.start()
         assert inside.wait(10)
         try:
-            with pytest.raises(CancelFailed, match="must follow each other"):
+            with pytest.raises(CancelFailed, match="one after another"):
                 cancel_rows("missing", uow=joining(connection))
         finally:
             go_on.set()

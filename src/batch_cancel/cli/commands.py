@@ -90,7 +90,7 @@ def cancel(
     if done.result.removal is Removal.PENDING:
         output.complain(
             "the job is cancelled, but the scheduler did not confirm the removal of its deferred "
-            "start ({done.fault}); once it answers, run `batch-cancel reconcile`, or the same "
+            f"start ({done.fault}); once it answers, run `batch-cancel reconcile`, or the same "
             "command again (exit code 4: the job is cancelled already)"
         )
     if done.hook_fault is not None:
@@ -138,8 +138,10 @@ def reconcile(
 
     \b
     Exit codes:
-      0  no removal is left pending, and no hook failed 2  the command line is wrong; nothing was
-      done 5  failed; stderr says why 6 something is still pending; run it again
+      0  no removal is left pending, and no hook failed
+      2  the command line is wrong; nothing was done
+      5  failed; stderr says why
+      6  something is still pending; run it again
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)

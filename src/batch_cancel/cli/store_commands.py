@@ -35,9 +35,11 @@ def check(
 
     \b
     Exit codes:
-      0 both are fit; things that deserve review may be listed 1  something is missing; stdout says
-      what 2  the command line is wrong 5  failed; stderr says why 7  the scheduler did not answer;
-      what else was found is reported
+      0  both are fit; things that deserve review may be listed
+      1  something is missing; stdout says what
+      2  the command line is wrong
+      5  failed; stderr says why
+      7  the scheduler did not answer; what else was found is reported
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
@@ -68,8 +70,9 @@ def doctor(
 
     \b
     Exit codes:
-      0 no requirement of a cancel is missing or slow; things that deserve review may be listed 1
-      something is missing or slow; stdout says what 2  the command line is wrong
+      0  all that a cancel needs is there and fast; things that deserve review may be listed
+      1  something is missing or slow; stdout says what
+      2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with faults_reported():
         wired = wiring(context, app=app, store=store, schema=schema)

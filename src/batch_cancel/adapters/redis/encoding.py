@@ -49,9 +49,9 @@ def lasting(retention: timedelta) -> bytes:
 
 
 def check_span(what: str, value: timedelta, longest: timedelta, shown: str) -> None:
-    """Refuse a span of time that is not positive, or longer than `longest`, in words `shown`."""
+    """Check that a duration is positive, and at most `longest`, which is `shown`."""
     if value <= timedelta(0):
-        msg = f"{what} must be longer than nothing, got {value!r}"
+        msg = f"{what} must be positive, got {value!r}"
         raise ValueError(msg)
     if value > longest:
         msg = f"{what} must be {shown} at most, got {value!r}"
