@@ -27,7 +27,7 @@ COLLECTED = pytest.StashKey[list[pytest.Item]]()
 
 
 def mark_what_repeats(items: Iterable[pytest.Item]) -> None:
-    """Give the mark to each item that `make test` leaves out."""
+    """Mark each item that `make test` leaves out."""
     tests = defaultdict[str, list[pytest.Item]](list)
     for item in items:
         if item.get_closest_marker(MARK) is None and not item.nodeid.startswith(ALL_OF):

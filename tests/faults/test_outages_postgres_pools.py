@@ -163,7 +163,7 @@ def test_a_connection_that_can_not_be_given_back_raises_nothing_after_the_commit
     theatre.connect = Broken
     with caplog.at_level(logging.WARNING, "batch_cancel"):
         result = theatre.cancel()
-    assert "committed, but the connection was not returned (RuntimeError)" in caplog.text
+    assert "committed, but the connection was not given back (RuntimeError)" in caplog.text
     assert "secret" not in caplog.text
     theatre.connect = None
     theatre.check(result)

@@ -94,7 +94,7 @@ def test_in_a_block_that_is_rolled_back_whatever_comes_nothing_is_cancelled(site
     with site.atomic():
         with suppress(Undone), site.atomic(savepoint=False):
             raise Undone
-        with pytest.raises(CancelFailed, match="rolled back"):
+        with pytest.raises(CancelFailed, match=r"rolls this atomic\(\) block back"):
             cancel_rows("job", uow=site.uow, organization_id="a")
     assert site.statuses() == BEFORE
 
@@ -218,4 +218,4 @@ def test_a_block_that_is_rolled_back_already_is_a_finding(site: Site) -> None:
     with site.atomic():
         transaction.set_rollback(True, using=site.uow.using)
         [sentence] = site.uow.check()
-    assert "rolled back" in sentence
+    assert "rolls this atomic() block back" in sentence

@@ -156,7 +156,7 @@ def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
         f"USING {of_contacts}::{type_}".encode()
     )
     before = database.rows("A"), database.rows("B")
-    told = f"what '{of_jobs}' of batch_jobs, of the type text, tells apart"
+    told = f"that '{of_jobs}' of batch_jobs, of the type text, distinguishes"
     assert any(told in it for it in database.uow(schema).examine().missing)
     with closing(psycopg.connect(database.dsn)) as connection:
         uow: Any = joining(connection, schema) if is_joined else database.uow(schema)

@@ -89,7 +89,10 @@ BEFORE = 'connection failed: connection to server at "10.0.0.1", port 5432 faile
         ("FATAL:  the database system is shutting down", "is starting up or shutting down"),
         ("FATAL:  the database system is not yet accepting connections", "is starting up"),
         # A name may be worded like a reason, and a server may speak another language.
-        ('FATAL:  role "x" does not exist\nFATAL:  sorry, too many clients already', "admit"),
+        (
+            'FATAL:  role "x" does not exist\nFATAL:  sorry, too many clients already',
+            "pg_hba.conf allows",
+        ),
         ('FATAL:  Datenbank "ann" existiert nicht', "can't be reached"),
         ('FATAL:  database "ann" is not currently accepting connections', "can't be reached"),
         ("Connection refused", "can't be reached"),

@@ -180,7 +180,7 @@ def test_workers_keep_to_the_tables_status_names(dsn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "spellings", "told"),
+    ("argument", "status_names", "told"),
     [
         ("job_statuses", SHOUTED_JOBS | {JobStatus.FAILED: "CANCELED"},
          "failed and cancelled have one name, 'CANCELED': give each status its own"),

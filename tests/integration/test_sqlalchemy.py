@@ -112,7 +112,7 @@ def test_a_connection_that_commits_by_itself_is_refused(database: Database) -> N
     """There is no transaction to join: the caller could not undo the cancel."""
     engine = database.engine_with(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        with pytest.raises(CancelFailed, match="commits by itself") as failure:
+        with pytest.raises(CancelFailed, match="commits after each statement") as failure:
             cancel_rows("job", uow=joining(connection, TABLES), organization_id="a")
         assert failure.value.outcome == "unchanged"
     assert not database.is_cancelled()
@@ -120,7 +120,7 @@ def test_a_connection_that_commits_by_itself_is_refused(database: Database) -> N
     async def main() -> None:
         engine = database.asyncio_engine(isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
-            with pytest.raises(CancelFailed, match="commits by itself"):
+            with pytest.raises(CancelFailed, match="commits after each statement"):
                 await cancel_rows_async(
                     "job", uow=joining_async(connection, TABLES), organization_id="a"
                 )
@@ -133,11 +133,11 @@ def test_a_connection_that_commits_by_itself_is_refused(database: Database) -> N
 def test_an_engine_that_commits_by_itself_is_refused(database: Database) -> None:
     """Nothing would be undone, and nobody kept from the job."""
     engine = database.engine_with(isolation_level="AUTOCOMMIT")
-    with pytest.raises(CancelFailed, match="commits by itself"):
+    with pytest.raises(CancelFailed, match="commits after each statement"):
         cancel_rows("job", uow=SqlAlchemyUnitOfWork(engine, TABLES), organization_id="a")
     asyncio_engine = database.asyncio_engine(isolation_level="AUTOCOMMIT")
     uow = AsyncSqlAlchemyUnitOfWork(asyncio_engine, TABLES)
-    with pytest.raises(CancelFailed, match="commits by itself"):
+    with pytest.raises(CancelFailed, match="commits after each statement"):
         asyncio.run(cancel_rows_async("job", uow=uow, organization_id="a"))
     assert not database.is_cancelled()
 

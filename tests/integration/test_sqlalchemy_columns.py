@@ -282,7 +282,7 @@ def test_numbers_have_to_be_given() -> None:
         "contacts": CONTACTS,
         "cancellations": TABLES.cancellations,
     }
-    with pytest.raises(ValueError, match="say it by job_statuses"):
+    with pytest.raises(ValueError, match="pass job_statuses"):
         SqlAlchemyTables(jobs=jobs, **given)
 
 

@@ -150,7 +150,7 @@ def test_a_cancel_that_could_not_begin_lets_the_next_one(layer: Layer) -> None:
     engine = layer.engine.execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for _ in range(2):
-            with pytest.raises(CancelFailed, match="commits by itself"):
+            with pytest.raises(CancelFailed, match="commits after each statement"):
                 cancel_rows("j1", uow=joining(connection, TABLES))
 
 

@@ -262,7 +262,7 @@ def test_contacts_that_refer_to_several_jobs_by_one_value_are_refused(
     )
     PLAIN.cancellations.create(layer.engine)
     before = dump(layer)
-    with pytest.raises(BatchCancelError, match="of the type text, tells apart"):
+    with pytest.raises(BatchCancelError, match="of the type text, distinguishes"):
         take(layer, step, PLAIN, job="1", joined=joined)
     assert dump(layer) == before
 

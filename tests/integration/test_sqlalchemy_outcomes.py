@@ -198,7 +198,7 @@ def test_contacts_that_a_policy_lets_be_seen_but_not_changed_are_refused(layer: 
     event.listen(engine, "begin", become)
     with pytest.raises(CancelFailed) as failure:
         layer.call("cancel_rows", "job", tables=TABLES)
-    with pytest.raises(StoreFailed, match="are as they were"):
+    with pytest.raises(StoreFailed, match="are unchanged"):
         layer.call("expire_calls", "job", timedelta(hours=1), tables=TABLES)
     event.remove(engine, "begin", become)
     assert failure.value.fault is Fault.INCOMPLETE

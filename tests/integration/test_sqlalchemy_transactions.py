@@ -97,7 +97,8 @@ def test_a_table_that_is_missing_is_named(layer: Layer) -> None:
     assert str(failure.value.__cause__) in {
         (
             f"a table is missing among {of}batch_jobs, {of}batch_contacts, "
-            f"{of}batch_cancellations: create it, or see which schema the connection looks in"
+            f"{of}batch_cancellations: create it, or check the search path of the "
+            "connection"
         )
         for of in ("", "main.")
     }

@@ -233,5 +233,5 @@ def test_statuses_of_any_type(database: Database, types: str, *, is_async: bool)
 )
 def test_a_type_that_stores_nobody_knows_what_is_refused(types: tuple[Any, Any]) -> None:
     """Else a cancel would find no contact, and say so: it says which spellings it needs."""
-    with pytest.raises(ValueError, match=r"say it by (job|contact)_statuses"):
+    with pytest.raises(ValueError, match=r"pass (job|contact)_statuses"):
         _typed(*types)

@@ -48,7 +48,7 @@ FIRST_WORDS: Final = {
 }
 """How no function's docstring begins, and how it begins instead."""
 
-PRONOUNS: Final[Mapping[str, str]] = dict.fromkeys(
+PRONOUNS: Final[dict[str, str]] = dict.fromkeys(
     ("he", "him", "his", "she", "her", "hers"), "the actor, the caller or the worker"
 )
 """An actor, a caller and a worker are programs."""

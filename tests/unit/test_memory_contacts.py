@@ -63,6 +63,7 @@ def test_many_contacts_are_indexed_as_few(size: int) -> None:
     for contact_id in ids[::7]:
         contacts |= {contact_id: Contact("completed")}
     assert complaints(contacts) == []
+    assert contacts.status_of(ids[0]) == "completed"
     assert list(contacts.due({"pending"}, NOW)) == [it for it in ids if it not in ids[::7]]
     contacts |= dict.fromkeys(ids, Contact("cancelled"))
     assert complaints(contacts) == []

@@ -21,8 +21,8 @@ CAMPAIGNS = {
             "kill_9",
             "single_faults_of_a_scheduler",
             "single_faults_of_a_store",
-            "tasks_called_off",
-            "tasks_called_off_on_new_connections",
+            "tasks_cancelled",
+            "tasks_cancelled_on_new_connections",
         ),
         "faults/test_reconciling": ("everything_is_removed_and_told_once",),
         "faults/test_stress": (
@@ -67,13 +67,13 @@ SERVERS = {
 
 @pytest.fixture
 def every(request: pytest.FixtureRequest) -> list[pytest.Item]:
-    """Lend all tests, those among them that this run has deselected."""
+    """Return all tests, those that this run has deselected among them."""
     return request.config.stash[COLLECTED]
 
 
 @pytest.fixture
 def short(every: list[pytest.Item]) -> list[pytest.Item]:
-    """Lend the tests of `make test`."""
+    """Return the tests of `make test`."""
     return [item for item in every if item.get_closest_marker(MARK) is None]
 
 

@@ -70,7 +70,7 @@ def doctor(
 
     \b
     Exit codes:
-      0  all that a cancel needs is there and fast; things that deserve review may be listed
+      0  no requirement of a cancel is missing or slow
       1  something is missing or slow; stdout says what
       2  the command line is wrong
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.

@@ -42,6 +42,10 @@ RETRYABLE_OUTCOMES: Final = CANCELLABLE_CONTACTS - {ContactStatus.PENDING}
 CLAIM_LIMIT_MAX: Final = 1_000_000
 """The highest limit of one claim: the most contacts that a job has."""
 
+CALL_AGE_UNKNOWN: Final = (
+    "the age of a call is unknown: map contact_dialing_since=... or contact_updated_at=..."
+)
+
 
 def check_limit(limit: object) -> None:
     """

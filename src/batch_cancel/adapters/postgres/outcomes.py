@@ -30,7 +30,7 @@ from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import TERMINAL_CONTACTS, ContactStatus
 from batch_cancel.domain.table_shape import counted
-from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.domain.worker_rules import CALL_AGE_UNKNOWN, Settlement
 
 _PARAMETERS_MAX: Final = 60_000
 """The most values in one statement; the wire protocol counts them in 16 bits."""
@@ -205,10 +205,7 @@ def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequ
 def check_knows_calls(queries: Queries) -> None:
     """Check that the age of a call is known."""
     if queries.schema.dialing_since is None:
-        reason = (
-            "the age of a call is unknown: map contact_dialing_since=... or contact_updated_at=..."
-        )
-        raise StoreFailed(reason)
+        raise StoreFailed(CALL_AGE_UNKNOWN)
 
 
 def _name(table: Table) -> str:

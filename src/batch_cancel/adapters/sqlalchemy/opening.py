@@ -149,8 +149,8 @@ def join(connection: Connection, tables: SqlAlchemyTables) -> Joined:
     mine = object()
     if _OPEN.setdefault(id(driver), mine) is not mine:
         msg = (
-            "another cancel is open on this connection: make the calls on one connection one "
-            "after another, or use a connection for each"
+            "another cancel is open on this connection: join cancels to one connection one after "
+            "another, or use a connection for each"
         )
         raise StoreFailed(msg)
     try:

@@ -28,14 +28,10 @@ from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import check_referable, columns_refused, counted
-from batch_cancel.domain.worker_rules import Settlement
+from batch_cancel.domain.worker_rules import CALL_AGE_UNKNOWN, Settlement
 
 _ROWS_MAX: Final = 1000
 """The most rows that one statement names."""
-
-_NO_TIME: Final = (
-    "the age of a call is unknown: map contact_dialing_since=... or contact_updated_at=..."
-)
 
 
 @attrs.frozen
@@ -138,7 +134,7 @@ class Work(Statements):
         contact_id = tables.contacts.c[tables.contact_id]
         is_overdue = tables.is_dialing_since(self.now() - older_than)
         if is_overdue is None:
-            raise StoreFailed(_NO_TIME)
+            raise StoreFailed(CALL_AGE_UNKNOWN)
         self._is_job(key)
         facts = self.seen.of_single_contacts(self.connection, key)
         is_its = self.contact_of(key)
