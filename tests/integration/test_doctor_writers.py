@@ -96,7 +96,7 @@ def test_triggers_that_do_not_matter_are_not_named(postgres_schema: str) -> None
         guards_ddl(names),
         "CREATE TRIGGER gone AFTER DELETE ON batch_jobs FOR EACH ROW EXECUTE FUNCTION do_it()",
         "CREATE TRIGGER off BEFORE UPDATE ON batch_jobs FOR EACH ROW EXECUTE FUNCTION do_it()",
-        "ALTER TABLE batch_jobs DISABLE TRIGGER of",
+        "ALTER TABLE batch_jobs DISABLE TRIGGER off",
         "CREATE TRIGGER replicas BEFORE UPDATE ON batch_jobs EXECUTE FUNCTION do_it()",
         "ALTER TABLE batch_jobs ENABLE REPLICA TRIGGER replicas",
     )
