@@ -291,8 +291,8 @@ def _see_facts(found: Findings, tables: SqlAlchemyTables, facts: Facts) -> None:
     ):
         if has_triggers:
             found.notes.append(
-                f"a trigger of {table.name} may write otherwise than the library does: see that "
-                "it leaves a cancelled job and its contacts cancelled"
+                f"a trigger of {table.name} may write otherwise than the library does: check "
+                "that it leaves a cancelled job and its contacts cancelled"
             )
 
 
