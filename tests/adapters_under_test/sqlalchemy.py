@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
@@ -30,8 +31,6 @@ from tests.sabotage import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
@@ -93,12 +92,25 @@ class AsyncSqlAlchemyTables(PostgresTables):
             yield alchemy.joining_async(connection, data_layers.TABLES)
 
 
+class _Files:
+    """One engine, as `engine_of`; its connections are to the file that is set."""
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=BUDGET.total_seconds())
+
+
 class SqlAlchemySqliteTables(StoreAdapter):
     """SQLAlchemy over the standard library's driver, a new file each time."""
 
     row_locks = False
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
+    files: ClassVar = _Files()
+    engine: ClassVar = files.engine
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
@@ -106,10 +118,8 @@ class SqlAlchemySqliteTables(StoreAdapter):
 
     def fresh(self) -> None:
         """Make another file."""
-        self.path = next(self.paths)
-        timeout = {"timeout": BUDGET.total_seconds()}
-        self.engine = data_layers.sqlite_engine(self.path, connect_args=timeout)
-        data_layers.METADATA.create_all(self.engine)
+        self.path = self.files.path = next(self.paths)
+        data_layers.METADATA.create_all(self.engine, checkfirst=False)
 
     def uow(self) -> Any:
         """Return a unit of work with connections of its own."""
