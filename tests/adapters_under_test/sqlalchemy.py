@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
@@ -29,17 +31,29 @@ from tests.sabotage import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
+
+
+@functools.cache
+def engine_of(dsn: str) -> sa.Engine:
+    """Return the engine, one as in an application: what it has compiled serves the next test."""
+    return data_layers.postgres_engine(dsn)
+
+
+@functools.cache
+def engine_of_async(dsn: str) -> AsyncEngine:
+    """As `engine_of`, over asyncpg."""
+    return data_layers.postgres_engine_async(dsn)
 
 
 class SqlAlchemyTables(PostgresTables):
     """SQLAlchemy over psycopg."""
 
     def uow(self) -> Any:
-        """Return a unit of work with an engine of its own."""
-        engine = data_layers.postgres_engine(self.dsn)
+        """Return a unit of work with connections of its own."""
+        engine = engine_of(self.dsn)
         return alchemy.SqlAlchemyUnitOfWork(engine, data_layers.TABLES, lock_timeout=BUDGET)
 
     def connections(self) -> int | None:
@@ -49,7 +63,7 @@ class SqlAlchemyTables(PostgresTables):
     @contextmanager
     def _joined(self) -> Generator[Any]:
         """Open a transaction of the caller's."""
-        with data_layers.postgres_engine(self.dsn).begin() as connection:
+        with engine_of(self.dsn).begin() as connection:
             yield alchemy.joining(connection, data_layers.TABLES)
 
 
@@ -59,8 +73,8 @@ class AsyncSqlAlchemyTables(PostgresTables):
     is_async = True
 
     def uow(self) -> Any:
-        """Return a unit of work with an engine of its own."""
-        engine = data_layers.postgres_engine_async(self.dsn)
+        """Return a unit of work with connections of its own."""
+        engine = engine_of_async(self.dsn)
         return alchemy.AsyncSqlAlchemyUnitOfWork(engine, data_layers.TABLES, lock_timeout=BUDGET)
 
     def connections(self) -> int | None:
@@ -74,8 +88,19 @@ class AsyncSqlAlchemyTables(PostgresTables):
     @asynccontextmanager
     async def _joined_async(self) -> AsyncGenerator[Any]:
         """Open a transaction of the caller's."""
-        async with data_layers.postgres_engine_async(self.dsn).begin() as connection:
+        async with engine_of_async(self.dsn).begin() as connection:
             yield alchemy.joining_async(connection, data_layers.TABLES)
+
+
+class _Files:
+    """One engine, as `engine_of`; its connections are to the file that is set."""
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=BUDGET.total_seconds())
 
 
 class SqlAlchemySqliteTables(StoreAdapter):
@@ -85,6 +110,8 @@ class SqlAlchemySqliteTables(StoreAdapter):
     row_locks = False
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
+    files: ClassVar = _Files()
+    engine: ClassVar = files.engine
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
@@ -92,16 +119,12 @@ class SqlAlchemySqliteTables(StoreAdapter):
 
     def fresh(self) -> None:
         """Make another file."""
-        self.path = next(self.paths)
-        data_layers.METADATA.create_all(self._engine())
-
-    def _engine(self) -> sa.Engine:
-        timeout = {"timeout": BUDGET.total_seconds()}
-        return data_layers.sqlite_engine(self.path, connect_args=timeout)
+        self.path = self.files.path = next(self.paths)
+        data_layers.METADATA.create_all(self.engine, checkfirst=False)
 
     def uow(self) -> Any:
-        """Return a unit of work with an engine of its own."""
-        return alchemy.SqlAlchemyUnitOfWork(self._engine(), data_layers.TABLES)
+        """Return a unit of work with connections of its own."""
+        return alchemy.SqlAlchemyUnitOfWork(self.engine, data_layers.TABLES)
 
     def seed(
         self,
@@ -112,7 +135,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
     ) -> list[str]:
         """Put in a job."""
         ids = []
-        with self._engine().begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(
                 sa.insert(data_layers.JOBS).values(
                     id=key.batch_job_id,
@@ -145,7 +168,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
         """Set back the time of its last change."""
         at = datetime.now(UTC) - age
         contacts = data_layers.CONTACTS
-        with self._engine().begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(
                 sa.update(contacts).where(contacts.c.id == int(contact_id)).values(updated_at=at)
             )
@@ -157,7 +180,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
     def dump(self) -> dict[JobKey, JobRow]:
         """Return all that is committed."""
         contacts: dict[str, dict[str, Sequence[object]]] = {}
-        with self._engine().connect() as connection:
+        with self.engine.connect() as connection:
             for row in connection.execute(sa.select(data_layers.CONTACTS)):
                 of_job = contacts.setdefault(row.batch_job_id, {})
                 of_job[str(row.id)] = (row.status, row.next_attempt_at, row.updated_at)
@@ -175,7 +198,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
     @contextmanager
     def _joined(self) -> Generator[Any]:
         """Open a transaction of the caller's."""
-        with self._engine().begin() as connection:
+        with self.engine.begin() as connection:
             yield alchemy.joining(connection, data_layers.TABLES)
 
 

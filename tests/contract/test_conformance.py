@@ -1,11 +1,18 @@
-"""Our own adapters, run through the kit that we give to the owners of others."""
+"""
+Our own adapters, run through the kit that we give to the owners of others.
+
+`make test` leaves out the stores whose promises it meets one by one, in the tests of the contract.
+"""
 
 from __future__ import annotations
+
+import pytest
 
 from batch_cancel.testing.conformance import SchedulerConformance, StoreConformance
 from tests import adapters_under_test
 
 
+@pytest.mark.repeats
 class TestMemory(adapters_under_test.MemoryTables, StoreConformance):
     """The memory store keeps the promises."""
 
@@ -14,10 +21,12 @@ class TestAsyncMemory(adapters_under_test.AsyncMemoryTables, StoreConformance):
     """So does its twin."""
 
 
+@pytest.mark.repeats
 class TestSqlite(adapters_under_test.SqliteTables, StoreConformance):
     """The SQLite store keeps the promises."""
 
 
+@pytest.mark.repeats
 class TestPostgres(adapters_under_test.PostgresTables, StoreConformance):
     """The Postgres unit of work keeps the promises."""
 
@@ -62,6 +71,7 @@ class TestAsyncRedisScheduler(adapters_under_test.AsyncRedisStarts, SchedulerCon
     """So does its twin."""
 
 
+@pytest.mark.repeats
 class TestStoreAndScheduler(
     adapters_under_test.MemoryTables,
     adapters_under_test.MemoryStarts,

@@ -23,7 +23,11 @@ STRANGE_IDS = ["", "\0", "\ud800", "x" * 1_000_000, "%", "' OR 1=1 --", "../j", 
 
 
 @pytest.fixture(
-    scope="module", params=[*pairs.pairs(("memory",)), *pairs.LAYERED], ids=lambda pair: pair[0]
+    scope="module",
+    params=pairs.params(
+        [*pairs.pairs(("memory",)), *pairs.LAYERED],
+        short=[(store, "memory") for store, _ in pairs.SHORT],
+    ),
 )
 def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
     """Open a world once; whoever takes it clears it first."""

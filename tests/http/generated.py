@@ -64,7 +64,11 @@ def seeded(kind: str) -> Site:
 
 def statuses(site: Site) -> dict[JobKey, object]:
     """Return what is committed, but for its times and generated names."""
-    return {key: (row.status, dict(row.contacts)) for key, row in site.store._committed.items()}
+    store = site.store
+    return {
+        key: (row.status, store.contacts(key.batch_job_id, key.organization_id))
+        for key, row in store._committed.items()
+    }
 
 
 # Our own requests --------------------------------------------------------------------------------

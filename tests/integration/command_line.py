@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -75,6 +79,35 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
         return done
 
     return run
+
+
+def main_in(folder: Path, *arguments: str, **environment: str) -> Done:
+    """Run the command line within this process, in a folder whose modules are its own."""
+    logger = logging.getLogger("batch_cancel")
+    handlers, variables = list(logger.handlers), dict(os.environ)
+    importlib.invalidate_caches()
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        for name in variables:
+            if "BATCH_CANCEL" in name:
+                del os.environ[name]
+        os.environ.update(environment)
+        with (
+            contextlib.chdir(folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main(arguments)
+    finally:
+        os.environ.clear()
+        os.environ.update(variables)
+        logger.handlers[:] = handlers
+        for path in folder.glob("*.py"):
+            sys.modules.pop(path.stem, None)
+    code = ended.value.code or 0
+    assert isinstance(code, int)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def spawn(*arguments: str | bytes, **options: Any) -> Done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import redis
 from batch_cancel import cancel_rows
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
-from tests.integration.command_line import Done
+from tests.integration.command_line import Done, main_in
 from tests.pairs import create_reference_tables
 from tests.processes import HOST, free_port
 
@@ -77,26 +78,38 @@ async def make():
 """
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Done]:
-    """Yield the command line, run in a folder with these modules."""
+def started(folder: Path, *arguments: str, source: str = BLOCKING, **environment: str) -> Done:
+    """Run the command line in a process of its own, in a folder with these modules."""
+    (folder / "wired.py").write_text(textwrap.dedent(source))
+    clean = {name: it for name, it in os.environ.items() if "BATCH_CANCEL" not in name}
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**clean, **environment},
+        check=False,
+    )
+    return checked(Done(done.returncode, done.stdout, done.stderr))
 
-    def run(*arguments: str, source: str = BLOCKING, **environment: str) -> Done:
-        (tmp_path / "wired.py").write_text(textwrap.dedent(source))
-        clean = {name: it for name, it in os.environ.items() if "BATCH_CANCEL" not in name}
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**clean, **environment},
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        assert "hunter2" not in done.stdout + done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
 
-    return run
+def called(folder: Path, *arguments: str, source: str = BLOCKING, **environment: str) -> Done:
+    """Run the command line within this process, in a folder with these modules."""
+    (folder / "wired.py").write_text(textwrap.dedent(source))
+    return checked(main_in(folder, *arguments, **environment))
+
+
+def checked(done: Done) -> Done:
+    """Return how a command ended; whatever it was, nothing is shown that nobody may see."""
+    assert "Traceback" not in done.err
+    assert "hunter2" not in done.out + done.err
+    return done
+
+
+@pytest.fixture(params=[called, pytest.param(started, marks=pytest.mark.repeats)])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Done]:
+    """Return the command line; to start a process for each costs most of its time."""
+    return functools.partial(request.param, tmp_path)
 
 
 @pytest.fixture
@@ -217,9 +230,8 @@ def test_a_scheduler_that_answers_with_no_bool_is_named(
     assert "(it answered with int, not with a bool)" in done.err
 
 
-@pytest.mark.parametrize("name", ["app", "make"])
+@pytest.mark.parametrize("name", ["app", pytest.param("make", marks=pytest.mark.repeats)])
 def test_an_asyncio_application(
-    run: Callable[..., Done],
     postgres_schema: str,
     redis_database: str,
     tmp_path: Path,
@@ -239,7 +251,9 @@ def test_an_asyncio_application(
 
         def asked(*arguments: str) -> Done:
             places = {"DSN": postgres_schema, "REDIS": redis_database}
-            return run(*arguments, "--app", f"wired:{name}", source=ASYNCIO, **places)
+            return started(
+                tmp_path, *arguments, "--app", f"wired:{name}", source=ASYNCIO, **places
+            )
 
         assert asked("check").code == 0
         assert asked("inspect") == (0, "no drift: database and scheduler agree\n", "")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -14,25 +12,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.integration.command_line import main_in, spawn
 from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
 
 def doctor(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
-    """Run the command in a process of its own."""
-    command = "from batch_cancel.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", command, "doctor", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=dict(os.environ),
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    """Run the command."""
+    return main_in(cwd or Path(), "doctor", *arguments)
 
 
 def url_of(dsn: str) -> str:
@@ -72,6 +61,7 @@ Fits:
 def test_the_reference_tables_are_in_good_health(dsn: str) -> None:
     """Exit code 0, and a sentence for each thing that is well."""
     assert doctor("--store", url_of(dsn)) == (0, FITS, "")
+    assert spawn("doctor", "--store", url_of(dsn)) == (0, FITS, "")
 
 
 def test_what_only_workers_need_is_distinguished(dsn: str) -> None:

@@ -176,7 +176,7 @@ def test_a_trigger_on_sqlite_is_worth_a_look(layer: Layer) -> None:
     assert found.problems == []
     assert found.notes == (
         (
-            "a trigger of batch_contacts may write otherwise than the library does: see that it "
+            "a trigger of batch_contacts may write otherwise than the library does: check that it "
             "leaves a cancelled job and its contacts cancelled"
         ),
     )

@@ -80,7 +80,7 @@ def test_a_stranger_neither_sees_nor_locks_the_job(
     database: Database, organization_id: str | None
 ) -> None:
     """The answer is that of a missing job, at once, while the owner holds the lock."""
-    uow = SqlAlchemyUnitOfWork(database.engine, TABLES, lock_timeout=timedelta(milliseconds=1))
+    uow = SqlAlchemyUnitOfWork(database.engine, TABLES, lock_timeout=timedelta(milliseconds=50))
     with pytest.raises(JobNotFound):
         cancel_rows("job", uow=uow, organization_id=organization_id)
     assert not database.is_cancelled()

@@ -28,7 +28,7 @@ from tests.pairs.stores import MemoryTables, PostgresTables, SqliteTables, Store
 from tests.pairs.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Container, Generator, Sequence
     from pathlib import Path
 
 
@@ -54,19 +54,15 @@ SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
 SHORT = frozenset(
     {
         ("memory", "memory"),
-        ("memory-async", "memory"),
+        ("memory", "cluster"),
         ("sqlite", "sqlite"),
         ("postgres", "redis"),
-        ("postgres-async", "redis"),
-        ("memory", "cluster"),
-        ("memory-async", "cluster"),
     }
 )
 """
 The worlds of `make test`. A store does not know which scheduler is asked after its commit, nor a
-scheduler which store it is asked for: so each of both, blocking and asyncio, is in one world here.
-The other worlds repeat them; and so do those of data layers, which the conformance kit and the
-tests of workers meet.
+scheduler which store it is asked for: so each has one world here, and the others repeat it. The
+stores that are in none of these, asyncio twins and data layers, go through the conformance kit.
 """
 
 
@@ -79,11 +75,13 @@ def pairs(schedulers: Sequence[str] = SCHEDULERS) -> list[tuple[str, str]]:
     ]
 
 
-def params(worlds: Sequence[tuple[str, str]]) -> list[pytest.ParameterSet]:
-    """Return the worlds as parameters of a test, those outside of SHORT marked `repeats`."""
+def params(
+    worlds: Sequence[tuple[str, str]], short: Container[tuple[str, str]] = SHORT
+) -> list[pytest.ParameterSet]:
+    """Return the worlds as parameters of a test, those that are not short marked `repeats`."""
     return [
         pytest.param(
-            world, id="+".join(world), marks=() if world in SHORT else pytest.mark.repeats
+            world, id="+".join(world), marks=() if world in short else pytest.mark.repeats
         )
         for world in worlds
     ]

@@ -49,7 +49,7 @@ def lasting(retention: timedelta) -> bytes:
 
 
 def check_span(what: str, value: timedelta, longest: timedelta, shown: str) -> None:
-    """Refuse a span of time that is not positive, or longer than `longest`, in words `shown`."""
+    """Check that a duration is positive, and at most `longest`, which is `shown`."""
     if value <= timedelta(0):
         msg = f"{what} must be positive, got {value!r}"
         raise ValueError(msg)

@@ -292,7 +292,7 @@ def _see_facts(found: Findings, tables: SqlAlchemyTables, facts: Facts) -> None:
     for it in facts.writers:
         found.notes.append(
             f"the {it.kind} {it.name} of {it.table} ({it.when} {' OR '.join(it.events)}) may "
-            "write otherwise than the library does: see that it leaves a cancelled job and its "
+            "write otherwise than the library does: check that it leaves a cancelled job and its "
             "contacts cancelled"
         )
     if facts.writers:
@@ -303,8 +303,8 @@ def _see_facts(found: Findings, tables: SqlAlchemyTables, facts: Facts) -> None:
     ):
         if has_triggers:
             found.notes.append(
-                f"a trigger of {table.name} may write otherwise than the library does: see that "
-                "it leaves a cancelled job and its contacts cancelled"
+                f"a trigger of {table.name} may write otherwise than the library does: check "
+                "that it leaves a cancelled job and its contacts cancelled"
             )
 
 
