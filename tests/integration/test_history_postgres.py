@@ -175,7 +175,7 @@ def test_a_page_is_found_by_its_index(rows: psycopg.Connection[Any], postgres_sc
     page = cancellations(uow=uow, organization_id="org", limit=10)
     assert page.records[0].key.batch_job_id == "job-20000"
     with uow.begin() as repositories:
-        connection = repositories.sender.connection
+        connection = repositories.transaction.connection
         assert page.next is not None
         parameters = page_parameters(Wanted("org", after=Place.read(page.next)), 11)
         statement = repositories.history.awaited.queries.page[True]
@@ -196,7 +196,7 @@ def test_forgetting_reads_what_it_forgets(
     )
     with own(postgres_schema).begin() as repositories:
         statement = repositories.history.awaited.queries.forget
-        plan = repositories.sender.connection.execute(
+        plan = repositories.transaction.connection.execute(
             sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(statement),
             {
                 "before": datetime.now(UTC) - timedelta(days=100),

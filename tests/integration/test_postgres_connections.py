@@ -165,7 +165,7 @@ def test_timeouts_hold_within_our_own_transaction(made: Tables, half: Half) -> N
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
-        cursor = call(repositories.sender.connection.execute, TIMEOUTS)
+        cursor = call(repositories.transaction.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone))
 
     half.begun(half.uow(made.dsn), look)
@@ -229,7 +229,7 @@ def test_a_timeout_is_never_none(made: Tables, half: Half) -> None:
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
-        cursor = call(repositories.sender.connection.execute, TIMEOUTS)
+        cursor = call(repositories.transaction.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone)[0])
 
     half.begun(half.uow(made.dsn, lock_timeout=timedelta(microseconds=1)), look)

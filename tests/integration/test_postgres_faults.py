@@ -304,7 +304,7 @@ def test_a_connection_that_is_cut_is_a_failure_that_may_pass(made: Tables, half:
 
     def cut(call: Callable[..., Any], repositories: Any) -> None:
         call(repositories.jobs.lock, JobKey("job"))
-        cursor = call(repositories.sender.connection.execute, "SELECT pg_backend_pid()")
+        cursor = call(repositories.transaction.connection.execute, "SELECT pg_backend_pid()")
         made.rows("SELECT pg_terminate_backend({}, 10000)", call(cursor.fetchone)[0])
         call(repositories.contacts.cancel, JobKey("job"), frozenset[Any]())
 
@@ -383,7 +383,7 @@ def test_a_lost_connection_does_not_hide_a_programs_own_error(made: Tables) -> N
         """The program's own."""
 
     def fail(call: Callable[..., Any], repositories: Any) -> None:
-        repositories.sender.connection.close()
+        repositories.transaction.connection.close()
         raise OwnError
 
     half = Blocking()

@@ -318,7 +318,7 @@ class CutAtCommit(PostgresUnitOfWork):
             yield repositories
             self.begun += 1
             if self.begun == 1:
-                pid = repositories.sender.connection.info.backend_pid
+                pid = repositories.transaction.connection.info.backend_pid
                 with psycopg.connect(self.dsn, autocommit=True) as connection:
                     connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 

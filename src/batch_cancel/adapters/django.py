@@ -122,7 +122,7 @@ class DjangoUnitOfWork:
         """Return in sentences what fits, what is missing and what is slow, without a change."""
         try:
             with self.begin() as repositories:
-                return run(examined(self._schema, Catalog(repositories.sender)))
+                return run(examined(self._schema, Catalog(repositories.transaction)))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 

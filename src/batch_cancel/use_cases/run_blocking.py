@@ -15,9 +15,9 @@ Rule 4: an exception of a port passes through as it is. Python turns a StopItera
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Generic, TypeVar, cast
@@ -174,6 +174,18 @@ class BlockingInspectable(Blocking[InspectableScheduler]):
     async def waiting_among(self, deferred_ids: AbstractSet[str], /) -> set[str]:
         """Return those of the starts that wait to fire."""
         return returned(self.port.waiting_among(deferred_ids))
+
+
+@contextmanager
+def entered(manager: AbstractAsyncContextManager[_T]) -> Generator[_T]:
+    """Enter an asyncio context manager that never suspends, and leave it."""
+    value = run(manager.__aenter__())
+    try:
+        yield value
+    except BaseException as error:
+        run(manager.__aexit__(type(error), error, error.__traceback__))
+        raise
+    run(manager.__aexit__(None, None, None))
 
 
 class BlockingStore(Blocking[UnitOfWork]):

@@ -59,6 +59,9 @@ _SCHEMA: Final = {
     "let contacts refer to jobs by a column of one type with theirs",
 }
 
+_NO_SAVEPOINT: Final = {"3B001", "25P01"}
+"""The SQLSTATEs of a savepoint, or a transaction, that is no longer there."""
+
 Phase = Literal["connecting", "working", "releasing", "committing", "committed"]
 
 
@@ -105,7 +108,7 @@ def lost() -> StoreFailed:
 
 
 def _store_failed(error: psycopg.Error, progress: Progress) -> StoreFailed:
-    if progress.phase == "releasing" and not _is_lost(error):
+    if progress.phase == "releasing" and error.sqlstate in _NO_SAVEPOINT:
         # The savepoint was not released properly: its changes may be committed.
         return StoreFailed(_NOT_RELEASED, "unknown", Fault.INTERRUPTED)
     state = error.sqlstate

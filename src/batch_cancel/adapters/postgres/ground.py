@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.connection_checks import check_encoding
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
 from batch_cancel.adapters.postgres.rows import Row
-from batch_cancel.adapters.postgres.sender import AnySender
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, quoted, trusted
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
-from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import JobKey
 
@@ -35,6 +32,7 @@ class Ground:
     Arguments:
         queries: the statements.
         cache_key: names the database and its tables, for the cache.
+        isolation: the actual isolation of the transaction.
         oids: the oids of the tables.
         is_joined: whether the transaction is the caller's.
         keeps_earlier: whether there is a table for records that are replaced.
@@ -44,28 +42,41 @@ class Ground:
 
     queries: Queries
     cache_key: _CacheKey
+    isolation: object
     oids: Oids
     is_joined: bool
     keeps_earlier: bool
     contacts_to_look_at: list[str] | None = None
+
+    COLUMNS: ClassVar = 6
+    """How many columns the answer has from which it is made."""
 
     @classmethod
     def of(
         cls, connection: AnyConnection, queries: Queries, row: Row, *, is_joined: bool
     ) -> Ground:
         """
-        Return the context from the answer of the transaction's first statement.
+        Return the context from the answer to `_looked_up` of `transaction_settings.py`.
 
         Arguments:
             connection: its connection.
             queries: the statements of the schema.
-            row: the oids of the three tables, and whether there is one for earlier records.
+            row: a setting, the isolation, the oids of the three tables, and whether there is one for
+                earlier records.
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
-        cache_key = (queries, info.host, info.port, info.dbname, *row)
-        jobs, contacts, cancellations, keeps_earlier = row
-        return cls(queries, cache_key, (jobs, contacts, cancellations), is_joined, keeps_earlier)
+        _, isolation, *oids, keeps_earlier = row
+        cache_key = (queries, info.host, info.port, info.dbname, *oids, keeps_earlier)
+        jobs, contacts, cancellations = oids
+        return cls(
+            queries,
+            cache_key,
+            isolation,
+            (jobs, contacts, cancellations),
+            is_joined,
+            keeps_earlier,
+        )
 
     @property
     def known(self) -> Facts | None:
@@ -123,15 +134,15 @@ class Ground:
         later = [(schema, name) for schema, name, is_deferred in facts.deferrable if is_deferred]
         return _set_constraints(now, "IMMEDIATE"), _set_constraints(later, "DEFERRED")
 
-    def mark_and_look(self, facts: Facts | None) -> sql.SQL:
-        """Return the statements that mark a job, run late triggers and read the outcome."""
+    def mark_and_demand(self, facts: Facts | None) -> sql.SQL:
+        """Return the statements that mark a job, run late triggers and demand the outcome."""
         queries, keeps = self.queries, self.keeps_earlier
         if not self.is_joined:
-            return queries.mark_and_look_in_own[keeps]
+            return queries.mark_and_demand_in_own[keeps]
         if facts is None or not facts.deferrable:
-            return queries.mark_and_look[keeps]
+            return queries.mark_and_demand[keeps]
         now, later = self.late_triggers(facts)
-        return in_one_string(queries.mark[keeps], now, queries.outcome, later)
+        return in_one_string(queries.mark[keeps], now, queries.demand_outcome, later)
 
 
 def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:
@@ -139,25 +150,3 @@ def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:
         return sql.SQL("")
     listed = sql.SQL(", ").join(map(quoted, names)).as_string(None)
     return trusted(f"SET CONSTRAINTS {listed} {mode}")
-
-
-async def begun(
-    sender: AnySender, queries: Queries, own_settings: sql.SQL | None = None
-) -> Ground:
-    """
-    Send the statements that begin a transaction, and return its context.
-
-    Arguments:
-        sender: over its connection.
-        queries: the statements of its schema.
-        own_settings: the settings of a transaction of our own; None for the caller's.
-
-    Raises:
-        StoreFailed: its isolation is not READ COMMITTED, or its encoding is unknown.
-    """
-    check_encoding(sender.connection)
-    results = await sender.send_together(own_settings or queries.joined_settings)
-    [*_, [(_, level, *row)]] = filter(None, results)
-    is_joined = own_settings is None
-    check_isolation(level, is_joined=is_joined)
-    return Ground.of(sender.connection, queries, tuple(row), is_joined=is_joined)

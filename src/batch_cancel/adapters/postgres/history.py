@@ -15,15 +15,17 @@ class History(Statements):
 
     async def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
         """As `HistoryRepository.page`."""
-        statement = self.queries.page[self.ground.keeps_earlier]
-        answer = await self.execute(statement, page_parameters(wanted, limit))
+        ground = await self.transaction.ground()
+        statement = self.queries.page[ground.keeps_earlier]
+        answer = await self.execute_alone(statement, page_parameters(wanted, limit))
         return [pending_record(row) for row in await answer.rows()]
 
     async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
         """As `HistoryRepository.forget`."""
         parameters: Parameters = {"before": before, "retry_window": retry_window, "limit": limit}
+        ground = await self.transaction.ground()
         forgotten = (await self.execute(self.queries.forget, parameters)).rowcount
-        if forgotten < limit and self.ground.keeps_earlier:
+        if forgotten < limit and ground.keeps_earlier:
             parameters["limit"] = limit - forgotten
             forgotten += (await self.execute(self.queries.forget_earlier, parameters)).rowcount
         return forgotten

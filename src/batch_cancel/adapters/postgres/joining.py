@@ -11,7 +11,6 @@ import psycopg
 
 from batch_cancel.adapters.postgres.connection_checks import alone_on, check_transaction
 from batch_cancel.adapters.postgres.errors import translated
-from batch_cancel.adapters.postgres.ground import begun
 from batch_cancel.adapters.postgres.queries import Queries, queries_for
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
@@ -19,7 +18,8 @@ from batch_cancel.adapters.postgres.repositories import (
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
-from batch_cancel.use_cases.run_blocking import run
+from batch_cancel.adapters.postgres.transaction import Transaction
+from batch_cancel.use_cases.run_blocking import entered
 
 _DEFAULT_SCHEMA: Final = PostgresSchema()
 
@@ -35,11 +35,9 @@ class _Joined:
         with translated() as progress, alone_on(self.connection):
             progress.phase = "working"
             check_transaction(self.connection)
-            sender = Sender(self.connection)
-            ground = run(begun(sender, self.queries))
-            with self.connection.transaction():
-                yield PostgresRepositories(sender, ground)
-                progress.phase = "releasing"
+            sender, frame = Sender(self.connection), self.queries.joined_frame
+            with entered(Transaction(sender, self.queries, frame, progress)) as transaction:
+                yield PostgresRepositories(transaction)
 
 
 @attrs.frozen
@@ -53,11 +51,9 @@ class _AsyncJoined:
         with translated() as progress, alone_on(self.connection):
             progress.phase = "working"
             check_transaction(self.connection)
-            sender = AsyncSender(self.connection)
-            ground = await begun(sender, self.queries)
-            async with self.connection.transaction():
-                yield AsyncPostgresRepositories(sender, ground)
-                progress.phase = "releasing"
+            sender, frame = AsyncSender(self.connection), self.queries.joined_frame
+            async with Transaction(sender, self.queries, frame, progress) as transaction:
+                yield AsyncPostgresRepositories(transaction)
 
 
 def joining(

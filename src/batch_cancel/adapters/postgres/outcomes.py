@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.queries import Queries
+from batch_cancel.adapters.postgres.queries import Demand, Queries
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
     Row,
@@ -37,6 +37,9 @@ _PARAMETERS_MAX: Final = 60_000
 
 _ONE_PARAMETER: Final = re.compile(r"[^$\n]*\$\d+(?: = '(?:[^']|'')*')?")
 """The context of a parameter's error, in any language, with its value or without."""
+
+_NO_INTEGER: Final = "22P02"
+"""The SQLSTATE of a demand that is not met: a text of ours is no integer."""
 
 ADDED: Final = TERMINAL_CONTACTS | {ContactStatus.PENDING}
 """The statuses of a new contact: ours, or a terminal one set by a trigger."""
@@ -155,31 +158,35 @@ def check_one(queries: Queries, key: JobKey, rows_changed: int) -> bool:
     return rows_changed == 1
 
 
-def check_outcome(queries: Queries, key: JobKey, results: Sequence[Sequence[Row]]) -> None:
-    """Check that a cancellation is in the tables as it was written."""
-    [(is_cancelled, is_recorded, is_left)] = next(rows for rows in results if rows)
-    schema = queries.schema
+def unmet(queries: Queries, key: JobKey, error: psycopg.Error) -> StoreFailed | None:
+    """Return the error for a demand of a cancellation that is not met; None if it is another's."""
+    schema, message = queries.schema, error.diag.message_primary or ""
     jobs, contacts, ours = map(_name, (schema.jobs, schema.contacts, schema.cancellations))
-    if not is_cancelled:
-        reason = (
-            "the job was set to cancelled, but is not, or is hidden: look for a trigger, a rule "
-            f"or a policy on {jobs} that keeps another status, and check whether organization "
-            f"{shown(key.organization_id)} has several jobs of this id"
-        )
-        raise StoreFailed(reason)
-    if is_left:
-        reason = (
-            f"contacts of the job are still open after all were cancelled: look for a trigger, a "
-            f"rule or a policy on {contacts} that keeps them, or for a writer that adds contacts "
-            "without locking their job"
-        )
-        raise StoreFailed(reason, fault=Fault.INCOMPLETE)
-    if not is_recorded:
-        reason = (
-            f"the record of the cancellation was written to {ours}, but is not there: look for a "
-            "trigger, a rule or a policy on that table"
-        )
-        raise StoreFailed(reason)
+    if error.sqlstate != _NO_INTEGER:
+        return None
+    match next((it for it in Demand if it.value in message), None):
+        case Demand.NOT_CANCELLED:
+            return StoreFailed(
+                "the job was set to cancelled, but is not, or is hidden: look for a trigger, a "
+                f"rule or a policy on {jobs} that keeps another status, and check whether "
+                f"organization {shown(key.organization_id)} has several jobs of this id"
+            )
+        case Demand.CONTACTS_LEFT:
+            reason = (
+                "contacts of the job are still open after all were cancelled: look for a "
+                f"trigger, a rule or a policy on {contacts} that keeps them, or for a writer that "
+                "adds contacts without locking their job"
+            )
+            return StoreFailed(reason, fault=Fault.INCOMPLETE)
+        case Demand.NOT_RECORDED:
+            return StoreFailed(
+                f"the record of the cancellation was written to {ours}, but is not there: look "
+                "for a trigger, a rule or a policy on that table"
+            )
+        case Demand.NOT_WRITTEN:
+            return _not_as_written(schema.contacts, "contacts of job {} are", key)
+        case None:
+            return None
 
 
 def check_written(queries: Queries, key: JobKey, *, is_so: bool) -> None:
@@ -194,11 +201,14 @@ def check_job(queries: Queries, key: JobKey, *, is_so: bool) -> None:
 
 def _check(table: Table, what: str, key: JobKey, *, is_so: bool) -> None:
     if not is_so:
-        reason = (
-            f"{what.format(shown(key.batch_job_id))} not as written: look for a trigger, a rule "
-            f"or a policy on {_name(table)} that skips, undoes or changes what is written"
-        )
-        raise StoreFailed(reason)
+        raise _not_as_written(table, what, key)
+
+
+def _not_as_written(table: Table, what: str, key: JobKey) -> StoreFailed:
+    return StoreFailed(
+        f"{what.format(shown(key.batch_job_id))} not as written: look for a trigger, a rule or a "
+        f"policy on {_name(table)} that skips, undoes or changes what is written"
+    )
 
 
 def check_settled(queries: Queries, key: JobKey, *, is_settled: bool, rows: Sequence[Row]) -> None:

@@ -30,7 +30,7 @@ class OverviewOfJob(Statements):
         """As `OverviewRepository.look`."""
         await self.facts(key)
         try:
-            answer = await self.execute(self.queries.overview, named(key))
+            answer = await self.execute_alone(self.queries.overview, named(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
@@ -39,7 +39,9 @@ class OverviewOfJob(Statements):
         if found is None or found.job.status != JobStatus.CANCELLED:
             return found
         # Committed together with the status, so a later statement finds it.
-        answer = await self.execute(self.queries.read_cancellation, named_in_record(found.job.key))
+        answer = await self.execute_alone(
+            self.queries.read_cancellation, named_in_record(found.job.key)
+        )
         return _with_record(found, await answer.row())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from enum import Enum
 from functools import cache
 from typing import Final, LiteralString
 
@@ -21,7 +22,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
     touched,
     trusted,
 )
-from batch_cancel.adapters.postgres.transaction_settings import joined_settings
+from batch_cancel.adapters.postgres.transaction_settings import joined_frame
 from batch_cancel.adapters.postgres_transactions import LATE_TRIGGERS_NOW
 from batch_cancel.adapters.sql_files import statements
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
@@ -31,6 +32,15 @@ _NONE: Final = sql.SQL("")
 
 RUN_LATE_TRIGGERS: Final = sql.SQL(LATE_TRIGGERS_NOW)
 """Runs all deferred triggers now."""
+
+
+class Demand(Enum):
+    """What must be true before the commit; the text is in the error of the statement."""
+
+    NOT_CANCELLED = "batch_cancel: the job is not cancelled"
+    CONTACTS_LEFT = "batch_cancel: contacts of the job are still open"
+    NOT_RECORDED = "batch_cancel: the record is not there"
+    NOT_WRITTEN = "batch_cancel: contacts are not as written"
 
 
 class Queries:
@@ -63,15 +73,16 @@ class Queries:
         self.overview = self._statement("overview")
         self.read_cancellation = self._statement("read_cancellation")
         self.mark_cancelled = self._statement("mark_cancelled")
-        self.outcome = self._statement(
+        outcome = self._statement(
             "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
         )
+        self.demand_outcome = self._statement("demand_outcome", outcome=outcome)
         self.keep_earlier = self._statement("keep_earlier")
         # By whether there is a table for the records that are replaced.
         self.mark = (self.mark_cancelled, in_one_string(self.keep_earlier, self.mark_cancelled))
-        self.mark_and_look = tuple(in_one_string(it, self.outcome) for it in self.mark)
-        self.mark_and_look_in_own = tuple(
-            in_one_string(it, RUN_LATE_TRIGGERS, self.outcome) for it in self.mark
+        self.mark_and_demand = tuple(in_one_string(it, self.demand_outcome) for it in self.mark)
+        self.mark_and_demand_in_own = tuple(
+            in_one_string(it, RUN_LATE_TRIGGERS, self.demand_outcome) for it in self.mark
         )
         self.forget = self._statement("forget")
         self.forget_earlier = self._statement("forget_earlier")
@@ -83,12 +94,15 @@ class Queries:
                 "page", records=fixed(sql.SQL("{} UNION ALL {}").format(own, earlier))
             ),
         )
-        self.joined_settings = joined_settings(schema)
+        self.joined_frame = joined_frame(schema)
         self._add_part("is_undone")
         self.find_cancellation = self._statement("find_cancellation")
         self.claim_cancellation = self._statement("claim_cancellation")
         self.find_undone = self._statement("find_undone")
         self.mark_cancellation_done = self._statement("mark_cancellation_done")
+        self.mark_cancellation_done_in_own = in_one_string(
+            self._statement("note_without_waiting"), self.mark_cancellation_done
+        )
         self.take_pending = self._statement("take_pending")
         self.read_status = self._statement("read_status")
         self.expired_contact_left = self._statement("expired_contact_left")
@@ -117,6 +131,11 @@ class Queries:
     def as_written(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that reads whether contacts of some ids are in these statuses."""
         return self._statement("as_written", statuses=self._contacts_in(statuses))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def demand_as_written(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that fails if contacts of some ids are not in these statuses."""
+        return self._statement("demand_as_written", as_written=self.as_written(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
@@ -296,6 +315,7 @@ def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
         "running": listed({JobStatus.RUNNING}, jobs),
         "cancelled": listed({JobStatus.CANCELLED}, jobs),
         "dialing": listed({ContactStatus.DIALING}, contacts),
+        **{it.name.lower(): constant(it.value) for it in Demand},
         **{f"job_{it}": constant(status_name[0]) for it, status_name in jobs.items()},
         **{f"contact_{it}": constant(status_name[0]) for it, status_name in contacts.items()},
     }

@@ -46,14 +46,14 @@ AND (
 -- name: lock_job
 -- Locks this organization's job and no other row, so that another organization can't even wait for
 -- it. The status is the newest committed one. The clock is read after the wait for the lock,
--- outside of the query that waits.
+-- outside of the query that waits; in microseconds, because the answer is read as text.
 WITH locked AS MATERIALIZED (
     SELECT {job_id}::text, {organization_id}::text, {job_status}::text, {deferred_id}::text
     FROM {jobs}
     WHERE {this_job}
     FOR NO KEY UPDATE
 )
-SELECT locked.*, clock_timestamp() FROM locked
+SELECT locked.*, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM locked
 
 -- name: read_cancellation
 -- A statement of its own, after the lock: joined to the lock it would read from before the wait.
@@ -78,6 +78,10 @@ SELECT count(*), count(*) FILTER (WHERE is_so) FROM written
 -- name: list_cancelled_contacts
 -- The same where a trigger may write the row again later: names the rows, for `as_written`.
 {cancel_contacts} RETURNING {contact_id}::text, {contact_status} = {contact_cancelled}
+
+-- name: demand_as_written
+-- `as_written` as a statement that fails if they are not. No cast but one that fails takes a text.
+SELECT (CASE WHEN ({as_written}) THEN '1' ELSE {not_written} END)::integer
 
 -- name: as_written
 -- Whether all contacts of these ids, which this transaction has written, are in one of the statuses.
@@ -150,6 +154,19 @@ SELECT
     ),
     {first_contact} IS NOT NULL
 
+-- name: demand_outcome
+-- `outcome` as a statement that fails, with a text of ours in its error, if it is not as intended:
+-- it is sent in one string with COMMIT, which is not executed then.
+SELECT (
+    CASE
+        WHEN NOT is_cancelled THEN {not_cancelled}
+        WHEN is_left THEN {contacts_left}
+        WHEN NOT is_recorded THEN {not_recorded}
+        ELSE '1'
+    END
+)::integer
+FROM ({outcome}) AS outcome (is_cancelled, is_recorded, is_left)
+
 -- name: find_cancellation
 -- Without a lock. With `taken_at`, and whether the job exists and is not cancelled: a trigger that
 -- runs at the caller's commit, after all our statements, may have set it back.
@@ -181,6 +198,15 @@ SET removal = CASE removal WHEN 'pending' THEN %(removal)s ELSE removal END,
     is_announced = is_announced OR %(is_announced)s
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
   AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
+
+-- name: note_without_waiting
+-- Before mark_cancellation_done, in a transaction of our own: its commit need not wait for the disk if
+-- no hook is pending. If a crash loses the note, reconcile removes the start again, and notes it.
+-- Nothing sets `is_announced` back, so that no lock is needed.
+SELECT pg_catalog.set_config('synchronous_commit', 'off', true)
+FROM {cancellations}
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+  AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s AND is_announced
 
 -- name: take_pending
 -- Returns each cancellation to one caller at a time: rows that another caller has locked are

@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from functools import partial
 
 import attrs
 import psycopg
 
-from batch_cancel.adapters.postgres.ground import Ground
 from batch_cancel.adapters.postgres.history import History
 from batch_cancel.adapters.postgres.outcomes import (
     any_job,
     check_names,
-    check_outcome,
     check_written,
     is_of_an_id,
+    looked_at,
     only,
+    unmet,
 )
 from batch_cancel.adapters.postgres.overview import OverviewOfJob
 from batch_cancel.adapters.postgres.rows import (
@@ -38,9 +39,9 @@ from batch_cancel.adapters.postgres.rows import (
     recorded,
     sought,
 )
-from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
 from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import Statements
+from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.postgres.work_repository import Work
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.history import Wanted
@@ -66,7 +67,9 @@ class Jobs(Statements):
         found = None if row is None else job(row, key, self.queries.schema)
         if found is None or found.status != JobStatus.CANCELLED:
             return found
-        answer = await self.execute(self.queries.read_cancellation, named_in_record(found.key))
+        answer = await self.execute_alone(
+            self.queries.read_cancellation, named_in_record(found.key)
+        )
         row = await answer.row()
         if row is None:
             return found
@@ -74,13 +77,13 @@ class Jobs(Statements):
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         """As `JobRepository.mark_cancelled`."""
-        statements = self.ground.mark_and_look(await self.facts(job.key))
-        results = await self.execute_together(statements, recorded(record))
-        check_outcome(self.queries, job.key, results)
-        if self.ground.contacts_to_look_at is not None:
-            await self.check_contacts(
-                job.key, self.ground.contacts_to_look_at, frozenset({ContactStatus.CANCELLED})
-            )
+        facts, ground = await self.facts(job.key), await self.transaction.ground()
+        explain = partial(unmet, self.queries, job.key)
+        self.transaction.hold(ground.mark_and_demand(facts), recorded(record), explain)
+        if ground.contacts_to_look_at is not None:
+            demand = self.queries.demand_as_written(frozenset({ContactStatus.CANCELLED}))
+            parameters = looked_at(job.key, ground.contacts_to_look_at)
+            self.transaction.hold(demand, parameters, explain)
 
 
 class Contacts(Statements):
@@ -100,7 +103,8 @@ class Contacts(Statements):
         answer = await self.execute(queries.list_cancelled_contacts(asked), named(key))
         rows = await answer.rows()
         check_written(queries, key, is_so=all(is_so for _, is_so in rows))
-        self.ground.contacts_to_look_at = [contact_id for contact_id, _ in rows]
+        ground = await self.transaction.ground()
+        ground.contacts_to_look_at = [contact_id for contact_id, _ in rows]
         return len(rows)
 
 
@@ -109,18 +113,22 @@ class Outbox(Statements):
 
     async def settle(self, record: CancellationRecord) -> None:
         """As `Outbox.settle`."""
-        await self.execute(self.queries.mark_cancellation_done, recorded(record))
+        queries, is_joined = self.queries, self.transaction.frame.is_joined
+        self.transaction.hold(
+            queries.mark_cancellation_done if is_joined else queries.mark_cancellation_done_in_own,
+            recorded(record),
+        )
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `Outbox.claim`."""
-        answer = await self.execute(self.queries.claim_cancellation, recorded(record))
+        answer = await self.execute_alone(self.queries.claim_cancellation, recorded(record))
         row = await answer.row()
         return None if row is None else record_found(row, record.key)
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
         """As `Outbox.find`."""
         try:
-            answer = await self.execute(self.queries.find_cancellation, sought(key))
+            answer = await self.execute_alone(self.queries.find_cancellation, sought(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
@@ -137,7 +145,7 @@ class Outbox(Statements):
             "lease": lease,
             "announcements": announcements,
         }
-        answer = await self.execute(self.queries.take_pending, parameters)
+        answer = await self.execute_alone(self.queries.take_pending, parameters)
         records = [record_taken(row) for row in await answer.rows()]
         undone = await self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
@@ -148,7 +156,7 @@ class Outbox(Statements):
             return set()
         ids = array_of(record.key.batch_job_id for record in records)
         try:
-            async with self.sender.savepoint():
+            async with self.transaction.savepoint():
                 answer = await self.execute(self.queries.find_undone, {"batch_job_ids": ids})
         except psycopg.DataError as error:
             if not is_of_an_id(error):
@@ -169,7 +177,9 @@ class Inspection(Statements):
         """As `InspectionRepository.look`."""
         await self.facts(any_job(self.queries))
         statement = self.queries.look(frozenset(statuses))
-        answer = await self.execute(statement, {"limit": limit, "older_than": older_than})
+        answer = await self.execute_alone(
+            statement, {"limit": limit, "older_than": older_than}
+        )
         knows_calls = self.queries.schema.dialing_since is not None
         return check_names(inventory(await answer.rows(), knows_calls=knows_calls))
 
@@ -280,26 +290,26 @@ class _History:
 class PostgresRepositories:
     """The repositories of one transaction on Postgres."""
 
-    def __init__(self, sender: Sender, ground: Ground) -> None:
-        self.sender = sender
-        self.jobs = _Jobs(Jobs(sender, ground))
-        self.contacts = _Contacts(Contacts(sender, ground))
-        self.outbox = _Outbox(Outbox(sender, ground))
-        self.inspection = _Inspection(Inspection(sender, ground))
-        self.work = _Work(Work(sender, ground))
-        self.overview = _Overview(OverviewOfJob(sender, ground))
-        self.history = _History(History(sender, ground))
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.jobs = _Jobs(Jobs(transaction))
+        self.contacts = _Contacts(Contacts(transaction))
+        self.outbox = _Outbox(Outbox(transaction))
+        self.inspection = _Inspection(Inspection(transaction))
+        self.work = _Work(Work(transaction))
+        self.overview = _Overview(OverviewOfJob(transaction))
+        self.history = _History(History(transaction))
 
 
 class AsyncPostgresRepositories:
     """As `PostgresRepositories`, awaited."""
 
-    def __init__(self, sender: AsyncSender, ground: Ground) -> None:
-        self.sender = sender
-        self.jobs = Jobs(sender, ground)
-        self.contacts = Contacts(sender, ground)
-        self.outbox = Outbox(sender, ground)
-        self.inspection = Inspection(sender, ground)
-        self.work = Work(sender, ground)
-        self.overview = OverviewOfJob(sender, ground)
-        self.history = History(sender, ground)
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.jobs = Jobs(transaction)
+        self.contacts = Contacts(transaction)
+        self.outbox = Outbox(transaction)
+        self.inspection = Inspection(transaction)
+        self.work = Work(transaction)
+        self.overview = OverviewOfJob(transaction)
+        self.history = History(transaction)

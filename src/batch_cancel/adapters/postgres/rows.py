@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import attrs
 
@@ -11,6 +11,8 @@ from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import JobStatus, Removal
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Row = tuple[Any, ...]
 Parameters = dict[str, object]
@@ -29,13 +31,13 @@ def named_in_record(key: JobKey) -> Parameters:
 
 def job(row: Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
     """Return the job of a row; None if its key is not the requested one."""
-    job_id, organization_id, status_name, deferred_id, locked_at = row
+    job_id, organization_id, status_name, deferred_id, microseconds = row
     key = JobKey(job_id, organization_id)
     if _folded(key) != _folded(asked):
         # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one form only.
         return None
     status = schema.read_job_status(status_name)
-    return Job(key, status, deferred_id, locked_at.astimezone(UTC))
+    return Job(key, status, deferred_id, _EPOCH + timedelta(microseconds=microseconds))
 
 
 def _folded(key: JobKey) -> tuple[str, str]:

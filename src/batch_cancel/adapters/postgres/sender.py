@@ -20,13 +20,14 @@ from psycopg.rows import tuple_row
 
 from batch_cancel.adapters.postgres.cursors import with_loaders
 from batch_cancel.adapters.postgres.rows import Row
+from batch_cancel.adapters.postgres.sql_parts import trusted
 
 Parameters = Mapping[str, object] | list[object] | None
 
 
 @attrs.frozen
 class Answer:
-    """Postgres' answer to a statement."""
+    """Postgres' answer to a statement, or to each of several in one string."""
 
     cursor: psycopg.Cursor[Row] | psycopg.AsyncCursor[Row]
 
@@ -45,6 +46,16 @@ class Answer:
         rows = await self.rows()
         return rows[0] if rows else None
 
+    def skip_to_columns(self, number: int) -> None:
+        """Go on to the first statement whose answer has so many columns."""
+        while len(self.cursor.description or ()) != number and self.cursor.nextset():
+            pass
+
+    def skip_to_last(self) -> None:
+        """Go on to the last statement of the string."""
+        while self.cursor.nextset():
+            pass
+
 
 @attrs.frozen
 class Sender:
@@ -60,19 +71,33 @@ class Sender:
         cursor.execute(query, parameters, prepare=False, binary=binary)
         return Answer(cursor)
 
-    async def send_together(
-        self, queries: sql.SQL, parameters: Parameters = None
-    ) -> list[list[Row]]:
-        """Execute the statements of one string; return the rows of each."""
-        cursor = with_loaders(psycopg.ClientCursor(self.connection, row_factory=tuple_row))
-        cursor.execute(queries, parameters)
-        return [result.fetchall() if result.description else [] for result in cursor.results()]
+    def rendered(self, query: sql.SQL, parameters: Parameters) -> str:
+        """Return a statement with its values in it, for `send_string`."""
+        return psycopg.ClientCursor(self.connection).mogrify(query, parameters)
+
+    async def send_string(self, statements: str) -> Answer:
+        """Execute the statements of one string; the answer begins with that of the first."""
+        cursor = with_loaders(psycopg.Cursor(self.connection, row_factory=tuple_row))
+        cursor.execute(trusted(statements), prepare=False)
+        return Answer(cursor)
 
     @asynccontextmanager
     async def savepoint(self, *, force_rollback: bool = False) -> AsyncGenerator[None]:
         """Roll back the statements within if one fails, or in any case."""
         with self.connection.transaction(force_rollback=force_rollback):
             yield
+
+    async def set_autocommit(self, *, on: bool) -> None:
+        """Set, without a round trip, whether psycopg leaves it to us to begin transactions."""
+        self.connection.autocommit = on
+
+    async def rollback(self) -> None:
+        """Roll back the transaction."""
+        self.connection.rollback()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
 
 
 @attrs.frozen
@@ -89,22 +114,33 @@ class AsyncSender:
         await cursor.execute(query, parameters, prepare=False, binary=binary)
         return Answer(cursor)
 
-    async def send_together(
-        self, queries: sql.SQL, parameters: Parameters = None
-    ) -> list[list[Row]]:
-        """As `Sender.send_together`, awaited."""
-        cursor = with_loaders(psycopg.AsyncClientCursor(self.connection, row_factory=tuple_row))
-        await cursor.execute(queries, parameters)
-        return [
-            await result.fetchall() if result.description else []
-            async for result in cursor.results()
-        ]
+    def rendered(self, query: sql.SQL, parameters: Parameters) -> str:
+        """As `Sender.rendered`."""
+        return psycopg.AsyncClientCursor(self.connection).mogrify(query, parameters)
+
+    async def send_string(self, statements: str) -> Answer:
+        """As `Sender.send_string`, awaited."""
+        cursor = with_loaders(psycopg.AsyncCursor(self.connection, row_factory=tuple_row))
+        await cursor.execute(trusted(statements), prepare=False)
+        return Answer(cursor)
 
     @asynccontextmanager
     async def savepoint(self, *, force_rollback: bool = False) -> AsyncGenerator[None]:
         """As `Sender.savepoint`, awaited."""
         async with self.connection.transaction(force_rollback=force_rollback):
             yield
+
+    async def set_autocommit(self, *, on: bool) -> None:
+        """As `Sender.set_autocommit`, awaited."""
+        await self.connection.set_autocommit(on)
+
+    async def rollback(self) -> None:
+        """As `Sender.rollback`, awaited."""
+        await self.connection.rollback()
+
+    async def close(self) -> None:
+        """As `Sender.close`, awaited."""
+        await self.connection.close()
 
 
 AnySender = Sender | AsyncSender

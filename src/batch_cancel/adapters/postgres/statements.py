@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import attrs
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.ground import Ground
 from batch_cancel.adapters.postgres.outcomes import check_written, looked_at
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.rows import Row
-from batch_cancel.adapters.postgres.sender import Answer, AnySender, Parameters
+from batch_cancel.adapters.postgres.sender import Answer, Parameters
 from batch_cancel.adapters.postgres.sql_parts import in_one_string
+from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.postgres_catalog import Facts, read_facts
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
@@ -22,21 +21,20 @@ from batch_cancel.domain.statuses import ContactStatus
 class Statements:
     """The statements of one repository."""
 
-    sender: AnySender
-    ground: Ground
+    transaction: Transaction
 
     @property
     def queries(self) -> Queries:
         """The statements of the schema."""
-        return self.ground.queries
+        return self.transaction.queries
 
     async def execute(self, query: sql.SQL, parameters: Parameters) -> Answer:
-        """Execute one statement."""
-        return await self.sender.send(query, parameters, binary=True)
+        """Execute one statement, whose answer has no times."""
+        return await self.transaction.ask(query, parameters)
 
-    async def execute_together(self, queries: sql.SQL, parameters: Parameters) -> list[list[Row]]:
-        """Execute the statements of one string; return the rows of each."""
-        return await self.sender.send_together(queries, parameters)
+    async def execute_alone(self, query: sql.SQL, parameters: Parameters) -> Answer:
+        """Execute one statement, whose answer may have times."""
+        return await self.transaction.send(query, parameters, binary=True)
 
     async def facts(self, key: JobKey, *, contacts: bool = False) -> Facts | None:
         """
@@ -45,20 +43,22 @@ class Statements:
         Raises:
             StoreFailed: the job is not safe on these tables; nothing was changed.
         """
-        facts = self.ground.known
+        ground = await self.transaction.ground()
+        facts = ground.known
         if facts is None:
-            asked = self.ground.question
+            asked = ground.question
             if asked is None:
                 return None
             [(answer,)] = await (await self.execute(asked, {})).rows()
             facts = read_facts(answer)
-            self.ground.learn(facts)
-        return self.ground.checked(facts, key, contacts=contacts)
+            ground.learn(facts)
+        return ground.checked(facts, key, contacts=contacts)
 
     async def run_late_triggers(self, facts: Facts) -> None:
         """Run the deferred triggers now."""
         if facts.deferrable:
-            await self.execute_together(in_one_string(*self.ground.late_triggers(facts)), {})
+            ground = await self.transaction.ground()
+            self.transaction.hold(in_one_string(*ground.late_triggers(facts)), {})
 
     async def check_contacts(
         self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]

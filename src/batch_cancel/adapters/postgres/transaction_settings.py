@@ -1,7 +1,7 @@
 """
-The settings at the beginning of each transaction, ours or the caller's, in one round trip.
+How each transaction begins and ends, ours or a savepoint in the caller's.
 
-The rules are those of `postgres_transactions`.
+The settings at its beginning follow the rules of `postgres_transactions`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+import attrs
 from psycopg import sql
 
+from batch_cancel.adapters.postgres.errors import Phase
 from batch_cancel.adapters.postgres.schema import PostgresSchema, Table
 from batch_cancel.adapters.postgres.sql_parts import quoted, trusted, typed
 from batch_cancel.adapters.postgres_transactions import (
@@ -31,6 +33,32 @@ _OID: Final = (
 )
 
 
+_SAVEPOINT: Final = "batch_cancel"
+
+
+@attrs.frozen
+class Frame:
+    """
+    How a transaction begins and ends.
+
+    Arguments:
+        beginning: the statements that begin it; the last of them is `_looked_up`.
+        end: the statement that ends it.
+        undo: the statements that undo it; None for a transaction of our own.
+        last_phase: the phase in which it ends.
+    """
+
+    beginning: str
+    end: str
+    undo: str | None
+    last_phase: Phase
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the transaction is the caller's."""
+        return self.undo is not None
+
+
 def check_timeout(name: str, value: timedelta) -> None:
     """
     Check a timeout.
@@ -43,11 +71,11 @@ def check_timeout(name: str, value: timedelta) -> None:
         raise ValueError(msg)
 
 
-def own_settings(
+def own_frame(
     schema: PostgresSchema, lock_timeout: timedelta, statement_timeout: timedelta
-) -> sql.SQL:
+) -> Frame:
     """
-    Return the statements that begin our own transaction; `_looked_up` is the last.
+    Return the frame of a transaction of our own.
 
     Raises:
         ValueError: a timeout is out of range.
@@ -58,15 +86,18 @@ def own_settings(
         f"SET LOCAL {name} = {value}"
         for name, value in timeouts(lock_timeout, statement_timeout).items()
     )
-    # One string without parameters: one round trip.
-    return trusted(
-        f"{READ_COMMITTED}; {'; '.join(settings)}; SELECT {TEMPORARY_LAST}; {_looked_up(schema)}"
+    beginning = f"BEGIN; {READ_COMMITTED}; {'; '.join(settings)}; SELECT {TEMPORARY_LAST}"
+    return Frame(f"{beginning}; {_looked_up(schema)}", "COMMIT", None, "committing")
+
+
+def joined_frame(schema: PostgresSchema) -> Frame:
+    """Return the frame of a savepoint in the caller's transaction."""
+    return Frame(
+        f"SAVEPOINT {_SAVEPOINT}; {_looked_up(schema)}",
+        f"RELEASE SAVEPOINT {_SAVEPOINT}",
+        f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; RELEASE SAVEPOINT {_SAVEPOINT}",
+        "releasing",
     )
-
-
-def joined_settings(schema: PostgresSchema) -> sql.SQL:
-    """Return the statements that check the caller's transaction; `_looked_up` is the last."""
-    return trusted(_looked_up(schema))
 
 
 def _looked_up(schema: PostgresSchema) -> str:

@@ -24,14 +24,12 @@ import psycopg
 
 from batch_cancel.adapters.postgres.connection_checks import (
     alone_on,
-    check_committed,
     check_idle,
     is_broken,
 )
 from batch_cancel.adapters.postgres.doctor.catalog import Catalog
 from batch_cancel.adapters.postgres.doctor.examination import examined
 from batch_cancel.adapters.postgres.errors import lost, translated
-from batch_cancel.adapters.postgres.ground import begun
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
@@ -39,13 +37,14 @@ from batch_cancel.adapters.postgres.repositories import (
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
-from batch_cancel.adapters.postgres.transaction_settings import own_settings
+from batch_cancel.adapters.postgres.transaction import Transaction
+from batch_cancel.adapters.postgres.transaction_settings import own_frame
 from batch_cancel.adapters.postgres.watchdog import cut_after
 from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.retry import pause_seconds
-from batch_cancel.use_cases.run_blocking import run
+from batch_cancel.use_cases.run_blocking import entered, run
 
 _BROKEN_MAX: Final = 100
 """The most broken connections in a row to skip; a restart breaks all in a pool."""
@@ -84,7 +83,7 @@ class PostgresUnitOfWork:
         self._connect = connect
         self._schema = schema
         self._queries = queries_for(schema)
-        self._settings = own_settings(schema, lock_timeout, statement_timeout)
+        self._frame = own_frame(schema, lock_timeout, statement_timeout)
         self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @contextmanager
@@ -94,17 +93,15 @@ class PostgresUnitOfWork:
             with self._connected() as connection:
                 progress.phase = "working"
                 check_idle(connection)
+                sender = Sender(connection)
                 with (
                     alone_on(connection),
                     cut_after(self._patience_seconds, connection, progress.note_cut),
+                    entered(
+                        Transaction(sender, self._queries, self._frame, progress)
+                    ) as transaction,
                 ):
-                    with connection.transaction():
-                        sender = Sender(connection)
-                        ground = run(begun(sender, self._queries, self._settings))
-                        yield PostgresRepositories(sender, ground)
-                        progress.phase = "committing"
-                    check_committed(connection)
-                    progress.phase = "committed"
+                    yield PostgresRepositories(transaction)
 
     def check(self) -> list[str]:
         """
@@ -119,7 +116,7 @@ class PostgresUnitOfWork:
         """Return in sentences what fits, what is missing and what is slow, without a change."""
         try:
             with self.begin() as repositories:
-                return run(examined(self._schema, Catalog(repositories.sender)))
+                return run(examined(self._schema, Catalog(repositories.transaction)))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 
@@ -156,7 +153,7 @@ class AsyncPostgresUnitOfWork:
         self._connect = connect
         self._schema = schema
         self._queries = queries_for(schema)
-        self._settings = own_settings(schema, lock_timeout, statement_timeout)
+        self._frame = own_frame(schema, lock_timeout, statement_timeout)
         self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @asynccontextmanager
@@ -166,17 +163,15 @@ class AsyncPostgresUnitOfWork:
             async with self._connected() as connection:
                 progress.phase = "working"
                 check_idle(connection)
+                sender = AsyncSender(connection)
                 with (
                     alone_on(connection),
                     cut_after(self._patience_seconds, connection, progress.note_cut),
                 ):
-                    async with connection.transaction():
-                        sender = AsyncSender(connection)
-                        ground = await begun(sender, self._queries, self._settings)
-                        yield AsyncPostgresRepositories(sender, ground)
-                        progress.phase = "committing"
-                    check_committed(connection)
-                    progress.phase = "committed"
+                    async with Transaction(
+                        sender, self._queries, self._frame, progress
+                    ) as transaction:
+                        yield AsyncPostgresRepositories(transaction)
 
     async def check(self) -> list[str]:
         """As `PostgresUnitOfWork.check`, awaited."""
@@ -186,7 +181,7 @@ class AsyncPostgresUnitOfWork:
         """As `PostgresUnitOfWork.examine`, awaited."""
         try:
             async with self.begin() as repositories:
-                return await examined(self._schema, Catalog(repositories.sender))
+                return await examined(self._schema, Catalog(repositories.transaction))
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 

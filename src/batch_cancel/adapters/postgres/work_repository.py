@@ -57,10 +57,10 @@ class Work(Statements):
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         """As `WorkRepository.claim`."""
-        facts = await self.facts(key, contacts=True)
         statement = self.queries.claim_contacts(frozenset(statuses))
         with unknown_ids(key):
             answer = await self.execute(statement, {**named(key), "limit": limit})
+        facts = await self.facts(key, contacts=True)
         rows = await answer.rows()
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         claimed = [contact_id for contact_id, _ in rows]
@@ -71,11 +71,11 @@ class Work(Statements):
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """As `WorkRepository.settle`."""
-        facts = await self.facts(key, contacts=True)
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
         with unknown_ids(key):
             answer = await self.execute(statement, parameters)
+        facts = await self.facts(key, contacts=True)
         is_settled = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.contacts_have_triggers:
             await self.run_late_triggers(facts)

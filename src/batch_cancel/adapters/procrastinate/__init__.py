@@ -29,8 +29,8 @@ from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
-from batch_cancel.adapters.postgres.sender import AnySender
 from batch_cancel.adapters.postgres.sql_parts import trusted
+from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.sql_files import sql_text
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.retry import ATTEMPTS_MAX
@@ -65,12 +65,12 @@ class _Jobs:
     The jobs, each step in transactions of either kind.
 
     Arguments:
-        begun: opens a transaction, and yields its sender.
+        begun: opens a transaction, and yields it.
         is_own: whether a failed one can be retried; the caller's can't.
     """
 
     def __init__(
-        self, begun: Callable[[], AbstractAsyncContextManager[AnySender]], *, is_own: bool
+        self, begun: Callable[[], AbstractAsyncContextManager[Transaction]], *, is_own: bool
     ) -> None:
         self._begun = begun
         self._is_own = is_own
@@ -90,19 +90,19 @@ class _Jobs:
                     raise SchedulerUnavailable(error.reason) from error
 
     async def _cancel(self, parameters: Mapping[str, object]) -> bool:
-        async with self._begun() as sender:
+        async with self._begun() as transaction:
             # Two statements: the second sees what the first has waited for.
-            row = await (await sender.send(_CANCEL, parameters)).row()
+            row = await (await transaction.send(_CANCEL, parameters)).row()
             if row is None:
-                row = await (await sender.send(_ANSWER, parameters)).row()
+                row = await (await transaction.send(_ANSWER, parameters)).row()
         return row is not None and bool(row[0])
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """Return those of the jobs that wait."""
         ids = [int(it) for it in deferred_ids if _is_id(it)]
         try:
-            async with self._begun() as sender:
-                answer = await sender.send(_WAITING, {"ids": ids})
+            async with self._begun() as transaction:
+                answer = await transaction.send(_WAITING, {"ids": ids})
                 return {row[0] for row in await answer.rows()}
         except StoreFailed as error:
             raise SchedulerUnavailable(error.reason) from error
@@ -110,23 +110,23 @@ class _Jobs:
     async def check(self) -> list[str]:
         """Name what is missing."""
         try:
-            async with self._begun() as sender:
-                row = await (await sender.send(_CHECK)).row()
+            async with self._begun() as transaction:
+                row = await (await transaction.send(_CHECK)).row()
         except StoreFailed as error:
             return [error.reason]
         return list(_problems(*row)) if row else []
 
 
 @asynccontextmanager
-async def _begun(uow: PostgresUnitOfWork | _Joined) -> AsyncGenerator[AnySender]:
+async def _begun(uow: PostgresUnitOfWork | _Joined) -> AsyncGenerator[Transaction]:
     with uow.begin() as repositories:
-        yield repositories.sender
+        yield repositories.transaction
 
 
 @asynccontextmanager
-async def _begun_async(uow: AsyncPostgresUnitOfWork | _AsyncJoined) -> AsyncGenerator[AnySender]:
+async def _begun_async(uow: AsyncPostgresUnitOfWork | _AsyncJoined) -> AsyncGenerator[Transaction]:
     async with uow.begin() as repositories:
-        yield repositories.sender
+        yield repositories.transaction
 
 
 class ProcrastinateScheduler:
