@@ -14,7 +14,8 @@ It stands for the network, so it knows nothing of what passes through it:
     proxy.heal()                     all is well again, for connections that still live
 
 `cuts` counts the connections that were cut, so that a test can tell whether the thing that it is
-about has happened; `passed` counts the bytes that went either way.
+about has happened; `passed` counts the bytes that went either way, and `round_trips` how often a
+request followed an answer.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class FaultProxy:
         self.port = free_port()
         self.cuts = 0
         self.passed: Counter[Direction] = Counter()
+        self.round_trips = 0
+        self._last = TO_CLIENT
         self._target = (host, port)
         self._ways = {direction: _Way() for direction in Direction}
         self._connections: set[asyncio.Task[None]] = set()
@@ -221,6 +224,8 @@ class FaultProxy:
 
     async def _send(self, piece: bytes, sink: socket.socket, direction: Direction) -> None:
         self.passed[direction] += len(piece)  # First: who has the bytes may look at once.
+        self.round_trips += direction is TO_SERVER and self._last is TO_CLIENT
+        self._last = direction
         await self._loop.sock_sendall(sink, piece)
 
 

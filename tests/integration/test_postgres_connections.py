@@ -165,6 +165,7 @@ def test_timeouts_hold_within_our_own_transaction(made: Tables, half: Half) -> N
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
+        call(repositories.work.status, JobKey("job"))  # It is begun by the first statement.
         cursor = call(repositories.transaction.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone))
 
@@ -229,6 +230,7 @@ def test_a_timeout_is_never_none(made: Tables, half: Half) -> None:
     seen: list[Any] = []
 
     def look(call: Any, repositories: Any) -> None:
+        call(repositories.work.status, JobKey("job"))  # It is begun by the first statement.
         cursor = call(repositories.transaction.connection.execute, TIMEOUTS)
         seen.append(call(cursor.fetchone)[0])
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from batch_cancel import (
     ContactStatus,
@@ -22,19 +25,11 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresUnitOfWork, joining
+from tests.fault_proxy import FaultProxy
 from tests.pairs import create_reference_tables
+from tests.pgbouncer import PgBouncer
+from tests.processes import HOST
 from tests.servers import PostgresServer
-
-
-class Counting(psycopg.Connection[Any]):
-    """A connection that counts how often an answer is waited for."""
-
-    trips = 0
-
-    def wait(self, gen: Any, interval: float = 0.1) -> Any:  # type: ignore[override]
-        """Wait for an answer."""
-        Counting.trips += 1
-        return super().wait(gen, interval)
 
 
 @pytest.fixture
@@ -49,85 +44,98 @@ def dsn(postgres_server: PostgresServer) -> Iterator[str]:
             "INSERT INTO batch_contacts (batch_job_id, status) "
             "SELECT id, 'pending' FROM batch_jobs, generate_series(1, 3)"
         )
-        # The catalogs are asked once per process, schema and database.
-        cancel_job(
-            "first",
-            uow=PostgresUnitOfWork(lambda: psycopg.connect(dsn)),
-            scheduler=MemoryScheduler(),
-        )
         yield dsn
 
 
-def trips(call: Any, *arguments: Any, **options: Any) -> int:
-    """Count the round trips of a call."""
-    before = Counting.trips
-    call(*arguments, **options)
-    return Counting.trips - before
+@attrs.frozen
+class Line:
+    """A connection through a proxy that counts, and the stores on it."""
+
+    proxy: FaultProxy
+    connection: Any
+
+    @property
+    def uow(self) -> Any:
+        """A store of our own transactions."""
+        return PostgresUnitOfWork(lambda: nullcontext(self.connection))
+
+    def trips(self, call: Any, *arguments: Any, **options: Any) -> int:
+        """Count the round trips of a call."""
+        before = self.proxy.round_trips
+        call(*arguments, **options)
+        return self.proxy.round_trips - before
+
+
+@contextmanager
+def line(dsn: str) -> Iterator[Line]:
+    """Yield one."""
+    parts = conninfo_to_dict(dsn)
+    with FaultProxy(int(str(parts["port"]))) as proxy:
+        through = make_conninfo(dsn, host=HOST, port=proxy.port)
+        with closing(psycopg.connect(through)) as connection:
+            made = Line(proxy, connection)
+            # The catalogs are asked once per process, schema and database.
+            cancel_job("first", uow=made.uow, scheduler=MemoryScheduler())
+            yield made
 
 
 def test_a_call_waits_no_more_often_than_it_has_to(dsn: str) -> None:
-    """By hand: BEGIN, settings, then one each for what is read or written, COMMIT."""
-    connection = Counting.connect(dsn)
+    """By hand: one for each answer; BEGIN goes with the first statement, COMMIT with the last."""
+    with line(dsn) as it:
+        check_steps(it)
 
-    def connect() -> Any:
-        return _Kept(connection)
 
-    uow: Any = PostgresUnitOfWork(connect)
+def test_it_waits_no_more_often_through_pgbouncer(dsn: str, pgbouncer: PgBouncer) -> None:
+    """In transaction mode, where a transaction that waits holds a server connection."""
+    with line(pgbouncer.dsn(dsn)) as it:
+        check_steps(it)
+
+
+def check_steps(it: Line) -> None:
+    """Count the round trips of each."""
     scheduler = MemoryScheduler()
-    assert trips(claim_contacts, "live", uow=uow, limit=1) == 4
-    (contact,) = claim_contacts("live", uow=uow, limit=1)
-    assert trips(settle_contact, "live", contact, ContactStatus.COMPLETED, uow=uow) == 4
-    (contact,) = claim_contacts("live", uow=uow, limit=1)
-    assert trips(settle_contact, "live", contact, ContactStatus.BUSY, uow=uow) == 5
-    assert trips(append_contacts, "live", [{}, {}], uow=uow) == 5
-    assert trips(finish_job, "live", uow=uow) == 4
-    assert trips(start_job, "later", uow=uow) == 4
-    connection.execute("UPDATE batch_jobs SET status = 'scheduled' WHERE id = 'later'")
-    connection.commit()
-    assert trips(cancel_job, "live", uow=uow, scheduler=scheduler) == 6
-    assert trips(cancel_job, "later", uow=uow, scheduler=scheduler) == 10
-    connection.execute("SELECT 1")
-    # The isolation and the tables, SAVEPOINT, three statements, RELEASE.
-    assert trips(cancel_rows, "mine", uow=joining(connection)) == 6
-    connection.close()
+    assert it.trips(claim_contacts, "live", uow=it.uow, limit=1) == 2
+    (contact,) = claim_contacts("live", uow=it.uow, limit=1)
+    assert it.trips(settle_contact, "live", contact, ContactStatus.COMPLETED, uow=it.uow) == 2
+    (contact,) = claim_contacts("live", uow=it.uow, limit=1)
+    assert it.trips(settle_contact, "live", contact, ContactStatus.BUSY, uow=it.uow) == 3
+    assert it.trips(append_contacts, "live", [{}, {}], uow=it.uow) == 3
+    assert it.trips(finish_job, "live", uow=it.uow) == 2
+    assert it.trips(start_job, "later", uow=it.uow) == 2
+    it.connection.execute("UPDATE batch_jobs SET status = 'scheduled' WHERE id = 'later'")
+    it.connection.commit()
+    assert it.trips(cancel_job, "live", uow=it.uow, scheduler=scheduler) == 3
+    assert it.trips(cancel_job, "later", uow=it.uow, scheduler=scheduler) == 4
+    it.connection.execute("SELECT 1")
+    assert it.trips(cancel_rows, "mine", uow=joining(it.connection)) == 3
+    it.connection.commit()
 
 
 def test_what_a_hook_and_a_removal_cost(dsn: str) -> None:
     """By hand: a transaction that claims, the hook, one that notes it; a note for each removal."""
-    connection = Counting.connect(dsn)
+    with line(dsn) as it:
+        check_hooks(it)
 
-    def connect() -> Any:
-        return _Kept(connection)
 
-    uow: Any = PostgresUnitOfWork(connect)
-    scheduler = MemoryScheduler()
-    given = {"uow": uow, "scheduler": scheduler, "on_cancelled": lambda _: None}
-    # The cancel; BEGIN, settings, the claim, COMMIT; the same for the note.
-    assert trips(cancel_job, "live", **given) == 6 + 4 + 4
-    # The removal is noted together with the claim.
-    assert trips(cancel_job, "later", **given) == 6 + 5 + 4
+def check_hooks(it: Line) -> None:
+    """Count the round trips of each."""
+    given: dict[str, Any] = {
+        "uow": it.uow,
+        "scheduler": MemoryScheduler(),
+        "on_cancelled": lambda _: None,
+    }
+    # The cancel; the beginning, the claim, COMMIT; the note.
+    assert it.trips(cancel_job, "live", **given) == 3 + 3 + 1
+    # The removal is noted together with the beginning of the claim.
+    assert it.trips(cancel_job, "later", **given) == 3 + 3 + 1
     for number in range(3):
-        connection.execute(
+        it.connection.execute(
             "INSERT INTO batch_jobs (id, status, scheduled_job_id) VALUES (%s, 'scheduled', 's')",
             [f"owed-{number}"],
         )
-        connection.commit()
-        cancel_rows(f"owed-{number}", uow=uow)
-    # However many are taken, the take is of seven: BEGIN, settings, the records, and in a
-    # savepoint of its own, which is two more, their jobs; COMMIT.
+        it.connection.commit()
+        cancel_rows(f"owed-{number}", uow=it.uow)
+    # However many are taken, the take is of six: the beginning, the records, and in a savepoint of
+    # its own, which is two more, their jobs; COMMIT.
     del given["on_cancelled"]
-    assert trips(reconcile, lease=timedelta(0), **given) == 7 + 3 * 4
-    connection.close()
-
-
-class _Kept:
-    """A connection that stays open."""
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-
-    def __enter__(self) -> Any:
-        return self.connection
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    assert it.trips(reconcile, lease=timedelta(0), **given) == 6 + 3

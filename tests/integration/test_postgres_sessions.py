@@ -42,6 +42,7 @@ from batch_cancel.adapters.postgres import (
 )
 from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.job import JobKey
 from tests.integration.own_tables import with_options
 from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
@@ -263,7 +264,7 @@ def test_a_savepoint_that_cannot_be_left_is_unknown(database: Database) -> None:
     """Somebody else ended it: what was done in it may be committed, or not."""
     with closing(psycopg.connect(database.dsn)) as connection:
         begun = joining(connection).begin()
-        begun.__enter__()
+        begun.__enter__().work.status(JobKey("a"))
         connection.execute("ROLLBACK")
         connection.execute("BEGIN")
         with pytest.raises(StoreFailed) as failure:

@@ -3,9 +3,9 @@ The asyncio half of everything says the same as its blocking half.
 
 The shells of ports and adapters are written twice, side by side. Here each asyncio half is
 stripped of `async`, `await` and the names that go with them, on its syntax tree, and must then be
-its blocking half; `run(x)` there stands for `await x` here. What differs for a reason, and what is
-written once, stands in twin_differences.py, with the reason. Use cases and the endpoint are
-written once (see test_written_once.py).
+its blocking half; `run(x)` there stands for `await x` here, `entered(x)` for `async with x`. What
+differs for a reason, and what is written once, stands in twin_differences.py, with the reason. Use
+cases and the endpoint are written once (see test_written_once.py).
 
 Docstrings stand in the blocking half. The asyncio half refers to them in one line that names the
 blocking half; what is private may do without. Comments and line breaks are not compared. A

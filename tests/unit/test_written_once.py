@@ -16,7 +16,6 @@ from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
 )
-from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
 from batch_cancel.http import endpoint
 from batch_cancel.http.endpoint import AsyncEndpoint, Endpoint
 
@@ -74,10 +73,9 @@ def test_every_function_of_the_package_is_compared() -> None:
 @pytest.mark.parametrize("part", ["jobs", "contacts", "outbox", "inspection", "work"])
 def test_a_blocking_repository_of_postgres_takes_the_same(part: str) -> None:
     """Its methods are those of the coroutines that it runs."""
-    connection: Any = SimpleNamespace()
-    ground: Any = SimpleNamespace()
-    blocking = getattr(PostgresRepositories(Sender(connection), ground), part)
-    coroutines = getattr(AsyncPostgresRepositories(AsyncSender(connection), ground), part)
+    transaction: Any = SimpleNamespace()
+    blocking = getattr(PostgresRepositories(transaction), part)
+    coroutines = getattr(AsyncPostgresRepositories(transaction), part)
     methods = [it for it in dir(type(blocking)) if not it.startswith("_") and it != "awaited"]
     assert methods
     for name in methods:

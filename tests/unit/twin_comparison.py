@@ -102,8 +102,8 @@ class Ran(ast.NodeTransformer):
     """
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """`run(x)` is `x`, as is `await x` in the other half."""
-        if isinstance(node.func, ast.Name) and node.func.id == "run":
+        """`run(x)` and `entered(x)` are `x`, as `await x` and `async with x` in the other half."""
+        if isinstance(node.func, ast.Name) and node.func.id in {"run", "entered"}:
             return self.visit(node.args[0])  # type: ignore[no-any-return]
         return self.generic_visit(node)
 

@@ -153,9 +153,9 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
         for module, names in {
             "apscheduler/__init__": ("_JobStore",),
             "huey/__init__": ("_Huey",),
-            "postgres/ground": ("begun",),
             "postgres/repositories": ("Jobs", "Contacts", "Outbox", "Inspection"),
             "postgres/sender": ("Answer",),
+            "postgres/transaction": ("Transaction",),
             "procrastinate/__init__": ("_Jobs",),
             "redis/health": ("checked",),
             "redis/library_scheduler": ("LibraryScheduler",),

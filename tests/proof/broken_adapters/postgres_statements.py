@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
 
-import attrs
 import psycopg
 from psycopg import sql
 
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
 from batch_cancel.adapters.postgres.queries import queries_for
-from batch_cancel.adapters.postgres.repositories import PostgresRepositories
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
 from batch_cancel.testing.conformance import StoreConformance
@@ -54,9 +52,9 @@ class RewrittenUnitOfWork(PostgresUnitOfWork):
     def begin(self) -> Generator[Any]:
         """Open a transaction with the statements rewritten."""
         with super().begin() as it:
-            ground = it.jobs.awaited.ground
-            queries: Any = Rewritten(ground.queries, self.swaps)
-            yield PostgresRepositories(it.sender, attrs.evolve(ground, queries=queries))
+            queries: Any = Rewritten(it.transaction.queries, self.swaps)
+            it.transaction.queries = queries
+            yield it
 
 
 class LockingUnitOfWork(RewrittenUnitOfWork):
@@ -96,7 +94,7 @@ class ReadingUnitOfWork(RewrittenUnitOfWork):
                 found = outbox.find(record.key)
                 if found is None or found.taken_at != record.taken_at:
                     return None
-                it.sender.connection.execute(
+                it.transaction.connection.execute(
                     "UPDATE batch_cancellations SET taken_at = clock_timestamp() "
                     "WHERE batch_job_id = %s",
                     [record.key.batch_job_id],

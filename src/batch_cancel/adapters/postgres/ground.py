@@ -61,8 +61,8 @@ class Ground:
         Arguments:
             connection: its connection.
             queries: the statements of the schema.
-            row: a setting, the isolation, the oids of the three tables, and whether there is one for
-                earlier records.
+            row: a setting, the isolation, the oids of the three tables, and whether there is one
+                for earlier records.
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info

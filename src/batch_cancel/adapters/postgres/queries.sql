@@ -190,15 +190,6 @@ WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_b
 RETURNING operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at,
           deferred_id, removal, is_announced, taken_at, {is_undone}
 
--- name: mark_cancellation_done
--- Only for the same cancellation, and never undoing progress. The time distinguishes two
--- cancellations of a job by one operation.
-UPDATE {cancellations}
-SET removal = CASE removal WHEN 'pending' THEN %(removal)s ELSE removal END,
-    is_announced = is_announced OR %(is_announced)s
-WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
-  AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
-
 -- name: note_without_waiting
 -- Before mark_cancellation_done, in a transaction of our own: its commit need not wait for the disk if
 -- no hook is pending. If a crash loses the note, reconcile removes the start again, and notes it.
@@ -207,6 +198,15 @@ SELECT pg_catalog.set_config('synchronous_commit', 'off', true)
 FROM {cancellations}
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
   AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s AND is_announced
+
+-- name: mark_cancellation_done
+-- Only for the same cancellation, and never undoing progress. The time distinguishes two
+-- cancellations of a job by one operation.
+UPDATE {cancellations}
+SET removal = CASE removal WHEN 'pending' THEN %(removal)s ELSE removal END,
+    is_announced = is_announced OR %(is_announced)s
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+  AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
 
 -- name: take_pending
 -- Returns each cancellation to one caller at a time: rows that another caller has locked are
@@ -342,7 +342,7 @@ FROM cancelled
 -- none. The number of jobs of this name is in each row.
 WITH job AS (
     SELECT {job_id}::text, {organization_id}::text, {job_status}::text, {deferred_id}::text,
-           clock_timestamp(), count(*) OVER () AS jobs
+           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, count(*) OVER () AS jobs
     FROM {jobs}
     WHERE {this_job}
 )

@@ -177,9 +177,7 @@ class Inspection(Statements):
         """As `InspectionRepository.look`."""
         await self.facts(any_job(self.queries))
         statement = self.queries.look(frozenset(statuses))
-        answer = await self.execute_alone(
-            statement, {"limit": limit, "older_than": older_than}
-        )
+        answer = await self.execute_alone(statement, {"limit": limit, "older_than": older_than})
         knows_calls = self.queries.schema.dialing_since is not None
         return check_names(inventory(await answer.rows(), knows_calls=knows_calls))
 

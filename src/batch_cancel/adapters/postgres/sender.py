@@ -89,7 +89,7 @@ class Sender:
 
     async def set_autocommit(self, *, on: bool) -> None:
         """Set, without a round trip, whether psycopg leaves it to us to begin transactions."""
-        self.connection.autocommit = on
+        self.connection.set_autocommit(on)
 
     async def rollback(self) -> None:
         """Roll back the transaction."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+import psycopg
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.outcomes import check_written, looked_at
@@ -53,6 +54,26 @@ class Statements:
             facts = read_facts(answer)
             ground.learn(facts)
         return ground.checked(facts, key, contacts=contacts)
+
+    async def step(
+        self, key: JobKey, query: sql.SQL, parameters: Parameters
+    ) -> tuple[Answer, Facts | None]:
+        """
+        Execute a statement about single contacts on tables that are safe for them.
+
+        As the first of its transaction it is sent before the facts are checked, but together with
+        the beginning. Nothing of it stays if they are not safe.
+        """
+        if self.transaction.is_begun:
+            facts = await self.facts(key, contacts=True)
+            return await self.execute(query, parameters), facts
+        try:
+            answer = await self.execute(query, parameters)
+        except psycopg.ProgrammingError:
+            await self.transaction.begin_again()
+            await self.facts(key, contacts=True)  # The better error, if it raises one.
+            raise
+        return answer, await self.facts(key, contacts=True)
 
     async def run_late_triggers(self, facts: Facts) -> None:
         """Run the deferred triggers now."""

@@ -1,8 +1,8 @@
 """
 A transaction on Postgres, ours or a savepoint in the caller's, with the fewest round trips.
 
-Rule 1: nothing is sent before somebody waits for an answer. A statement whose answer nobody needs
-        is held back; it is sent with the next one, or with the end of the transaction.
+Rule 1: no statement is sent before an answer is needed. A statement without an answer is held
+        back; it is sent with the next one that has one, or with the end of the transaction.
 Rule 2: what is sent together is one string of the simple protocol. Each statement in it has a
         snapshot of its own, so one that follows a lock sees what was committed before the lock.
 Rule 3: after an error Postgres executes no later statement of a string. What must be true before
@@ -71,6 +71,11 @@ class Transaction:
     _had_autocommit: bool = attrs.field(default=True, init=False)
 
     @property
+    def is_begun(self) -> bool:
+        """Whether anything was sent."""
+        return self._is_begun
+
+    @property
     def connection(self) -> AnyConnection:
         """Its connection."""
         return self.sender.connection
@@ -86,9 +91,7 @@ class Transaction:
             await self._exchange()
         return self._checked_ground()
 
-    def hold(
-        self, query: sql.SQL, parameters: Parameters, explain: Explain = _no_meaning
-    ) -> None:
+    def hold(self, query: sql.SQL, parameters: Parameters, explain: Explain = _no_meaning) -> None:
         """
         Send a statement with the next one, or with the end.
 
@@ -117,7 +120,7 @@ class Transaction:
                 raise
             # Asked again by itself, after the isolation is known: the error for a value that a
             # column cannot hold names a parameter, but no literal.
-            await self._undo()
+            await self.begin_again()
             return await self.send(query, parameters, binary=True)
         return answer
 
@@ -129,6 +132,11 @@ class Transaction:
         if self._held:
             await self._exchange()
         return await self.sender.send(query, parameters, binary=binary)
+
+    async def begin_again(self) -> Ground:
+        """Undo what was done, and begin again."""
+        await self._undo()
+        return await self.ground()
 
     @asynccontextmanager
     async def savepoint(self, *, force_rollback: bool = False) -> AsyncGenerator[None]:
@@ -167,12 +175,20 @@ class Transaction:
 
     async def _end(self) -> None:
         if self._is_begun or self._held:
-            self.progress.phase = self.frame.last_phase
-            await self._exchange(self.frame.end)
+            await self._send_end()
             if not self.frame.is_joined:
                 check_committed(self.connection)
         if not self.frame.is_joined:
             self.progress.phase = "committed"
+
+    async def _send_end(self) -> None:
+        self.progress.phase = self.frame.last_phase
+        try:
+            await self._exchange(self.frame.end)
+        except psycopg.Error:
+            if not self.frame.is_joined and self._status == TransactionStatus.INERROR:
+                self.progress.phase = "working"  # A statement failed; the end was not executed.
+            raise
 
     async def _undo(self) -> None:
         """Undo what was sent, if the connection still lives."""

@@ -94,14 +94,14 @@ class PostgresUnitOfWork:
                 progress.phase = "working"
                 check_idle(connection)
                 sender = Sender(connection)
-                with (
+                with (  # noqa: SIM117  # The same.
                     alone_on(connection),
                     cut_after(self._patience_seconds, connection, progress.note_cut),
-                    entered(
-                        Transaction(sender, self._queries, self._frame, progress)
-                    ) as transaction,
                 ):
-                    yield PostgresRepositories(transaction)
+                    with entered(
+                        Transaction(sender, self._queries, self._frame, progress)
+                    ) as transaction:
+                        yield PostgresRepositories(transaction)
 
     def check(self) -> list[str]:
         """

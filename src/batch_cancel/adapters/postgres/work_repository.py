@@ -59,8 +59,7 @@ class Work(Statements):
         """As `WorkRepository.claim`."""
         statement = self.queries.claim_contacts(frozenset(statuses))
         with unknown_ids(key):
-            answer = await self.execute(statement, {**named(key), "limit": limit})
-        facts = await self.facts(key, contacts=True)
+            answer, facts = await self.step(key, statement, {**named(key), "limit": limit})
         rows = await answer.rows()
         check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
         claimed = [contact_id for contact_id, _ in rows]
@@ -74,8 +73,7 @@ class Work(Statements):
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
         with unknown_ids(key):
-            answer = await self.execute(statement, parameters)
-        facts = await self.facts(key, contacts=True)
+            answer, facts = await self.step(key, statement, parameters)
         is_settled = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.contacts_have_triggers:
             await self.run_late_triggers(facts)
@@ -141,10 +139,10 @@ class Work(Statements):
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
         """As `WorkRepository.finish`."""
-        facts = await self.facts(key)
         lock, finish = self.queries.finish_job(frozenset(unfinished))
         with unknown_ids(key):
             answer = await self.execute(lock, named(key))
+        facts = await self.facts(key)
         if not answer.rowcount:
             return False
         answer = await self.execute(finish, named(key))
