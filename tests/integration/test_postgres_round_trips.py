@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -67,7 +67,7 @@ class Line:
 
 
 @contextmanager
-def line(dsn: str) -> Iterator[Line]:
+def line(dsn: str) -> Generator[Line]:
     """Yield one."""
     parts = conninfo_to_dict(dsn)
     with FaultProxy(int(str(parts["port"]))) as proxy:

@@ -135,7 +135,9 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def demand_as_written(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that fails if contacts of some ids are not in these statuses."""
-        return self._statement("demand_as_written", as_written=self.as_written(statuses))
+        return self._statement(
+            "demand_as_written", as_written=self.as_written(frozenset(statuses))
+        )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:

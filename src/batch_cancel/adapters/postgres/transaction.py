@@ -66,7 +66,7 @@ class Transaction:
     frame: Frame
     progress: Progress
     _ground: Ground | None = attrs.field(default=None, init=False)
-    _held: list[_Held] = attrs.field(factory=list, init=False)
+    _held: list[_Held] = attrs.field(factory=list[_Held], init=False)
     _is_begun: bool = attrs.field(default=False, init=False)
     _had_autocommit: bool = attrs.field(default=True, init=False)
 
