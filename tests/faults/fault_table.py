@@ -70,14 +70,16 @@ def execute(stage: Stage, statement: str, **names: object) -> Any:
     return cursor.fetchone() if cursor.description else None
 
 
-def trouble(stage: Stage, what: str, times: int, **names: object) -> None:
-    """Let the first so many updates of a job meet with this, as a trigger."""
+def trouble(
+    stage: Stage, what: str, times: int, table: str = "batch_jobs", **names: object
+) -> None:
+    """Let the first so many updates of a job, or a contact, meet with this, as a trigger."""
     execute(
         stage,
         "DROP SEQUENCE IF EXISTS tries; CREATE SEQUENCE tries; "
         "CREATE OR REPLACE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "IF nextval('tries') <= {times} THEN " + what + "; END IF; RETURN NEW; END $$; "
-        "CREATE OR REPLACE TRIGGER trouble BEFORE UPDATE ON batch_jobs "
+        "CREATE OR REPLACE TRIGGER trouble BEFORE UPDATE ON " + table + " "
         "FOR EACH ROW EXECUTE FUNCTION trouble()",
         times=times,
         **names,
@@ -87,7 +89,7 @@ def trouble(stage: Stage, what: str, times: int, **names: object) -> None:
 def no_more_trouble(stage: Stage) -> int:
     """Take the trigger away, and give how often it was met."""
     (met,) = execute(stage, "SELECT last_value FROM tries")
-    execute(stage, "DROP TRIGGER trouble ON batch_jobs")
+    execute(stage, "DROP FUNCTION trouble CASCADE")
     return int(met)
 
 

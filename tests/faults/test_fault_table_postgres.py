@@ -160,10 +160,21 @@ def test_server_shutdown_is_retried_once(stage: Stage) -> None:
 
 
 def test_server_shutdown_again_and_again(stage: Stage) -> None:
-    """Twice is enough: unchanged, may be retried."""
-    trouble(stage, "PERFORM pg_terminate_backend(pg_backend_pid())", FOR_EVER)
+    """Twice is enough: unchanged, may be retried. COMMIT is not on its way with the contacts."""
+    trouble(stage, "PERFORM pg_terminate_backend(pg_backend_pid())", FOR_EVER, "batch_contacts")
     assert_unchanged(stage, play(stage), retryable=True)
     assert no_more_trouble(stage) == 2
+    assert_retried(stage)
+
+
+def test_an_unknown_commit_that_stays_unknown_says_so(stage: Stage) -> None:
+    """Row "COMMIT's answer lost": six attempts at most, then `unknown`, never `unchanged`."""
+    # The job is marked in the string of the COMMIT.
+    trouble(stage, "PERFORM pg_terminate_backend(pg_backend_pid())", FOR_EVER)
+    answer = play(stage)
+    assert isinstance(answer, CancelFailed)
+    assert (answer.outcome, answer.retryable) == ("unknown", True)
+    assert no_more_trouble(stage) == 6
     assert_retried(stage)
 
 

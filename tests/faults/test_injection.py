@@ -20,7 +20,10 @@ from tests.faults.setups import open_stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOT_OF_A_CANCEL = {"WorkRepository", "InspectionRepository", "InspectableScheduler", "Checkable"}
+NOT_OF_A_CANCEL = {
+    *("WorkRepository", "InspectionRepository", "InspectableScheduler", "Checkable"),
+    *("ReportingRepositories", "OverviewRepository", "HistoryRepository"),
+}
 """Ports that a cancel and a reconcile never call, should there be such."""
 
 

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from batch_cancel.domain.errors import Fault
 from tests.fault_proxy import TO_CLIENT, FaultProxy
-from tests.faults.cues import BEFORE_COMMIT, Step
+from tests.faults.cues import ABOUT_TO_COMMIT, Step
 from tests.faults.postgres_outages import SHORT
 from tests.faults.theatre import UNCHANGED, Theatre, opened
 from tests.processes import wait_until
@@ -22,7 +22,7 @@ CUT_SECONDS = 0.4
 """After which a silent connection is cut: both timeouts together."""
 
 
-@pytest.mark.parametrize("step", BEFORE_COMMIT)
+@pytest.mark.parametrize("step", [Step.BEGIN, Step.LOCKED])
 def test_a_frozen_server_is_left_in_time(burning: Theatre, step: Step) -> None:
     """I18: it answers nothing and keeps no timeout, so the connection is cut; nothing changed."""
     burning.options = HANGS
@@ -37,10 +37,11 @@ def test_a_frozen_server_is_left_in_time(burning: Theatre, step: Step) -> None:
     burning.finish()
 
 
-def test_a_server_frozen_in_commit_is_asked_again(burning: Theatre) -> None:
+@pytest.mark.parametrize("step", sorted(ABOUT_TO_COMMIT, key=str))
+def test_a_server_frozen_in_commit_is_asked_again(burning: Theatre, step: Step) -> None:
     """I18, row "COMMIT's answer lost": it thaws in time for the second attempt, which knows."""
     burning.options = HANGS | {"lock_timeout": timedelta(seconds=1)}
-    burning.at(Step.MARKED, burning.server.pause)
+    burning.at(step, burning.server.pause)
     burning.before_retry = burning.server.resume
     result = burning.cancel()
     assert burning.seconds >= 1

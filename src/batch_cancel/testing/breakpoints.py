@@ -70,6 +70,7 @@ class _Jobs:
 
     def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
         self.inner.mark_cancelled(job, record)
+        self.inner.lock(job.key)  # It has an answer: a store that sends late has sent the mark.
         _passed(self.hook, "marked")
 
 
@@ -85,6 +86,7 @@ class _AsyncJobs:
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
         await self.inner.mark_cancelled(job, record)
+        await self.inner.lock(job.key)
         await _passed_async(self.hook, "marked")
 
 

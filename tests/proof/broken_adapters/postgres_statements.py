@@ -162,8 +162,8 @@ class LocksTheStrangersRow(OnPostgres):
 
     swaps: ClassVar[Mapping[str, str]] = {
         OF_THE_ORGANIZATION: "",
-        "clock_timestamp() FROM locked": (
-            "clock_timestamp() FROM locked "
+        "* 1000000)::bigint FROM locked": (
+            "* 1000000)::bigint FROM locked "
             "WHERE organization_id IS NOT DISTINCT FROM %(organization_id)s"
         ),
     }

@@ -21,7 +21,11 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from batch_cancel.adapters.postgres.connection_checks import check_committed, check_encoding
+from batch_cancel.adapters.postgres.connection_checks import (
+    check_committed,
+    check_encoding,
+    is_broken,
+)
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.errors import Progress
 from batch_cancel.adapters.postgres.ground import Ground
@@ -182,6 +186,9 @@ class Transaction:
             self.progress.phase = "committed"
 
     async def _send_end(self) -> None:
+        if is_broken(self.connection):  # Before COMMIT is sent, the outcome is known.
+            msg = "the server has closed the connection"
+            raise psycopg.OperationalError(msg)
         self.progress.phase = self.frame.last_phase
         try:
             await self._exchange(self.frame.end)
