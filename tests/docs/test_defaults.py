@@ -37,6 +37,7 @@ LIMITS: Final = {
     "retries of a client, before which `forget` deletes no record": "RETRY_WINDOW",
     "records in one transaction of `forget`": "FORGET_SLICE",
     "records in a page of the history": "PAGE_LIMIT",
+    "removals that `reconcile` notes in one transaction": "NOTED_TOGETHER",
 }
 """The rows of the page's table, each with the default that it states."""
 

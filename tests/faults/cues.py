@@ -33,7 +33,7 @@ class Step(Enum):
 
 BEFORE_COMMIT: Final = (Step.BEGIN, Step.LOCKED, Step.CONTACTS)
 ABOUT_TO_COMMIT: Final = {Step.CONTACTS, Step.MARKED}
-"""The next string has COMMIT in it. The end of the server is seen before that is sent, or after."""
+"""The next string has a COMMIT. The end of the server is seen before it is sent, or after."""
 
 IN_DOUBT: Final = (Step.MARKED, Step.COMMIT_UNDONE, Step.COMMIT_DONE)
 

@@ -138,4 +138,4 @@ def check_hooks(it: Line) -> None:
     # However many are taken, the take is of six: the beginning, the records, and in a savepoint of
     # its own, which is two more, their jobs; COMMIT.
     del given["on_cancelled"]
-    assert it.trips(reconcile, lease=timedelta(0), **given) == 6 + 3
+    assert it.trips(reconcile, lease=timedelta(0), **given) == 6 + 1

@@ -44,6 +44,9 @@ PUMP_LIMIT: Final = 100
 LOOK_LIMIT: Final = 1000
 """How many removals a `reconcile` takes up, and how much of each kind an `inspect` looks at."""
 
+NOTED_TOGETHER: Final = 100
+"""How many removals a `reconcile` notes in one transaction."""
+
 CALL_AGE_SUSPECT: Final = timedelta(hours=4)
 """A call that has been live for longer is most likely that of a dead worker."""
 

@@ -11,12 +11,14 @@ Rule 3: once an asyncio hook has returned, its call is noted even if its task is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.retry import Patience
 from batch_cancel.ports import AsyncUnitOfWork
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.joining import read_record
@@ -27,6 +29,8 @@ OnCancelled = Callable[[CancelResult], object]
 
 AsyncOnCancelled = Callable[[CancelResult], Awaitable[object] | object]
 """Called with the result of a cancellation after its commit; an awaitable answer is awaited."""
+
+_NOT_NOTED: Final = "what was done after the commit could not be noted"
 
 
 async def announce(
@@ -80,14 +84,36 @@ async def claim(record: CancellationRecord, uow: AsyncUnitOfWork) -> Cancellatio
         return None
 
 
-async def note(record: CancellationRecord, uow: AsyncUnitOfWork) -> None:
-    """Note the progress in the record."""
+async def note(record: CancellationRecord, uow: AsyncUnitOfWork) -> bool:
+    """Note the progress in the record; return whether it is noted."""
     try:
-        async with kinds.opened_async(uow) as repositories:
-            if repositories.outbox is not None:
-                await repositories.outbox.settle(record)
+        await _settle([record], uow)
     except Exception as error:  # noqa: BLE001  # The job is cancelled; reconcile asks again.
-        log.left_pending(record, "what was done after the commit could not be noted", error)
+        log.left_pending(record, _NOT_NOTED, error)
+        return False
+    return True
+
+
+async def note_together(records: Sequence[CancellationRecord], uow: AsyncUnitOfWork) -> None:
+    """Note the progress in records, in one transaction, or one by one if that fails."""
+    try:
+        await _settle(records, uow)
+    except Exception as error:  # noqa: BLE001  # Each failure is logged with its own record.
+        patience = Patience()
+        for record in records:
+            if patience.skips:
+                log.left_pending(record, _NOT_NOTED, error)
+                patience = patience.after_skipping()
+            else:
+                is_noted = await note(record, uow)
+                patience = Patience() if is_noted else patience.after_silence()
+
+
+async def _settle(records: Sequence[CancellationRecord], uow: AsyncUnitOfWork) -> None:
+    async with kinds.opened_async(uow) as repositories:
+        if repositories.outbox is not None:
+            for record in records:
+                await repositories.outbox.settle(record)
 
 
 async def _claimed(

@@ -13,7 +13,7 @@ from datetime import timedelta
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
-from batch_cancel.domain.defaults import LOOK_LIMIT, RECONCILE_LEASE
+from batch_cancel.domain.defaults import LOOK_LIMIT, NOTED_TOGETHER, RECONCILE_LEASE
 from batch_cancel.domain.deferred_start import check_lease
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.retry import Patience
@@ -26,7 +26,7 @@ from batch_cancel.use_cases.announcement import (
     OnCancelled,
     announce,
     claim,
-    note,
+    note_together,
 )
 from batch_cancel.use_cases.remove_deferred import ask
 from batch_cancel.use_cases.run_blocking import (
@@ -160,20 +160,48 @@ async def _asked(
 ) -> tuple[list[_Work], bool]:
     """Try removals and note the answers; return those skipped, and whether any was answered."""
     skipped, is_answered, patience = list[_Work](), False, Patience()
-    for work in works:
-        if patience.skips:
-            skipped.append(work)
-            patience = patience.after_skipping()
-            continue
-        removal = await ask(work.record, scheduler)
-        work.is_silent = removal is Removal.PENDING
-        if work.is_silent:
-            patience = patience.after_silence()
-            continue
-        patience, is_answered = Patience(), True
-        work.record = attrs.evolve(work.record, removal=removal)
-        await note(work.record, uow)
+    notes = _Notes(uow)
+    try:
+        for work in works:
+            if patience.skips:
+                skipped.append(work)
+                patience = patience.after_skipping()
+                continue
+            removal = await ask(work.record, scheduler)
+            work.is_silent = removal is Removal.PENDING
+            if work.is_silent:
+                patience = patience.after_silence()
+                continue
+            patience, is_answered = Patience(), True
+            work.record = attrs.evolve(work.record, removal=removal)
+            await notes.add(work.record)
+    except GeneratorExit:  # Nothing can be awaited any more.
+        raise
+    except BaseException:
+        await notes.write()
+        raise
+    await notes.write()
     return skipped, is_answered
+
+
+@attrs.define
+class _Notes:
+    """What is still to be noted; many notes are written in one transaction."""
+
+    uow: AsyncUnitOfWork
+    records: list[CancellationRecord] = attrs.field(factory=list[CancellationRecord], init=False)
+
+    async def add(self, record: CancellationRecord) -> None:
+        """Note the progress of a record, now or later."""
+        self.records.append(record)
+        if len(self.records) >= NOTED_TOGETHER:
+            await self.write()
+
+    async def write(self) -> None:
+        """Write the notes."""
+        records, self.records = self.records, []
+        if records:
+            await note_together(records, self.uow)
 
 
 async def _take(
