@@ -32,6 +32,8 @@ SOURCES := $(wildcard src tests typing_tests examples benchmarks)
 # environment of its own; `make test` is content with two of them.
 LIBRARIES := $(sort $(notdir $(basename $(wildcard requirements/schedulers/*.in))))
 LIBRARIES_SHORT := arq rq
+# Libraries whose own cancel the benchmarks compare with ours.
+PEERS := arq celery procrastinate rq saq
 # A server or two for each worker, so more workers than this do not pay.
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4
 
@@ -39,7 +41,7 @@ PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4
 help: ## List the targets
 	@echo 'make TARGET [PYTHON=python3.13]'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
-		while IFS='|' read -r target text; do printf '  %-10s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
 
 .PHONY: demo
 demo: $(VENV)/demo.stamp ## Cancel real jobs on the embedded store and show what changed
@@ -93,6 +95,14 @@ wiring: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Cross ev
 proof: $(VENV)/proof.stamp ## Explore every interleaving, plant every bug; count what was found
 	@$(BIN)/python -m tests.proof
 
+.PHONY: bench
+bench: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Measure speed on an idle machine, beside the floors and the peers; writes docs/benchmarks.md
+	@$(BIN)/python -m benchmarks
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## The same with small tables, in two minutes; writes below build/
+	@$(BIN)/python -m benchmarks --quick
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
@@ -138,6 +148,7 @@ pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements
 	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
 	$(COMPILE) --extra serve pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
 	$(COMPILE) --extra proof pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/proof.txt
+	$(COMPILE) --extra bench pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/bench.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
 	for library in $(LIBRARIES); do \
 		$(COMPILE) requirements/schedulers/$$library.in \
