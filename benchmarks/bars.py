@@ -136,17 +136,13 @@ BARS: Final = (
         more_is_better=True,
     ),
     Bar("reconcile", "reconcile, each record", 0.3, 0.1, "ms"),
-    Bar(
-        "redis", "native Redis cancels a second, to a bare ZREM", 0.6, 0.7, more_is_better=True
-    ),
+    Bar("redis", "native Redis cancels a second, to a bare ZREM", 0.6, 0.7, more_is_better=True),
     Bar("redis-async", "the same, asyncio", 0.6, 0.7, more_is_better=True),
     Bar("time-linear", "time per contact of the largest cancel, to that of 10,000", 2),
     Bar("memory-flat", "memory of the largest cancel, to that of 100 contacts", 1.5),
     Bar("memory-store", "memory store: a claim in 100,000 contacts, to one in 1,000", 2),
     *(
-        Bar(
-            f"peer-{name}", f"{name}, 10,000 items, times ours", must, must, more_is_better=True
-        )
+        Bar(f"peer-{name}", f"{name}, 10,000 items, times ours", must, must, more_is_better=True)
         for name, must in _PEERS.items()
     ),
     Bar(

@@ -107,7 +107,13 @@ def _table(all_rounds: dict[tuple[int, str], Rounds]) -> Table:
             for one, to in ((LIBRARY, FLOOR), (LIBRARY, BARE), (LIBRARY_ASYNC, BARE))
         ]
         rows.append((f"{contacts:,}, {status}", *times, *ratios))
-    head = ("contacts", *(f"{it}, ms" for it in _ALL), "to the floor", "to bare", "asyncio to bare")
+    head = (
+        "contacts",
+        *(f"{it}, ms" for it in _ALL),
+        "to the floor",
+        "to bare",
+        "asyncio to bare",
+    )
     return Table("One cancel: time, and ratio within a round", head, tuple(rows))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -87,7 +88,7 @@ def _over_network(place: Place) -> Findings:
         def cancels(status: str) -> list[float]:
             # The first of them makes the connections.
             return [
-                timed(lambda job=job: cancel_job(job, uow=uow, scheduler=scheduler))
+                timed(partial(cancel_job, job, uow=uow, scheduler=scheduler))
                 for job in place.jobs(runs + 1, 100, status)
             ][1:]
 
@@ -96,9 +97,9 @@ def _over_network(place: Place) -> Findings:
                 connection.execute(string)
 
         times = {
-            "one empty round trip": [timed(lambda: send(b"SELECT 1")) for _ in range(runs)],
+            "one empty round trip": [timed(partial(send, b"SELECT 1")) for _ in range(runs)],
             "bare UPDATE": [
-                timed(lambda job=job: send(floors.bare_update(job).encode()))
+                timed(partial(send, floors.bare_update(job).encode()))
                 for job in place.jobs(runs, 100)
             ],
             "running": cancels("running"),
@@ -148,5 +149,3 @@ def _proxy(port: int, line: Connection[int, None]) -> None:
             line.recv()
         except EOFError:
             return
-
-

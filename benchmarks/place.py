@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ SETTINGS: Final = {
 PATIENCE: Final = timedelta(seconds=10)
 """A budget of Redis that no run exceeds: it is the time that is measured, not the answer."""
 
+
+_BEGUN: Final = time.monotonic()
 
 AnyConnection = psycopg.Connection[Any]
 
@@ -119,8 +122,8 @@ def pool_at(dsn: str, size: int) -> Generator[ConnectionPool[AnyConnection]]:
 
 
 def progress(what: str) -> None:
-    """Print what is under way."""
-    sys.stderr.write(f"... {what}\n")
+    """Print what is under way, and since when we run."""
+    sys.stderr.write(f"{time.monotonic() - _BEGUN:6.0f} s  {what}\n")
     sys.stderr.flush()
 
 

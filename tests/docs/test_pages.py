@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 README_LINES_MAX = 200
 COLUMNS_MAX = 99
-ELSEWHERE = {".venv/", "recipe.lua"}
+ELSEWHERE = {".venv/", "build/", "recipe.lua"}
 """What `make` makes, and a name that several files have."""
 
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

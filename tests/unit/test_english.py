@@ -27,8 +27,10 @@ def _texts(folder: Path, pattern: str) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in paths}
 
 
-MODULES: Final = _texts(PACKAGE, "*.py")
-SCRIPTS: Final = _texts(PACKAGE, "*.sql") | _texts(PACKAGE, "*.lua")
+MODULES: Final = _texts(PACKAGE, "*.py") | _texts(ROOT, "benchmarks/**/*.py")
+SCRIPTS: Final = (
+    _texts(PACKAGE, "*.sql") | _texts(PACKAGE, "*.lua") | _texts(ROOT, "benchmarks/*.sql")
+)
 TESTS: Final = _texts(ROOT / "tests", "*.py")
 PAGES: Final = {
     path.relative_to(ROOT).as_posix(): path.read_text("utf-8")

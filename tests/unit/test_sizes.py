@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = {
     path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines())
-    for folder in ("src", "tests")
+    for folder in ("src", "tests", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 LINES_MAX = 399

@@ -1,0 +1,1 @@
+"""The peers: each runs in the environment of its library, and cancels as its manual says."""
