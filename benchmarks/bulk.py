@@ -27,9 +27,8 @@ def measured(place: Place) -> Findings:
     progress(f"bulk: {number:,} jobs of {_CONTACTS} contacts")
     uow, scheduler = place.uow, place.scheduler
 
-    running = iter(
-        place.jobs((rounds + 1) * number * (2 if cancel_jobs is None else 3), _CONTACTS)
-    )
+    jobs = place.jobs((rounds + 1) * number * (2 if cancel_jobs is None else 3), _CONTACTS)
+    running = iter(jobs)
 
     def some() -> list[str]:
         return list(islice(running, number))
@@ -39,24 +38,27 @@ def measured(place: Place) -> Findings:
         return timed(lambda: place.execute(string))
 
     def loop() -> float:
-        jobs = some()
+        mine = some()
 
         def each() -> None:
-            for job in jobs:
+            for job in mine:
                 cancel_job(job, uow=uow, scheduler=scheduler)
 
         return timed(each)
 
     contestants: dict[str, Contestant] = {BARE: bare, LOOP: loop}
     if (call := cancel_jobs) is not None:
-        scheduled = iter(place.jobs((rounds + 1) * number, _CONTACTS, "scheduled"))
+        later = place.jobs((rounds + 1) * number, _CONTACTS, "scheduled")
+        scheduled = iter(later)
+        jobs = [*jobs, *later]
 
-        def together(jobs: list[str]) -> float:
-            return timed(lambda: call(jobs, uow=uow, scheduler=scheduler))
+        def together(mine: list[str]) -> float:
+            return timed(lambda: call(mine, uow=uow, scheduler=scheduler))
 
         contestants[ROWS] = lambda: together(some())
         contestants[ALL] = lambda: together(list(islice(scheduled, number)))
     taken = interleaved(rounds, contestants)
+    place.tables.check_cancelled(jobs)
     note = f"{number:,} jobs"
     bars = (("bulk-rows", ROWS), ("bulk-all", ALL))
     return Findings(

@@ -46,7 +46,9 @@ def rounds_of(place: Place, contacts: int, status: str, runs: int) -> Rounds:
     jobs = place.jobs((runs + warm_up_runs) * len(names), contacts, status)
     turns = zip(names, shared(jobs, len(names)), strict=True)
     contestants = {name: contestant(place, name, mine) for name, mine in turns}
-    return interleaved(runs, contestants, warm_up_runs=warm_up_runs)
+    rounds = interleaved(runs, contestants, warm_up_runs=warm_up_runs)
+    place.tables.check_cancelled(jobs)
+    return rounds
 
 
 def contestant(place: Place, name: str, jobs: Iterator[str]) -> Contestant:

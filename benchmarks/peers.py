@@ -96,22 +96,22 @@ def measured(place: Place) -> Findings:
         }
         # First one item, so that nothing of a first run is left to see in the few rounds of many.
         progress("peers: one item")
-        single = interleaved(
-            place.sizes.single_rounds, _contestants(place, peers, 1, place.sizes.single_rounds + 1)
-        )
-        items, rounds = place.sizes.peer_items, place.sizes.peer_rounds
+        single = _rounds(place, peers, 1, place.sizes.single_rounds)
+        items = place.sizes.peer_items
         progress(f"peers: {items:,} items")
-        contestants = _contestants(place, peers, items, rounds)
-        many = interleaved(rounds, contestants, warm_up_runs=0)
+        many = _rounds(place, peers, items, place.sizes.peer_rounds, warm_up_runs=0)
         versions = {name: it.version for name, it in peers.items()}
     return _findings(items, many, single, {**versions, LOOP: sa.__version__, BULK: sa.__version__})
 
 
-def _contestants(
-    place: Place, peers: Mapping[str, Peer], items: int, rounds: int
-) -> dict[str, Contestant]:
-    jobs = iter(place.jobs(rounds, items, "scheduled", open_only=True))
-    loops, bulks = shared(place.jobs(2 * rounds, items, open_only=True), 2)
+def _rounds(
+    place: Place, peers: Mapping[str, Peer], items: int, runs: int, *, warm_up_runs: int = 1
+) -> Rounds:
+    """Let all take turns at cancelling so many items."""
+    each = runs + warm_up_runs
+    scheduled = place.jobs(each, items, "scheduled", open_only=True)
+    running = place.jobs(2 * each, items, open_only=True)
+    jobs, (loops, bulks) = iter(scheduled), shared(running, 2)
     uow, scheduler = place.uow, place.scheduler
     engine = _engine(place)
 
@@ -119,12 +119,16 @@ def _contestants(
         job = next(jobs)
         return timed(lambda: cancel_job(job, uow=uow, scheduler=scheduler))
 
-    return {
+    contestants: dict[str, Contestant] = {
         OURS: ours,
         **{name: partial(peer.cancel, items) for name, peer in peers.items()},
         LOOP: lambda: _loop(engine, loops),
         BULK: lambda: _bulk(engine, bulks),
     }
+    taken = interleaved(runs, contestants, warm_up_runs=warm_up_runs)
+    engine.dispose()
+    place.tables.check_cancelled([*scheduled, *running])
+    return taken
 
 
 def _findings(items: int, many: Rounds, single: Rounds, versions: Mapping[str, str]) -> Findings:
@@ -152,7 +156,7 @@ def _findings(items: int, many: Rounds, single: Rounds, versions: Mapping[str, s
             *(Measured(f"peer-{name}", it, f"{items:,} items") for name, it in ratios.items()),
             Measured("peer-single", singles[fastest], fastest),
         ),
-        tables=(Table("Peers: time to cancel as many items", head, rows),),
+        tables=(Table("Peers: time to cancel the same number of items", head, rows),),
         curves=tuple(
             Curve("peers", name, ((items, many.time(name).median * 1000),))
             for name in (OURS, *versions)

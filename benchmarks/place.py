@@ -25,7 +25,7 @@ from tests.servers import PostgresServer, RedisServer
 
 SETTINGS: Final = {
     "shared_buffers": "1GB",
-    "max_wal_size": "16GB",  # No checkpoint within a run.
+    "max_wal_size": "8GB",  # No checkpoint within a run.
     "checkpoint_timeout": "1h",
     "autovacuum": "off",  # It would begin within a run; `Tables` vacuums between them.
 }

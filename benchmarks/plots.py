@@ -10,7 +10,10 @@ from typing import Final, Literal
 
 import attrs
 
-from benchmarks.findings import Curve
+from benchmarks.findings import Curve, number
+
+_ROOM: Final = 1.1
+"""Above the highest point."""
 
 
 @attrs.frozen
@@ -54,7 +57,7 @@ PLOTS: Final = (
         "y",
     ),
     Plot("memory", "Memory of one cancel against contacts", "contacts", "KB", "lines", "x"),
-    Plot("peers", "Time to cancel as many items", "", "ms", "bars", "y"),
+    Plot("peers", "Time to cancel the same number of items", "", "ms", "bars", ""),
 )
 
 
@@ -80,9 +83,9 @@ def _draw(pyplot: ModuleType, plot: Plot, curves: Sequence[Curve], path: Path) -
             case "lines":
                 axes.plot(xs, ys, marker="o", label=curve.label)
             case "points":
-                axes.plot(xs, ys, ".", markersize=2, label=curve.label)
+                axes.plot(xs, ys, ".", markersize=3, label=curve.label)
             case "bars":
-                axes.bar(curve.label, ys[0])
+                axes.bar_label(axes.bar(curve.label, ys[0]), fmt=number)
     if plot.kind != "bars":
         axes.legend()
     else:
@@ -90,7 +93,8 @@ def _draw(pyplot: ModuleType, plot: Plot, curves: Sequence[Curve], path: Path) -
     for axis in plot.log:
         getattr(axes, f"set_{axis}scale")("log")
     axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
-    axes.set_ylim(bottom=None if "y" in plot.log else 0)
+    if "y" not in plot.log:
+        axes.set_ylim(0, _ROOM * max(y for curve in curves for _, y in curve.points))
     axes.grid(visible=True, alpha=0.3)
     # No date and no version: the same figures give the same file.
     figure.savefig(path, dpi=120, metadata={"Software": None})

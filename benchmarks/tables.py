@@ -9,7 +9,7 @@ Rule 2: after rows were added, they are vacuumed and a checkpoint writes them ou
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -99,6 +99,23 @@ class Tables:
         )
         self.connection.execute("VACUUM ANALYZE batch_cancellations")
         return names
+
+    def check_cancelled(self, jobs: Sequence[str]) -> None:
+        """
+        Check that no contact of these jobs is open: what does nothing is fast.
+
+        Raises:
+            RuntimeError: some are.
+        """
+        # By the partial index, as its condition is in the query.
+        left = self.connection.execute(
+            "SELECT count(*) FROM batch_contacts WHERE batch_job_id = ANY (%s) "
+            "AND status IN ('pending', 'queued', 'no_answer', 'busy', 'timeout')",
+            (list(jobs),),
+        ).fetchone()
+        if left != (0,):
+            msg = f"contacts are left open: {left}"
+            raise RuntimeError(msg)
 
 
 def start_of(job: str) -> str:

@@ -86,7 +86,9 @@ def _cancels(place: Place, connections: int) -> Rounds:
 
         jobs = place.jobs(2 * (rounds + 1) * each * connections, _SMALL)
         turns = zip((LIBRARY, FLOOR), (library, floor), shared(jobs, 2), strict=True)
-        return interleaved(rounds, {name: contestant(one, mine) for name, one, mine in turns})
+        taken = interleaved(rounds, {name: contestant(one, mine) for name, one, mine in turns})
+    place.tables.check_cancelled(jobs)
+    return taken
 
 
 def _steps(place: Place) -> Findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import attrs
 import pytest
@@ -65,7 +66,7 @@ def test_contestants_take_turns() -> None:
         order.append(name)
         return float(next(clock))
 
-    rounds = interleaved(2, {name: lambda it=name: contestant(it) for name in "abc"})
+    rounds = interleaved(2, {name: partial(contestant, name) for name in "abc"})
     assert "".join(order) == "abcbcacab"
     assert rounds.seconds == {"a": (5.0, 7.0), "b": (3.0, 8.0), "c": (4.0, 6.0)}
 
