@@ -141,7 +141,7 @@ PARTS = (
                     "outcomes",
                     "refusals",
                     "servers",
-                    "spelling",
+                    "status_names",
                     "transactions",
                     "types",
                 )
