@@ -207,7 +207,8 @@ class CancelFailed(_OfAStore):
         state = (
             "nothing was changed"
             if self.outcome == "unchanged"
-            else "it may have been cancelled: retry with the same operation id"
+            else "it may have been cancelled: retry with the same operation id, or cancel again and "
+            "take AlreadyTerminal for success"
         )
         return f"batch job {_id_shown(self.key)}: {self.reason}; {state}"
 
