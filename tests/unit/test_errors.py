@@ -114,7 +114,7 @@ EVERY: list[tuple[BatchCancelError, str, int, str, bool, str]] = [
         True,
         (
             "batch job 'batch_xyz789': the line went dead; it may have been cancelled: retry "
-            "with the same operation id, or cancel again and take AlreadyTerminal for success"
+            "with the same operation id"
         ),
     ),
     (
@@ -249,7 +249,7 @@ def test_an_error_restored_from_texts_prints(error: BatchCancelError) -> None:
             CancelFailed("key", "it broke", "unknown", "late"),  # type: ignore[arg-type]
             (
                 "batch job 'key': it broke; it may have been cancelled: retry with the same "
-                "operation id, or cancel again and take AlreadyTerminal for success"
+                "operation id"
             ),
         ),
         (StoreFailed(OSError("it broke")), "it broke"),  # type: ignore[arg-type]

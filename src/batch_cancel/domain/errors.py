@@ -192,7 +192,8 @@ class CancelFailed(_OfAStore):
     The cancellation failed.
 
     `outcome` is "unchanged" if nothing was changed, "unknown" if the job may have been cancelled:
-    then retry with the same operation id.
+    then retry with the same operation id. Without one, cancel again, and take `AlreadyTerminal`
+    for success.
     """
 
     key: JobKey
@@ -207,8 +208,7 @@ class CancelFailed(_OfAStore):
         state = (
             "nothing was changed"
             if self.outcome == "unchanged"
-            else "it may have been cancelled: retry with the same operation id, or cancel again and "
-            "take AlreadyTerminal for success"
+            else "it may have been cancelled: retry with the same operation id"
         )
         return f"batch job {_id_shown(self.key)}: {self.reason}; {state}"
 
