@@ -139,6 +139,9 @@ def contacts_refused() -> Generator[None]:
     except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:
         reason = f"Postgres refused a contact to be added ({type(error).__name__})"
         raise StoreFailed(reason) from error
+    except psycopg.errors.UndefinedColumn as error:
+        reason = f"{error.diag.message_primary}: correct the column of the contact that you passed"
+        raise StoreFailed(reason) from error
 
 
 def only(rows: Sequence[Row], key: JobKey) -> Row | None:
