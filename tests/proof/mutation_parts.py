@@ -142,7 +142,7 @@ PARTS = (
                     "outcomes",
                     "refusals",
                     "servers",
-                    "spelling",
+                    "status_names",
                     "transactions",
                     "types",
                 )
