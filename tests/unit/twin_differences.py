@@ -183,6 +183,7 @@ RENAMED: Final = {
 
 ASYNCIO_ONLY: Final[Mapping[str, str]] = {
     "adapters/postgres/doctor/": "Written once, over a sender of either kind.",
+    "adapters/postgres/bulk.py": "The same.",
     "adapters/postgres/history.py": "The same.",
     "adapters/postgres/overview.py": "The same.",
     "adapters/postgres/statements.py": "The same.",

@@ -24,6 +24,7 @@ from typing import Final, Generic, TypeVar, cast
 
 import attrs
 
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -33,6 +34,7 @@ from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import (
     AsyncRepeatableUnitOfWork,
     AsyncUnitOfWork,
+    BulkRepository,
     ContactRepository,
     HistoryRepository,
     InspectableScheduler,
@@ -257,6 +259,11 @@ class _Repositories(Blocking[Repositories]):
         history: HistoryRepository | None = getattr(self.port, "history", None)
         return None if history is None else _History(history)
 
+    @property
+    def bulk(self) -> _Bulk | None:
+        bulk: BulkRepository | None = getattr(self.port, "bulk", None)
+        return None if bulk is None else _Bulk(bulk)
+
 
 class _Jobs(Blocking[JobRepository]):
     async def lock(self, key: JobKey, /) -> Job | None:
@@ -305,6 +312,22 @@ class _History(Blocking[HistoryRepository]):
 
     async def forget(self, before: datetime, retry_window: timedelta, limit: int, /) -> int:
         return self.port.forget(before, retry_window, limit)
+
+
+class _Bulk(Blocking[BulkRepository]):
+    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int, /) -> list[JobKey]:
+        return self.port.find(wanted, after, limit)
+
+    async def lock(self, keys: Sequence[JobKey], /) -> Mapping[JobKey, Job]:
+        return self.port.lock(keys)
+
+    async def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
+    ) -> Mapping[JobKey, int]:
+        return self.port.cancel(keys, statuses)
+
+    async def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:
+        self.port.mark_cancelled(records)
 
 
 class _Work(Blocking[WorkRepository]):
