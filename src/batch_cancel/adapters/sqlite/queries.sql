@@ -58,6 +58,15 @@ WHERE job.id = ? AND job.organization_id IS ?;
 -- name: mark_job_cancelled
 UPDATE main.batch_jobs SET status = ?, updated_at = ? WHERE id = ? AND organization_id IS ?;
 
+-- name: find_jobs
+-- Only looks: a page of the jobs of this organization in some statuses, created within bounds, by
+-- id.
+SELECT id FROM main.batch_jobs
+WHERE
+    organization_id IS ? AND created_at >= ? AND created_at < ? AND id > ?
+    AND status IN (:statuses)
+ORDER BY id LIMIT ?;
+
 -- name: keep_cancellation
 -- Must succeed if a record is left from an earlier cancellation of the job: a stale record must
 -- never make a job impossible to cancel.
