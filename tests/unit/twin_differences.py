@@ -96,6 +96,7 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             ("repositories", "_AsyncJobs"),
             ("repositories", "_AsyncContacts"),
             ("repositories", "_AsyncOutbox"),
+            ("repositories", "_AsyncBulk"),
             ("inspection", "AsyncInspection"),
             ("overview", "AsyncOverviewOfJob"),
             ("history", "AsyncHistory"),
