@@ -114,7 +114,7 @@ def test_nothing_is_done_unless_it_is_confirmed(
     """A pipe can't confirm; another number than expected is refused, with --yes as well."""
     done = spawn("cancel-many", *EVERY, "--store", store, input="y\n")
     assert (done.code, done.out) == (2, "")
-    assert done.sentence.startswith("3 jobs would be cancelled permanently: stdin is no terminal")
+    assert done.sentence.startswith("3 jobs would be cancelled permanently, and stdin is no")
     for more in (("--yes",), ("--dry-run",)):
         done = run("cancel-many", *EVERY, "--store", store, "--expect", "4", *more)
         assert (done.code, done.out) == (2, "")

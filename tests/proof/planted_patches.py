@@ -38,6 +38,7 @@ PLANTED = (
     "reconcile",
     "libraries",
     "reports",
+    "bulk",
     "memory",
 )
 """The files that say what is planted."""

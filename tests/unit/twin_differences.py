@@ -190,6 +190,7 @@ ASYNCIO_ONLY: Final[Mapping[str, str]] = {
     "adapters/postgres/statements.py": "The same.",
     "adapters/postgres/work_repository.py": "The same.",
     "adapters/redis/script_runner.py": "Written once, over a line of either kind.",
+    "cli/bulk_calls.py": "Written once: blocking ports come in wrappers.",
     "cli/calls.py": "Written once: blocking ports come in wrappers.",
     "cli/store_calls.py": "The same.",
     "cli/watched.py": "The same.",

@@ -28,9 +28,9 @@ from batch_cancel.cli.options import wiring
 from batch_cancel.cli.program import program
 
 _BOTH: Final = "name the jobs by their ids, or by a filter, not by both"
-_NOBODY_TO_ASK: Final = (
-    "{} jobs would be cancelled permanently: stdin is no terminal, so nobody can confirm that; "
-    "nothing was done: add --yes, after a --dry-run"
+_NO_TERMINAL: Final = (
+    "{} jobs would be cancelled permanently, and stdin is no terminal on which that could be "
+    "confirmed; nothing was done: add --yes, after a --dry-run"
 )
 
 
@@ -187,7 +187,7 @@ def _check_expected(jobs: int, expect: int | None) -> None:
 def _ask(jobs: int) -> None:
     """Have a person confirm; a pipe is refused."""
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(_NOBODY_TO_ASK.format(jobs))
+        raise UsageError(_NO_TERMINAL.format(jobs))
     if not typer.confirm(f"Cancel {jobs} jobs permanently?", err=True):
         msg = "not confirmed; nothing was done"
         raise UsageError(msg)

@@ -55,9 +55,6 @@ LEFT JOIN main.batch_cancellations AS cancellation
     ON cancellation.batch_job_id = job.id AND cancellation.organization_id IS job.organization_id
 WHERE job.id = ? AND job.organization_id IS ?;
 
--- name: mark_job_cancelled
-UPDATE main.batch_jobs SET status = ?, updated_at = ? WHERE id = ? AND organization_id IS ?;
-
 -- name: find_jobs
 -- Only looks: a page of the jobs of this organization in some statuses, created within bounds, by
 -- id.
@@ -66,6 +63,9 @@ WHERE
     organization_id IS ? AND created_at >= ? AND created_at < ? AND id > ?
     AND status IN (:statuses)
 ORDER BY id LIMIT ?;
+
+-- name: mark_job_cancelled
+UPDATE main.batch_jobs SET status = ?, updated_at = ? WHERE id = ? AND organization_id IS ?;
 
 -- name: keep_cancellation
 -- Must succeed if a record is left from an earlier cancellation of the job: a stale record must
