@@ -34,6 +34,7 @@ from batch_cancel.domain.worker_rules import Settlement
 __all__ = [
     "AsyncBulkRepositories",
     "AsyncBulkRepository",
+    "AsyncBulkScheduler",
     "AsyncCheckable",
     "AsyncContactRepository",
     "AsyncHistoryRepository",
@@ -50,6 +51,7 @@ __all__ = [
     "AsyncWorkRepository",
     "BulkRepositories",
     "BulkRepository",
+    "BulkScheduler",
     "Checkable",
     "ContactRepository",
     "HistoryRepository",
@@ -728,6 +730,37 @@ class AsyncScheduler(Protocol):
 
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """As `Scheduler.cancel`, awaited."""
+        ...
+
+
+class BulkScheduler(Scheduler, Protocol):
+    """
+    A scheduler that can remove many deferred starts at once.
+
+    `cancel_jobs` asks one that lacks the method for each start alone.
+    """
+
+    def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool | None]:
+        """
+        Remove the deferred starts for good, each as `cancel` does.
+
+        Arguments:
+            starts: the id of each start and the operation that removes it.
+
+        Returns:
+            the answer of `cancel` to each, in their order; None for no answer in time.
+
+        Raises:
+            SchedulerUnavailable: no answer in time for any.
+        """
+        ...
+
+
+class AsyncBulkScheduler(AsyncScheduler, Protocol):
+    """As `BulkScheduler`, awaited."""
+
+    async def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool | None]:
+        """As `BulkScheduler.cancel_many`, awaited."""
         ...
 
 

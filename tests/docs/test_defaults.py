@@ -38,6 +38,9 @@ LIMITS: Final = {
     "records in one transaction of `forget`": "FORGET_SLICE",
     "records in a page of the history": "PAGE_LIMIT",
     "removals noted in one transaction": "NOTED_TOGETHER",
+    "deferred starts that `cancel_jobs` removes at once, where the scheduler can": (
+        "REMOVED_TOGETHER"
+    ),
     "jobs that `cancel_jobs` cancels in one transaction": "BULK_SLICE",
     "jobs in one page of those that a filter finds": "FIND_SLICE",
 }

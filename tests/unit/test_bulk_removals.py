@@ -167,3 +167,64 @@ def test_a_rate_is_kept_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
         cancel_jobs_async(EVERY, uow=store, scheduler=Awaitable(shop.scheduler), **more)
     )
     assert (result.cancelled, waits[-1]) == (3, 0.75)
+
+
+# A scheduler that removes many at once -----------------------------------------------------------
+
+
+class Together(Clock):
+    """A scheduler that is asked for many starts at once; it answers as a whole."""
+
+    def cancel_many(self, starts: Any) -> Any:
+        """Answer for all of them."""
+        self.calls.append(f"{len(starts)}")
+        assert {operation_id for _, operation_id in starts} <= {"op", "other"}
+        answer = self.answers.get(len(self.calls), [True] * len(starts))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove by 8 instead of 100."""
+    monkeypatch.setattr("batch_cancel.use_cases.bulk_finish.REMOVED_TOGETHER", 8)
+
+
+@pytest.mark.usefixtures("_small_pages")
+def test_many_starts_are_removed_at_once(bulk: Bulk) -> None:
+    """In pages; a job without a start is in none of them."""
+    shop = Shop(22)
+    shop.add_job("running", "running")
+    together = Together()
+    result = bulk(EVERY, shop, scheduler=together)
+    assert together.calls == ["8", "8", "4", "2"]
+    assert (result.removals[Removal.REMOVED], result.removals_pending) == (22, 0)
+
+
+@pytest.mark.usefixtures("_small_pages")
+def test_each_start_has_its_own_answer(bulk: Bulk) -> None:
+    """None confirms nothing; an answer of another length does not, either."""
+    shop = Shop(12)
+    answers = [True, False, None, "yes", True, True, True, True]
+    result = bulk(EVERY, shop, scheduler=Together({1: answers, 2: [True]}))
+    assert result.cancelled == 12
+    assert result.removals == {
+        Removal.REMOVED: 5,
+        Removal.ABSENT: 1,
+        Removal.PENDING: 6,
+        Removal.NOT_APPLICABLE: 0,
+    }
+    left = reconcile(uow=shop, scheduler=shop.scheduler, lease=timedelta(0))
+    assert sorted(it.batch_job_id for it in left) == [ids(12)[it] for it in (2, 3, 8, 9, 10, 11)]
+
+
+@pytest.mark.usefixtures("_small_pages")
+def test_a_silent_scheduler_is_asked_for_fewer_pages(bulk: Bulk) -> None:
+    """Every removal stays pending."""
+    shop = Shop(120)
+    down = SchedulerUnavailable("down")
+    together = Together(dict.fromkeys(range(1, 99), down))
+    result = bulk(EVERY, shop, scheduler=together)
+    assert (result.cancelled, result.removals_pending) == (120, 120)
+    assert len(together.calls) == 12  # 18 pages: ten, one skipped, one, three skipped, one, ...

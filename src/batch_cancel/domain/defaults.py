@@ -47,6 +47,9 @@ LOOK_LIMIT: Final = 1000
 NOTED_TOGETHER: Final = 100
 """How many removals are noted in one transaction."""
 
+REMOVED_TOGETHER: Final = 100
+"""How many deferred starts a scheduler that can is asked to remove at once."""
+
 BULK_SLICE: Final = 200
 """How many jobs `cancel_jobs` cancels in one transaction."""
 

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 import attrs
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude, untaken
-from batch_cancel.domain.defaults import NOTED_TOGETHER
-from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.defaults import NOTED_TOGETHER, REMOVED_TOGETHER
+from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.retry import Patience
 from batch_cancel.domain.statuses import Removal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
 from batch_cancel.use_cases import log
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, announce, note_together
-from batch_cancel.use_cases.remove_deferred import ask
+from batch_cancel.use_cases.remove_deferred import ask, ask_together
+from batch_cancel.use_cases.run_blocking import removes_many
 
 
 @attrs.define
@@ -61,21 +62,24 @@ class Finish:
 
     async def _removals(self, records: Sequence[CancellationRecord]) -> list[Removal]:
         """Ask for the pending removals, and return what became of each deferred start."""
-        removals, skipped = list[Removal](), 0
-        for record in records:
-            if record.deferred_id_owed is not None and self._patience.skips:
-                skipped += 1
+        owed = [record for record in records if record.deferred_id_owed is not None]
+        many, asked = removes_many(self.scheduler), dict[JobKey, Removal]()
+        size = 1 if many is None else REMOVED_TOGETHER
+        for first in range(0, len(owed), size):
+            some = owed[first : first + size]
+            if self._patience.skips:
                 self._patience = self._patience.after_skipping()
-                removals.append(record.removal)
                 continue
-            removal = await ask(record, self.scheduler)
-            if record.deferred_id_owed is not None:
-                is_silent = removal is Removal.PENDING
-                self._patience = self._patience.after_silence() if is_silent else Patience()
-            removals.append(removal)
-        if skipped:
-            log.skipped(skipped)
-        return removals
+            if many is None:
+                answers = [await ask(some[0], self.scheduler)]
+            else:
+                answers = await ask_together(some, many)
+            asked |= zip((record.key for record in some), answers, strict=True)
+            is_silent = set(answers) == {Removal.PENDING}
+            self._patience = self._patience.after_silence() if is_silent else Patience()
+        if len(asked) < len(owed):
+            log.skipped(len(owed) - len(asked))
+        return [asked.get(record.key, record.removal) for record in records]
 
     async def _note(self, records: Sequence[CancellationRecord]) -> None:
         for first in range(0, len(records), NOTED_TOGETHER):

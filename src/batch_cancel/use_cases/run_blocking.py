@@ -32,9 +32,12 @@ from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import (
+    AsyncBulkScheduler,
     AsyncRepeatableUnitOfWork,
+    AsyncScheduler,
     AsyncUnitOfWork,
     BulkRepository,
+    BulkScheduler,
     ContactRepository,
     HistoryRepository,
     InspectableScheduler,
@@ -108,6 +111,13 @@ def repeatable(uow: AsyncUnitOfWork) -> AsyncRepeatableUnitOfWork | None:
     return uow if isinstance(uow, AsyncRepeatableUnitOfWork) else None
 
 
+def removes_many(scheduler: AsyncScheduler) -> AsyncBulkScheduler | None:
+    """Return the scheduler if it can remove many deferred starts at once; None if not."""
+    if callable(getattr(own(scheduler), "cancel_many", None)):
+        return cast("AsyncBulkScheduler", scheduler)
+    return None
+
+
 def check_store(uow: object) -> None:
     """Check that the store is of the kind of the function that it was passed to."""
     check = kinds.check_store if is_blocking(uow) else kinds.check_store_async
@@ -168,6 +178,10 @@ class BlockingScheduler(Blocking[Scheduler]):
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """Remove the deferred start."""
         return returned(self.port.cancel(deferred_id, operation_id))
+
+    async def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool | None]:
+        """Remove many; only for a scheduler that can, see `removes_many`."""
+        return returned(cast("BulkScheduler", self.port).cancel_many(starts))
 
 
 class BlockingInspectable(Blocking[InspectableScheduler]):
