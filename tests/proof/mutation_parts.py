@@ -138,6 +138,7 @@ PARTS = (
                     "joining",
                     "keys",
                     "mapping",
+                    "numbers",
                     "outcomes",
                     "refusals",
                     "servers",

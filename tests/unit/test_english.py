@@ -211,6 +211,17 @@ def test_what_is_not_plain_is_found() -> None:
     assert complaints(comments(source)) == ["line 7: 'nobody': write a name of who"]
 
 
+def test_words_on_two_lines_are_found() -> None:
+    """With the second line; a list is no code, however far it is indented."""
+    assert complaints(joined(prose("It is called\noff.\n\n- A\n\n    - told"))) == [
+        "line 2: 'called off': write cancelled",
+        "line 6: 'told': write reported, or called with",
+    ]
+    assert complaints(joined(comments("# Called\n# off\n"))) == [
+        "line 2: 'called off': write cancelled"
+    ]
+
+
 def test_words_that_a_line_separates_are_found() -> None:
     """In a page and in a script, with its line; code is left out."""
     assert complaints(prose("```\ntold\n```\nIt is `owed`.\nIt is\nowed for ever.\n    told")) == [
