@@ -139,6 +139,7 @@ PARTS = (
                     "joining",
                     "keys",
                     "mapping",
+                    "numbers",
                     "outcomes",
                     "refusals",
                     "servers",
