@@ -20,7 +20,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 
 PLANTED: Final = {
-    "The layers of the house": ("ports.py", "batch_cancel.use_cases.lock"),
+    "The layers of the package": ("ports.py", "batch_cancel.use_cases.lock"),
     "The layers of the domain": ("domain/statuses.py", "batch_cancel.domain.errors"),
     "Adapters are strangers to each other": (
         "adapters/sqlite/store.py",

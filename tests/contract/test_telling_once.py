@@ -1,5 +1,5 @@
 """
-What is owed is done for all, and told once: whoever else is at it, however a hook ends.
+Everything pending is finished, and each hook is called once, whatever runs beside it.
 
 "Another" is a second reconcile, or a cancel, that comes while a hook is being called.
 """

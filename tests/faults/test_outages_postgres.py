@@ -2,8 +2,8 @@
 Postgres is shut down, restarted or killed while a job is cancelled.
 
 Afterwards either nothing has changed or the job is fully cancelled, the answer has said which, and
-the same operation asked again answers 200. Each test names the row of protocol.md's fault table
-that it is about.
+the same operation asked again answers 200. Each test names the row of the fault table
+(test_fault_table_postgres.py) that it is about.
 """
 
 from __future__ import annotations

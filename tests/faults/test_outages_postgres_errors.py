@@ -1,7 +1,7 @@
 """
 Postgres refuses: conflicts, deadlocks, timeouts, errors of a statement or of its COMMIT.
 
-Each test names the row of protocol.md's fault table that it is about.
+Each test names the row of the fault table (test_fault_table_postgres.py) that it is about.
 """
 
 from __future__ import annotations

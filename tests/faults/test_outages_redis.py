@@ -1,7 +1,7 @@
 """
 Redis goes away, or refuses, while a scheduled job is cancelled on a real Postgres.
 
-Row "Redis down, slow, wrong type, answer lost" of protocol.md's fault table: the cancel answers
+Row "Redis down, slow, wrong type, answer lost" of the fault table: the cancel answers
 200 within its budget for Redis, with the removal pending or the true answer. Once Redis is well
 again, reconcile takes the deferred start back, and says so.
 """

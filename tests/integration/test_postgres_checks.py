@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from batch_cancel.adapters.postgres import PostgresSchema
+from batch_cancel.adapters.postgres.doctor.tables import names_of
 from tests.integration.checks import catalog, checked, rows
 from tests.pairs import create_reference_tables
 
@@ -261,6 +263,12 @@ def test_what_is_missing_is_named(postgres_database: str, name: str) -> None:
         for statement in statements:
             connection.execute(statement.encode())
     assert checked(postgres_database) == sentences
+
+
+def test_every_name_of_a_schema_is_looked_at() -> None:
+    """Also the two of a table in a schema of its own, and those of conditions."""
+    names = names_of(PostgresSchema(jobs=("theirs", "campaigns"), job_where={"gone": None}))
+    assert {"theirs", "campaigns", "gone", "batch_contacts"} <= {*names}
 
 
 def test_names_of_the_adopter_s_own_are_looked_for(

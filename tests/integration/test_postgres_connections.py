@@ -236,3 +236,15 @@ def test_a_timeout_is_never_none(made: Tables, half: Half) -> None:
 
     half.begun(half.uow(made.dsn, lock_timeout=timedelta(microseconds=1)), look)
     assert seen == ["1ms"]
+
+
+@pytest.mark.parametrize("kind", [PostgresUnitOfWork, AsyncPostgresUnitOfWork])
+@pytest.mark.parametrize(
+    "connect", ["postgresql://localhost/app", None, 7], ids=["dsn", "None", "7"]
+)
+def test_what_makes_no_connection_is_refused_at_once(kind: Any, connect: object) -> None:
+    """With what to pass; a connection string is not shown."""
+    with pytest.raises(TypeError, match="must be a function that returns a connection") as refused:
+        kind(connect)
+    assert "localhost" not in str(refused.value)
+    assert str(refused.value).endswith(f"got {type(connect).__name__}")

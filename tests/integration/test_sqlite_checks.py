@@ -46,6 +46,7 @@ def test_a_file_that_is_not_there_yet_is_fit_if_it_may_be_made(tmp_path: Path) -
     """Else the sentence says why not; nothing is made by asking."""
     path = tmp_path / "jobs.db"
     assert sqlite_checked(path, create=True) == []
+    assert SqliteStore(path).examine().fits == ("the file will be created on first use",)
     assert sqlite_checked(path) == [
         f"the SQLite file {str(path)!r} does not exist, or its folder may not be written"
     ]

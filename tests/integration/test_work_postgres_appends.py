@@ -186,3 +186,14 @@ def test_the_last_look_waits_for_nobody(database: Database) -> None:
     with database.cancelling():
         assert still_running("j", uow=database.uow)
     assert not still_running("j", uow=database.uow)
+
+
+def test_a_column_that_contacts_lack_is_named(database: Database) -> None:
+    """It is one that the caller passed, no name of the mapping."""
+    database.seed("running")
+    with pytest.raises(StoreFailed) as refused:
+        append_contacts("j", [{"fone": "1"}], uow=database.uow)
+    assert refused.value.reason == (
+        'column "fone" of relation "batch_contacts" does not exist: correct the column of the '
+        "contact that you passed"
+    )

@@ -139,10 +139,11 @@ PARTS = (
                     "joining",
                     "keys",
                     "mapping",
+                    "numbers",
                     "outcomes",
                     "refusals",
                     "servers",
-                    "spelling",
+                    "status_names",
                     "transactions",
                     "types",
                 )

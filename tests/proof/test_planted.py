@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.proof import report_page
+from tests.proof.mutation_parts import PARTS, Part
 from tests.proof.mutation_run import Mutant, Survivors, complaints, explained, is_of_a_cast
 from tests.proof.planted_patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
@@ -123,6 +124,13 @@ def test_survivors_and_explanations_must_be_the_same() -> None:
 def test_a_change_of_a_cast_is_none(change: str, *, is_none: bool) -> None:
     """Unless the value changes."""
     assert is_of_a_cast(change) is is_none
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_what_is_mutated_and_what_judges_it_exists(part: Part) -> None:
+    """A file that was renamed would end the whole proof."""
+    assert [it for it in part.tests if not (ROOT / "tests" / it).is_file()] == []
+    assert [it for it in part.files if not list(PACKAGE.glob(it))] == []
 
 
 def test_each_survivor_is_explained_once() -> None:

@@ -355,7 +355,8 @@ def test_a_mock_is_judged_by_what_it_returns() -> None:
     """MagicMock can be entered in both ways; Mock in none."""
     magic, mock = MagicMock(), Mock()
     assert kinds.opened(magic) is magic.begin()
-    assert kinds.opened_async(magic) is magic.begin()
+    opened_async: Any = kinds.opened_async(magic)
+    assert opened_async.within is magic.begin()
     for opened in (kinds.opened, kinds.opened_async):
         begun: Any = opened
         with pytest.raises(StoreFailed, match=r"`begin` returned no (async )?context manager"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -114,3 +115,15 @@ def test_a_step_is_no_more_work_in_a_large_job(step: str) -> None:
     small, large = works
     assert large.calls < 1.1 * small.calls
     assert large.copies < 2 * small.copies + 100
+
+
+def test_a_contact_that_is_added_again_keeps_when_it_is_due() -> None:
+    """Its status alone is seeded."""
+    store = MemoryStore()
+    store.add_job("job", "running")
+    store.add_contacts("job", {"ann": "pending"})
+    assert claim_contacts("job", uow=store, limit=1) == ["ann"]
+    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+    settle_contact("job", "ann", ContactStatus.BUSY, uow=store, retry_at=in_an_hour)
+    store.add_contacts("job", {"ann": "no_answer"})
+    assert claim_contacts("job", uow=store, limit=1) == []

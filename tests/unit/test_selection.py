@@ -137,6 +137,16 @@ def test_every_store_and_every_scheduler_is_met() -> None:
     assert {scheduler for _, scheduler in pairs.SHORT} == {*pairs.SCHEDULERS}
 
 
+def test_every_kit_is_run(every: list[pytest.Item], short: list[pytest.Item]) -> None:
+    """The classes that stand for the stores above have tests in `make test`."""
+    collected, met = (
+        {item.cls.__name__ for item in items if isinstance(item, pytest.Function) and item.cls}
+        for items in (every, short)
+    )
+    assert collected & {*KITS.values()} == met & {*KITS.values()}
+    assert not collected & {*KITS.values()} or {*KITS.values()} <= met
+
+
 def test_every_server_is_met(every: list[pytest.Item], short: list[pytest.Item]) -> None:
     """Each kind of real server that a test asks for is asked for in `make test`."""
     asked, met = (

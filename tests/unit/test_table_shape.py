@@ -313,12 +313,15 @@ def test_a_contact_that_is_added_holds_what_makes_it_count() -> None:
     assert counted({"id": 7}, {}) == {"id": 7}
 
 
-@pytest.mark.parametrize("column", ["kind", "deleted_at"])
-def test_a_contact_that_would_not_count_is_refused(column: str) -> None:
+@pytest.mark.parametrize(("column", "held"), [("kind", "'voice'"), ("deleted_at", "None")])
+def test_a_contact_that_would_not_count_is_refused(column: str, held: str) -> None:
     """It would be added and never called."""
     where = {"kind": "voice", "deleted_at": None}
-    with pytest.raises(StoreFailed, match=f"its '{column}' must be"):
+    with pytest.raises(StoreFailed) as refused:
         counted({column: "else"}, where)
+    assert refused.value.reason == (
+        f"a new contact would not count: its '{column}' must be {held}, as contact_where says"
+    )
 
 
 # The types of the columns that refer to each other -----------------------------------------------

@@ -63,9 +63,10 @@ class LosesAnswers(Interrupted):
     failure = StoreFailed("cut", "unknown", Fault.INTERRUPTED)
 
 
-@pytest.mark.parametrize("store", [AskedInVain(), CannotPause()], ids=["joined", "pause"])
-def test_whatever_a_store_raises_names_the_job(store: MemoryStore) -> None:
+@pytest.mark.parametrize("kind", [AskedInVain, CannotPause], ids=["joined", "pause"])
+def test_whatever_a_store_raises_names_the_job(kind: type[MemoryStore]) -> None:
     """Before a transaction begins, and between two."""
+    store = kind()
     store.add_job("job", "running")
     with pytest.raises(CancelFailed) as caught:
         cancel_rows("job", uow=store, organization_id=None)

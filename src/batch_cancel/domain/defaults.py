@@ -1,4 +1,4 @@
-"""Every default timeout, lease and limit: what holds where an adopter passes no other."""
+"""Default timeouts, leases and limits: what holds where an adopter passes no other."""
 
 from __future__ import annotations
 

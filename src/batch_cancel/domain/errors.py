@@ -192,7 +192,8 @@ class CancelFailed(_OfAStore):
     The cancellation failed.
 
     `outcome` is "unchanged" if nothing was changed, "unknown" if the job may have been cancelled:
-    then retry with the same operation id.
+    then retry with the same operation id. Without one, cancel again, and take `AlreadyTerminal`
+    for success.
     """
 
     key: JobKey

@@ -3,6 +3,8 @@ Every line that the library logs about a cancellation, and what it never logs.
 
 Rule 1: no line contains the actor or the reason: both may name a person. For an error that is not
         the library's own only the type is logged: its message may contain a host or a password.
+        For a request over HTTP the text of a programming error is logged as well, by the rules of
+        `unexpected.py`: no caller sees it otherwise.
 Rule 2: logging never raises. An application's handler or filter may fail, for example on a full
         disk; that must not turn a committed cancellation into an error.
 Rule 3: every log record about a job has the same fields, None if unknown. A field holds the bare
@@ -20,7 +22,7 @@ from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed, shown
 from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.use_cases.kinds import WrongKind
-from batch_cancel.use_cases.unexpected import original
+from batch_cancel.use_cases.unexpected import described, original
 
 if TYPE_CHECKING:
     import logging
@@ -126,7 +128,7 @@ def not_delivered(start: Claimed, what: str, error: Exception) -> None:
 def request_failed(status: int, error: BaseException) -> None:
     """Log a request over HTTP that failed by no fault of the client."""
     with never_raising() as logger:
-        what = str(error) if isinstance(error, BatchCancelError) else _type_of(error)
+        what = str(error) if isinstance(error, BatchCancelError) else described(error)
         line = "a request to cancel was answered with %d: %s"
         logger.error(line, status, what, extra=_fields_of_failure(error))
 

@@ -1,8 +1,8 @@
 -- Guarantees: true if and only if the job waited and no worker had taken it, nor takes it now; a job
 -- that ran before and waits for its retry is not retried, and counts as fired.
 --
--- A worker watches the job's in-progress key alone, and looks at the queue after that. To touch that
--- key makes fail the worker's EXEC which would take the job at this moment.
+-- A worker watches the job's in-progress key alone, and looks at the queue after that. Touching that
+-- key makes the EXEC of a worker that is taking the job fail.
 local function waits(id, queue, job, in_progress, retry)
   return redis.call('EXISTS', in_progress) == 0 and redis.call('ZSCORE', queue, id)
 end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
@@ -14,6 +14,20 @@ from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.errors import lost
 from batch_cancel.adapters.postgres_catalog import SQL_ASCII
 from batch_cancel.domain.errors import StoreFailed
+
+_Connect = TypeVar("_Connect")
+
+
+def checked_connect(connect: _Connect) -> _Connect:
+    """Return `connect`; raise a TypeError if it is no function."""
+    if not callable(connect):
+        msg = (
+            "`connect` must be a function that returns a connection, for example "
+            "lambda: psycopg.connect(dsn), or the method `connection` of a pool; got "
+            f"{type(connect).__name__}"
+        )
+        raise TypeError(msg)
+    return connect
 
 
 def is_broken(connection: AnyConnection) -> bool:

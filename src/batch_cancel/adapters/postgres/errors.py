@@ -1,5 +1,5 @@
 """
-Translate psycopg's errors into the library's own: one table, by SQLSTATE.
+Translate psycopg's errors into the library's own, by the table in `postgres_faults.py`.
 
 By SQLSTATE and not by class, because psycopg has several classes for one kind of fault. The
 driver's own message is shown only for faults of the schema, where it names a table or a column;

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Final
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -34,6 +35,12 @@ from batch_cancel.domain.worker_rules import CALL_AGE_UNKNOWN, Settlement
 
 _PARAMETERS_MAX: Final = 60_000
 """The most values in one statement; the wire protocol counts them in 16 bits."""
+
+_COPIED_MIN: Final = 1000
+"""From how many contacts on COPY is faster."""
+
+_COPIED: Final = {str, int, UUID}
+"""The types whose values COPY writes as INSERT does."""
 
 _ONE_PARAMETER: Final = re.compile(r"[^$\n]*\$\d+(?: = '(?:[^']|'')*')?")
 """The context of a parameter's error, in any language, with its value or without."""
@@ -60,25 +67,43 @@ def any_job(queries: Queries) -> JobKey:
     return JobKey("", None if queries.schema.job_organization_id is None else "")
 
 
+def groups(
+    queries: Queries, contacts: Sequence[Mapping[str, object]]
+) -> Iterator[tuple[tuple[str, ...], list[Mapping[str, object]]]]:
+    """Yield new contacts in order, in groups of the same columns."""
+    where = queries.schema.contact_where
+    for columns, group in groupby((counted(it, where) for it in contacts), key=tuple):
+        yield columns, list(group)
+
+
 def inserts(
     queries: Queries,
     names: tuple[object, ...],
-    contacts: Sequence[Mapping[str, object]],
+    columns: tuple[str, ...],
+    rows: Sequence[Mapping[str, object]],
     *,
     named_back: bool,
 ) -> Iterator[tuple[sql.SQL, list[object], int]]:
-    """Yield the fewest statements that add these contacts in order, with values and row counts."""
-    where = queries.schema.contact_where
-    counting = (counted(it, where) for it in contacts)
-    for columns, group in groupby(counting, key=tuple):
-        rows = list(group)
-        rows_max = _PARAMETERS_MAX // (len(names) + len(columns))
-        for start in range(0, len(rows), rows_max):
-            some = rows[start : start + rows_max]
-            values = [
-                value for row in some for value in (*names, *(row[column] for column in columns))
-            ]
-            yield queries.append_contacts(columns, len(some), named=named_back), values, len(some)
+    """Yield the fewest statements that add these contacts, with values and row counts."""
+    rows_max = _PARAMETERS_MAX // (len(names) + len(columns))
+    for start in range(0, len(rows), rows_max):
+        some = rows[start : start + rows_max]
+        values = [
+            value for row in some for value in (*names, *(row[column] for column in columns))
+        ]
+        yield queries.append_contacts(columns, len(some), named=named_back), values, len(some)
+
+
+def can_be_copied(rows: Sequence[Mapping[str, object]]) -> bool:
+    """
+    Check whether COPY writes the same as INSERT, and faster.
+
+    COPY reads each value as its column's type, and INSERT converts a value of a known type to it.
+    For a time with a zone in a column without one, the results differ.
+    """
+    return len(rows) >= _COPIED_MIN and all(
+        value is None or type(value) in _COPIED for row in rows for value in row.values()
+    )
 
 
 @contextmanager
@@ -113,6 +138,9 @@ def contacts_refused() -> Generator[None]:
         yield
     except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError) as error:
         reason = f"Postgres refused a contact to be added ({type(error).__name__})"
+        raise StoreFailed(reason) from error
+    except psycopg.errors.UndefinedColumn as error:
+        reason = f"{error.diag.message_primary}: correct the column of the contact that you passed"
         raise StoreFailed(reason) from error
 
 

@@ -11,7 +11,7 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.marking import markings
-from batch_cancel.adapters.postgres.schema import PostgresSchema, is_identifier
+from batch_cancel.adapters.postgres.schema import Constant, PostgresSchema, is_identifier
 from batch_cancel.adapters.postgres.sql_parts import (
     PACKAGE,
     constant,
@@ -22,6 +22,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
     quoted,
     touched,
     trusted,
+    typed,
 )
 from batch_cancel.adapters.postgres.transaction_settings import joined_frame
 from batch_cancel.adapters.sql_files import statements
@@ -214,30 +215,41 @@ class Queries:
         Raises:
             StoreFailed: a column is not a name, or must not be set by the caller.
         """
-        own = self.own_columns
-        if not all(map(is_identifier, columns)) or not set(own).isdisjoint(columns):
-            raise columns_refused(own)
-        version = self.schema.contact_version
-        versioned = version is not None and version not in columns
+        names, constants = self._new_contact(columns)
         parameter = sql.SQL("%s")
-        values = [
-            parameter,
-            *([parameter] if self.schema.contact_organization_id is not None else []),
-            self._written(ContactStatus.PENDING),
-            *([sql.SQL("1")] if versioned else []),
-            *[parameter] * len(columns),
-        ]
-        names_ = (*own, *([version] if versioned else []), *columns)
+        of_the_job = [parameter] * (len(self.own_columns) - 1)
+        values = [*of_the_job, *map(constant, constants), *[parameter] * len(columns)]
         row = fixed(sql.SQL("({})").format(sql.SQL(", ").join(values)))
         statement = self.statement(
-            "append_contacts",
-            columns=fixed(sql.SQL(", ").join(map(quoted, names_))),
-            rows=fixed(sql.SQL(", ").join([row] * rows)),
+            "append_contacts", columns=names, rows=fixed(sql.SQL(", ").join([row] * rows))
         )
         if not named:
             return statement
         contact_id = quoted(self.schema.contact_id)
         return fixed(sql.SQL("{} RETURNING {}::text").format(statement, contact_id))
+
+    def copy_contacts(self, columns: Sequence[str]) -> tuple[sql.SQL, tuple[Constant, ...]]:
+        """
+        Return the statement that adds contacts by COPY, and the constants of each row.
+
+        A row is the job's key, its organization if contacts have one, the constants, and values
+        for these columns.
+
+        Raises:
+            StoreFailed: a column is not a name, or must not be set by the caller.
+        """
+        names, constants = self._new_contact(columns)
+        return trusted(typed(self.statement("copy_contacts", columns=names))), constants
+
+    def _new_contact(self, columns: Sequence[str]) -> tuple[sql.SQL, tuple[Constant, ...]]:
+        own = self.own_columns
+        if not all(map(is_identifier, columns)) or not set(own).isdisjoint(columns):
+            raise columns_refused(own)
+        version = self.schema.contact_version
+        versioned = [] if version is None or version in columns else [version]
+        pending = self.schema.contact_statuses[ContactStatus.PENDING][0]
+        names = (*own, *versioned, *columns)
+        return fixed(sql.SQL(", ").join(map(quoted, names))), (pending, *[1] * len(versioned))
 
     def _first_contact(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         return self.statement("first_contact", statuses=self._contacts_in(statuses))

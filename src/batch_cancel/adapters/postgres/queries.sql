@@ -517,3 +517,7 @@ SELECT {job_key}::text FROM {jobs} WHERE {this_job}
 -- Under the job's lock. Columns and values are the caller's, except for the job, its organization
 -- and the status.
 INSERT INTO {contacts} ({columns}) VALUES {rows}
+
+-- name: copy_contacts
+-- The same for many contacts, whose rows follow.
+COPY {contacts} ({columns}) FROM STDIN

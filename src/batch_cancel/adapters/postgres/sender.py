@@ -9,7 +9,7 @@ Rule 2: statements are sent unprepared, so that a pooler in transaction mode wor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -81,6 +81,14 @@ class Sender:
         cursor.execute(trusted(statements), prepare=False)
         return Answer(cursor)
 
+    async def copy(self, query: sql.SQL, rows: Iterable[Sequence[object]]) -> int:
+        """Send rows to a COPY statement; return how many were written."""
+        cursor = psycopg.Cursor(self.connection)
+        with cursor.copy(query) as copy:
+            for row in rows:
+                copy.write_row(row)
+        return cursor.rowcount
+
     @asynccontextmanager
     async def savepoint(self, *, force_rollback: bool = False) -> AsyncGenerator[None]:
         """Roll back the statements within if one fails, or in any case."""
@@ -123,6 +131,14 @@ class AsyncSender:
         cursor = with_loaders(psycopg.AsyncCursor(self.connection, row_factory=tuple_row))
         await cursor.execute(trusted(statements), prepare=False)
         return Answer(cursor)
+
+    async def copy(self, query: sql.SQL, rows: Iterable[Sequence[object]]) -> int:
+        """As `Sender.copy`, awaited."""
+        cursor = psycopg.AsyncCursor(self.connection)
+        async with cursor.copy(query) as copy:
+            for row in rows:
+                await copy.write_row(row)
+        return cursor.rowcount
 
     @asynccontextmanager
     async def savepoint(self, *, force_rollback: bool = False) -> AsyncGenerator[None]:

@@ -11,7 +11,7 @@ Rule 3: after an error Postgres executes no later statement of a string. What mu
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
@@ -136,6 +136,13 @@ class Transaction:
         if self._held:
             await self._exchange()
         return await self.sender.send(query, parameters, binary=binary)
+
+    async def copy(self, query: sql.SQL, rows: Iterable[Sequence[object]]) -> int:
+        """Send rows to a COPY statement, after all that is held back; return how many it wrote."""
+        await self.ground()
+        if self._held:
+            await self._exchange()
+        return await self.sender.copy(query, rows)
 
     async def begin_again(self) -> Ground:
         """Undo what was done, and begin again."""

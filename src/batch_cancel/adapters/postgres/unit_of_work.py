@@ -25,6 +25,7 @@ import psycopg
 from batch_cancel.adapters.postgres.connection_checks import (
     alone_on,
     check_idle,
+    checked_connect,
     is_broken,
 )
 from batch_cancel.adapters.postgres.doctor.catalog import Catalog
@@ -69,6 +70,7 @@ class PostgresUnitOfWork:
             together.
 
     Raises:
+        TypeError: `connect` is no function.
         ValueError: a timeout is negative or longer than 24.8 days.
     """
 
@@ -80,7 +82,7 @@ class PostgresUnitOfWork:
         lock_timeout: timedelta = LOCK_TIMEOUT,
         statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
-        self._connect = connect
+        self._connect = checked_connect(connect)
         self._schema = schema
         self._queries = queries_for(schema)
         self._frame = own_frame(schema, lock_timeout, statement_timeout)
@@ -150,7 +152,7 @@ class AsyncPostgresUnitOfWork:
         lock_timeout: timedelta = LOCK_TIMEOUT,
         statement_timeout: timedelta = STATEMENT_TIMEOUT,
     ) -> None:
-        self._connect = connect
+        self._connect = checked_connect(connect)
         self._schema = schema
         self._queries = queries_for(schema)
         self._frame = own_frame(schema, lock_timeout, statement_timeout)

@@ -8,12 +8,14 @@ from datetime import timedelta
 
 from batch_cancel.adapters.postgres.outcomes import (
     ADDED,
+    can_be_copied,
     check_job,
     check_knows_calls,
     check_one,
     check_settled,
     check_written,
     contacts_refused,
+    groups,
     inserts,
     only,
     settled,
@@ -113,19 +115,37 @@ class Work(Statements):
         named_as = await self._reference(job.key)
         is_watched = facts is not None and facts.contacts_have_triggers
         ids: list[str] = []
-        for statement, values, number in inserts(
-            self.queries, named_as, contacts, named_back=is_watched
-        ):
-            with contacts_refused():
-                answer = await self.execute(statement, values)
-            check_written(self.queries, job.key, is_so=answer.rowcount == number)
-            added += number
-            if is_watched:
-                ids += [contact_id for (contact_id,) in await answer.rows()]
+        for columns, rows in groups(self.queries, contacts):
+            if not is_watched and can_be_copied(rows):
+                added += await self._copy(job.key, named_as, columns, rows)
+                continue
+            for statement, values, number in inserts(
+                self.queries, named_as, columns, rows, named_back=is_watched
+            ):
+                with contacts_refused():
+                    answer = await self.execute(statement, values)
+                check_written(self.queries, job.key, is_so=answer.rowcount == number)
+                added += number
+                if is_watched:
+                    ids += [contact_id for (contact_id,) in await answer.rows()]
         if facts is not None and is_watched:
             await self.run_late_triggers(facts)
             await self.check_contacts(job.key, ids, ADDED)
         return added
+
+    async def _copy(
+        self,
+        key: JobKey,
+        named_as: tuple[object, ...],
+        columns: tuple[str, ...],
+        rows: Sequence[Mapping[str, object]],
+    ) -> int:
+        statement, constants = self.queries.copy_contacts(columns)
+        values = ((*named_as, *constants, *(row[column] for column in columns)) for row in rows)
+        with contacts_refused():
+            written = await self.transaction.copy(statement, values)
+        check_written(self.queries, key, is_so=written == len(rows))
+        return written
 
     async def _reference(self, key: JobKey) -> tuple[object, ...]:
         """Return the value by which contacts refer to this job."""

@@ -270,7 +270,7 @@ class _Outbox(Statements):
                     ids.append(columns.bound(column, key.batch_job_id))
             rows: Any = self.connection.execute(asked.where(column.in_(ids)))
             undone.update(
-                JobKey(job_id, columns.text(organization_id))
+                JobKey(str(job_id), columns.text(organization_id))
                 for job_id, organization_id, _ in rows
             )
         return undone

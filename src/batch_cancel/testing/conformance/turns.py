@@ -1,5 +1,5 @@
 """
-The kit's tests of turns at a record: of those who would finish a cancellation, one does at a time.
+The kit's tests of turns at a record: at most one process at a time finishes a cancellation.
 
 Whoever is about to call the `on_cancelled` hook claims the record first. This promise of a store
 keeps hooks from being called twice. Part of `StoreConformance`.
