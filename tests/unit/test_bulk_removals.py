@@ -163,9 +163,8 @@ def test_a_rate_is_kept_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
     waits.clear()
     shop = Shop(3)
     store: Any = awaitable_store(shop)
-    result = finished(
-        cancel_jobs_async(EVERY, uow=store, scheduler=Awaitable(shop.scheduler), **more)
-    )
+    scheduler: Any = Awaitable(shop.scheduler)
+    result = finished(cancel_jobs_async(EVERY, uow=store, scheduler=scheduler, **more))
     assert (result.cancelled, waits[-1]) == (3, 0.75)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
-from typing import Final
+from typing import Final, cast
 
 import attrs
 from attrs import validators
@@ -65,7 +65,7 @@ def _live_statuses(given: object) -> frozenset[JobStatus] | None:
     if isinstance(given, str) or not isinstance(given, Iterable):
         msg = f"statuses must be several statuses, got {type(given).__name__}"
         raise TypeError(msg)
-    statuses = frozenset[object](given)
+    statuses = frozenset(cast("Iterable[object]", given))
     if not statuses or not statuses <= frozenset(LIVE_JOBS):
         msg = f"statuses must be some of {', '.join(LIVE_JOBS)}: a job that has ended stays so"
         raise ValueError(msg)
@@ -178,7 +178,7 @@ def named_jobs(jobs: object, organization_id: str | None) -> JobFilter | tuple[J
         return jobs
     if isinstance(jobs, str | bytes) or not isinstance(jobs, Iterable):
         raise TypeError(_NO_IDS.format(type(jobs).__name__))
-    ids: Iterable[object] = jobs
+    ids = cast("Iterable[object]", jobs)
     return tuple(dict.fromkeys(JobKey(_id(it), organization_id) for it in ids))
 
 

@@ -11,7 +11,7 @@ Rule 3: from a store that does not answer, the pass backs off, as it does from a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TypeGuard, cast
 
 import attrs
 
@@ -151,14 +151,19 @@ def _tried(may_be_done: bool) -> Attempts:  # noqa: FBT001  # The value is the w
 async def _locked(bulk: AsyncBulkRepository, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
     if not keys:
         return {}
-    answer: object = await bulk.lock(keys)
-    if isinstance(answer, Mapping):
-        found = cast("Mapping[JobKey, object]", answer)
-        if all(isinstance(it, Job) for it in found.values()):
-            return cast("Mapping[JobKey, Job]", found)
+    answer = cast("object", await bulk.lock(keys))
+    if _is_of_jobs(answer):
+        return answer
     discard(answer)
     reason = f"the store returned {type(answer).__name__} instead of a dict of Jobs by their keys"
     raise StoreFailed(reason)
+
+
+def _is_of_jobs(answer: object) -> TypeGuard[Mapping[JobKey, Job]]:
+    if not isinstance(answer, Mapping):
+        return False
+    found = cast("Mapping[object, object]", answer)
+    return all(isinstance(it, Job) for it in found.values())
 
 
 async def _carry_out(

@@ -142,14 +142,14 @@ class Bulk(Statements):
             answer = await self.execute(self.many.cancel_contacts(asked), parameters)
             counts = dict[JobKey, int]()
             for position, written, cancelled in await answer.rows():
-                key = keys[position - 1]
+                key = keys[int(position) - 1]
                 check_written(queries, key, is_so=written == cancelled)
                 counts[key] = written
             return counts
         answer = await self.execute(self.many.list_cancelled_contacts(asked), parameters)
         self.written.update({key: [] for key in keys})
         for position, contact_id, is_so in await answer.rows():
-            key = keys[position - 1]
+            key = keys[int(position) - 1]
             check_written(queries, key, is_so=is_so)
             self.written[key].append(contact_id)
         return {key: len(self.written[key]) for key in keys}

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from batch_cancel.adapters.postgres.marking import markings
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.sql_parts import fixed, listed, quoted
+from batch_cancel.adapters.postgres.sql_parts import fixed, listed, quoted, trusted
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _FILE: Final = "bulk.sql"
@@ -65,7 +65,7 @@ class BulkQueries:
         }
         conditions = (
             sql.SQL(" AND {} {} {}").format(
-                quoted(column), sql.SQL(operator), sql.SQL(f"%({name})s")
+                quoted(column), trusted(operator), trusted(f"%({name})s")
             )
             for name, (column, operator) in columns.items()
             if name in bounds

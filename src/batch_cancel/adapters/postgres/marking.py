@@ -14,6 +14,14 @@ RUN_LATE_TRIGGERS: Final = sql.SQL(LATE_TRIGGERS_NOW)
 """Runs all deferred triggers now."""
 
 
+def _in_callers(marking: Marking) -> sql.SQL:
+    return in_one_string(marking.keep, marking.mark, marking.demand)
+
+
+def _in_own(marking: Marking) -> sql.SQL:
+    return in_one_string(marking.keep, marking.mark, RUN_LATE_TRIGGERS, marking.demand)
+
+
 @attrs.frozen
 class Marking:
     """
@@ -28,18 +36,12 @@ class Marking:
     keep: sql.SQL
     mark: sql.SQL
     demand: sql.SQL
-    in_callers: sql.SQL = attrs.field(init=False)
+    in_callers: sql.SQL = attrs.field(
+        init=False, default=attrs.Factory(_in_callers, takes_self=True)
+    )
     """All of them in the caller's transaction, if no trigger runs late."""
-    in_own: sql.SQL = attrs.field(init=False)
+    in_own: sql.SQL = attrs.field(init=False, default=attrs.Factory(_in_own, takes_self=True))
     """All of them in a transaction of our own."""
-
-    @in_callers.default
-    def _in_callers(self) -> sql.SQL:
-        return in_one_string(self.keep, self.mark, self.demand)
-
-    @in_own.default
-    def _in_own(self) -> sql.SQL:
-        return in_one_string(self.keep, self.mark, RUN_LATE_TRIGGERS, self.demand)
 
     def with_late(self, now: sql.SQL, later: sql.SQL) -> sql.SQL:
         """

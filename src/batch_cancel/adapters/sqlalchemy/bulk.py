@@ -46,7 +46,7 @@ def jobs_found(
             return []
     if after is not None:
         asked = asked.where(column > columns.bound(column, after.batch_job_id))
-    rows: list[Any] = list(statements.connection.execute(asked.where(*_times(tables, wanted))))
+    rows: Any = statements.connection.execute(asked.where(*_times(tables, wanted)))
     return [JobKey(str(job_id), columns.text(its)) for job_id, its, _ in rows]
 
 
@@ -80,6 +80,6 @@ def in_order(statements: Statements, keys: Sequence[JobKey]) -> list[JobKey]:
             texts[key] = str(columns.id_value(column, key.batch_job_id))
             ids.append(columns.bound(column, key.batch_job_id))
     asked = sa.select(*tables.names(statements.dialect)[:1]).where(column.in_(ids))
-    rows: list[Any] = list(statements.connection.execute(asked.order_by(column)))
+    rows: Any = statements.connection.execute(asked.order_by(column))
     places = {str(row[0]): place for place, row in enumerate(rows)}
     return sorted(texts, key=lambda key: places.get(texts[key], len(places)))
