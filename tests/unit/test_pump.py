@@ -38,5 +38,5 @@ def test_what_delivers_must_be_a_function() -> None:
     store.schedule("start", datetime.now(UTC) - timedelta(hours=1))
     with pytest.raises(TypeError) as refused:
         pump(store, nothing)
-    assert str(refused.value) == "deliver is not callable (NoneType): pass a function"
+    assert str(refused.value) == "deliver is not callable (None): pass a function"
     assert len(store.claim(1, timedelta(hours=1))) == 1
