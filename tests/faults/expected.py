@@ -116,7 +116,7 @@ def _of_garbage(scenario: Scenario, point: Point, kind: FaultKind) -> str:
     if point.is_exit:
         # A context manager that says yes to an error hides it; to no error it says nothing.
         hidden = kind.effect.garbage is not None and not scenario.usually.startswith("200")
-        return _RAN_OUT if hidden else scenario.usually
+        return "failed unknown refused" if hidden else scenario.usually
     if point.member == "lock" and kind.effect.garbage is None:
         return "404"  # That is how the port says so.
     if not point.answers:
