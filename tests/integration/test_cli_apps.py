@@ -242,7 +242,7 @@ def test_a_scheduler_that_answers_with_no_bool_is_named(
     assert "(it answered with int, not with a bool)" in done.err
 
 
-@pytest.mark.parametrize("name", ["app", pytest.param("make", marks=pytest.mark.repeats)])
+@pytest.mark.parametrize("name", ["app", "make"])
 def test_an_asyncio_application(
     postgres_schema: str,
     redis_database: str,

@@ -13,6 +13,7 @@ import pytest
 from batch_cancel import CancelFailed, Removal, cancel_job, start_job
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.use_cases.unexpected import with_text
 
 
 def port(**methods: Any) -> Any:
@@ -135,3 +136,8 @@ def test_the_callers_own_stopped_coroutine_stays_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="coroutine raised StopIteration"):
         start_job("job", uow=port(begin=begin))
+
+
+def test_an_exception_that_has_no_text_is_named_by_its_type() -> None:
+    """Also where its text would be shown."""
+    assert with_text(Unprintable()) == "Unprintable"
