@@ -1,5 +1,6 @@
 """Cancel batch calling jobs: no new call of a cancelled job ever starts."""
 
+from batch_cancel.domain.bulk import BulkResult, JobFilter
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.drift import Drift
@@ -17,6 +18,7 @@ from batch_cancel.domain.history import CancellationPage
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Preview, Progress
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
+from batch_cancel.use_cases.bulk import cancel_jobs, cancel_jobs_async
 from batch_cancel.use_cases.cancel import (
     cancel_job,
     cancel_job_async,
@@ -61,6 +63,7 @@ from batch_cancel.use_cases.worker import (
 __all__ = [
     "AlreadyTerminal",
     "BatchCancelError",
+    "BulkResult",
     "CancelFailed",
     "CancelResult",
     "Cancellation",
@@ -71,6 +74,7 @@ __all__ = [
     "Drift",
     "Fault",
     "Job",
+    "JobFilter",
     "JobKey",
     "JobNotFound",
     "JobStatus",
@@ -84,6 +88,8 @@ __all__ = [
     "append_contacts_async",
     "cancel_job",
     "cancel_job_async",
+    "cancel_jobs",
+    "cancel_jobs_async",
     "cancel_rows",
     "cancel_rows_async",
     "cancellation_of",

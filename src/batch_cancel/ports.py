@@ -7,7 +7,8 @@ twin, `Async...`, with the same methods as coroutines.
 The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
 One that offers no `work` leaves the workers' steps to the adopter. What only reports, `overview`
-and `history`, a store may leave out altogether: see `ReportingRepositories`.
+and `history`, a store may leave out altogether: see `ReportingRepositories`. The same holds for
+`bulk`, with which many jobs are cancelled in one transaction: see `BulkRepositories`.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for the faults that they know; any other
 exception is handled as an unexpected fault.
@@ -21,6 +22,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import SchedulerUnavailable, StoreFailed
 from batch_cancel.domain.history import Wanted
@@ -30,6 +32,9 @@ from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 
 __all__ = [
+    "AsyncBulkRepositories",
+    "AsyncBulkRepository",
+    "AsyncBulkScheduler",
     "AsyncCheckable",
     "AsyncContactRepository",
     "AsyncHistoryRepository",
@@ -44,6 +49,9 @@ __all__ = [
     "AsyncScheduler",
     "AsyncUnitOfWork",
     "AsyncWorkRepository",
+    "BulkRepositories",
+    "BulkRepository",
+    "BulkScheduler",
     "Checkable",
     "ContactRepository",
     "HistoryRepository",
@@ -300,6 +308,96 @@ class AsyncHistoryRepository(Protocol):
         ...
 
 
+class BulkRepository(Protocol):
+    """
+    Many jobs of one organization, within one transaction.
+
+    Each job gets what `JobRepository` and `ContactRepository` promise for one.
+    """
+
+    def find(self, wanted: JobFilter, after: JobKey | None, limit: int, /) -> list[JobKey]:
+        """
+        Return the keys of the jobs for which `wanted.holds`, ordered by id; nothing is locked.
+
+        The order of ids is the store's own, and total: the next page begins after the last key of
+        this one.
+
+        Arguments:
+            wanted: which jobs.
+            after: the last key of the page before; None for the first page.
+            limit: how many at most.
+
+        Raises:
+            StoreFailed: the filter asks for a time that the store does not know.
+        """
+        ...
+
+    def lock(self, keys: Sequence[JobKey], /) -> Mapping[JobKey, Job]:
+        """
+        Lock the jobs until the transaction ends, and read each as it is then.
+
+        It is the first call of its transaction. The locks are taken in the order of the jobs' ids,
+        so that two such calls never wait for each other. All keys have the same organization.
+
+        Returns:
+            the jobs by the keys that they were asked for by; a key without a job is left out, and
+            so is one that the store cannot hold. Two keys may lead to one job.
+        """
+        ...
+
+    def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
+    ) -> Mapping[JobKey, int]:
+        """
+        Set to cancelled those contacts of locked jobs whose status is in `statuses`.
+
+        Arguments:
+            keys: the keys of the jobs as `lock` returned them, each once.
+            statuses: the statuses.
+
+        Returns:
+            the number of contacts changed, by job; a job without any may be left out.
+
+        Raises:
+            StoreFailed: as `ContactRepository.cancel`.
+        """
+        ...
+
+    def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:
+        """
+        Set locked jobs to cancelled, and keep their records; then check each outcome.
+
+        Arguments:
+            records: one for each job.
+
+        Raises:
+            StoreFailed: as `JobRepository.mark_cancelled`.
+        """
+        ...
+
+
+class AsyncBulkRepository(Protocol):
+    """As `BulkRepository`, awaited."""
+
+    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int, /) -> list[JobKey]:
+        """As `BulkRepository.find`, awaited."""
+        ...
+
+    async def lock(self, keys: Sequence[JobKey], /) -> Mapping[JobKey, Job]:
+        """As `BulkRepository.lock`, awaited."""
+        ...
+
+    async def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
+    ) -> Mapping[JobKey, int]:
+        """As `BulkRepository.cancel`, awaited."""
+        ...
+
+    async def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:
+        """As `BulkRepository.mark_cancelled`, awaited."""
+        ...
+
+
 class WorkRepository(Protocol):
     """
     The steps of workers on a job and its contacts, within one transaction.
@@ -531,6 +629,29 @@ class AsyncReportingRepositories(AsyncRepositories, Protocol):
         ...
 
 
+class BulkRepositories(Repositories, Protocol):
+    """
+    What one transaction can reach in a store that cancels many jobs in one as well.
+
+    In a store that lacks the attribute, or has None there, `cancel_jobs` cancels the jobs one by
+    one, and finds none by a filter.
+    """
+
+    @property
+    def bulk(self) -> BulkRepository | None:
+        """Many jobs, for `cancel_jobs`."""
+        ...
+
+
+class AsyncBulkRepositories(AsyncRepositories, Protocol):
+    """As `BulkRepositories`, awaited."""
+
+    @property
+    def bulk(self) -> AsyncBulkRepository | None:
+        """As `BulkRepositories.bulk`."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """A factory of transactions; it keeps no state of them."""
 
@@ -609,6 +730,37 @@ class AsyncScheduler(Protocol):
 
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """As `Scheduler.cancel`, awaited."""
+        ...
+
+
+class BulkScheduler(Scheduler, Protocol):
+    """
+    A scheduler that can remove many deferred starts at once.
+
+    `cancel_jobs` asks one that lacks the method for each start alone.
+    """
+
+    def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool | None]:
+        """
+        Remove the deferred starts for good, each as `cancel` does.
+
+        Arguments:
+            starts: the id of each start and the operation that removes it.
+
+        Returns:
+            the answer of `cancel` to each, in their order; None for no answer in time.
+
+        Raises:
+            SchedulerUnavailable: no answer in time for any.
+        """
+        ...
+
+
+class AsyncBulkScheduler(AsyncScheduler, Protocol):
+    """As `BulkScheduler`, awaited."""
+
+    async def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool | None]:
+        """As `BulkScheduler.cancel_many`, awaited."""
         ...
 
 

@@ -25,7 +25,7 @@ from tests.sabotage import (
 class MemoryTables(StoreAdapter):
     """The memory store."""
 
-    overview = history = True
+    overview = history = bulk = True
     row_locks = False  # One transaction runs at a time.
     lock_timeout = False
     sabotages = ALL_SABOTAGES

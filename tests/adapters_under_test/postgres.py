@@ -38,7 +38,7 @@ FOREIGN_KEY: LiteralString = "batch_contacts_batch_job_id_fkey"
 class PostgresTables(StoreAdapter):
     """The reference tables in a schema of the class's own."""
 
-    overview = history = True
+    overview = history = bulk = True
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
     dsn: str

@@ -106,7 +106,7 @@ class _Files:
 class SqlAlchemySqliteTables(StoreAdapter):
     """SQLAlchemy over the standard library's driver, a new file each time."""
 
-    overview = history = True
+    overview = history = bulk = True
     row_locks = False
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES

@@ -73,7 +73,7 @@ class Home:
             )
         with redis.Redis.from_url(self.url) as client:
             client.flushdb()
-            in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+            in_an_hour = _in_an_hour()
             RedisScheduler(client).schedule(START, in_an_hour)
 
 
@@ -99,6 +99,10 @@ class AsyncScheduler:
 
 def _dial(contact_id: str) -> ContactStatus:
     return ContactStatus.COMPLETED
+
+
+def _in_an_hour() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
 
 
 def _notify(result: CancelResult) -> None:
@@ -139,6 +143,7 @@ def _names_on(at: Home, client: redis.Redis) -> dict[str, Any]:
     return {
         "connect": lambda: psycopg.connect(at.dsn),
         "dial": _dial,
+        "in_an_hour": _in_an_hour,
         "engine": data_layers.postgres_engine(at.dsn),
         "notify": _notify,
         "scheduler": scheduler,

@@ -37,7 +37,12 @@ LIMITS: Final = {
     "retries of a client, before which `forget` deletes no record": "RETRY_WINDOW",
     "records in one transaction of `forget`": "FORGET_SLICE",
     "records in a page of the history": "PAGE_LIMIT",
-    "removals that `reconcile` notes in one transaction": "NOTED_TOGETHER",
+    "removals noted in one transaction": "NOTED_TOGETHER",
+    "deferred starts that `cancel_jobs` removes at once, where the scheduler can": (
+        "REMOVED_TOGETHER"
+    ),
+    "jobs that `cancel_jobs` cancels in one transaction": "BULK_SLICE",
+    "jobs in one page of those that a filter finds": "FIND_SLICE",
 }
 """The rows of the page's table, each with the default that it states."""
 

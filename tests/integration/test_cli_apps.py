@@ -189,6 +189,18 @@ def test_a_hook_that_fails_leaves_its_announcement_pending(
     assert SqliteScheduler(file).waiting() == {"start-b"}
 
 
+def test_a_hook_whose_body_does_not_run_leaves_its_announcement_pending(
+    run: Callable[..., Done], file: Path
+) -> None:
+    """It returns a generator, which a check before the call cannot see."""
+    cancel_rows("a", uow=SqliteStore(file), announce=True)
+    lazy = f"{BLOCKING}\ndef notes(_): yield\napp.on_cancelled = lambda it: notes(it)\n"
+    done = run("reconcile", "--lease", "0", "--app", "wired:app", source=lazy)
+    assert done.code == 6
+    assert "1 announcement is still pending: on_cancelled failed" in done.out
+    assert "it returned a generator" in done.err
+
+
 def test_a_cancel_whose_hook_fails_says_so(run: Callable[..., Done], file: Path) -> None:
     """The job is cancelled; what the exception holds is not shown."""
     broken = f"{BLOCKING}\ndef fail(_): raise ValueError('hunter2')\napp.on_cancelled = fail\n"
@@ -230,7 +242,7 @@ def test_a_scheduler_that_answers_with_no_bool_is_named(
     assert "(it answered with int, not with a bool)" in done.err
 
 
-@pytest.mark.parametrize("name", ["app", pytest.param("make", marks=pytest.mark.repeats)])
+@pytest.mark.parametrize("name", ["app", "make"])
 def test_an_asyncio_application(
     postgres_schema: str,
     redis_database: str,

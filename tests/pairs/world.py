@@ -17,6 +17,8 @@ from batch_cancel import (
     append_contacts_async,
     cancel_job,
     cancel_job_async,
+    cancel_jobs,
+    cancel_jobs_async,
     cancel_rows,
     cancel_rows_async,
     cancellation_of,
@@ -53,7 +55,7 @@ from tests.pairs.stores import JobRow, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batch_cancel import Cancellation, CancellationPage, Preview, Progress
+    from batch_cancel import BulkResult, Cancellation, CancellationPage, Preview, Progress
     from batch_cancel.domain.job import CancellationRecord
 
 LATER = timedelta(hours=1)
@@ -149,6 +151,13 @@ class World:
             uow=self.store.uow,
             scheduler=scheduler or self.scheduler,
             **options,
+        )
+        return answer
+
+    def cancel_jobs(self, jobs: Any, *, scheduler: Any = None, **options: Any) -> BulkResult:
+        """Cancel many."""
+        answer: BulkResult = self._work(
+            cancel_jobs, cancel_jobs_async, jobs, scheduler=scheduler or self.scheduler, **options
         )
         return answer
 

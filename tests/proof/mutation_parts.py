@@ -46,7 +46,7 @@ CONTRACT = tuple(
             "reconcile",
             "reconcile_hooks",
         ),
-        *("forget", "history", "overview"),
+        *("bulk", "forget", "history", "overview"),
         *("telling_once", "work", "work_appends", "work_calls", "work_property"),
     )
 )
@@ -139,6 +139,7 @@ PARTS = (
                     "joining",
                     "keys",
                     "mapping",
+                    "numbers",
                     "outcomes",
                     "refusals",
                     "servers",

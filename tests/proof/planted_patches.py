@@ -38,6 +38,7 @@ PLANTED = (
     "reconcile",
     "libraries",
     "reports",
+    "bulk",
     "memory",
 )
 """The files that say what is planted."""
@@ -107,7 +108,9 @@ def servers() -> Generator[None]:
                     os.environ[name] = value
 
 
-def pytest(tests: Iterable[str], world: str, source: Path) -> tuple[int, str]:
+def pytest(
+    tests: Iterable[str], world: str, source: Path, patience_seconds: int = PATIENCE_SECONDS
+) -> tuple[int, str]:
     """Run tests against the package in `source`, and give the exit code and what was printed."""
     command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *tests]
     try:
@@ -123,11 +126,11 @@ def pytest(tests: Iterable[str], world: str, source: Path) -> tuple[int, str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=patience_seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return -1, f"nothing within {PATIENCE_SECONDS} s"
+        return -1, f"nothing within {patience_seconds} s"
     return done.returncode, done.stdout
 
 
@@ -155,7 +158,8 @@ def unpatched(every: Sequence[Patch]) -> list[str]:
     complaints: list[str] = []
     for world in sorted({patch.world for patch in every}):
         tests = sorted({patch.test for patch in every if patch.world == world})
-        code, told = pytest(tests, world, PACKAGE.parent)
+        patience_seconds = PATIENCE_SECONDS + PATIENCE_SECONDS * len(tests) // 10
+        code, told = pytest(tests, world, PACKAGE.parent, patience_seconds)
         if code:
             complaints.append(f"fails with nothing planted:\n{told}")
     return complaints

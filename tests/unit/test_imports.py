@@ -150,6 +150,10 @@ def test_these_names_are_public() -> None:
         [
             "cancel_job",
             "cancel_job_async",
+            "cancel_jobs",
+            "cancel_jobs_async",
+            "JobFilter",
+            "BulkResult",
             "cancel_rows",
             "cancel_rows_async",
             "remove_deferred",

@@ -206,3 +206,15 @@ def test_a_scheduler_whose_answer_is_to_be_awaited_is_refused() -> None:
 
     with pytest.raises(TypeError, match="returned an awaitable"):
         blocking(Late([Inventory(scheduled=(START,))] * 2))
+
+
+@HALVES
+def test_an_answer_that_is_no_set_is_a_finding(half: Half) -> None:
+    """As any other answer that says nothing."""
+
+    class Odd(Store):
+        def waiting_among(self, deferred_ids: object) -> Any:
+            return 5
+
+    found = half(Odd([Inventory(scheduled=(START,))] * 2))
+    assert found.scheduler_fault == "it raised TypeError: 'int' object is not iterable"

@@ -91,3 +91,8 @@ def test_what_cannot_be_entered() -> None:
     )
     with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
         coroutine.send(None)
+
+
+def test_what_declares_nothing_is_judged_by_what_it_returns() -> None:
+    """A built-in function has no annotations."""
+    assert not kinds.declares(min, bool)

@@ -148,6 +148,11 @@ def test_a_pump_refuses_the_wrong_kind_of_callable() -> None:
     store.schedule("start", late)
     with pytest.raises(TypeError, match=r"^the hook is a coroutine function"):
         pump(store, coroutine)
+    nothing: Any = None
+    with pytest.raises(TypeError, match=r"^deliver is not callable"):
+        pump(store, nothing)
+    with pytest.raises(TypeError, match=r"^deliver is not callable"):
+        asyncio.run(pump_async(AsyncMemoryScheduler(), nothing))
     assert pump(store, lambda start: coroutine(start), lease=timedelta(0)) == 0  # noqa: PLW0108
     heard: list[Any] = []
     assert pump(store, heard.append) == 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
 
 from batch_cancel import pump, pump_async
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
@@ -27,3 +30,13 @@ def test_a_hundred_starts_are_taken_at_most() -> None:
         return await pump_async(store_async, delivered.append)
 
     assert asyncio.run(run()) == DEFAULT
+
+
+def test_what_delivers_must_be_a_function() -> None:
+    """None would mean that there is no hook; no start is claimed for it."""
+    store, nothing = MemoryScheduler(), cast("Any", None)
+    store.schedule("start", datetime.now(UTC) - timedelta(hours=1))
+    with pytest.raises(TypeError) as refused:
+        pump(store, nothing)
+    assert str(refused.value) == "deliver is not callable (None): pass a function"
+    assert len(store.claim(1, timedelta(hours=1))) == 1

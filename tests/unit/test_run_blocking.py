@@ -17,10 +17,8 @@ from batch_cancel import (
     CancelFailed,
     Removal,
     cancel_job,
-    cancel_rows,
     claim_contacts,
     reconcile,
-    remove_deferred,
     still_running,
 )
 from batch_cancel import inspect as inspect_drift
@@ -233,21 +231,6 @@ def test_the_log_names_a_stop_iteration(who: str, caplog: pytest.LogCaptureFixtu
     )
     [entry] = caplog.records
     assert "(StopIteration); reconcile will finish it" in entry.getMessage()
-
-
-def test_a_transaction_may_suppress_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    """As it may in a `with` statement."""
-
-    class Suppressing(Broken):
-        def __exit__(self, *_: object) -> Any:
-            return True
-
-    store = MemoryStore()
-    store.add_job("job", "scheduled", deferred_id="start")
-    cancellation, other = cancel_rows("job", uow=store), Suppressing(ValueError())
-    result = remove_deferred(cancellation, MemoryScheduler(), uow=other)
-    assert result.removal is Removal.ABSENT
-    assert caplog.records == []
 
 
 def test_a_note_that_is_interrupted_is_not_made_again() -> None:

@@ -117,11 +117,15 @@ def test_the_campaigns_alone_are_left_out(
     assert left_out == CAMPAIGNS & tests | of_kits
 
 
+STARTED = "started"
+"""A process for each call of the command line; `make test` makes it within the test's."""
+
+
 def test_every_value_is_met(every: list[pytest.Item], short: list[pytest.Item]) -> None:
-    """Of every parameter of every test, but for worlds."""
+    """Of every parameter of every test, but for worlds and processes."""
     met = grouped(short, lambda item: {name for _, name in values(item)})
     missing = {
-        test: names - met[test] - WORLDS
+        test: names - met[test] - WORLDS - {STARTED}
         for test, names in grouped(every, lambda item: {it for _, it in values(item)}).items()
         if test in met
     }
@@ -135,6 +139,16 @@ def test_every_store_and_every_scheduler_is_met() -> None:
     assert {*KITS.values()}.isdisjoint(REPEATED)
     assert all(hasattr(test_conformance, name) for name in (*REPEATED, *KITS.values()))
     assert {scheduler for _, scheduler in pairs.SHORT} == {*pairs.SCHEDULERS}
+
+
+def test_every_kit_is_run(every: list[pytest.Item], short: list[pytest.Item]) -> None:
+    """The classes that stand for the stores above have tests in `make test`."""
+    collected, met = (
+        {item.cls.__name__ for item in items if isinstance(item, pytest.Function) and item.cls}
+        for items in (every, short)
+    )
+    assert collected & {*KITS.values()} == met & {*KITS.values()}
+    assert not collected & {*KITS.values()} or {*KITS.values()} <= met
 
 
 def test_every_server_is_met(every: list[pytest.Item], short: list[pytest.Item]) -> None:

@@ -96,6 +96,7 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
             ("repositories", "_AsyncJobs"),
             ("repositories", "_AsyncContacts"),
             ("repositories", "_AsyncOutbox"),
+            ("repositories", "_AsyncBulk"),
             ("inspection", "AsyncInspection"),
             ("overview", "AsyncOverviewOfJob"),
             ("history", "AsyncHistory"),
@@ -183,11 +184,13 @@ RENAMED: Final = {
 
 ASYNCIO_ONLY: Final[Mapping[str, str]] = {
     "adapters/postgres/doctor/": "Written once, over a sender of either kind.",
+    "adapters/postgres/bulk.py": "The same.",
     "adapters/postgres/history.py": "The same.",
     "adapters/postgres/overview.py": "The same.",
     "adapters/postgres/statements.py": "The same.",
     "adapters/postgres/work_repository.py": "The same.",
     "adapters/redis/script_runner.py": "Written once, over a line of either kind.",
+    "cli/bulk_calls.py": "Written once: blocking ports come in wrappers.",
     "cli/calls.py": "Written once: blocking ports come in wrappers.",
     "cli/store_calls.py": "The same.",
     "cli/watched.py": "The same.",

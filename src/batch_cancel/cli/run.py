@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from batch_cancel.cli import (
+    bulk_commands,
     commands,
     history_commands,
     job_commands,
@@ -17,6 +18,7 @@ from batch_cancel.cli import (
 from batch_cancel.cli.program import program
 
 __all__ = [
+    "bulk_commands",
     "commands",
     "history_commands",
     "job_commands",

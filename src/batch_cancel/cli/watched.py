@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
 from batch_cancel import CancelResult
@@ -12,7 +10,7 @@ from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.statuses import Removal
 from batch_cancel.ports import AsyncScheduler
 from batch_cancel.use_cases.announcement import AsyncOnCancelled
-from batch_cancel.use_cases.kinds import returned_async
+from batch_cancel.use_cases.kinds import call_hook, returned_async
 from batch_cancel.use_cases.unexpected import described
 
 
@@ -43,11 +41,10 @@ class Hook:
     failed: int = 0
     fault: str | None = None
 
-    async def __call__(self, result: CancelResult) -> object:
+    async def __call__(self, result: CancelResult) -> None:
         """Call the hook."""
         try:
-            answer: Any = self.hook(result)
-            return await returned_async(answer)
+            await call_hook(self.hook, result)
         except BaseException as error:
             self.failed += 1
             self.fault = described(error)

@@ -45,7 +45,16 @@ LOOK_LIMIT: Final = 1000
 """How many removals a `reconcile` takes up, and how much of each kind an `inspect` looks at."""
 
 NOTED_TOGETHER: Final = 100
-"""How many removals a `reconcile` notes in one transaction."""
+"""How many removals are noted in one transaction."""
+
+REMOVED_TOGETHER: Final = 100
+"""How many deferred starts a scheduler that can is asked to remove at once."""
+
+BULK_SLICE: Final = 200
+"""How many jobs `cancel_jobs` cancels in one transaction."""
+
+FIND_SLICE: Final = 10_000
+"""How many jobs a page of those that a filter finds has at most."""
 
 CALL_AGE_SUSPECT: Final = timedelta(hours=4)
 """A call that has been live for longer is most likely that of a dead worker."""

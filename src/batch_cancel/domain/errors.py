@@ -192,8 +192,8 @@ class CancelFailed(_OfAStore):
     The cancellation failed.
 
     `outcome` is "unchanged" if nothing was changed, "unknown" if the job may have been cancelled:
-    then retry with the same operation id. Without one, cancel again, and take `AlreadyTerminal`
-    for success.
+    then retry with the same operation id. Without one, cancel again: an `AlreadyTerminal` with
+    the status "cancelled" is then a success.
     """
 
     key: JobKey

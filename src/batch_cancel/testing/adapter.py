@@ -121,6 +121,9 @@ class StoreAdapter(Adapter):
     history: ClassVar[bool] = False
     """Whether its repositories have a `history`."""
 
+    bulk: ClassVar[bool] = False
+    """Whether its repositories have a `bulk`."""
+
     organizations: ClassVar[Sequence[str]] = ("acme", "evil")
     """Two organizations that may own jobs in it; none, if its jobs have no organization."""
 

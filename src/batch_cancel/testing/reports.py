@@ -1,20 +1,22 @@
-"""The reports of a store under test on jobs and cancellations."""
+"""What a store under test does beside single steps: reports, and many jobs at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import EllipsisType
 from typing import cast
 
+from batch_cancel.domain.bulk import BulkResult, JobFilter
 from batch_cancel.domain.errors import JobNotFound, shown
 from batch_cancel.domain.history import CancellationPage
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.overview import Preview, Progress
-from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
+from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import Maybe
 from batch_cancel.testing.breakpoints import AsyncHeld, Held, Hook
 from batch_cancel.testing.seeded import Seeded
+from batch_cancel.use_cases.bulk import cancel_jobs, cancel_jobs_async
 from batch_cancel.use_cases.history import (
     cancellations,
     cancellations_async,
@@ -53,6 +55,50 @@ class Reports(Seeded):
         )
         self.note(f"preview of {shown(label)} -> {seen}")
         return seen
+
+    def cancel_many(
+        self,
+        *labels: str,
+        operation_id: str | None = None,
+        owner: str | EllipsisType | None = ...,
+    ) -> BulkResult:
+        """Cancel jobs by their labels, optionally as another organization."""
+        keys = [self.key(label) for label in labels]
+        of = keys[0].organization_id if isinstance(owner, EllipsisType) else owner
+        ids = [key.batch_job_id for key in keys]
+        return self._cancel_many(ids, f"the jobs {list(labels)}", of, operation_id)
+
+    def cancel_found(self, wanted: JobFilter) -> BulkResult:
+        """Cancel the jobs that a filter finds."""
+        return self._cancel_many(wanted, str(wanted), None, None)
+
+    def _cancel_many(
+        self,
+        jobs: Sequence[str] | JobFilter,
+        name: str,
+        organization_id: str | None,
+        operation_id: str | None,
+    ) -> BulkResult:
+        result = self.run(
+            self.either(
+                lambda: cancel_jobs(
+                    jobs,
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    scheduler=cast("Scheduler", self.scheduler),
+                    organization_id=organization_id,
+                    operation_id=operation_id,
+                ),
+                lambda: cancel_jobs_async(
+                    jobs,
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    scheduler=cast("AsyncScheduler", self.scheduler),
+                    organization_id=organization_id,
+                    operation_id=operation_id,
+                ),
+            )
+        )
+        self.note(f"cancel {name} -> {result}")
+        return result
 
     def previewing(self, label: str, hook: Hook) -> Callable[[], Maybe[Preview]]:
         """Return a preview to run beside something else, its transaction held by a hook."""

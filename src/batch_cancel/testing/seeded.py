@@ -67,6 +67,7 @@ class Seeded(Runner):
             "records": it.records,
             "overview": it.overview,
             "history": it.history,
+            "bulk": it.bulk,
             "organizations": bool(it.organizations),
             "ids_per_organization": it.ids_per_organization,
             "row_locks": it.row_locks,

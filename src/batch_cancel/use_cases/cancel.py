@@ -130,7 +130,7 @@ async def cancel_job_async(
     request = _request(key, operation_id, actor, reason, announce=on_cancelled is not None)
     _check_own(key, uow)
     try:
-        cancellation = await _cancel(request, uow)
+        cancellation = await cancel_in_store(request, uow)
     except AlreadyTerminal as refusal:
         if refusal.cancellation is not None:
             await remove_deferred_async(
@@ -189,7 +189,7 @@ async def cancel_rows_async(
     key = JobKey(batch_job_id, organization_id)
     request = _request(key, operation_id, actor, reason, announce=announce)
     joined = _is_joined(key, uow)
-    return attrs.evolve(await _cancel(request, uow), joined=joined)
+    return attrs.evolve(await cancel_in_store(request, uow), joined=joined)
 
 
 def _request(
@@ -216,16 +216,30 @@ def _check_own(key: JobKey, uow: AsyncUnitOfWork) -> None:
 
 
 def _is_joined(key: JobKey, uow: AsyncUnitOfWork) -> bool:
-    with _faults_named(key, _Progress()):
+    with faults_named(key, Progress()):
         return is_joined(uow)
 
 
-async def _cancel(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
-    attempts = Attempts()
+async def cancel_in_store(
+    request: CancelRequest, uow: AsyncUnitOfWork, attempts: Attempts | None = None
+) -> Cancellation:
+    """
+    Cancel a job in transactions of its own until one succeeds or no other is worth it.
+
+    Arguments:
+        request: the request.
+        uow: the store.
+        attempts: the earlier attempts at this job, such as those at several jobs together.
+
+    Raises:
+        JobNotFound, AlreadyTerminal, UnknownJobStatus: the job is not cancelled.
+        CancelFailed: the store failed.
+    """
+    attempts = Attempts() if attempts is None else attempts
     while True:
-        progress = _Progress()
+        progress = Progress()
         try:
-            await _pause(request.key, attempts, uow)
+            await pause(request.key, attempts, uow)
             return attempts.succeeded(await _cancel_in_transaction(request, uow, progress))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
@@ -235,18 +249,19 @@ async def _cancel(request: CancelRequest, uow: AsyncUnitOfWork) -> Cancellation:
             attempts = attempts.failed(failure, is_replay=progress.is_replay)
 
 
-async def _pause(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
+async def pause(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
+    """Wait before another attempt."""
     if attempts.made and (pausing := repeatable(uow)) is not None:
-        with _faults_named(key, _Progress()):
+        with faults_named(key, Progress()):
             await pausing.pause(attempts.made)
 
 
 async def _cancel_in_transaction(
-    request: CancelRequest, uow: AsyncUnitOfWork, progress: _Progress
+    request: CancelRequest, uow: AsyncUnitOfWork, progress: Progress
 ) -> Cancellation:
     if not request.key.can_exist:
         raise JobNotFound(request.key)
-    with _faults_named(request.key, progress):
+    with faults_named(request.key, progress):
         async with opened_async(uow) as repositories:
             cancellation = await _carry_out(request, repositories)
             progress.is_replay = cancellation.replayed
@@ -266,13 +281,21 @@ async def _carry_out(request: CancelRequest, repositories: AsyncRepositories) ->
 
 
 @attrs.define
-class _Progress:
+class Progress:
+    """
+    How far an attempt got; it decides the outcome of an unexpected fault.
+
+    Arguments:
+        outcome: what a fault now leaves.
+        is_replay: whether it found the job cancelled by this operation.
+    """
+
     outcome: Outcome = "unchanged"
     is_replay: bool = False
 
 
 @contextmanager
-def _faults_named(key: JobKey, progress: _Progress) -> Generator[None]:
+def faults_named(key: JobKey, progress: Progress) -> Generator[None]:
     """Turn every fault of a store into `CancelFailed` for this job."""
     try:
         yield

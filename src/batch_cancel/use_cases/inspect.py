@@ -115,8 +115,9 @@ async def _compared(
     if not isinstance(scheduler, AsyncInspectableScheduler):
         return inventory.drift(None, limit)
     try:
-        waiting = await kinds.returned_async(
-            scheduler.waiting_among(inventory.deferred_ids or _NOBODY)
+        # An answer that is no collection is a failure of the scheduler's.
+        waiting = frozenset(
+            await kinds.returned_async(scheduler.waiting_among(inventory.deferred_ids or _NOBODY))
         )
     except kinds.WrongKind:
         raise

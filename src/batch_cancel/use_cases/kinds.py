@@ -28,8 +28,10 @@ from inspect import (
     isgenerator,
     isgeneratorfunction,
 )
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, TracebackType
 from typing import Final, TypeVar, cast
+
+import attrs
 
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.ports import AsyncRepositories, AsyncUnitOfWork, Repositories, UnitOfWork
@@ -246,8 +248,33 @@ def opened_async(uow: AsyncUnitOfWork) -> AbstractAsyncContextManager[AsyncRepos
     """
     transaction = uow.begin()
     if hasattr(type(transaction), "__aenter__"):
-        return transaction
+        return _Transaction(transaction)
     raise _not_entered(transaction, "__enter__", "async context manager", _CALL_BLOCKING)
+
+
+@attrs.frozen
+class _Transaction:
+    """A transaction that suppresses no exception: its block would end without an answer."""
+
+    within: AbstractAsyncContextManager[AsyncRepositories]
+
+    async def __aenter__(self) -> AsyncRepositories:
+        return await self.within.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if await self.within.__aexit__(kind, error, traceback) and error is not None:
+            raise StoreFailed(_SUPPRESSED, "unknown") from error
+
+
+_SUPPRESSED: Final = (
+    "the context manager of the store's `begin` suppressed an exception, so whether the "
+    "transaction was committed is unknown: let the exception pass"
+)
 
 
 def returned(answer: _T) -> _T:

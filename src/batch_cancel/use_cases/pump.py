@@ -31,6 +31,7 @@ from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     check_hook,
     check_starts,
+    own,
     run,
 )
 
@@ -119,6 +120,7 @@ async def pump_async(
 ) -> int:
     """As `pump`, awaited."""
     check_starts(store)
+    kinds.check_callable(own(deliver), "deliver")
     check_hook(deliver)
     check_limit(limit)
     check_lease(lease)

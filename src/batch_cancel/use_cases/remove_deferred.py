@@ -8,6 +8,7 @@ there was no commit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -23,7 +24,13 @@ from batch_cancel.domain.cancellation import (
 from batch_cancel.domain.errors import CancelFailed
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.statuses import Removal
-from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
+from batch_cancel.ports import (
+    AsyncBulkScheduler,
+    AsyncScheduler,
+    AsyncUnitOfWork,
+    Scheduler,
+    UnitOfWork,
+)
 from batch_cancel.use_cases import kinds, log
 from batch_cancel.use_cases.announcement import (
     AsyncOnCancelled,
@@ -54,6 +61,7 @@ _UNDONE: Final = (
     "back, such as a deferred trigger that ran at your commit; its deferred start was left "
     "alone: look for the cause and cancel the job again"
 )
+_NOT_CONFIRMED: Final = "the scheduler did not confirm the removal of its deferred start"
 _STILL_OPEN: Final = (
     "remove_deferred was called within your own transaction, which may still be rolled back; the "
     "deferred start was left alone: call it after your commit, with a unit of work that opens "
@@ -173,6 +181,25 @@ async def _as_committed(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Can
     return current
 
 
+async def ask_together(
+    records: Sequence[CancellationRecord], scheduler: AsyncBulkScheduler
+) -> list[Removal]:
+    """Ask the scheduler for many pending removals at once, and return what became of each."""
+    starts = [(str(record.deferred_id), record.operation_id) for record in records]
+    culprit: object = None
+    try:
+        answers = [*await kinds.returned_async(scheduler.cancel_many(starts))]
+    except Exception as error:  # noqa: BLE001  # A committed cancellation must not raise.
+        answers, culprit = [], error
+    if len(answers) != len(records):  # Which answer is of which start is not known.
+        answers = [None] * len(records)
+    removals = list(map(removal_of, answers))
+    for record, removal in zip(records, removals, strict=True):
+        if removal is Removal.PENDING:
+            log.left_pending(record, _NOT_CONFIRMED, culprit)
+    return removals
+
+
 async def ask(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
     """Ask the scheduler for a pending removal, and return what became of it."""
     deferred_id = record.deferred_id_owed
@@ -186,7 +213,5 @@ async def ask(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
         answer = error
     removal = removal_of(answer)
     if removal is Removal.PENDING:
-        log.left_pending(
-            record, "the scheduler did not confirm the removal of its deferred start", answer
-        )
+        log.left_pending(record, _NOT_CONFIRMED, answer)
     return removal

@@ -24,6 +24,7 @@ from typing import Final, Generic, TypeVar, cast
 
 import attrs
 
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -31,8 +32,12 @@ from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import (
+    AsyncBulkScheduler,
     AsyncRepeatableUnitOfWork,
+    AsyncScheduler,
     AsyncUnitOfWork,
+    BulkRepository,
+    BulkScheduler,
     ContactRepository,
     HistoryRepository,
     InspectableScheduler,
@@ -106,6 +111,13 @@ def repeatable(uow: AsyncUnitOfWork) -> AsyncRepeatableUnitOfWork | None:
     return uow if isinstance(uow, AsyncRepeatableUnitOfWork) else None
 
 
+def removes_many(scheduler: AsyncScheduler) -> AsyncBulkScheduler | None:
+    """Return the scheduler if it can remove many deferred starts at once; None if not."""
+    if callable(getattr(own(scheduler), "cancel_many", None)):
+        return cast("AsyncBulkScheduler", scheduler)
+    return None
+
+
 def check_store(uow: object) -> None:
     """Check that the store is of the kind of the function that it was passed to."""
     check = kinds.check_store if is_blocking(uow) else kinds.check_store_async
@@ -166,6 +178,10 @@ class BlockingScheduler(Blocking[Scheduler]):
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """Remove the deferred start."""
         return returned(self.port.cancel(deferred_id, operation_id))
+
+    async def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool | None]:
+        """Remove many; only for a scheduler that can, see `removes_many`."""
+        return returned(cast("BulkScheduler", self.port).cancel_many(starts))
 
 
 class BlockingInspectable(Blocking[InspectableScheduler]):
@@ -257,6 +273,11 @@ class _Repositories(Blocking[Repositories]):
         history: HistoryRepository | None = getattr(self.port, "history", None)
         return None if history is None else _History(history)
 
+    @property
+    def bulk(self) -> _Bulk | None:
+        bulk: BulkRepository | None = getattr(self.port, "bulk", None)
+        return None if bulk is None else _Bulk(bulk)
+
 
 class _Jobs(Blocking[JobRepository]):
     async def lock(self, key: JobKey, /) -> Job | None:
@@ -305,6 +326,22 @@ class _History(Blocking[HistoryRepository]):
 
     async def forget(self, before: datetime, retry_window: timedelta, limit: int, /) -> int:
         return self.port.forget(before, retry_window, limit)
+
+
+class _Bulk(Blocking[BulkRepository]):
+    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int, /) -> list[JobKey]:
+        return self.port.find(wanted, after, limit)
+
+    async def lock(self, keys: Sequence[JobKey], /) -> Mapping[JobKey, Job]:
+        return self.port.lock(keys)
+
+    async def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
+    ) -> Mapping[JobKey, int]:
+        return self.port.cancel(keys, statuses)
+
+    async def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:
+        self.port.mark_cancelled(records)
 
 
 class _Work(Blocking[WorkRepository]):

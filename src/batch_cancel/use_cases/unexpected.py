@@ -35,11 +35,27 @@ _DATA: Final = re.compile(
 _CHARACTERS_MAX: Final = 200
 
 
+_STOPPED: Final = "coroutine raised StopIteration"
+
+
 def original(error: BaseException) -> BaseException:
-    """Return the original exception: a coroutine turns a StopIteration into a RuntimeError."""
+    """
+    Return the original exception: a coroutine of ours turns a StopIteration into a RuntimeError.
+
+    A RuntimeError that a coroutine of the caller's has made of one stays as it is. The text of an
+    exception is never asked for: its `__str__` may raise.
+    """
     cause = error.__cause__
-    is_of_python = str(error) == "coroutine raised StopIteration"
-    return cause if isinstance(cause, StopIteration) and is_of_python else error
+    if type(error) is not RuntimeError or not isinstance(cause, StopIteration):
+        return error
+    return cause if error.args == (_STOPPED,) and _left_ours(cause) else error
+
+
+def _left_ours(stopped: StopIteration) -> bool:
+    """Check whether the coroutine that a StopIteration has left is one of this package."""
+    trace = stopped.__traceback__
+    module: object = trace and trace.tb_frame.f_globals.get("__name__")
+    return isinstance(module, str) and module.startswith("batch_cancel.")
 
 
 def described(error: BaseException) -> str:
@@ -55,7 +71,10 @@ def described(error: BaseException) -> str:
 def with_text(error: BaseException) -> str:
     """Return the type of an exception, and its text unless it looks like data."""
     name = type(error).__name__
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001  # Its `__str__` is of the caller's, too.
+        return name
     if not text or _DATA.search(text) or not text.isprintable():
         return name
     return f"{name}: {text if len(text) <= _CHARACTERS_MAX else f'{text[:_CHARACTERS_MAX]}...'}"

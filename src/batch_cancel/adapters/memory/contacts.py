@@ -88,9 +88,7 @@ class Contacts(Mapping[str, Contact]):
 
     def among(self, statuses: AbstractSet[str]) -> list[str]:
         """Return the ids of the contacts in these statuses."""
-        return [
-            contact_id for status in statuses for _, contact_id in self._index.of_status(status)
-        ]
+        return self._index.among(statuses)
 
     def has_any(self, statuses: AbstractSet[str]) -> bool:
         """Check whether a contact is in one of these statuses."""

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from batch_cancel.adapters.memory import history, rows
+from batch_cancel.adapters.memory import bulk, history, rows
 from batch_cancel.adapters.memory.rows import Rows
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -153,6 +154,44 @@ class _AsyncHistory:
 
 
 @attrs.frozen
+class _Bulk:
+    rows: Rows
+
+    def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
+        return bulk.find(self.rows, wanted, after, limit)
+
+    def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        return bulk.lock(self.rows, keys)
+
+    def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
+    ) -> Mapping[JobKey, int]:
+        return bulk.cancel(self.rows, keys, statuses)
+
+    def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
+        bulk.mark_cancelled(self.rows, records)
+
+
+@attrs.frozen
+class _AsyncBulk:
+    rows: Rows
+
+    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
+        return bulk.find(self.rows, wanted, after, limit)
+
+    async def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        return bulk.lock(self.rows, keys)
+
+    async def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
+    ) -> Mapping[JobKey, int]:
+        return bulk.cancel(self.rows, keys, statuses)
+
+    async def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
+        bulk.mark_cancelled(self.rows, records)
+
+
+@attrs.frozen
 class _Work:
     rows: Rows
 
@@ -221,6 +260,7 @@ class MemoryRepositories:
     work: _Work
     overview: _Overview
     history: _History
+    bulk: _Bulk
 
     @classmethod
     def of(cls, draft: Rows) -> MemoryRepositories:
@@ -233,6 +273,7 @@ class MemoryRepositories:
             _Work(draft),
             _Overview(draft),
             _History(draft),
+            _Bulk(draft),
         )
 
 
@@ -247,6 +288,7 @@ class AsyncMemoryRepositories:
     work: _AsyncWork
     overview: _AsyncOverview
     history: _AsyncHistory
+    bulk: _AsyncBulk
 
     @classmethod
     def of(cls, draft: Rows) -> AsyncMemoryRepositories:
@@ -259,4 +301,5 @@ class AsyncMemoryRepositories:
             _AsyncWork(draft),
             _AsyncOverview(draft),
             _AsyncHistory(draft),
+            _AsyncBulk(draft),
         )

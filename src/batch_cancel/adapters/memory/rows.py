@@ -57,6 +57,9 @@ class Row:
     """When the record was last taken or claimed."""
     earlier: tuple[CancellationRecord, ...] = ()
     """The records that later cancellations have replaced."""
+    created_at: datetime | None = None
+    scheduled_at: datetime | None = None
+    """When it was to start; only filters ask."""
 
 
 Rows = MutableMapping[JobKey, Row]

@@ -29,6 +29,9 @@ class _Seeds:
         status: str | None = "scheduled",
         organization_id: str | None = None,
         deferred_id: str | None = None,
+        *,
+        created_at: datetime | None = None,
+        scheduled_at: datetime | None = None,
     ) -> None:
         """
         Add a job.
@@ -38,6 +41,8 @@ class _Seeds:
             status: any status, known or not.
             organization_id: whose job it is; None for a job of no organization.
             deferred_id: the id of its deferred start; None if it has none.
+            created_at: when it was created, an aware datetime; None for now.
+            scheduled_at: when it is to start, an aware datetime; None for no time.
 
         Raises:
             ValueError: there is such a job already.
@@ -45,7 +50,12 @@ class _Seeds:
         key = JobKey(id, organization_id)
         if key in self._committed:
             raise added_twice(id)
-        self._committed[key] = Row(status, deferred_id)
+        self._committed[key] = Row(
+            status,
+            deferred_id,
+            created_at=created_at or datetime.now(UTC),
+            scheduled_at=scheduled_at,
+        )
 
     def add_contacts(
         self,

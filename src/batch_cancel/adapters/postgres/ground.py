@@ -8,9 +8,10 @@ import attrs
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.cursors import AnyConnection
-from batch_cancel.adapters.postgres.queries import RUN_LATE_TRIGGERS, Queries
+from batch_cancel.adapters.postgres.marking import RUN_LATE_TRIGGERS, Marking
+from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Row
-from batch_cancel.adapters.postgres.sql_parts import in_one_string, quoted, trusted
+from batch_cancel.adapters.postgres.sql_parts import quoted, trusted
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import JobKey
@@ -134,15 +135,20 @@ class Ground:
         later = [(schema, name) for schema, name, is_deferred in facts.deferrable if is_deferred]
         return _set_constraints(now, "IMMEDIATE"), _set_constraints(later, "DEFERRED")
 
-    def mark_and_demand(self, facts: Facts | None) -> sql.SQL:
-        """Return the statements that mark a job, run late triggers and demand the outcome."""
-        queries, keeps = self.queries, self.keeps_earlier
+    def mark_and_demand(self, facts: Facts | None, markings: tuple[Marking, Marking]) -> sql.SQL:
+        """
+        Return the statements that mark jobs, run late triggers and demand the outcome.
+
+        Arguments:
+            facts: the facts about the tables.
+            markings: the statements without and with a table for the records that are replaced.
+        """
+        marking = markings[self.keeps_earlier]
         if not self.is_joined:
-            return queries.mark_and_demand_in_own[keeps]
+            return marking.in_own
         if facts is None or not facts.deferrable:
-            return queries.mark_and_demand[keeps]
-        now, later = self.late_triggers(facts)
-        return in_one_string(queries.mark[keeps], now, queries.demand_outcome, later)
+            return marking.in_callers
+        return marking.with_late(*self.late_triggers(facts))
 
 
 def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:

@@ -10,6 +10,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
+from batch_cancel.adapters.postgres.marking import markings
 from batch_cancel.adapters.postgres.schema import Constant, PostgresSchema, is_identifier
 from batch_cancel.adapters.postgres.sql_parts import (
     PACKAGE,
@@ -24,15 +25,11 @@ from batch_cancel.adapters.postgres.sql_parts import (
     typed,
 )
 from batch_cancel.adapters.postgres.transaction_settings import joined_frame
-from batch_cancel.adapters.postgres_transactions import LATE_TRIGGERS_NOW
 from batch_cancel.adapters.sql_files import statements
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import columns_refused
 
 _NONE: Final = sql.SQL("")
-
-RUN_LATE_TRIGGERS: Final = sql.SQL(LATE_TRIGGERS_NOW)
-"""Runs all deferred triggers now."""
 
 
 class Demand(Enum):
@@ -53,114 +50,108 @@ class Queries:
         # Later parts contain earlier ones.
         self._add_part("this_job")
         self._names["its_key"] = (
-            sql.SQL("%(batch_job_id)s") if schema.job_key is None else self._statement("its_key")
+            sql.SQL("%(batch_job_id)s") if schema.job_key is None else self.statement("its_key")
         )
         self._names["of_its_organization"] = self._of_its_organization("")
-        self._names["its_contact"] = self._statement("its_contact", of=_NONE)
-        self._names["its_aliased_contact"] = self._statement(
+        self._names["its_contact"] = self.statement("its_contact", of=_NONE)
+        self._names["its_aliased_contact"] = self.statement(
             "its_contact",
             of=sql.SQL("contact."),
             of_its_organization=self._of_its_organization("contact."),
         )
         self._add_part("running_job")
         self._names["is_expired"] = (
-            _NONE if schema.dialing_since is None else self._statement("is_expired")
+            _NONE if schema.dialing_since is None else self.statement("is_expired")
         )
         self._add_part("claim_the_picked")
         self._names["overdue"] = (
-            _NONE if schema.dialing_since is None else self._statement("overdue")
+            _NONE if schema.dialing_since is None else self.statement("overdue")
         )
-        self.lock_job = self._statement("lock_job")
-        self.overview = self._statement("overview")
-        self.read_cancellation = self._statement("read_cancellation")
-        self.mark_cancelled = self._statement("mark_cancelled")
-        outcome = self._statement(
+        self.lock_job = self.statement("lock_job")
+        self.overview = self.statement("overview")
+        self.read_cancellation = self.statement("read_cancellation")
+        self.mark_cancelled = self.statement("mark_cancelled")
+        outcome = self.statement(
             "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
         )
-        self.demand_outcome = self._statement("demand_outcome", outcome=outcome)
-        self.keep_earlier = self._statement("keep_earlier")
         # By whether there is a table for the records that are replaced.
-        self.mark = (self.mark_cancelled, in_one_string(self.keep_earlier, self.mark_cancelled))
-        self.mark_and_demand = tuple(in_one_string(it, self.demand_outcome) for it in self.mark)
-        self.mark_and_demand_in_own = tuple(
-            in_one_string(it, RUN_LATE_TRIGGERS, self.demand_outcome) for it in self.mark
+        self.marking = markings(
+            self.statement("keep_earlier"),
+            self.mark_cancelled,
+            self.statement("demand_outcome", outcome=outcome),
         )
-        self.forget = self._statement("forget")
-        self.forget_earlier = self._statement("forget_earlier")
-        own = self._statement("records_of_the_page", of_records=self._names["cancellations"])
-        earlier = self._statement("records_of_the_page", of_records=self._names["earlier"])
+        self.forget = self.statement("forget")
+        self.forget_earlier = self.statement("forget_earlier")
+        own = self.statement("records_of_the_page", of_records=self._names["cancellations"])
+        earlier = self.statement("records_of_the_page", of_records=self._names["earlier"])
         self.page = (
-            self._statement("page", records=own),
-            self._statement(
-                "page", records=fixed(sql.SQL("{} UNION ALL {}").format(own, earlier))
-            ),
+            self.statement("page", records=own),
+            self.statement("page", records=fixed(sql.SQL("{} UNION ALL {}").format(own, earlier))),
         )
         self.joined_frame = joined_frame(schema)
         self._add_part("is_undone")
-        self.find_cancellation = self._statement("find_cancellation")
-        self.claim_cancellation = self._statement("claim_cancellation")
-        self.find_undone = self._statement("find_undone")
-        self.mark_cancellation_done = self._statement("mark_cancellation_done")
+        self.find_cancellation = self.statement("find_cancellation")
+        self.claim_cancellation = self.statement("claim_cancellation")
+        self.find_undone = self.statement("find_undone")
+        self.mark_cancellation_done = self.statement("mark_cancellation_done")
         self.mark_cancellation_done_in_own = in_one_string(
-            self._statement("note_without_waiting"), self.mark_cancellation_done
+            self.statement("note_without_waiting"), self.mark_cancellation_done
         )
-        self.take_pending = self._statement("take_pending")
-        self.read_status = self._statement("read_status")
-        self.expired_contact_left = self._statement("expired_contact_left")
-        self.read_key = self._statement("read_key")
+        self.take_pending = self.statement("take_pending")
+        self.read_status = self.statement("read_status")
+        self.expired_contact_left = self.statement("expired_contact_left")
+        self.read_key = self.statement("read_key")
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels the contacts in these statuses, a frozen set."""
-        return self._statement("cancel_contacts", statuses=self._contacts_in(statuses))
+        return self.statement("cancel_contacts", statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def count_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels contacts and counts those really written."""
-        return self._statement(
+        return self.statement(
             "count_cancelled_contacts", cancel_contacts=self.cancel_contacts(frozenset(statuses))
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def list_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels contacts and names them."""
-        return self._statement(
+        return self.statement(
             "list_cancelled_contacts", cancel_contacts=self.cancel_contacts(frozenset(statuses))
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def as_written(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that reads whether contacts of some ids are in these statuses."""
-        return self._statement("as_written", statuses=self._contacts_in(statuses))
+        return self.statement("as_written", statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def demand_as_written(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that fails if contacts of some ids are not in these statuses."""
-        return self._statement(
-            "demand_as_written", as_written=self.as_written(frozenset(statuses))
-        )
+        return self.statement("demand_as_written", as_written=self.as_written(frozenset(statuses)))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def look(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement of the inspection; contacts in these statuses are open."""
-        return self._statement("look", statuses=self._contacts_in(statuses))
+        return self.statement("look", statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def start_job(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
         """Return the statement that starts a job in these statuses, a frozen set."""
-        return self._statement("start_job", statuses=listed(statuses, self.schema.job_statuses))
+        return self.statement("start_job", statuses=listed(statuses, self.schema.job_statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def is_startable(self, statuses: AbstractSet[JobStatus]) -> sql.SQL:
         """Return the statement that reads whether `start_job` of these statuses finds a job."""
         status_name = listed(statuses, self.schema.job_statuses)
-        return self._statement("is_startable", statuses=status_name)
+        return self.statement("is_startable", statuses=status_name)
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that claims contacts in these statuses, a frozen set."""
         has_times = self.schema.contact_next_attempt_at is not None
-        return self._statement(
+        return self.statement(
             "claim_contacts" if has_times else "claim_contacts_without_times",
             statuses=self._contacts_in(statuses),
         )
@@ -168,22 +159,22 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def settle_contact(self, status: ContactStatus) -> sql.SQL:
         """Return the statement that settles a live call's contact with this status."""
-        return self._statement("settle_contact", status=self._written(status))
+        return self.statement("settle_contact", status=self._written(status))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def read_contact(self, status: ContactStatus) -> sql.SQL:
         """Return the statement that reads whether a contact is dialing, or has this status."""
-        return self._statement("read_contact", status=self._written(status))
+        return self.statement("read_contact", status=self._written(status))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def expire_contacts(self, status: ContactStatus) -> sql.SQL:
         """Return the statement that ends old calls with this status."""
-        return self._statement("expire_contacts", status=self._written(status))
+        return self.statement("expire_contacts", status=self._written(status))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def list_expired_contacts(self, status: ContactStatus) -> sql.SQL:
         """Return the statement that ends old calls and names their contacts."""
-        return self._statement(
+        return self.statement(
             "list_expired_contacts",
             status=self._written(status),
             expire_contacts=self.expire_contacts(status),
@@ -193,14 +184,14 @@ class Queries:
     def finish_job(self, unfinished: AbstractSet[ContactStatus]) -> tuple[sql.SQL, sql.SQL]:
         """Return the statements that lock and finish a job without contacts in these statuses."""
         calling = unfinished & {ContactStatus.DIALING}
-        nothing_left = self._statement(
+        nothing_left = self.statement(
             "nothing_left",
             first_waiting=self._first_contact(unfinished - calling),
             first_calling=self._first_contact(calling),
         )
         return (
-            self._statement("lock_finished_job", nothing_left=nothing_left),
-            self._statement("finish_job", nothing_left=nothing_left),
+            self.statement("lock_finished_job", nothing_left=nothing_left),
+            self.statement("finish_job", nothing_left=nothing_left),
         )
 
     @property
@@ -229,7 +220,7 @@ class Queries:
         of_the_job = [parameter] * (len(self.own_columns) - 1)
         values = [*of_the_job, *map(constant, constants), *[parameter] * len(columns)]
         row = fixed(sql.SQL("({})").format(sql.SQL(", ").join(values)))
-        statement = self._statement(
+        statement = self.statement(
             "append_contacts", columns=names, rows=fixed(sql.SQL(", ").join([row] * rows))
         )
         if not named:
@@ -248,7 +239,7 @@ class Queries:
             StoreFailed: a column is not a name, or must not be set by the caller.
         """
         names, constants = self._new_contact(columns)
-        return trusted(typed(self._statement("copy_contacts", columns=names))), constants
+        return trusted(typed(self.statement("copy_contacts", columns=names))), constants
 
     def _new_contact(self, columns: Sequence[str]) -> tuple[sql.SQL, tuple[Constant, ...]]:
         own = self.own_columns
@@ -261,7 +252,7 @@ class Queries:
         return fixed(sql.SQL(", ").join(map(quoted, names))), (pending, *[1] * len(versioned))
 
     def _first_contact(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        return self._statement("first_contact", statuses=self._contacts_in(statuses))
+        return self.statement("first_contact", statuses=self._contacts_in(statuses))
 
     def _written(self, status: ContactStatus) -> sql.SQL:
         return constant(self.schema.contact_statuses[status][0])
@@ -272,14 +263,15 @@ class Queries:
     def _of_its_organization(self, of: str) -> sql.SQL:
         if self.schema.contact_organization_id is None:
             return _NONE
-        condition = self._statement("of_its_organization", of=trusted(of))
+        condition = self.statement("of_its_organization", of=trusted(of))
         return fixed(sql.SQL(" {}").format(condition))
 
     def _add_part(self, name: str) -> None:
-        self._names[name] = self._statement(name)
+        self._names[name] = self.statement(name)
 
-    def _statement(self, name: str, **more: sql.SQL) -> sql.SQL:
-        template = statements(PACKAGE, "queries.sql")[name]
+    def statement(self, name: str, file: str = "queries.sql", /, **more: sql.SQL) -> sql.SQL:
+        """Return a statement of a file; `more` are names that only this one has."""
+        template = statements(PACKAGE, file)[name]
         return fixed(trusted(template).format(**{**self._names, **more}))
 
 

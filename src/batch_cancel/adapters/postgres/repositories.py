@@ -15,6 +15,7 @@ from functools import partial
 import attrs
 import psycopg
 
+from batch_cancel.adapters.postgres.bulk import Bulk
 from batch_cancel.adapters.postgres.history import History
 from batch_cancel.adapters.postgres.outcomes import (
     any_job,
@@ -43,6 +44,7 @@ from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.postgres.work_repository import Work
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -79,7 +81,8 @@ class Jobs(Statements):
         """As `JobRepository.mark_cancelled`."""
         facts, ground = await self.facts(job.key), await self.transaction.ground()
         explain = partial(unmet, self.queries, job.key)
-        self.transaction.hold(ground.mark_and_demand(facts), recorded(record), explain)
+        statement = ground.mark_and_demand(facts, self.queries.marking)
+        self.transaction.hold(statement, recorded(record), explain)
         if ground.contacts_to_look_at is not None:
             demand = self.queries.demand_as_written(frozenset({ContactStatus.CANCELLED}))
             parameters = looked_at(job.key, ground.contacts_to_look_at)
@@ -275,6 +278,25 @@ class _Overview:
 
 
 @attrs.frozen
+class _Bulk:
+    awaited: Bulk
+
+    def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
+        return run(self.awaited.find(wanted, after, limit))
+
+    def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        return run(self.awaited.lock(keys))
+
+    def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
+    ) -> Mapping[JobKey, int]:
+        return run(self.awaited.cancel(keys, statuses))
+
+    def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
+        run(self.awaited.mark_cancelled(records))
+
+
+@attrs.frozen
 class _History:
     awaited: History
 
@@ -297,6 +319,7 @@ class PostgresRepositories:
         self.work = _Work(Work(transaction))
         self.overview = _Overview(OverviewOfJob(transaction))
         self.history = _History(History(transaction))
+        self.bulk = _Bulk(Bulk(transaction))
 
 
 class AsyncPostgresRepositories:
@@ -311,3 +334,4 @@ class AsyncPostgresRepositories:
         self.work = Work(transaction)
         self.overview = OverviewOfJob(transaction)
         self.history = History(transaction)
+        self.bulk = Bulk(transaction)

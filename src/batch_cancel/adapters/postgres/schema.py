@@ -114,6 +114,9 @@ class PostgresSchema:
         job_deferred_id: the id of its deferred start, NULL for none; None if there is no such
             column: then the job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
+        job_created_at: when the job was created, a timestamptz; None if there is no such column.
+            Only a `JobFilter` asks for it.
+        job_scheduled_at: when the job is to start, likewise.
         job_version: incremented when the job is changed, for optimistic locking; None if there is
             no such column.
         job_statuses: the names of the six statuses in the table, if they are not the contract's: a
@@ -153,6 +156,8 @@ class PostgresSchema:
     job_status: str = _column("status")
     job_deferred_id: str | None = _optional_column("scheduled_job_id")
     job_updated_at: str | None = _optional_column("updated_at")
+    job_created_at: str | None = _optional_column("created_at")
+    job_scheduled_at: str | None = _optional_column(None)
     job_version: str | None = _optional_column(None)
     job_statuses: JobStatusNames = attrs.field(
         factory=dict[JobStatus, tuple[StatusName, ...]],

@@ -30,7 +30,13 @@ from batch_cancel.adapters.redis.deadline_async import connection_to_async
 from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import decoded, encoded, lasting, moment, number
 from batch_cancel.adapters.redis.health import checked
-from batch_cancel.adapters.redis.script_runner import Executor, replicas_wanted, script
+from batch_cancel.adapters.redis.script_runner import (
+    Executor,
+    Script,
+    lua,
+    replicas_wanted,
+    script,
+)
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import Claimed, check_schedulable
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
@@ -41,6 +47,15 @@ _PAGE_SIZE: Final = 1000
 
 _SCHEDULE: Final = script("common", "schedule")
 _CANCEL: Final = script("common", "cancel")
+_CANCEL_MANY: Final = Script(
+    "\n".join(
+        (
+            lua("common"),
+            f"local function cancel(ARGV)\n{lua('cancel')}\nend",
+            lua("cancel_many"),
+        )
+    )
+)
 _CLAIM: Final = script("common", "claim")
 _ACK: Final = script("common", "ack")
 _WAITING: Final = script("common", "waiting")
@@ -106,6 +121,26 @@ class _DeferredStarts:
         keys = self._keys(deferred_id)
         arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
         return bool(await self._executor.run(_CANCEL, keys, arguments, self._min_replicas))
+
+    async def _cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool | None]:
+        answers: list[bool | None] = [False] * len(starts)
+        by_keys: dict[Sequence[bytes], list[int]] = {}
+        for place, (deferred_id, _) in enumerate(starts):
+            if is_storable(deferred_id, ID_BYTES_MAX):
+                by_keys.setdefault(self._keys(deferred_id), []).append(place)
+        failure: SchedulerUnavailable | None = None
+        for keys, places in by_keys.items():
+            pairs = (map(encoded, starts[place]) for place in places)
+            arguments = [self._retention, *(it for pair in pairs for it in pair)]
+            try:
+                found = await self._executor.run(_CANCEL_MANY, keys, arguments, self._min_replicas)
+            except SchedulerUnavailable as error:
+                failure, found = error, [None] * len(places)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = None if answer is None else bool(answer)
+        if failure is not None and all(it is None for it in answers):
+            raise failure
+        return answers
 
     async def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         claim = Claim(limit, lease, self._budget)
@@ -211,6 +246,21 @@ class RedisScheduler(_DeferredStarts):
         """
         return run(self._cancel(deferred_id, operation_id))
 
+    def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool | None]:
+        """
+        Remove deferred starts for good, all those of a shard by one script.
+
+        Arguments:
+            starts: the id of each start and the operation that removes it.
+
+        Returns:
+            the answer of `cancel` to each, in their order; None for no answer in time.
+
+        Raises:
+            SchedulerUnavailable: no answer in time for any; retry with the same operations.
+        """
+        return run(self._cancel_many(starts))
+
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
         Claim the starts that are due, each for the time of `lease`.
@@ -292,6 +342,10 @@ class AsyncRedisScheduler(_DeferredStarts):
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """As `RedisScheduler.cancel`, awaited."""
         return await self._cancel(deferred_id, operation_id)
+
+    async def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool | None]:
+        """As `RedisScheduler.cancel_many`, awaited."""
+        return await self._cancel_many(starts)
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """As `RedisScheduler.claim`, awaited."""

@@ -53,8 +53,8 @@ class Seen:
         is_joined: whether the transaction is the caller's.
         earlier: the table for records that are replaced; None if the database has none, or it may
             not be used.
-        cancelled_before: how many of the job's contacts were cancelled already, if a trigger may
-            write contacts again after the cancel; None without such triggers.
+        cancelled_before: how many contacts of a job were cancelled already, by job, if a trigger
+            may write contacts again after the cancel; empty without such triggers.
     """
 
     tables: SqlAlchemyTables
@@ -62,7 +62,7 @@ class Seen:
     cache_key: Hashable | None
     is_joined: bool
     earlier: sa.Table | None = None
-    cancelled_before: int | None = None
+    cancelled_before: dict[JobKey, int] = attrs.field(factory=dict[JobKey, int])
 
     def of_jobs(self, connection: Connection) -> Facts:
         """

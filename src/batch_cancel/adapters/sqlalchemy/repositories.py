@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_cancel.adapters.sqlalchemy import columns
+from batch_cancel.adapters.sqlalchemy.bulk import in_order, jobs_found
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.history import AsyncHistory, History, replaced
@@ -31,6 +33,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.adapters.sqlalchemy.work_repository import AsyncWork, Work
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -145,7 +148,7 @@ class _Jobs(Statements):
             raise written_otherwise(what)
         if not outcome[1]:
             raise written_otherwise(RECORD_CHANGED)
-        before = self.seen.cancelled_before
+        before = self.seen.cancelled_before.get(record.key)
         if before is not None:
             is_cancelled = tables.contact_has({ContactStatus.CANCELLED})
             number = self.count_contacts(self.contact_of(record.key), is_cancelled)
@@ -169,8 +172,33 @@ class _Contacts(Statements):
         if not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
             return self.write(cancelled, is_cancelled, is_rewritten=False)
         # They are counted again with the outcome, once late triggers have run.
-        self.seen.cancelled_before = self.count_contacts(is_its, is_cancelled)
+        self.seen.cancelled_before[key] = self.count_contacts(is_its, is_cancelled)
         return self.write(cancelled, is_cancelled, is_rewritten=True)
+
+
+class _Bulk(Statements):
+    """Many jobs, one by one within the transaction."""
+
+    def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
+        return jobs_found(self, wanted, after, limit)
+
+    def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        jobs = _Jobs(self.connection, self.tables, self.seen)
+        locked = {key: jobs.lock(key) for key in in_order(self, keys)}
+        return {key: job for key, job in locked.items() if job is not None}
+
+    def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
+    ) -> Mapping[JobKey, int]:
+        contacts = _Contacts(self.connection, self.tables, self.seen)
+        return {key: contacts.cancel(key, statuses) for key in keys}
+
+    def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
+        jobs = _Jobs(self.connection, self.tables, self.seen)
+        for record in records:
+            status = record.previous_status.value
+            job = Job(record.key, status, record.deferred_id, record.cancelled_at)
+            jobs.mark_cancelled(job, record)
 
 
 class _Outbox(Statements):
@@ -242,7 +270,7 @@ class _Outbox(Statements):
                     ids.append(columns.bound(column, key.batch_job_id))
             rows: Any = self.connection.execute(asked.where(column.in_(ids)))
             undone.update(
-                JobKey(job_id, columns.text(organization_id))
+                JobKey(str(job_id), columns.text(organization_id))
                 for job_id, organization_id, _ in rows
             )
         return undone
@@ -259,6 +287,7 @@ class SqlAlchemyRepositories:
         self.work = Work(connection, tables, seen)
         self.overview = OverviewOfJob(connection, tables, seen)
         self.history = History(connection, tables, seen)
+        self.bulk = _Bulk(connection, tables, seen)
 
 
 class _AsyncJobs(Bridged):
@@ -272,6 +301,22 @@ class _AsyncJobs(Bridged):
 class _AsyncContacts(Bridged):
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
         return await self.run(_Contacts.cancel, _Contacts, key, statuses)
+
+
+class _AsyncBulk(Bridged):
+    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
+        return await self.run(_Bulk.find, _Bulk, wanted, after, limit)
+
+    async def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        return await self.run(_Bulk.lock, _Bulk, keys)
+
+    async def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
+    ) -> Mapping[JobKey, int]:
+        return await self.run(_Bulk.cancel, _Bulk, keys, statuses)
+
+    async def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
+        await self.run(_Bulk.mark_cancelled, _Bulk, records)
 
 
 class _AsyncOutbox(Bridged):
@@ -301,3 +346,4 @@ class AsyncSqlAlchemyRepositories:
         self.work = AsyncWork(connection, tables, seen)
         self.overview = AsyncOverviewOfJob(connection, tables, seen)
         self.history = AsyncHistory(connection, tables, seen)
+        self.bulk = _AsyncBulk(connection, tables, seen)

@@ -64,6 +64,9 @@ class SqlAlchemyTables:
         job_deferred_id: the id of its deferred start; None if there is no such column: then the
             job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
+        job_created_at: when the job was created; None if there is no such column. Only a
+            `JobFilter` asks for it.
+        job_scheduled_at: when the job is to start, likewise.
         job_version: a number that is incremented when the job is changed, for optimistic locking;
             by default the `version_id_col` of a mapped class; None if there is no such column.
         job_statuses: the names of the six statuses, as the database holds them; by default the
@@ -104,6 +107,8 @@ class SqlAlchemyTables:
     job_status: str = "status"
     job_deferred_id: str | None = "scheduled_job_id"
     job_updated_at: str | None = "updated_at"
+    job_created_at: str | None = None
+    job_scheduled_at: str | None = None
     job_version: str | None = attrs.field(default=attrs.Factory(_job_version, takes_self=True))
     job_statuses: JobStatusNames = attrs.field(
         default=attrs.Factory(_job_statuses, takes_self=True), converter=job_status_names

@@ -369,3 +369,12 @@ SELECT deferred_id FROM main.batch_deferred_starts WHERE state = ?;
 -- Only looks; all that is asked for comes in one parameter, as JSON, however many there are.
 SELECT deferred_id FROM main.batch_deferred_starts
 WHERE deferred_id IN (SELECT value FROM json_each(?)) AND state = ?;
+
+-- name: find_jobs
+-- Only looks: a page of the jobs of this organization in some statuses, created within bounds, by
+-- id.
+SELECT id FROM main.batch_jobs
+WHERE
+    organization_id IS ? AND created_at >= ? AND created_at < ? AND id > ?
+    AND status IN (:statuses)
+ORDER BY id LIMIT ?;

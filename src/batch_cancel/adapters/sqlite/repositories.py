@@ -8,8 +8,9 @@ Rule 1: a row count is not trusted if there is a trigger. The trigger may have s
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 import attrs
@@ -28,9 +29,10 @@ from batch_cancel.adapters.sqlite.rows import (
     written_otherwise,
 )
 from batch_cancel.adapters.sqlite.work_repository import Work
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.errors import Fault
+from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.outcomes import RECORD_CHANGED, job_differs, left_open, not_cancelled
 from batch_cancel.domain.overview import Overview
@@ -38,6 +40,11 @@ from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, Jo
 
 _CANCELLED: Final = frozenset({ContactStatus.CANCELLED})
 _KNOWN: Final = {status.value: status for status in ContactStatus}
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_NO_START_TIME: Final = (
+    "a SQLite file does not hold the time when a job is to start: leave it out of the filter"
+)
 
 
 @attrs.frozen
@@ -129,6 +136,46 @@ def _look_for_open_contacts(
 def _compare(due: int, cancelled: int) -> None:
     if cancelled != due:
         raise written_otherwise(not_cancelled(due, cancelled))
+
+
+@attrs.frozen
+class _Bulk:
+    """Many jobs: the file has one writer, so that no order of locks matters."""
+
+    connection: Connection
+
+    def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
+        if wanted.asks_scheduled:
+            raise StoreFailed(_NO_START_TIME)
+        rows = self.connection.rows(
+            with_marks(wanted.live_statuses, "find_jobs"),
+            (
+                wanted.organization_id,
+                text_of(wanted.created_after or _FIRST),
+                text_of(wanted.created_before or _LAST),
+                "" if after is None else after.batch_job_id,
+                *sorted(wanted.live_statuses),
+                limit,
+            ),
+        )
+        return [key_of(job_id, wanted.organization_id) for (job_id,) in rows]
+
+    def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        found = {key: read_job(key, self.connection) for key in keys}
+        return {key: job for key, job in found.items() if job is not None}
+
+    def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
+    ) -> Mapping[JobKey, int]:
+        contacts = _Contacts(self.connection)
+        return {key: contacts.cancel(key, statuses) for key in keys}
+
+    def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
+        jobs = _Jobs(self.connection)
+        for record in records:
+            status = record.previous_status.value
+            job = Job(record.key, status, record.deferred_id, record.cancelled_at)
+            jobs.mark_cancelled(job, record)
 
 
 @attrs.frozen
@@ -253,6 +300,7 @@ class SqliteRepositories:
     work: Work
     overview: _Overview
     history: History
+    bulk: _Bulk
 
 
 def repositories(connection: Connection) -> SqliteRepositories:
@@ -265,4 +313,5 @@ def repositories(connection: Connection) -> SqliteRepositories:
         Work(connection),
         _Overview(connection),
         History(connection),
+        _Bulk(connection),
     )

@@ -53,9 +53,11 @@ class SqliteStore(OnFile):
         status: str | None = "scheduled",
         organization_id: str | None = None,
         deferred_id: str | None = None,
+        *,
+        created_at: datetime | None = None,
     ) -> None:
         """Add a job, as `MemoryStore.add_job` does."""
-        at = text_of(now())
+        at = text_of(created_at or now())
         with self._file.transaction() as connection:
             if connection.row(SQL["find_job_number"], (id, organization_id)) is not None:
                 raise added_twice(id)

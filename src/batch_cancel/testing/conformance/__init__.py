@@ -17,6 +17,7 @@ import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from batch_cancel.testing.adapter import IdKind, JobRow
+from batch_cancel.testing.conformance.bulk import BulkConformance
 from batch_cancel.testing.conformance.cancel import CancelConformance
 from batch_cancel.testing.conformance.expiry import ExpiryConformance
 from batch_cancel.testing.conformance.history import HistoryConformance
@@ -50,6 +51,7 @@ class StoreConformance(
     TurnConformance,
     OverviewConformance,
     HistoryConformance,
+    BulkConformance,
 ):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 

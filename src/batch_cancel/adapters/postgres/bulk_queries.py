@@ -1,0 +1,103 @@
+"""The statements of bulk.sql with the adopter's names."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from functools import cache
+from typing import Final
+
+from psycopg import sql
+
+from batch_cancel.adapters.postgres.marking import markings
+from batch_cancel.adapters.postgres.queries import Queries
+from batch_cancel.adapters.postgres.sql_parts import fixed, listed, quoted, trusted
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+
+_FILE: Final = "bulk.sql"
+
+
+class BulkQueries:
+    """The statements about many jobs with the names of one schema in them."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        these_jobs = queries.statement("these_jobs", _FILE)
+        given = queries.statement("records_given", _FILE)
+        self.lock_jobs = queries.statement("lock_jobs", _FILE, these_jobs=these_jobs)
+        self.read_no_job = queries.statement("read_no_job", _FILE, these_jobs=these_jobs)
+        self.read_cancellations = queries.statement("read_cancellations", _FILE)
+        outcome = queries.statement(
+            "outcome_of_jobs",
+            _FILE,
+            these_jobs=these_jobs,
+            records_given=given,
+            first_contact=queries.statement(
+                "first_contact",
+                its_key=sql.SQL("its.reference"),
+                statuses=self._contacts_in(CANCELLABLE_CONTACTS),
+            ),
+        )
+        # By whether there is a table for the records that are replaced.
+        self.marking = markings(
+            queries.statement("keep_earlier_of_jobs", _FILE),
+            queries.statement(
+                "mark_jobs_cancelled", _FILE, these_jobs=these_jobs, records_given=given
+            ),
+            queries.statement("demand_outcome", outcome=outcome),
+        )
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def find_jobs(self, statuses: AbstractSet[JobStatus], bounds: AbstractSet[str]) -> sql.SQL:
+        """
+        Return the statement that finds a page of jobs.
+
+        Arguments:
+            statuses: the statuses of the jobs, a frozen set.
+            bounds: the names of the parameters that bound times and ids, a frozen set.
+        """
+        schema = self._queries.schema
+        columns = {
+            "after": (schema.job_id, ">"),
+            "scheduled_after": (schema.job_scheduled_at, ">="),
+            "scheduled_before": (schema.job_scheduled_at, "<"),
+            "created_after": (schema.job_created_at, ">="),
+            "created_before": (schema.job_created_at, "<"),
+        }
+        conditions = (
+            sql.SQL(" AND {} {} {}").format(
+                quoted(column), trusted(operator), trusted(f"%({name})s")
+            )
+            for name, (column, operator) in columns.items()
+            if name in bounds
+        )
+        return self._queries.statement(
+            "find_jobs",
+            _FILE,
+            statuses=listed(statuses, schema.job_statuses),
+            bounds=fixed(sql.SQL("").join(conditions)),
+        )
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that cancels contacts in these statuses, and counts them by job."""
+        return self._cancelling("cancel_contacts_of_jobs", statuses)
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def list_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that cancels contacts and names them."""
+        return self._cancelling("list_cancelled_contacts_of_jobs", statuses)
+
+    def _cancelling(self, name: str, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        cancelling = self._queries.statement(
+            "cancel_contacts_of_many", _FILE, statuses=self._contacts_in(statuses)
+        )
+        return self._queries.statement(name, _FILE, cancel_contacts_of_many=cancelling)
+
+    def _contacts_in(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        return listed(statuses, self._queries.schema.contact_statuses)
+
+
+@cache
+def bulk_queries_for(queries: Queries) -> BulkQueries:
+    """Return the statements about many jobs, made once."""
+    return BulkQueries(queries)

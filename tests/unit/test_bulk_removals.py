@@ -1,0 +1,229 @@
+"""Removals, hooks and the rate of cancelling many jobs; both halves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from batch_cancel import (
+    AlreadyTerminal,
+    BulkResult,
+    CancelResult,
+    JobStatus,
+    Removal,
+    SchedulerUnavailable,
+    cancel_job,
+    cancel_jobs,
+    cancel_jobs_async,
+    reconcile,
+)
+from tests.unit.bulk_shop import (
+    EVERY,
+    Bulk,
+    Shop,
+    Unplugged,
+    _no_coroutine_is_forgotten,
+    _small_slices,
+    bulk,
+    ids,
+)
+from tests.unit.scripted_ports import Awaitable, awaitable_store, finished
+
+__all__ = ["_no_coroutine_is_forgotten", "_small_slices", "bulk"]
+
+
+# The scheduler -----------------------------------------------------------------------------------
+
+
+@attrs.define
+class Clock:
+    """A scheduler that answers as it is told, by the number of the call, from 1; else True."""
+
+    answers: dict[int, Any] = attrs.field(factory=dict)
+    calls: list[str] = attrs.field(factory=list)
+
+    def cancel(self, deferred_id: str, operation_id: str) -> Any:
+        """Answer."""
+        assert operation_id in {"op", "other"}
+        self.calls.append(deferred_id)
+        answer = self.answers.get(len(self.calls), True)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_a_removal_that_is_not_confirmed_is_pending(bulk: Bulk) -> None:
+    """And left to reconcile; a job without a start asks nobody."""
+    shop = Shop(3)
+    shop.add_job("running", "running")
+    clock = Clock({1: False, 2: SchedulerUnavailable("down")})
+    result = bulk(EVERY, shop, scheduler=clock)
+    assert result.removals == {
+        Removal.REMOVED: 1,
+        Removal.ABSENT: 1,
+        Removal.PENDING: 1,
+        Removal.NOT_APPLICABLE: 1,
+    }
+    assert clock.calls == [f"start-{it}" for it in ids(3)]
+    assert (result.cancelled, result.removals_pending) == (4, 1)
+    [left] = reconcile(uow=shop, scheduler=shop.scheduler, lease=timedelta(0))
+    assert left.batch_job_id == "job-001"
+
+
+def test_a_scheduler_that_is_silent_is_asked_less(bulk: Bulk) -> None:
+    """Every job is cancelled all the same; the skipped removals are pending."""
+    shop = Shop(41)
+    clock = Clock(dict.fromkeys(range(1, 999), SchedulerUnavailable("down")))
+    result = bulk(EVERY, shop, scheduler=clock)
+    assert (result.cancelled, result.removals_pending) == (41, 41)
+    assert len(clock.calls) == 14
+    assert len(reconcile(uow=shop, scheduler=shop.scheduler, lease=timedelta(0))) == 41
+
+
+def test_a_scheduler_that_answers_again_is_asked_again(bulk: Bulk) -> None:
+    """For every removal from then on."""
+    shop = Shop(30)
+    clock = Clock(dict.fromkeys(range(1, 12), SchedulerUnavailable("down")))
+    result = bulk(EVERY, shop, scheduler=clock)
+    # 10 silences, one skipped, the 11th, three skipped, then the answers.
+    assert (len(clock.calls), result.removals_pending) == (26, 15)
+
+
+def test_a_refused_job_s_pending_removal_is_tried_again(bulk: Bulk) -> None:
+    """As by a single cancel; the job stays refused."""
+    shop = Shop(1)
+    silent = Clock({1: SchedulerUnavailable("down")})
+    cancel_job("job-000", uow=shop, scheduler=silent, operation_id="other")
+    result = bulk(ids(1), shop)
+    assert (result.refused, result.cancelled) == ({JobStatus.CANCELLED: 1}, 0)
+    assert result.removals_pending == 0
+    assert shop.scheduler.waiting() == set()
+    with pytest.raises(AlreadyTerminal) as refusal:
+        cancel_job("job-000", uow=shop, scheduler=shop.scheduler)
+    assert refusal.value.cancellation is not None
+    assert refusal.value.cancellation.removal is Removal.REMOVED
+
+
+def test_the_hook_is_called_once_for_each_job(bulk: Bulk) -> None:
+    """After the commit, with its result; a failing one is left to reconcile."""
+    shop = Shop(3)
+    seen = list[CancelResult]()
+
+    def hook(result: CancelResult) -> None:
+        assert shop.statuses() == ["cancelled"] * 3
+        seen.append(result)
+        if result.batch_job_id == "job-001":
+            raise Unplugged
+
+    result = bulk(EVERY, shop, on_cancelled=hook)
+    assert (result.cancelled, [it.batch_job_id for it in seen]) == (3, ids(3))
+    assert {it.removal for it in seen} == {Removal.REMOVED}
+    again = list[str]()
+    reconcile(
+        uow=shop,
+        scheduler=shop.scheduler,
+        lease=timedelta(0),
+        on_cancelled=lambda it: again.append(it.batch_job_id),
+    )
+    assert again == ["job-001"]
+
+
+# The rate ----------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_kept_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits before the next slice, never after the last."""
+    now = [100.0]
+    waits = list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    async def wait(seconds: float) -> None:
+        if seconds:  # The twin of the store waits as well, for nothing.
+            sleep(seconds)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", wait)
+
+    def work(so_far: BulkResult) -> None:
+        now[0] += 0.25 if so_far.done < 6 else 3.0
+
+    shop = Shop(9)
+    more: dict[str, Any] = {"rate": 2, "progress": work}
+    assert cancel_jobs(EVERY, uow=shop, scheduler=shop.scheduler, **more).cancelled == 9
+    assert waits == [0.75, 0.75]  # The third slice takes so long that the rest is late.
+    waits.clear()
+    shop = Shop(3)
+    store: Any = awaitable_store(shop)
+    scheduler: Any = Awaitable(shop.scheduler)
+    result = finished(cancel_jobs_async(EVERY, uow=store, scheduler=scheduler, **more))
+    assert (result.cancelled, waits[-1]) == (3, 0.75)
+
+
+# A scheduler that removes many at once -----------------------------------------------------------
+
+
+class Together(Clock):
+    """A scheduler that is asked for many starts at once; it answers as a whole."""
+
+    def cancel_many(self, starts: Any) -> Any:
+        """Answer for all of them."""
+        self.calls.append(f"{len(starts)}")
+        assert {operation_id for _, operation_id in starts} <= {"op", "other"}
+        answer = self.answers.get(len(self.calls), [True] * len(starts))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove by 8 instead of 100."""
+    monkeypatch.setattr("batch_cancel.use_cases.bulk_finish.REMOVED_TOGETHER", 8)
+
+
+@pytest.mark.usefixtures("_small_pages")
+def test_many_starts_are_removed_at_once(bulk: Bulk) -> None:
+    """In pages; a job without a start is in none of them."""
+    shop = Shop(22)
+    shop.add_job("running", "running")
+    together = Together()
+    result = bulk(EVERY, shop, scheduler=together)
+    assert together.calls == ["8", "8", "4", "2"]
+    assert (result.removals[Removal.REMOVED], result.removals_pending) == (22, 0)
+
+
+@pytest.mark.usefixtures("_small_pages")
+def test_each_start_has_its_own_answer(bulk: Bulk) -> None:
+    """None confirms nothing; an answer of another length does not, either."""
+    shop = Shop(12)
+    answers = [True, False, None, "yes", True, True, True, True]
+    result = bulk(EVERY, shop, scheduler=Together({1: answers, 2: [True]}))
+    assert result.cancelled == 12
+    assert result.removals == {
+        Removal.REMOVED: 5,
+        Removal.ABSENT: 1,
+        Removal.PENDING: 6,
+        Removal.NOT_APPLICABLE: 0,
+    }
+    left = reconcile(uow=shop, scheduler=shop.scheduler, lease=timedelta(0))
+    assert sorted(it.batch_job_id for it in left) == [ids(12)[it] for it in (2, 3, 8, 9, 10, 11)]
+
+
+@pytest.mark.usefixtures("_small_pages")
+def test_a_silent_scheduler_is_asked_for_fewer_pages(bulk: Bulk) -> None:
+    """Every removal stays pending."""
+    shop = Shop(120)
+    down = SchedulerUnavailable("down")
+    together = Together(dict.fromkeys(range(1, 99), down))
+    result = bulk(EVERY, shop, scheduler=together)
+    assert (result.cancelled, result.removals_pending) == (120, 120)
+    assert len(together.calls) == 12  # 18 pages: ten, one skipped, one, three skipped, one, ...
