@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -242,10 +243,13 @@ def test_a_scheduler_that_answers_with_no_bool_is_named(
     assert "(it answered with int, not with a bool)" in done.err
 
 
+# The connection to Redis is the application's own to close, which ends with its process.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["app", "make"])
 def test_an_asyncio_application(
     postgres_schema: str,
     redis_database: str,
+    run: Callable[..., Done],
     tmp_path: Path,
     name: str,
 ) -> None:
@@ -263,9 +267,7 @@ def test_an_asyncio_application(
 
         def asked(*arguments: str) -> Done:
             places = {"DSN": postgres_schema, "REDIS": redis_database}
-            return started(
-                tmp_path, *arguments, "--app", f"wired:{name}", source=ASYNCIO, **places
-            )
+            return run(*arguments, "--app", f"wired:{name}", source=ASYNCIO, **places)
 
         assert asked("check").code == 0
         assert asked("inspect") == (0, "no drift: database and scheduler agree\n", "")
@@ -286,6 +288,7 @@ def test_an_asyncio_application(
         assert asked("expire-calls", "x", "--older-than", "4h").code == 3
         assert asked("cancel", "a").code == 4
         assert starts.waiting() == {"start-b"}
+    gc.collect()  # Now, so that no later test is told of what the application left open.
 
 
 def test_a_blocking_application_runs_without_an_event_loop(

@@ -68,7 +68,7 @@ class PostgresServer(Server):
         """
         account = unprivileged()
         with contextlib.ExitStack() as cleanup:
-            folder = cleanup.enter_context(scratch_folder(account))
+            folder = cleanup.enter_context(scratch_folder(account, in_memory=not fsync))
             programs = _within_reach(find_postgres().path.parent, account, folder)
             data = folder / "data"
             options = ["--no-sync", "--auth=trust", "--username=postgres"]

@@ -25,6 +25,7 @@ CAMPAIGNS = {
             "tasks_cancelled",
             "tasks_cancelled_on_new_connections",
         ),
+        "faults/test_fault_table": ("a_port_of_postgres_returning_garbage",),
         "faults/test_reconciling": ("everything_is_removed_and_told_once",),
         "faults/test_stress": (
             "a_planted_bug_is_caught",
