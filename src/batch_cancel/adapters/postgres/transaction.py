@@ -194,7 +194,7 @@ class Transaction:
 
     async def _send_end(self) -> None:
         if has_unread(self.connection):
-            # If it has closed the connection, this raises why: no COMMIT was sent.
+            # If the server closed the connection, this raises its reason before COMMIT is sent.
             await self.sender.send_string("SELECT")
         self.progress.phase = self.frame.last_phase
         try:
