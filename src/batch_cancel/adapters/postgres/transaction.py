@@ -63,16 +63,23 @@ class Transaction:
         queries: the statements of its schema.
         frame: how it begins and ends.
         progress: how far it got.
+        sweep_above: how many contacts of a job it changes at most; None for all.
     """
 
     sender: AnySender
-    queries: Queries
+    _queries: Queries
     frame: Frame
     progress: Progress
+    sweep_above: int | None = None
     _ground: Ground | None = attrs.field(default=None, init=False)
     _held: list[_Held] = attrs.field(factory=list[_Held], init=False)
     _is_begun: bool = attrs.field(default=False, init=False)
     _had_autocommit: bool = attrs.field(default=True, init=False)
+
+    @property
+    def queries(self) -> Queries:
+        """The statements; those about records fit our own table once it is begun."""
+        return self._queries if self._ground is None else self._ground.queries
 
     @property
     def is_begun(self) -> bool:
@@ -247,7 +254,7 @@ class Transaction:
             answer.skip_to_columns(Ground.COLUMNS)
             [row] = await answer.rows()
             self._ground = Ground.of(
-                self.connection, self.queries, row, is_joined=self.frame.is_joined
+                self.connection, self._queries, row, is_joined=self.frame.is_joined
             )
         answer.skip_to_last()
         return answer
