@@ -147,14 +147,16 @@ class Outbox(Statements):
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `Outbox.claim`."""
-        answer = await self.execute_alone(self.queries.claim_cancellation, recorded(record))
+        queries = await self.begun()
+        answer = await self.execute_alone(queries.claim_cancellation, recorded(record))
         row = await answer.row()
         return None if row is None else record_found(row, record.key)
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
         """As `Outbox.find`."""
+        queries = await self.begun()
         try:
-            answer = await self.execute_alone(self.queries.find_cancellation, sought(key))
+            answer = await self.execute_alone(queries.find_cancellation, sought(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
@@ -171,7 +173,8 @@ class Outbox(Statements):
             "lease": lease,
             "announcements": announcements,
         }
-        answer = await self.execute_alone(self.queries.take_pending, parameters)
+        queries = await self.begun()
+        answer = await self.execute_alone(queries.take_pending, parameters)
         records = [record_taken(row) for row in await answer.rows()]
         undone = await self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]

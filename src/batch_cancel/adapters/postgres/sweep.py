@@ -26,7 +26,7 @@ class Sweep(Statements):
 
     async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `SweepRepository.lock`."""
-        await self.transaction.ground()
+        await self.begun()
         answer = await self.execute_alone(self.sweeping.lock_sweep, recorded(record))
         row = await answer.row()
         return None if row is None else record_found(row, record.key)
