@@ -16,13 +16,16 @@ from typing import Any, Self, TypeVar
 
 import attrs
 
+from batch_cancel.domain.defaults import SWEEP_ABOVE
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
+from batch_cancel.domain.sweep import Chunk
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.explore.rows import (
     CONTACTS,
     DEFERRED_ID,
+    IS_SWEPT,
     NOW,
     RECORD,
     STATUS_OF_CONTACT,
@@ -60,8 +63,10 @@ class Transaction:
     `lock` for each row that it locks or writes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sweep_above: int | None = None) -> None:
         self.writes: list[Write] = []
+        self.sweep_above = sweep_above
+        self.sweep = Sweep(self)
         self.jobs = Jobs(self)
         self.contacts = Contacts(self)
         self.outbox = Outbox(self)
@@ -156,12 +161,21 @@ class Jobs(Part):
 class Contacts(Part):
     """The contacts, see `AsyncContactRepository`."""
 
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        """Update row by row what the snapshot found, if it still is so."""
-        job_index, changed = there(key), 0
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
+        """Update row by row what the snapshot found, if it still is so; nothing if it is much."""
+        job_index, above = there(key), self.transaction.sweep_above
         found = await self.transaction.look(
             "looks for contacts to cancel", lambda rows: open_contacts(rows, job_index, statuses)
         )
+        if above is not None and len(found) > above:
+            return None
+        return await self.cancel_found(found, statuses)
+
+    async def cancel_found(
+        self, found: Sequence[int], statuses: AbstractSet[ContactStatus]
+    ) -> int:
+        """Update row by row, and return how many were changed."""
+        changed = 0
         for index in found:
             if await self.transaction.lock(
                 f"locks contact {index - CONTACTS}", index, lambda row: row[2] in statuses
@@ -169,6 +183,46 @@ class Contacts(Part):
                 self.transaction.write_contact(index, ContactStatus.CANCELLED)
                 changed += 1
         return changed
+
+
+class Sweep(Part):
+    """The contacts of very large jobs, see `AsyncSweepRepository`."""
+
+    async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
+        """Lock the record of the same operation; whether it is undone is from the snapshot."""
+        job_index, operation = there(record.key), record.operation_id
+        status = await self.transaction.look(
+            "looks for its record, to sweep",
+            lambda rows: rows[job_index][0] if rows[RECORD + job_index][:1] == (operation,) else (),
+        )
+        if status == ():
+            return None
+        row = await self.transaction.lock(
+            "locks its record, to sweep", RECORD + job_index, lambda row: row
+        )
+        if row[:1] != (operation,):
+            return None
+        found = record_of(row, job_index)
+        return attrs.evolve(found, is_undone=status != JobStatus.CANCELLED)
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> Chunk:
+        """Update row by row what the snapshot found up to the limit, if it still is so."""
+        job_index, limit = there(key), self.transaction.sweep_above or SWEEP_ABOVE
+        found = await self.transaction.look(
+            "looks for a chunk of contacts",
+            lambda rows: open_contacts(rows, job_index, statuses)[:limit],
+        )
+        changed = await self.transaction.contacts.cancel_found(found, statuses)
+        return Chunk(len(found), changed, limit)
+
+    async def note(self, record: CancellationRecord) -> None:
+        """Update two columns of the locked record."""
+        index = RECORD + there(record.key)
+        row = await self.transaction.look("notes the count of the chunk", lambda rows: rows[index])
+        noted = RecordRow(*row)._replace(
+            contacts_cancelled=record.contacts_cancelled, is_swept=record.is_swept
+        )
+        self.transaction.writes.append((index, None, noted))
 
 
 class Outbox(Part):
@@ -231,7 +285,9 @@ class Outbox(Part):
         """Lock the pending records, and skip those that another transaction has locked."""
 
         def owes(row: Row) -> bool:
-            return bool(row) and (row[4] == Removal.PENDING or (announcements and not row[5]))
+            if not row:
+                return False
+            return row[4] == Removal.PENDING or (announcements and not row[5]) or not row[IS_SWEPT]
 
         found = await self.transaction.look(
             "looks for pending removals",
@@ -372,11 +428,19 @@ class _Done:
 
 
 class ExploredUnitOfWork:
-    """A factory of transactions that can be begun again after a fault."""
+    """
+    A factory of transactions that can be begun again after a fault.
+
+    Arguments:
+        sweep_above: how many contacts a transaction cancels at most; None for all.
+    """
+
+    def __init__(self, sweep_above: int | None = None) -> None:
+        self._sweep_above = sweep_above
 
     def begin(self) -> Transaction:
         """Open a transaction."""
-        return Transaction()
+        return Transaction(self._sweep_above)
 
     async def pause(self, _attempts: int, /) -> None:
         """Wait no time: whoever may act meanwhile, may act at any other step."""
