@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NOT_OF_A_CANCEL = {
     *("WorkRepository", "InspectionRepository", "InspectableScheduler", "Checkable"),
     *("ReportingRepositories", "OverviewRepository", "HistoryRepository"),
+    *("BulkRepositories", "BulkRepository", "BulkScheduler"),
+    *("SweepRepositories", "SweepRepository"),  # Called by that of a large job: test_sweeps.py.
 }
 """Ports that a cancel and a reconcile never call, should there be such."""
 

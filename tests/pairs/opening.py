@@ -118,7 +118,7 @@ def store_of(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sto
     """Open the store of this name."""
     if name.startswith("memory"):
         kind = AsyncMemoryStore if name.endswith("-async") else MemoryStore
-        return MemoryTables(partial(kind, sweep_above=_sweep_above(name)))
+        return MemoryTables(partial(kind, sweep_above=sweep_above(name)))
     if name == "sqlite":
         return SqliteTables(_folder(request))
     if name.startswith("sqlalchemy-sqlite"):
@@ -129,7 +129,8 @@ def store_of(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sto
     return tables
 
 
-def _sweep_above(name: str) -> int | None:
+def sweep_above(name: str) -> int | None:
+    """Return above how many contacts the store of this name sweeps; None for never."""
     return SWEEP_ABOVE if "-sweeping" in name else None
 
 
@@ -137,11 +138,11 @@ def _postgres_uow(name: str, dsn: str, stack: ExitStack) -> Any:
     match name:
         case "postgres" | "postgres-sweeping":
             return PostgresUnitOfWork(
-                lambda: psycopg.connect(dsn), sweep_above=_sweep_above(name)
+                lambda: psycopg.connect(dsn), sweep_above=sweep_above(name)
             )
         case "postgres-async" | "postgres-sweeping-async":
             return AsyncPostgresUnitOfWork(
-                lambda: psycopg.AsyncConnection.connect(dsn), sweep_above=_sweep_above(name)
+                lambda: psycopg.AsyncConnection.connect(dsn), sweep_above=sweep_above(name)
             )
         case "django":
             return stack.enter_context(data_layers.django_uow(dsn))

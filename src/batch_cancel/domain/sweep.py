@@ -22,6 +22,10 @@ from batch_cancel.domain.job import CancellationRecord
 EMPTY_MAX: Final = 100
 """How many chunks in a row may cancel no contact, because workers have claimed what they found."""
 
+_GONE: Final = (
+    "its record is gone: another cancellation of the job has replaced it, or something deletes "
+    "records that are pending"
+)
 _STUCK: Final = (
     "its open contacts stay open, however often they are cancelled: look for a trigger, a rule or "
     "a policy on the contacts that keeps them"
@@ -90,11 +94,13 @@ class Sweep:
         Return the sweep as it is now.
 
         Arguments:
-            current: the same cancellation as it was read now. If it is gone, there is nothing to
-                sweep: the job was cancelled once more, or the record was deleted.
+            current: the same cancellation as it was read now; None if it is gone.
+
+        Raises:
+            StoreFailed: it is gone, so that the count is not known.
         """
         if current is None:
-            return attrs.evolve(self, record=attrs.evolve(self.record, is_swept=True))
+            raise StoreFailed(_GONE)
         record = attrs.evolve(
             self.record,
             contacts_cancelled=current.contacts_cancelled,

@@ -51,16 +51,12 @@ class Sweep(Statements):
         """
         Return how many contacts this transaction changes at most; None if it changes all.
 
-        It changes all if a trigger, a rule or a view of the adopter writes contacts as well: what
-        it keeps open would be found only after the job is cancelled.
+        It changes all if something may write a contact other than RETURNING shows it, such as an
+        AFTER trigger: then the rows are read again before the one commit.
         """
         above = self.transaction.sweep_above
         if above is None or facts is None or not (await self.transaction.ground()).has_sweeps:
             return None
-        is_plain = not (
-            facts.jobs_are_rewritten
-            or facts.contacts_are_rewritten
-            or any(it.field == "contacts" for it in facts.writers)
-        )
+        is_plain = not (facts.jobs_are_rewritten or facts.contacts_are_rewritten)
         has_ids = self.queries.schema.contact_id in facts.contacts.kinds
         return above if is_plain and has_ids else None
