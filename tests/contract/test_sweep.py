@@ -42,7 +42,8 @@ class Killed(BaseException):
 @pytest.fixture(params=SWEEPING, ids="+".join)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Yield a world whose store sweeps above two contacts."""
-    with opened(*request.param, request) as world:
+    store, scheduler = request.param
+    with opened(store, scheduler, request) as world:
         yield world
 
 
@@ -141,7 +142,7 @@ def test_cancel_rows_sweeps_in_transactions_of_its_own(world: World) -> None:
 def test_what_a_killed_process_has_left_is_finished_by_reconcile(
     world: World, commits: int
 ) -> None:
-    """After the flip, and after each chunk but the last; the hook is called then, and not before."""
+    """After the flip, and after each chunk but the last; the hook is called then, not before."""
     world.schedule("start")
     world.add_job("j", "scheduled", FIVE | REST, deferred_id="start")
     told = list[CancelResult]()

@@ -145,8 +145,7 @@ class Stress:
         first = self._found.rounds + 1
         lots = random.Random(f"{self._seed} {first}")  # noqa: S311  # Repeatable, no secret.
         self._connection.execute(
-            "TRUNCATE batch_jobs, batch_contacts, batch_cancellations, calls, answers, "
-            "cancels"
+            "TRUNCATE batch_jobs, batch_contacts, batch_cancellations, calls, answers, cancels"
         )
         return [
             self._seeded(number, lots.choice(("scheduled", "running", "running", "draining")))

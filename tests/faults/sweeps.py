@@ -89,9 +89,7 @@ def _state(stage: Stage) -> str:
     row, record = now.rows[key], stage.record(_SCENARIO)
     if row.status != "cancelled":
         return state
-    changed = [
-        label for label, (status, _) in row.contacts.items() if CONTACTS[label] != status
-    ]
+    changed = [label for label, (status, _) in row.contacts.items() if CONTACTS[label] != status]
     if any(row.statuses[label] != "cancelled" for label in changed):
         return f"contacts were changed to something else: {row.statuses}"
     if record is None or record.contacts_cancelled != len(changed):
@@ -104,10 +102,13 @@ def _state(stage: Stage) -> str:
 def _answer_complaints(answer: object, state: str) -> list[str]:
     if state not in {NOTHING_CHANGED, SWEPT_HALF, FULLY_CANCELLED}:
         return [state]
-    if isinstance(answer, CancelResult):
-        if state != FULLY_CANCELLED or answer.contacts_cancelled != CONTACTS_CHANGED:
-            return [f"answered 200 with {answer.contacts_cancelled}, but it is {state} (I6, I9)"]
-    elif isinstance(answer, CancelFailed) and answer.outcome == "unchanged":
-        if state != NOTHING_CHANGED:
-            return [f"said unchanged, but it is {state} (I11)"]
+    is_done = state == FULLY_CANCELLED
+    if isinstance(answer, CancelResult) and (answer.contacts_cancelled, is_done) != (
+        CONTACTS_CHANGED,
+        True,
+    ):
+        return [f"answered 200 with {answer.contacts_cancelled}, but it is {state} (I6, I9)"]
+    says_unchanged = isinstance(answer, CancelFailed) and answer.outcome == "unchanged"
+    if says_unchanged and state != NOTHING_CHANGED:
+        return [f"said unchanged, but it is {state} (I11)"]
     return []

@@ -18,9 +18,7 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize(("store", "every"), SAMPLES)
-def test_single_faults_of_a_sweep(
-    store: str, every: int, request: pytest.FixtureRequest
-) -> None:
+def test_single_faults_of_a_sweep(store: str, every: int, request: pytest.FixtureRequest) -> None:
     """A right answer, an exact count at any moment, and all is well after a retry."""
     states, wrong, points = set[str](), list[str](), set[str]()
     with open_stage(store, "memory", request) as stage:

@@ -133,7 +133,7 @@ def is_waiting(rows: psycopg.Connection[Any]) -> bool:
 def test_the_workers_of_the_job_are_not_held_up_by_the_flip(
     rows: psycopg.Connection[Any], uow: PostgresUnitOfWork, postgres_schema: str
 ) -> None:
-    """Between the flip and the end of a chunk a live call ends at once, the others' rows locked."""
+    """Between the flip and the end of a chunk a live call ends at once."""
     rows.execute("INSERT INTO batch_contacts (batch_job_id, status) VALUES ('j', 'dialing')")
     [(live,)] = rows.execute("SELECT max(id)::text FROM batch_contacts").fetchall()
     quick = PostgresUnitOfWork(
@@ -248,7 +248,7 @@ def test_a_trigger_that_keeps_contacts_open_ends_the_sweep_with_its_cause(
 def test_an_older_table_works_on_without_a_sweep(
     rows: psycopg.Connection[Any], uow: PostgresUnitOfWork
 ) -> None:
-    """In one transaction, as before; `check` names what is missing, and the printed SQL adds it."""
+    """In one transaction, as before; the doctor names the column, and the printed SQL adds it."""
     rows.execute("ALTER TABLE batch_cancellations DROP COLUMN is_swept")
     assert uow.check() == []
     [note] = [it for it in uow.examine().notes if "is_swept" in it]
@@ -322,13 +322,11 @@ def test_own_names_keys_and_organizations(postgres_database: str) -> None:
         result = cancel(sweeping(made.dsn, schema=schema), organization_id="org")
         assert result.contacts_cancelled == 5
         counted = made.rows("SELECT batch_job_id, status FROM batch_contacts")
-        assert sorted(counted) == sorted(
-            [(0, "cancelled")] * 5 + [(1, status) for status in FIVE]
-        )
+        assert sorted(counted) == sorted([(0, "cancelled")] * 5 + [(1, status) for status in FIVE])
 
 
 @pytest.mark.parametrize("above", [0, -1, True, "100", 1.5])
 def test_a_number_that_is_none_is_refused(above: Any) -> None:
     """Before any connection is opened."""
     with pytest.raises((TypeError, ValueError), match="sweep_above must be"):
-        PostgresUnitOfWork(lambda: psycopg.connect(), sweep_above=above)
+        PostgresUnitOfWork(psycopg.connect, sweep_above=above)

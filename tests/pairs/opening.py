@@ -137,9 +137,7 @@ def sweep_above(name: str) -> int | None:
 def _postgres_uow(name: str, dsn: str, stack: ExitStack) -> Any:
     match name:
         case "postgres" | "postgres-sweeping":
-            return PostgresUnitOfWork(
-                lambda: psycopg.connect(dsn), sweep_above=sweep_above(name)
-            )
+            return PostgresUnitOfWork(lambda: psycopg.connect(dsn), sweep_above=sweep_above(name))
         case "postgres-async" | "postgres-sweeping-async":
             return AsyncPostgresUnitOfWork(
                 lambda: psycopg.AsyncConnection.connect(dsn), sweep_above=sweep_above(name)

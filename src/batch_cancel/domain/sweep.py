@@ -2,7 +2,7 @@
 The sweep: the contacts of a very large job are cancelled after the job, in chunks.
 
 Rule 1: the job is cancelled first, alone (the flip): its record says that contacts are still to be
-        swept. From then on nobody opens a contact of it, so the open ones only get fewer.
+        swept. From then on no contact of it becomes open, so the open ones only get fewer.
 Rule 2: a chunk and its count in the record are one transaction, so the count is exact at any
         moment, whoever sweeps and however often.
 Rule 3: a chunk that found fewer contacts than it may take was the last. What it found decides,

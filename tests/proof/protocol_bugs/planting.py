@@ -76,9 +76,7 @@ def plant(
 class Replaced(ExploredUnitOfWork):
     """Transactions in which some parts are planted ones."""
 
-    def __init__(
-        self, *, above: int | None = None, **parts: Callable[[Transaction], Any]
-    ) -> None:
+    def __init__(self, *, above: int | None = None, **parts: Callable[[Transaction], Any]) -> None:
         super().__init__(above)
         self._parts = parts
 

@@ -9,7 +9,7 @@ from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.sweep import Chunk
 from batch_cancel.testing.explore import actors
-from batch_cancel.testing.explore.postgres_model import Contacts, Sweep
+from batch_cancel.testing.explore.postgres_model import Sweep
 from batch_cancel.testing.explore.rows import RECORD, open_contacts, there
 from batch_cancel.testing.explore.steps import Passed
 from tests.proof.protocol_bugs.planting import cancel, plant
@@ -39,7 +39,7 @@ plant(
 )
 
 
-class _TrustsItsPick(Contacts):
+class _TrustsItsPick(Sweep):
     async def cancel_found(
         self, found: Sequence[int], statuses: AbstractSet[ContactStatus]
     ) -> int:
@@ -52,7 +52,7 @@ class _TrustsItsPick(Contacts):
 plant(
     "sweep trusts its pick",
     "I9",
-    cancel(above=1, contacts=_TrustsItsPick),
+    cancel(above=1, sweep=_TrustsItsPick),
     actors.claim(),
     contacts=("pending", "busy"),
 )
@@ -113,7 +113,7 @@ class _LocksNoRecord(Sweep):
             "looks for a chunk of contacts",
             lambda rows: open_contacts(rows, there(key), statuses)[:1],
         )
-        changed = await self.transaction.contacts.cancel_found(found, statuses)
+        changed = await self.cancel_found(found, statuses)
         return Chunk(len(found), changed, 1)
 
 

@@ -26,7 +26,7 @@ from batch_cancel.testing.explore.moment import (
     answer_of,
 )
 from batch_cancel.testing.explore.rows import KEY, RECORD
-from batch_cancel.testing.explore.state import Scenario, State
+from batch_cancel.testing.explore.state import State
 from batch_cancel.testing.explore.steps import TASK_CANCELLED, Rollback
 
 Broken = Callable[[Moment], str | None]

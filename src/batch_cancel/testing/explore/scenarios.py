@@ -10,6 +10,7 @@ from batch_cancel.testing.explore import actors as it
 from batch_cancel.testing.explore.actor_state import Actor
 from batch_cancel.testing.explore.rows import START
 from batch_cancel.testing.explore.state import Scenario
+from batch_cancel.testing.explore.sweep_scenarios import SWEEPS
 
 _STRANGER: Final = JobKey("job", None)
 """The same id, but of no organization."""
@@ -212,61 +213,6 @@ _SMALL: Final = (
     ),
 )
 
-_SWEEPS: Final = (
-    _scenario(
-        "sweep",
-        "a job is cancelled before its contacts, while workers take one and end a call",
-        it.cancel(suffers="", sweep_above=1),
-        it.claim(),
-        it.settle(contact_id="c2"),
-        contacts=("pending", "busy", "dialing"),
-    ),
-    _scenario(
-        "sweep-append",
-        "contacts are swept while one is added, and a worker thinks that nothing is left",
-        it.cancel(suffers="", sweep_above=1),
-        it.append(),
-        it.finish(),
-        contacts=("pending", "queued"),
-    ),
-    _scenario(
-        "sweep-killed",
-        "whoever sweeps is killed or gets no answer, and a worker claims meanwhile",
-        it.cancel(is_stubborn=True, suffers="kl", sweep_above=1),
-        it.claim(suffers=""),
-        contacts=("pending", "busy"),
-        faults="kl",
-    ),
-    _scenario(
-        "sweep-same",
-        "the same operation twice, overlapping, and an answer is lost",
-        it.cancel(suffers="l", sweep_above=1),
-        it.cancel("retry", suffers="", sweep_above=1),
-        status="scheduled",
-        contacts=("pending", "busy"),
-        faults="l",
-    ),
-    _scenario(
-        "sweep-two",
-        "two operations cancel one large job, and a process is killed",
-        it.cancel(suffers="k", sweep_above=1),
-        it.cancel("other", "op-2", suffers="", sweep_above=1),
-        status="scheduled",
-        contacts=("pending", "busy"),
-        faults="k",
-    ),
-    _scenario(
-        "sweep-reconcile",
-        "reconcile sweeps beside the cancel and beside another pass, and a worker claims",
-        it.cancel(suffers="kl", is_announced=True, sweep_above=1),
-        it.reconcile(suffers="k", sweep_above=1),
-        it.claim(suffers=""),
-        status="running",
-        contacts=("pending", "busy"),
-        faults="k",
-    ),
-)
-
 _LARGE: Final = (
     _scheduled(
         "start-faults",
@@ -423,5 +369,5 @@ _LARGE: Final = (
     ),
 )
 
-SCENARIOS: Final = {scenario.name: scenario for scenario in (*_SMALL, *_SWEEPS, *_LARGE)}
+SCENARIOS: Final = {scenario.name: scenario for scenario in (*_SMALL, *SWEEPS, *_LARGE)}
 """All of them, by name."""
