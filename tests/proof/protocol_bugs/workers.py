@@ -21,6 +21,7 @@ from batch_cancel.testing.explore.rows import (
     NOW,
     open_contacts,
 )
+from batch_cancel.testing.explore.statements_model import Statements
 from batch_cancel.testing.explore.workers_model import Work
 from batch_cancel.use_cases.worker import (
     claim_contacts_async,
@@ -98,7 +99,7 @@ class _ClaimsAnyJob(Work):
 
 
 async def _taken(
-    transaction: Transaction, found: tuple[int, ...], statuses: AbstractSet[str]
+    transaction: Statements, found: tuple[int, ...], statuses: AbstractSet[str]
 ) -> list[str]:
     taken: list[str] = []
     for index in found:

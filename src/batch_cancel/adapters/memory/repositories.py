@@ -45,7 +45,7 @@ class _AsyncJobs:
 @attrs.frozen
 class _Contacts:
     rows: Rows
-    above: int | None
+    above: int | None = None
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
         return sweep.cancel_unless_many(self.rows, key, statuses, self.above)
@@ -54,7 +54,7 @@ class _Contacts:
 @attrs.frozen
 class _Sweep:
     rows: Rows
-    above: int | None
+    above: int | None = None
 
     def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         return sweep.lock(self.rows, record)
@@ -69,7 +69,7 @@ class _Sweep:
 @attrs.frozen
 class _AsyncContacts:
     rows: Rows
-    above: int | None
+    above: int | None = None
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
         return sweep.cancel_unless_many(self.rows, key, statuses, self.above)
@@ -78,7 +78,7 @@ class _AsyncContacts:
 @attrs.frozen
 class _AsyncSweep:
     rows: Rows
-    above: int | None
+    above: int | None = None
 
     async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         return sweep.lock(self.rows, record)
@@ -189,7 +189,7 @@ class _AsyncHistory:
 @attrs.frozen
 class _Bulk:
     rows: Rows
-    above: int | None
+    above: int | None = None
 
     def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
         return bulk.find(self.rows, wanted, after, limit)
@@ -209,7 +209,7 @@ class _Bulk:
 @attrs.frozen
 class _AsyncBulk:
     rows: Rows
-    above: int | None
+    above: int | None = None
 
     async def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
         return bulk.find(self.rows, wanted, after, limit)

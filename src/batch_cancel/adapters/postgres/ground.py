@@ -9,7 +9,7 @@ from psycopg import sql
 
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.marking import RUN_LATE_TRIGGERS, Marking
-from batch_cancel.adapters.postgres.queries import Queries, queries_for
+from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sql_parts import quoted, trusted
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
@@ -70,7 +70,6 @@ class Ground:
         """
         info = connection.info
         _, isolation, *oids, keeps_earlier, has_sweeps = row
-        queries = queries_for(queries.schema, has_sweeps=has_sweeps)
         cache_key = (queries, info.host, info.port, info.dbname, *oids, keeps_earlier)
         jobs, contacts, cancellations = oids
         return cls(

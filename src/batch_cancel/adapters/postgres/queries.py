@@ -280,6 +280,10 @@ class Queries:
     def _add_part(self, name: str) -> None:
         self._names[name] = self.statement(name)
 
+    def fitting(self, *, has_sweeps: bool) -> Queries:
+        """Return the statements for our own table with the column `is_swept`, or without."""
+        return queries_for(self.schema, has_sweeps=has_sweeps)
+
     def statement(self, name: str, file: str = "queries.sql", /, **more: sql.SQL) -> sql.SQL:
         """Return a statement of a file; `more` are names that only this one has."""
         template = statements(PACKAGE, file)[name]

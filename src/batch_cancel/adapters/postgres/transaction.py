@@ -60,14 +60,15 @@ class Transaction:
 
     Arguments:
         sender: over its connection.
-        queries: the statements of its schema.
+        queries: the statements of its schema; those about records fit our own table once the
+            transaction is begun.
         frame: how it begins and ends.
         progress: how far it got.
         sweep_above: how many contacts of a job it changes at most; None for all.
     """
 
     sender: AnySender
-    _queries: Queries
+    queries: Queries
     frame: Frame
     progress: Progress
     sweep_above: int | None = None
@@ -75,11 +76,6 @@ class Transaction:
     _held: list[_Held] = attrs.field(factory=list[_Held], init=False)
     _is_begun: bool = attrs.field(default=False, init=False)
     _had_autocommit: bool = attrs.field(default=True, init=False)
-
-    @property
-    def queries(self) -> Queries:
-        """The statements; those about records fit our own table once it is begun."""
-        return self._queries if self._ground is None else self._ground.queries
 
     @property
     def is_begun(self) -> bool:
@@ -253,8 +249,9 @@ class Transaction:
         if is_first:
             answer.skip_to_columns(Ground.COLUMNS)
             [row] = await answer.rows()
+            self.queries = self.queries.fitting(has_sweeps=row[-1])
             self._ground = Ground.of(
-                self.connection, self._queries, row, is_joined=self.frame.is_joined
+                self.connection, self.queries, row, is_joined=self.frame.is_joined
             )
         answer.skip_to_last()
         return answer
