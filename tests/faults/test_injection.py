@@ -26,7 +26,7 @@ NOT_OF_A_CANCEL = {
     *("BulkRepositories", "BulkRepository", "BulkScheduler"),
     *("SweepRepositories", "SweepRepository"),  # Called by that of a large job: test_sweeps.py.
 }
-"""Ports that a cancel and a reconcile never call, should there be such."""
+"""Ports that a cancel of one job and a reconcile never call."""
 
 
 def test_every_method_of_every_port_is_a_point() -> None:
