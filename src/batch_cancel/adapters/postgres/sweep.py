@@ -52,11 +52,16 @@ class Sweep(Statements):
         Return how many contacts this transaction changes at most; None if it changes all.
 
         It changes all if something may write a contact other than RETURNING shows it, such as an
-        AFTER trigger: then the rows are read again before the one commit.
+        AFTER trigger: then the rows are read again before the one commit. And it changes all if
+        no unique index finds a contact by its id: then each chunk would read all contacts.
         """
         above = self.transaction.sweep_above
         if above is None or facts is None or not (await self.transaction.ground()).has_sweeps:
             return None
         is_plain = not (facts.jobs_are_rewritten or facts.contacts_are_rewritten)
-        has_ids = self.queries.schema.contact_id in facts.contacts.kinds
-        return above if is_plain and has_ids else None
+        schema = self.queries.schema
+        key = {schema.contact_id, schema.contact_job_id, schema.contact_organization_id}
+        is_found = any(
+            schema.contact_id in it.columns and it.columns <= key for it in facts.contacts.unique
+        )
+        return above if is_plain and is_found else None

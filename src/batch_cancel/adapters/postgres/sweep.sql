@@ -43,8 +43,9 @@ FOR NO KEY UPDATE
 
 -- name: sweep_contacts
 -- What was picked is not trusted: a contact may have been claimed meanwhile, so its status is tested
--- again when it is written. It waits for locked contacts, which may become open again. The order is
--- no order; how many were picked shows whether it was the last chunk.
+-- again when it is written. It waits for locked contacts, which may become open again. The ids are
+-- an array, so that an index on them is used whatever the planner expects, and a chunk does not read
+-- all of the job's contacts. How many were picked shows whether it was the last chunk.
 WITH picked AS MATERIALIZED (
     SELECT {contact_id} AS id
     FROM {contacts}
@@ -53,7 +54,7 @@ WITH picked AS MATERIALIZED (
 ), written AS (
     UPDATE {contacts}
     SET {contact_status} = {contact_cancelled}{touch_contact}
-    WHERE {its_contact} AND {contact_id} IN (SELECT id FROM picked)
+    WHERE {its_contact} AND {contact_id} = ANY (ARRAY(SELECT id FROM picked))
       AND {contact_status} IN ({statuses}){existing_contact}
       AND EXISTS (SELECT FROM {jobs} WHERE {this_job} AND {job_status} IN ({cancelled}))
     RETURNING {contact_status} = {contact_cancelled} AS is_so
