@@ -55,7 +55,7 @@ class SweepQueries:
         statement = self._queries.statement(
             "cancel_contacts_unless_many",
             _FILE,
-            cancel_contacts=self._queries.cancel_contacts(statuses),
+            cancel_contacts=self._queries.cancel_contacts(frozenset(statuses)),
             are_few=self.are_few(statuses, self._queries.its_contact),
         )
         if not counted:
