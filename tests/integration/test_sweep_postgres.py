@@ -242,6 +242,22 @@ def test_a_trigger_that_keeps_contacts_open_ends_the_sweep_with_its_cause(
     assert cancel(uow, operation_id="op").contacts_cancelled == 5
 
 
+def test_a_trigger_that_keeps_all_contacts_of_a_small_job_changes_nothing(
+    rows: psycopg.Connection[Any], uow: PostgresUnitOfWork
+) -> None:
+    """That no contact was written does not mean that there are too many."""
+    rows.execute("DELETE FROM batch_contacts WHERE status <> 'busy'")
+    rows.execute(
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+        "CREATE TRIGGER keep BEFORE UPDATE ON batch_contacts FOR EACH ROW "
+        "EXECUTE FUNCTION keep()"
+    )
+    with pytest.raises(CancelFailed) as failed:
+        cancel(uow)
+    assert failed.value.outcome == "unchanged"
+    assert rows.execute("SELECT status FROM batch_jobs").fetchall() == [("running",)]
+
+
 # Tables ------------------------------------------------------------------------------------------
 
 

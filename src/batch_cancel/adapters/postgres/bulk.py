@@ -22,7 +22,6 @@ from batch_cancel.adapters.postgres.rows import Parameters, job, pending_record
 from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.sweep import Sweep
-from batch_cancel.adapters.postgres.sweep_queries import sweep_queries_for
 from batch_cancel.domain.bulk import JobFilter, unmapped
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -149,7 +148,7 @@ class Bulk(Statements):
                 key = keys[int(position) - 1]
                 check_written(queries, key, is_so=written == cancelled)
                 counts[key] = written
-            if above is not None and not counts and await self._is_any_open(parameters):
+            if above is not None and not counts and await self._are_many(asked, parameters, above):
                 return None
             return counts
         answer = await self.execute(self.many.list_cancelled_contacts(asked), parameters)
@@ -160,10 +159,13 @@ class Bulk(Statements):
             self.written[key].append(contact_id)
         return {key: len(self.written[key]) for key in keys}
 
-    async def _is_any_open(self, parameters: Parameters) -> bool:
-        statement = sweep_queries_for(self.queries).is_any_open_of_jobs
-        [(is_so,)] = await (await self.execute(statement, parameters)).rows()
-        return bool(is_so)
+    async def _are_many(
+        self, statuses: frozenset[ContactStatus], parameters: Parameters, above: int
+    ) -> bool:
+        statement = self.many.are_many(statuses)
+        answer = await self.execute(statement, {**parameters, "above": above})
+        [(are_many,)] = await answer.rows()
+        return bool(are_many)
 
     async def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
         """As `BulkRepository.mark_cancelled`."""

@@ -92,6 +92,11 @@ class BulkQueries:
         """Return the statement that cancels contacts and names them."""
         return self._cancelling("list_cancelled_contacts_of_jobs", statuses)
 
+    def are_many(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that reads whether more contacts than a limit are in these."""
+        its_contacts = self._queries.statement("contacts_of_many", _FILE)
+        return sweep_queries_for(self._queries).are_many(statuses, its_contacts)
+
     def _cancelling(
         self, name: str, statuses: AbstractSet[ContactStatus], *, unless_many: bool = False
     ) -> sql.SQL:

@@ -130,8 +130,9 @@ class Contacts(Statements):
             written = answer.rowcount
         if written:
             return written
-        [(is_any_open,)] = await (await self.execute(sweeping.is_any_open, named(key))).rows()
-        return None if is_any_open else 0
+        asked = sweeping.are_many(statuses, self.queries.its_contact)
+        [(are_many,)] = await (await self.execute(asked, {**named(key), "above": above})).rows()
+        return None if are_many else 0
 
 
 class Outbox(Statements):

@@ -17,19 +17,10 @@
     ) AS counted
 ) <= %(above)s
 
--- name: is_any_open
--- Why nothing was changed: whether there are too many, or none.
-SELECT {first_contact} IS NOT NULL
-
--- name: is_any_open_of_jobs
--- The same for many jobs, see outcome_of_jobs.
-SELECT EXISTS (
-    SELECT 1
-    FROM unnest(
-        array_cat(%(keys)s, (SELECT array_agg({contact_job_id}) FROM {contacts} WHERE false))
-    ) AS its (reference)
-    WHERE {first_contact}
-)
+-- name: are_many
+-- Why nothing was changed: whether there are too many. Otherwise there are none, or a trigger keeps
+-- them, which the outcome shows.
+SELECT NOT {are_few}
 
 -- name: lock_sweep
 -- The record of the same cancellation, locked until the count of the chunk is in it: of two that

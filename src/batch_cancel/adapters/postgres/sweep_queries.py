@@ -32,12 +32,6 @@ class SweepQueries:
         )
         self.lock_sweep = queries.statement("lock_sweep", _FILE)
         first_contact = queries.first_contact(CANCELLABLE_CONTACTS)
-        self.is_any_open = queries.statement("is_any_open", _FILE, first_contact=first_contact)
-        self.is_any_open_of_jobs = queries.statement(
-            "is_any_open_of_jobs",
-            _FILE,
-            first_contact=queries.first_contact(CANCELLABLE_CONTACTS, sql.SQL("its.reference")),
-        )
         self.note_chunk = self._note(nothing)
         self.note_last_chunk = self._note(first_contact)
 
@@ -61,6 +55,12 @@ class SweepQueries:
         if not counted:
             return statement
         return self._queries.statement("count_cancelled_contacts", cancel_contacts=statement)
+
+    def are_many(self, statuses: AbstractSet[ContactStatus], its_contacts: sql.SQL) -> sql.SQL:
+        """Return the statement that reads whether more contacts are in these statuses."""
+        return self._queries.statement(
+            "are_many", _FILE, are_few=self.are_few(statuses, its_contacts)
+        )
 
     def are_few(self, statuses: AbstractSet[ContactStatus], its_contacts: sql.SQL) -> sql.SQL:
         """Return the condition that no more contacts than the limit are in these statuses."""
