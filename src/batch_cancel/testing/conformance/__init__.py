@@ -28,6 +28,7 @@ from batch_cancel.testing.conformance.races import RaceConformance
 from batch_cancel.testing.conformance.reconcile import ReconcileConformance
 from batch_cancel.testing.conformance.replay import ReplayConformance
 from batch_cancel.testing.conformance.scheduler import SchedulerConformance
+from batch_cancel.testing.conformance.sweep import SweepConformance
 from batch_cancel.testing.conformance.transactions import TransactionConformance
 from batch_cancel.testing.conformance.turns import TurnConformance
 from batch_cancel.testing.conformance.workers import WorkerConformance
@@ -52,6 +53,7 @@ class StoreConformance(
     OverviewConformance,
     HistoryConformance,
     BulkConformance,
+    SweepConformance,
 ):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 
