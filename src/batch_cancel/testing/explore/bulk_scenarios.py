@@ -110,7 +110,7 @@ BULKS: Final = (
         "bulk-reconcile",
         "reconcile beside a bulk that died",
         it.cancel_many(suffers="ko"),
-        it.reconcile(suffers=""),
+        it.reconcile(suffers="k"),
         status="scheduled",
         faults="ko",
     ),

@@ -170,7 +170,11 @@ def _i8(it: Moment) -> str | None:
 def _i9(it: Moment) -> str | None:
     before, record = it.record_before, it.record
     if "rows" in it.kinds and record and (it.is_cancelling or it.was_sweeping):
-        changed = sum(was[2] in OPEN and now[2] == "cancelled" for was, now in it.contacts_changed)
+        # In a commit of its own a worker ends a call as cancelled, beside a sweep.
+        changed = sum(
+            now[2] == "cancelled" and (it.is_cancelling or was[2] in OPEN)
+            for was, now in it.contacts_changed
+        )
         counted = record[2] - (before[2] if before else 0)
         if counted != changed:
             return f"{changed} contacts were cancelled, and the record has {counted} more"
