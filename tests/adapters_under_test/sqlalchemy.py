@@ -107,6 +107,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
     """SQLAlchemy over the standard library's driver, a new file each time."""
 
     overview = history = bulk = True
+    contact_id_column = "id"
     row_locks = False
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES

@@ -124,6 +124,9 @@ class StoreAdapter(Adapter):
     bulk: ClassVar[bool] = False
     """Whether its repositories have a `bulk`."""
 
+    contact_id_column: ClassVar[str | None] = None
+    """The column with the id of a contact, if its `work` reads contacts; None if it does not."""
+
     organizations: ClassVar[Sequence[str]] = ("acme", "evil")
     """Two organizations that may own jobs in it; none, if its jobs have no organization."""
 

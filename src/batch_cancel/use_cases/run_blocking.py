@@ -45,6 +45,7 @@ from batch_cancel.ports import (
     JobRepository,
     Outbox,
     OverviewRepository,
+    ReadingWorkRepository,
     RepeatableUnitOfWork,
     Repositories,
     Scheduler,
@@ -354,6 +355,20 @@ class _Work(Blocking[WorkRepository]):
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int, /
     ) -> list[str]:
         return self.port.claim(key, statuses, limit)
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+        /,
+    ) -> Sequence[tuple[str, Mapping[str, object]]]:
+        reading = cast("ReadingWorkRepository", self.port)
+        return reading.claim_returning(key, statuses, limit, columns)
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> bool:
+        return cast("ReadingWorkRepository", self.port).has_contacts(key, statuses)
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
         return self.port.settle(key, contact_id, settlement)

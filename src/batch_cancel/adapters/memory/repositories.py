@@ -203,6 +203,18 @@ class _Work:
     def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
         return rows.claim(self.rows, key, statuses, limit)
 
+    def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        return rows.claim_returning(self.rows, key, statuses, limit, columns)
+
+    def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        return rows.has_contacts(self.rows, key, statuses)
+
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return rows.settle(self.rows, key, contact_id, settlement)
 
@@ -232,6 +244,18 @@ class _AsyncWork:
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         return rows.claim(self.rows, key, statuses, limit)
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        return rows.claim_returning(self.rows, key, statuses, limit, columns)
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        return rows.has_contacts(self.rows, key, statuses)
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return rows.settle(self.rows, key, contact_id, settlement)

@@ -14,17 +14,19 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import attrgetter, itemgetter
+from typing import Final
 from uuid import uuid4
 
 import attrs
 
-from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
+from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts, with_layer
 from batch_cancel.domain.cancellation import (
     is_pending,
     is_same_cancellation,
     marked_done,
     next_turn,
 )
+from batch_cancel.domain.claimed_contacts import column_missing
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -44,6 +46,8 @@ from batch_cancel.domain.worker_rules import (
     new_contact_id,
 )
 
+_COLUMNS: Final = frozenset({"id", "status", "next_attempt_at"})
+
 
 @attrs.frozen
 class Row:
@@ -60,6 +64,10 @@ class Row:
     created_at: datetime | None = None
     scheduled_at: datetime | None = None
     """When it was to start; only filters ask."""
+    values: tuple[dict[str, Mapping[str, object]], ...] = ()
+    """The adopter's columns of the contacts that were added with any, in layers."""
+    columns: frozenset[str] = _COLUMNS
+    """The columns that a contact of the job may have."""
 
 
 Rows = MutableMapping[JobKey, Row]
@@ -289,6 +297,41 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
     return claimed
 
 
+def claim_returning(
+    rows: Rows,
+    key: JobKey,
+    statuses: AbstractSet[ContactStatus],
+    limit: int,
+    columns: Sequence[str],
+) -> list[tuple[str, Mapping[str, object]]]:
+    """Claim contacts, and return the values of these columns with each."""
+    row = rows.get(key)
+    if row is not None and row.contacts and not row.columns.issuperset(columns):
+        raise column_missing(columns, sorted(row.columns))
+    return [
+        (contact_id, _read(rows[key], contact_id, columns))
+        for contact_id in claim(rows, key, statuses, limit)
+    ]
+
+
+def _read(row: Row, contact_id: str, columns: Sequence[str]) -> Mapping[str, object]:
+    contact = row.contacts[contact_id]
+    layers = (layer for layer in reversed(row.values) if contact_id in layer)
+    values = {
+        **next(layers, {}).get(contact_id, {}),
+        "id": contact_id,
+        "status": contact.status,
+        "next_attempt_at": None if contact.due_at == LONG_AGO else contact.due_at,
+    }
+    return {name: values.get(name) for name in columns}
+
+
+def has_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+    """Check whether there is such a job with a contact in these statuses."""
+    row = rows.get(key)
+    return row is not None and row.contacts.has_any(statuses)
+
+
 def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
     """Write the new state of a contact whose call has ended."""
     row = rows.get(key)
@@ -320,13 +363,21 @@ def append(rows: Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> in
     """Add contacts to the job; their status is pending."""
     row = rows[job.key]
     added: dict[str, Contact] = {}
+    values: dict[str, Mapping[str, object]] = {}
     for contact in contacts:
         contact_id = new_contact_id(contact, uuid4().hex)
         if contact_id in row.contacts or contact_id in added:
             raise StoreFailed(CONTACT_ID_REFUSED)
         due_at = new_contact_due_at(contact) or LONG_AGO
         added[contact_id] = Contact(ContactStatus.PENDING.value, due_at)
-    rows[job.key] = attrs.evolve(row, contacts=row.contacts | added)
+        if not _COLUMNS.issuperset(contact):
+            values[contact_id] = dict(contact)
+    rows[job.key] = attrs.evolve(
+        row,
+        contacts=row.contacts | added,
+        values=with_layer(row.values, values) if values else row.values,
+        columns=row.columns.union(*values.values()),
+    )
     _look_at_contacts(rows, job.key, list(added), ContactStatus.PENDING)
     return len(added)
 

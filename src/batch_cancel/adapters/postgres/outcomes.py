@@ -107,6 +107,24 @@ def can_be_copied(rows: Sequence[Mapping[str, object]]) -> bool:
 
 
 @contextmanager
+def missing_columns(queries: Queries, columns: Sequence[str]) -> Generator[None]:
+    """Turn the error for a column that contacts do not have into one that names it."""
+    try:
+        yield
+    except psycopg.errors.UndefinedColumn as error:
+        message = (error.diag.message_primary or "").splitlines()[0]
+        named_there = [it for it in columns if it in message]
+        if not named_there:  # A column of the schema is missing.
+            raise
+        names = ", ".join(map(shown, named_there))
+        reason = (
+            f"returning names a column that contacts do not have: {names} (name columns of "
+            f"{_name(queries.schema.contacts)})"
+        )
+        raise StoreFailed(reason) from error
+
+
+@contextmanager
 def unknown_ids(key: JobKey) -> Generator[None]:
     """Turn the error for an id that the column cannot hold into JobNotFound."""
     try:

@@ -63,7 +63,6 @@ class Queries:
         self._names["is_expired"] = (
             _NONE if schema.dialing_since is None else self.statement("is_expired")
         )
-        self._add_part("claim_the_picked")
         self._names["overdue"] = (
             _NONE if schema.dialing_since is None else self.statement("overdue")
         )
@@ -148,12 +147,23 @@ class Queries:
         return self.statement("is_startable", statuses=status_name)
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
-    def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        """Return the statement that claims contacts in these statuses, a frozen set."""
+    def claim_contacts(
+        self, statuses: AbstractSet[ContactStatus], columns: tuple[str, ...] = ()
+    ) -> sql.SQL:
+        """Return the statement that claims contacts in these statuses, and reads columns."""
+        aliases = [quoted(f"returned_{number}") for number in range(len(columns))]
+        written = [
+            self.statement("returned", column=quoted(column), alias=alias)
+            for column, alias in zip(columns, aliases, strict=True)
+        ]
+        read = [sql.SQL("claimed.{}").format(alias) for alias in aliases]
         has_times = self.schema.contact_next_attempt_at is not None
         return self.statement(
             "claim_contacts" if has_times else "claim_contacts_without_times",
             statuses=self._contacts_in(statuses),
+            claim_the_picked=self.statement(
+                "claim_the_picked", written=_after_others(written), read=_after_others(read)
+            ),
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
@@ -183,15 +193,23 @@ class Queries:
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def finish_job(self, unfinished: AbstractSet[ContactStatus]) -> tuple[sql.SQL, sql.SQL]:
         """Return the statements that lock and finish a job without contacts in these statuses."""
-        calling = unfinished & {ContactStatus.DIALING}
-        nothing_left = self.statement(
-            "nothing_left",
-            first_waiting=self._first_contact(unfinished - calling),
-            first_calling=self._first_contact(calling),
-        )
+        nothing_left = self._nothing_left(unfinished)
         return (
             self.statement("lock_finished_job", nothing_left=nothing_left),
             self.statement("finish_job", nothing_left=nothing_left),
+        )
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def has_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that reads whether there is a contact in these statuses."""
+        return self.statement("has_contacts", nothing_left=self._nothing_left(statuses))
+
+    def _nothing_left(self, unfinished: AbstractSet[ContactStatus]) -> sql.SQL:
+        calling = unfinished & {ContactStatus.DIALING}
+        return self.statement(
+            "nothing_left",
+            first_waiting=self._first_contact(unfinished - calling),
+            first_calling=self._first_contact(calling),
         )
 
     @property
@@ -325,6 +343,11 @@ def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
         **{f"job_{it}": constant(status_name[0]) for it, status_name in jobs.items()},
         **{f"contact_{it}": constant(status_name[0]) for it, status_name in contacts.items()},
     }
+
+
+def _after_others(parts: Sequence[sql.Composable]) -> sql.SQL:
+    """Return the parts of a list after its first."""
+    return fixed(sql.SQL("").join(sql.SQL(", {}").format(part) for part in parts))
 
 
 def _of(alias: str, column: str) -> sql.SQL:
