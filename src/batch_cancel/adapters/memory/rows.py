@@ -306,22 +306,23 @@ def claim_returning(
 ) -> list[tuple[str, Mapping[str, object]]]:
     """Claim contacts, and return the values of these columns with each."""
     row = rows.get(key)
-    if row is not None and row.contacts and not row.columns.issuperset(columns):
+    if row is None:
+        return []
+    if row.contacts and not row.columns.issuperset(columns):
         raise column_missing(columns, sorted(row.columns))
-    return [
-        (contact_id, _read(rows[key], contact_id, columns))
-        for contact_id in claim(rows, key, statuses, limit)
-    ]
+    # A contact that is claimed loses its time here, as it does not in a table.
+    return [(it, _read(row, it, columns)) for it in claim(rows, key, statuses, limit)]
 
 
 def _read(row: Row, contact_id: str, columns: Sequence[str]) -> Mapping[str, object]:
-    contact = row.contacts[contact_id]
+    """Return values of a contact that is claimed, from its row before that."""
+    due_at = row.contacts[contact_id].due_at
     layers = (layer for layer in reversed(row.values) if contact_id in layer)
     values = {
         **next(layers, {}).get(contact_id, {}),
         "id": contact_id,
-        "status": contact.status,
-        "next_attempt_at": None if contact.due_at == LONG_AGO else contact.due_at,
+        "status": ContactStatus.DIALING.value,
+        "next_attempt_at": None if due_at == LONG_AGO else due_at,
     }
     return {name: values.get(name) for name in columns}
 
