@@ -187,8 +187,12 @@ PARTS = (
     ),
     Part(
         "OpenTelemetry",
-        ("adapters/otel.py",),
-        ("contract/test_otel.py", "contract/test_otel_outcomes.py"),
+        ("adapters/otel/__init__.py", "adapters/otel/pending_removals.py"),
+        (
+            "contract/test_otel.py",
+            "contract/test_otel_outcomes.py",
+            "contract/test_otel_pending.py",
+        ),
         MEMORY,
     ),
 )

@@ -123,7 +123,9 @@ def test_returning_must_be_names(returning: Any, error: type[Exception], sentenc
         (None, False, True),
     ],
 )
-def test_the_rule_of_the_last_claim(status: str | None, has_unfinished: object, due: bool) -> None:
+def test_the_rule_of_the_last_claim(
+    status: str | None, has_unfinished: object, due: object
+) -> None:
     """Ended, or running with nothing left; a status of the adopter's is a pause."""
     assert is_over(status, has_unfinished=bool(has_unfinished)) is due
 
