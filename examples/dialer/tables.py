@@ -76,6 +76,6 @@ def pause(rows: psycopg.Connection, job_id: str) -> bool:
     return paused.rowcount == 1
 
 
-def resume(job_id: str) -> bool:
+def resume(uow: PostgresUnitOfWork, job_id: str) -> bool:
     """Resume a paused job; one that was cancelled meanwhile stays so."""
-    return start_job(job_id, uow=unit_of_work())
+    return start_job(job_id, uow=uow)

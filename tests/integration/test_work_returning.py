@@ -15,6 +15,7 @@ from uuid import UUID
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg import sql
 
 from batch_cancel import StoreFailed, append_contacts, claim_contacts
 from batch_cancel.adapters.postgres import PostgresUnitOfWork, joining
@@ -35,8 +36,10 @@ def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(postgres_schema, autocommit=True) as connection:
         create_reference_tables(connection)
         connection.execute(
-            "ALTER TABLE batch_contacts ADD phone text, ADD key uuid, ADD facts jsonb, "
-            f'ADD at timestamptz, ADD "{NAME.replace(chr(34), chr(34) * 2)}" integer'
+            sql.SQL(
+                "ALTER TABLE batch_contacts ADD phone text, ADD key uuid, ADD facts jsonb, "
+                "ADD at timestamptz, ADD {} integer"
+            ).format(sql.Identifier(NAME))
         )
         connection.execute("INSERT INTO batch_jobs (id, status) VALUES ('j', 'running')")
         for phone, number in ((PHONE, 1), (f"{PHONE}2", 2)):

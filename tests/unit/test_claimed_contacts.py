@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ HOUR = timedelta(hours=1)
 PHONE = "+49301234567"
 
 
-def store_with(*contacts: dict[str, object], status: str = "running") -> MemoryStore:
+def store_with(*contacts: Mapping[str, object], status: str = "running") -> MemoryStore:
     """Return a store with a job `j` of these contacts."""
     store = MemoryStore()
     store.add_job("j", status)

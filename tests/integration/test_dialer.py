@@ -1,0 +1,123 @@
+"""The dialer of the examples on Postgres and arq: from the start to the cancel, and killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batch_cancel import Removal
+from batch_cancel.use_cases.worker import claim_contacts
+from examples.dialer import tables
+from tests.integration.dialer_at_work import (
+    LONGEST_CALL_SECONDS,
+    OTHERS,
+    WORKERS,
+    Dialer,
+    at_random,
+)
+from tests.processes import wait_until
+from tests.servers import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def dialer(postgres_schema: str) -> Iterator[Dialer]:
+    """Yield a dialer with a Redis of its own; nothing of it runs yet."""
+    with RedisServer.own() as server, Dialer(postgres_schema, server.url()) as dialer:
+        yield dialer
+
+
+def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -> None:
+    """Their starts fire by arq; a cancel in the middle stops the calls; SIGTERM stops workers."""
+    for job_id, contacts in {"whole": 5, "cut": 300, "rest": 40, "never": 2}.items():
+        dialer.add_job(job_id, contacts)
+    dialer.schedule(0, "whole", "cut", "rest")
+    dialer.schedule(3600, "never")
+    dialer.start(*WORKERS, *OTHERS)
+
+    dialer.wait_for_calls("cut", 3)
+    cut = dialer.cancel("cut")
+    assert (cut.removal, dialer.status("cut")) == (Removal.ABSENT, "cancelled")  # It had fired.
+    assert cut.contacts_cancelled > 200
+
+    dialer.wait_for_calls("rest", 1)
+    assert tables.pause(dialer.rows, "rest")
+    paused = claim_contacts("rest", uow=dialer.uow, limit=9, returning=("phone",))
+    assert (paused, paused.is_over) == ([], False)
+    time.sleep(0.2)  # Claimed calls come to their end.
+    before = dialer.calls("rest")
+    never = dialer.cancel("never")
+    assert (never.removal, never.redis_job_cancelled) == (Removal.REMOVED, True)
+    assert dialer.redis.zcard("arq:queue") == 0
+    dialer.wait_for("whole", "completed")
+    assert (dialer.calls("rest"), dialer.status("rest")) == (before, "paused")
+    assert tables.resume(dialer.uow, "rest")
+    dialer.wait_for("rest", "completed")
+
+    wait_until(lambda: dialer.one(LIVE) == (0,), "no call is live")
+    for name in (*WORKERS, *OTHERS):
+        dialer.end(name, signal.SIGTERM)
+    assert dialer.complaints() == []
+    assert dialer.calls("never") == 0
+    assert dialer.calls("rest") >= 40
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.repeats)])
+def test_a_dialer_survives_kills_under_cancels(dialer: Dialer, kills: int) -> None:
+    """At random moments, by kill -9 and by SIGTERM; at rest everything is as it should be."""
+    everything = (*WORKERS, *OTHERS)
+    dialer.start(*everything)
+    running = list[str]()
+    for number in range(kills):
+        if number % 3 == 0:
+            running += [f"job-{number}", f"started-{number}"]
+            dialer.add_job(f"job-{number}", 30, "running")
+            dialer.add_job(f"started-{number}", 10)
+            dialer.schedule(0.2, f"started-{number}")
+        if number == 0:
+            leave_dead_calls(dialer)
+        if number % 3 == 1:
+            dialer.wait_for_calls(f"job-{number - 1}", 1)
+        time.sleep(at_random())
+        name = random.choice([*WORKERS, *everything])  # noqa: S311  # No secret.
+        dialer.end(name, random.choice([signal.SIGKILL, signal.SIGTERM]))  # noqa: S311
+        if number % 3 == 1:
+            victim = running[random.randrange(len(running))]  # noqa: S311
+            if dialer.status(victim) in {"running", "scheduled"}:
+                dialer.cancel(victim)
+        dialer.start(name)
+
+    for job_id in running:
+        dialer.wait_for(job_id, "completed", "cancelled")
+    wait_until(lambda: dialer.one(OVERDUE, LONGEST_CALL_SECONDS) == (0,), "dead calls end")
+    wait_until(lambda: dialer.one(LIVE) == (0,), "no call is live")
+    wait_until(lambda: dialer.one(PENDING) == (0,), "reconcile has finished")
+    assert dialer.complaints() == []
+
+
+def leave_dead_calls(dialer: Dialer) -> None:
+    """Kill the workers until their contacts are left dialing, and start them again."""
+    calls = 0
+    while True:
+        dialer.wait_for_calls("job-0", calls + 1)
+        for name in WORKERS:
+            dialer.end(name, signal.SIGKILL)
+        calls = dialer.calls("job-0")
+        live = dialer.one(LIVE)
+        dialer.start(*WORKERS)
+        if live != (0,):
+            return
+
+
+LIVE = "SELECT count(*) FROM batch_contacts WHERE status = 'dialing'"
+OVERDUE = (
+    "SELECT count(*) FROM batch_contacts "
+    "WHERE status = 'dialing' AND dialing_since < now() - make_interval(secs => %s)"
+)
+PENDING = "SELECT count(*) FROM batch_cancellations WHERE removal = 'pending'"
