@@ -73,15 +73,14 @@ def test_a_dialer_survives_kills_under_cancels(dialer: Dialer, kills: int) -> No
     """At random moments, by kill -9 and by SIGTERM; at rest everything is as it should be."""
     everything = (*WORKERS, *OTHERS)
     dialer.start(*everything)
-    running = list[str]()
+    leave_dead_calls(dialer)
+    running = ["killed"]
     for number in range(kills):
         if number % 3 == 0:
             running += [f"job-{number}", f"started-{number}"]
             dialer.add_job(f"job-{number}", 30, "running")
             dialer.add_job(f"started-{number}", 10)
             dialer.schedule(0.2, f"started-{number}")
-        if number == 0:
-            leave_dead_calls(dialer)
         if number % 3 == 1:
             dialer.wait_for_calls(f"job-{number - 1}", 1)
         time.sleep(at_random())
@@ -102,17 +101,15 @@ def test_a_dialer_survives_kills_under_cancels(dialer: Dialer, kills: int) -> No
 
 
 def leave_dead_calls(dialer: Dialer) -> None:
-    """Kill the workers until their contacts are left dialing, and start them again."""
-    calls = 0
-    while True:
-        dialer.wait_for_calls("job-0", calls + 1)
+    """Kill the workers of a job until contacts are left dialing, and start them again."""
+    dialer.add_job("killed", 60, "running")
+    live = (0,)
+    while live == (0,):
+        dialer.wait_for_calls("killed", dialer.calls("killed") + 1)
         for name in WORKERS:
             dialer.end(name, signal.SIGKILL)
-        calls = dialer.calls("job-0")
         live = dialer.one(LIVE)
         dialer.start(*WORKERS)
-        if live != (0,):
-            return
 
 
 LIVE = "SELECT count(*) FROM batch_contacts WHERE status = 'dialing'"
