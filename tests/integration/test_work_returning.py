@@ -104,6 +104,16 @@ def test_an_unknown_column_is_named_and_no_value_is_shown(
     assert len(claim_contacts("j", uow=uow, limit=9)) == 2
 
 
+def test_another_organizations_job_is_over(uow: Any) -> None:
+    """Just as a missing one, whatever its contacts do."""
+    assert len(claim_contacts("j", uow=uow, limit=1)) == 1
+    for named in ({"organization_id": "evil"}, {"organization_id": "j"}):
+        assert claim_contacts("j", uow=uow, limit=9, **named).is_over is True
+    assert claim_contacts("missing", uow=uow, limit=9).is_over is True
+    assert len(claim_contacts("j", uow=uow, limit=1)) == 1
+    assert claim_contacts("j", uow=uow, limit=9).is_over is False
+
+
 def test_a_missing_column_of_the_schema_is_not_blamed_on_returning(
     rows: psycopg.Connection[Any], postgres_schema: str
 ) -> None:

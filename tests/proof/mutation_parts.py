@@ -100,7 +100,7 @@ PARTS = (
             ),
             *(
                 f"integration/test_{name}.py"
-                for name in ("joining", "joining_starts", "work_postgres")
+                for name in ("joining", "joining_starts", "work_postgres", "work_returning")
             ),
             *(
                 f"integration/test_work_postgres_{name}.py"
