@@ -78,7 +78,9 @@ class Running:
     def line(self) -> str:
         """Return the next line of stdout."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        line = self.process.stdout.readline()
+        assert line, "it has ended"
+        return line
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> Done:
         """Ask it to stop, and wait for its end."""
