@@ -68,9 +68,19 @@ def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -
     assert dialer.calls("rest") >= 40
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.repeats)])
-def test_a_dialer_survives_kills_under_cancels(dialer: Dialer, kills: int) -> None:
+def test_a_dialer_survives_kills_under_cancels(dialer: Dialer) -> None:
     """At random moments, by kill -9 and by SIGTERM; at rest everything is as it should be."""
+    survive(dialer, 4)
+
+
+@pytest.mark.repeats
+def test_a_dialer_survives_a_hundred_kills(dialer: Dialer) -> None:
+    """The same for longer."""
+    survive(dialer, 100)
+
+
+def survive(dialer: Dialer, kills: int) -> None:
+    """Kill and restart processes while jobs are added and cancelled; then look at what is left."""
     everything = (*WORKERS, *OTHERS)
     dialer.start(*everything)
     leave_dead_calls(dialer)

@@ -317,9 +317,10 @@ def claim_returning(
 def _read(row: Row, contact_id: str, columns: Sequence[str]) -> Mapping[str, object]:
     """Return values of a contact that is claimed, from its row before that."""
     due_at = row.contacts[contact_id].due_at
-    layers = (layer for layer in reversed(row.values) if contact_id in layer)
+    own = (layer[contact_id] for layer in reversed(row.values) if contact_id in layer)
+    nothing: Mapping[str, object] = {}
     values = {
-        **next(layers, {}).get(contact_id, {}),
+        **next(own, nothing),
         "id": contact_id,
         "status": ContactStatus.DIALING.value,
         "next_attempt_at": None if due_at == LONG_AGO else due_at,
