@@ -39,6 +39,7 @@ PLANTED = (
     "libraries",
     "reports",
     "bulk",
+    "sweep",
     "dialing",
     "memory",
 )

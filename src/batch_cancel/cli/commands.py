@@ -178,7 +178,9 @@ def reconcile(
 
 
 def _report(done: Pass, limit: int) -> reports.Reconciled:
-    return reports.Reconciled(done.results, done.removals_pending, limit, done.hooks_failed)
+    return reports.Reconciled(
+        done.results, done.removals_pending, done.sweeps_pending, limit, done.hooks_failed
+    )
 
 
 def _faults(done: Pass) -> list[str]:

@@ -20,6 +20,7 @@ from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import (
     AnyScheduler,
+    AnyUnitOfWork,
     Maybe,
 )
 from batch_cancel.testing.answers import Answer, said, succeeded
@@ -61,6 +62,7 @@ class World(Reports):
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
         hook: Hook | None = None,
+        sweeps: bool = False,
     ) -> Answer:
         """Cancel a job by its label, or by any key; return the error instead of raising it."""
         cancel = self._cancel(
@@ -71,6 +73,7 @@ class World(Reports):
             reason=reason,
             scheduler=scheduler,
             hook=hook,
+            sweeps=sweeps,
         )
         # mypy takes it for an object.
         return cast("Answer", self.run(cancel))  # pyright: ignore[reportUnnecessaryCast]
@@ -178,6 +181,9 @@ class World(Reports):
             ),
         )
 
+    def _uow(self, *, sweeps: bool) -> AnyUnitOfWork:
+        return self.adapter.sweeping_uow() if sweeps else self.adapter.uow()
+
     def _cancel(
         self,
         key: JobKey,
@@ -188,12 +194,13 @@ class World(Reports):
         actor: str | None = None,
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
+        sweeps: bool = False,
     ) -> Callable[[], Maybe[Answer]]:
         if operation_id is not None:
             name += f", operation {shown(operation_id)}"
 
         def cancel() -> Answer:
-            inner = cast("UnitOfWork", self.adapter.uow())
+            inner = cast("UnitOfWork", self._uow(sweeps=sweeps))
             try:
                 answer: Answer = cancel_job(
                     key.batch_job_id,
@@ -210,7 +217,7 @@ class World(Reports):
             return answer
 
         async def cancel_async() -> Answer:
-            inner = cast("AsyncUnitOfWork", self.adapter.uow())
+            inner = cast("AsyncUnitOfWork", self._uow(sweeps=sweeps))
             try:
                 answer: Answer = await cancel_job_async(
                     key.batch_job_id,

@@ -12,21 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Final
-from uuid import uuid4
 
 import attrs
 
-from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts, with_layer
+from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
 from batch_cancel.domain.cancellation import (
     is_pending,
     is_same_cancellation,
     marked_done,
     next_turn,
 )
-from batch_cancel.domain.claimed_contacts import column_missing
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
 from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -39,14 +36,9 @@ from batch_cancel.domain.outcomes import (
 )
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
-from batch_cancel.domain.worker_rules import (
-    CONTACT_ID_REFUSED,
-    Settlement,
-    new_contact_due_at,
-    new_contact_id,
-)
 
-_COLUMNS: Final = frozenset({"id", "status", "next_attempt_at"})
+CONTACT_COLUMNS: Final = frozenset({"id", "status", "next_attempt_at"})
+"""The columns that every contact has."""
 
 
 @attrs.frozen
@@ -66,7 +58,7 @@ class Row:
     """When it was to start; only filters ask."""
     values: tuple[dict[str, Mapping[str, object]], ...] = ()
     """The adopter's columns of the contacts that were added with any, in layers."""
-    columns: frozenset[str] = _COLUMNS
+    columns: frozenset[str] = CONTACT_COLUMNS
     """The columns that a contact of the job may have."""
 
 
@@ -94,12 +86,6 @@ def overview(rows: Rows, key: JobKey) -> Overview | None:
     return Overview.of(
         job_of(key, row), ((known.get(status or ""), number) for status, number in counted.items())
     )
-
-
-def status_of(rows: Rows, key: JobKey) -> str | None:
-    """Return the job's status; None if there is no such job."""
-    row = rows.get(key)
-    return None if row is None else row.status
 
 
 def mark_done(rows: Rows, record: CancellationRecord) -> None:
@@ -159,9 +145,11 @@ def look(
     listed = [(key, rows[key]) for key in rows]
     records = [row.cancellation for _, row in listed if row.cancellation is not None]
     pending = [record for record in records if record.removal is Removal.PENDING]
+    unswept = [record for record in records if not record.is_swept]
     cancelled = [(key, row) for key, row in listed if row.status == JobStatus.CANCELLED]
     return Inventory(
         removals_pending=tuple(sorted(pending, key=attrgetter("cancelled_at"))[:limit]),
+        sweeps_pending=tuple(sorted(unswept, key=attrgetter("cancelled_at"))[:limit]),
         scheduled=tuple(
             DeferredStart(key, row.deferred_id)
             for key, row in listed
@@ -182,12 +170,12 @@ def look(
 def _overdue_calls(rows: Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
     before = datetime.now(UTC) - older_than
     for key in rows:
-        overdue = _overdue(rows[key], before)
+        overdue = overdue_in(rows[key], before)
         if overdue:
             yield OverdueCalls(key, len(overdue))
 
 
-def _overdue(row: Row, before: datetime) -> list[str]:
+def overdue_in(row: Row, before: datetime) -> list[str]:
     """Return the ids of the contacts that have been dialing since before this time."""
     return [
         contact_id
@@ -205,14 +193,17 @@ def _cancelled_at(entry: tuple[JobKey, Row]) -> datetime:
     return LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
-def cancel_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-    """Set the contacts in these statuses to cancelled, and return how many they are."""
+def cancel_contacts(
+    rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int | None = None
+) -> int:
+    """Set up to `limit` contacts in these statuses to cancelled, and return how many they are."""
     row = rows[key]
-    due = row.contacts.among(statuses)
+    due = row.contacts.among(statuses)[:limit]
     cancelled = dict.fromkeys(due, Contact(ContactStatus.CANCELLED.value))
     rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
-    _look_for_open_contacts(rows, key, statuses)
-    _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
+    if limit is None or len(due) < limit:
+        _look_for_open_contacts(rows, key, statuses)
+    look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
     return len(due)
 
 
@@ -227,18 +218,19 @@ def mark_cancelled(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
         cancellation=record,
         taken_at=record.cancelled_at,
     )
-    _look_at_outcome(rows, key, record)
+    look_at_outcome(rows, key, record)
 
 
-def _look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
-    # A subclass may undo a write, and so may a caller that marks the job before its contacts. The
-    # port demands this check of every store.
+def look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
+    """Check that a cancellation is as it was written, as the port demands of every store."""
+    # A subclass may undo a write, and so may a caller that marks the job before its contacts.
     row = rows[key]
-    _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
+    if record.is_swept:
+        _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
     cancelled = len(row.contacts.among({ContactStatus.CANCELLED}))
     if cancelled < record.contacts_cancelled:
         raise _otherwise(not_cancelled(record.contacts_cancelled, cancelled))
-    _look_at_job(rows, key, JobStatus.CANCELLED)
+    look_at_job(rows, key, JobStatus.CANCELLED)
     if row.cancellation != record:
         raise _otherwise(RECORD_CHANGED)
 
@@ -249,14 +241,16 @@ def _look_for_open_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[Conta
         raise _otherwise(left_open(left), Fault.INCOMPLETE)
 
 
-def _look_at_job(rows: Rows, key: JobKey, due: JobStatus) -> None:
+def look_at_job(rows: Rows, key: JobKey, due: JobStatus) -> None:
+    """Check that the job has the status that was written."""
     if rows[key].status != due:
         raise _otherwise(job_differs(due, rows[key].status))
 
 
-def _look_at_contacts(
+def look_at_contacts(
     rows: Rows, key: JobKey, contact_ids: Sequence[str], due: ContactStatus
 ) -> None:
+    """Check that the contacts have the status that was written."""
     contacts = rows[key].contacts.of(contact_ids)
     are = sum(contact.status == due for contact in contacts.values())
     if are != len(contact_ids):
@@ -267,130 +261,3 @@ def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
     """Return the error for rows that are not as they were written."""
     reason = f"{what}; something between the store and its rows undoes what is written, as a "
     return StoreFailed(f"{reason}trigger would: remove it", fault=fault)
-
-
-def start(
-    rows: Rows, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
-) -> bool:
-    """Set the job to running if it is in these statuses and names this deferred start."""
-    row = rows.get(key)
-    if row is None or row.status not in statuses:
-        return False
-    if deferred_id is not None and row.deferred_id != deferred_id:
-        return False
-    rows[key] = attrs.evolve(row, status=JobStatus.RUNNING.value)
-    _look_at_job(rows, key, JobStatus.RUNNING)
-    return True
-
-
-def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
-    """Set up to `limit` contacts of a running job that are due to dialing."""
-    row = rows.get(key)
-    if row is None or row.status != JobStatus.RUNNING:
-        return []
-    now = datetime.now(UTC)
-    claimed = list(islice(row.contacts.due(statuses, now), limit))
-    contact = Contact(ContactStatus.DIALING.value, dialing_since=now)
-    dialing = dict.fromkeys(claimed, contact)
-    rows[key] = attrs.evolve(row, contacts=row.contacts | dialing)
-    _look_at_contacts(rows, key, claimed, ContactStatus.DIALING)
-    return claimed
-
-
-def claim_returning(
-    rows: Rows,
-    key: JobKey,
-    statuses: AbstractSet[ContactStatus],
-    limit: int,
-    columns: Sequence[str],
-) -> list[tuple[str, Mapping[str, object]]]:
-    """Claim contacts, and return the values of these columns with each."""
-    row = rows.get(key)
-    if row is None:
-        return []
-    if row.contacts and not row.columns.issuperset(columns):
-        raise column_missing(columns, sorted(row.columns))
-    # A contact that is claimed loses its time here, as it does not in a table.
-    return [(it, _read(row, it, columns)) for it in claim(rows, key, statuses, limit)]
-
-
-def _read(row: Row, contact_id: str, columns: Sequence[str]) -> Mapping[str, object]:
-    """Return values of a contact that is claimed, from its row before that."""
-    due_at = row.contacts[contact_id].due_at
-    own = (layer[contact_id] for layer in reversed(row.values) if contact_id in layer)
-    nothing: Mapping[str, object] = {}
-    values = {
-        **next(own, nothing),
-        "id": contact_id,
-        "status": ContactStatus.DIALING.value,
-        "next_attempt_at": None if due_at == LONG_AGO else due_at,
-    }
-    return {name: values.get(name) for name in columns}
-
-
-def has_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
-    """Check whether there is such a job with a contact in these statuses."""
-    row = rows.get(key)
-    return row is not None and row.contacts.has_any(statuses)
-
-
-def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-    """Write the new state of a contact whose call has ended."""
-    row = rows.get(key)
-    if row is None or row.contacts.status_of(contact_id) != ContactStatus.DIALING:
-        return False
-    _go_on(rows, key, [contact_id], settlement)
-    return True
-
-
-def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-    """Write the new state of the contacts that have been dialing for longer."""
-    row = rows.get(key)
-    if row is None:
-        return 0
-    overdue = _overdue(row, datetime.now(UTC) - older_than)
-    _go_on(rows, key, overdue, settlement)
-    return len(overdue)
-
-
-def _go_on(rows: Rows, key: JobKey, contact_ids: Sequence[str], settlement: Settlement) -> None:
-    row = rows[key]
-    contact = Contact(settlement.status.value, settlement.retry_at or LONG_AGO)
-    changed = dict.fromkeys(contact_ids, contact)
-    rows[key] = attrs.evolve(row, contacts=row.contacts | changed)
-    _look_at_contacts(rows, key, contact_ids, settlement.status)
-
-
-def append(rows: Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-    """Add contacts to the job; their status is pending."""
-    row = rows[job.key]
-    added: dict[str, Contact] = {}
-    values: dict[str, Mapping[str, object]] = {}
-    for contact in contacts:
-        contact_id = new_contact_id(contact, uuid4().hex)
-        if contact_id in row.contacts or contact_id in added:
-            raise StoreFailed(CONTACT_ID_REFUSED)
-        due_at = new_contact_due_at(contact) or LONG_AGO
-        added[contact_id] = Contact(ContactStatus.PENDING.value, due_at)
-        if not _COLUMNS.issuperset(contact):
-            values[contact_id] = dict(contact)
-    rows[job.key] = attrs.evolve(
-        row,
-        contacts=row.contacts | added,
-        values=with_layer(row.values, values) if values else row.values,
-        columns=row.columns.union(*values.values()),
-    )
-    _look_at_contacts(rows, job.key, list(added), ContactStatus.PENDING)
-    return len(added)
-
-
-def finish(rows: Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-    """Set a running job to completed if none of its contacts is unfinished."""
-    row = rows.get(key)
-    if row is None or row.status != JobStatus.RUNNING:
-        return False
-    if row.contacts.has_any(unfinished):
-        return False
-    rows[key] = attrs.evolve(row, status=JobStatus.COMPLETED.value)
-    _look_at_job(rows, key, JobStatus.COMPLETED)
-    return True

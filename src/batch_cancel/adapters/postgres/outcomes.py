@@ -18,7 +18,8 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.queries import Demand, Queries
+from batch_cancel.adapters.postgres.names import Demand
+from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
     Row,

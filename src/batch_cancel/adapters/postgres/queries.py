@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from enum import Enum
 from functools import cache
-from typing import Final, LiteralString
+from typing import Final
 
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.marking import markings
+from batch_cancel.adapters.postgres.names import names_of
 from batch_cancel.adapters.postgres.schema import Constant, PostgresSchema, is_identifier
 from batch_cancel.adapters.postgres.sql_parts import (
     PACKAGE,
     constant,
-    existing_rows,
     fixed,
     in_one_string,
     listed,
     quoted,
-    touched,
     trusted,
     typed,
 )
@@ -32,21 +30,12 @@ from batch_cancel.domain.table_shape import columns_refused
 _NONE: Final = sql.SQL("")
 
 
-class Demand(Enum):
-    """What must be true before the commit; the text is in the error of the statement."""
-
-    NOT_CANCELLED = "batch_cancel: the job is not cancelled"
-    CONTACTS_LEFT = "batch_cancel: contacts of the job are still open"
-    NOT_RECORDED = "batch_cancel: the record is not there"
-    NOT_WRITTEN = "batch_cancel: contacts are not as written"
-
-
 class Queries:
     """The statements of queries.sql with the names of one schema in them."""
 
-    def __init__(self, schema: PostgresSchema) -> None:
+    def __init__(self, schema: PostgresSchema, *, has_sweeps: bool) -> None:
         self.schema: Final = schema
-        self._names: Final[dict[str, sql.SQL]] = _names(schema)
+        self._names: Final[dict[str, sql.SQL]] = names_of(schema, has_sweeps=has_sweeps)
         # Later parts contain earlier ones.
         self._add_part("this_job")
         self._names["its_key"] = (
@@ -54,6 +43,7 @@ class Queries:
         )
         self._names["of_its_organization"] = self._of_its_organization("")
         self._names["its_contact"] = self.statement("its_contact", of=_NONE)
+        self.its_contact = self._names["its_contact"]
         self._names["its_aliased_contact"] = self.statement(
             "its_contact",
             of=sql.SQL("contact."),
@@ -66,13 +56,12 @@ class Queries:
         self._names["overdue"] = (
             _NONE if schema.dialing_since is None else self.statement("overdue")
         )
+        self._names["unswept"] = self.statement("unswept") if has_sweeps else _NONE
         self.lock_job = self.statement("lock_job")
         self.overview = self.statement("overview")
         self.read_cancellation = self.statement("read_cancellation")
         self.mark_cancelled = self.statement("mark_cancelled")
-        outcome = self.statement(
-            "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
-        )
+        outcome = self.statement("outcome", first_contact=self.first_contact(CANCELLABLE_CONTACTS))
         # By whether there is a table for the records that are replaced.
         self.marking = markings(
             self.statement("keep_earlier"),
@@ -82,7 +71,11 @@ class Queries:
         self.forget = self.statement("forget")
         self.forget_earlier = self.statement("forget_earlier")
         own = self.statement("records_of_the_page", of_records=self._names["cancellations"])
-        earlier = self.statement("records_of_the_page", of_records=self._names["earlier"])
+        earlier = self.statement(
+            "records_of_the_page",
+            of_records=self._names["earlier"],
+            is_swept=sql.SQL("true"),
+        )
         self.page = (
             self.statement("page", records=own),
             self.statement("page", records=fixed(sql.SQL("{} UNION ALL {}").format(own, earlier))),
@@ -208,8 +201,8 @@ class Queries:
         calling = unfinished & {ContactStatus.DIALING}
         return self.statement(
             "nothing_left",
-            first_waiting=self._first_contact(unfinished - calling),
-            first_calling=self._first_contact(calling),
+            first_waiting=self.first_contact(unfinished - calling),
+            first_calling=self.first_contact(calling),
         )
 
     @property
@@ -269,8 +262,15 @@ class Queries:
         names = (*own, *versioned, *columns)
         return fixed(sql.SQL(", ").join(map(quoted, names))), (pending, *[1] * len(versioned))
 
-    def _first_contact(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        return self.statement("first_contact", statuses=self._contacts_in(statuses))
+    def first_contact(
+        self, statuses: AbstractSet[ContactStatus], its_key: sql.SQL | None = None
+    ) -> sql.SQL:
+        """Return the part that finds a job's first contact; `its_key` is its own by default."""
+        return self.statement(
+            "first_contact",
+            statuses=self._contacts_in(statuses),
+            its_key=self._names["its_key"] if its_key is None else its_key,
+        )
 
     def _written(self, status: ContactStatus) -> sql.SQL:
         return constant(self.schema.contact_statuses[status][0])
@@ -287,6 +287,10 @@ class Queries:
     def _add_part(self, name: str) -> None:
         self._names[name] = self.statement(name)
 
+    def fitting(self, *, has_sweeps: bool) -> Queries:
+        """Return the statements for our own table with the column `is_swept`, or without."""
+        return queries_for(self.schema, has_sweeps=has_sweeps)
+
     def statement(self, name: str, file: str = "queries.sql", /, **more: sql.SQL) -> sql.SQL:
         """Return a statement of a file; `more` are names that only this one has."""
         template = statements(PACKAGE, file)[name]
@@ -294,90 +298,17 @@ class Queries:
 
 
 @cache
-def queries_for(schema: PostgresSchema) -> Queries:
-    """Return the statements of a schema, made once."""
-    return Queries(schema)
+def queries_for(schema: PostgresSchema, *, has_sweeps: bool = False) -> Queries:
+    """
+    Return the statements of a schema, made once.
 
-
-def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:
-    jobs, contacts = schema.job_statuses, schema.contact_statuses
-    organization, contact_organization = schema.job_organization_id, schema.contact_organization_id
-    named = sql.SQL("NULL::text") if organization is None else quoted(organization)
-    return {
-        "jobs": quoted(schema.jobs),
-        "job_id": quoted(schema.job_id),
-        "job_key": quoted(schema.job_key or schema.job_id),
-        "organization_id": named,
-        "aliased_organization_id": named if organization is None else _of("job.", organization),
-        "job_status": quoted(schema.job_status),
-        "deferred_id": quoted(schema.job_deferred_id or schema.job_id),
-        "touch_job": touched(schema.job_updated_at, schema.job_version),
-        "contacts": quoted(schema.contacts),
-        "contact_id": quoted(schema.contact_id),
-        "contact_job_id": quoted(schema.contact_job_id),
-        "contact_organization_id": quoted(contact_organization),
-        "contact_status": quoted(schema.contact_status),
-        "next_attempt_at": quoted(schema.contact_next_attempt_at),
-        "settle_next_attempt_at": _set(schema.contact_next_attempt_at, "%(retry_at)s"),
-        "dialing_since": _dialing_since(schema, ""),
-        "aliased_dialing_since": _dialing_since(schema, "contact."),
-        "begin_call": _set(schema.contact_dialing_since, "clock_timestamp()"),
-        "touch_contact": touched(schema.contact_updated_at, schema.contact_version),
-        "existing_job": existing_rows(schema.job_where),
-        "existing_contact": existing_rows(schema.contact_where),
-        "existing_aliased_job": existing_rows(schema.job_where, "job."),
-        "existing_aliased_contact": existing_rows(schema.contact_where, "contact."),
-        "of_the_same_organization": _same("contact.", contact_organization, "job.", organization),
-        "of_the_cancelled_organization": _same(
-            "contact.", contact_organization, "cancelled.", organization and "organization"
-        ),
-        "cancellations": quoted(schema.cancellations),
-        "earlier": quoted(schema.earlier),
-        "oldest_first": _by_age(schema, "ASC"),
-        "newest_first": _by_age(schema, "DESC"),
-        "scheduled": listed({JobStatus.SCHEDULED}, jobs),
-        "running": listed({JobStatus.RUNNING}, jobs),
-        "cancelled": listed({JobStatus.CANCELLED}, jobs),
-        "dialing": listed({ContactStatus.DIALING}, contacts),
-        **{it.name.lower(): constant(it.value) for it in Demand},
-        **{f"job_{it}": constant(status_name[0]) for it, status_name in jobs.items()},
-        **{f"contact_{it}": constant(status_name[0]) for it, status_name in contacts.items()},
-    }
+    Arguments:
+        schema: the schema.
+        has_sweeps: whether our own table has the column `is_swept`.
+    """
+    return Queries(schema, has_sweeps=has_sweeps)
 
 
 def _after_others(parts: Sequence[sql.Composable]) -> sql.SQL:
     """Return the parts of a list after its first."""
     return fixed(sql.SQL("").join(sql.SQL(", {}").format(part) for part in parts))
-
-
-def _of(alias: str, column: str) -> sql.SQL:
-    return fixed(sql.SQL("{}{}").format(trusted(alias), quoted(column)))
-
-
-def _same(one: str, column: str | None, other: str, organization: str | None) -> sql.SQL:
-    if column is None or organization is None:
-        return _NONE
-    return fixed(
-        sql.SQL(" AND {} IS NOT DISTINCT FROM {}").format(
-            _of(one, column), _of(other, organization)
-        )
-    )
-
-
-def _dialing_since(schema: PostgresSchema, of: str) -> sql.SQL:
-    # A call that was live before the column was added has no time of its claim.
-    names = (schema.contact_dialing_since, schema.contact_updated_at)
-    columns = [_of(of, it) for it in names if it is not None]
-    return fixed(sql.SQL("coalesce({})").format(sql.SQL(", ").join(columns)))
-
-
-def _set(column: str | None, value: LiteralString) -> sql.SQL:
-    if column is None:
-        return _NONE
-    return fixed(sql.SQL(", {} = {}").format(quoted(column), sql.SQL(value)))
-
-
-def _by_age(schema: PostgresSchema, direction: LiteralString) -> sql.SQL:
-    columns = filter(None, (schema.job_updated_at, schema.job_id))
-    ordered = (sql.SQL("{} {}").format(quoted(it), sql.SQL(direction)) for it in columns)
-    return fixed(sql.SQL(", ").join(ordered))

@@ -29,6 +29,7 @@ from batch_cancel.testing.conformance.reading import ReadingConformance
 from batch_cancel.testing.conformance.reconcile import ReconcileConformance
 from batch_cancel.testing.conformance.replay import ReplayConformance
 from batch_cancel.testing.conformance.scheduler import SchedulerConformance
+from batch_cancel.testing.conformance.sweep import SweepConformance
 from batch_cancel.testing.conformance.transactions import TransactionConformance
 from batch_cancel.testing.conformance.turns import TurnConformance
 from batch_cancel.testing.conformance.workers import WorkerConformance
@@ -54,6 +55,7 @@ class StoreConformance(
     OverviewConformance,
     HistoryConformance,
     BulkConformance,
+    SweepConformance,
 ):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 
