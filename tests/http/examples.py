@@ -23,13 +23,22 @@ from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
 
 FOLDER: Final = Path(__file__).parents[2] / "examples"
 
-ASGI: Final = ("asgi_bare", "fastapi_app", "litestar_app", "django_async_view")
+ASGI: Final = (
+    "asgi_bare",
+    "fastapi_app",
+    "litestar_app",
+    "litestar_mounted",
+    "django_async_view",
+)
 WSGI: Final = ("wsgi_bare", "flask_app", "django_view")
 OWN: Final = ("aiohttp_app",)
 """Speaks HTTP by itself."""
 
 EVERY: Final = (*ASGI, *WSGI, *OWN)
-LINES_MAX: Final = 40
+ROUTED: Final = ("fastapi_app", "litestar_app", "flask_app", "aiohttp_app")
+"""Whose framework routes and authenticates, and documents the endpoint if it documents."""
+
+LINES_MAX: Final = 60
 
 
 def is_async(name: str) -> bool:
@@ -88,7 +97,7 @@ class Answer:
     @classmethod
     def of(cls, status: int, headers: Any, content: bytes) -> Answer:
         """Take it from any client's answer."""
-        ours = {"content-type", "content-length", "www-authenticate", "allow"}
+        ours = {"content-type", "content-length", "www-authenticate", "allow", "retry-after"}
         kept = {name.lower(): value for name, value in headers.items() if name.lower() in ours}
         return cls(status, kept, content)
 
@@ -200,6 +209,7 @@ def _aiohttp_client(app: Any, stack: ExitStack) -> Ask:
 CLIENTS: Final[dict[str, Callable[[Any, ExitStack], Ask]]] = {
     "fastapi_app": _fastapi_client,
     "litestar_app": _litestar_client,
+    "litestar_mounted": _litestar_client,
     "flask_app": _flask_client,
     "django_view": _django_client,
     "django_async_view": _django_async_client,
