@@ -1,0 +1,118 @@
+"""An application of each framework over any cancel, with the keys of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from batch_cancel.http import Principal
+from tests.http.requests import AUTHENTICATE
+
+OWN_ROUTE: Final = "/own"
+"""A route that raises what the application was made with."""
+
+
+def principal_in(authorization: str | None) -> Principal | None:
+    """Return whose key a header contains."""
+    return AUTHENTICATE((authorization or "").removeprefix("Bearer "))
+
+
+def _fastapi(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+    from fastapi import Depends, FastAPI
+    from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+    from batch_cancel.adapters.fastapi import cancel_router, install_error_handlers
+
+    bearer = Depends(HTTPBearer(auto_error=False))
+
+    def principal(found: HTTPAuthorizationCredentials | None = bearer) -> Principal | None:
+        return AUTHENTICATE(found.credentials) if found else None
+
+    # What is annotated is local.
+    principal.__annotations__["found"] = HTTPAuthorizationCredentials | None
+    app = FastAPI()
+    app.include_router(cancel_router(cancel, principal=principal, **options))
+    install_error_handlers(app, **shared(options))
+
+    @app.post(OWN_ROUTE)
+    async def own() -> None:
+        raise raised
+
+    return app
+
+
+def _litestar(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+    from litestar import Litestar, Request, post
+    from litestar.di import Provide
+
+    from batch_cancel.adapters.litestar import CancelPlugin, error_handlers
+
+    async def principal(request: Any) -> Principal | None:
+        return principal_in(request.headers.get("authorization"))
+
+    principal.__annotations__["request"] = Request[Any, Any, Any]
+
+    @post(OWN_ROUTE)
+    async def own() -> None:
+        raise raised
+
+    plugin = CancelPlugin(cancel, principal=Provide(principal), **options)
+    return Litestar([own], plugins=[plugin], exception_handlers=error_handlers(**shared(options)))
+
+
+def _flask(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+    from flask import Flask, request
+
+    from batch_cancel.adapters.flask import cancel_blueprint, install_error_handlers
+
+    def principal() -> Principal | None:
+        return principal_in(request.headers.get("Authorization"))
+
+    app = Flask("app")
+    app.register_blueprint(cancel_blueprint(cancel, principal=principal, **options))
+    install_error_handlers(app, **shared(options))
+
+    @app.post(OWN_ROUTE)
+    def own() -> Any:
+        raise raised
+
+    return app
+
+
+def _aiohttp(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+    from aiohttp import web
+
+    from batch_cancel.adapters.aiohttp import add_cancel_route, error_middleware
+
+    async def principal(request: web.Request) -> Principal | None:
+        return principal_in(request.headers.get("Authorization"))
+
+    async def own(_: web.Request) -> Any:
+        raise raised
+
+    app = web.Application(middlewares=[error_middleware(**shared(options))])
+    add_cancel_route(app, cancel, principal=principal, **options)
+    app.router.add_post(OWN_ROUTE, own)
+    return app
+
+
+def shared(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that the presenters of errors have, too."""
+    return {name: it for name, it in options.items() if name in {"retry_after", "ok_if_cancelled"}}
+
+
+_MAKERS: Final[dict[str, Callable[[Any, BaseException, dict[str, Any]], Any]]] = {
+    "fastapi": _fastapi,
+    "litestar": _litestar,
+    "flask": _flask,
+    "aiohttp": _aiohttp,
+}
+
+FRAMEWORKS: Final = tuple(_MAKERS)
+ASGI: Final = ("fastapi", "litestar")
+ASYNCIO: Final = (*ASGI, "aiohttp")
+
+
+def app_of(name: str, cancel: Any, raised: BaseException | None = None, **options: Any) -> Any:
+    """Return an application: the endpoint, and a route of its own that raises."""
+    return _MAKERS[name](cancel, raised or ValueError(), options)
