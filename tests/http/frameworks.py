@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
+from batch_cancel import cancel_job, cancel_job_async
+from batch_cancel.adapters.memory import (
+    AsyncMemoryScheduler,
+    AsyncMemoryStore,
+    MemoryScheduler,
+    MemoryStore,
+)
 from batch_cancel.http import Principal
 from tests.http.requests import AUTHENTICATE
 
@@ -116,3 +124,25 @@ ASYNCIO: Final = (*ASGI, "aiohttp")
 def app_of(name: str, cancel: Any, raised: BaseException | None = None, **options: Any) -> Any:
     """Return an application: the endpoint, and a route of its own that raises."""
     return _MAKERS[name](cancel, raised or ValueError(), options)
+
+
+def seeded(store: Any) -> Any:
+    """Return a store with the jobs of the requests."""
+    for job_id, status, organization in (
+        ("mine", "running", "a"),
+        ("done", "completed", "a"),
+        ("\ufffd", "running", "a"),
+        ("theirs", "running", "b"),
+    ):
+        store.add_job(job_id, status, organization, None)
+        store.add_contacts(job_id, {"1": "pending", "2": "busy", "3": "dialing"}, organization)
+    return store
+
+
+def ports_of(name: str) -> tuple[Any, Any]:
+    """Return a store of the framework's kind, and the cancel over it."""
+    if name == "flask":
+        store = seeded(MemoryStore())
+        return store, partial(cancel_job, uow=store, scheduler=MemoryScheduler())
+    store = seeded(AsyncMemoryStore())
+    return store, partial(cancel_job_async, uow=store, scheduler=AsyncMemoryScheduler())

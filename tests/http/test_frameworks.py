@@ -22,14 +22,9 @@ from batch_cancel import (
     cancel_job_async,
 )
 from batch_cancel.adapters.asgi import AsgiApp
-from batch_cancel.adapters.memory import (
-    AsyncMemoryScheduler,
-    AsyncMemoryStore,
-    MemoryScheduler,
-    MemoryStore,
-)
+from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler, MemoryStore
 from tests.http.examples import Answer, client_of
-from tests.http.frameworks import ASYNCIO, FRAMEWORKS, OWN_ROUTE, app_of
+from tests.http.frameworks import ASYNCIO, FRAMEWORKS, OWN_ROUTE, app_of, ports_of, seeded
 from tests.http.requests import AUTHENTICATE
 
 A = {"Authorization": "Bearer key-a"}
@@ -61,28 +56,6 @@ ASKED: list[tuple[str, dict[str, str], bytes, int]] = [
     ("%EF%BF%BD", A, b"", 200),
 ]
 """Job, headers, body and status, in this order, against one store."""
-
-
-def seeded(store: Any) -> Any:
-    """Return a store with the jobs of the requests."""
-    for job_id, status, organization in (
-        ("mine", "running", "a"),
-        ("done", "completed", "a"),
-        ("\ufffd", "running", "a"),
-        ("theirs", "running", "b"),
-    ):
-        store.add_job(job_id, status, organization, None)
-        store.add_contacts(job_id, {"1": "pending", "2": "busy", "3": "dialing"}, organization)
-    return store
-
-
-def ports_of(name: str) -> tuple[Any, Any]:
-    """Return a store of the framework's kind, and the cancel over it."""
-    if name == "flask":
-        store = seeded(MemoryStore())
-        return store, partial(cancel_job, uow=store, scheduler=MemoryScheduler())
-    store = seeded(AsyncMemoryStore())
-    return store, partial(cancel_job_async, uow=store, scheduler=AsyncMemoryScheduler())
 
 
 @pytest.fixture(params=FRAMEWORKS)
