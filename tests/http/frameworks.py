@@ -52,6 +52,8 @@ def _fastapi(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any
 def _litestar(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
     from litestar import Litestar, Request, post
     from litestar.di import Provide
+    from litestar.openapi import OpenAPIConfig
+    from litestar.openapi.spec import Components, SecurityScheme
 
     from batch_cancel.adapters.litestar import CancelPlugin, error_handlers
 
@@ -64,8 +66,16 @@ def _litestar(cancel: Any, raised: BaseException, options: dict[str, Any]) -> An
     async def own() -> None:
         raise raised
 
-    plugin = CancelPlugin(cancel, principal=Provide(principal), **options)
-    return Litestar([own], plugins=[plugin], exception_handlers=error_handlers(**shared(options)))
+    scheme = SecurityScheme(type="http", scheme="bearer")
+    return Litestar(
+        [own],
+        plugins=[CancelPlugin(cancel, principal=Provide(principal), **options)],
+        exception_handlers=error_handlers(**shared(options)),
+        openapi_config=OpenAPIConfig(
+            "app", "1", components=Components(security_schemes={"bearer": scheme})
+        ),
+        security=[{"bearer": []}],
+    )
 
 
 def _flask(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:

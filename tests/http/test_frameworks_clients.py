@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -110,7 +110,7 @@ def test_a_server_that_goes_waits_for_cancels_that_have_begun(name: str) -> None
 
 
 @asynccontextmanager
-async def _living(name: str, app: Any) -> AsyncIterator[Callable[[], Any]]:
+async def _living(name: str, app: Any) -> AsyncGenerator[Callable[[], Any]]:
     """Run an application from its start to the end of its shutdown; yield how it is asked."""
     if name == "aiohttp":
         from aiohttp.test_utils import TestServer

@@ -40,6 +40,7 @@ PLANTED = (
     "reports",
     "bulk",
     "memory",
+    "frameworks",
 )
 """The files that say what is planted."""
 
