@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
+
+import attrs
 
 from batch_cancel import cancel_job, cancel_job_async
 from batch_cancel.adapters.memory import (
@@ -17,7 +20,26 @@ from batch_cancel.http import Principal
 from tests.http.requests import AUTHENTICATE
 
 OWN_ROUTE: Final = "/own"
-"""A route that raises what the application was made with."""
+"""A route that raises."""
+
+
+@attrs.define
+class Own:
+    """
+    What is the application's own.
+
+    Arguments:
+        raised: what its route raises.
+        are_closed: whether its resources are closed.
+    """
+
+    raised: BaseException = attrs.field(factory=ValueError)
+    are_closed: bool = False
+
+    async def resources(self, _: Any) -> AsyncGenerator[None]:
+        """Open and close the resources."""
+        yield
+        self.are_closed = True
 
 
 def principal_in(authorization: str | None) -> Principal | None:
@@ -25,7 +47,7 @@ def principal_in(authorization: str | None) -> Principal | None:
     return AUTHENTICATE((authorization or "").removeprefix("Bearer "))
 
 
-def _fastapi(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+def _fastapi(cancel: Any, own: Own, options: dict[str, Any]) -> Any:
     from fastapi import Depends, FastAPI
     from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -38,18 +60,18 @@ def _fastapi(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any
 
     # What is annotated is local.
     principal.__annotations__["found"] = HTTPAuthorizationCredentials | None
-    app = FastAPI()
+    app = FastAPI(lifespan=asynccontextmanager(own.resources))
     app.include_router(cancel_router(cancel, principal=principal, **options))
     install_error_handlers(app, **shared(options))
 
     @app.post(OWN_ROUTE)
-    async def own() -> None:
-        raise raised
+    async def raising() -> None:
+        raise own.raised
 
     return app
 
 
-def _litestar(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+def _litestar(cancel: Any, own: Own, options: dict[str, Any]) -> Any:
     from litestar import Litestar, Request, post
     from litestar.di import Provide
     from litestar.openapi import OpenAPIConfig
@@ -63,12 +85,13 @@ def _litestar(cancel: Any, raised: BaseException, options: dict[str, Any]) -> An
     principal.__annotations__["request"] = Request[Any, Any, Any]
 
     @post(OWN_ROUTE)
-    async def own() -> None:
-        raise raised
+    async def raising() -> None:
+        raise own.raised
 
     scheme = SecurityScheme(type="http", scheme="bearer")
     return Litestar(
-        [own],
+        [raising],
+        lifespan=[asynccontextmanager(own.resources)],
         plugins=[CancelPlugin(cancel, principal=Provide(principal), **options)],
         exception_handlers=error_handlers(**shared(options)),
         openapi_config=OpenAPIConfig(
@@ -78,7 +101,7 @@ def _litestar(cancel: Any, raised: BaseException, options: dict[str, Any]) -> An
     )
 
 
-def _flask(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+def _flask(cancel: Any, own: Own, options: dict[str, Any]) -> Any:
     from flask import Flask, request
 
     from batch_cancel.adapters.flask import cancel_blueprint, install_error_handlers
@@ -91,13 +114,13 @@ def _flask(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
     install_error_handlers(app, **shared(options))
 
     @app.post(OWN_ROUTE)
-    def own() -> Any:
-        raise raised
+    def raising() -> Any:
+        raise own.raised
 
     return app
 
 
-def _aiohttp(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any:
+def _aiohttp(cancel: Any, own: Own, options: dict[str, Any]) -> Any:
     from aiohttp import web
 
     from batch_cancel.adapters.aiohttp import add_cancel_route, error_middleware
@@ -105,12 +128,13 @@ def _aiohttp(cancel: Any, raised: BaseException, options: dict[str, Any]) -> Any
     async def principal(request: web.Request) -> Principal | None:
         return principal_in(request.headers.get("Authorization"))
 
-    async def own(_: web.Request) -> Any:
-        raise raised
+    async def raising(_: web.Request) -> Any:
+        raise own.raised
 
     app = web.Application(middlewares=[error_middleware(**shared(options))])
+    app.cleanup_ctx.append(own.resources)
     add_cancel_route(app, cancel, principal=principal, **options)
-    app.router.add_post(OWN_ROUTE, own)
+    app.router.add_post(OWN_ROUTE, raising)
     return app
 
 
@@ -119,7 +143,7 @@ def shared(options: dict[str, Any]) -> dict[str, Any]:
     return {name: it for name, it in options.items() if name in {"retry_after", "ok_if_cancelled"}}
 
 
-_MAKERS: Final[dict[str, Callable[[Any, BaseException, dict[str, Any]], Any]]] = {
+_MAKERS: Final[dict[str, Callable[[Any, Own, dict[str, Any]], Any]]] = {
     "fastapi": _fastapi,
     "litestar": _litestar,
     "flask": _flask,
@@ -131,9 +155,9 @@ ASGI: Final = ("fastapi", "litestar")
 ASYNCIO: Final = (*ASGI, "aiohttp")
 
 
-def app_of(name: str, cancel: Any, raised: BaseException | None = None, **options: Any) -> Any:
+def app_of(name: str, cancel: Any, own: Own | None = None, **options: Any) -> Any:
     """Return an application: the endpoint, and a route of its own that raises."""
-    return _MAKERS[name](cancel, raised or ValueError(), options)
+    return _MAKERS[name](cancel, own or Own(), options)
 
 
 def seeded(store: Any) -> Any:

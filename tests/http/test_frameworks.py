@@ -24,7 +24,7 @@ from batch_cancel import (
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler, MemoryStore
 from tests.http.examples import Answer, client_of
-from tests.http.frameworks import ASYNCIO, FRAMEWORKS, OWN_ROUTE, app_of, ports_of, seeded
+from tests.http.frameworks import ASYNCIO, FRAMEWORKS, OWN_ROUTE, Own, app_of, ports_of, seeded
 from tests.http.requests import AUTHENTICATE
 
 A = {"Authorization": "Bearer key-a"}
@@ -103,7 +103,7 @@ def test_a_failure_is_that_of_the_bare_application(name: str, fault: Fault, stat
     with client_of("asgi_bare", AsgiApp(fail_async, AUTHENTICATE, retry_after=SOON)) as ask:
         expected = ask("POST", path, A, b"")
     cancel = fail if name == "flask" else fail_async
-    with client_of(f"{name}_app", app_of(name, cancel, failure, retry_after=SOON)) as ask:
+    with client_of(f"{name}_app", app_of(name, cancel, Own(failure), retry_after=SOON)) as ask:
         assert ask("POST", path, A, b"") == expected
         assert ask("POST", OWN_ROUTE, {}, b"") == expected
     assert (expected.status, expected.content) == (
@@ -127,7 +127,7 @@ def test_an_error_of_a_route_of_its_own_is_presented(
     name: str, error: Exception, content: bytes
 ) -> None:
     """As the endpoint would."""
-    with client_of(f"{name}_app", app_of(name, ports_of(name)[1], error)) as ask:
+    with client_of(f"{name}_app", app_of(name, ports_of(name)[1], Own(error))) as ask:
         told = ask("POST", OWN_ROUTE, {}, b"")
     assert (told.status, told.content) == (getattr(error, "http_status", 0), content)
 
@@ -137,7 +137,7 @@ def test_a_cancelled_job_may_be_a_200(name: str) -> None:
     store, cancel = ports_of(name)
     store.add_job("gone", "cancelled", "a", None)
     error = AlreadyTerminal(JobKey("gone", "a"), JobStatus.CANCELLED)
-    with client_of(f"{name}_app", app_of(name, cancel, error, ok_if_cancelled=True)) as ask:
+    with client_of(f"{name}_app", app_of(name, cancel, Own(error), ok_if_cancelled=True)) as ask:
         told = ask("POST", "/batch/jobs/gone/cancel", A, b"")
         assert told == ask("POST", OWN_ROUTE, {}, b"")
     assert told.content == (

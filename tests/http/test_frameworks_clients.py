@@ -15,7 +15,7 @@ import pytest
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from tests.http.examples import ROUTED, client_of, is_async, made, serving
-from tests.http.frameworks import ASGI, ASYNCIO, app_of, ports_of
+from tests.http.frameworks import ASGI, ASYNCIO, Own, app_of, ports_of
 from tests.http.held import (
     FAILED,
     FOR_EVER,
@@ -83,14 +83,15 @@ def test_a_budget_ends_the_wait_but_not_the_cancel(name: str) -> None:
 
 @pytest.mark.parametrize("name", ASYNCIO)
 def test_a_server_that_goes_waits_for_cancels_that_have_begun(name: str) -> None:
-    """Also if their client has left: its shutdown ends after them."""
+    """Also if their client has left: its shutdown ends, and resources are closed, after them."""
 
     async def scenario() -> None:
         held = Held(site_of_a_job())
+        own = Own()
         leaving = asyncio.Event()
 
         async def live() -> None:
-            async with _living(name, app_of(name, held)) as ask:
+            async with _living(name, app_of(name, held, own)) as ask:
                 request = asyncio.create_task(ask())
                 await held.begun.wait()
                 request.cancel()
@@ -101,10 +102,11 @@ def test_a_server_that_goes_waits_for_cancels_that_have_begun(name: str) -> None
         life = asyncio.create_task(live())
         await leaving.wait()
         await asyncio.sleep(SHORT.total_seconds())
-        assert not life.done()
+        assert (life.done(), own.are_closed) == (False, False)
         held.go_on.set()
         await life
         assert held.ended.is_set()
+        assert own.are_closed
 
     run(scenario())
 

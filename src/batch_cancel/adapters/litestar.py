@@ -14,12 +14,13 @@ Rule 4: Litestar splits a path at slashes and drops empty parts, so that two pat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 try:
-    from litestar import Request, Response, post
+    from litestar import Litestar, Request, Response, post
     from litestar.config.app import AppConfig
     from litestar.di import NamedDependency, Provide
     from litestar.exceptions import MethodNotAllowedException
@@ -69,6 +70,8 @@ class CancelPlugin(InitPlugin):
     """
     Adds the endpoint to an application.
 
+    List it after the plugins whose resources `cancel` uses: they close theirs after it.
+
     Arguments:
         cancel: `functools.partial(cancel_job_async, uow=..., scheduler=...)`, or the same of
             `cancel_job`, which runs in a thread.
@@ -108,8 +111,13 @@ class CancelPlugin(InitPlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the endpoint, and the wait for cancels that have begun."""
         app_config.route_handlers.append(self._handler)
-        app_config.on_shutdown.append(self._route.finish)
+        app_config.lifespan.append(self._until_finished)
         return app_config
+
+    @asynccontextmanager
+    async def _until_finished(self, _: Litestar) -> AsyncGenerator[None]:
+        yield
+        await self._route.finish()
 
 
 def error_handlers(
