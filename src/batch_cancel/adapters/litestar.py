@@ -111,7 +111,8 @@ class CancelPlugin(InitPlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the endpoint, and the wait for cancels that have begun."""
         app_config.route_handlers.append(self._handler)
-        app_config.lifespan.append(self._until_finished)
+        config: Any = app_config  # It does not say what its contexts may suppress.
+        config.lifespan.append(self._until_finished)
         return app_config
 
     @asynccontextmanager
