@@ -41,6 +41,7 @@ PLANTED = (
     "bulk",
     "sweep",
     "memory",
+    "frameworks",
 )
 """The files that say what is planted."""
 

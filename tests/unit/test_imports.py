@@ -24,6 +24,7 @@ DRIVERS_AND_FRAMEWORKS = [
     "fastapi",
     "flask",
     "hypothesis",
+    "litestar",
     "opentelemetry",
     "psycopg",
     "psycopg_pool",
@@ -108,6 +109,10 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.otel", {"opentelemetry"}),
         ("batch_cancel.adapters.asgi", {"asyncio"}),
         ("batch_cancel.adapters.wsgi", set()),
+        ("batch_cancel.adapters.aiohttp", {"aiohttp"}),
+        ("batch_cancel.adapters.fastapi", {"fastapi"}),
+        ("batch_cancel.adapters.flask", {"flask"}),
+        ("batch_cancel.adapters.litestar", {"litestar"}),
         ("batch_cancel.adapters.sqlalchemy", {"sqlalchemy", "asyncio"}),
         ("batch_cancel.adapters.django", {"django", "psycopg"}),
         ("batch_cancel.adapters.apscheduler", {"redis"}),
@@ -124,6 +129,7 @@ def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) 
     loaded = loaded_by(module)
     assert own <= loaded
     drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "huey", "rq", "saq"}
+    drivers |= {"aiohttp", "django", "fastapi", "flask", "litestar"}
     assert loaded & drivers == own & drivers
 
 
