@@ -24,7 +24,7 @@ from tests.integration.released_tables import create_released_tables, shape
 from tests.pairs import create_reference_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alembic"
 
@@ -65,7 +65,7 @@ class Database:
         return shape(self.rows, str(name))
 
     @contextmanager
-    def compared(self) -> Iterator[tuple[MigrationContext, sa.MetaData]]:
+    def compared(self) -> Generator[tuple[MigrationContext, sa.MetaData]]:
         """Yield what Alembic compares the metadata of SQLAlchemy with, for our tables alone."""
         metadata = sa.MetaData()
         cancellations_table(metadata)
