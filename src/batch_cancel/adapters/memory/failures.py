@@ -11,7 +11,7 @@ Rule 3: a failure that is asked for is not retried, since the memory store has n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal, get_args
 
@@ -90,30 +90,40 @@ class Failures:
             raise self._next.popleft().error()
 
 
+_Answers = Literal["in time", "late", "never"]
+
+_DONE_AND_ANSWERED: Final[Mapping[_Answers, tuple[bool, bool]]] = {
+    "in time": (True, True),
+    "late": (True, False),
+    "never": (False, False),
+}
+"""Whether a scheduler does what it is asked, and whether the caller gets an answer."""
+
+
 class Answering:
     """Whether a scheduler answers, and in time."""
 
     def __init__(self) -> None:
-        self._is_silent = False
-        self._is_late = False
+        self._answers: _Answers = "in time"
 
     def stop_answering(self) -> None:
         """Let every call raise `SchedulerUnavailable`, with nothing done."""
-        self._is_silent, self._is_late = True, False
+        self._answers = "never"
 
     def answer_late(self) -> None:
         """Let every call do its work, and then raise `SchedulerUnavailable`."""
-        self._is_silent, self._is_late = False, True
+        self._answers = "late"
 
     def answer_again(self) -> None:
         """Let every call answer in time."""
-        self._is_silent = self._is_late = False
+        self._answers = "in time"
 
     @contextmanager
     def _asked(self) -> Generator[None]:
         """Do a call's work, or not, as was asked for."""
-        if self._is_silent:
+        is_done, is_answered = _DONE_AND_ANSWERED[self._answers]
+        if not is_done:
             raise SchedulerUnavailable(_NO_ANSWER)
         yield
-        if self._is_late:
+        if not is_answered:
             raise SchedulerUnavailable(_NO_ANSWER)
