@@ -133,6 +133,11 @@ def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) 
     assert loaded & drivers == own & drivers
 
 
+def test_the_plugin_of_pytest_comes_with_pytest_alone() -> None:
+    """Every test run of an environment loads it, whatever it tests."""
+    assert loaded_by("_batch_cancel_pytest") - loaded_by("pytest") == {"_batch_cancel_pytest"}
+
+
 def test_the_version_comes_without_the_command_line() -> None:
     """Neither typer nor rich need be there to print one line."""
     printed = run(
