@@ -19,6 +19,7 @@ import uvicorn
 from yarl import URL
 
 from batch_cancel.adapters.wsgi import WsgiApp
+from tests import django_project
 from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
 
 FOLDER: Final = Path(__file__).parents[2] / "examples"
@@ -58,15 +59,12 @@ def made(name: str, uow: Any, scheduler: Any, authenticate: Callable[[str], Any]
 
 
 def _in_django(view: Any, name: str) -> Any:
-    import django
     from django.conf import settings
     from django.core.handlers.asgi import ASGIHandler
     from django.core.handlers.wsgi import WSGIHandler
     from django.urls import re_path
 
-    if not settings.configured:
-        settings.configure(LOGGING_CONFIG=None)
-        django.setup()
+    django_project.configure()
     urls: Any = ModuleType(f"urls_of_{name}")
     urls.urlpatterns = [re_path("^v1/", view)]
     # Django has one of each: the last example made is the one that it serves.
