@@ -19,6 +19,17 @@ class State(models.TextChoices):
     STOPPED = "STOPPED"
 
 
+class Number(models.IntegerChoices):
+    """The contract's statuses of a job, as numbers."""
+
+    SCHEDULED = 1
+    PENDING = 2
+    RUNNING = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELLED = 6
+
+
 STATES = {
     "scheduled": State.PLANNED,
     "pending": State.READY,

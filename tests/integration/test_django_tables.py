@@ -184,20 +184,13 @@ def test_a_field_that_there_is_not_is_refused(names: dict[str, Any], sentence: s
 
 def test_statuses_that_are_numbers() -> None:
     """With the members of `IntegerChoices` as their names."""
+    from tests.django_calls.models import Number
 
-    class State(models.IntegerChoices):
-        SCHEDULED = 1
-        PENDING = 2
-        RUNNING = 3
-        COMPLETED = 4
-        FAILED = 5
-        CANCELLED = 9
-
-    job = job_model(status=models.PositiveSmallIntegerField(choices=State.choices))
-    names = {it.name.lower(): it for it in State}
-    schema = tables(
-        job, contact_model(job), job_statuses=names, job_where={"status": State.FAILED}
-    )
+    state: Any = Number
+    job = job_model(status=models.PositiveSmallIntegerField(choices=state.choices))
+    names = {it.name.lower(): it for it in state}
+    where = {"status": state.FAILED}
+    schema = tables(job, contact_model(job), job_statuses=names, job_where=where)
     found = [it for several in schema.job_statuses.values() for it in several]
     assert found == [1, 2, 3, 4, 5, 6]
     assert {type(it) for it in (*found, *schema.job_where.values())} == {int}

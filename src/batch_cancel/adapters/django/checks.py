@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from django.core.checks import CheckMessage, Info, Warning  # noqa: A004  # Django's own names.
+from django.core import checks
+from django.core.checks import CheckMessage
 from django.db import connections
 from django.urls import URLPattern, get_resolver
 
@@ -24,12 +25,12 @@ def check_site(**_: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = []
     if (why := command_line.unusable()) is not None:
         hint = f'{command_line.SETTING} = "mysite.wiring:app", an object with uow and scheduler'
-        messages.append(Warning(f"{why}.", hint=hint, id="batch_cancel.W001"))
+        messages.append(checks.Warning(f"{why}.", hint=hint, id="batch_cancel.W001"))
     known: Any = connections.settings
     atomic = [it for it in connections if known[it]["ATOMIC_REQUESTS"]]
     if atomic and not any(_is_endpoint(it) for it in _patterns(get_resolver())):
         messages.append(
-            Info(
+            checks.Info(
                 f"ATOMIC_REQUESTS is on ({', '.join(atomic)}): cancel_job is refused in a view of "
                 "your own, because a rollback after it would lose the job.",
                 hint="Route cancel_url(), mark the view @transaction.non_atomic_requests, or call "
@@ -46,8 +47,11 @@ def check_database(databases: Collection[str] | None = None, **_: Any) -> list[C
         return []
     found = command_line.examined(databases)
     return [
-        *(Warning(f"{it}.", hint=_hint(it), id="batch_cancel.W002") for it in found.missing),
-        *(Warning(f"{it}.", id="batch_cancel.W003") for it in found.slow),
+        *(
+            checks.Warning(f"{it}.", hint=_hint(it), id="batch_cancel.W002")
+            for it in found.missing
+        ),
+        *(checks.Warning(f"{it}.", id="batch_cancel.W003") for it in found.slow),
     ]
 
 

@@ -25,7 +25,7 @@ class KeyField(TextField):
     A primary key that is made of other columns.
 
     Arguments:
-        columns: the key's columns.
+        columns: the fields of the key, which are its columns.
         options: as of any field.
     """
 
@@ -58,8 +58,8 @@ class _Key(Col):
 
     def columns(self, compiler: Any) -> list[str]:
         """Return the columns as SQL."""
-        quote, table = compiler.quote_name_unless_alias, self.alias
-        return [f"{quote(table)}.{quote(it)}" for it in self.target.columns]
+        field = self.target.model._meta.get_field
+        return [compiler.compile(field(it).get_col(self.alias))[0] for it in self.target.columns]
 
 
 class _KeyExact(Exact):
