@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 NOT_OF_A_CANCEL = {
     *("WorkRepository", "InspectionRepository", "InspectableScheduler", "Checkable"),
     *("ReportingRepositories", "OverviewRepository", "HistoryRepository"),
+    *("BulkRepositories", "BulkRepository", "BulkScheduler"),
 }
-"""Ports that a cancel and a reconcile never call, should there be such."""
+"""Ports that a cancel of one job and a reconcile never call."""
 
 
 def test_every_method_of_every_port_is_a_point() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -38,6 +39,13 @@ def is_broken(connection: AnyConnection) -> bool:
     except psycopg.OperationalError:
         return True
     return False
+
+
+def has_unread(connection: AnyConnection) -> bool:
+    """Check, without a round trip, whether the server has sent something unasked."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def check_idle(connection: AnyConnection) -> None:

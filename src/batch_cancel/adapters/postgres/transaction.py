@@ -24,7 +24,7 @@ from psycopg.pq import TransactionStatus
 from batch_cancel.adapters.postgres.connection_checks import (
     check_committed,
     check_encoding,
-    is_broken,
+    has_unread,
 )
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.errors import Progress
@@ -193,9 +193,9 @@ class Transaction:
             self.progress.phase = "committed"
 
     async def _send_end(self) -> None:
-        if is_broken(self.connection):  # Before COMMIT is sent, the outcome is known.
-            msg = "the server has closed the connection"
-            raise psycopg.OperationalError(msg)
+        if has_unread(self.connection):
+            # If it has closed the connection, this raises why: no COMMIT was sent.
+            await self.sender.send_string("SELECT")
         self.progress.phase = self.frame.last_phase
         try:
             await self._exchange(self.frame.end)

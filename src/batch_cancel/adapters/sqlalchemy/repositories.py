@@ -105,9 +105,6 @@ class _Jobs(Statements):
     def _keep(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
         dialect = sqlite if self.is_sqlite else postgresql
-        if (earlier := self.seen.earlier) is not None:
-            copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
-            self.connection.execute(copied.on_conflict_do_nothing())
         kept = dialect.insert(ours).values(
             organization_id=record.key.organization_id or "",
             batch_job_id=record.key.batch_job_id,
@@ -122,7 +119,13 @@ class _Jobs(Statements):
             is_announced=record.is_announced,
             taken_at=record.cancelled_at,
         )
+        new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        if self.connection.execute(new).rowcount == 1:
+            return
         # An existing record is of an earlier cancellation; the job's status was set back since.
+        if (earlier := self.seen.earlier) is not None:
+            copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
+            self.connection.execute(copied.on_conflict_do_nothing())
         anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
         self.connection.execute(
             kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
