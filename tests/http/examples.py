@@ -29,6 +29,9 @@ WSGI: Final = ("wsgi_bare", "flask_app", "django_view")
 OWN: Final = ("aiohttp_app",)
 """Speaks HTTP by itself."""
 
+DJANGO_APIS: Final = {"django_rest_view": "rest_framework", "django_ninja_api": "ninja"}
+"""Views for frameworks on top of Django, which have tests of their own, and their packages."""
+
 EVERY: Final = (*ASGI, *WSGI, *OWN)
 LINES_MAX: Final = 40
 

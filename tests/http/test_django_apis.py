@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from tests.http.examples import example
+from tests.http.examples import DJANGO_APIS, example
 from tests.http.requests import AUTHENTICATE
 from tests.integration import django_app
 from tests.integration.django_app import CANCELLED, add_campaign, atomic_requests, site, states
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 __all__ = ["site"]
-
-PACKAGES = {"django_rest_view": "rest_framework", "django_ninja_api": "ninja"}
-"""The examples, and what each needs, which the pins of the tests may not have yet."""
-
-INSTALLED = [name for name, package in PACKAGES.items() if find_spec(package)]
 
 
 def routes(name: str) -> Any:
@@ -49,7 +43,7 @@ def routed(name: str) -> Generator[None]:
         yield
 
 
-@pytest.fixture(params=INSTALLED)
+@pytest.fixture(params=[*DJANGO_APIS])
 def name(request: pytest.FixtureRequest) -> str:
     """Name each example in turn."""
     example: str = request.param

@@ -19,9 +19,18 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
-from tests.http.examples import EVERY, FOLDER, LINES_MAX, Ask, client_of, is_async, made, serving
+from tests.http.examples import (
+    DJANGO_APIS,
+    EVERY,
+    FOLDER,
+    LINES_MAX,
+    Ask,
+    client_of,
+    is_async,
+    made,
+    serving,
+)
 from tests.http.requests import AUTHENTICATE
-from tests.http.test_django_apis import PACKAGES
 from tests.pairs import create_reference_tables
 
 A = {"Authorization": "Bearer key-a"}
@@ -66,7 +75,7 @@ def test_an_example_is_short(name: str) -> None:
 def test_every_example_is_run() -> None:
     """None lies there that no test knows; the adapter has its own, and so do Django's APIs."""
     others = {"__init__", "own_adapter", "own_adapter_test"}
-    assert {path.stem for path in FOLDER.glob("*.py")} - others == {*EVERY, *PACKAGES}
+    assert {path.stem for path in FOLDER.glob("*.py")} - others == {*EVERY, *DJANGO_APIS}
 
 
 def test_an_example_cancels(store_and_ask: tuple[Any, Ask]) -> None:
