@@ -113,6 +113,20 @@ def test_a_record_is_not_written_as_a_model() -> None:
         Cancellation.objects.create(batch_job_id="other")
 
 
+def test_the_admin_lets_nobody_change_a_record(site: str) -> None:
+    """Whoever asks; its pages are tested in test_django_cases.py."""
+    from django.contrib import admin
+
+    from batch_cancel.adapters.django.models import Cancellation, EarlierCancellation
+
+    for model in (Cancellation, EarlierCancellation):
+        own: Any = admin.site._registry[model]
+        assert not own.has_add_permission(None)
+        assert not own.has_change_permission(None)
+        assert not own.has_delete_permission(None)
+        assert own.actions is None
+
+
 # The checks --------------------------------------------------------------------------------------
 
 
