@@ -118,6 +118,7 @@ def test_blocks_are_found_on_the_pages_that_show_how_to_do_something() -> None:
         "README.md",
         "add-a-scheduler.md",
         "add-a-store.md",
+        "django.md",
         "frameworks.md",
         "history.md",
         "how-it-works.md",

@@ -20,6 +20,7 @@ import uvicorn
 from yarl import URL
 
 from batch_cancel.adapters.wsgi import WsgiApp
+from tests import django_project
 from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
 
 FOLDER: Final = Path(__file__).parents[2] / "examples"
@@ -34,6 +35,9 @@ ASGI: Final = (
 WSGI: Final = ("wsgi_bare", "flask_app", "django_view")
 OWN: Final = ("aiohttp_app",)
 """Speaks HTTP by itself."""
+
+DJANGO_APIS: Final = {"django_rest_view": "rest_framework", "django_ninja_api": "ninja"}
+"""Views for frameworks on top of Django, which have tests of their own, and their packages."""
 
 EVERY: Final = (*ASGI, *WSGI, *OWN)
 ROUTED: Final = ("fastapi_app", "litestar_app", "flask_app", "aiohttp_app")
@@ -68,15 +72,12 @@ def made(name: str, uow: Any, scheduler: Any, authenticate: Callable[[str], Any]
 
 
 def _in_django(view: Any, name: str) -> Any:
-    import django
     from django.conf import settings
     from django.core.handlers.asgi import ASGIHandler
     from django.core.handlers.wsgi import WSGIHandler
     from django.urls import re_path
 
-    if not settings.configured:
-        settings.configure(LOGGING_CONFIG=None)
-        django.setup()
+    django_project.configure()
     urls: Any = ModuleType(f"urls_of_{name}")
     urls.urlpatterns = [re_path("^v1/", view)]
     # Django has one of each: the last example made is the one that it serves.

@@ -40,6 +40,7 @@ PLANTED = (
     "reports",
     "bulk",
     "sweep",
+    "django",
     "memory",
     "frameworks",
 )

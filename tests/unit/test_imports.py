@@ -138,6 +138,18 @@ def test_the_plugin_of_pytest_comes_with_pytest_alone() -> None:
     assert loaded_by("_batch_cancel_pytest") - loaded_by("pytest") == {"_batch_cancel_pytest"}
 
 
+def test_djangos_app_comes_without_settings() -> None:
+    """Its models and its admin are left to Django to load."""
+    modules = ("", ".apps", ".removals", ".tables", ".unit_of_work", ".views")
+    imports = "; ".join(f"import batch_cancel.adapters.django{it}" for it in modules)
+    printed = run(
+        f"{imports}; import sys; from django.conf import settings\n"
+        "names = [f'batch_cancel.adapters.django.{it}' for it in ('models', 'admin')]\n"
+        "print(settings.configured, [it for it in names if it in sys.modules])"
+    )
+    assert printed == "False []\n"
+
+
 def test_the_version_comes_without_the_command_line() -> None:
     """Neither typer nor rich need be there to print one line."""
     printed = run(

@@ -126,6 +126,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "An application that has to be awaited needs an event loop.",
+    ("adapters/django/command_line.py", "_examine"): "A command: the command line runs it.",
     ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
     ("adapters/asgi.py", "AsgiRoute"): "The same; see WsgiRoute.",

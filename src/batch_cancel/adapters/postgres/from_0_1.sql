@@ -3,6 +3,12 @@
 -- runs it. A statement does nothing if its index or table is there already. If building an index
 -- was interrupted, drop it first: it is there, and is not valid.
 
+-- Without this column a very large job is cancelled in one transaction, as every other job is.
+ALTER TABLE batch_cancellations ADD COLUMN IF NOT EXISTS is_swept boolean NOT NULL DEFAULT true;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS batch_cancellations_sweeping
+    ON batch_cancellations (taken_at) WHERE NOT is_swept;
+
 -- A page of an organization's history must not read all of it.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS batch_cancellations_by_time
     ON batch_cancellations (organization_id, cancelled_at);
