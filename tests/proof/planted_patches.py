@@ -41,7 +41,9 @@ PLANTED = (
     "bulk",
     "sweep",
     "dialing",
+    "django",
     "memory",
+    "frameworks",
 )
 """The files that say what is planted."""
 

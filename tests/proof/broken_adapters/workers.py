@@ -11,6 +11,7 @@ import attrs
 from batch_cancel.adapters.memory import repositories as memory
 from batch_cancel.adapters.memory import work as memory_work
 from batch_cancel.adapters.memory.contacts import Contact
+from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.adapter import ALL_GUARDS
@@ -29,7 +30,7 @@ class StartsBlindly(memory._Work):
 class ClaimsWithoutLookingAtTheJob(memory._Work):
     def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
         row = self.rows[key]
-        rows = {key: attrs.evolve(row, status="running")}
+        rows = Rows({key: attrs.evolve(row, status="running")})
         claimed = memory_work.claim(rows, key, statuses, limit)
         self.rows[key] = attrs.evolve(rows[key], status=row.status)
         return claimed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from uuid import uuid4
 
@@ -50,7 +50,7 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
     row = rows.get(key)
     if row is None or row.status != JobStatus.RUNNING:
         return []
-    now = datetime.now(UTC)
+    now = rows.clock()
     claimed = list(islice(row.contacts.due(statuses, now), limit))
     contact = Contact(ContactStatus.DIALING.value, dialing_since=now)
     dialing = dict.fromkeys(claimed, contact)
@@ -110,7 +110,7 @@ def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelt
     row = rows.get(key)
     if row is None:
         return 0
-    overdue = overdue_in(row, datetime.now(UTC) - older_than)
+    overdue = overdue_in(row, rows.clock() - older_than)
     _go_on(rows, key, overdue, settlement)
     return len(overdue)
 
