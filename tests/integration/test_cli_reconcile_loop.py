@@ -133,7 +133,12 @@ def test_a_pause_does_not_delay_the_end(store: str) -> None:
         began = time.monotonic()
         done = it.stop()
     assert time.monotonic() - began < 20
-    assert body == {"reconciled": [], "removalsPending": 0, "hooksFailed": 0}
+    assert body == {
+        "reconciled": [],
+        "removalsPending": 0,
+        "sweepsPending": 0,
+        "hooksFailed": 0,
+    }
     assert done == (0, "", "")
 
 

@@ -147,12 +147,13 @@ def reconcile(
     its on_cancelled is called for the pending announcements; without a hook, those stay pending
     and are not counted.
 
-    With --loop, each pass is one line. A signal ends it after the current record. A pass that
-    fails, because the store or the scheduler is down, is reported, and the next one tries again.
+    With --loop, each pass is one line. A signal ends it after the current record, with exit code
+    0. A pass that fails, because the store or the scheduler is down, is reported, and the next one
+    tries again.
 
     \b
     Exit codes:
-      0  no removal is left pending, and no hook failed; with --loop: it was asked to stop
+      0  no removal is left pending, and no hook failed
       2  the command line is wrong; nothing was done
       5  failed; stderr says why
       6  something is still pending; run it again
