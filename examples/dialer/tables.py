@@ -59,11 +59,20 @@ def jobs_with_dead_calls(rows: psycopg.Connection) -> list[str]:
     return [job_id for (job_id,) in rows.execute(asked, [LONGEST_CALL])]
 
 
-def count_attempt(rows: psycopg.Connection, contact_id: str) -> None:
-    """Count a call before it begins: a worker that dies in it has used up the attempt."""
-    rows.execute(
-        "UPDATE batch_contacts SET attempts = attempts + 1 WHERE id = %s::bigint", [contact_id]
+def count_attempt(rows: psycopg.Connection, contact_id: str, before: int) -> bool:
+    """
+    Count a call before it begins: a worker that dies in it has used up the attempt.
+
+    Returns:
+        False if the contact is no longer as it was claimed, after `before` attempts: this worker
+        was held up for longer than the longest call, and another one has called it.
+    """
+    counted = rows.execute(
+        "UPDATE batch_contacts SET attempts = attempts + 1 "
+        "WHERE id = %s::bigint AND attempts = %s AND status = 'dialing'",
+        [contact_id, before],
     )
+    return counted.rowcount == 1
 
 
 def pause(rows: psycopg.Connection, job_id: str) -> bool:

@@ -78,20 +78,23 @@ class Worker:
         if claimed.is_over:  # Never again: not merely nothing now.
             finish_job(job_id, uow=self.uow)
         for contact_id, contact in zip(claimed, claimed.rows, strict=True):
-            outcome, retry_at = self.call(rows, job_id, contact_id, contact)
-            settle_contact(job_id, contact_id, outcome, uow=self.uow, retry_at=retry_at)
+            end = self.call(rows, job_id, contact_id, contact)
+            if end is not None:
+                outcome, retry_at = end
+                settle_contact(job_id, contact_id, outcome, uow=self.uow, retry_at=retry_at)
         return bool(claimed)
 
     def call(
         self, rows: psycopg.Connection, job_id: str, contact_id: str, contact: Mapping[str, object]
-    ) -> tuple[ContactStatus, datetime | None]:
-        """Call one contact; return how it ended, and when it is to be called again."""
+    ) -> tuple[ContactStatus, datetime | None] | None:
+        """Call one contact; return how it ended and when it is called again, None if not ours."""
         attempts = int(str(contact["attempts"]))
         if attempts >= ATTEMPTS_MAX:  # Those that a dead worker has used up count, too.
             return ContactStatus.FAILED, None
         if self.is_stopping or not still_running(job_id, uow=self.uow):
             return ContactStatus.QUEUED, None  # It never rang; in a cancelled job: cancelled.
-        tables.count_attempt(rows, contact_id)
+        if not tables.count_attempt(rows, contact_id, attempts):
+            return None
         outcome = dial(rows, contact["phone"])
         if outcome not in RETRIED:
             return outcome, None

@@ -98,14 +98,18 @@ class Dialer:
             self.processes[name].spawn()
 
     def end(self, name: str, how: signal.Signals) -> None:
-        """End a process; one that is asked to stop does so without an error."""
+        """End a process; one that is asked to stop does so by itself, without an error."""
         process = self.processes[name]
         assert process.running, process.log()
         if how == signal.SIGKILL:
             process.kill()
-        else:
-            process.stop(how)
-            assert "Traceback" not in process.log(), process.log()
+            return
+        running = process._process
+        assert running is not None
+        process.stop(how)
+        # It was asked before it could listen, or it has ended its work; it was not killed.
+        assert running.returncode in {-how, 0}, (name, running.returncode)
+        assert "Traceback" not in process.log(), process.log()
 
     def add_job(self, job_id: str, contacts: int, status: str = "pending") -> None:
         """Add a job."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import signal
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from batch_cancel import Removal
-from batch_cancel.use_cases.worker import claim_contacts
+from batch_cancel import Removal, claim_contacts, expire_calls
 from examples.dialer import tables
 from tests.integration.dialer_at_work import (
     LONGEST_CALL_SECONDS,
@@ -35,7 +35,7 @@ def dialer(postgres_schema: str) -> Iterator[Dialer]:
 
 def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -> None:
     """Their starts fire by arq; a cancel in the middle stops the calls; SIGTERM stops workers."""
-    for job_id, contacts in {"whole": 5, "cut": 300, "rest": 40, "never": 2}.items():
+    for job_id, contacts in {"whole": 5, "cut": 300, "rest": 120, "never": 2}.items():
         dialer.add_job(job_id, contacts)
     dialer.schedule(0, "whole", "cut", "rest")
     dialer.schedule(3600, "never")
@@ -58,6 +58,13 @@ def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -
     dialer.wait_for("whole", "completed")
     assert (dialer.calls("rest"), dialer.status("rest")) == (before, "paused")
     assert tables.resume(dialer.uow, "rest")
+
+    dialer.wait_for_calls("rest", before + len(WORKERS))
+    for name in WORKERS:
+        dialer.end(name, signal.SIGTERM)
+    assert dialer.one(LIVE) == (0,)  # They were amid their calls, and have settled what they had.
+    assert dialer.status("rest") == "running"
+    dialer.start(*WORKERS)
     dialer.wait_for("rest", "completed")
 
     wait_until(lambda: dialer.one(LIVE) == (0,), "no call is live")
@@ -65,7 +72,20 @@ def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -
         dialer.end(name, signal.SIGTERM)
     assert dialer.complaints() == []
     assert dialer.calls("never") == 0
-    assert dialer.calls("rest") >= 40
+    assert dialer.calls("rest") >= 120
+
+
+def test_of_two_workers_that_took_a_contact_one_calls_it(dialer: Dialer) -> None:
+    """The first was held up for longer than the longest call, so a second one got it, too."""
+    dialer.add_job("j", 1, "running")
+    claims = list[str]()
+    for _ in range(2):
+        claims += claim_contacts("j", uow=dialer.uow, limit=1)
+        assert expire_calls("j", timedelta(0), uow=dialer.uow) == 1
+    assert not tables.count_attempt(dialer.rows, claims[0], 0)  # It is nobody's now.
+    claims += claim_contacts("j", uow=dialer.uow, limit=1)
+    counted = [tables.count_attempt(dialer.rows, contact_id, 0) for contact_id in claims]
+    assert counted == [True, False, False]
 
 
 def test_a_dialer_survives_kills_under_cancels(dialer: Dialer) -> None:
