@@ -1,4 +1,9 @@
-"""A telephone that only pretends to call. Put your provider's in its place."""
+"""
+A telephone that only pretends to call. Put your provider's in its place.
+
+What your provider raises is an outcome, too, such as `ContactStatus.CARRIER_ERROR`: an exception
+would end the worker, and its contact would be dialing until it is older than the longest call.
+"""
 
 from __future__ import annotations
 
