@@ -81,7 +81,7 @@ def test_of_two_workers_that_took_a_contact_one_calls_it(dialer: Dialer) -> None
     claims = list[str]()
     for _ in range(2):
         claims += claim_contacts("j", uow=dialer.uow, limit=1)
-        assert expire_calls("j", timedelta(0), uow=dialer.uow) == 1
+        assert expire_calls("j", timedelta(microseconds=1), uow=dialer.uow) == 1
     assert not tables.count_attempt(dialer.rows, claims[0], 0)  # It is nobody's now.
     claims += claim_contacts("j", uow=dialer.uow, limit=1)
     counted = [tables.count_attempt(dialer.rows, contact_id, 0) for contact_id in claims]
