@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import psycopg
@@ -28,6 +28,7 @@ from batch_cancel.adapters.sqlalchemy import (
     joining_async,
 )
 from batch_cancel.domain.job import JobKey
+from tests import django_project
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -63,6 +64,10 @@ CONTACTS = sa.Table(
 TABLES = SqlAlchemyTables(
     jobs=JOBS, contacts=CONTACTS, cancellations=cancellations_table(METADATA)
 )
+
+
+POOLED: Final = {"poolclass": sa.QueuePool, "max_overflow": -1}
+"""Options of an engine that lends its connections again; whoever makes it disposes of it."""
 
 
 def postgres_engine(dsn: str, **options: Any) -> sa.Engine:
@@ -220,12 +225,7 @@ def django_uow(
     dsn: str, *, alias: str | None = None, **options: Any
 ) -> Generator[DjangoUnitOfWork]:
     """Return a unit of work on a database that Django knows by this alias or its own."""
-    import django
-    from django.conf import settings
-
-    if not settings.configured:
-        settings.configure(DATABASES={})
-        django.setup()
+    django_project.configure()
     from django.db import connections
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
@@ -234,6 +234,8 @@ def django_uow(
     alias = alias or f"django_{uuid4().hex}"
     known: Any = connections.settings
     before = known.get(alias)
+    with suppress(AttributeError):  # One that was made by other settings.
+        del connections[alias]
     known[alias] = connections.configure_settings(
         {
             "default": {},
@@ -337,7 +339,7 @@ def layer(driver: str, postgres_server: PostgresServer, folder: Path) -> Generat
     with ExitStack() as stack:
         if driver in {"psycopg", "asyncpg"}:
             dsn = stack.enter_context(postgres_server.schema())
-            engine = postgres_engine(dsn)
+            engine = postgres_engine(dsn, **POOLED)
             other = postgres_engine_async(dsn) if driver == "asyncpg" else None
         else:
             path = folder / "layer.sqlite"

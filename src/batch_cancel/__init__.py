@@ -1,7 +1,13 @@
-"""Cancel batch calling jobs: no new call of a cancelled job ever starts."""
+"""
+Cancel batch calling jobs: no new call of a cancelled job ever starts.
+
+PYTEST_DONT_REWRITE: pytest rewrites the asserts of a package that has a plugin. It would warn of
+this one where a program imports it, and then calls pytest.
+"""
 
 from batch_cancel.domain.bulk import BulkResult, JobFilter
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.claimed_contacts import ClaimedContacts
 from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.drift import Drift
 from batch_cancel.domain.errors import (
@@ -70,6 +76,7 @@ __all__ = [
     "CancellationPage",
     "CancellationRecord",
     "Claimed",
+    "ClaimedContacts",
     "ContactStatus",
     "Drift",
     "Fault",

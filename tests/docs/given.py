@@ -83,6 +83,7 @@ def home(dsn: str, url: str, folder: Path) -> Generator[Home]:
     with psycopg.connect(dsn, autocommit=True) as rows:
         create_reference_tables(rows)
         rows.execute("CREATE TABLE audit (text text)")
+        rows.execute("ALTER TABLE batch_contacts ADD phone text, ADD language text")
     yield Home(dsn, url, folder)
 
 
@@ -97,7 +98,7 @@ class AsyncScheduler:
         return await asyncio.to_thread(self._scheduler.cancel, deferred_id, operation_id)
 
 
-def _dial(contact_id: str) -> ContactStatus:
+def _dial(contact_id_or_phone: object) -> ContactStatus:
     return ContactStatus.COMPLETED
 
 
@@ -132,6 +133,12 @@ def _mapped() -> Mapping[str, Any]:
     return {"Base": Base, "Job": Job, "Contact": Contact}
 
 
+def _models() -> Mapping[str, Any]:
+    from tests.django_calls.models import STATES, Call, Campaign
+
+    return {"Campaign": Campaign, "Call": Call, "STATES": STATES}
+
+
 def _names_on(at: Home, client: redis.Redis) -> dict[str, Any]:
     uow = PostgresUnitOfWork(lambda: psycopg.connect(at.dsn))
     scheduler = RedisScheduler(client)
@@ -164,7 +171,7 @@ def names(at: Home) -> Generator[dict[str, Any]]:
         redis.Redis.from_url(at.url) as client,
         data_layers.django_uow(at.dsn, alias="default"),
     ):
-        yield {**_names_on(at, client), **_mapped()}
+        yield {**_names_on(at, client), **_mapped(), **_models()}
 
 
 Setup = Callable[[Home, dict[str, Any]], None]

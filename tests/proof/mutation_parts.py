@@ -100,7 +100,7 @@ PARTS = (
             ),
             *(
                 f"integration/test_{name}.py"
-                for name in ("joining", "joining_starts", "work_postgres")
+                for name in ("joining", "joining_starts", "work_postgres", "work_returning")
             ),
             *(
                 f"integration/test_work_postgres_{name}.py"
@@ -127,7 +127,7 @@ PARTS = (
     ),
     Part(
         "SQLAlchemy and Django",
-        ("adapters/sqlalchemy/*", "adapters/django.py"),
+        ("adapters/sqlalchemy/*", "adapters/django/*"),
         (
             *CONTRACT,
             "integration/test_sqlalchemy.py",
@@ -148,7 +148,14 @@ PARTS = (
                     "types",
                 )
             ),
-            *(f"integration/test_{name}.py" for name in ("django", "django_removals")),
+            "integration/test_django.py",
+            *(
+                f"integration/test_django_{name}.py"
+                for name in (
+                    *("app", "cases", "commands", "endpoint", "migrations", "removals"),
+                    "tables",
+                )
+            ),
         ),
         "sqlalchemy or django",
     ),
@@ -187,8 +194,12 @@ PARTS = (
     ),
     Part(
         "OpenTelemetry",
-        ("adapters/otel.py",),
-        ("contract/test_otel.py", "contract/test_otel_outcomes.py"),
+        ("adapters/otel/__init__.py", "adapters/otel/pending_removals.py"),
+        (
+            "contract/test_otel.py",
+            "contract/test_otel_outcomes.py",
+            "contract/test_otel_pending.py",
+        ),
         MEMORY,
     ),
 )

@@ -40,7 +40,10 @@ PLANTED = (
     "reports",
     "bulk",
     "sweep",
+    "dialing",
+    "django",
     "memory",
+    "frameworks",
 )
 """The files that say what is planted."""
 

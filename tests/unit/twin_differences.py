@@ -126,12 +126,16 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "An application that has to be awaited needs an event loop.",
+    ("adapters/django/command_line.py", "_examine"): "A command: the command line runs it.",
     ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
-    ("adapters/asgi.py", "_body"): "The same.",
+    ("adapters/asgi.py", "AsgiRoute"): "The same; see WsgiRoute.",
+    ("adapters/asgi.py", "_Requests"): "A blocked thread has no budget, and nothing to wait for.",
+    ("adapters/asgi.py", "_awaited"): "It runs a blocking cancel.",
+    ("adapters/asgi.py", "_body"): "A protocol of its own.",
     ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
-    ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
-    ("adapters/otel.py", "_Spans"): "The same.",
+    ("adapters/otel/__init__.py", "Telemetry"): "One for both halves: what it is given decides.",
+    ("adapters/otel/__init__.py", "_Spans"): "The same.",
     **{
         (f"testing/conformance/{theme}.py", name): "One for both halves: tests are written once."
         for theme, name in (
@@ -183,6 +187,9 @@ RENAMED: Final = {
 
 
 ASYNCIO_ONLY: Final[Mapping[str, str]] = {
+    "adapters/aiohttp.py": "The framework is asyncio alone.",
+    "adapters/fastapi.py": "The same.",
+    "adapters/litestar.py": "The same.",
     "adapters/postgres/doctor/": "Written once, over a sender of either kind.",
     "adapters/postgres/bulk.py": "The same.",
     "adapters/postgres/history.py": "The same.",
@@ -194,6 +201,7 @@ ASYNCIO_ONLY: Final[Mapping[str, str]] = {
     "cli/bulk_calls.py": "Written once: blocking ports come in wrappers.",
     "cli/calls.py": "Written once: blocking ports come in wrappers.",
     "cli/store_calls.py": "The same.",
+    "cli/passes.py": "The same.",
     "cli/watched.py": "The same.",
     "http/endpoint.py": "Its blocking methods run the coroutines of its asyncio ones.",
     "testing/explore/": (
