@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOT_OF_A_CANCEL = {
-    *("WorkRepository", "InspectionRepository", "InspectableScheduler", "Checkable"),
+    *("WorkRepository", "ReadingWorkRepository", "InspectionRepository"),
+    *("InspectableScheduler", "Checkable"),
     *("ReportingRepositories", "OverviewRepository", "HistoryRepository"),
     *("SweepRepositories", "SweepRepository"),  # Called by that of a large job: test_sweeps.py.
 }
