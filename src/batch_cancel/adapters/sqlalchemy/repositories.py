@@ -87,7 +87,7 @@ class _Jobs(Statements):
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         tables = self.tables
-        self.keep(record)
+        _keep(self, record)
         marked = (
             sa.update(tables.jobs)
             .where(tables.is_job(job.key))
@@ -106,22 +106,6 @@ class _Jobs(Statements):
         facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
         with self.late_triggers_run(facts):
             self._check_outcome(record)
-
-    def keep(self, record: CancellationRecord) -> None:
-        ours = self.tables.cancellations
-        dialect = sqlite if self.is_sqlite else postgresql
-        kept = dialect.insert(ours).values(recorded(record))
-        new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        if self.connection.execute(new).rowcount == 1:
-            return
-        # An existing record is of an earlier cancellation; the job's status was set back since.
-        if (earlier := self.seen.earlier) is not None:
-            copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
-            self.connection.execute(copied.on_conflict_do_nothing())
-        anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
-        self.connection.execute(
-            kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
-        )
 
     def _check_outcome(self, record: CancellationRecord) -> None:
         """Look, in a statement of its own, whether all is as the answer will say."""
@@ -148,6 +132,24 @@ class _Jobs(Statements):
             is_cancelled = tables.contact_has({ContactStatus.CANCELLED})
             number = self.count_contacts(self.contact_of(record.key), is_cancelled)
             check_written(number - before, record.contacts_cancelled)
+
+
+def _keep(statements: Statements, record: CancellationRecord) -> None:
+    """Keep a record; one of an earlier cancellation of the job is replaced."""
+    ours = statements.tables.cancellations
+    dialect = sqlite if statements.is_sqlite else postgresql
+    kept = dialect.insert(ours).values(recorded(record))
+    new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    if statements.connection.execute(new).rowcount == 1:
+        return
+    # An existing record is of an earlier cancellation; the job's status was set back since.
+    if (earlier := statements.seen.earlier) is not None:
+        copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
+        statements.connection.execute(copied.on_conflict_do_nothing())
+    anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
+    statements.connection.execute(
+        kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
+    )
 
 
 class _Contacts(Statements):
@@ -199,7 +201,7 @@ class _Bulk(Statements):
         jobs = _Jobs(self.connection, self.tables, self.seen)
         if self._are_known([record.key for record in records]):
             for record in kept_together(self, records):
-                jobs.keep(record)  # There was one of an earlier cancellation.
+                _keep(self, record)  # There was one of an earlier cancellation.
             mark_together(self, records)
             return
         for record in records:

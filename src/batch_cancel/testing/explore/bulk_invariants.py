@@ -130,7 +130,7 @@ def _named(it: _Answered) -> str | None:
     for job in it.jobs:
         record = it.record(job)
         if record and record[0] not in known:
-            return f"{record[0]!r}, for which nobody asked, has cancelled a job"
+            return f"{record[0]!r} has cancelled a job, and is no operation of an actor"
     return None
 
 
