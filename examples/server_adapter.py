@@ -17,6 +17,7 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS campaign (id text PRIMARY KEY, tenant text, state text, alarm text);
 CREATE TABLE IF NOT EXISTS call (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     campaign text NOT NULL REFERENCES campaign, state text);
+DELETE FROM call; DELETE FROM campaign;
 """
 BEGIN = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
@@ -63,11 +64,6 @@ def check_outcome(outcome: tuple[Any, ...] | None) -> None:
         raise StoreFailed(reason, fault=Fault.INCOMPLETE if is_open else Fault.REFUSED)
 
 
-def pause_seconds(attempts: int) -> float:
-    """Return a pause that grows, and that two which met once do not share."""
-    return 0.02 * 2**attempts * random.random()  # noqa: S311  # No secret.
-
-
 class Transaction:
     """The jobs and the contacts within one transaction; the optional ports are None."""
 
@@ -78,13 +74,16 @@ class Transaction:
         self.jobs = self.contacts = self  # Three methods in all: one class has them.
 
     def lock(self, key: JobKey, /) -> Job | None:
+        """Lock the row until the transaction ends, and read it as it is then."""
         row = self.connection.execute(LOCK, (key.batch_job_id, key.organization_id)).fetchone()
         return None if row is None else Job(key, *row)
 
     def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+        """Wait for contacts that another has locked: no SKIP LOCKED."""
         return self.connection.execute(CANCEL, (key.batch_job_id, list(statuses))).rowcount
 
     def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        """Write, and look at what became of it."""
         self.connection.execute(MARK, (job.key.batch_job_id,))
         check_outcome(self.connection.execute(OUTCOME, (job.key.batch_job_id,)).fetchone())
 
@@ -97,6 +96,7 @@ class Campaigns:
 
     @contextmanager
     def begin(self) -> Generator[Transaction]:
+        """Commit on a clean exit, roll back on any exception."""
         commit_was_sent = False
         try:
             with closing(psycopg.connect(self.dsn, autocommit=True)) as connection:
@@ -113,4 +113,5 @@ class Campaigns:
             raise failed(error, commit_was_sent=commit_was_sent) from error
 
     def pause(self, attempts: int, /) -> None:
-        time.sleep(pause_seconds(attempts))
+        """Wait before another attempt."""
+        time.sleep(0.02 * 2**attempts * random.random())  # noqa: S311  # No secret.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +20,6 @@ from examples.server_adapter import (
     OUTCOME,
     check_outcome,
     failed,
-    pause_seconds,
 )
 
 
@@ -33,15 +33,18 @@ class AsyncTransaction:
         self.jobs = self.contacts = self
 
     async def lock(self, key: JobKey, /) -> Job | None:
+        """Lock the row until the transaction ends, and read it as it is then."""
         found = await self.connection.execute(LOCK, (key.batch_job_id, key.organization_id))
         row = await found.fetchone()
         return None if row is None else Job(key, *row)
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+        """Wait for contacts that another has locked: no SKIP LOCKED."""
         written = await self.connection.execute(CANCEL, (key.batch_job_id, list(statuses)))
         return written.rowcount
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        """Write, and look at what became of it."""
         await self.connection.execute(MARK, (job.key.batch_job_id,))
         outcome = await self.connection.execute(OUTCOME, (job.key.batch_job_id,))
         check_outcome(await outcome.fetchone())
@@ -55,6 +58,7 @@ class AsyncCampaigns:
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncTransaction]:
+        """Commit on a clean exit, roll back on any exception."""
         commit_was_sent = False
         try:
             connection = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True)
@@ -76,4 +80,5 @@ class AsyncCampaigns:
             raise failed(error, commit_was_sent=commit_was_sent) from error
 
     async def pause(self, attempts: int, /) -> None:
-        await asyncio.sleep(pause_seconds(attempts))
+        """Wait before another attempt."""
+        await asyncio.sleep(0.02 * 2**attempts * random.random())  # noqa: S311  # No secret.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import EllipsisType
 from typing import Final, cast
 
@@ -19,6 +19,7 @@ from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import (
     AnyScheduler,
+    AnyUnitOfWork,
     Maybe,
 )
 from batch_cancel.testing.answers import Answer, said, succeeded
@@ -52,6 +53,7 @@ class World(Reports):
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
         hook: Hook | None = None,
+        uow: AnyUnitOfWork | None = None,
     ) -> Answer:
         """Cancel a job by its label, or by any key; return the error instead of raising it."""
         cancel = self._cancel(
@@ -62,6 +64,7 @@ class World(Reports):
             reason=reason,
             scheduler=scheduler,
             hook=hook,
+            uow=uow,
         )
         # mypy takes it for an object.
         return cast("Answer", self.run(cancel))  # pyright: ignore[reportUnnecessaryCast]
@@ -179,12 +182,13 @@ class World(Reports):
         actor: str | None = None,
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
+        uow: AnyUnitOfWork | None = None,
     ) -> Callable[[], Maybe[Answer]]:
         if operation_id is not None:
             name += f", operation {shown(operation_id)}"
 
         def cancel() -> Answer:
-            inner = cast("UnitOfWork", self.adapter.uow())
+            inner = cast("UnitOfWork", uow or self.adapter.uow())
             try:
                 answer: Answer = cancel_job(
                     key.batch_job_id,
@@ -201,7 +205,7 @@ class World(Reports):
             return answer
 
         async def cancel_async() -> Answer:
-            inner = cast("AsyncUnitOfWork", self.adapter.uow())
+            inner = cast("AsyncUnitOfWork", uow or self.adapter.uow())
             try:
                 answer: Answer = await cancel_job_async(
                     key.batch_job_id,
@@ -244,6 +248,18 @@ class World(Reports):
         name = self.key(label) if key is None else key
         self.note(f"settle contact {contact_id!r} of {shown(label)} as {outcome!r}")
         return self.run(lambda: self.adapter.settle(name, contact_id, ContactStatus(outcome)))
+
+    def retry_later(self, contact_id: str, at: datetime, label: str = "job") -> None:
+        """End a call as busy, to be made again at this time, as a worker."""
+        self.note(f"settle contact {contact_id!r} of {shown(label)} as 'busy', retry at {at}")
+        self.run(lambda: self.adapter.retry_later(self.key(label), contact_id, at))
+
+    def still_running(self, label: str = "job", *, key: JobKey | None = None) -> bool:
+        """Ask whether a job is running, as a worker."""
+        name = self.key(label) if key is None else key
+        answer = bool(self.run(lambda: self.adapter.still_running(name)))
+        self.note(f"still running {shown(label) if key is None else key} -> {answer}")
+        return answer
 
     def make_old(self, contact_id: str, age: timedelta, label: str = "job") -> None:
         """Let a contact have been dialing for so long."""

@@ -34,20 +34,24 @@ class CancelConformance(StoreAdapter):
 
     @promise(
         "I20",
-        cause="a capability is switched off though the store has it: its tests would be skipped.",
+        cause="a capability is declared that the store does not have, such as a `pause` without "
+        "which nothing is ever retried; or it has one that is switched off, and its tests would "
+        "be skipped.",
     )
     def test_i20_what_is_declared_is_what_there_is(self, world: World) -> None:
-        """Records are declared exactly if there is an outbox."""
+        """The optional ports, and whether failed cancels are tried again."""
 
-        def read() -> bool:
+        def read() -> dict[str, bool]:
             with cast("UnitOfWork", self.uow()).begin() as repositories:
-                return repositories.outbox is not None
+                return _offered(repositories)
 
-        async def read_async() -> bool:
+        async def read_async() -> dict[str, bool]:
             async with cast("AsyncUnitOfWork", self.uow()).begin() as repositories:
-                return repositories.outbox is not None
+                return _offered(repositories)
 
-        expect(self.records, world.run(world.either(read, read_async)), "Declared `records`:")
+        has = world.run(world.either(read, read_async))
+        has["retries"] = hasattr(self.uow(), "pause")
+        expect({name: getattr(self, name) for name in has}, has, "Declared, and what there is:")
 
     @pytest.mark.parametrize("status", LIVE_JOBS)
     @promise(
@@ -107,7 +111,7 @@ class CancelConformance(StoreAdapter):
     @promise(
         "I15",
         cause="the contacts are chosen by what they are not (NOT IN), or their statuses are "
-        "compared without regard to case or blanks.",
+        "compared without regard to case or to trailing blanks (a collation with PAD SPACE).",
         needs=["strange_statuses"],
     )
     def test_i15_a_contact_in_a_status_nobody_knows_is_left_alone(self, world: World) -> None:
@@ -158,7 +162,8 @@ class CancelConformance(StoreAdapter):
 
     @promise(
         "I11",
-        cause="`lock` translates a status that it does not know into one that it does.",
+        cause="`lock` translates a status that it does not know into one that it does, or strips "
+        "its blanks.",
         needs=["strange_statuses"],
     )
     def test_i11_a_job_in_a_status_nobody_knows_is_left_alone(self, world: World) -> None:
@@ -240,6 +245,16 @@ class CancelConformance(StoreAdapter):
         theirs = world.schedule("other")
         expect(world.cancelled().redis_job_cancelled, True, "redis_job_cancelled:")
         expect(world.waiting(), {theirs}, "The starts that still wait:")
+
+
+def _offered(repositories: object) -> dict[str, bool]:
+    """Return which optional ports a store has, by the names by which they are declared."""
+    ports = {"records": "outbox"} | {
+        name: name for name in ("inspection", "overview", "history", "bulk")
+    }
+    return {
+        declared: getattr(repositories, name, None) is not None for declared, name in ports.items()
+    }
 
 
 def _noting(asked: list[str]) -> Callable[[str, str], bool]:
