@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from examples import server_adapter_kit
+from tests.lost_commits import LosingCommits
 
 
 @pytest.fixture
@@ -19,6 +20,10 @@ def dsn(tables_of_class: tuple[str, psycopg.Connection[Any]]) -> str:
 
 class TestServerAdapter(server_adapter_kit.TestCampaigns):
     """The blocking one keeps the promises."""
+
+    def losing_commit(self) -> LosingCommits:
+        """Lose the answers to its commits."""
+        return LosingCommits(self.dsn)
 
 
 class TestAsyncServerAdapter(server_adapter_kit.TestAsyncCampaigns):

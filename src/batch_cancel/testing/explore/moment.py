@@ -10,16 +10,9 @@ from batch_cancel import presenter
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed
 from batch_cancel.testing.explore.actor_state import Answer, Ended, Mind
-from batch_cancel.testing.explore.rows import CONTACTS
+from batch_cancel.testing.explore.rows import CONTACTS, Rows
 from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
-from batch_cancel.testing.explore.steps import (
-    Ask,
-    Lock,
-    Look,
-    Rows,
-    Starts,
-    Step,
-)
+from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step
 
 # Written by hand, from the contract: not the product's own sets.
 OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})

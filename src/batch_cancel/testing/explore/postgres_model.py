@@ -29,6 +29,8 @@ from batch_cancel.testing.explore.rows import (
     STATUS_OF_JOB,
     ContactRow,
     RecordRow,
+    Row,
+    Rows,
     index_of,
     open_contacts,
     record_of,
@@ -43,8 +45,6 @@ from batch_cancel.testing.explore.steps import (
     Look,
     Passed,
     Rollback,
-    Row,
-    Rows,
     Send,
     Write,
 )
@@ -57,7 +57,8 @@ class Transaction:
     A transaction; what it wrote is seen by others at its commit.
 
     Its `look` and `lock` are for functions of your own: a statement of yours is one `look`, and a
-    `lock` for each row that it locks or writes.
+    `lock` for each row that it locks or writes. What they pass to your function has names: all
+    rows are `Rows`, the one with the index `JOB` is a `JobRow`.
     """
 
     def __init__(self) -> None:
@@ -88,11 +89,11 @@ class Transaction:
         """Take a statement's snapshot."""
         return Look(says, project, tuple(self.writes))
 
-    def lock(self, says: str, index: int, project: Callable[[Row], T]) -> Lock[T]:
+    def lock(self, says: str, index: int, project: Callable[[Any], T]) -> Lock[T]:
         """Lock a row, wait for it if need be, and look at it again."""
         return Lock(says, index, project, tuple(self.writes))
 
-    def lock_or_pass(self, says: str, index: int, project: Callable[[Row], T]) -> LockOrPass[T]:
+    def lock_or_pass(self, says: str, index: int, project: Callable[[Any], T]) -> LockOrPass[T]:
         """Lock a row and look at it again, or pass it over."""
         return LockOrPass(says, index, project, tuple(self.writes))
 
