@@ -1,7 +1,5 @@
 """An adapter for a database server: campaigns and calls in Postgres, over plain psycopg."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Generator

@@ -1,7 +1,5 @@
 """The adapter for a database server as an asyncio program has it."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import AsyncGenerator

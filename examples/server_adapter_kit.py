@@ -1,7 +1,5 @@
 """The adapter for a database server, run through the conformance kit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

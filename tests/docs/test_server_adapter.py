@@ -18,6 +18,7 @@ def dsn(tables_of_class: tuple[str, psycopg.Connection[Any]]) -> str:
     return dsn
 
 
+@pytest.mark.repeats
 class TestServerAdapter(server_adapter_kit.TestCampaigns):
     """The blocking one keeps the promises."""
 
