@@ -47,7 +47,7 @@ FAULTS = {
 
 
 def failed(error: psycopg.Error, *, commit_was_sent: bool) -> StoreFailed:
-    """Translate an error; if the connection broke at COMMIT, nobody knows what it did."""
+    """Translate an error; after a break at COMMIT its outcome is unknown."""
     fault = FAULTS.get(error.sqlstate, Fault.REFUSED)
     is_unknown = commit_was_sent and fault is Fault.INTERRUPTED
     reason = f"Postgres: {type(error).__name__}"

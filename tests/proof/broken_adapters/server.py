@@ -138,7 +138,7 @@ plant(
 class CallsALostCommitUnchanged(LosingCommits):
     @contextmanager
     def begin(self) -> Generator[Any]:
-        """Say of every fault that nothing was changed."""
+        """Report every fault as one that has changed nothing."""
         try:
             with super().begin() as it:
                 yield it

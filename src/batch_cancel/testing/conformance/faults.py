@@ -107,7 +107,7 @@ class FaultConformance(StoreAdapter):
         "I5",
         cause="after a deadlock a statement is repeated within the transaction: the server has "
         "rolled the whole transaction back, so its lock on the job is gone. Let the error out, as "
-        "a StoreFailed with Fault.CONFLICT; the cancel begins anew.",
+        "a StoreFailed with Fault.CONFLICT; the cancel begins again.",
         needs=["row_locks"],
     )
     def test_i5_a_deadlock_ends_the_transaction(self, world: World) -> None:
