@@ -19,8 +19,7 @@ DELETE FROM call; DELETE FROM campaign;
 """
 BEGIN = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL lock_timeout = '2s';
-SET LOCAL statement_timeout = '10s';
+SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s';
 SET LOCAL idle_in_transaction_session_timeout = '30s';
 """
 # Found by id and tenant, so that a stranger locks nothing; the clock is read after the wait.
@@ -68,8 +67,7 @@ class Transaction:
     outbox = inspection = work = None
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
-        self.jobs = self.contacts = self  # Three methods in all: one class has them.
+        self.connection, self.jobs, self.contacts = connection, self, self
 
     def lock(self, key: JobKey, /) -> Job | None:
         """Lock the row until the transaction ends, and read it as it is then."""
