@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -72,7 +72,7 @@ class TimeConformance(StoreAdapter):
 
 
 @contextmanager
-def _far_from_utc() -> Iterator[None]:
+def _far_from_utc() -> Generator[None]:
     """Set the time zone of this process, and of a libpq that connects in it."""
     with patch.dict(os.environ, TZ=ZONE, PGTZ=ZONE):
         _heed()
