@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
-# Without the bytecode of last time, every process of every test compiles all it imports.
+# Without cached bytecode, every process that a test starts compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 # The pinned pyright: it neither asks for a newer one nor fetches another.
@@ -57,7 +57,7 @@ test: $(VENV)/test.stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Test
 test-all: $(VENV)/test.stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Run what `make test` leaves out: cross products and campaigns
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m repeats
 
-# Measuring costs as much as the tests: those that need no server reach every line.
+# Coverage doubles the time of a test. The tests that need no server reach every branch.
 .PHONY: coverage
 coverage: export COVERAGE_FILE = $(VENV)/coverage
 coverage: $(VENV)/test.stamp ## Run the tests that need no server; demand every branch of the core
@@ -108,7 +108,7 @@ bench: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Measure spee
 	@$(BIN)/python -m benchmarks
 
 .PHONY: bench-quick
-bench-quick: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## The same with small tables, in two minutes; writes below build/
+bench-quick: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Run the benchmarks on small tables in two minutes; writes to build/
 	@$(BIN)/python -m benchmarks --quick
 
 .PHONY: check

@@ -5,7 +5,7 @@ Measure every bar beside its floor and its peers; print the bars, and write figu
     python -m benchmarks --quick    with small tables, two minutes: writes below build/
     python -m benchmarks --tiny     only whether it runs
 
-The full run ends with 1 if a must is missed. Nothing else should be at work on the machine.
+The full run exits with 1 if a bar is missed. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from benchmarks.place import Place, opened, progress
 from benchmarks.report import Report, printed
 from benchmarks.sizes import FULL, QUICK, TINY, Sizes
 
-# The very large jobs come last: they leave millions of dead rows.
+# Very large jobs come last because they leave millions of dead rows.
 FAMILIES: Final[Mapping[str, Callable[[Place], Findings]]] = {
     "network": network.measured,
     "redis": redis_cancels.measured,

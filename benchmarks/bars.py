@@ -1,5 +1,5 @@
 """
-The bars: what must hold, and what is aimed at.
+The bars of the benchmarks: for each, the figure that must hold and the figure to aim for.
 
 Rule 1: a bar is met by its median. Where a figure is exactly the bar, the bar is met.
 Rule 2: a bar whose feature this version does not have is listed as not built yet.

@@ -407,6 +407,8 @@ async def what_comes_out_of_asyncio(uow: AsyncUnitOfWork, scheduler: AsyncSchedu
 def any_is_not_needed(repositories: Repositories) -> None:
     """Name the types of what a port gives."""
     assert_type(repositories.jobs.lock(JobKey("job")), Job | None)
-    assert_type(repositories.contacts.cancel(JobKey("job"), frozenset[ContactStatus]()), int)
+    assert_type(
+        repositories.contacts.cancel(JobKey("job"), frozenset[ContactStatus]()), int | None
+    )
     assert_type(repositories.outbox, Outbox | None)
     assert_type(repositories.inspection, InspectionRepository | None)

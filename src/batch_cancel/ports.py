@@ -8,7 +8,8 @@ The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everyth
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
 One that offers no `work` leaves the workers' steps to the adopter. What only reports, `overview`
 and `history`, a store may leave out altogether: see `ReportingRepositories`. The same holds for
-`bulk`, with which many jobs are cancelled in one transaction: see `BulkRepositories`.
+`bulk`, with which many jobs are cancelled in one transaction: see `BulkRepositories`; and for
+`sweep`, with which a very large job is cancelled in several: see `SweepRepositories`.
 
 Adapters raise `StoreFailed` and `SchedulerUnavailable` for the faults that they know; any other
 exception is handled as an unexpected fault.
@@ -29,6 +30,7 @@ from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.sweep import Chunk
 from batch_cancel.domain.worker_rules import Settlement
 
 __all__ = [
@@ -47,6 +49,8 @@ __all__ = [
     "AsyncReportingRepositories",
     "AsyncRepositories",
     "AsyncScheduler",
+    "AsyncSweepRepositories",
+    "AsyncSweepRepository",
     "AsyncUnitOfWork",
     "AsyncWorkRepository",
     "BulkRepositories",
@@ -66,6 +70,8 @@ __all__ = [
     "Scheduler",
     "SchedulerUnavailable",
     "StoreFailed",
+    "SweepRepositories",
+    "SweepRepository",
     "UnitOfWork",
     "WorkRepository",
 ]
@@ -92,7 +98,8 @@ class JobRepository(Protocol):
         Set the locked job's status to cancelled, and keep the record if records are kept.
 
         Then check the outcome, in the same transaction: the job is cancelled, no contact of it
-        is in one of the five open statuses, and the record is there.
+        is in one of the five open statuses, and the record is there. If the record says that
+        contacts are still to be swept (`is_swept` is False), contacts may be open.
 
         Raises:
             StoreFailed: the outcome differs; `INCOMPLETE` if open contacts are left, else
@@ -116,7 +123,7 @@ class AsyncJobRepository(Protocol):
 class ContactRepository(Protocol):
     """The contacts, within one transaction."""
 
-    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
         """
         Set to cancelled those contacts of the locked job whose status is in `statuses`.
 
@@ -124,7 +131,8 @@ class ContactRepository(Protocol):
         or organization. The statement sees everything committed before the job's lock was granted.
 
         Returns:
-            the number of contacts changed.
+            the number of contacts changed; None if the store sweeps them, because they are more
+            than it changes in one transaction: then none was changed.
 
         Raises:
             StoreFailed: the job's key is not known to be unique, or a contact that was written is
@@ -136,8 +144,62 @@ class ContactRepository(Protocol):
 class AsyncContactRepository(Protocol):
     """As `ContactRepository`, awaited."""
 
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
         """As `ContactRepository.cancel`, awaited."""
+        ...
+
+
+class SweepRepository(Protocol):
+    """
+    The contacts of a very large job, cancelled after it in chunks, each within one transaction.
+
+    A transaction calls `lock`, `cancel` and `note`, in this order.
+    """
+
+    def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        """
+        Lock the record of the same cancellation until the transaction ends, and read it.
+
+        Returns:
+            the record as it is now, with `is_undone`; None if there is none of the same
+            `operation_id` and `cancelled_at`.
+        """
+        ...
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> Chunk:
+        """
+        Set to cancelled up to a limit of the contacts of a cancelled job in these statuses.
+
+        It waits for contacts that another transaction has locked, and never skips them: they may
+        be open again when that transaction ends. A contact whose status has changed since it was
+        found is left as it is.
+        """
+        ...
+
+    def note(self, record: CancellationRecord, /) -> None:
+        """
+        Write the count of the locked record, and whether it is swept; then check the outcome.
+
+        Raises:
+            StoreFailed: the record is not as written; or it is swept, and a contact of its job is
+                in one of the five open statuses (`INCOMPLETE`).
+        """
+        ...
+
+
+class AsyncSweepRepository(Protocol):
+    """As `SweepRepository`, awaited."""
+
+    async def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        """As `SweepRepository.lock`, awaited."""
+        ...
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> Chunk:
+        """As `SweepRepository.cancel`, awaited."""
+        ...
+
+    async def note(self, record: CancellationRecord, /) -> None:
+        """As `SweepRepository.note`, awaited."""
         ...
 
 
@@ -182,6 +244,8 @@ class Outbox(Protocol):
         """
         Take cancellations with something pending, those untouched for longest first.
 
+        Contacts still to be swept are pending, and so is a removal.
+
         Leave out cancellations taken, claimed or made less than `lease` ago. In the returned
         records, `taken_at` is the time of this call, and `is_undone` is True if the job's row
         exists and is not cancelled.
@@ -189,7 +253,7 @@ class Outbox(Protocol):
         Arguments:
             limit: how many at most.
             lease: how long a cancellation is left to the process that made or took it.
-            announcements: whether a pending announcement counts, or only a pending removal.
+            announcements: whether a pending announcement counts as well.
         """
         ...
 
@@ -223,7 +287,7 @@ class InspectionRepository(Protocol):
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
     ) -> Inventory:
         """
-        Return the pending removals, scheduled jobs and cancelled jobs, at one moment.
+        Return the pending sweeps and removals, scheduled and cancelled jobs, at one moment.
 
         Arguments:
             limit: how many of each kind at most.
@@ -282,7 +346,7 @@ class HistoryRepository(Protocol):
         """
         Delete records with nothing pending, of all organizations, the oldest first.
 
-        A record whose removal or announcement is pending stays; an earlier record that was
+        A record whose sweep, removal or announcement is pending stays; an earlier record that was
         replaced has nothing pending.
 
         Arguments:
@@ -347,7 +411,7 @@ class BulkRepository(Protocol):
 
     def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
-    ) -> Mapping[JobKey, int]:
+    ) -> Mapping[JobKey, int] | None:
         """
         Set to cancelled those contacts of locked jobs whose status is in `statuses`.
 
@@ -356,7 +420,9 @@ class BulkRepository(Protocol):
             statuses: the statuses.
 
         Returns:
-            the number of contacts changed, by job; a job without any may be left out.
+            the number of contacts changed, by job; a job without any may be left out. None if
+            they are more together than the store changes in one transaction: then none was
+            changed.
 
         Raises:
             StoreFailed: as `ContactRepository.cancel`.
@@ -389,7 +455,7 @@ class AsyncBulkRepository(Protocol):
 
     async def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
-    ) -> Mapping[JobKey, int]:
+    ) -> Mapping[JobKey, int] | None:
         """As `BulkRepository.cancel`, awaited."""
         ...
 
@@ -649,6 +715,28 @@ class AsyncBulkRepositories(AsyncRepositories, Protocol):
     @property
     def bulk(self) -> AsyncBulkRepository | None:
         """As `BulkRepositories.bulk`."""
+        ...
+
+
+class SweepRepositories(Repositories, Protocol):
+    """
+    What one transaction can reach in a store that cancels a very large job in several as well.
+
+    Such a store keeps records, with `is_swept`. Within the caller's transaction it has None here.
+    """
+
+    @property
+    def sweep(self) -> SweepRepository | None:
+        """The contacts of very large jobs, cancelled after them."""
+        ...
+
+
+class AsyncSweepRepositories(AsyncRepositories, Protocol):
+    """As `SweepRepositories`, awaited."""
+
+    @property
+    def sweep(self) -> AsyncSweepRepository | None:
+        """As `SweepRepositories.sweep`."""
         ...
 
 

@@ -18,6 +18,8 @@ from tests.adapters_under_test.sqlalchemy import _LeavingNoConnection
 class DjangoTables(PostgresTables):
     """Django's connection, one a thread as ever."""
 
+    sweep = False
+
     @pytest.fixture(autouse=True)
     def _site(self, tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[None]:
         with data_layers.django_uow(tables_of_class[0], lock_timeout=BUDGET) as uow:

@@ -25,7 +25,7 @@ from tests.sabotage import (
 class MemoryTables(StoreAdapter):
     """The memory store."""
 
-    overview = history = bulk = True
+    overview = history = bulk = sweep = True
     retries = False  # No transaction is in another's way.
     row_locks = False  # One transaction runs at a time.
     lock_timeout = False
@@ -63,6 +63,11 @@ class MemoryTables(StoreAdapter):
 
     def uow(self) -> Any:
         """Return the store itself: it shares nothing between transactions."""
+        return self.store
+
+    def sweeping_uow(self) -> Any:
+        """Let the store sweep above two contacts."""
+        self.store._sweep_above = 2
         return self.store
 
     def seed(

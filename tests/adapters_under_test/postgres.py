@@ -38,7 +38,7 @@ FOREIGN_KEY: LiteralString = "batch_contacts_batch_job_id_fkey"
 class PostgresTables(StoreAdapter):
     """The reference tables in a schema of the class's own."""
 
-    overview = history = bulk = True
+    overview = history = bulk = sweep = True
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
     dsn: str
@@ -102,6 +102,10 @@ class PostgresTables(StoreAdapter):
     def uow(self) -> Any:
         """Return a unit of work with connections of its own."""
         return PostgresUnitOfWork(self._connect, self.schema, lock_timeout=BUDGET)
+
+    def sweeping_uow(self) -> Any:
+        """Return one that sweeps above two contacts."""
+        return PostgresUnitOfWork(self._connect, self.schema, lock_timeout=BUDGET, sweep_above=2)
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self.dsn)
@@ -212,6 +216,10 @@ class AsyncPostgresTables(PostgresTables):
     def uow(self) -> Any:
         """Return a unit of work with connections of its own."""
         return AsyncPostgresUnitOfWork(self._connect_async, lock_timeout=BUDGET)
+
+    def sweeping_uow(self) -> Any:
+        """Return one that sweeps above two contacts."""
+        return AsyncPostgresUnitOfWork(self._connect_async, lock_timeout=BUDGET, sweep_above=2)
 
     async def _connect_async(self) -> psycopg.AsyncConnection[Any]:
         connection = await psycopg.AsyncConnection.connect(self.dsn)

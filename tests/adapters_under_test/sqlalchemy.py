@@ -51,6 +51,8 @@ def engine_of_async(dsn: str) -> AsyncEngine:
 class SqlAlchemyTables(PostgresTables):
     """SQLAlchemy over psycopg."""
 
+    sweep = False
+
     def uow(self) -> Any:
         """Return a unit of work with connections of its own."""
         engine = engine_of(self.dsn)
@@ -70,6 +72,7 @@ class SqlAlchemyTables(PostgresTables):
 class AsyncSqlAlchemyTables(PostgresTables):
     """SQLAlchemy over asyncpg."""
 
+    sweep = False
     is_async = True
 
     def uow(self) -> Any:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class SqliteTables(MemoryTables):
     """The SQLite store, a new file each time."""
 
+    sweep = False
     lock_timeout = True
 
     @pytest.fixture(autouse=True)

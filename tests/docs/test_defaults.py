@@ -42,6 +42,7 @@ LIMITS: Final = {
         "REMOVED_TOGETHER"
     ),
     "jobs that `cancel_jobs` cancels in one transaction": "BULK_SLICE",
+    "contacts of a job in one transaction on Postgres (psycopg)": "SWEEP_ABOVE",
     "jobs in one page of those that a filter finds": "FIND_SLICE",
 }
 """The rows of the page's table, each with the default that it states."""

@@ -157,7 +157,18 @@ def capabilities(port: type, target: object) -> list[type]:
         if getattr(other, "_is_runtime_protocol", False)
         and other.__name__.startswith("Async") == is_async
         and isinstance(target, other)
-    ]
+    ] + _beside_the_repositories(port, target)
+
+
+def _beside_the_repositories(port: type, target: object) -> list[type]:
+    """Return the sweep of a store that has one; it is asked for only after a flip."""
+    if getattr(target, "sweep", None) is None:
+        return []
+    beside = {
+        ports.Repositories: ports.SweepRepositories,
+        ports.AsyncRepositories: ports.AsyncSweepRepositories,
+    }
+    return [beside[port]] if port in beside else []
 
 
 def points(*roots: type) -> set[Point]:

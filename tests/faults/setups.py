@@ -44,7 +44,7 @@ from tests.faults.fault_kinds import DriverError, Hang
 from tests.faults.injection import Plan, faulty, faulty_hook, faulty_hook_async
 from tests.faults.scenarios import CONTACTS, OURS, Scenario, Verb
 from tests.pairs import JobRow, PostgresTables, SqliteTables, World
-from tests.pairs.opening import scheduler_of, store_of
+from tests.pairs.opening import scheduler_of, store_of, sweep_above
 from tests.processes import scratch_folder
 from tests.redis_topologies import RedisCluster
 from tests.servers import PostgresServer, RedisServer
@@ -332,7 +332,7 @@ def open_stage(store: str, scheduler: str, lender: Lends) -> Generator[Stage]:
         pool = None
         tables: pairs.Store
         if store.startswith("postgres"):
-            tables, pool = _pooled(lender, stack, runner)
+            tables, pool = _pooled(lender, stack, runner, sweep_above(store))
         else:
             tables = store_of(store, request, stack)
         new_scheduler = scheduler_of(scheduler, request, stack, runner)
@@ -343,7 +343,7 @@ def open_stage(store: str, scheduler: str, lender: Lends) -> Generator[Stage]:
 
 
 def _pooled(
-    lender: Lends, stack: ExitStack, runner: asyncio.Runner | None
+    lender: Lends, stack: ExitStack, runner: asyncio.Runner | None, above: int | None
 ) -> tuple[PostgresTables, Any]:
     dsn = stack.enter_context(lender.getfixturevalue("postgres_server").schema())
     dsn += f" application_name=faults-{id(stack)}"
@@ -354,7 +354,7 @@ def _pooled(
         pool = psycopg_pool.ConnectionPool(dsn, **size)
         pool.open(wait=True)
         stack.callback(pool.close)
-        uow = PostgresUnitOfWork(pool.connection)
+        uow = PostgresUnitOfWork(pool.connection, sweep_above=above)
     else:
 
         async def opened() -> Any:
@@ -365,7 +365,7 @@ def _pooled(
         pool = runner.run(opened())
         close: Callable[[], Coroutine[Any, Any, None]] = pool.close
         stack.callback(lambda: runner.run(close()))
-        uow = AsyncPostgresUnitOfWork(pool.connection)
+        uow = AsyncPostgresUnitOfWork(pool.connection, sweep_above=above)
     tables = PostgresTables(dsn, uow)
     stack.callback(tables.connection.close)
     return tables, pool

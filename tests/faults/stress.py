@@ -32,7 +32,7 @@ import psycopg
 from batch_cancel.adapters.postgres import PostgresSchema, guards_ddl
 from tests.faults.stress_findings import CHECKS, Found
 from tests.faults.stress_waits import lock_waits
-from tests.faults.stress_workers import PLANTS, RETRYABLE, Steps
+from tests.faults.stress_workers import PLANTS, RETRYABLE, Steps, Sweeping
 from tests.pairs import create_reference_tables
 from tests.servers import PostgresServer
 
@@ -51,6 +51,7 @@ FINAL: Final = ("completed", "failed")
 LOG: Final = """
 CREATE TABLE calls (job_id text, contact_id bigint, xid xid);
 CREATE TABLE answers (job_id text PRIMARY KEY, answered_at timestamptz);
+CREATE TABLE cancels (job_id text);
 CREATE FUNCTION log_call() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO calls VALUES (NEW.batch_job_id, NEW.id, pg_current_xact_id()::xid);
@@ -60,7 +61,18 @@ $$;
 CREATE TRIGGER log_call AFTER UPDATE ON batch_contacts FOR EACH ROW
 WHEN (NEW.status = 'dialing' AND OLD.status IS DISTINCT FROM 'dialing')
 EXECUTE FUNCTION log_call();
+CREATE FUNCTION log_cancel() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO cancels VALUES (NEW.batch_job_id);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER log_cancel AFTER UPDATE ON batch_contacts FOR EACH ROW
+WHEN (NEW.status = 'cancelled' AND OLD.status <> 'dialing')
+EXECUTE FUNCTION log_cancel();
 """
+LOG_BEFORE: Final = LOG.replace("AFTER", "BEFORE").replace("RETURN NULL", "RETURN NEW")
+"""With a trigger that runs after its row, a job is cancelled in one transaction always."""
 
 
 @attrs.define
@@ -98,7 +110,7 @@ class Stress:
         self._rounds: list[Round] = []
         self._connection = psycopg.connect(dsn, autocommit=True)
         create_reference_tables(self._connection)
-        self._connection.execute(LOG)
+        self._connection.execute((LOG if steps.sweep_above is None else LOG_BEFORE).encode())
         if guards:
             install_guards(self._connection)
 
@@ -133,7 +145,7 @@ class Stress:
         first = self._found.rounds + 1
         lots = random.Random(f"{self._seed} {first}")  # noqa: S311  # Repeatable, no secret.
         self._connection.execute(
-            "TRUNCATE batch_jobs, batch_contacts, batch_cancellations, calls, answers"
+            "TRUNCATE batch_jobs, batch_contacts, batch_cancellations, calls, answers, cancels"
         )
         return [
             self._seeded(number, lots.choice(("scheduled", "running", "running", "draining")))
@@ -313,6 +325,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="stop after so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plant", choices=PLANTS, help="do one step wrong")
+    parser.add_argument("--sweep", action="store_true", help="cancel jobs before their contacts")
     parser.add_argument("--guards", action="store_true", help="with the triggers installed")
     parser.add_argument("--lock-waits", type=int, metavar="CANCELS", help="measure that instead")
     parser.add_argument("--workers", type=int, default=8, help="of --lock-waits")
@@ -328,7 +341,8 @@ def main() -> int:
                 f"{waits[-1]:.2f} ms (longest)\n"
             )
             return 0
-        steps = PLANTS[options.plant] if options.plant else Steps
+        plain = Sweeping if options.sweep else Steps
+        steps = PLANTS[options.plant] if options.plant else plain
         stress = Stress(dsn, steps, seed=options.seed, guards=options.guards)
         found = stress.run(
             options.rounds,

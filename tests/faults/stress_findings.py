@@ -31,6 +31,10 @@ CHECKS: Final[Mapping[str, str]] = {
         WHERE batch_contacts.status
               IN ('pending', 'queued', 'no_answer', 'busy', 'timeout', 'dialing')
     """,
+    "records with another count": """
+        SELECT batch_job_id FROM batch_cancellations AS record WHERE NOT is_swept
+        OR contacts_cancelled <> (SELECT count(*) FROM cancels WHERE job_id = batch_job_id)
+    """,
     "live calls at rest": "SELECT batch_job_id FROM batch_contacts WHERE status = 'dialing'",
 }
 """What must give no row once a round is at rest: the numbers of the jobs that break a promise."""

@@ -38,9 +38,12 @@ class Steps:
     call_seconds: ClassVar[float] = 0
     """How long a call takes at least."""
 
+    sweep_above: ClassVar[int | None] = None
+    """How many contacts a cancel changes in one transaction; None for all."""
+
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
-        self.uow = PostgresUnitOfWork(lambda: lent(connection))
+        self.uow = PostgresUnitOfWork(lambda: lent(connection), sweep_above=self.sweep_above)
 
     def start(self, job: str) -> bool:
         """Start the job."""
@@ -76,6 +79,12 @@ class Steps:
         rows = self.connection.execute("SELECT status FROM batch_jobs WHERE id = %s", [job])
         ((status,),) = rows.fetchall()
         return str(status)
+
+
+class Sweeping(Steps):
+    """As the library does them for a very large job; here it is one with more than two."""
+
+    sweep_above = 2
 
 
 def _repeated(step: Callable[[], _T]) -> _T:

@@ -24,6 +24,7 @@ NOT_OF_A_CANCEL = {
     *("WorkRepository", "InspectionRepository", "InspectableScheduler", "Checkable"),
     *("ReportingRepositories", "OverviewRepository", "HistoryRepository"),
     *("BulkRepositories", "BulkRepository", "BulkScheduler"),
+    *("SweepRepositories", "SweepRepository"),  # Called by that of a large job: test_sweeps.py.
 }
 """Ports that a cancel of one job and a reconcile never call."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import stress
 from tests.faults.stress_waits import lock_waits
-from tests.faults.stress_workers import PLANTS, Naive
+from tests.faults.stress_workers import PLANTS, Naive, Sweeping
 from tests.servers import PostgresServer
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ def dsn(server: PostgresServer) -> Iterator[str]:
 def test_sixteen_workers_and_a_cancel(dsn: str) -> None:
     """No call after the 200, nothing left to call, no deadlock; and all of it was put to test."""
     found = stress.Stress(dsn).run(ROUNDS)
+    assert found.is_right, stress.table(found)
+    assert [what for what in SEEN if not found.seen[what]] == []
+
+
+def test_sixteen_workers_and_a_cancel_that_sweeps(dsn: str) -> None:
+    """The job first, and then its contacts two by two: the same holds, and the count is exact."""
+    found = stress.Stress(dsn, Sweeping).run(ROUNDS)
     assert found.is_right, stress.table(found)
     assert [what for what in SEEN if not found.seen[what]] == []
 

@@ -41,6 +41,7 @@ def test_a_record_is_shown(run: Callable[..., Done], file: Path, store: str) -> 
         "deferredId": "start",
         "removal": "removed",
         "announced": True,
+        "swept": True,
         "undone": False,
     }
     sentences = (

@@ -31,6 +31,7 @@ def test_no_drift_is_said(run: Callable[..., Done], store: str) -> None:
         "startsSeen": True,
         "schedulerFault": None,
         "removalsPending": [],
+        "sweepsPending": [],
         "startsWaiting": [],
         "startsMissing": [],
         "contactsOpen": [],
@@ -107,6 +108,7 @@ def test_inspect_answers_a_program_with_json(run: Callable[..., Done], drifted: 
                 "operationId": "op",
             }
         ],
+        "sweepsPending": [],
         "startsWaiting": [{"batchJobId": "waits", "organizationId": "org", "deferredId": "old"}],
         "startsMissing": [
             {"batchJobId": "lost", "organizationId": None, "deferredId": "gone"},

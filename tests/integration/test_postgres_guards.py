@@ -148,7 +148,16 @@ def test_functions_and_indexes_are_beside_their_tables(postgres_server: Postgres
             "AND relname LIKE 'cancelled%%' ORDER BY 1",
             [place],
         ).fetchall()
-        its = ("", "_by_age", "_by_time", "_earlier", "_earlier_pkey", "_owing", "_pkey")
+        its = (
+            "",
+            "_by_age",
+            "_by_time",
+            "_earlier",
+            "_earlier_pkey",
+            "_owing",
+            "_pkey",
+            "_sweeping",
+        )
         assert found == [(f"cancelled{it}",) for it in its]
         connection.execute(b"INSERT INTO %s.batch_jobs VALUES ('j', 'failed')" % place.encode())
         connection.execute(b"UPDATE %s.batch_jobs SET status = 'running'" % place.encode())

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -50,6 +51,18 @@ LAYERED = [
 Worlds whose store goes by way of a data layer. What it does does not depend on the scheduler, so
 each has but one.
 """
+SWEEPING = [
+    (store, "memory")
+    for store in (
+        "memory-sweeping",
+        "memory-sweeping-async",
+        "postgres-sweeping",
+        "postgres-sweeping-async",
+    )
+]
+"""Worlds whose store cancels a job before its contacts if it has more than `SWEEP_ABOVE`."""
+SWEEP_ABOVE = 2
+
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
 SHORT = frozenset(
     {
@@ -103,10 +116,9 @@ def opened(store: str, scheduler: str, request: pytest.FixtureRequest) -> Genera
 
 def store_of(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store:
     """Open the store of this name."""
-    if name == "memory":
-        return MemoryTables(MemoryStore)
-    if name == "memory-async":
-        return MemoryTables(AsyncMemoryStore)
+    if name.startswith("memory"):
+        kind = AsyncMemoryStore if name.endswith("-async") else MemoryStore
+        return MemoryTables(partial(kind, sweep_above=sweep_above(name)))
     if name == "sqlite":
         return SqliteTables(_folder(request))
     if name.startswith("sqlalchemy-sqlite"):
@@ -117,12 +129,19 @@ def store_of(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sto
     return tables
 
 
+def sweep_above(name: str) -> int | None:
+    """Return above how many contacts the store of this name sweeps; None for never."""
+    return SWEEP_ABOVE if "-sweeping" in name else None
+
+
 def _postgres_uow(name: str, dsn: str, stack: ExitStack) -> Any:
     match name:
-        case "postgres":
-            return PostgresUnitOfWork(lambda: psycopg.connect(dsn))
-        case "postgres-async":
-            return AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(dsn))
+        case "postgres" | "postgres-sweeping":
+            return PostgresUnitOfWork(lambda: psycopg.connect(dsn), sweep_above=sweep_above(name))
+        case "postgres-async" | "postgres-sweeping-async":
+            return AsyncPostgresUnitOfWork(
+                lambda: psycopg.AsyncConnection.connect(dsn), sweep_above=sweep_above(name)
+            )
         case "django":
             return stack.enter_context(data_layers.django_uow(dsn))
         case _:

@@ -23,6 +23,7 @@ from batch_cancel.adapters.memory import (
 from batch_cancel.adapters.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -88,14 +89,14 @@ class Store(Protocol):
 class MemoryTables:
     """The memory store, blocking or asyncio."""
 
-    def __init__(self, kind: type[MemoryStore | AsyncMemoryStore]) -> None:
+    def __init__(self, kind: Callable[[], MemoryStore | AsyncMemoryStore]) -> None:
         self._kind = kind
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
         self._keys: list[JobKey] = []
-        self.uow = self._kind()
+        self.uow: Any = self._kind()
 
     def add_job(
         self,

@@ -148,9 +148,8 @@ class World:
         answer: CancelResult = self._run(
             cancel_job_async if self.runner else cancel_job,
             job_id,
-            uow=self.store.uow,
             scheduler=scheduler or self.scheduler,
-            **options,
+            **{"uow": self.store.uow, **options},
         )
         return answer
 

@@ -39,6 +39,7 @@ PLANTED = (
     "libraries",
     "reports",
     "bulk",
+    "sweep",
     "memory",
 )
 """The files that say what is planted."""

@@ -30,6 +30,7 @@ CAMPAIGNS = {
         "faults/test_stress": (
             "a_planted_bug_is_caught",
             "sixteen_workers_and_a_cancel",
+            "sixteen_workers_and_a_cancel_that_sweeps",
             "the_triggers_do_not_get_in_the_way",
             "the_triggers_repair_naive_workers",
             "the_wait_for_the_job_is_measured",

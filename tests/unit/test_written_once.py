@@ -70,10 +70,10 @@ def test_every_function_of_the_package_is_compared() -> None:
     assert functions | {"pump", "respond"} <= {name.rpartition(".")[2] for name in PAIRS}
 
 
-@pytest.mark.parametrize("part", ["jobs", "contacts", "outbox", "inspection", "work"])
+@pytest.mark.parametrize("part", ["jobs", "contacts", "outbox", "inspection", "work", "sweep"])
 def test_a_blocking_repository_of_postgres_takes_the_same(part: str) -> None:
     """Its methods are those of the coroutines that it runs."""
-    transaction: Any = SimpleNamespace()
+    transaction: Any = SimpleNamespace(frame=SimpleNamespace(is_joined=False))
     blocking = getattr(PostgresRepositories(transaction), part)
     coroutines = getattr(AsyncPostgresRepositories(transaction), part)
     methods = [it for it in dir(type(blocking)) if not it.startswith("_") and it != "awaited"]

@@ -193,6 +193,7 @@ ASYNCIO_ONLY: Final[Mapping[str, str]] = {
     "adapters/postgres/history.py": "The same.",
     "adapters/postgres/overview.py": "The same.",
     "adapters/postgres/statements.py": "The same.",
+    "adapters/postgres/sweep.py": "The same.",
     "adapters/postgres/work_repository.py": "The same.",
     "adapters/redis/script_runner.py": "Written once, over a line of either kind.",
     "cli/bulk_calls.py": "Written once: blocking ports come in wrappers.",

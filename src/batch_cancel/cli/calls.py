@@ -73,6 +73,7 @@ class Pass:
     Arguments:
         results: of the cancellations that were taken.
         removals_pending: how many removals are pending after it, up to the limit.
+        sweeps_pending: how many cancellations have contacts still to be swept, likewise.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
         fault: why the scheduler did not answer; None if it did, or was not asked.
         hook_fault: what on_cancelled raised last; None if it did not.
@@ -80,6 +81,7 @@ class Pass:
 
     results: list[CancelResult]
     removals_pending: int
+    sweeps_pending: int
     hooks_failed: int | None
     fault: str | None
     hook_fault: str | None
@@ -150,10 +152,10 @@ class Calls(StoreCalls):
         results = await reconcile_async(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
-        pending = await self._removals_pending(limit)
+        removals, sweeps = await self._pending(limit)
         if hook is None:
-            return Pass(results, pending, None, watched.fault, None)
-        return Pass(results, pending, hook.failed, watched.fault, hook.fault)
+            return Pass(results, removals, sweeps, None, watched.fault, None)
+        return Pass(results, removals, sweeps, hook.failed, watched.fault, hook.fault)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """Compare store and scheduler."""
@@ -229,15 +231,15 @@ class Calls(StoreCalls):
             return fault_of(error)
         return None
 
-    async def _removals_pending(self, limit: int) -> int:
-        """Count the removals that are still pending, up to a limit."""
+    async def _pending(self, limit: int) -> tuple[int, int]:
+        """Count the removals and the sweeps that are still pending, up to a limit."""
         async with opened_async(self.uow) as repositories:
             if repositories.inspection is None:
-                return 0
+                return 0, 0
             inventory = await repositories.inspection.look(
                 limit, CANCELLABLE_CONTACTS, CALL_AGE_SUSPECT
             )
-            return len(inventory.removals_pending)
+            return len(inventory.removals_pending), len(inventory.sweeps_pending)
 
     async def _is_there(self, key: JobKey) -> bool:
         if not key.can_exist:

@@ -146,7 +146,9 @@ def reconcile(
     with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         done = wired.perform(lambda calls: calls.reconcile(limit, timedelta(seconds=lease)))
-        report = reports.Reconciled(done.results, done.removals_pending, limit, done.hooks_failed)
+        report = reports.Reconciled(
+            done.results, done.removals_pending, done.sweeps_pending, limit, done.hooks_failed
+        )
     output.answer(report.json() if as_json else report.text())
     if done.fault is not None:
         output.complain(f"the scheduler did not confirm every removal ({done.fault})")

@@ -33,6 +33,8 @@ class Shown:
             yield f"reason: {shown(it.reason)}"
         if it.deferred_id is not None:
             yield f"deferred start {shown(it.deferred_id)}: {it.removal}"
+        if not it.is_swept:
+            yield "its other contacts are still to be cancelled"
         if not it.is_announced:
             yield "its on_cancelled hook is still pending"
         if it.is_undone:
@@ -101,4 +103,5 @@ def _body(record: CancellationRecord) -> dict[str, object]:
         "deferredId": record.deferred_id,
         "removal": record.removal.value,
         "announced": record.is_announced,
+        "swept": record.is_swept,
     }

@@ -23,19 +23,21 @@ class Reconciled:
     Arguments:
         results: of the cancellations that were taken.
         removals_pending: how many removals are pending after it, up to `limit`.
+        sweeps_pending: how many cancellations have contacts still to be swept, up to `limit`.
         limit: how many were counted at most.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
     """
 
     results: Sequence[CancelResult]
     removals_pending: int
+    sweeps_pending: int
     limit: int
     hooks_failed: int | None
 
     @property
     def is_pending(self) -> bool:
-        """Whether a removal is still pending, or a hook failed."""
-        return self.removals_pending > 0 or bool(self.hooks_failed)
+        """Whether a removal or a sweep is still pending, or a hook failed."""
+        return bool(self.removals_pending or self.sweeps_pending or self.hooks_failed)
 
     def json(self) -> str:
         """Return it as one JSON object."""
@@ -52,6 +54,7 @@ class Reconciled:
             {
                 "reconciled": done,
                 "removalsPending": self.removals_pending,
+                "sweepsPending": self.sweeps_pending,
                 "hooksFailed": self.hooks_failed or 0,
             }
         )
@@ -77,6 +80,9 @@ class Reconciled:
         if self.removals_pending:
             at_least = "at least " if self.removals_pending >= self.limit else ""
             yield f"{at_least}{_number(self.removals_pending, 'removal')} still pending"
+        if self.sweeps_pending:
+            at_least = "at least " if self.sweeps_pending >= self.limit else ""
+            yield f"{at_least}{_number(self.sweeps_pending, 'sweep')} of contacts still pending"
         if self.hooks_failed:
             announcements = _number(self.hooks_failed, "announcement")
             yield f"{announcements} still pending: on_cancelled failed"
@@ -126,6 +132,15 @@ class Inspected:
                     }
                     for it in drift.removals_pending
                 ],
+                "sweepsPending": [
+                    {
+                        **named(it.key),
+                        "operationId": it.operation_id,
+                        "cancelledAt": it.cancelled_at.isoformat(),
+                        "contactsCancelled": it.contacts_cancelled,
+                    }
+                    for it in drift.sweeps_pending
+                ],
                 "startsWaiting": [_start(it) for it in drift.starts_waiting],
                 "startsMissing": [_start(it) for it in drift.starts_missing],
                 "contactsOpen": [
@@ -154,6 +169,12 @@ class Inspected:
             yield (
                 f"{job_shown(record.key)} was cancelled at {record.cancelled_at.isoformat()}, and "
                 f"the removal of its deferred start {shown(record.deferred_id)} is still pending"
+            )
+        for record in self.drift.sweeps_pending:
+            yield (
+                f"{job_shown(record.key)} was cancelled at {record.cancelled_at.isoformat()}, and "
+                f"{record.contacts_cancelled} of its contacts so far: the sweep of the others is "
+                "still pending"
             )
         for start in self.drift.starts_waiting:
             yield (

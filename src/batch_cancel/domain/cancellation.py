@@ -95,19 +95,26 @@ class CancelPlan:
     contact_statuses: frozenset[ContactStatus]
     removal: Removal
 
-    def record(self, contacts_cancelled: int) -> CancellationRecord:
-        """Return the record of this plan once it is carried out."""
+    def record(self, contacts_cancelled: int | None) -> CancellationRecord:
+        """
+        Return the record of this plan once it is carried out.
+
+        Arguments:
+            contacts_cancelled: how many contacts were cancelled with the job; None if they are too
+                many for one transaction, and are swept after it.
+        """
         return CancellationRecord(
             operation_id=self.request.operation_id,
             key=self.job.key,
             previous_status=self.previous_status,
-            contacts_cancelled=contacts_cancelled,
+            contacts_cancelled=0 if contacts_cancelled is None else contacts_cancelled,
             actor=self.request.actor,
             reason=self.request.reason,
             cancelled_at=self.job.locked_at,
             deferred_id=self.job.deferred_id,
             removal=self.removal,
             is_announced=not self.request.announce,
+            is_swept=contacts_cancelled is not None,
         )
 
 
@@ -128,8 +135,12 @@ class Cancellation:
 
     @property
     def announcement_owed(self) -> bool:
-        """Whether the hook is still to be called; a retry of the operation does not call it."""
-        return not self.replayed and not self.record.is_announced
+        """
+        Whether the hook is still to be called.
+
+        A retry of the operation does not call it, and it is not called before the sweep ends.
+        """
+        return not self.replayed and not self.record.is_announced and self.record.is_swept
 
 
 @attrs.frozen
@@ -317,8 +328,12 @@ def committed(
 
 
 def is_pending(record: CancellationRecord, *, announcements: bool) -> bool:
-    """Check whether a removal is pending, or an announcement if those count."""
-    return record.removal is Removal.PENDING or (announcements and not record.is_announced)
+    """Check whether a sweep or a removal is pending, or an announcement if those count."""
+    return (
+        not record.is_swept
+        or record.removal is Removal.PENDING
+        or (announcements and not record.is_announced)
+    )
 
 
 def conclude(cancellation: Cancellation, removal: Removal) -> CancelResult:

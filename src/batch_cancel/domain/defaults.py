@@ -53,6 +53,9 @@ REMOVED_TOGETHER: Final = 100
 BULK_SLICE: Final = 200
 """How many jobs `cancel_jobs` cancels in one transaction."""
 
+SWEEP_ABOVE: Final = 100_000
+"""How many contacts of a job are cancelled in one transaction on Postgres; above, it sweeps."""
+
 FIND_SLICE: Final = 10_000
 """How many jobs a page of those that a filter finds has at most."""
 

@@ -1,7 +1,7 @@
 """
 How far the database and the scheduler have drifted apart, as pure functions.
 
-Rule 1: a cancelled job has no waiting deferred start, no open contact and no pending removal. A
+Rule 1: a cancelled job has no waiting deferred start, no open contact and nothing pending. A
         scheduled job has a waiting deferred start. A call ends.
 Rule 2: the two stores cannot be read at one moment. A change between the two reads is no drift: a
         second read of the database must find the same.
@@ -10,6 +10,7 @@ Rule 3: what was not read is not called clean: a read that met its limit says so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 import attrs
@@ -72,12 +73,14 @@ class Inventory:
         cancelled: the cancelled jobs, the last changed first.
         calls_overdue: the jobs with calls that have been live for too long, those with most such
             calls first; None if the store does not know how long a contact has been dialing.
+        sweeps_pending: the cancellations with contacts still to be swept, the oldest first.
     """
 
     removals_pending: tuple[CancellationRecord, ...] = ()
     scheduled: tuple[DeferredStart, ...] = ()
     cancelled: tuple[CancelledJob, ...] = ()
     calls_overdue: tuple[OverdueCalls, ...] | None = None
+    sweeps_pending: tuple[CancellationRecord, ...] = ()
 
     @property
     def deferred_ids(self) -> frozenset[str]:
@@ -110,7 +113,7 @@ class Inventory:
             if waiting is None
             else tuple(it for it in self._starts_of_cancelled if it.deferred_id in waiting),
             starts_missing=tuple(it for it in self.scheduled if it.deferred_id not in known),
-            contacts_open=tuple(it for it in self.cancelled if it.contacts_open),
+            contacts_open=self._contacts_open,
             calls_overdue=self.calls_overdue,
             is_partial=max(
                 map(
@@ -120,13 +123,21 @@ class Inventory:
                         self.scheduled,
                         self.cancelled,
                         self.calls_overdue or (),
+                        self.sweeps_pending,
                     ),
                 )
             )
             >= limit,
             starts_seen=waiting is not None,
             scheduler_fault=scheduler_fault,
+            sweeps_pending=self.sweeps_pending,
         )
+
+    @property
+    def _contacts_open(self) -> tuple[CancelledJob, ...]:
+        """The cancelled jobs with open contacts, apart from those that are being swept."""
+        unswept = {it.key for it in self.sweeps_pending}
+        return tuple(it for it in self.cancelled if it.contacts_open and it.key not in unswept)
 
 
 @attrs.frozen
@@ -140,7 +151,7 @@ class Drift:
             workers start jobs with `start_job`.
         starts_missing: scheduled jobs whose deferred start does not wait, or that name none: they
             will not be started.
-        contacts_open: cancelled jobs with open contacts.
+        contacts_open: cancelled jobs with open contacts that nothing will cancel.
         calls_overdue: jobs with calls that have been live for too long, most likely those of dead
             workers; `expire_calls` ends them. None if the store does not know.
         is_partial: whether a limit was met, so that there may be more that was not read.
@@ -148,6 +159,8 @@ class Drift:
             `starts_waiting` is empty, and `starts_missing` names only jobs that name no start.
         scheduler_fault: why the scheduler did not answer; None if it did, or if it cannot report
             which deferred starts wait.
+        sweeps_pending: the cancellations of very large jobs with contacts still to be swept;
+            reconcile finishes them.
     """
 
     removals_pending: tuple[CancellationRecord, ...] = ()
@@ -158,6 +171,7 @@ class Drift:
     is_partial: bool = False
     starts_seen: bool = True
     scheduler_fault: str | None = None
+    sweeps_pending: tuple[CancellationRecord, ...] = ()
 
     @property
     def is_found(self) -> bool:
@@ -170,6 +184,7 @@ class Drift:
                 self.contacts_open,
                 self.calls_overdue,
                 self.scheduler_fault is not None,
+                self.sweeps_pending,
             )
         )
 
@@ -179,10 +194,8 @@ class Drift:
 
         A cancel, a start or a reconcile that ran between the two reads is no drift.
         """
-        pending = {(it.key, it.operation_id) for it in later.removals_pending}
-        still_pending = [
-            it for it in self.removals_pending if (it.key, it.operation_id) in pending
-        ]
+        still_pending = _among(self.removals_pending, later.removals_pending)
+        unswept = {it.key for it in later.sweeps_pending}
         done = {it.key for it in self.removals_pending} - {it.key for it in still_pending}
         contacts_open = {it.key: it for it in later.cancelled}
         looked_again = (contacts_open.get(it.key, it) for it in self.contacts_open)
@@ -192,6 +205,17 @@ class Drift:
             removals_pending=tuple(still_pending),
             starts_waiting=tuple(it for it in self.starts_waiting if it.key not in done),
             starts_missing=tuple(it for it in self.starts_missing if it in scheduled),
-            contacts_open=tuple(it for it in looked_again if it.contacts_open),
+            contacts_open=tuple(
+                it for it in looked_again if it.contacts_open and it.key not in unswept
+            ),
             calls_overdue=later.calls_overdue,
+            sweeps_pending=tuple(_among(self.sweeps_pending, later.sweeps_pending)),
         )
+
+
+def _among(
+    some: Sequence[CancellationRecord], others: Sequence[CancellationRecord]
+) -> list[CancellationRecord]:
+    """Return those of the records whose cancellations are among others."""
+    named = {(it.key, it.operation_id) for it in others}
+    return [it for it in some if (it.key, it.operation_id) in named]

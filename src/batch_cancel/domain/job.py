@@ -98,6 +98,8 @@ class CancellationRecord:
         deferred_id: the id of the job's deferred start, as read under the job's lock.
         removal: what became of that deferred start, as far as is known.
         is_announced: False while an `on_cancelled` hook is still to be called.
+        is_swept: False while contacts of a very large job are still to be cancelled;
+            `contacts_cancelled` is then how many are so far.
         taken_at: when the record was last taken or claimed, by the store's clock; None if it was
             not read from the store. It is not compared.
         is_undone: True if the job was read with the record and is not cancelled: something has set
@@ -118,6 +120,7 @@ class CancellationRecord:
     deferred_id: str | None
     removal: Removal
     is_announced: bool = True
+    is_swept: bool = True
     taken_at: datetime | None = attrs.field(default=None, eq=False)
     is_undone: bool = attrs.field(default=False, eq=False)
 

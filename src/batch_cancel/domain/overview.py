@@ -153,7 +153,8 @@ def preview(request: CancelRequest, overview: Overview | None) -> Preview:
         refusal, decision = error, error.cancellation  # What it left pending is done again.
     except UnknownJobStatus as error:
         refusal = error
-    statuses = decision.contact_statuses if isinstance(decision, CancelPlan) else ()
+    leaves_contacts = isinstance(decision, CancellationRecord) and decision.is_swept
+    statuses = () if decision is None or leaves_contacts else CANCELLABLE_CONTACTS
     return Preview(
         batch_job_id=overview.job.key.batch_job_id,
         organization_id=overview.job.key.organization_id,

@@ -116,6 +116,17 @@ def may_step_again(failure: StoreFailed, made: int) -> bool:
     return failure.outcome == "unchanged" and made < ATTEMPTS_MAX[failure.fault]
 
 
+def may_sweep_again(failure: CancelFailed, made: int) -> bool:
+    """
+    Check whether a failed chunk of a sweep is retried; it may be, even if its commit is unknown.
+
+    Arguments:
+        failure: how the last attempt failed.
+        made: how many attempts were made at this chunk.
+    """
+    return made < ATTEMPTS_MAX[failure.fault]
+
+
 _FIRST_PAUSE_SECONDS: Final = 0.025
 
 

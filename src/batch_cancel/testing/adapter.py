@@ -132,6 +132,9 @@ class StoreAdapter(Adapter):
     bulk: ClassVar[bool] = False
     """Whether its repositories have a `bulk`."""
 
+    sweep: ClassVar[bool] = False
+    """Whether it can sweep: see `sweeping_uow`."""
+
     organizations: ClassVar[Sequence[str]] = ("acme", "evil")
     """Two organizations that may own jobs in it; none, if its jobs have no organization."""
 
@@ -172,6 +175,11 @@ class StoreAdapter(Adapter):
     @abstractmethod
     def uow(self) -> AnyUnitOfWork:
         """Return a unit of work to the store; what it opens is independent of every other's."""
+
+    def sweeping_uow(self) -> AnyUnitOfWork:
+        """Return such a unit of work that sweeps a job with more than two open contacts."""
+        msg = "implement `sweeping_uow`, or declare no `sweep`"
+        raise NotImplementedError(msg)
 
     @abstractmethod
     def seed(

@@ -1,8 +1,8 @@
 """
 A unit of work with a hook at every step, to stop a transaction there, or to let it fail.
 
-The hook is called at the points "locked", "contacts", "marked" (before the commit) and
-"committed".
+The hook is called at the points "locked", "contacts", "marked" (before the commit), "chunk"
+(before the count of a sweep's chunk is noted) and "committed".
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import attrs
 
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus
+from batch_cancel.domain.sweep import Chunk
 from batch_cancel.ports import (
     AsyncContactRepository,
     AsyncInspectionRepository,
@@ -23,6 +24,7 @@ from batch_cancel.ports import (
     AsyncJoiningUnitOfWork,
     AsyncOutbox,
     AsyncRepositories,
+    AsyncSweepRepository,
     AsyncUnitOfWork,
     AsyncWorkRepository,
     ContactRepository,
@@ -31,6 +33,7 @@ from batch_cancel.ports import (
     JoiningUnitOfWork,
     Outbox,
     Repositories,
+    SweepRepository,
     UnitOfWork,
     WorkRepository,
 )
@@ -95,10 +98,27 @@ class _Contacts:
     inner: ContactRepository
     hook: Hook
 
-    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
         contacts_cancelled = self.inner.cancel(key, statuses)
         _passed(self.hook, "contacts")
         return contacts_cancelled
+
+
+@attrs.frozen
+class _Sweep:
+    inner: SweepRepository
+    hook: Hook
+
+    def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        return self.inner.lock(record)
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> Chunk:
+        chunk = self.inner.cancel(key, statuses)
+        _passed(self.hook, "chunk")
+        return chunk
+
+    def note(self, record: CancellationRecord, /) -> None:
+        self.inner.note(record)
 
 
 @attrs.frozen
@@ -106,10 +126,27 @@ class _AsyncContacts:
     inner: AsyncContactRepository
     hook: Hook
 
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
         contacts_cancelled = await self.inner.cancel(key, statuses)
         await _passed_async(self.hook, "contacts")
         return contacts_cancelled
+
+
+@attrs.frozen
+class _AsyncSweep:
+    inner: AsyncSweepRepository
+    hook: Hook
+
+    async def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        return await self.inner.lock(record)
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> Chunk:
+        chunk = await self.inner.cancel(key, statuses)
+        await _passed_async(self.hook, "chunk")
+        return chunk
+
+    async def note(self, record: CancellationRecord, /) -> None:
+        await self.inner.note(record)
 
 
 @attrs.frozen
@@ -119,6 +156,7 @@ class _Repositories:
     outbox: Outbox | None
     inspection: InspectionRepository | None
     work: WorkRepository | None
+    sweep: _Sweep | None
 
 
 @attrs.frozen
@@ -128,6 +166,7 @@ class _AsyncRepositories:
     outbox: AsyncOutbox | None
     inspection: AsyncInspectionRepository | None
     work: AsyncWorkRepository | None
+    sweep: _AsyncSweep | None
 
 
 @attrs.frozen
@@ -146,12 +185,14 @@ class Hooked:
     def begin(self) -> Generator[_Repositories]:
         """Open a transaction of the inner unit of work."""
         with self.inner.begin() as repositories:
+            sweep: SweepRepository | None = getattr(repositories, "sweep", None)
             yield _Repositories(
                 _Jobs(repositories.jobs, self.hook),
                 _Contacts(repositories.contacts, self.hook),
                 repositories.outbox,
                 repositories.inspection,
                 repositories.work,
+                None if sweep is None else _Sweep(sweep, self.hook),
             )
         _passed(self.hook, "committed")
 
@@ -175,12 +216,14 @@ class AsyncHooked:
     async def begin(self) -> AsyncGenerator[_AsyncRepositories]:
         """As `Hooked.begin`, awaited."""
         async with self.inner.begin() as repositories:
+            sweep: AsyncSweepRepository | None = getattr(repositories, "sweep", None)
             yield _AsyncRepositories(
                 _AsyncJobs(repositories.jobs, self.hook),
                 _AsyncContacts(repositories.contacts, self.hook),
                 repositories.outbox,
                 repositories.inspection,
                 repositories.work,
+                None if sweep is None else _AsyncSweep(sweep, self.hook),
             )
         await _passed_async(self.hook, "committed")
 

@@ -53,7 +53,7 @@ class World(Reports):
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
         hook: Hook | None = None,
-        uow: AnyUnitOfWork | None = None,
+        uow: Callable[[], AnyUnitOfWork] | None = None,
     ) -> Answer:
         """Cancel a job by its label, or by any key; return the error instead of raising it."""
         cancel = self._cancel(
@@ -182,13 +182,13 @@ class World(Reports):
         actor: str | None = None,
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
-        uow: AnyUnitOfWork | None = None,
+        uow: Callable[[], AnyUnitOfWork] | None = None,
     ) -> Callable[[], Maybe[Answer]]:
         if operation_id is not None:
             name += f", operation {shown(operation_id)}"
 
         def cancel() -> Answer:
-            inner = cast("UnitOfWork", uow or self.adapter.uow())
+            inner = cast("UnitOfWork", (uow or self.adapter.uow)())
             try:
                 answer: Answer = cancel_job(
                     key.batch_job_id,
@@ -205,7 +205,7 @@ class World(Reports):
             return answer
 
         async def cancel_async() -> Answer:
-            inner = cast("AsyncUnitOfWork", uow or self.adapter.uow())
+            inner = cast("AsyncUnitOfWork", (uow or self.adapter.uow)())
             try:
                 answer: Answer = await cancel_job_async(
                     key.batch_job_id,

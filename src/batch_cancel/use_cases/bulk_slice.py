@@ -5,7 +5,9 @@ Rule 1: a slice that fails is tried again as a single cancel is, and then job by
         fails does not stop the others.
 Rule 2: a job whose slice may have been committed, its answer lost, is never reported as unchanged,
         nor as cancelled before.
-Rule 3: from a store that does not answer, the pass backs off, as it does from a scheduler.
+Rule 3: a slice with more contacts than the store cancels in one transaction is halved. A job that
+        is too large by itself is swept, as by a single cancel.
+Rule 4: from a store that does not answer, the pass backs off, as it does from a scheduler.
 """
 
 from __future__ import annotations
@@ -17,13 +19,20 @@ import attrs
 
 from batch_cancel.domain.bulk import Decision, decide, is_given_up, is_silent, of_another
 from batch_cancel.domain.cancellation import Cancellation, CancelPlan, CancelRequest
-from batch_cancel.domain.errors import BatchCancelError, CancelFailed, StoreFailed
+from batch_cancel.domain.errors import (
+    AlreadyTerminal,
+    BatchCancelError,
+    CancelFailed,
+    StoreFailed,
+)
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.retry import Attempts, Patience
 from batch_cancel.ports import AsyncBulkRepository, AsyncRepositories, AsyncUnitOfWork
-from batch_cancel.use_cases.cancel import Progress, cancel_in_store, faults_named, pause
+from batch_cancel.use_cases.cancel import cancel_in_store
 from batch_cancel.use_cases.kinds import discard, opened_async
 from batch_cancel.use_cases.run_blocking import repeatable
+from batch_cancel.use_cases.store_faults import Progress, faults_named, pause
+from batch_cancel.use_cases.sweep import refusal_after_sweep, swept_surely
 
 Outcome = Cancellation | BatchCancelError
 """What became of a job in the store."""
@@ -55,13 +64,36 @@ class Slices:
 
     async def cancel(self, keys: Sequence[JobKey]) -> dict[JobKey, Outcome]:
         """Cancel the jobs in the store, and return what became of each."""
-        may_be_done = set[JobKey]()
+        outcomes = await self._cancel(keys, set())
+        return {key: await self._after_sweep(outcome) for key, outcome in outcomes.items()}
+
+    async def _cancel(
+        self, keys: Sequence[JobKey], may_be_done: set[JobKey]
+    ) -> dict[JobKey, Outcome]:
         if self.together:
             try:
-                return await self._together(keys, may_be_done)
+                outcomes = await self._together(keys, may_be_done)
             except CancelFailed:
                 pass  # The job that it is of is not known.
+            else:
+                if outcomes is not None:
+                    return outcomes
+                half = len(keys) // 2
+                if half:  # Fewer jobs have fewer contacts.
+                    first = await self._cancel(keys[:half], may_be_done)
+                    return first | await self._cancel(keys[half:], may_be_done)
         return await self._one_by_one(keys, may_be_done)
+
+    async def _after_sweep(self, outcome: Outcome) -> Outcome:
+        """Sweep what an earlier cancellation has left."""
+        if isinstance(outcome, AlreadyTerminal):
+            return await refusal_after_sweep(outcome, self.uow)
+        if not isinstance(outcome, Cancellation) or outcome.record.is_swept:
+            return outcome
+        try:
+            return attrs.evolve(outcome, record=await swept_surely(outcome.record, self.uow))
+        except CancelFailed as failure:
+            return failure
 
     def _request(self, key: JobKey) -> CancelRequest:
         return attrs.evolve(self.request, key=key)
@@ -70,12 +102,12 @@ class Slices:
 
     async def _together(
         self, keys: Sequence[JobKey], may_be_done: set[JobKey]
-    ) -> dict[JobKey, Outcome]:
+    ) -> dict[JobKey, Outcome] | None:
         attempts = Attempts()
         while True:
             progress, planned = Progress(), list[JobKey]()
             try:
-                await pause(keys[0], attempts, self.uow)
+                await pause(keys[0], attempts.made, self.uow)
                 outcomes = await self._in_transaction(keys, may_be_done, planned, progress)
             except CancelFailed as failure:
                 if failure.outcome == "unknown":
@@ -93,7 +125,8 @@ class Slices:
         may_be_done: set[JobKey],
         planned: list[JobKey],
         progress: Progress,
-    ) -> dict[JobKey, Outcome]:
+    ) -> dict[JobKey, Outcome] | None:
+        """Return None, and change nothing, if the jobs have too many contacts together."""
         possible = [key for key in keys if key.can_exist]
         with faults_named(keys[0], progress):
             async with opened_async(self.uow) as repositories:
@@ -105,7 +138,8 @@ class Slices:
                 }
                 planned += [key for key, it in decided.items() if isinstance(it, CancelPlan)]
                 outcomes = await _carry_out(bulk, decided)
-                progress.outcome = "unknown"
+                if outcomes is not None:
+                    progress.outcome = "unknown"
             return outcomes
 
     # One by one ----------------------------------------------------------------------------------
@@ -168,8 +202,13 @@ def _is_of_jobs(answer: object) -> TypeGuard[Mapping[JobKey, Job]]:
 
 async def _carry_out(
     bulk: AsyncBulkRepository, decided: Mapping[JobKey, Decision]
-) -> dict[JobKey, Outcome]:
-    """Cancel the jobs that have a plan; two keys may be of one job, which is cancelled once."""
+) -> dict[JobKey, Outcome] | None:
+    """
+    Cancel the jobs that have a plan; two keys may be of one job, which is cancelled once.
+
+    Returns:
+        what became of each; None if they have too many contacts together.
+    """
     plans = dict[JobKey, CancelPlan]()
     for decision in decided.values():
         if isinstance(decision, CancelPlan):
@@ -181,6 +220,8 @@ async def _carry_out(
         return dict(outcomes)
     [statuses] = {plan.contact_statuses for plan in plans.values()}
     counts = await bulk.cancel(list(plans), statuses)
+    if counts is None:
+        return None
     records = {key: plan.record(counts.get(key, 0)) for key, plan in plans.items()}
     await bulk.mark_cancelled(list(records.values()))
     return {

@@ -9,8 +9,7 @@ deferred start.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from typing import Final
 from uuid import uuid4
 
 import attrs
@@ -23,11 +22,8 @@ from batch_cancel.domain.cancellation import (
 )
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
-    BatchCancelError,
     CancelFailed,
-    Fault,
     JobNotFound,
-    Outcome,
     StoreFailed,
 )
 from batch_cancel.domain.job import CancellationRecord, JobKey
@@ -39,7 +35,6 @@ from batch_cancel.ports import (
     Scheduler,
     UnitOfWork,
 )
-from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.kinds import opened_async
@@ -55,7 +50,10 @@ from batch_cancel.use_cases.run_blocking import (
     repeatable,
     run,
 )
-from batch_cancel.use_cases.unexpected import described, original
+from batch_cancel.use_cases.store_faults import Progress, faults_named, pause
+from batch_cancel.use_cases.sweep import refusal_after_sweep, sweep_of, swept_surely
+
+_NOT_COUNTED: Final = "the store returned None instead of the number of contacts"
 
 
 def cancel_job(
@@ -131,12 +129,15 @@ async def cancel_job_async(
     _check_own(key, uow)
     try:
         cancellation = await cancel_in_store(request, uow)
-    except AlreadyTerminal as refusal:
+    except AlreadyTerminal as error:
+        refusal = await refusal_after_sweep(error, uow)
         if refusal.cancellation is not None:
             await remove_deferred_async(
                 Cancellation(refusal.cancellation, replayed=True), scheduler, uow=uow
             )
-        raise
+        if refusal is error:
+            raise
+        raise refusal from error.__cause__
     return await remove_deferred_async(cancellation, scheduler, uow=uow, on_cancelled=on_cancelled)
 
 
@@ -239,21 +240,24 @@ async def cancel_in_store(
     while True:
         progress = Progress()
         try:
-            await pause(request.key, attempts, uow)
-            return attempts.succeeded(await _cancel_in_transaction(request, uow, progress))
+            await pause(request.key, attempts.made, uow)
+            found = attempts.succeeded(await _cancel_in_transaction(request, uow, progress))
         except AlreadyTerminal as refusal:
             raise attempts.refused(refusal) from refusal.__cause__
         except CancelFailed as failure:
             if repeatable(uow) is None:
                 raise
             attempts = attempts.failed(failure, is_replay=progress.is_replay)
+        else:
+            return await _after_sweep(found, uow)
 
 
-async def pause(key: JobKey, attempts: Attempts, uow: AsyncUnitOfWork) -> None:
-    """Wait before another attempt."""
-    if attempts.made and (pausing := repeatable(uow)) is not None:
-        with faults_named(key, Progress()):
-            await pausing.pause(attempts.made)
+async def _after_sweep(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Cancellation:
+    """Return the cancellation once its contacts are swept; not within the caller's transaction."""
+    record = cancellation.record
+    if record.is_swept or _is_joined(record.key, uow):
+        return cancellation
+    return attrs.evolve(cancellation, record=await swept_surely(record, uow))
 
 
 async def _cancel_in_transaction(
@@ -275,35 +279,8 @@ async def _carry_out(request: CancelRequest, repositories: AsyncRepositories) ->
     if isinstance(plan, CancellationRecord):
         return Cancellation(plan, replayed=True)
     contacts_cancelled = await repositories.contacts.cancel(plan.job.key, plan.contact_statuses)
+    if contacts_cancelled is None and sweep_of(repositories) is None:
+        raise StoreFailed(_NOT_COUNTED)
     record = plan.record(contacts_cancelled)
     await repositories.jobs.mark_cancelled(plan.job, record)
     return Cancellation(record, replayed=False)
-
-
-@attrs.define
-class Progress:
-    """
-    How far an attempt got; it decides the outcome of an unexpected fault.
-
-    Arguments:
-        outcome: what a fault now leaves.
-        is_replay: whether it found the job cancelled by this operation.
-    """
-
-    outcome: Outcome = "unchanged"
-    is_replay: bool = False
-
-
-@contextmanager
-def faults_named(key: JobKey, progress: Progress) -> Generator[None]:
-    """Turn every fault of a store into `CancelFailed` for this job."""
-    try:
-        yield
-    except StoreFailed as error:
-        raise CancelFailed(key, error.reason, error.outcome, error.fault) from error
-    except (BatchCancelError, kinds.WrongKind):
-        raise
-    except Exception as error:  # noqa: BLE001  # It is raised again as CancelFailed.
-        reason = f"the store raised {described(error)}"
-        fault = Fault.INTERRUPTED if progress.outcome == "unknown" else Fault.REFUSED
-        raise CancelFailed(key, reason, progress.outcome, fault) from original(error)

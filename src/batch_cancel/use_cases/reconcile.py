@@ -1,5 +1,5 @@
 """
-Finish what cancellations left pending: unconfirmed removals, and hooks not yet called.
+Finish what cancellations left pending: contacts to sweep, removals, and hooks not yet called.
 
 A process can die between the commit and the removal of the deferred start, or the scheduler can be
 down. The job is cancelled all the same, and its leftover start harmless; reconcile removes it. It
@@ -38,6 +38,7 @@ from batch_cancel.use_cases.run_blocking import (
     check_store,
     run,
 )
+from batch_cancel.use_cases.sweep import swept_if_possible
 
 
 def reconcile(
@@ -49,10 +50,10 @@ def reconcile(
     lease: timedelta = RECONCILE_LEASE,
 ) -> list[CancelResult]:
     """
-    Finish the pending removals and announcements of committed cancellations.
+    Finish what is pending of committed cancellations: sweeps, removals and announcements.
 
-    All removals come before any hook. If the scheduler fails repeatedly, ever more removals are
-    skipped; they stay PENDING, and come first in the next pass.
+    All sweeps come before any removal, and all removals before any hook. If the scheduler fails
+    repeatedly, ever more removals are skipped; they stay PENDING, and come first in the next pass.
 
     Arguments:
         uow: the store of the cancellation records.
@@ -100,7 +101,7 @@ async def reconcile_async(
     check_limit(limit)
     check_lease(lease)
     taken = await _take(uow, limit, lease, announcements=on_cancelled is not None)
-    works = [_Work(record) for record in taken]
+    works = [_Work(await swept_if_possible(record, uow)) for record in taken]
     await _remove(works, scheduler, uow)
     for work in works:
         work.log()
@@ -126,11 +127,16 @@ class _Work:
 
     @property
     def removal_pending(self) -> bool:
-        return self.record.deferred_id_owed is not None and not self.record.is_undone
+        return self.record.deferred_id_owed is not None and self._goes_on
 
     @property
     def announcement_pending(self) -> bool:
-        return not self.record.is_announced and not self.record.is_undone
+        return not self.record.is_announced and self._goes_on
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the job is cancelled, and no contact of it is left to sweep."""
+        return self.record.is_swept and not self.record.is_undone
 
     @property
     def result(self) -> CancelResult:
@@ -139,7 +145,7 @@ class _Work:
     def log(self) -> None:
         if self.record.is_undone:
             log.undone(self.record)
-        else:
+        elif self.record.is_swept:
             log.done("was cancelled before, and reconcile finished it", self.result)
 
 

@@ -49,6 +49,7 @@ from batch_cancel.use_cases.run_blocking import (
     check_store,
     run,
 )
+from batch_cancel.use_cases.sweep import swept_if_possible
 
 _NOT_COMMITTED: Final = (
     "its cancellation is not committed, so its deferred start was left alone: your transaction "
@@ -128,6 +129,9 @@ async def remove_deferred_async(
         if found is None:
             return conclude(cancellation, cancellation.record.removal)
         cancellation = found
+    if uow is not None and not cancellation.record.is_swept:
+        record = await swept_if_possible(cancellation.record, uow)
+        cancellation = attrs.evolve(cancellation, record=record)
     result = await finish(cancellation, scheduler, uow, on_cancelled)
     if not result.replayed:
         log.done("was cancelled", result)

@@ -30,6 +30,7 @@ from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.sweep import Chunk
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import (
     AsyncBulkScheduler,
@@ -48,6 +49,7 @@ from batch_cancel.ports import (
     RepeatableUnitOfWork,
     Repositories,
     Scheduler,
+    SweepRepository,
     UnitOfWork,
     WorkRepository,
 )
@@ -278,6 +280,11 @@ class _Repositories(Blocking[Repositories]):
         bulk: BulkRepository | None = getattr(self.port, "bulk", None)
         return None if bulk is None else _Bulk(bulk)
 
+    @property
+    def sweep(self) -> _Sweep | None:
+        sweep: SweepRepository | None = getattr(self.port, "sweep", None)
+        return None if sweep is None else _Sweep(sweep)
+
 
 class _Jobs(Blocking[JobRepository]):
     async def lock(self, key: JobKey, /) -> Job | None:
@@ -288,8 +295,19 @@ class _Jobs(Blocking[JobRepository]):
 
 
 class _Contacts(Blocking[ContactRepository]):
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int:
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
         return self.port.cancel(key, statuses)
+
+
+class _Sweep(Blocking[SweepRepository]):
+    async def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        return self.port.lock(record)
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> Chunk:
+        return self.port.cancel(key, statuses)
+
+    async def note(self, record: CancellationRecord, /) -> None:
+        self.port.note(record)
 
 
 class _Outbox(Blocking[Outbox]):
@@ -337,7 +355,7 @@ class _Bulk(Blocking[BulkRepository]):
 
     async def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
-    ) -> Mapping[JobKey, int]:
+    ) -> Mapping[JobKey, int] | None:
         return self.port.cancel(keys, statuses)
 
     async def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:

@@ -161,7 +161,7 @@ class IgnoresCase(Contacts):
 
 
 class CancelsOtherJobsContacts(Contacts):
-    def cancel(self, key: Any, statuses: Any) -> int:
+    def cancel(self, key: Any, statuses: Any) -> int | None:
         return [super(type(self), self).cancel(it, statuses) for it in (*self.rows, key)][-1]
 
 
@@ -180,7 +180,7 @@ in_memory("test_i9_the_count_is_of_the_rows_changed", contacts=CountsAllContacts
 
 
 class CancelsContactsOfEqualIds(memory._Contacts):
-    def cancel(self, key: Any, statuses: Any) -> int:
+    def cancel(self, key: Any, statuses: Any) -> int | None:
         for it in list(self.rows):
             if it.batch_job_id == key.batch_job_id and it != key:
                 super().cancel(it, statuses)

@@ -33,7 +33,7 @@ class PadsIdsOfJobs(memory._Jobs):
 
 
 class PadsIdsOfContacts(memory._Contacts):
-    def cancel(self, key: Any, statuses: Any) -> int:
+    def cancel(self, key: Any, statuses: Any) -> int | None:
         for it in list(self.rows):
             if it != key and it.batch_job_id.rstrip(" ") == key.batch_job_id.rstrip(" "):
                 super().cancel(it, statuses)

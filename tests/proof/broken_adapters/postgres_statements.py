@@ -29,9 +29,13 @@ class Rewritten:
 
     def __getattr__(self, name: str) -> Any:
         it = getattr(self._queries, name)
-        return (
-            (lambda *given: self._rewritten(it(*given))) if callable(it) else self._rewritten(it)
-        )
+        if not callable(it):
+            return self._rewritten(it)
+        return lambda *given, **named: self._rewritten(it(*given, **named))
+
+    def fitting(self, *, has_sweeps: bool) -> Rewritten:
+        """Return them for a table with the column of sweeps, or without."""
+        return Rewritten(self._queries.fitting(has_sweeps=has_sweeps), self._swaps)
 
     def _rewritten(self, it: Any) -> Any:
         if isinstance(it, tuple):

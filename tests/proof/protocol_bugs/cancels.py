@@ -99,7 +99,7 @@ plant("count before", "I9", cancel(contacts=_CountsBefore), actors.claim())
 
 
 class _DenyList(Contacts):
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
         return await super().cancel(key, frozenset(ContactStatus) - TERMINAL_CONTACTS)
 
 
@@ -107,7 +107,7 @@ plant("deny-list", "I15", cancel(contacts=_DenyList), contacts=("pending", "dial
 
 
 class _AllContacts(Contacts):
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
         return await super().cancel(key, frozenset(ContactStatus))
 
 
@@ -134,7 +134,7 @@ plant("cancels contacts by the ids it read", "I15", cancel(contacts=_NoSecondLoo
 
 
 class _OnlyPending(Contacts):
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
         return await super().cancel(key, {ContactStatus.PENDING})
 
 

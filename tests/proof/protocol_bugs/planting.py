@@ -76,12 +76,13 @@ def plant(
 class Replaced(ExploredUnitOfWork):
     """Transactions in which some parts are planted ones."""
 
-    def __init__(self, **parts: Callable[[Transaction], Any]) -> None:
+    def __init__(self, *, above: int | None = None, **parts: Callable[[Transaction], Any]) -> None:
+        super().__init__(above)
         self._parts = parts
 
     def begin(self) -> Transaction:
         """Open a transaction."""
-        transaction = Transaction()
+        transaction = super().begin()
         for name, part in self._parts.items():
             setattr(transaction, name, part(transaction))
         return transaction
@@ -93,6 +94,7 @@ def cancel(
     *,
     suffers: str = "",
     on_cancelled: AsyncOnCancelled | None = None,
+    above: int | None = None,
     **parts: Callable[[Transaction], Any],
 ) -> Actor:
     """Return the product's cancel on planted parts."""
@@ -101,13 +103,14 @@ def cancel(
         lambda ports: cancel_job_async(
             KEY.batch_job_id,
             organization_id=KEY.organization_id,
-            uow=Replaced(**parts),
+            uow=Replaced(above=above, **parts),
             scheduler=ports.scheduler,
             operation_id=operation,
             on_cancelled=on_cancelled,
         ),
         operation,
         suffers=suffers,
+        sweep_above=above,
     )
 
 

@@ -13,10 +13,7 @@ from batch_cancel.domain.worker_rules import CallEnd, Settlement
 from batch_cancel.testing.explore import actors
 from batch_cancel.testing.explore.actor_state import Actor
 from batch_cancel.testing.explore.explored_ports import Ports
-from batch_cancel.testing.explore.postgres_model import (
-    Transaction,
-    Work,
-)
+from batch_cancel.testing.explore.postgres_model import Transaction
 from batch_cancel.testing.explore.rows import (
     CONTACTS,
     JOB,
@@ -24,6 +21,8 @@ from batch_cancel.testing.explore.rows import (
     NOW,
     open_contacts,
 )
+from batch_cancel.testing.explore.statements_model import Statements
+from batch_cancel.testing.explore.workers_model import Work
 from batch_cancel.use_cases.worker import (
     claim_contacts_async,
     expire_calls_async,
@@ -100,7 +99,7 @@ class _ClaimsAnyJob(Work):
 
 
 async def _taken(
-    transaction: Transaction, found: tuple[int, ...], statuses: AbstractSet[str]
+    transaction: Statements, found: tuple[int, ...], statuses: AbstractSet[str]
 ) -> list[str]:
     taken: list[str] = []
     for index in found:

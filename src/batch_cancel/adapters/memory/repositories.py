@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from batch_cancel.adapters.memory import bulk, history, rows
+from batch_cancel.adapters.memory import bulk, history, rows, sweep
 from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
@@ -16,6 +16,7 @@ from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.sweep import Chunk
 from batch_cancel.domain.worker_rules import Settlement
 
 
@@ -44,17 +45,49 @@ class _AsyncJobs:
 @attrs.frozen
 class _Contacts:
     rows: Rows
+    above: int | None = None
 
-    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        return rows.cancel_contacts(self.rows, key, statuses)
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
+        return sweep.cancel_unless_many(self.rows, key, statuses, self.above)
+
+
+@attrs.frozen
+class _Sweep:
+    rows: Rows
+    above: int | None = None
+
+    def lock(self, record: CancellationRecord) -> CancellationRecord | None:
+        return sweep.lock(self.rows, record)
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> Chunk:
+        return sweep.cancel(self.rows, key, statuses, self.above)
+
+    def note(self, record: CancellationRecord) -> None:
+        sweep.note(self.rows, record)
 
 
 @attrs.frozen
 class _AsyncContacts:
     rows: Rows
+    above: int | None = None
 
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        return rows.cancel_contacts(self.rows, key, statuses)
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
+        return sweep.cancel_unless_many(self.rows, key, statuses, self.above)
+
+
+@attrs.frozen
+class _AsyncSweep:
+    rows: Rows
+    above: int | None = None
+
+    async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
+        return sweep.lock(self.rows, record)
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> Chunk:
+        return sweep.cancel(self.rows, key, statuses, self.above)
+
+    async def note(self, record: CancellationRecord) -> None:
+        sweep.note(self.rows, record)
 
 
 @attrs.frozen
@@ -156,6 +189,7 @@ class _AsyncHistory:
 @attrs.frozen
 class _Bulk:
     rows: Rows
+    above: int | None = None
 
     def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
         return bulk.find(self.rows, wanted, after, limit)
@@ -165,8 +199,8 @@ class _Bulk:
 
     def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
-    ) -> Mapping[JobKey, int]:
-        return bulk.cancel(self.rows, keys, statuses)
+    ) -> Mapping[JobKey, int] | None:
+        return sweep.cancel_of_many_unless_many(self.rows, keys, statuses, self.above)
 
     def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
         bulk.mark_cancelled(self.rows, records)
@@ -175,6 +209,7 @@ class _Bulk:
 @attrs.frozen
 class _AsyncBulk:
     rows: Rows
+    above: int | None = None
 
     async def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
         return bulk.find(self.rows, wanted, after, limit)
@@ -184,8 +219,8 @@ class _AsyncBulk:
 
     async def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
-    ) -> Mapping[JobKey, int]:
-        return bulk.cancel(self.rows, keys, statuses)
+    ) -> Mapping[JobKey, int] | None:
+        return sweep.cancel_of_many_unless_many(self.rows, keys, statuses, self.above)
 
     async def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
         bulk.mark_cancelled(self.rows, records)
@@ -261,19 +296,29 @@ class MemoryRepositories:
     overview: _Overview
     history: _History
     bulk: _Bulk
+    sweep: _Sweep | None
 
     @classmethod
-    def of(cls, draft: Rows) -> MemoryRepositories:
-        """Return the repositories over these rows."""
+    def of(cls, draft: Rows, above: int | None, *, is_joined: bool) -> MemoryRepositories:
+        """
+        Return the repositories over these rows.
+
+        Arguments:
+            draft: the rows.
+            above: how many contacts are cancelled in one transaction; None for all.
+            is_joined: whether it is a savepoint, so that there is no sweep.
+        """
+        above = None if is_joined else above
         return cls(
             _Jobs(draft),
-            _Contacts(draft),
+            _Contacts(draft, above),
             _Outbox(draft),
             _Inspection(draft),
             _Work(draft),
             _Overview(draft),
             _History(draft),
-            _Bulk(draft),
+            _Bulk(draft, above),
+            None if is_joined else _Sweep(draft, above),
         )
 
 
@@ -289,17 +334,20 @@ class AsyncMemoryRepositories:
     overview: _AsyncOverview
     history: _AsyncHistory
     bulk: _AsyncBulk
+    sweep: _AsyncSweep | None
 
     @classmethod
-    def of(cls, draft: Rows) -> AsyncMemoryRepositories:
+    def of(cls, draft: Rows, above: int | None, *, is_joined: bool) -> AsyncMemoryRepositories:
         """As `MemoryRepositories.of`."""
+        above = None if is_joined else above
         return cls(
             _AsyncJobs(draft),
-            _AsyncContacts(draft),
+            _AsyncContacts(draft, above),
             _AsyncOutbox(draft),
             _AsyncInspection(draft),
             _AsyncWork(draft),
             _AsyncOverview(draft),
             _AsyncHistory(draft),
-            _AsyncBulk(draft),
+            _AsyncBulk(draft, above),
+            None if is_joined else _AsyncSweep(draft, above),
         )

@@ -151,9 +151,11 @@ def look(
     listed = [(key, rows[key]) for key in rows]
     records = [row.cancellation for _, row in listed if row.cancellation is not None]
     pending = [record for record in records if record.removal is Removal.PENDING]
+    unswept = [record for record in records if not record.is_swept]
     cancelled = [(key, row) for key, row in listed if row.status == JobStatus.CANCELLED]
     return Inventory(
         removals_pending=tuple(sorted(pending, key=attrgetter("cancelled_at"))[:limit]),
+        sweeps_pending=tuple(sorted(unswept, key=attrgetter("cancelled_at"))[:limit]),
         scheduled=tuple(
             DeferredStart(key, row.deferred_id)
             for key, row in listed
@@ -197,13 +199,16 @@ def _cancelled_at(entry: tuple[JobKey, Row]) -> datetime:
     return LONG_AGO if row.cancellation is None else row.cancellation.cancelled_at
 
 
-def cancel_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-    """Set the contacts in these statuses to cancelled, and return how many they are."""
+def cancel_contacts(
+    rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int | None = None
+) -> int:
+    """Set up to `limit` contacts in these statuses to cancelled, and return how many they are."""
     row = rows[key]
-    due = row.contacts.among(statuses)
+    due = row.contacts.among(statuses)[:limit]
     cancelled = dict.fromkeys(due, Contact(ContactStatus.CANCELLED.value))
     rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
-    _look_for_open_contacts(rows, key, statuses)
+    if limit is None or len(due) < limit:
+        _look_for_open_contacts(rows, key, statuses)
     _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
     return len(due)
 
@@ -219,14 +224,15 @@ def mark_cancelled(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
         cancellation=record,
         taken_at=record.cancelled_at,
     )
-    _look_at_outcome(rows, key, record)
+    look_at_outcome(rows, key, record)
 
 
-def _look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
-    # A subclass may undo a write, and so may a caller that marks the job before its contacts. The
-    # port demands this check of every store.
+def look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None:
+    """Check that a cancellation is as it was written, as the port demands of every store."""
+    # A subclass may undo a write, and so may a caller that marks the job before its contacts.
     row = rows[key]
-    _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
+    if record.is_swept:
+        _look_for_open_contacts(rows, key, CANCELLABLE_CONTACTS)
     cancelled = len(row.contacts.among({ContactStatus.CANCELLED}))
     if cancelled < record.contacts_cancelled:
         raise _otherwise(not_cancelled(record.contacts_cancelled, cancelled))

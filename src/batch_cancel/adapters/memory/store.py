@@ -15,13 +15,16 @@ from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.outcomes import added_to_none, added_twice
+from batch_cancel.domain.sweep import check_sweep_above
 
 
 class _Seeds:
     """The methods with which a test fills a store and reads it."""
 
-    def __init__(self) -> None:
+    def __init__(self, sweep_above: int | None) -> None:
+        check_sweep_above(sweep_above)
         self._committed: dict[JobKey, Row] = {}
+        self._sweep_above = sweep_above
 
     def add_job(
         self,
@@ -115,10 +118,17 @@ class MemoryStore(_Seeds):
     Transactions of several threads run one at a time; for tasks use `AsyncMemoryStore`. A `begin`
     within a `begin` is a savepoint. Fill the store before its transactions start: `add_job` and
     `add_contacts` do not wait.
+
+    Arguments:
+        sweep_above: if a job has more open contacts, it is cancelled before them, and they in
+            chunks of that many, as `PostgresUnitOfWork` does it; None for one transaction always.
+
+    Raises:
+        TypeError, ValueError: `sweep_above` is no number, or less than 1.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, sweep_above: int | None = None) -> None:
+        super().__init__(sweep_above)
         self._turn = Turn()
         self._top: Rows = self._committed
 
@@ -131,11 +141,11 @@ class MemoryStore(_Seeds):
     def begin(self) -> Generator[MemoryRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with self._turn:
-            below = self._top
+            below, above = self._top, self._sweep_above
             written: dict[JobKey, Row] = {}
             self._top = draft = ChainMap(written, below)
             try:
-                yield MemoryRepositories.of(draft)
+                yield MemoryRepositories.of(draft, above, is_joined=below is not self._committed)
                 below.update(written)
             finally:
                 self._top = below
@@ -144,8 +154,8 @@ class MemoryStore(_Seeds):
 class AsyncMemoryStore(_Seeds):
     """As `MemoryStore`, awaited."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, sweep_above: int | None = None) -> None:
+        super().__init__(sweep_above)
         self._turn = AsyncTurn()
         self._top: Rows = self._committed
 
@@ -158,11 +168,13 @@ class AsyncMemoryStore(_Seeds):
     async def begin(self) -> AsyncGenerator[AsyncMemoryRepositories]:
         """As `MemoryStore.begin`, awaited."""
         async with self._turn:
-            below = self._top
+            below, above = self._top, self._sweep_above
             written: dict[JobKey, Row] = {}
             self._top = draft = ChainMap(written, below)
             try:
-                yield AsyncMemoryRepositories.of(draft)
+                yield AsyncMemoryRepositories.of(
+                    draft, above, is_joined=below is not self._committed
+                )
                 below.update(written)
             finally:
                 self._top = below

@@ -21,6 +21,7 @@ from batch_cancel.adapters.postgres.outcomes import (
 from batch_cancel.adapters.postgres.rows import Parameters, job, pending_record
 from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import Statements
+from batch_cancel.adapters.postgres.sweep import Sweep
 from batch_cancel.domain.bulk import JobFilter, unmapped
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
@@ -131,7 +132,7 @@ class Bulk(Statements):
 
     async def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
-    ) -> Mapping[JobKey, int]:
+    ) -> Mapping[JobKey, int] | None:
         """As `BulkRepository.cancel`."""
         facts, asked, queries = await self.facts(keys[0]), frozenset(statuses), self.queries
         parameters: Parameters = {
@@ -139,12 +140,16 @@ class Bulk(Statements):
             "organization_id": keys[0].organization_id,
         }
         if facts is None or not (facts.contacts_are_rewritten or facts.jobs_are_rewritten):
-            answer = await self.execute(self.many.cancel_contacts(asked), parameters)
+            above = await Sweep(self.transaction).above(facts)
+            statement = self.many.cancel_contacts(asked, unless_many=above is not None)
+            answer = await self.execute(statement, {**parameters, "above": above})
             counts = dict[JobKey, int]()
             for position, written, cancelled in await answer.rows():
                 key = keys[int(position) - 1]
                 check_written(queries, key, is_so=written == cancelled)
                 counts[key] = written
+            if above is not None and not counts and await self._are_many(asked, parameters, above):
+                return None
             return counts
         answer = await self.execute(self.many.list_cancelled_contacts(asked), parameters)
         self.written.update({key: [] for key in keys})
@@ -153,6 +158,14 @@ class Bulk(Statements):
             check_written(queries, key, is_so=is_so)
             self.written[key].append(contact_id)
         return {key: len(self.written[key]) for key in keys}
+
+    async def _are_many(
+        self, statuses: frozenset[ContactStatus], parameters: Parameters, above: int
+    ) -> bool:
+        statement = self.many.are_many(statuses)
+        answer = await self.execute(statement, {**parameters, "above": above})
+        [(are_many,)] = await answer.rows()
+        return bool(are_many)
 
     async def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
         """As `BulkRepository.mark_cancelled`."""

@@ -44,16 +44,20 @@ SELECT FROM {jobs} WHERE {these_jobs} LIMIT 0
 -- name: read_cancellations
 -- As read_cancellation, for many, after their locks.
 SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
-       reason, cancelled_at, deferred_id, removal, is_announced
+       reason, cancelled_at, deferred_id, removal, is_announced, {is_swept}
 FROM {cancellations}
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = ANY (%(batch_job_ids)s)
+
+-- name: contacts_of_many
+-- In the statement below.
+{contact_job_id} = ANY (%(keys)s){of_its_organization}
 
 -- name: cancel_contacts_of_many
 -- As cancel_contacts, for many locked jobs, by the values by which contacts refer to them.
 UPDATE {contacts}
 SET {contact_status} = {contact_cancelled}{touch_contact}
-WHERE {contact_job_id} = ANY (%(keys)s){of_its_organization}
-  AND {contact_status} IN ({statuses}){existing_contact}
+WHERE {contacts_of_many}
+  AND {contact_status} IN ({statuses}){existing_contact}{unless_many}
 RETURNING {contact_job_id} AS reference, {contact_id} AS id,
           {contact_status} = {contact_cancelled} AS is_so
 
@@ -116,7 +120,7 @@ WITH record AS (
         deferred_id = excluded.deferred_id,
         removal = excluded.removal,
         is_announced = excluded.is_announced,
-        taken_at = excluded.taken_at
+        taken_at = excluded.taken_at{set_is_swept}
 )
 UPDATE {jobs}
 SET {job_status} = {job_cancelled}{touch_job}

@@ -11,6 +11,7 @@ from psycopg import sql
 from batch_cancel.adapters.postgres.marking import markings
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.sql_parts import fixed, listed, quoted, trusted
+from batch_cancel.adapters.postgres.sweep_queries import sweep_queries_for
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
 _FILE: Final = "bulk.sql"
@@ -31,11 +32,7 @@ class BulkQueries:
             _FILE,
             these_jobs=these_jobs,
             records_given=given,
-            first_contact=queries.statement(
-                "first_contact",
-                its_key=sql.SQL("its.reference"),
-                statuses=self._contacts_in(CANCELLABLE_CONTACTS),
-            ),
+            first_contact=queries.first_contact(CANCELLABLE_CONTACTS, sql.SQL("its.reference")),
         )
         # By whether there is a table for the records that are replaced.
         self.marking = markings(
@@ -78,18 +75,39 @@ class BulkQueries:
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
-    def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        """Return the statement that cancels contacts in these statuses, and counts them by job."""
-        return self._cancelling("cancel_contacts_of_jobs", statuses)
+    def cancel_contacts(
+        self, statuses: AbstractSet[ContactStatus], *, unless_many: bool = False
+    ) -> sql.SQL:
+        """
+        Return the statement that cancels contacts in these statuses, and counts them by job.
+
+        Arguments:
+            statuses: the statuses, a frozen set.
+            unless_many: whether it changes none if there are more than a limit.
+        """
+        return self._cancelling("cancel_contacts_of_jobs", statuses, unless_many=unless_many)
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def list_cancelled_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that cancels contacts and names them."""
         return self._cancelling("list_cancelled_contacts_of_jobs", statuses)
 
-    def _cancelling(self, name: str, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+    def are_many(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that reads whether more contacts than a limit are in these."""
+        its_contacts = self._queries.statement("contacts_of_many", _FILE)
+        return sweep_queries_for(self._queries).are_many(statuses, its_contacts)
+
+    def _cancelling(
+        self, name: str, statuses: AbstractSet[ContactStatus], *, unless_many: bool = False
+    ) -> sql.SQL:
+        its_contacts = self._queries.statement("contacts_of_many", _FILE)
+        few = sweep_queries_for(self._queries).are_few(statuses, its_contacts)
         cancelling = self._queries.statement(
-            "cancel_contacts_of_many", _FILE, statuses=self._contacts_in(statuses)
+            "cancel_contacts_of_many",
+            _FILE,
+            contacts_of_many=its_contacts,
+            statuses=self._contacts_in(statuses),
+            unless_many=fixed(sql.SQL(" AND {}").format(few)) if unless_many else sql.SQL(""),
         )
         return self._queries.statement(name, _FILE, cancel_contacts_of_many=cancelling)
 

@@ -37,12 +37,13 @@ def table_ddl(schema: PostgresSchema) -> str:
     names = {
         "batch_cancellations": table,
         "batch_cancellations_owing": f"{name}_owing",
+        "batch_cancellations_sweeping": f"{name}_sweeping",
         "batch_cancellations_by_time": f"{name}_by_time",
         "batch_cancellations_by_age": f"{name}_by_age",
         "batch_cancellations_earlier": schema.earlier,
     }
     return re.sub(
-        r"\bbatch_cancellations(_owing|_by_time|_by_age|_earlier)?\b",
+        r"\bbatch_cancellations(_owing|_sweeping|_by_time|_by_age|_earlier)?\b",
         lambda found: typed(quoted(names[found[0]])),
         sql_text(PACKAGE, "tables.sql"),
     )

@@ -37,6 +37,7 @@ class Ground:
         oids: the oids of the tables.
         is_joined: whether the transaction is the caller's.
         keeps_earlier: whether there is a table for records that are replaced.
+        has_sweeps: whether our own table has the column of sweeps.
         contacts_to_look_at: the contacts that a cancel has written and that a late trigger may
             write again before the commit; None without such triggers.
     """
@@ -47,9 +48,10 @@ class Ground:
     oids: Oids
     is_joined: bool
     keeps_earlier: bool
+    has_sweeps: bool
     contacts_to_look_at: list[str] | None = None
 
-    COLUMNS: ClassVar = 6
+    COLUMNS: ClassVar = 7
     """How many columns the answer has from which it is made."""
 
     @classmethod
@@ -62,12 +64,12 @@ class Ground:
         Arguments:
             connection: its connection.
             queries: the statements of the schema.
-            row: a setting, the isolation, the oids of the three tables, and whether there is one
-                for earlier records.
+            row: a setting, the isolation, the oids of the three tables, whether there is one for
+                earlier records, and whether ours has the column of sweeps.
             is_joined: whether the transaction is the caller's.
         """
         info = connection.info
-        _, isolation, *oids, keeps_earlier = row
+        _, isolation, *oids, keeps_earlier, has_sweeps = row
         cache_key = (queries, info.host, info.port, info.dbname, *oids, keeps_earlier)
         jobs, contacts, cancellations = oids
         return cls(
@@ -77,6 +79,7 @@ class Ground:
             (jobs, contacts, cancellations),
             is_joined,
             keeps_earlier,
+            has_sweeps,
         )
 
     @property

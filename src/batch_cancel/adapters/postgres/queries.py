@@ -44,9 +44,9 @@ class Demand(Enum):
 class Queries:
     """The statements of queries.sql with the names of one schema in them."""
 
-    def __init__(self, schema: PostgresSchema) -> None:
+    def __init__(self, schema: PostgresSchema, *, has_sweeps: bool) -> None:
         self.schema: Final = schema
-        self._names: Final[dict[str, sql.SQL]] = _names(schema)
+        self._names: Final[dict[str, sql.SQL]] = _names(schema) | _swept(has_sweeps=has_sweeps)
         # Later parts contain earlier ones.
         self._add_part("this_job")
         self._names["its_key"] = (
@@ -54,6 +54,7 @@ class Queries:
         )
         self._names["of_its_organization"] = self._of_its_organization("")
         self._names["its_contact"] = self.statement("its_contact", of=_NONE)
+        self.its_contact = self._names["its_contact"]
         self._names["its_aliased_contact"] = self.statement(
             "its_contact",
             of=sql.SQL("contact."),
@@ -67,13 +68,12 @@ class Queries:
         self._names["overdue"] = (
             _NONE if schema.dialing_since is None else self.statement("overdue")
         )
+        self._names["unswept"] = self.statement("unswept") if has_sweeps else _NONE
         self.lock_job = self.statement("lock_job")
         self.overview = self.statement("overview")
         self.read_cancellation = self.statement("read_cancellation")
         self.mark_cancelled = self.statement("mark_cancelled")
-        outcome = self.statement(
-            "outcome", first_contact=self._first_contact(CANCELLABLE_CONTACTS)
-        )
+        outcome = self.statement("outcome", first_contact=self.first_contact(CANCELLABLE_CONTACTS))
         # By whether there is a table for the records that are replaced.
         self.marking = markings(
             self.statement("keep_earlier"),
@@ -83,7 +83,11 @@ class Queries:
         self.forget = self.statement("forget")
         self.forget_earlier = self.statement("forget_earlier")
         own = self.statement("records_of_the_page", of_records=self._names["cancellations"])
-        earlier = self.statement("records_of_the_page", of_records=self._names["earlier"])
+        earlier = self.statement(
+            "records_of_the_page",
+            of_records=self._names["earlier"],
+            is_swept=sql.SQL("true"),
+        )
         self.page = (
             self.statement("page", records=own),
             self.statement("page", records=fixed(sql.SQL("{} UNION ALL {}").format(own, earlier))),
@@ -186,8 +190,8 @@ class Queries:
         calling = unfinished & {ContactStatus.DIALING}
         nothing_left = self.statement(
             "nothing_left",
-            first_waiting=self._first_contact(unfinished - calling),
-            first_calling=self._first_contact(calling),
+            first_waiting=self.first_contact(unfinished - calling),
+            first_calling=self.first_contact(calling),
         )
         return (
             self.statement("lock_finished_job", nothing_left=nothing_left),
@@ -251,8 +255,15 @@ class Queries:
         names = (*own, *versioned, *columns)
         return fixed(sql.SQL(", ").join(map(quoted, names))), (pending, *[1] * len(versioned))
 
-    def _first_contact(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        return self.statement("first_contact", statuses=self._contacts_in(statuses))
+    def first_contact(
+        self, statuses: AbstractSet[ContactStatus], its_key: sql.SQL | None = None
+    ) -> sql.SQL:
+        """Return the part that finds a job's first contact; `its_key` is its own by default."""
+        return self.statement(
+            "first_contact",
+            statuses=self._contacts_in(statuses),
+            its_key=self._names["its_key"] if its_key is None else its_key,
+        )
 
     def _written(self, status: ContactStatus) -> sql.SQL:
         return constant(self.schema.contact_statuses[status][0])
@@ -269,6 +280,10 @@ class Queries:
     def _add_part(self, name: str) -> None:
         self._names[name] = self.statement(name)
 
+    def fitting(self, *, has_sweeps: bool) -> Queries:
+        """Return the statements for our own table with the column `is_swept`, or without."""
+        return queries_for(self.schema, has_sweeps=has_sweeps)
+
     def statement(self, name: str, file: str = "queries.sql", /, **more: sql.SQL) -> sql.SQL:
         """Return a statement of a file; `more` are names that only this one has."""
         template = statements(PACKAGE, file)[name]
@@ -276,9 +291,30 @@ class Queries:
 
 
 @cache
-def queries_for(schema: PostgresSchema) -> Queries:
-    """Return the statements of a schema, made once."""
-    return Queries(schema)
+def queries_for(schema: PostgresSchema, *, has_sweeps: bool = False) -> Queries:
+    """
+    Return the statements of a schema, made once.
+
+    Arguments:
+        schema: the schema.
+        has_sweeps: whether our own table has the column `is_swept`.
+    """
+    return Queries(schema, has_sweeps=has_sweeps)
+
+
+def _swept(*, has_sweeps: bool) -> dict[str, sql.SQL]:
+    """Return what is written to the column `is_swept` and read of it, with it or without."""
+    if not has_sweeps:
+        return dict.fromkeys(_swept(has_sweeps=True), _NONE) | {"is_swept": sql.SQL("true")}
+    return {
+        "is_swept": sql.SQL("is_swept"),
+        "is_swept_too": sql.SQL(", is_swept"),
+        "is_swept_value": sql.SQL(", %(is_swept)s"),
+        "is_swept_so": sql.SQL(" AND is_swept = %(is_swept)s"),
+        "set_is_swept": sql.SQL(", is_swept = excluded.is_swept"),
+        "or_not_swept": sql.SQL(" OR NOT is_swept"),
+        "and_swept": sql.SQL(" AND is_swept"),
+    }
 
 
 def _names(schema: PostgresSchema) -> dict[str, sql.SQL]:

@@ -58,7 +58,7 @@ SELECT locked.*, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM 
 -- name: read_cancellation
 -- A statement of its own, after the lock: joined to the lock it would read from before the wait.
 SELECT operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id,
-       removal, is_announced
+       removal, is_announced, {is_swept}
 FROM {cancellations}
 WHERE organization_id = %(organization_id)s AND batch_job_id = %(batch_job_id)s
 
@@ -112,11 +112,11 @@ ON CONFLICT DO NOTHING
 WITH record AS (
     INSERT INTO {cancellations} (
         organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor,
-        reason, cancelled_at, deferred_id, removal, is_announced, taken_at
+        reason, cancelled_at, deferred_id, removal, is_announced, taken_at{is_swept_too}
     ) VALUES (
         %(record_organization_id)s, %(record_batch_job_id)s, %(operation_id)s,
         %(previous_status)s, %(contacts_cancelled)s, %(actor)s, %(reason)s, %(cancelled_at)s,
-        %(deferred_id)s, %(removal)s, %(is_announced)s, %(cancelled_at)s
+        %(deferred_id)s, %(removal)s, %(is_announced)s, %(cancelled_at)s{is_swept_value}
     )
     ON CONFLICT (organization_id, batch_job_id) DO UPDATE SET
         operation_id = excluded.operation_id,
@@ -128,7 +128,7 @@ WITH record AS (
         deferred_id = excluded.deferred_id,
         removal = excluded.removal,
         is_announced = excluded.is_announced,
-        taken_at = excluded.taken_at
+        taken_at = excluded.taken_at{set_is_swept}
 )
 UPDATE {jobs}
 SET {job_status} = {job_cancelled}{touch_job}
@@ -150,7 +150,7 @@ SELECT
         WHERE organization_id = %(record_organization_id)s
           AND batch_job_id = %(record_batch_job_id)s
           AND operation_id = %(operation_id)s AND contacts_cancelled = %(contacts_cancelled)s
-          AND deferred_id IS NOT DISTINCT FROM %(deferred_id)s AND removal = %(removal)s
+          AND deferred_id IS NOT DISTINCT FROM %(deferred_id)s AND removal = %(removal)s{is_swept_so}
     ),
     {first_contact} IS NOT NULL
 
@@ -171,7 +171,7 @@ FROM ({outcome}) AS outcome (is_cancelled, is_recorded, is_left)
 -- Without a lock. With `taken_at`, and whether the job exists and is not cancelled: a trigger that
 -- runs at the caller's commit, after all our statements, may have set it back.
 SELECT operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id,
-       removal, is_announced, taken_at, {is_undone}
+       removal, is_announced, {is_swept}, taken_at, {is_undone}
 FROM {cancellations}
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
 
@@ -188,7 +188,7 @@ WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_b
   AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
   AND taken_at = %(taken_at)s
 RETURNING operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at,
-          deferred_id, removal, is_announced, taken_at, {is_undone}
+          deferred_id, removal, is_announced, {is_swept}, taken_at, {is_undone}
 
 -- name: note_without_waiting
 -- Before mark_cancellation_done, in a transaction of our own: its commit need not wait for the disk if
@@ -215,8 +215,8 @@ WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_b
 WITH pending AS (
     SELECT organization_id, batch_job_id, taken_at
     FROM {cancellations}
-    WHERE (removal = 'pending' OR NOT is_announced)
-      AND (removal = 'pending' OR %(announcements)s)
+    WHERE (removal = 'pending' OR NOT is_announced{or_not_swept})
+      AND (removal = 'pending' OR %(announcements)s{or_not_swept})
       AND taken_at <= clock_timestamp() - %(lease)s
     ORDER BY taken_at
     LIMIT %(limit)s
@@ -230,7 +230,7 @@ WITH pending AS (
     RETURNING taken.*, pending.taken_at AS taken_before
 )
 SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
-       reason, cancelled_at, deferred_id, removal, is_announced, taken_at
+       reason, cancelled_at, deferred_id, removal, is_announced, {is_swept}, taken_at
 FROM done
 ORDER BY taken_before
 
@@ -246,7 +246,7 @@ WHERE {job_id} = ANY (%(batch_job_ids)s) AND ({job_status} IN ({cancelled})) IS 
 -- are ordered by their ids, so that the next page begins where this one ends. A bound that is not
 -- given is infinity; the planner sees the values of the parameters.
 SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
-       reason, cancelled_at, deferred_id, removal, is_announced
+       reason, cancelled_at, deferred_id, removal, is_announced, is_swept
 FROM ({records}) AS records
 ORDER BY cancelled_at DESC, batch_job_id DESC, operation_id DESC
 LIMIT %(limit)s
@@ -255,7 +255,7 @@ LIMIT %(limit)s
 -- For `page`: the records of one table, our own or the one with the earlier records.
 (
     SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
-           reason, cancelled_at, deferred_id, removal, is_announced
+           reason, cancelled_at, deferred_id, removal, is_announced, {is_swept} AS is_swept
     FROM {of_records}
     WHERE organization_id = %(organization_id)s
       AND cancelled_at >= coalesce(%(since)s::timestamptz, '-infinity')
@@ -276,7 +276,7 @@ WITH old AS (
     SELECT organization_id, batch_job_id
     FROM {cancellations}
     WHERE cancelled_at < %(before)s AND cancelled_at < statement_timestamp() - %(retry_window)s
-      AND removal <> 'pending' AND is_announced
+      AND removal <> 'pending' AND is_announced{and_swept}
     ORDER BY cancelled_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -301,7 +301,7 @@ WHERE (organization_id, cancelled_at, batch_job_id, operation_id) IN (
 -- of the contacts as well: those of the cancelled jobs in the answer alone.
 WITH removals AS (
     SELECT batch_job_id, organization_id, operation_id, previous_status, contacts_cancelled, actor,
-           reason, cancelled_at, deferred_id, removal, is_announced
+           reason, cancelled_at, deferred_id, removal, is_announced, {is_swept} AS is_swept
     FROM {cancellations}
     WHERE removal = 'pending'
     ORDER BY cancelled_at
@@ -322,20 +322,35 @@ WITH removals AS (
     LIMIT %(limit)s
 )
 SELECT 'removal', batch_job_id, organization_id, 0::bigint, operation_id, previous_status,
-       contacts_cancelled, actor, reason, cancelled_at, deferred_id, removal, is_announced
+       contacts_cancelled, actor, reason, cancelled_at, deferred_id, removal, is_announced, is_swept
 FROM removals
 UNION ALL
 SELECT 'scheduled', job_id, organization_id, 0, NULL, NULL, NULL, NULL, NULL, NULL, deferred_id,
-       NULL, NULL
+       NULL, NULL, NULL
 FROM scheduled
 UNION ALL
 SELECT 'cancelled', cancelled.job_id, cancelled.organization::text, (
            SELECT count(*) FROM {contacts} AS contact
            WHERE contact.{contact_job_id} = cancelled.key{of_the_cancelled_organization}
              AND contact.{contact_status} IN ({statuses}){existing_aliased_contact}
-       ), NULL, NULL, NULL, NULL, NULL, NULL, cancelled.deferred_id, NULL, NULL
+       ), NULL, NULL, NULL, NULL, NULL, NULL, cancelled.deferred_id, NULL, NULL,
+       NULL
 FROM cancelled
+{unswept}
 {overdue}
+
+-- name: unswept
+-- In the statement above: the cancellations with contacts still to be swept.
+UNION ALL
+SELECT * FROM (
+    SELECT 'sweep', batch_job_id, organization_id, 0::bigint, operation_id, previous_status,
+           contacts_cancelled, actor, reason, cancelled_at, deferred_id, removal, is_announced,
+           is_swept
+    FROM {cancellations}
+    WHERE NOT is_swept
+    ORDER BY cancelled_at
+    LIMIT %(limit)s
+) AS unswept
 
 -- name: overview
 -- One statement, so that the job and its contacts are of one moment. It locks no row, and waits for
@@ -360,7 +375,8 @@ LEFT JOIN (
 UNION ALL
 SELECT * FROM (
     SELECT 'overdue', job.{job_id}::text, {aliased_organization_id}::text, count(*), NULL, NULL,
-           NULL::bigint, NULL, NULL, NULL::timestamptz, NULL, NULL, NULL::boolean
+           NULL::bigint, NULL, NULL, NULL::timestamptz, NULL, NULL, NULL::boolean,
+           NULL::boolean
     FROM {contacts} AS contact
     JOIN {jobs} AS job
       ON job.{job_key} = contact.{contact_job_id}{of_the_same_organization}{existing_aliased_job}

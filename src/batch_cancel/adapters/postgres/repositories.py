@@ -42,14 +42,18 @@ from batch_cancel.adapters.postgres.rows import (
 )
 from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import Statements
+from batch_cancel.adapters.postgres.sweep import Sweep
+from batch_cancel.adapters.postgres.sweep_queries import sweep_queries_for
 from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.postgres.work_repository import Work
+from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.sweep import Chunk
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.use_cases.run_blocking import run
 
@@ -81,7 +85,8 @@ class Jobs(Statements):
         """As `JobRepository.mark_cancelled`."""
         facts, ground = await self.facts(job.key), await self.transaction.ground()
         explain = partial(unmet, self.queries, job.key)
-        statement = ground.mark_and_demand(facts, self.queries.marking)
+        queries = self.queries if record.is_swept else sweep_queries_for(self.queries)
+        statement = ground.mark_and_demand(facts, queries.marking)
         self.transaction.hold(statement, recorded(record), explain)
         if ground.contacts_to_look_at is not None:
             demand = self.queries.demand_as_written(frozenset({ContactStatus.CANCELLED}))
@@ -92,9 +97,11 @@ class Jobs(Statements):
 class Contacts(Statements):
     """The contacts."""
 
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
         """As `ContactRepository.cancel`."""
         facts, asked, queries = await self.facts(key), frozenset(statuses), self.queries
+        if facts is not None and (above := await Sweep(self.transaction).above(facts)) is not None:
+            return await self._cancel_unless_many(key, asked, above, facts)
         if facts is None or not (facts.contacts_have_triggers or facts.jobs_are_rewritten):
             return (await self.execute(queries.cancel_contacts(asked), named(key))).rowcount
         # A trigger on jobs may write contacts once the job is marked.
@@ -110,6 +117,23 @@ class Contacts(Statements):
         ground.contacts_to_look_at = [contact_id for contact_id, _ in rows]
         return len(rows)
 
+    async def _cancel_unless_many(
+        self, key: JobKey, statuses: frozenset[ContactStatus], above: int, facts: Facts
+    ) -> int | None:
+        sweeping, counted = sweep_queries_for(self.queries), facts.contacts_have_triggers
+        statement = sweeping.cancel_unless_many(statuses, counted=counted)
+        answer = await self.execute(statement, {**named(key), "above": above})
+        if counted:
+            written, cancelled = _counts(await answer.rows())
+            check_written(self.queries, key, is_so=written == cancelled)
+        else:
+            written = answer.rowcount
+        if written:
+            return written
+        asked = sweeping.are_many(statuses, self.queries.its_contact)
+        [(are_many,)] = await (await self.execute(asked, {**named(key), "above": above})).rows()
+        return None if are_many else 0
+
 
 class Outbox(Statements):
     """The records of cancellations."""
@@ -124,14 +148,16 @@ class Outbox(Statements):
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `Outbox.claim`."""
-        answer = await self.execute_alone(self.queries.claim_cancellation, recorded(record))
+        queries = await self.begun()
+        answer = await self.execute_alone(queries.claim_cancellation, recorded(record))
         row = await answer.row()
         return None if row is None else record_found(row, record.key)
 
     async def find(self, key: JobKey) -> CancellationRecord | None:
         """As `Outbox.find`."""
+        queries = await self.begun()
         try:
-            answer = await self.execute_alone(self.queries.find_cancellation, sought(key))
+            answer = await self.execute_alone(queries.find_cancellation, sought(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
@@ -148,7 +174,8 @@ class Outbox(Statements):
             "lease": lease,
             "announcements": announcements,
         }
-        answer = await self.execute_alone(self.queries.take_pending, parameters)
+        queries = await self.begun()
+        answer = await self.execute_alone(queries.take_pending, parameters)
         records = [record_taken(row) for row in await answer.rows()]
         undone = await self._undone(records)
         return [attrs.evolve(it, is_undone=it.key in undone) for it in records]
@@ -208,8 +235,22 @@ class _Jobs:
 class _Contacts:
     awaited: Contacts
 
-    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int | None:
         return run(self.awaited.cancel(key, statuses))
+
+
+@attrs.frozen
+class _Sweep:
+    awaited: Sweep
+
+    def lock(self, record: CancellationRecord) -> CancellationRecord | None:
+        return run(self.awaited.lock(record))
+
+    def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> Chunk:
+        return run(self.awaited.cancel(key, statuses))
+
+    def note(self, record: CancellationRecord) -> None:
+        run(self.awaited.note(record))
 
 
 @attrs.frozen
@@ -289,7 +330,7 @@ class _Bulk:
 
     def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
-    ) -> Mapping[JobKey, int]:
+    ) -> Mapping[JobKey, int] | None:
         return run(self.awaited.cancel(keys, statuses))
 
     def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
@@ -320,6 +361,7 @@ class PostgresRepositories:
         self.overview = _Overview(OverviewOfJob(transaction))
         self.history = _History(History(transaction))
         self.bulk = _Bulk(Bulk(transaction))
+        self.sweep = None if transaction.frame.is_joined else _Sweep(Sweep(transaction))
 
 
 class AsyncPostgresRepositories:
@@ -335,3 +377,4 @@ class AsyncPostgresRepositories:
         self.overview = OverviewOfJob(transaction)
         self.history = History(transaction)
         self.bulk = Bulk(transaction)
+        self.sweep = None if transaction.frame.is_joined else Sweep(transaction)

@@ -47,7 +47,7 @@ def _folded(key: JobKey) -> tuple[str, str]:
 def cancellation(row: Row, key: JobKey) -> CancellationRecord:
     """Return the record of a row."""
     operation_id, previous_status, contacts, actor, reason, cancelled_at, *rest = row
-    deferred_id, removal, is_announced = rest
+    deferred_id, removal, is_announced, is_swept = rest
     return CancellationRecord(
         operation_id=operation_id,
         key=key,
@@ -59,6 +59,7 @@ def cancellation(row: Row, key: JobKey) -> CancellationRecord:
         deferred_id=deferred_id,
         removal=Removal(removal),
         is_announced=is_announced,
+        is_swept=is_swept,
     )
 
 
@@ -98,6 +99,7 @@ def recorded(record: CancellationRecord) -> Parameters:
         "deferred_id": record.deferred_id,
         "removal": record.removal.value,
         "is_announced": record.is_announced,
+        "is_swept": record.is_swept,
         "taken_at": record.taken_at,
     }
 
@@ -118,12 +120,12 @@ def inventory(rows: list[Row], *, knows_calls: bool) -> Inventory:
         ),
         scheduled=tuple(
             DeferredStart(JobKey(job_id, organization_id), deferred_id)
-            for kind, job_id, organization_id, *_, deferred_id, _, _ in rows
+            for kind, job_id, organization_id, *_, deferred_id, _, _, _ in rows
             if kind == "scheduled"
         ),
         cancelled=tuple(
             CancelledJob(JobKey(job_id, organization_id), deferred_id, contacts_open)
-            for kind, job_id, organization_id, contacts_open, *_, deferred_id, _, _ in rows
+            for kind, job_id, organization_id, contacts_open, *_, deferred_id, _, _, _ in rows
             if kind == "cancelled"
         ),
         calls_overdue=tuple(
@@ -133,4 +135,9 @@ def inventory(rows: list[Row], *, knows_calls: bool) -> Inventory:
         )
         if knows_calls
         else None,
+        sweeps_pending=tuple(
+            pending_record((job_id, organization_id, *record))
+            for kind, job_id, organization_id, _, *record in rows
+            if kind == "sweep"
+        ),
     )

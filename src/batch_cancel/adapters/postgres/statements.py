@@ -29,6 +29,11 @@ class Statements:
         """The statements of the schema."""
         return self.transaction.queries
 
+    async def begun(self) -> Queries:
+        """Begin the transaction if it is not, and return the statements, which fit our table."""
+        await self.transaction.ground()
+        return self.queries
+
     async def execute(self, query: sql.SQL, parameters: Parameters) -> Answer:
         """Execute one statement, whose answer has no times."""
         return await self.transaction.ask(query, parameters)

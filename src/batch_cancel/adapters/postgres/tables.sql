@@ -16,12 +16,20 @@ CREATE TABLE IF NOT EXISTS batch_cancellations (
         CHECK (removal IN ('removed', 'absent', 'pending', 'not_applicable')),
     is_announced       boolean     NOT NULL,  -- false while an on_cancelled hook is still pending
     taken_at           timestamptz NOT NULL,  -- when the record was last taken or claimed
+    is_swept           boolean     NOT NULL DEFAULT true,  -- false while contacts are cancelled
     PRIMARY KEY (organization_id, batch_job_id)
 );
+
+-- For a table from before there were sweeps. Without this column a very large job is cancelled in
+-- one transaction, as every other job is.
+ALTER TABLE batch_cancellations ADD COLUMN IF NOT EXISTS is_swept boolean NOT NULL DEFAULT true;
 
 -- Finding pending records must not read the whole history.
 CREATE INDEX IF NOT EXISTS batch_cancellations_owing
     ON batch_cancellations (taken_at) WHERE removal = 'pending' OR NOT is_announced;
+
+CREATE INDEX IF NOT EXISTS batch_cancellations_sweeping
+    ON batch_cancellations (taken_at) WHERE NOT is_swept;
 
 -- A page of an organization's history must not read all of it.
 CREATE INDEX IF NOT EXISTS batch_cancellations_by_time

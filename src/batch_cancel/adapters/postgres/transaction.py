@@ -60,15 +60,18 @@ class Transaction:
 
     Arguments:
         sender: over its connection.
-        queries: the statements of its schema.
+        queries: the statements of its schema; those about records fit our own table once the
+            transaction is begun.
         frame: how it begins and ends.
         progress: how far it got.
+        sweep_above: how many contacts of a job it changes at most; None for all.
     """
 
     sender: AnySender
     queries: Queries
     frame: Frame
     progress: Progress
+    sweep_above: int | None = None
     _ground: Ground | None = attrs.field(default=None, init=False)
     _held: list[_Held] = attrs.field(factory=list[_Held], init=False)
     _is_begun: bool = attrs.field(default=False, init=False)
@@ -194,7 +197,7 @@ class Transaction:
 
     async def _send_end(self) -> None:
         if has_unread(self.connection):
-            # If it has closed the connection, this raises why: no COMMIT was sent.
+            # If the server closed the connection, this raises its reason before COMMIT is sent.
             await self.sender.send_string("SELECT")
         self.progress.phase = self.frame.last_phase
         try:
@@ -246,6 +249,7 @@ class Transaction:
         if is_first:
             answer.skip_to_columns(Ground.COLUMNS)
             [row] = await answer.rows()
+            self.queries = self.queries.fitting(has_sweeps=row[-1])
             self._ground = Ground.of(
                 self.connection, self.queries, row, is_joined=self.frame.is_joined
             )

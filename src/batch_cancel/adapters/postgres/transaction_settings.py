@@ -103,7 +103,8 @@ def joined_frame(schema: PostgresSchema) -> Frame:
 def _looked_up(schema: PostgresSchema) -> str:
     """Return the statement that sets rule 3, and reads the isolation and the tables' oids."""
     oids = ", ".join(map(_oid, (schema.jobs, schema.contacts, schema.cancellations)))
-    return f"SELECT {DURABLY}, {LEVEL}, {oids}, {_is_usable(schema.earlier)}"
+    usable, has_sweeps = _is_usable(schema.earlier), _has_sweeps(schema.cancellations)
+    return f"SELECT {DURABLY}, {LEVEL}, {oids}, {usable}, {has_sweeps}"
 
 
 def _is_usable(table: Table) -> str:
@@ -113,6 +114,14 @@ def _is_usable(table: Table) -> str:
         for privilege in ("INSERT", "SELECT")
     )
     return f"coalesce({' AND '.join(may)}, false)"
+
+
+def _has_sweeps(table: Table) -> str:
+    """Return the SQL that checks whether our own table has the column of sweeps."""
+    return (
+        "EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = "
+        f"({_oid(table)})::oid AND a.attname = 'is_swept' AND NOT a.attisdropped)"
+    )
 
 
 def _oid(table: Table) -> str:

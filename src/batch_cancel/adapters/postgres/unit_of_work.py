@@ -41,10 +41,11 @@ from batch_cancel.adapters.postgres.sender import AsyncSender, Sender
 from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.postgres.transaction_settings import own_frame
 from batch_cancel.adapters.postgres.watchdog import cut_after
-from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT
+from batch_cancel.domain.defaults import LOCK_TIMEOUT, STATEMENT_TIMEOUT, SWEEP_ABOVE
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.retry import pause_seconds
+from batch_cancel.domain.sweep import check_sweep_above
 from batch_cancel.use_cases.run_blocking import entered, run
 
 _BROKEN_MAX: Final = 100
@@ -68,10 +69,13 @@ class PostgresUnitOfWork:
         statement_timeout: how long one statement may take, and how long the transaction may be
             idle. If the server does not answer at all, the connection is cut after both timeouts
             together.
+        sweep_above: if a job has more open contacts, it is cancelled in a short transaction of its
+            own, and they after it in chunks of that many: then the job's own workers are not held
+            up. The answer waits for all of them. None for one transaction always.
 
     Raises:
-        TypeError: `connect` is no function.
-        ValueError: a timeout is negative or longer than 24.8 days.
+        TypeError: `connect` is no function, or `sweep_above` no number.
+        ValueError: a timeout is negative or longer than 24.8 days; `sweep_above` is less than 1.
     """
 
     def __init__(
@@ -81,11 +85,14 @@ class PostgresUnitOfWork:
         *,
         lock_timeout: timedelta = LOCK_TIMEOUT,
         statement_timeout: timedelta = STATEMENT_TIMEOUT,
+        sweep_above: int | None = SWEEP_ABOVE,
     ) -> None:
+        check_sweep_above(sweep_above)
         self._connect = checked_connect(connect)
         self._schema = schema
         self._queries = queries_for(schema)
         self._frame = own_frame(schema, lock_timeout, statement_timeout)
+        self._sweep_above = sweep_above
         self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @contextmanager
@@ -101,7 +108,9 @@ class PostgresUnitOfWork:
                     cut_after(self._patience_seconds, connection, progress.note_cut),
                 ):
                     with entered(
-                        Transaction(sender, self._queries, self._frame, progress)
+                        Transaction(
+                            sender, self._queries, self._frame, progress, self._sweep_above
+                        )
                     ) as transaction:
                         yield PostgresRepositories(transaction)
 
@@ -151,11 +160,14 @@ class AsyncPostgresUnitOfWork:
         *,
         lock_timeout: timedelta = LOCK_TIMEOUT,
         statement_timeout: timedelta = STATEMENT_TIMEOUT,
+        sweep_above: int | None = SWEEP_ABOVE,
     ) -> None:
+        check_sweep_above(sweep_above)
         self._connect = checked_connect(connect)
         self._schema = schema
         self._queries = queries_for(schema)
         self._frame = own_frame(schema, lock_timeout, statement_timeout)
+        self._sweep_above = sweep_above
         self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @asynccontextmanager
@@ -171,7 +183,7 @@ class AsyncPostgresUnitOfWork:
                     cut_after(self._patience_seconds, connection, progress.note_cut),
                 ):
                     async with Transaction(
-                        sender, self._queries, self._frame, progress
+                        sender, self._queries, self._frame, progress, self._sweep_above
                     ) as transaction:
                         yield AsyncPostgresRepositories(transaction)
 

@@ -30,6 +30,7 @@ from batch_cancel.testing.conformance.races import RaceConformance
 from batch_cancel.testing.conformance.reconcile import ReconcileConformance
 from batch_cancel.testing.conformance.replay import ReplayConformance
 from batch_cancel.testing.conformance.scheduler import SchedulerConformance
+from batch_cancel.testing.conformance.sweep import SweepConformance
 from batch_cancel.testing.conformance.times import TimeConformance
 from batch_cancel.testing.conformance.transactions import TransactionConformance
 from batch_cancel.testing.conformance.turns import TurnConformance
@@ -58,6 +59,7 @@ class StoreConformance(
     OverviewConformance,
     HistoryConformance,
     BulkConformance,
+    SweepConformance,
 ):
     """The suite for a store: give `fresh`, `uow`, `seed` and `dump`."""
 

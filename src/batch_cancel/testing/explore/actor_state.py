@@ -36,6 +36,7 @@ class Actor:
         again: the program that its client or supervisor runs after its process was killed; None if
             there is no retry.
         suffers: which faults may strike it, see `FAULTS`.
+        sweep_above: how many contacts its store cancels in one transaction; None for all.
     """
 
     name: str
@@ -43,12 +44,14 @@ class Actor:
     operation: str | None = None
     again: Program | None = None
     suffers: str = "klhoc"
+    sweep_above: int | None = None
 
     def coroutine(self, attempt: int) -> Coroutine[Any, Any, object]:
         """Begin its program."""
         program = self.program if attempt == 0 or self.again is None else self.again
         token = f"{self.name}, {attempt}"
-        return program(Ports(ExploredUnitOfWork(), ExploredScheduler(token)))
+        uow = ExploredUnitOfWork(self.sweep_above)
+        return program(Ports(uow, ExploredScheduler(token)))
 
 
 @attrs.define(eq=False)

@@ -69,6 +69,7 @@ def cancel(
     suffers: str = "klhoc",
     is_stubborn: bool = False,
     is_announced: bool = False,
+    sweep_above: int | None = None,
 ) -> Actor:
     """
     Return a cancel.
@@ -81,11 +82,13 @@ def cancel(
         is_stubborn: whether its client asks again with the same operation id, after a failure and
             after its own process was killed.
         is_announced: whether it has a hook.
+        sweep_above: how many contacts its store cancels in one transaction; None for all.
     """
     program = cancelling(operation, key, is_announced=is_announced)
     if is_stubborn:
         program = insisting(program)
-    return Actor(name, program, operation, program if is_stubborn else None, suffers)
+    again = program if is_stubborn else None
+    return Actor(name, program, operation, again, suffers, sweep_above)
 
 
 async def _fire(ports: Ports) -> int:
@@ -216,9 +219,11 @@ def reconcile_pass(ports: Ports) -> Coroutine[Any, Any, object]:
     return reconcile_async(uow=ports.uow, scheduler=ports.scheduler)
 
 
-def reconcile(name: str = "reconcile", *, suffers: str = "klo") -> Actor:
+def reconcile(
+    name: str = "reconcile", *, suffers: str = "klo", sweep_above: int | None = None
+) -> Actor:
     """Return a pass of reconcile, beside whatever is at work."""
-    return Actor(name, reconcile_pass, suffers=suffers)
+    return Actor(name, reconcile_pass, suffers=suffers, sweep_above=sweep_above)
 
 
 async def _reschedule(ports: Ports) -> str:

@@ -10,7 +10,7 @@ from batch_cancel import presenter
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed
 from batch_cancel.testing.explore.actor_state import Answer, Ended, Mind
-from batch_cancel.testing.explore.rows import CONTACTS, Rows
+from batch_cancel.testing.explore.rows import CONTACTS, IS_SWEPT, RECORD, Rows
 from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
 from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step
 
@@ -144,6 +144,18 @@ class Moment:
     def contacts_open(self) -> int:
         """How many contacts of the job would be called."""
         return sum(row[1] == JOB and row[2] in OPEN for row in self.rows[CONTACTS:])
+
+    @property
+    def was_sweeping(self) -> bool:
+        """Whether contacts of the cancelled job were still to be swept."""
+        record = self.rows_before[RECORD]
+        return bool(record) and not record[IS_SWEPT]
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether contacts of the cancelled job are still to be swept."""
+        record = self.rows[RECORD]
+        return bool(record) and not record[IS_SWEPT]
 
     @property
     def is_cancelling(self) -> bool:

@@ -143,6 +143,27 @@ def _(it: Moment) -> bool:
     return is_other and record[4] == Removal.REMOVED
 
 
+@_sighting("a sweep was finished by another", "rows")
+def _(it: Moment) -> bool:
+    is_first = it.actor == "cancel"
+    return it.was_sweeping and not it.is_sweeping and not is_first
+
+
+@_sighting("a claim under way at the flip became a live call", "rows")
+def _(it: Moment) -> bool:
+    return it.was_sweeping and any(now[2] == "dialing" for _, now in it.contacts_changed)
+
+
+@_sighting("a chunk found a contact claimed at its second look", "lock")
+def _(it: Moment) -> bool:
+    return (
+        it.was_sweeping
+        and isinstance(it.step, Lock)
+        and it.step.says.startswith("locks contact")
+        and it.answer is False
+    )
+
+
 ALL: Final = frozenset(SIGHTINGS)
 """What a run of all scenarios must have seen."""
 

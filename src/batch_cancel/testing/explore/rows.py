@@ -49,7 +49,8 @@ class RecordRow(NamedTuple):
     """
     A row of the cancellation records; where a job has none stands an empty row.
 
-    Its `turn` counts how often it was taken; it stands for the time.
+    Its `turn` counts how often it was taken; it stands for the time. Its contacts are `is_swept`
+    unless they are cancelled after the job.
     """
 
     operation: str
@@ -59,6 +60,7 @@ class RecordRow(NamedTuple):
     removal: str
     is_announced: bool
     turn: int = 0
+    is_swept: bool = True
 
 
 class ContactRow(NamedTuple):
@@ -98,6 +100,7 @@ class Rows(tuple[Row, ...]):
 STATUS_OF_JOB: Final = JobRow._fields.index("status")
 STATUS_OF_CONTACT: Final = ContactRow._fields.index("status")
 DEFERRED_ID: Final = JobRow._fields.index("deferred_id")
+IS_SWEPT: Final = RecordRow._fields.index("is_swept")
 
 
 def first_rows(status: str, contacts: Sequence[str], deferred_id: str | None) -> Rows:
@@ -151,22 +154,24 @@ def recorded(record: CancellationRecord) -> RecordRow:
         record.removal.value,
         record.is_announced,
         0 if record.taken_at is None else (record.taken_at - NOW) // timedelta.resolution,
+        record.is_swept,
     )
 
 
 def record_of(row: Row, job: int) -> CancellationRecord:
     """Return the record of a row."""
-    operation, previous, contacts_cancelled, deferred_id, removal, is_announced, turn = row
+    it = RecordRow(*row)
     return CancellationRecord(
-        operation,
+        it.operation,
         _KEYS[job],
-        JobStatus(previous),
-        contacts_cancelled,
+        JobStatus(it.previous),
+        it.contacts_cancelled,
         actor=None,
         reason=None,
         cancelled_at=NOW,
-        deferred_id=deferred_id,
-        removal=Removal(removal),
-        is_announced=is_announced,
-        taken_at=NOW + turn * timedelta.resolution,
+        deferred_id=it.deferred_id,
+        removal=Removal(it.removal),
+        is_announced=it.is_announced,
+        is_swept=it.is_swept,
+        taken_at=NOW + it.turn * timedelta.resolution,
     )

@@ -10,6 +10,7 @@ from batch_cancel.testing.explore import actors as it
 from batch_cancel.testing.explore.actor_state import Actor
 from batch_cancel.testing.explore.rows import START
 from batch_cancel.testing.explore.state import Scenario
+from batch_cancel.testing.explore.sweep_scenarios import SWEEPS
 
 _STRANGER: Final = JobKey("job", None)
 """The same id, but of no organization."""
@@ -368,5 +369,5 @@ _LARGE: Final = (
     ),
 )
 
-SCENARIOS: Final = {scenario.name: scenario for scenario in (*_SMALL, *_LARGE)}
+SCENARIOS: Final = {scenario.name: scenario for scenario in (*_SMALL, *SWEEPS, *_LARGE)}
 """All of them, by name."""

@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 
 from batch_cancel.testing.explore.actor_state import Actor, Recalled
-from batch_cancel.testing.explore.invariants import Violation, check, check_rest
+from batch_cancel.testing.explore.checks import Violation, check, check_rest
 from batch_cancel.testing.explore.moment import Moment
 from batch_cancel.testing.explore.must_happen import BY_KIND
 from batch_cancel.testing.explore.scenarios import SCENARIOS

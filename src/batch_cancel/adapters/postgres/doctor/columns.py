@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
 
+from batch_cancel.adapters.postgres.doctor.sweeps import SWEEP_COLUMN
 from batch_cancel.adapters.postgres.doctor.tables import Database
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.domain.diagnosis import all_there, not_granted
@@ -85,7 +86,7 @@ def missing(database: Database, field: str) -> Iterator[str]:
             f"the user that connects may not use the schema {table.namespace}: GRANT USAGE ON "
             f"SCHEMA {table.namespace} to it"
         )
-    wanted = list(_wanted(database.schema, field))
+    wanted = list(_wanted(database.schema, field, database.columns_of(field)))
     yield from _missing_columns(database, field, wanted)
     yield from _missing_privileges(database, field, wanted)
     yield from _missing_policies(database, field, wanted)
@@ -117,10 +118,12 @@ def hidden_rows(database: Database, field: str) -> Iterator[str]:
         )
 
 
-def _wanted(schema: PostgresSchema, field: str) -> Iterator[Wanted]:
+def _wanted(schema: PostgresSchema, field: str, columns: Container[str]) -> Iterator[Wanted]:
     if field == "cancellations":
         for name in _RECORD:
             yield Wanted(field, name, _KEEP - _TOUCH if name in RECORD_KEY else _KEEP)
+        if SWEEP_COLUMN in columns:  # A table of an older version does without.
+            yield Wanted(field, SWEEP_COLUMN, _KEEP)
         return
     yield from _mapped(schema, _JOB_COLUMNS if field == "jobs" else _CONTACT_COLUMNS)
     where = "job_where" if field == "jobs" else "contact_where"

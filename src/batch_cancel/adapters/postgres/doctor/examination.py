@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from batch_cancel.adapters.postgres.doctor import columns, history, indexes, shape, statuses
+from batch_cancel.adapters.postgres.doctor import (
+    columns,
+    history,
+    indexes,
+    shape,
+    statuses,
+    sweeps,
+)
 from batch_cancel.adapters.postgres.doctor.catalog import Catalog
 from batch_cancel.adapters.postgres.doctor.questions import Attempt, Doubt, Look
 from batch_cancel.adapters.postgres.doctor.report import Report
@@ -87,6 +94,7 @@ def _begun(server: Rows, database: Database) -> Report:
         shape.refused_without_organization(database),
         shape.writers(database),
         history.lacking(database),
+        sweeps.lacking(database),
     ):
         report.notes.extend(found)
     return report

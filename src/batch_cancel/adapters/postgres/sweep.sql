@@ -1,0 +1,74 @@
+-- The statements that sweep the contacts of a very large job after it, by name, as in queries.sql.
+-- They need the column is_swept in our own table.
+
+-- name: cancel_contacts_unless_many
+-- As cancel_contacts, but changes none if there are more. They are counted only up to the limit,
+-- once, before the first is changed.
+{cancel_contacts} AND {are_few}
+
+-- name: are_few
+-- In the statements that change none if there are more.
+(
+    SELECT count(*)
+    FROM (
+        SELECT FROM {contacts}
+        WHERE {its_contacts} AND {contact_status} IN ({statuses}){existing_contact}
+        LIMIT %(above)s + 1
+    ) AS counted
+) <= %(above)s
+
+-- name: are_many
+-- Why nothing was changed: whether there are too many. Otherwise there are none, or a trigger keeps
+-- them, which the outcome shows.
+SELECT NOT {are_few}
+
+-- name: lock_sweep
+-- The record of the same cancellation, locked until the count of the chunk is in it: of two that
+-- sweep the same job one waits, and then reads what the other has counted.
+SELECT operation_id, previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id,
+       removal, is_announced, is_swept, taken_at, {is_undone}
+FROM {cancellations}
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+  AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
+FOR NO KEY UPDATE
+
+-- name: sweep_contacts
+-- What was picked is not trusted: a contact may have been claimed meanwhile, so its status is tested
+-- again when it is written. It waits for locked contacts, which may become open again. The ids are
+-- an array, so that an index on them is used whatever the planner expects, and a chunk does not read
+-- all of the job's contacts. How many were picked shows whether it was the last chunk.
+WITH picked AS MATERIALIZED (
+    SELECT {contact_id} AS id
+    FROM {contacts}
+    WHERE {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
+    LIMIT %(limit)s
+), written AS (
+    UPDATE {contacts}
+    SET {contact_status} = {contact_cancelled}{touch_contact}
+    WHERE {its_contact} AND {contact_id} = ANY (ARRAY(SELECT id FROM picked))
+      AND {contact_status} IN ({statuses}){existing_contact}
+      AND EXISTS (SELECT FROM {jobs} WHERE {this_job} AND {job_status} IN ({cancelled}))
+    RETURNING {contact_status} = {contact_cancelled} AS is_so
+)
+SELECT (SELECT count(*) FROM picked), count(*), count(*) FILTER (WHERE is_so) FROM written
+
+-- name: note_sweep
+-- The count of the chunk, in its transaction; the record is locked.
+UPDATE {cancellations}
+SET contacts_cancelled = %(contacts_cancelled)s, is_swept = %(is_swept)s
+WHERE organization_id = %(record_organization_id)s AND batch_job_id = %(record_batch_job_id)s
+  AND operation_id = %(operation_id)s AND cancelled_at = %(cancelled_at)s
+
+-- name: outcome_of_sweep
+-- For demand_outcome: whether the record is as written, and whether open contacts are left.
+SELECT
+    true,
+    EXISTS (
+        SELECT 1
+        FROM {cancellations}
+        WHERE organization_id = %(record_organization_id)s
+          AND batch_job_id = %(record_batch_job_id)s
+          AND operation_id = %(operation_id)s AND contacts_cancelled = %(contacts_cancelled)s
+          AND is_swept = %(is_swept)s
+    ),
+    {first_contact} IS NOT NULL

@@ -1,0 +1,303 @@
+"""The decisions of a sweep, and the use case on stores that answer oddly."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+
+from batch_cancel import (
+    CancelFailed,
+    JobKey,
+    JobStatus,
+    Removal,
+    cancel_job,
+    cancel_jobs,
+    cancel_rows,
+    reconcile,
+    remove_deferred,
+)
+from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
+from batch_cancel.domain.errors import Fault, StoreFailed
+from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.sweep import EMPTY_MAX, Chunk, Sweep, check_sweep_above
+from batch_cancel.testing.breakpoints import Hooked
+
+RECORD = CancellationRecord(
+    operation_id="op",
+    key=JobKey("j"),
+    previous_status=JobStatus.RUNNING,
+    contacts_cancelled=7,
+    actor=None,
+    reason=None,
+    cancelled_at=datetime(2026, 1, 1, tzinfo=UTC),
+    deferred_id=None,
+    removal=Removal.NOT_APPLICABLE,
+    is_swept=False,
+)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def store_of(contacts: int, **more: Any) -> MemoryStore:
+    """Return a store with a running job, which sweeps above two contacts."""
+    store = MemoryStore(sweep_above=2, **more)
+    store.add_job("j", "running")
+    store.add_contacts("j", {str(number): "pending" for number in range(contacts)})
+    return store
+
+
+# Decisions ---------------------------------------------------------------------------------------
+
+
+def test_a_chunk_that_found_as_many_as_it_may_was_not_the_last() -> None:
+    """Even if a worker has claimed some of them; one that found fewer was."""
+    assert not Chunk(found=2, cancelled=1, limit=2).is_last
+    assert not Chunk(found=2, cancelled=0, limit=2).is_last
+    assert Chunk(found=1, cancelled=1, limit=2).is_last
+    assert Chunk(found=0, cancelled=0, limit=2).is_last
+
+
+def test_a_chunk_adds_to_the_count() -> None:
+    """Of the record; the last one ends the sweep."""
+    after = Sweep(RECORD).after(Chunk(2, 1, 2))
+    assert (after.record.contacts_cancelled, after.is_pending) == (8, True)
+    after = after.after(Chunk(1, 1, 2))
+    assert (after.record.contacts_cancelled, after.is_pending) == (9, False)
+
+
+def test_too_many_chunks_that_cancel_nothing_are_an_error() -> None:
+    """A hundred in a row; one that cancels a contact begins the count anew."""
+    nothing, sweep = Chunk(2, 0, 2), Sweep(RECORD)
+    for _ in range(EMPTY_MAX):
+        sweep = sweep.after(nothing)
+    assert sweep.after(Chunk(2, 1, 2)).after(nothing).empty == 1
+    with pytest.raises(StoreFailed, match="look for a trigger"):
+        sweep.after(nothing)
+
+
+def test_the_sweep_of_a_job_that_was_set_back_is_not_pending() -> None:
+    """Whatever its record says."""
+    assert Sweep(RECORD).is_pending
+    assert not Sweep(attrs.evolve(RECORD, is_undone=True)).is_pending
+    assert not Sweep(attrs.evolve(RECORD, is_swept=True)).is_pending
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(0, ValueError), (-1, ValueError), ("9", TypeError), (True, TypeError)]
+)
+def test_how_many_contacts_fit_must_be_a_number(value: Any, error: type[Exception]) -> None:
+    """Or None."""
+    check_sweep_above(None)
+    check_sweep_above(1)
+    with pytest.raises(error, match="sweep_above must be"):
+        check_sweep_above(value)
+    with pytest.raises(error, match="sweep_above must be"):
+        MemoryStore(sweep_above=value)
+
+
+# Odd stores --------------------------------------------------------------------------------------
+
+
+class Odd(MemoryStore):
+    """A store whose sweep answers oddly."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(sweep_above=2)
+        self.answers = answers
+
+    def begin(self) -> Any:
+        """Open a transaction."""
+        return _Odd(super().begin(), self.answers)
+
+
+@attrs.frozen
+class _Odd:
+    within: Any
+    answers: dict[str, Any]
+
+    def __enter__(self) -> Any:
+        repositories = self.within.__enter__()
+        sweep = repositories.sweep
+        if "sweep" in self.answers:
+            sweep = self.answers["sweep"]
+        elif self.answers:
+            sweep = _OddSweep(sweep, self.answers)
+        return attrs.evolve(repositories, sweep=sweep)
+
+    def __exit__(self, *raised: object) -> Any:
+        return self.within.__exit__(*raised)
+
+
+@attrs.frozen
+class _OddSweep:
+    sweep: Any
+    answers: dict[str, Any]
+
+    def lock(self, record: Any) -> Any:
+        return self.answers["lock"] if "lock" in self.answers else self.sweep.lock(record)
+
+    def cancel(self, key: Any, statuses: Any) -> Any:
+        return (
+            self.answers["cancel"]
+            if "cancel" in self.answers
+            else self.sweep.cancel(key, statuses)
+        )
+
+    def note(self, record: Any) -> None:
+        self.sweep.note(record)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ({"lock": None}, "its record is gone"),
+        ({"lock": 7}, "the store returned int instead of a CancellationRecord"),
+        ({"cancel": None}, "the store returned NoneType instead of a Chunk"),
+        ({"cancel": 3}, "the store returned int instead of a Chunk"),
+    ],
+)
+def test_an_odd_answer_of_a_sweep_is_an_error(answers: dict[str, Any], sentence: str) -> None:
+    """The job is cancelled, and the rest is left to reconcile."""
+    store = Odd(**answers)
+    store.add_job("j", "running")
+    store.add_contacts("j", {str(number): "pending" for number in range(5)})
+    with pytest.raises(CancelFailed) as failed:
+        cancel_job("j", uow=store, scheduler=MemoryScheduler(), operation_id="op")
+    assert failed.value.reason.startswith("not all of its contacts are cancelled yet: ")
+    assert sentence in failed.value.reason
+    assert (failed.value.outcome, failed.value.fault) == ("unknown", Fault.REFUSED)
+    job = store.job("j")
+    assert job is not None
+    assert job.status == "cancelled"
+
+
+def test_a_store_that_counts_nothing_and_has_no_sweep_is_refused() -> None:
+    """None means that there are too many, and nothing would ever cancel them."""
+    store = Odd(sweep=None)
+    store.add_job("j", "running")
+    store.add_contacts("j", {str(number): "pending" for number in range(5)})
+    with pytest.raises(CancelFailed, match="returned None instead of the number") as failed:
+        cancel_job("j", uow=store, scheduler=MemoryScheduler())
+    assert failed.value.outcome == "unchanged"
+
+
+def test_a_store_without_a_sweep_leaves_it_to_one_that_has_it() -> None:
+    """Its reconcile logs that, and neither asks the scheduler nor calls the hook."""
+    store = store_of(5)
+    kill(store, 1)
+    lame = Odd(sweep=None)
+    lame._committed = lame._top = store._committed
+    told = list[object]()
+    [done] = reconcile(uow=lame, scheduler=MemoryScheduler(), lease=ZERO, on_cancelled=told.append)
+    assert (done.contacts_cancelled, told) == (0, [])
+    with pytest.raises(CancelFailed, match="this store sweeps no contacts"):
+        cancel_job("j", uow=lame, scheduler=MemoryScheduler(), operation_id="op")
+
+
+ZERO = datetime(2026, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def kill(store: MemoryStore, commits: int) -> None:
+    """Cancel the job in a process that is killed after so many commits."""
+    left = [commits]
+
+    def die(at: str) -> None:
+        left[0] -= at == "committed"
+        if not left[0]:
+            raise Killed
+
+    with pytest.raises(Killed):
+        cancel_job("j", uow=Hooked(store, die), scheduler=MemoryScheduler(), operation_id="op")
+
+
+def test_a_job_set_back_during_its_sweep_is_not_answered_200() -> None:
+    """The rest of its contacts are those of a live job."""
+    store = store_of(5)
+    passed = [0]
+
+    def set_back(at: str) -> None:
+        passed[0] += at == "committed"
+        if at == "committed" and passed[0] == 2:
+            [(key, row)] = store._committed.items()
+            store._committed[key] = attrs.evolve(row, status="running")
+
+    with pytest.raises(CancelFailed, match="set its status back") as failed:
+        cancel_job("j", uow=Hooked(store, set_back), scheduler=MemoryScheduler())
+    assert failed.value.outcome == "unknown"
+    assert list(store.contacts("j").values()).count("cancelled") == 2
+
+
+def test_a_chunk_is_retried_as_a_cancel_is() -> None:
+    """Even if its commit is unknown: its count is read under the lock before another chunk."""
+    store = store_of(5)
+    failures = iter([StoreFailed("lost", "unknown", Fault.INTERRUPTED)])
+
+    def lose(at: str) -> None:
+        if at == "committed" and list(store.contacts("j").values()).count("cancelled") == 2:
+            for failure in failures:
+                raise failure
+
+    result = cancel_job("j", uow=Hooked(store, lose), scheduler=MemoryScheduler())
+    assert result.contacts_cancelled == 5
+
+
+def test_within_the_callers_transaction_a_replay_leaves_the_sweep_to_remove_deferred() -> None:
+    """It needs transactions of its own."""
+    store = store_of(5)
+    kill(store, 2)
+    with store.begin():
+        cancellation = cancel_rows("j", uow=store, operation_id="op")
+    assert (cancellation.record.contacts_cancelled, cancellation.record.is_swept) == (2, False)
+    result = remove_deferred(cancellation, MemoryScheduler(), uow=store)
+    assert (result.contacts_cancelled, result.replayed) == (5, True)
+    assert set(store.contacts("j").values()) == {"cancelled"}
+
+
+# Many jobs ---------------------------------------------------------------------------------------
+
+
+def test_only_the_large_job_of_a_slice_is_cancelled_alone() -> None:
+    """The others go on together, in ever smaller slices."""
+    store = MemoryStore(sweep_above=4)
+    for number in range(8):
+        store.add_job(f"j{number}", "running")
+        contacts = 9 if number == 2 else 1
+        store.add_contacts(f"j{number}", {f"{number}.{it}": "pending" for it in range(contacts)})
+    committed = [0]
+
+    class Counted(MemoryStore):
+        def begin(self) -> Any:
+            committed[0] += 1
+            return store.begin()
+
+    result = cancel_jobs(
+        [f"j{number}" for number in range(8)], uow=Counted(), scheduler=MemoryScheduler()
+    )
+    assert (result.cancelled, result.contacts_cancelled) == (8, 16)
+    # The question for the port; 8 and 4 of them, in vain; the first 2; the next 2 and 1, in vain;
+    # its flip and three chunks; the one beside it; the last 4.
+    assert committed[0] == 1 + 2 + 1 + 2 + 4 + 1 + 1
+
+
+def test_a_replay_among_many_whose_sweep_fails_is_a_failure() -> None:
+    """And the others are not held up."""
+    store = store_of(5)
+    kill(store, 1)
+    store.add_job("k", "running")
+
+    def fail(at: str) -> None:
+        if at == "chunk":
+            reason = "no disk"
+            raise StoreFailed(reason)
+
+    result = cancel_jobs(
+        ["j", "k"], uow=Hooked(store, fail), scheduler=MemoryScheduler(), operation_id="op"
+    )
+    assert (result.cancelled, result.failed) == (1, 1)
+    [failure] = result.failures
+    assert "not all of its contacts" in str(failure)
