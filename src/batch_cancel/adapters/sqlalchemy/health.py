@@ -101,7 +101,7 @@ def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Di
         _see_index(found, connection, tables)
     if "cancellations" in there and seen.earlier is None:
         found.notes.append(_without_earlier(connection, tables))
-    facts = seen.read(connection)
+    facts = seen.read()
     if facts is not None:
         _see_facts(found, tables, facts)
     if not found.missing:
