@@ -51,8 +51,6 @@ class Seen:
         is_joined: whether the transaction is the caller's.
         earlier: the table for records that are replaced; None if the database has none, or it may
             not be used.
-        oids: of jobs, contacts and cancellations on Postgres, None for a missing table; None on
-            other databases.
         cancelled_before: how many contacts of a job were cancelled already, by job, if a trigger
             may write contacts again after the cancel; empty without such triggers.
     """
@@ -62,7 +60,6 @@ class Seen:
     cache_key: Hashable | None
     is_joined: bool
     earlier: sa.Table | None = None
-    oids: tuple[int | None, ...] | None = None
     cancelled_before: dict[JobKey, int] = attrs.field(factory=dict[JobKey, int])
 
     def of_jobs(self, connection: Connection) -> Facts:

@@ -105,7 +105,7 @@ def joining(
 
     Raises:
         StoreFailed: on `begin`, if the connection commits by itself, its transaction on Postgres
-            is REPEATABLE READ or SERIALIZABLE, or another cancel is open on it.
+            or MariaDB is REPEATABLE READ or SERIALIZABLE, or another cancel is open on it.
     """
     return _Joined(caller, tables)
 

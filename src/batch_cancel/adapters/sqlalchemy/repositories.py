@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.bulk import in_order, jobs_found
+from batch_cancel.adapters.sqlalchemy.dialects.base import Copying
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.history import AsyncHistory, History, replaced
@@ -103,23 +104,25 @@ class _Jobs(Statements):
     def _keep(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
         earlier = self.seen.earlier
-        values = dict(
-            organization_id=record.key.organization_id or "",
-            batch_job_id=record.key.batch_job_id,
-            operation_id=record.operation_id,
-            previous_status=record.previous_status.value,
-            contacts_cancelled=record.contacts_cancelled,
-            actor=record.actor,
-            reason=record.reason,
-            cancelled_at=record.cancelled_at,
-            deferred_id=record.deferred_id,
-            removal=record.removal.value,
-            is_announced=record.is_announced,
-            taken_at=record.cancelled_at,
-        )
+        values: dict[str, object] = {
+            "organization_id": record.key.organization_id or "",
+            "batch_job_id": record.key.batch_job_id,
+            "operation_id": record.operation_id,
+            "previous_status": record.previous_status.value,
+            "contacts_cancelled": record.contacts_cancelled,
+            "actor": record.actor,
+            "reason": record.reason,
+            "cancelled_at": record.cancelled_at,
+            "deferred_id": record.deferred_id,
+            "removal": record.removal.value,
+            "is_announced": record.is_announced,
+            "taken_at": record.cancelled_at,
+        }
         # Only an earlier record is copied: the query for it is made only then.
-        copying = earlier is not None and (lambda: (earlier, *replaced(ours, earlier, record.key)))
-        self.database.keep(self.connection, ours, values, copying or None)
+        copying: Copying | None = None
+        if earlier is not None:
+            copying = lambda: (earlier, *replaced(ours, earlier, record.key))  # noqa: E731  # Late.
+        self.database.keep(self.connection, ours, values, copying)
 
     def _check_outcome(self, record: CancellationRecord) -> None:
         """Look, in a statement of its own, whether all is as the answer will say."""

@@ -84,10 +84,9 @@ class Work(Statements):
             asked = asked.order_by(due_at.is_not(None), due_at)
         # SKIP LOCKED skips a row that a cancel has locked, and checks again one that it has
         # changed; the job is not locked.
-        locked = asked.order_by(contact_id).with_for_update(
-            key_share=True, skip_locked=True, of=tables.contacts
-        )
-        found = self.database.picked(self.connection, locked, contact_id, limit)
+        asked = asked.order_by(contact_id)
+        locked = asked.with_for_update(key_share=True, skip_locked=True, of=tables.contacts)
+        found = self.database.picked(self.connection, asked, locked, contact_id, limit)
         ids = [str(it) for it in found]
         values = self.touched(tables.contacts, tables.contact_updated_at, at)
         values |= self.touched(tables.contacts, tables.contact_dialing_since, at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, TypeAlias
 
@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 
 from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
-
+from batch_cancel.domain.diagnosis import Findings
 
 Copying: TypeAlias = Callable[[], tuple[sa.Table, list[str], sa.Select[Any]]]
-"""Returns a table of earlier records, its columns, and the query for the one to be copied there."""
+"""Returns a table of earlier records, its columns, and the query for what is copied there."""
 
 
 class Database(ABC):
@@ -82,19 +82,25 @@ class Database(ABC):
         return True
 
     def picked(
-        self, connection: Connection, asked: sa.Select[Any], column: sa.Column[Any], limit: int
+        self,
+        connection: Connection,
+        asked: sa.Select[Any],
+        locked: sa.Select[Any],
+        column: sa.Column[Any],
+        limit: int,
     ) -> list[Any]:
         """
         Lock up to so many rows that nobody has locked, and return the values of a query.
 
         Arguments:
             connection: the connection.
-            asked: a query for one value, ordered and locking.
+            asked: a query for one value, ordered.
+            locked: the same, which locks what nobody has locked.
             column: a column that is unique among the rows of the query.
             limit: how many.
         """
-        del column
-        return list(connection.execute(asked.limit(limit)).scalars())
+        del asked, column
+        return list(connection.execute(locked.limit(limit)).scalars())
 
     @abstractmethod
     def keep(
@@ -118,3 +124,22 @@ class Database(ABC):
     @abstractmethod
     def delete(self, connection: Connection, table: sa.Table, old: sa.Select[Any]) -> int:
         """Delete the rows whose primary keys a locking query finds, and return how many."""
+
+    def see_server(
+        self,
+        connection: Connection,
+        seen: Seen,
+        found: Findings,
+    ) -> None:
+        """Note what the server's settings forbid, slow down or leave open."""
+        del connection, seen, found  # For those that need them.
+
+    def lacking(
+        self,
+        connection: Connection,  # noqa: ARG002  # For those that need it.
+        table: sa.Table,  # noqa: ARG002
+        columns: Sequence[str],  # noqa: ARG002
+        privilege: str,  # noqa: ARG002
+    ) -> list[str]:
+        """Return on which of a table's columns the user that connects lacks a privilege."""
+        return []

@@ -18,7 +18,7 @@ Rule 5: neither has RETURNING for an UPDATE: written rows are counted, and read 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,9 +28,11 @@ from sqlalchemy import Connection
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
 from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of
+from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import denied, see_server
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.diagnosis import Findings
 from batch_cancel.domain.errors import StoreFailed, shown
 
 _SECOND: Final = timedelta(seconds=1)
@@ -84,13 +86,18 @@ class MySql(Database):
         return connection.execute(asked.limit(1)).first() is not None
 
     def picked(
-        self, connection: Connection, asked: sa.Select[Any], column: sa.Column[Any], limit: int
+        self,
+        connection: Connection,
+        asked: sa.Select[Any],
+        locked: sa.Select[Any],
+        column: sa.Column[Any],
+        limit: int,
     ) -> list[Any]:
         """Lock up to so many rows that nobody has locked, and return the values of a query."""
         found: list[Any] = []
         seen: set[Any] = set()
         while len(found) < limit:
-            look = asked.with_for_update(None).limit(limit - len(found))
+            look = asked.limit(limit - len(found))
             if seen:
                 look = look.where(column.not_in(seen))
             some = list(connection.execute(look).scalars())
@@ -98,8 +105,8 @@ class MySql(Database):
                 break
             seen.update(some)
             # In the order of the first query; both read what is committed.
-            locked = set(connection.execute(asked.where(column.in_(some))).scalars())
-            found += [it for it in some if it in locked]
+            ours = set(connection.execute(locked.where(column.in_(some))).scalars())
+            found += [it for it in some if it in ours]
         return found
 
     def keep(
@@ -140,15 +147,23 @@ class MySql(Database):
         is_old = sa.tuple_(*table.primary_key).in_(keys)
         return connection.execute(sa.delete(table).where(is_old)).rowcount
 
+    def see_server(self, connection: Connection, seen: Seen, found: Findings) -> None:
+        """Note what the server's settings forbid, slow down or leave open."""
+        see_server(connection, found, is_mariadb=is_mariadb(connection), is_joined=seen.is_joined)
+
+    def lacking(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], privilege: str
+    ) -> list[str]:
+        """Return on which of a table's columns the user that connects lacks a privilege."""
+        return denied(connection, *name_parts(connection, table), columns, privilege)
+
 
 def is_mariadb(connection: Connection) -> bool:
     """Check whether the server is MariaDB, and not MySQL."""
     return bool(getattr(connection.dialect, "is_mariadb", False))
 
 
-def _bound(
-    connection: Connection, lock_timeout: timedelta, statement_timeout: timedelta
-) -> None:
+def _bound(connection: Connection, lock_timeout: timedelta, statement_timeout: timedelta) -> None:
     """Bound in time each statement on this connection, until it is returned to its pool."""
     # Whole seconds; 0 would not wait at all.
     lock_seconds = max(1, math.ceil(lock_timeout / _SECOND))
@@ -159,8 +174,8 @@ def _bound(
     )
 
     def bounded(
-        _connection: object, _cursor: object, statement: str, parameters: Any, *_: object
-    ) -> tuple[str, Any]:
+        _connection: object, _cursor: object, statement: str, parameters: object, *_: object
+    ) -> tuple[str, object]:
         return prefix + statement, parameters
 
     sa.event.listen(connection, "before_cursor_execute", bounded, retval=True)
@@ -172,18 +187,17 @@ def _seen(
     """Read the connection's isolation level, and which tables these are."""
     earlier = tables.earlier
     level = "tx_isolation" if is_mariadb(connection) else "transaction_isolation"
-    names = ("autocommit", level, "hostname", "port", "server_id", "innodb_rollback_on_timeout")
+    names = ("autocommit", level, "hostname", "port", "server_id")
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     asked.append(sa.func.database())
     if earlier is not None:
         asked.append(_exists(connection, earlier))
-    is_alone, level_is, *server, rolls_back, database, keeps_earlier = (
+    is_alone, level_is, *server, database, keeps_earlier = (
         *connection.execute(sa.select(*asked)).one(),
         *([] if earlier is not None else [False]),
     )
     if is_alone:
         raise StoreFailed(COMMITS_BY_ITSELF)
-    del rolls_back
     seen = Seen(
         tables,
         lambda: facts_of(connection, tables),

@@ -123,8 +123,9 @@ def _kinds(
     ):
         if own is None or theirs is None:
             continue
-        collations = [it.columns.get(name, ("", None))[1] for it, name in
-                      ((jobs, own), (contacts, theirs))]
+        collations = [
+            it.columns.get(name, ("", None))[1] for it, name in ((jobs, own), (contacts, theirs))
+        ]
         if None not in collations and collations[0] != collations[1]:
             of_jobs[own], of_contacts[theirs] = (str(it) for it in collations)
     return of_jobs, of_contacts
@@ -189,9 +190,12 @@ def _found(connection: Connection, table: sa.Table) -> _Found | None:
 
 def _sees_triggers(connection: Connection) -> bool:
     """Check whether the user that connects has a privilege by which triggers are seen."""
-    asked = " UNION ALL ".join(
-        f"SELECT 1 FROM information_schema.{it}_privileges WHERE privilege_type = 'TRIGGER' "
-        + ("" if it == "user" else "AND table_schema IN (database()) ")
-        for it in ("user", "schema")
-    )
-    return connection.execute(sa.text(f"SELECT EXISTS ({asked})")).scalar_one() == 1
+    return bool(connection.execute(sa.text(_PRIVILEGES)).scalar_one())
+
+
+_PRIVILEGES: Final = (
+    "SELECT EXISTS (SELECT 1 FROM information_schema.user_privileges "
+    "WHERE privilege_type = 'TRIGGER' UNION ALL "
+    "SELECT 1 FROM information_schema.schema_privileges "
+    "WHERE privilege_type = 'TRIGGER' AND table_schema = database())"
+)

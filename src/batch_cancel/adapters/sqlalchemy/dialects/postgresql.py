@@ -26,6 +26,7 @@ from batch_cancel.adapters.sqlalchemy.dialects.upsert import upserted
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+from batch_cancel.domain.diagnosis import Findings
 from batch_cancel.domain.errors import StoreFailed
 
 
@@ -98,6 +99,40 @@ class Postgres(Database):
         is_old = sa.tuple_(*table.primary_key).in_(sa.select(old.cte("old")))
         return connection.execute(sa.delete(table).where(is_old)).rowcount
 
+    def see_server(
+        self,
+        connection: Connection,
+        seen: Seen,  # noqa: ARG002  # For others.
+        found: Findings,
+    ) -> None:
+        """Note what the server forbids."""
+        asked = sa.select(
+            sa.cast(sa.func.current_setting("server_version_num"), sa.Integer),
+            sa.or_(
+                sa.func.pg_is_in_recovery(),
+                sa.cast(sa.func.current_setting("transaction_read_only"), sa.Boolean),
+            ),
+        )
+        version, is_read_only = connection.execute(asked).one()
+        problems = postgres_catalog.server_problems(version, is_read_only=is_read_only)
+        found.missing.extend(problems)
+
+    def lacking(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], privilege: str
+    ) -> list[str]:
+        """Return on which of a table's columns the user that connects lacks a privilege."""
+        oid = _oid(connection, table)
+        granted = connection.execute(
+            sa.select(*(sa.func.has_column_privilege(oid, it, privilege) for it in columns))
+        ).one()
+        return [it for it, is_granted in zip(columns, granted, strict=True) if not is_granted]
+
+
+def _oid(connection: Connection, table: sa.Table) -> sa.ColumnElement[Any]:
+    """Return the expression of a table's oid; NULL if it is missing."""
+    name = quoted(*name_parts(connection, table))
+    return sa.cast(sa.func.to_regclass(name), postgresql.OID)
+
 
 def _check_transaction(connection: Connection) -> None:
     if getattr(connection.connection.dbapi_connection, "autocommit", False):
@@ -112,10 +147,8 @@ def _read(
     is_joined: bool,
 ) -> tuple[Seen, object]:
     """Set what is to be set, and read the transaction's level and which tables these are."""
-    oids = [
-        sa.cast(sa.func.to_regclass(quoted(*name_parts(connection, it))), postgresql.OID)
-        for it in (tables.jobs, tables.contacts, tables.cancellations)
-    ]
+    ours = (tables.jobs, tables.contacts, tables.cancellations)
+    oids = [_oid(connection, it) for it in ours]
     # As the server knows itself: an engine need not say where it connects to.
     server = sa.func.concat_ws(
         " ",
@@ -128,24 +161,15 @@ def _read(
     row = connection.execute(asked).one()[len(set_each) + 1 :]
     level_is, server_is, keeps_earlier, *found = row
     earlier = tables.earlier if keeps_earlier else None
-    seen = Seen(
-        tables,
-        lambda: _facts(connection, found),
-        (server_is, *found),
-        is_joined,
-        earlier,
-        tuple(found),
-    )
-    return seen, level_is
+    key = (server_is, *found)
+    return Seen(tables, lambda: _facts(connection, found), key, is_joined, earlier), level_is
 
 
 def _is_usable(connection: Connection, tables: SqlAlchemyTables) -> sa.ColumnElement[Any]:
     """Return the expression that checks whether earlier records may be read and added."""
     if tables.earlier is None:
         return sa.false()
-    oid = sa.cast(
-        sa.func.to_regclass(quoted(*name_parts(connection, tables.earlier))), postgresql.OID
-    )
+    oid = _oid(connection, tables.earlier)
     return sa.and_(
         *(sa.func.has_table_privilege(oid, privilege) for privilege in ("INSERT", "SELECT"))
     )
