@@ -45,7 +45,7 @@ class MariaDbTables(SqlAlchemySqliteTables):
     @pytest.fixture(autouse=True)
     def _database(self, mariadb_of_class: tuple[MariaDbServer, str]) -> None:
         self.place = mariadb_of_class
-        self.engine = engine_of(*self.place)
+        type(self).engine = engine_of(*self.place)
         data_layers.METADATA.create_all(self.engine)
 
     def fresh(self) -> None:

@@ -87,6 +87,8 @@ def is_text(column: sa.ColumnElement[Any]) -> bool:
     )
 
 
-def exactly(column: sa.ColumnElement[Any], comparison: sa.ColumnElement[bool]) -> Any:  # noqa: ANN401
+def exactly(
+    column: sa.ColumnElement[Any], comparison: sa.ColumnElement[bool]
+) -> sa.ColumnElement[bool]:
     """Return a comparison of a column as one of texts byte by byte, if the column is a text."""
     return Exactly(comparison) if is_text(column) else comparison

@@ -82,8 +82,10 @@ class Word(sa.types.TypeDecorator[str]):
         """Return the type of this database."""
         if not is_mysql(dialect):
             return dialect.type_descriptor(sa.Text())
-        its = {"charset": "utf8mb4", "collation": collation(dialect)}
-        kind = mysql.TEXT(**its) if self.length is None else mysql.VARCHAR(self.length, **its)
+        its: Any = {"charset": "utf8mb4", "collation": collation(dialect)}
+        kind: Any = mysql.TEXT(**its)
+        if self.length is not None:
+            kind = mysql.VARCHAR(self.length, **its)
         return dialect.type_descriptor(kind)
 
 

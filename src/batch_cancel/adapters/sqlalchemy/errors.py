@@ -187,8 +187,10 @@ def _drivers_own(error: Exception, progress: Progress) -> StoreFailed | None:
 
 
 def _name(cause: object) -> str:
-    """Return the SQLSTATE by any driver's attribute, SQLite's name, MariaDB's number, or ""."""
+    """Return MariaDB's number, the SQLSTATE by any driver's attribute, SQLite's name, or ""."""
+    if number := mysql_faults.number_of(cause):
+        return number  # Its drivers have a SQLSTATE too, which is mostly the general one.
     for attribute in ("sqlstate", "pgcode", "sqlite_errorname"):
         if name := getattr(cause, attribute, None):
             return str(name)
-    return mysql_faults.number_of(cause)
+    return ""

@@ -190,18 +190,15 @@ def _seen(
     names = ("autocommit", level, "hostname", "port", "server_id")
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     asked.append(sa.func.database())
-    if earlier is not None:
-        asked.append(_exists(connection, earlier))
-    is_alone, level_is, *server, database, keeps_earlier = (
-        *connection.execute(sa.select(*asked)).one(),
-        *([] if earlier is not None else [False]),
-    )
+    asked.append(sa.false() if earlier is None else _exists(connection, earlier))
+    row: Any = connection.execute(sa.select(*asked)).one()
+    is_alone, level_is, *server, keeps_earlier = row
     if is_alone:
         raise StoreFailed(COMMITS_BY_ITSELF)
     seen = Seen(
         tables,
         lambda: facts_of(connection, tables),
-        (*server, database, *(name_parts(connection, it) for it in _tables(tables))),
+        (*server, *(name_parts(connection, it) for it in _tables(tables))),
         is_joined,
         earlier if keeps_earlier else None,
     )

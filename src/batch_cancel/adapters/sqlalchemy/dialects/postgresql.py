@@ -64,7 +64,8 @@ class Postgres(Database):
 
     def now(self, connection: Connection) -> datetime:
         """Read the store's clock."""
-        return connection.execute(sa.select(self.clock())).scalar_one()
+        now: datetime = connection.execute(sa.select(self.clock())).scalar_one()
+        return now
 
     def clock(self) -> sa.ColumnElement[Any]:
         """Return the clock as a part of a query."""
