@@ -28,7 +28,8 @@ _COMMITTED = {"isolation_level": "READ COMMITTED"}
 @functools.cache
 def engine_of(server: MariaDbServer, database: str) -> sa.Engine:
     """Return the engine, one as in an application."""
-    return data_layers.mariadb_engine(server, database)
+    options: dict[str, Any] = {"poolclass": sa.QueuePool, "pool_size": 20}
+    return data_layers.mariadb_engine(server, database, **options)
 
 
 @functools.cache
@@ -41,6 +42,7 @@ class MariaDbTables(SqlAlchemySqliteTables):
     """SQLAlchemy over PyMySQL, in a database of the class's own."""
 
     row_locks = True
+    is_sabotaged = False
 
     @pytest.fixture(autouse=True)
     def _database(self, mariadb_of_class: tuple[MariaDbServer, str]) -> None:
@@ -57,6 +59,9 @@ class MariaDbTables(SqlAlchemySqliteTables):
 
     def repair(self) -> None:
         """Drop the triggers of a sabotage."""
+        if not self.is_sabotaged:
+            return
+        self.is_sabotaged = False
         asked = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = %s"
         with self.engine.begin() as connection:
             for name in connection.exec_driver_sql(asked, (self.place[1],)).scalars().all():
@@ -73,6 +78,7 @@ class MariaDbTables(SqlAlchemySqliteTables):
 
     def sabotage(self, what: Sabotage) -> None:
         """Add triggers."""
+        self.is_sabotaged = True
         with self.engine.begin() as connection:
             if what == "job set back":
                 connection.exec_driver_sql(SETS_BACK)

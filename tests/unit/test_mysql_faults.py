@@ -99,7 +99,7 @@ def test_texts_are_compared_in_a_collation_of_the_server(
     *, is_mariadb: bool, collation: str
 ) -> None:
     """Beside the plain comparison, which an index serves."""
-    dialect = mysql.dialect(is_mariadb=is_mariadb)  # type: ignore[no-untyped-call]
+    dialect = mysql.dialect(is_mariadb=is_mariadb)
     column = sa.Column("id", sa.String)
     compiled = str(exactly(column, column == "job").compile(dialect=dialect))
     assert compiled == f"(id = %s AND CONVERT(id USING utf8mb4) COLLATE {collation} = %s)"

@@ -27,7 +27,7 @@ def see_server(
     """Note what the server's settings forbid, slow down or leave open."""
     level = "tx_isolation" if is_mariadb else "transaction_isolation"
     names = ("version", "read_only", level, "innodb_lock_wait_timeout", "sql_mode")
-    asked: sa.Select[Any] = sa.select(*(sa.literal_column(f"@@{it}") for it in names))
+    asked: Any = sa.select(*(sa.literal_column(f"@@{it}") for it in names))
     row: Any = connection.execute(asked).one()
     version, is_read_only, isolation, lock_seconds, mode = row
     name, version_min = ("MariaDB", _MARIADB_MIN) if is_mariadb else ("MySQL", _MYSQL_MIN)
