@@ -42,6 +42,7 @@ class MariaDbTables(SqlAlchemySqliteTables):
     """SQLAlchemy over PyMySQL, in a database of the class's own."""
 
     row_locks = True
+    id_characters_max = data_layers.ID_CHARACTERS_MAX
     is_sabotaged = False
 
     @pytest.fixture(autouse=True)

@@ -139,6 +139,9 @@ class StoreAdapter(Adapter):
     ids: ClassVar[IdKind] = IdKind.TEXT
     """What the ids of its jobs are."""
 
+    id_characters_max: ClassVar[int | None] = None
+    """The most characters that an id of a job may have in it; None if it holds any id."""
+
     row_locks: ClassVar[bool] = True
     """Whether a transaction locks its job's row, and not the whole store."""
 
