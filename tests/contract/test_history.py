@@ -72,6 +72,7 @@ def test_a_job_that_is_cancelled_anew_keeps_its_earlier_record(world: World) -> 
     assert world.cancellation("job", organization_id="org") == records[-1]
     sizes = [len(page) for page in pages(world, organization_id="org", limit=2)]
     assert sizes == [2, 1]
+    assert world.history(organization_id="evil").records == ()
 
 
 def test_the_record_of_a_job(world: World) -> None:

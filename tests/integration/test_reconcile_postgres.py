@@ -21,8 +21,10 @@ import sqlalchemy
 from batch_cancel import (
     CancelFailed,
     CancelResult,
+    Fault,
     JobKey,
     Removal,
+    StoreFailed,
     cancel_job,
     cancel_rows,
     cancel_rows_async,
@@ -305,22 +307,20 @@ def test_a_transaction_longer_than_the_lease_is_announced_once(place: Place) -> 
 # A retry whose COMMIT broke ----------------------------------------------------------------------
 
 
-class CutAtCommit(PostgresUnitOfWork):
-    """Its first transaction loses its connection right before its COMMIT."""
+class LostAtCommit(PostgresUnitOfWork):
+    """The answer to its first commit is lost."""
 
-    dsn: str
     begun = 0
 
     @contextmanager
     def begin(self) -> Generator[Any]:
-        """Open a transaction; the first is cut."""
+        """Open a transaction; of the first, it is unknown whether it was committed."""
         with super().begin() as repositories:
             yield repositories
-            self.begun += 1
-            if self.begun == 1:
-                pid = repositories.transaction.connection.info.backend_pid
-                with psycopg.connect(self.dsn, autocommit=True) as connection:
-                    connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        self.begun += 1
+        if self.begun == 1:
+            reason = "the answer is lost"
+            raise StoreFailed(reason, "unknown", Fault.INTERRUPTED)
 
 
 def test_a_replay_whose_commit_broke_is_a_replay(place: Place) -> None:
@@ -328,8 +328,7 @@ def test_a_replay_whose_commit_broke_is_a_replay(place: Place) -> None:
     place.add("job")
     told: list[CancelResult] = []
     retries: list[CancelResult] = []
-    uow = CutAtCommit(lambda: psycopg.connect(place.dsn))
-    uow.dsn = place.dsn
+    uow = LostAtCommit(lambda: psycopg.connect(place.dsn))
 
     def tell(result: CancelResult) -> None:
         told.append(result)

@@ -115,7 +115,8 @@ def test_a_value_that_copy_might_read_otherwise_is_inserted(
 ) -> None:
     """For a time with a zone, COPY into a column without one would drop the zone."""
     odd.connection.execute(b"ALTER TABLE batch_contacts ADD given text")
-    kind = {list: "text[]", bytes: "bytea", datetime: "timestamp"}.get(type(value), "text")
+    kinds: dict[type, str] = {list: "text[]", bytes: "bytea", datetime: "timestamp"}
+    kind = kinds.get(type(value), "text")
     odd.connection.execute(
         f"ALTER TABLE batch_contacts ALTER given TYPE {kind} USING NULL".encode()
     )

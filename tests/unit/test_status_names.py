@@ -10,6 +10,7 @@ from batch_cancel.domain.status_names import (
     all_status_names,
     contact_status_names,
     job_status_names,
+    read_contact_status,
     read_job_status,
 )
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -197,3 +198,13 @@ def test_a_status_name_that_would_mislead_is_refused(given: Any, message: str) -
     with pytest.raises(ValueError, match=r"name|status") as refusal:
         job_status_names(given)
     assert str(refusal.value).startswith(message)
+
+
+def test_a_contact_s_status_is_read() -> None:
+    """None for a name of no status, or for none at all."""
+    given: dict[Any, Any] = {status: status.value for status in ContactStatus}
+    names = contact_status_names(given | {ContactStatus.NO_ANSWER: ("rang out", "away")})
+    assert read_contact_status(names, "away") is ContactStatus.NO_ANSWER
+    assert read_contact_status(names, "busy") is ContactStatus.BUSY
+    assert read_contact_status(names, "no_answer") is None
+    assert read_contact_status(names, None) is None

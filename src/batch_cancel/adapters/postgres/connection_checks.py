@@ -42,7 +42,7 @@ def is_broken(connection: AnyConnection) -> bool:
 
 
 def has_unread(connection: AnyConnection) -> bool:
-    """Check, without a round trip, whether the server has sent what nobody has asked for."""
+    """Check, without a round trip, whether the server has sent something unasked."""
     with selectors.DefaultSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         return bool(selector.select(0))
