@@ -100,7 +100,7 @@ class TransactionLost(StoreFailed):
         fault, reason = mysql_faults.MEANINGS[number]
         what = "the database rolled back your whole transaction, with all that you wrote before"
         # Not "unchanged": a repetition in what is left of the transaction would do half.
-        return cls(f"{reason}; {what}: roll back, and begin it anew", "unknown", fault)
+        return cls(f"{reason}; {what}: roll back, and begin it again", "unknown", fault)
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Database(ABC):
         """Read the store's clock."""
 
     def clock(self) -> sa.ColumnElement[Any]:
-        """Return the clock as a part of a query; NULL where it must be asked for by itself."""
+        """Return the clock in a query; NULL where it must be asked for by itself."""
         return sa.null()
 
     def statement_time(
@@ -90,12 +90,12 @@ class Database(ABC):
         limit: int,
     ) -> list[Any]:
         """
-        Lock up to so many rows that nobody has locked, and return the values of a query.
+        Lock up to so many rows that are not locked, and return the values of a query.
 
         Arguments:
             connection: the connection.
             asked: a query for one value, ordered.
-            locked: the same, which locks what nobody has locked.
+            locked: the same, which locks what is not locked.
             column: a column that is unique among the rows of the query.
             limit: how many.
         """

@@ -93,7 +93,7 @@ class MySql(Database):
         column: sa.Column[Any],
         limit: int,
     ) -> list[Any]:
-        """Lock up to so many rows that nobody has locked, and return the values of a query."""
+        """Lock up to so many rows that are not locked, and return the values of a query."""
         found: list[Any] = []
         seen: set[Any] = set()
         while len(found) < limit:

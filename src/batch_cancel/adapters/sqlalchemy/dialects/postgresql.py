@@ -68,7 +68,7 @@ class Postgres(Database):
         return now
 
     def clock(self) -> sa.ColumnElement[Any]:
-        """Return the clock as a part of a query."""
+        """Return the clock in a query."""
         return sa.func.clock_timestamp(type_=Moment)
 
     def statement_time(self, column: sa.Column[Any]) -> sa.ColumnElement[Any] | None:
