@@ -127,6 +127,7 @@ class AlchemyLayer:
     def __init__(self, engine: sa.Engine, uow: Any) -> None:
         self._engine = engine
         self.uow = uow
+        self.id_characters_max = ID_CHARACTERS_MAX if engine.dialect.name == "mysql" else None
         METADATA.create_all(engine)
 
     def clear(self) -> None:

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
@@ -178,7 +178,7 @@ def _bound(connection: Connection, lock_timeout: timedelta, statement_timeout: t
     ) -> tuple[str, object]:
         return prefix + statement, parameters
 
-    sa.event.listen(connection, "before_cursor_execute", bounded, retval=True)
+    event.listen(connection, "before_cursor_execute", bounded, retval=True)
 
 
 def _seen(

@@ -27,8 +27,8 @@ def see_server(
     """Note what the server's settings forbid, slow down or leave open."""
     level = "tx_isolation" if is_mariadb else "transaction_isolation"
     names = ("version", "read_only", level, "innodb_lock_wait_timeout", "sql_mode")
-    asked: Any = sa.select(*(sa.literal_column(f"@@{it}") for it in names))
-    row: Any = connection.execute(asked).one()
+    asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
+    row: Any = connection.execute(sa.select(*asked)).one()
     version, is_read_only, isolation, lock_seconds, mode = row
     name, version_min = ("MariaDB", _MARIADB_MIN) if is_mariadb else ("MySQL", _MYSQL_MIN)
     if tuple(int(it) for it in str(version).split("-")[0].split(".")[:2]) < version_min:
@@ -82,7 +82,8 @@ def _may(
 
 def _tried(schema: str | None, name: str, columns: Sequence[str], privilege: str) -> Any:  # noqa: ANN401  # A statement of one of three kinds.
     """Return a statement that needs the privilege and meets no row."""
-    table = sa.table(name, *(sa.column(it) for it in columns), schema=schema)
+    its: list[sa.ColumnClause[Any]] = [sa.column(it) for it in columns]
+    table = sa.table(name, *its, schema=schema)
     if privilege == "SELECT":
         return sa.select(*table.c).where(sa.false())
     if privilege == "UPDATE":
