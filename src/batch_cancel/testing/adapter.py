@@ -153,7 +153,7 @@ class StoreAdapter(Adapter):
     ids: ClassVar[IdKind] = IdKind.TEXT
     """What the ids of its jobs are."""
 
-    id_max: ClassVar[int] = 1024
+    id_characters_max: ClassVar[int] = 1024
     """The longest id of a job that its column holds, in characters: 255 in a VARCHAR(255)."""
 
     row_locks: ClassVar[bool] = True

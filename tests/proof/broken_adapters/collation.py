@@ -72,5 +72,5 @@ plant(
     OnMemory,
     StoreConformance,
     parts={"jobs": CutsTheId},
-    id_max=255,
+    id_characters_max=255,
 )

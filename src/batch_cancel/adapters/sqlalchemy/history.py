@@ -54,10 +54,7 @@ class History(Statements):
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        # Postgres may run a subquery twice and find other rows; SQLite counts no rows after WITH.
-        picked = old if self.is_sqlite else sa.select(old.cte("old"))
-        is_picked = sa.tuple_(*key).in_(picked)
-        return self.connection.execute(sa.delete(table).where(is_picked)).rowcount
+        return self.database.delete(self.connection, table, old)
 
 
 class AsyncHistory(Bridged):

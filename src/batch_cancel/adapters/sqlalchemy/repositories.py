@@ -11,11 +11,11 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.bulk import in_order, jobs_found
+from batch_cancel.adapters.sqlalchemy.dialects.base import Copying
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.history import AsyncHistory, History, replaced
@@ -57,11 +57,10 @@ class _Jobs(Statements):
         except ValueError:
             return None
         asked: Any = sa.select(*tables.names(dialect), tables.status_text(dialect))
-        asked = asked.where(is_job).with_for_update(key_share=True)
-        if not self.is_sqlite:
-            # The clock is read after the wait for the lock, outside of the query that waits.
-            locked = asked.cte("locked")
-            asked = sa.select(locked, sa.func.clock_timestamp(type_=columns.Moment))
+        asked = asked.where(is_job)
+        if not self.database.may_lock(self.connection, asked):
+            return None
+        asked = self.database.locking(asked.with_for_update(key_share=True))
         rows: list[Any] = list(self.connection.execute(asked).all())
         if not rows:
             return None
@@ -104,32 +103,26 @@ class _Jobs(Statements):
 
     def _keep(self, record: CancellationRecord) -> None:
         ours = self.tables.cancellations
-        dialect = sqlite if self.is_sqlite else postgresql
-        kept = dialect.insert(ours).values(
-            organization_id=record.key.organization_id or "",
-            batch_job_id=record.key.batch_job_id,
-            operation_id=record.operation_id,
-            previous_status=record.previous_status.value,
-            contacts_cancelled=record.contacts_cancelled,
-            actor=record.actor,
-            reason=record.reason,
-            cancelled_at=record.cancelled_at,
-            deferred_id=record.deferred_id,
-            removal=record.removal.value,
-            is_announced=record.is_announced,
-            taken_at=record.cancelled_at,
-        )
-        new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        if self.connection.execute(new).rowcount == 1:
-            return
-        # An existing record is of an earlier cancellation; the job's status was set back since.
-        if (earlier := self.seen.earlier) is not None:
-            copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
-            self.connection.execute(copied.on_conflict_do_nothing())
-        anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
-        self.connection.execute(
-            kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
-        )
+        earlier = self.seen.earlier
+        values: dict[str, object] = {
+            "organization_id": record.key.organization_id or "",
+            "batch_job_id": record.key.batch_job_id,
+            "operation_id": record.operation_id,
+            "previous_status": record.previous_status.value,
+            "contacts_cancelled": record.contacts_cancelled,
+            "actor": record.actor,
+            "reason": record.reason,
+            "cancelled_at": record.cancelled_at,
+            "deferred_id": record.deferred_id,
+            "removal": record.removal.value,
+            "is_announced": record.is_announced,
+            "taken_at": record.cancelled_at,
+        }
+        # Only an earlier record is copied: the query for it is made only then.
+        copying: Copying | None = None
+        if earlier is not None:
+            copying = lambda: (earlier, *replaced(ours, earlier, record.key))  # noqa: E731  # Late.
+        self.database.keep(self.connection, ours, values, copying)
 
     def _check_outcome(self, record: CancellationRecord) -> None:
         """Look, in a statement of its own, whether all is as the answer will say."""

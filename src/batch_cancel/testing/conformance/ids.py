@@ -64,7 +64,7 @@ class IdConformance(StoreAdapter):
     )
     def test_i16_an_id_is_just_its_bytes(self, world: World, hostile: str) -> None:
         """The job of that name is cancelled, its neighbours are not."""
-        hostile = hostile[: self.id_max - 1]
+        hostile = hostile[: self.id_characters_max - 1]
         neighbours = ["job", f"{hostile}!", f" {hostile}"]
         for label in dict.fromkeys(neighbours):
             world.add_job(label, "running", ["pending"])
@@ -83,9 +83,9 @@ class IdConformance(StoreAdapter):
     )
     def test_i11_an_id_is_not_cut(self, world: World) -> None:
         """One that is a character longer than the column is 404, or a job of its own."""
-        world.add_job("x" * self.id_max, "running", ["pending"])
+        world.add_job("x" * self.id_characters_max, "running", ["pending"])
         before = world.rows()
-        refused(world.cancel(key=JobKey("x" * (self.id_max + 1))), "job_not_found")
+        refused(world.cancel(key=JobKey("x" * (self.id_characters_max + 1))), "job_not_found")
         unchanged(before, world.rows())
 
     @promise(
