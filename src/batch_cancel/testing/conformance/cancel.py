@@ -6,7 +6,7 @@ Part of `StoreConformance`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
@@ -18,7 +18,8 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import refused, succeeded, unchanged
-from batch_cancel.testing.invariants import promise
+from batch_cancel.testing.declarations import mistakes
+from batch_cancel.testing.invariants import PromiseBroken, promise
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
     ENDED_CONTACTS,
@@ -34,24 +35,24 @@ class CancelConformance(StoreAdapter):
 
     @promise(
         "I20",
-        cause="a capability is declared that the store does not have, such as a `pause` without "
-        "which nothing is ever retried; or it has one that is switched off, and its tests would "
-        "be skipped.",
+        cause="your class does not declare what your store may lack, or declares that it lacks "
+        "what it has.",
     )
     def test_i20_what_is_declared_is_what_there_is(self, world: World) -> None:
         """The optional ports, and whether failed cancels are tried again."""
 
-        def read() -> dict[str, bool]:
-            with cast("UnitOfWork", self.uow()).begin() as repositories:
-                return _offered(repositories)
+        def read() -> Sequence[str]:
+            uow = cast("UnitOfWork", self.uow())
+            with uow.begin() as repositories:
+                return mistakes(self, uow, repositories)
 
-        async def read_async() -> dict[str, bool]:
-            async with cast("AsyncUnitOfWork", self.uow()).begin() as repositories:
-                return _offered(repositories)
+        async def read_async() -> Sequence[str]:
+            uow = cast("AsyncUnitOfWork", self.uow())
+            async with uow.begin() as repositories:
+                return mistakes(self, uow, repositories)
 
-        has = world.run(world.either(read, read_async))
-        has["retries"] = hasattr(self.uow(), "pause")
-        expect({name: getattr(self, name) for name in has}, has, "Declared, and what there is:")
+        if found := world.run(world.either(read, read_async)):
+            raise PromiseBroken("\n".join(found))
 
     @pytest.mark.parametrize("status", LIVE_JOBS)
     @promise(
@@ -245,16 +246,6 @@ class CancelConformance(StoreAdapter):
         theirs = world.schedule("other")
         expect(world.cancelled().redis_job_cancelled, True, "redis_job_cancelled:")
         expect(world.waiting(), {theirs}, "The starts that still wait:")
-
-
-def _offered(repositories: object) -> dict[str, bool]:
-    """Return which optional ports a store has, by the names by which they are declared."""
-    ports = {"records": "outbox"} | {
-        name: name for name in ("inspection", "overview", "history", "bulk")
-    }
-    return {
-        declared: getattr(repositories, name, None) is not None for declared, name in ports.items()
-    }
 
 
 def _noting(asked: list[str]) -> Callable[[str, str], bool]:

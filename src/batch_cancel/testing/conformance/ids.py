@@ -78,7 +78,8 @@ class IdConformance(StoreAdapter):
 
     @promise(
         "I11",
-        cause="an id that is too long for its column is cut, and names another job.",
+        cause="an id that is too long for its column is cut, and names another job; or the column "
+        "holds no id of 1024 characters: declare `id_characters_max`.",
         needs=["text_ids"],
     )
     def test_i11_an_id_is_not_cut(self, world: World) -> None:

@@ -51,7 +51,8 @@ class TimeConformance(StoreAdapter):
         "I20",
         cause="claim does not look at the time from which a contact may be called; or settle "
         "drops its `retry_at`, or stores it as a local time; or claim does not take those without "
-        "a time first, and then those that are due for longest.",
+        "a time first, and then those that are due for longest. A store that keeps no such time "
+        "declares `retry_times = False`: a busy contact may then be called again at once.",
         needs=["retry_times", "claim", "settle"],
     )
     def test_i20_a_contact_is_called_when_its_time_has_come(self, world: World) -> None:

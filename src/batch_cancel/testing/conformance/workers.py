@@ -244,7 +244,9 @@ class WorkerConformance(StoreAdapter):
     @promise(
         "I1",
         cause="`status` returns something else than the job's status as it is committed, such as "
-        "always running: a worker that asks right before it dials would call.",
+        "always running: a worker that asks right before it dials would call. Without a `work` "
+        "define `still_running` in your class, or declare `guards` without it: who has claimed a "
+        "contact then calls it, even after the cancel has succeeded.",
         needs=["still_running"],
     )
     def test_i1_a_worker_that_asks_hears_of_the_cancel(self, world: World) -> None:
