@@ -1,15 +1,23 @@
-"""The endpoint as a handler of aiohttp, beneath /v1."""
+"""The endpoint in an aiohttp application, beneath /v1, and a route of its own that cancels."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from batch_cancel import cancel_job_async
-from batch_cancel.adapters.asgi import AsgiApp
-from batch_cancel.http import Authenticate, Request, decoded, joined
+from batch_cancel.adapters.aiohttp import CANCEL_PATH, add_cancel_route, error_middleware
+from batch_cancel.http import Authenticate, Principal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
+
+PRINCIPAL = web.RequestKey("principal", Principal)
+
+
+async def current_principal(request: web.Request) -> Principal | None:
+    """Return who asks."""
+    return request.get(PRINCIPAL)
 
 
 def make_app(
@@ -17,16 +25,24 @@ def make_app(
 ) -> web.Application:
     """Make the application."""
     cancel = partial(cancel_job_async, uow=uow, scheduler=scheduler)
-    endpoint = AsgiApp(cancel, authenticate, prefix="/v1")
 
-    async def respond(asked: web.Request) -> web.Response:
-        path = decoded(asked.rel_url.raw_path.encode())
-        request = Request(asked.method, path, joined(asked.headers.items()))
-        response = await endpoint.respond(request, asked.content.iter_any())
-        return web.Response(
-            body=response.content, status=response.status, headers=response.headers
+    @web.middleware
+    async def authentication(request: web.Request, handler: Handler) -> web.StreamResponse:
+        _, _, key = request.headers.get("Authorization", "").partition("Bearer ")
+        if (principal := authenticate(key)) is not None:
+            request[PRINCIPAL] = principal
+        return await handler(request)
+
+    async def stop(request: web.Request) -> web.Response:
+        principal = await current_principal(request)
+        if principal is None or not principal.may_cancel:
+            raise web.HTTPForbidden
+        result = await cancel(
+            request.match_info["job_id"], organization_id=principal.organization_id
         )
+        return web.json_response({"contacts": result.contacts_cancelled})
 
-    app = web.Application()
-    app.router.add_route("*", "/v1/{_:.*}", respond)
+    app = web.Application(middlewares=[authentication, error_middleware()])
+    add_cancel_route(app, cancel, principal=current_principal, path=f"/v1{CANCEL_PATH}")
+    app.router.add_post("/v1/campaigns/{job_id}/stop", stop)
     return app

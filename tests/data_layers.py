@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -29,6 +29,7 @@ from batch_cancel.adapters.sqlalchemy import (
     joining_async,
 )
 from batch_cancel.domain.job import JobKey
+from tests import django_project
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -255,12 +256,7 @@ def django_uow(
     dsn: str, *, alias: str | None = None, **options: Any
 ) -> Generator[DjangoUnitOfWork]:
     """Return a unit of work on a database that Django knows by this alias or its own."""
-    import django
-    from django.conf import settings
-
-    if not settings.configured:
-        settings.configure(DATABASES={})
-        django.setup()
+    django_project.configure()
     from django.db import connections
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
@@ -269,6 +265,8 @@ def django_uow(
     alias = alias or f"django_{uuid4().hex}"
     known: Any = connections.settings
     before = known.get(alias)
+    with suppress(AttributeError):  # One that was made by other settings.
+        del connections[alias]
     known[alias] = connections.configure_settings(
         {
             "default": {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, MutableMapping
+from collections.abc import Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
@@ -10,6 +10,7 @@ import attrs
 
 from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryStore
 from batch_cancel.adapters.memory.contacts import Contact
+from batch_cancel.adapters.memory.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -119,27 +120,15 @@ MARIADB_TRIGGERS: Final[dict[Sabotage, dict[str, str]]] = {
 """By what they do: when and on which table, and the statement."""
 
 
-class UndoneRows(MutableMapping[Any, Any]):
+class UndoneRows(Rows):
     """Rows of a memory store of which a part is undone as soon as it is written."""
 
-    def __init__(self, rows: MutableMapping[Any, Any], what: Sabotage) -> None:
-        self._rows = rows
+    def __init__(self, rows: Rows, what: Sabotage) -> None:
+        super().__init__(rows, clock=rows.clock)
         self._what = what
 
-    def __getitem__(self, key: Any) -> Any:
-        return self._rows[key]
-
     def __setitem__(self, key: Any, row: Any) -> None:
-        self._rows[key] = self._undone(self._rows[key], row)
-
-    def __delitem__(self, key: Any) -> None:
-        del self._rows[key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        super().__setitem__(key, self._undone(self[key], row))
 
     def _undone(self, before: Any, after: Any) -> Any:
         match self._what:

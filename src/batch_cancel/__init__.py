@@ -1,4 +1,9 @@
-"""Cancel batch calling jobs: no new call of a cancelled job ever starts."""
+"""
+Cancel batch calling jobs: no new call of a cancelled job ever starts.
+
+PYTEST_DONT_REWRITE: pytest rewrites the asserts of a package that has a plugin. It would warn of
+this one where a program imports it, and then calls pytest.
+"""
 
 from batch_cancel.domain.bulk import BulkResult, JobFilter
 from batch_cancel.domain.cancellation import Cancellation, CancelResult

@@ -132,6 +132,12 @@ def _mapped() -> Mapping[str, Any]:
     return {"Base": Base, "Job": Job, "Contact": Contact}
 
 
+def _models() -> Mapping[str, Any]:
+    from tests.django_calls.models import STATES, Call, Campaign
+
+    return {"Campaign": Campaign, "Call": Call, "STATES": STATES}
+
+
 def _names_on(at: Home, client: redis.Redis) -> dict[str, Any]:
     uow = PostgresUnitOfWork(lambda: psycopg.connect(at.dsn))
     scheduler = RedisScheduler(client)
@@ -164,7 +170,7 @@ def names(at: Home) -> Generator[dict[str, Any]]:
         redis.Redis.from_url(at.url) as client,
         data_layers.django_uow(at.dsn, alias="default"),
     ):
-        yield {**_names_on(at, client), **_mapped()}
+        yield {**_names_on(at, client), **_mapped(), **_models()}
 
 
 Setup = Callable[[Home, dict[str, Any]], None]

@@ -6,9 +6,11 @@ import ast
 import asyncio
 import inspect
 import io
+import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -83,8 +85,12 @@ def run_page(page_blocks: list[Block], at: Home, own: dict[str, Any], name: str)
 def test_the_blocks_of_a_page_run(page: Path, at: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another, in one namespace."""
     monkeypatch.chdir(at.folder)
-    with names(at) as own:
-        own["__name__"] = f"docs.{page.stem}"
+    module = ModuleType(f"docs.{page.stem}")
+    # Litestar looks there for what annotations name.
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with names(at) as given:
+        own = vars(module)
+        own |= given
         assert run_page(blocks(page), at, own, str(page)) == []
 
 
@@ -112,6 +118,8 @@ def test_blocks_are_found_on_the_pages_that_show_how_to_do_something() -> None:
         "README.md",
         "add-a-scheduler.md",
         "add-a-store.md",
+        "django.md",
+        "frameworks.md",
         "history.md",
         "how-it-works.md",
         "http.md",

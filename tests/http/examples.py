@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from types import ModuleType
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 import attrs
 import httpx
@@ -19,17 +20,30 @@ import uvicorn
 from yarl import URL
 
 from batch_cancel.adapters.wsgi import WsgiApp
+from tests import django_project
 from tests.processes import HOST, WAIT_SECONDS_MAX, wait_until
 
 FOLDER: Final = Path(__file__).parents[2] / "examples"
 
-ASGI: Final = ("asgi_bare", "fastapi_app", "litestar_app", "django_async_view")
+ASGI: Final = (
+    "asgi_bare",
+    "fastapi_app",
+    "litestar_app",
+    "litestar_mounted",
+    "django_async_view",
+)
 WSGI: Final = ("wsgi_bare", "flask_app", "django_view")
 OWN: Final = ("aiohttp_app",)
 """Speaks HTTP by itself."""
 
+DJANGO_APIS: Final = {"django_rest_view": "rest_framework", "django_ninja_api": "ninja"}
+"""Views for frameworks on top of Django, which have tests of their own, and their packages."""
+
 EVERY: Final = (*ASGI, *WSGI, *OWN)
-LINES_MAX: Final = 40
+ROUTED: Final = ("fastapi_app", "litestar_app", "flask_app", "aiohttp_app")
+"""Whose framework routes and authenticates, and documents the endpoint if it documents."""
+
+LINES_MAX: Final = 60
 
 
 def is_async(name: str) -> bool:
@@ -58,15 +72,12 @@ def made(name: str, uow: Any, scheduler: Any, authenticate: Callable[[str], Any]
 
 
 def _in_django(view: Any, name: str) -> Any:
-    import django
     from django.conf import settings
     from django.core.handlers.asgi import ASGIHandler
     from django.core.handlers.wsgi import WSGIHandler
     from django.urls import re_path
 
-    if not settings.configured:
-        settings.configure(LOGGING_CONFIG=None)
-        django.setup()
+    django_project.configure()
     urls: Any = ModuleType(f"urls_of_{name}")
     urls.urlpatterns = [re_path("^v1/", view)]
     # Django has one of each: the last example made is the one that it serves.
@@ -88,7 +99,7 @@ class Answer:
     @classmethod
     def of(cls, status: int, headers: Any, content: bytes) -> Answer:
         """Take it from any client's answer."""
-        ours = {"content-type", "content-length", "www-authenticate", "allow"}
+        ours = {"content-type", "content-length", "www-authenticate", "allow", "retry-after"}
         kept = {name.lower(): value for name, value in headers.items() if name.lower() in ours}
         return cls(status, kept, content)
 
@@ -142,7 +153,11 @@ def _litestar_client(app: Any, stack: ExitStack) -> Ask:
 
 def _flask_client(app: Any, _: ExitStack) -> Ask:
     def ask(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        told = app.test_client().open(path, method=method, headers=headers, data=body)
+        # The client replaces bytes that are not UTF-8; servers pass them on.
+        exact = {"PATH_INFO": unquote_to_bytes(path).decode("latin-1")}
+        told = app.test_client().open(
+            path, method=method, headers=headers, data=body, environ_overrides=exact
+        )
         return Answer.of(told.status_code, told.headers, told.data)
 
     return ask
@@ -200,6 +215,7 @@ def _aiohttp_client(app: Any, stack: ExitStack) -> Ask:
 CLIENTS: Final[dict[str, Callable[[Any, ExitStack], Ask]]] = {
     "fastapi_app": _fastapi_client,
     "litestar_app": _litestar_client,
+    "litestar_mounted": _litestar_client,
     "flask_app": _flask_client,
     "django_view": _django_client,
     "django_async_view": _django_async_client,

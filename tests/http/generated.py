@@ -1,5 +1,5 @@
 """
-Generated requests against the ASGI and the WSGI application, and what none of them may do.
+Generated requests against the applications, and what none of them may do.
 
     python -m tests.http.generated --requests 20000     (make http)
 
@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from functools import partial
 from typing import Any, Final
 
 import schemathesis
@@ -24,8 +25,10 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 
+from batch_cancel import cancel_job_async
 from batch_cancel.domain.job import JobKey
 from batch_cancel.http.openapi import openapi
+from tests.http import frameworks
 from tests.http.requests import AUTHENTICATE, JSON, KEY_A, KEY_B, VIEWER, Asked, Site, Told
 
 PATH: Final = "/batch/jobs/{batch_job_id}/cancel"
@@ -54,11 +57,14 @@ WRITTEN: Final = (
 
 
 def seeded(kind: str) -> Site:
-    """Return an application over a few jobs."""
-    site = Site(kind)
+    """Return an application over a few jobs; a framework's, if the kind is its name."""
+    site = Site("asgi" if kind in frameworks.ASGI else kind)
     for key, status in JOBS.items():
         site.store.add_job(key.batch_job_id, status, key.organization_id, None)
         site.store.add_contacts(key.batch_job_id, {"1": "pending"}, key.organization_id)
+    if kind in frameworks.ASGI:
+        cancel = partial(cancel_job_async, uow=site.store, scheduler=site.scheduler)
+        site.app = frameworks.app_of(kind, cancel)
     return site
 
 
@@ -273,10 +279,11 @@ def schemathesis_cases(kind: str, examples: int, tally: Counter[str]) -> None:
     """Let schemathesis make requests, good and bad, and run all of its checks on the answers."""
     watched = Watched(kind, tally)
     config = SchemathesisConfig.from_dict(_CONFIG)
-    if kind == "asgi":
-        schema = schemathesis.openapi.from_asgi("/openapi.json", watched.asgi(), config=config)
-    else:
+    if kind == "wsgi":
         schema = schemathesis.openapi.from_wsgi("/openapi.json", watched.wsgi(), config=config)
+    else:
+        path = "/schema/openapi.json" if kind == "litestar" else "/openapi.json"
+        schema = schemathesis.openapi.from_asgi(path, watched.asgi(), config=config)
     operation = schema[PATH]["POST"]
     for mode in GenerationMode:
         _ask_cases(operation.as_strategy(mode), mode, examples, watched)
@@ -303,7 +310,7 @@ def main() -> None:
     arguments = parser.parse_args()
     assert AUTHENTICATE("key-a") is not None
     tally: Counter[str] = Counter()
-    for kind in ("asgi", "wsgi"):
+    for kind in ("asgi", "wsgi", *frameworks.ASGI):
         schemathesis_cases(kind, arguments.schemathesis, tally)
     told = f"schemathesis: {sum(tally.values())} requests, all checks passed\n"
     own: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A cancel that is held half-way, and a site with a job to cancel."""
+"""A cancel that is held half-way, in memory or by a lock, and a site with a job to cancel."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+import psycopg
+
 from batch_cancel import cancel_job_async
-from tests.http.requests import (
-    Site,
-)
+from tests.http.requests import Site
 from tests.processes import WAIT_SECONDS_MAX
 
 T = TypeVar("T")
@@ -54,3 +54,18 @@ def site_of_a_job() -> Site:
 async def never(*_: Any) -> Any:
     """Wait without an end."""
     await asyncio.Event().wait()
+
+
+def somebody_waits(connection: psycopg.Connection[Any]) -> bool:
+    """Check whether another connection waits for a lock that this one holds."""
+    row = connection.execute(
+        "SELECT count(*) > 0 FROM pg_locks "
+        "WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    ).fetchone()
+    return row == (True,)
+
+
+def status_in(connection: psycopg.Connection[Any]) -> object:
+    """Return the status of the only job."""
+    row = connection.execute("SELECT status FROM batch_jobs").fetchone()
+    return row and row[0]

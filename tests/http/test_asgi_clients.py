@@ -15,7 +15,15 @@ from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.memory import AsyncMemoryScheduler
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork
 from tests.http.examples import serving
-from tests.http.held import FOR_EVER, Held, never, run, site_of_a_job
+from tests.http.held import (
+    FOR_EVER,
+    Held,
+    never,
+    run,
+    site_of_a_job,
+    somebody_waits,
+    status_in,
+)
 from tests.http.requests import (
     AUTHENTICATE,
     Asked,
@@ -92,21 +100,8 @@ def test_a_client_of_a_real_server_leaves_in_the_middle(postgres_schema: str) ->
                         b"POST /batch/jobs/j/cancel HTTP/1.1\r\nHost: x\r\n"
                         b"Authorization: Bearer key-a\r\n\r\n"
                     )
-                    wait_until(lambda: _somebody_waits(connection), "the cancel waits")
-            wait_until(lambda: _status(connection) == "cancelled", "the job is cancelled")
-
-
-def _somebody_waits(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute(
-        "SELECT count(*) > 0 FROM pg_locks "
-        "WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-    ).fetchone()
-    return row == (True,)
-
-
-def _status(connection: psycopg.Connection[Any]) -> object:
-    row = connection.execute("SELECT status FROM batch_jobs").fetchone()
-    return row and row[0]
+                    wait_until(lambda: somebody_waits(connection), "the cancel waits")
+            wait_until(lambda: status_in(connection) == "cancelled", "the job is cancelled")
 
 
 def test_a_server_that_goes_waits_for_cancels_that_have_begun() -> None:

@@ -19,7 +19,18 @@ from batch_cancel.adapters.memory import (
     MemoryStore,
 )
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
-from tests.http.examples import EVERY, FOLDER, LINES_MAX, Ask, client_of, is_async, made, serving
+from tests.http.examples import (
+    DJANGO_APIS,
+    EVERY,
+    FOLDER,
+    LINES_MAX,
+    ROUTED,
+    Ask,
+    client_of,
+    is_async,
+    made,
+    serving,
+)
 from tests.http.requests import AUTHENTICATE
 from tests.pairs import create_reference_tables
 
@@ -31,6 +42,8 @@ CANCELLED = (
     b'{"success": true, "message": "Job was already running - cancelled remaining contacts", '
     b'"batchJobId": "batch_xyz789", "redisJobCancelled": false, "contactsCancelled": 2}'
 )
+DOCUMENTS = {"fastapi_app": "/openapi.json", "litestar_app": "/schema/openapi.json"}
+PAGES = {"litestar_app": "swagger"}
 
 
 def seeded(name: str) -> tuple[Any, Any]:
@@ -58,15 +71,15 @@ def store_and_ask(name: str) -> Iterator[tuple[Any, Ask]]:
 
 
 def test_an_example_is_short(name: str) -> None:
-    """Mounting is a matter of a few lines."""
+    """The endpoint is a matter of a few lines."""
     assert len((FOLDER / f"{name}.py").read_text("utf-8").splitlines()) < LINES_MAX
 
 
 def test_every_example_is_run() -> None:
-    """None lies there that no test knows; the adapters have their own."""
+    """None lies there that no test knows; the adapters have their own, and so do Django's APIs."""
     adapters = {path.stem for path in FOLDER.glob("*_adapter*.py")}
     others = {"__init__", *adapters}
-    assert {path.stem for path in FOLDER.glob("*.py")} - others == set(EVERY)
+    assert {path.stem for path in FOLDER.glob("*.py")} - others == {*EVERY, *DJANGO_APIS}
 
 
 def test_an_example_cancels(store_and_ask: tuple[Any, Ask]) -> None:
@@ -81,10 +94,13 @@ def test_an_example_cancels(store_and_ask: tuple[Any, Ask]) -> None:
     assert (record.operation_id, record.actor, record.reason) == ("op-1", "ada", "x")
 
 
-def test_an_example_takes_any_id(store_and_ask: tuple[Any, Ask]) -> None:
-    """Slashes and blanks come through the framework."""
-    _, ask = store_and_ask
+def test_an_example_takes_any_id(name: str, store_and_ask: tuple[Any, Ask]) -> None:
+    """Slashes and blanks come through the framework; Litestar routes no slash."""
+    store, ask = store_and_ask
     told = ask("POST", "/v1/batch/jobs/a%2Fb%20c/cancel", A, b"")
+    if name == "litestar_app":
+        assert (told.status, store.job("a/b c", "a").status) == (404, "running")
+        return
     assert told.status == 200
     assert json.loads(told.content)["batchJobId"] == "a/b c"
 
@@ -100,7 +116,7 @@ def test_an_example_keeps_organizations_apart(store_and_ask: tuple[Any, Ask]) ->
     assert dict(store._committed) == before
 
 
-def test_an_example_refuses(store_and_ask: tuple[Any, Ask]) -> None:
+def test_an_example_refuses(name: str, store_and_ask: tuple[Any, Ask]) -> None:
     """As the bare application does, whatever its framework would rather say."""
     store, ask = store_and_ask
     before = dict(store._committed)
@@ -110,16 +126,42 @@ def test_an_example_refuses(store_and_ask: tuple[Any, Ask]) -> None:
     assert ask("POST", JOB, A | JSON, b"{").status == 422
     assert ask("POST", JOB, A | JSON, b"x" * 40_000).status == 413
     got = ask("GET", JOB, A, b"")
-    assert (got.status, got.headers["allow"]) == (405, "POST")
+    others = {"OPTIONS"} if name in {"litestar_app", "flask_app"} else set[str]()
+    assert (got.status, {*got.headers["allow"].split(", ")}) == (405, {"POST"} | others)
     assert dict(store._committed) == before
 
 
-def test_an_example_serves_its_description(store_and_ask: tuple[Any, Ask]) -> None:
-    """Which knows where it is mounted."""
+def test_an_example_serves_its_description(name: str, store_and_ask: tuple[Any, Ask]) -> None:
+    """Which knows where it is mounted; behind a route it is part of the application's own."""
     _, ask = store_and_ask
-    document = json.loads(ask("GET", "/v1/openapi.json", {}, b"").content)
-    assert document["servers"] == [{"url": "/v1"}]
-    assert ask("GET", "/v1/docs", {}, b"").status == 200
+    path = DOCUMENTS.get(name, "/v1/openapi.json")
+    told = ask("GET", path, {}, b"")
+    if name in {"flask_app", "aiohttp_app"}:
+        assert told.status == 404
+        return
+    document = json.loads(told.content)
+    if name in DOCUMENTS:
+        assert "/v1/batch/jobs/{batch_job_id}/cancel" in document["paths"]
+    else:
+        assert document["servers"] == [{"url": "/v1"}]
+    assert ask("GET", path.replace("openapi.json", PAGES.get(name, "docs")), {}, b"").status == 200
+
+
+@pytest.mark.parametrize("name", ROUTED)
+def test_a_route_of_its_own_cancels(name: str, store_and_ask: tuple[Any, Ask]) -> None:
+    """And is refused in the framework's manner, or with the endpoint's bytes."""
+    store, ask = store_and_ask
+    stop = "/v1/campaigns/batch_xyz789/stop"
+    assert ask("POST", stop, {}, b"").status == 403
+    assert ask("POST", stop, {"Authorization": "Bearer key-viewer"}, b"").status == 403
+    foreign = ask("POST", stop, B, b"")
+    assert (foreign.status, foreign.content) == (404, b'{"detail": "Batch job not found"}')
+    told = ask("POST", stop, A, b"")
+    assert (told.status, json.loads(told.content)) == (200, {"contacts": 2})
+    assert store.job("batch_xyz789", "a").status == "cancelled"
+    ended = ask("POST", stop, A, b"")
+    detail = b'{"detail": "Cannot cancel job in \'cancelled\' status"}'
+    assert (ended.status, ended.content) == (400, detail)
 
 
 def test_an_example_behind_a_real_server(name: str, postgres_schema: str) -> None:

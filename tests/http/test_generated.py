@@ -27,7 +27,7 @@ def test_generated_requests_break_no_rule() -> None:
 
 
 @pytest.mark.repeats
-@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+@pytest.mark.parametrize("kind", ["asgi", "wsgi", "fastapi", "litestar"])
 def test_schemathesis_has_nothing_to_say(kind: str) -> None:
     """Each of its checks, on requests that fit the description and on ones that do not."""
     tally: Counter[str] = Counter()

@@ -127,7 +127,7 @@ PARTS = (
     ),
     Part(
         "SQLAlchemy and Django",
-        ("adapters/sqlalchemy/*", "adapters/django.py"),
+        ("adapters/sqlalchemy/*", "adapters/django/*"),
         (
             *CONTRACT,
             "integration/test_sqlalchemy.py",
@@ -148,7 +148,14 @@ PARTS = (
                     "types",
                 )
             ),
-            *(f"integration/test_{name}.py" for name in ("django", "django_removals")),
+            "integration/test_django.py",
+            *(
+                f"integration/test_django_{name}.py"
+                for name in (
+                    *("app", "cases", "commands", "endpoint", "migrations", "removals"),
+                    "tables",
+                )
+            ),
         ),
         "sqlalchemy or django",
     ),

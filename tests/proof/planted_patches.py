@@ -40,7 +40,9 @@ PLANTED = (
     "reports",
     "bulk",
     "sweep",
+    "django",
     "memory",
+    "frameworks",
 )
 """The files that say what is planted."""
 

@@ -104,7 +104,7 @@ def test_a_store_without_records_cannot_tell_who_cancelled(
     job_of = rows.job_of
     monkeypatch.setattr(
         "batch_cancel.adapters.memory.bulk.job_of",
-        lambda key, row: attrs.evolve(job_of(key, row), cancellation=None),
+        lambda its, key: attrs.evolve(job_of(its, key), cancellation=None),
     )
     shop = Shop(1, faults={1: StoreFailed("gone", "unknown", Fault.INTERRUPTED)})
     [failure] = bulk(ids(1), shop).failures

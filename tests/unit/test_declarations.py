@@ -60,8 +60,8 @@ def test_the_price_of_no_pause_is_named() -> None:
     [sentence] = mistakes(_adapter(), _having(), everything)
     assert sentence == (
         "There is no `pause` in the unit of work: provide it, or declare `retries = False` in "
-        "your class. Without it a cancel that meets a deadlock or a lock timeout fails at once, and a "
-        "lost answer to COMMIT is an error with the outcome 'unknown'."
+        "your class. Without it a cancel that meets a deadlock or a lock timeout fails at once, "
+        "and a lost answer to COMMIT is an error with the outcome 'unknown'."
     )
 
 

@@ -24,6 +24,7 @@ DRIVERS_AND_FRAMEWORKS = [
     "fastapi",
     "flask",
     "hypothesis",
+    "litestar",
     "opentelemetry",
     "psycopg",
     "psycopg_pool",
@@ -108,6 +109,10 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.otel", {"opentelemetry"}),
         ("batch_cancel.adapters.asgi", {"asyncio"}),
         ("batch_cancel.adapters.wsgi", set()),
+        ("batch_cancel.adapters.aiohttp", {"aiohttp"}),
+        ("batch_cancel.adapters.fastapi", {"fastapi"}),
+        ("batch_cancel.adapters.flask", {"flask"}),
+        ("batch_cancel.adapters.litestar", {"litestar"}),
         ("batch_cancel.adapters.sqlalchemy", {"sqlalchemy", "asyncio"}),
         ("batch_cancel.adapters.django", {"django", "psycopg"}),
         ("batch_cancel.adapters.apscheduler", {"redis"}),
@@ -124,7 +129,25 @@ def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) 
     loaded = loaded_by(module)
     assert own <= loaded
     drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "huey", "rq", "saq"}
+    drivers |= {"aiohttp", "django", "fastapi", "flask", "litestar"}
     assert loaded & drivers == own & drivers
+
+
+def test_the_plugin_of_pytest_comes_with_pytest_alone() -> None:
+    """Every test run of an environment loads it, whatever it tests."""
+    assert loaded_by("_batch_cancel_pytest") - loaded_by("pytest") == {"_batch_cancel_pytest"}
+
+
+def test_djangos_app_comes_without_settings() -> None:
+    """Its models and its admin are left to Django to load."""
+    modules = ("", ".apps", ".removals", ".tables", ".unit_of_work", ".views")
+    imports = "; ".join(f"import batch_cancel.adapters.django{it}" for it in modules)
+    printed = run(
+        f"{imports}; import sys; from django.conf import settings\n"
+        "names = [f'batch_cancel.adapters.django.{it}' for it in ('models', 'admin')]\n"
+        "print(settings.configured, [it for it in names if it in sys.modules])"
+    )
+    assert printed == "False []\n"
 
 
 def test_the_version_comes_without_the_command_line() -> None:

@@ -35,7 +35,7 @@ def cancelled(key: JobKey) -> Row:
 def test_cancellations_of_one_moment_are_taken_in_the_order_of_their_jobs() -> None:
     """The time alone is compared, never the records."""
     second, first = JobKey("b"), JobKey("a")
-    rows: Rows = {second: cancelled(second), first: cancelled(first)}
+    rows = Rows({second: cancelled(second), first: cancelled(first)})
     for key in (second, first):
         [taken] = take(rows, 1, timedelta(minutes=1), announcements=False)
         assert taken.key == key
@@ -46,7 +46,7 @@ def test_a_record_of_another_cancellation_is_not_claimed() -> None:
     """Though it was taken at the same moment."""
     key = JobKey("a")
     row = cancelled(key)
-    rows: Rows = {key: row}
+    rows = Rows({key: row})
     assert row.cancellation is not None
     record = attrs.evolve(row.cancellation, taken_at=LONG_AGO)
     assert claim_record(rows, attrs.evolve(record, operation_id="another")) is None
@@ -60,7 +60,7 @@ def test_a_turn_is_later_than_the_one_before_even_if_the_clock_is_behind() -> No
     key, tomorrow = JobKey("a"), datetime.now(UTC) + timedelta(days=1)
     row = attrs.evolve(cancelled(key), taken_at=tomorrow)
     assert row.cancellation is not None
-    claimed = claim_record({key: row}, attrs.evolve(row.cancellation, taken_at=tomorrow))
+    claimed = claim_record(Rows({key: row}), attrs.evolve(row.cancellation, taken_at=tomorrow))
     assert claimed is not None
     assert claimed.taken_at == tomorrow + timedelta(microseconds=1)
 
@@ -76,4 +76,4 @@ def test_a_call_of_exactly_the_age_is_not_overdue_yet() -> None:
 def test_a_job_that_is_not_there_has_no_calls_to_end() -> None:
     """None is counted."""
     settlement = Settlement(ContactStatus.FAILED, None)
-    assert memory.expire({}, JobKey("a"), settlement, timedelta(0)) == 0
+    assert memory.expire(Rows(), JobKey("a"), settlement, timedelta(0)) == 0

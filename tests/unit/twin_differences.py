@@ -126,9 +126,13 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
 
 UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("cli/apps.py", "_perform"): "An application that has to be awaited needs an event loop.",
+    ("adapters/django/command_line.py", "_examine"): "A command: the command line runs it.",
     ("adapters/redis/deadline_async.py", "_until"): "A socket's timeout needs no such care.",
     ("adapters/asgi.py", "AsgiApp"): "A protocol of its own; WSGI is the other, see WsgiApp.",
-    ("adapters/asgi.py", "_body"): "The same.",
+    ("adapters/asgi.py", "AsgiRoute"): "The same; see WsgiRoute.",
+    ("adapters/asgi.py", "_Requests"): "A blocked thread has no budget, and nothing to wait for.",
+    ("adapters/asgi.py", "_awaited"): "It runs a blocking cancel.",
+    ("adapters/asgi.py", "_body"): "A protocol of its own.",
     ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
     ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
     ("adapters/otel.py", "_Spans"): "The same.",
@@ -188,6 +192,9 @@ RENAMED: Final = {
 
 
 ASYNCIO_ONLY: Final[Mapping[str, str]] = {
+    "adapters/aiohttp.py": "The framework is asyncio alone.",
+    "adapters/fastapi.py": "The same.",
+    "adapters/litestar.py": "The same.",
     "adapters/postgres/doctor/": "Written once, over a sender of either kind.",
     "adapters/postgres/bulk.py": "The same.",
     "adapters/postgres/history.py": "The same.",

@@ -1,4 +1,4 @@
-"""The endpoint as a WSGI application, for Flask, Django, gunicorn and others."""
+"""The endpoint as a WSGI application, and as a route of a blocking framework."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from batch_cancel.http.endpoint import Authenticate, Cancel, Endpoint, failed
+from batch_cancel.http.api_keys import Principal
+from batch_cancel.http.endpoint import Authenticate, Cancel, Endpoint, RoutedEndpoint, failed
 from batch_cancel.http.openapi import Page
 from batch_cancel.http.request import (
     BODY_BYTES_MAX,
@@ -70,9 +71,7 @@ class WsgiApp:
         try:
             return self._endpoint.respond(request, body)
         except BaseException as error:
-            # Code that runs coroutines may raise it; under WSGI a request can't be cancelled.
-            asyncio: Any = sys.modules.get("asyncio")
-            if asyncio is None or not isinstance(error, asyncio.CancelledError):
+            if not _is_cancelled(error):
                 raise
             return failed(error, self._endpoint.retry_after)
 
@@ -94,6 +93,52 @@ class WsgiApp:
             [*response.headers.items(), ("content-length", str(len(content)))],
         )
         return [b"" if request.method == "HEAD" else content]
+
+
+class WsgiRoute:
+    """
+    The endpoint behind the routing and the authentication of a blocking framework.
+
+    Arguments:
+        cancel: `functools.partial(cancel_job, uow=..., scheduler=...)`.
+        retry_after: as in `WsgiApp`.
+        ok_if_cancelled: as in `WsgiApp`.
+
+    Raises:
+        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
+    """
+
+    def __init__(
+        self, cancel: Cancel, *, retry_after: timedelta | None, ok_if_cancelled: bool
+    ) -> None:
+        self._endpoint = RoutedEndpoint(cancel, retry_after, ok_if_cancelled=ok_if_cancelled)
+
+    def respond(
+        self,
+        batch_job_id: str,
+        principal: Principal | None,
+        environ: dict[str, Any],
+        body: Iterable[bytes],
+    ) -> Response:
+        """As `RoutedEndpoint.respond`, the request as its environ."""
+        path = _text(environ.get("PATH_INFO", ""))
+        request = Request(environ["REQUEST_METHOD"], path, _headers(environ))
+        try:
+            return self._endpoint.respond(batch_job_id, principal, request, body)
+        except BaseException as error:
+            if not _is_cancelled(error):
+                raise
+            return failed(error, self._endpoint.retry_after)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """
+    Check whether an error is asyncio's CancelledError.
+
+    Code that runs coroutines may raise it; under WSGI a request can't be cancelled.
+    """
+    asyncio: Any = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def _text(value: str) -> str:

@@ -19,12 +19,16 @@ __all__ = ["main"]
 _USAGE_ERROR: Final = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main(
+    arguments: Sequence[str] | None = None, *, name: str = "batch-cancel", app: str | None = None
+) -> NoReturn:
     """
     Run the command line and exit with its code.
 
     Arguments:
         arguments: what follows the program's name; None for this process's own.
+        name: the program's name in its help.
+        app: what counts as `--app` where neither that nor a URL is given, as `module:name`.
     """
     if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
         output.answer(version_line())
@@ -36,4 +40,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         sys.stderr.write("batch-cancel needs more: pip install 'batch_cancel[cli]'\n")
         sys.exit(_USAGE_ERROR)
-    run(arguments)
+    run(arguments, name=name, app=app)

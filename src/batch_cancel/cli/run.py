@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import NoReturn
 
+import typer.main
+
 from batch_cancel.cli import (
     bulk_commands,
     commands,
@@ -30,10 +32,15 @@ __all__ = [
 """The commands add themselves to the program when they are imported."""
 
 
-def run(arguments: Sequence[str] | None) -> NoReturn:
-    """Run one command and exit with its code."""
+def run(arguments: Sequence[str] | None, *, name: str, app: str | None) -> NoReturn:
+    """Run one command and exit with its code; the arguments are those of `main`."""
     output.prepare()
     # The library's warnings are for the log of a service; here they are printed as sentences.
     logging.getLogger("batch_cancel").addHandler(logging.NullHandler())
-    program(args=None if arguments is None else list(arguments), prog_name="batch-cancel")
+    commands_by_name = typer.main.get_group(program).commands
+    program(
+        args=None if arguments is None else list(arguments),
+        prog_name=name,
+        default_map={it: {"app": app} for it in commands_by_name},
+    )
     raise SystemExit

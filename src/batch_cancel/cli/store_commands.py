@@ -94,9 +94,17 @@ def schema(
             "--guards", help="Add triggers that repair writers who ignore a cancellation."
         ),
     ] = False,
+    release: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RELEASE",
+            help="Print what changes the tables that an earlier release created, such as 0.1.",
+        ),
+    ] = None,
     names: options.Names = None,
 ) -> None:
     """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
     with faults_reported(), importable():
-        text = urls.ddl(names, reference=reference, guards=guards)
+        text = urls.ddl(names, release, reference=reference, guards=guards)
     output.answer(text)

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from importlib import resources
 from typing import TYPE_CHECKING, Final, Protocol
 
+from batch_cancel.adapters.postgres_releases import migration_text
 from batch_cancel.cli import libraries
 from batch_cancel.cli.imports import UsageError, found
 from batch_cancel.cli.libraries import OpenScheduler
@@ -43,30 +44,42 @@ class Store(UnitOfWork, Checkable, Protocol):
         ...
 
 
-def ddl(schema: str | None, *, reference: bool, guards: bool) -> str:
+def ddl(schema: str | None, release: str | None, *, reference: bool, guards: bool) -> str:
     """
     Return the SQL that Postgres needs.
 
     Arguments:
         schema: where a PostgresSchema is found, as `module:name`; None for the default names.
+        release: the release whose tables are there already; None if there are none.
         reference: whether to add example tables, which have the default names.
         guards: whether to add triggers.
 
     Raises:
-        UsageError: the schema is not valid, or psycopg, which quotes its names, is missing.
+        UsageError: the schema or the release is not valid, or psycopg, which quotes names, is
+            missing.
     """
     if reference and schema is not None:
         msg = "--reference is for the reference names: leave --schema out"
         raise UsageError(msg)
+    if reference and release is not None:
+        msg = "--reference is for a database without tables: leave --from out"
+        raise UsageError(msg)
     folder = resources.files("batch_cancel.adapters").joinpath("postgres")
-    parts = [] if schema else [folder.joinpath("tables.sql").read_text("utf-8")]
+    tables = folder.joinpath("tables.sql").read_text("utf-8")
+    if release is not None:
+        try:
+            tables = migration_text(release)
+        except ValueError as error:
+            msg = f"--from: {error}"
+            raise UsageError(msg) from error
+    parts = [] if schema else [tables]
     if reference:
         parts.append(folder.joinpath("reference_tables.sql").read_text("utf-8"))
     if schema or guards:
         names = _names(schema)
-        from batch_cancel.adapters.postgres import guards_ddl, table_ddl  # noqa: PLC0415
+        from batch_cancel.adapters.postgres.ddl import guards_ddl, named_ddl  # noqa: PLC0415
 
-        parts += [table_ddl(names)] if schema else []
+        parts += [named_ddl(tables, names)] if schema else []
         parts += [guards_ddl(names)] if guards else []
     return "\n".join(parts)
 

@@ -25,6 +25,7 @@ from batch_cancel.http.request import (
     admitted,
     bytes_declared,
     job_asked,
+    job_routed,
     key_of,
     operation_id_of,
     path_below,
@@ -153,27 +154,100 @@ class AsyncEndpoint:
             )
             if page is not None:
                 return page
-            return await self._cancelled(job_asked(path, request.method), request, body)
+            batch_job_id = job_asked(path, request.method)
+            principal = await self.authenticate(key_of(request))
+            return await _cancelled(self.cancel, batch_job_id, principal, request, body)
         except Refused as refused:
             return refused.response
         except Exception as error:  # noqa: BLE001  # Every error has an answer.
             return failed(error, self.retry_after, ok_if_cancelled=self.ok_if_cancelled)
 
-    async def _cancelled(
-        self, batch_job_id: str, request: Request, body: AsyncIterable[bytes]
+
+@attrs.frozen
+class RoutedEndpoint:
+    """
+    The endpoint behind a framework's own routing and authentication.
+
+    Arguments:
+        cancel: cancels a job.
+        retry_after: as in `Endpoint`.
+        ok_if_cancelled: as in `Endpoint`.
+
+    Raises:
+        TypeError: `cancel`, or a port that is bound to it, is of the wrong kind.
+    """
+
+    cancel: Cancel = attrs.field(validator=_is_cancel)
+    retry_after: timedelta | None = None
+    ok_if_cancelled: bool = attrs.field(default=False, kw_only=True)
+
+    def respond(
+        self,
+        batch_job_id: str,
+        principal: Principal | None,
+        request: Request,
+        body: Iterable[bytes],
     ) -> Response:
-        principal = admitted(await self.authenticate(key_of(request)))
-        bytes_declared(request)
-        operation_id = operation_id_of(request)
-        reason = reason_in(await _gathered(body), request)
-        result = self.cancel(
-            batch_job_id,
-            organization_id=principal.organization_id,
-            operation_id=operation_id,
-            actor=principal.actor,
-            reason=reason,
+        """
+        Answer a request to cancel a job; no error is raised.
+
+        Arguments:
+            batch_job_id: the id that the framework has found in the path.
+            principal: the one that the framework has authenticated; None for none.
+            request: the request, its path as it was sent.
+            body: its body in pieces, read only as far as needed.
+        """
+        awaited = AsyncRoutedEndpoint(
+            _BlockingCancel(self.cancel), self.retry_after, ok_if_cancelled=self.ok_if_cancelled
         )
-        return present(await kinds.returned_async(result))
+        return run(awaited.respond(batch_job_id, principal, request, _BlockingBody(body)))
+
+
+@attrs.frozen
+class AsyncRoutedEndpoint:
+    """As `RoutedEndpoint`, on asyncio."""
+
+    cancel: AsyncCancel = attrs.field(validator=_is_cancel_async)
+    retry_after: timedelta | None = None
+    ok_if_cancelled: bool = attrs.field(default=False, kw_only=True)
+
+    async def respond(
+        self,
+        batch_job_id: str,
+        principal: Principal | None,
+        request: Request,
+        body: AsyncIterable[bytes],
+    ) -> Response:
+        """As `RoutedEndpoint.respond`, awaited."""
+        try:
+            routed = job_routed(batch_job_id, request)
+            return await _cancelled(self.cancel, routed, principal, request, body)
+        except Refused as refused:
+            return refused.response
+        except Exception as error:  # noqa: BLE001  # Every error has an answer.
+            return failed(error, self.retry_after, ok_if_cancelled=self.ok_if_cancelled)
+
+
+async def _cancelled(
+    cancel: AsyncCancel,
+    batch_job_id: str,
+    principal: Principal | None,
+    request: Request,
+    body: AsyncIterable[bytes],
+) -> Response:
+    """Check the rest of the request, cancel the job and return the answer."""
+    principal = admitted(principal)
+    bytes_declared(request)
+    operation_id = operation_id_of(request)
+    reason = reason_in(await _gathered(body), request)
+    result = cancel(
+        batch_job_id,
+        organization_id=principal.organization_id,
+        operation_id=operation_id,
+        actor=principal.actor,
+        reason=reason,
+    )
+    return present(await kinds.returned_async(result))
 
 
 async def _gathered(body: AsyncIterable[bytes]) -> bytes:

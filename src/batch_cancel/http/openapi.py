@@ -33,10 +33,10 @@ from batch_cancel.http.response import Response, present, present_error
 
 DOCUMENT_PATH: Final = "/openapi.json"
 PAGE_PATH: Final = "/docs"
+JSON: Final = "application/json"
+PATH: Final = "/batch/jobs/{batch_job_id}/cancel"
 
-_PATH: Final = "/batch/jobs/{batch_job_id}/cancel"
 _KEY: Final = JobKey("batch_xyz789")
-_JSON: Final = "application/json"
 
 _Json = dict[str, Any]
 
@@ -86,7 +86,7 @@ def page_at(
     safe = quote(f"/{base.lstrip('/')}".rstrip("/"), errors="surrogateescape")
     document = openapi(safe, retry_after, ok_if_cancelled=ok_if_cancelled)
     if path == DOCUMENT_PATH:
-        return Page({"content-type": _JSON}, json.dumps(document).encode())
+        return Page({"content-type": JSON}, json.dumps(document).encode())
     headers = {
         "content-type": "text/html; charset=utf-8",
         "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
@@ -110,7 +110,7 @@ def openapi(
         },
         "servers": [{"url": base or "/"}],
         "security": [{"apiKey": []}],
-        "paths": {_PATH: {"post": _operation(retry_after, ok_if_cancelled=ok_if_cancelled)}},
+        "paths": {PATH: {"post": _operation(retry_after, ok_if_cancelled=ok_if_cancelled)}},
         "components": {
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
             "schemas": {
@@ -131,6 +131,21 @@ def openapi(
             },
         },
     }
+
+
+def routed_operation(retry_after: timedelta | None, *, ok_if_cancelled: bool) -> _Json:
+    """
+    Return the operation for the document of a framework; the arguments are those of `page_at`.
+
+    It contains the schema of the request; the schemas of the answers are the framework's models.
+    """
+    document = openapi("", retry_after, ok_if_cancelled=ok_if_cancelled)
+    operation: _Json = document["paths"][PATH]["post"]
+    for answer in operation["responses"].values():
+        del answer["content"][JSON]["schema"]
+    wish = document["components"]["schemas"]["Wish"]
+    operation["requestBody"]["content"][JSON]["schema"] = {"title": "CancelReason", **wish}
+    return {**operation, "description": document["info"]["description"]}
 
 
 def _operation(retry_after: timedelta | None, *, ok_if_cancelled: bool) -> _Json:
@@ -160,7 +175,7 @@ def _operation(retry_after: timedelta | None, *, ok_if_cancelled: bool) -> _Json
             "required": False,
             "description": f"Optional; {BODY_BYTES_MAX} bytes at most.",
             "content": {
-                _JSON: {
+                JSON: {
                     "schema": {"$ref": "#/components/schemas/Wish"},
                     "example": {"reason": "the customer withdrew"},
                 }
@@ -182,11 +197,11 @@ def _responses(retry_after: timedelta | None, *, ok_if_cancelled: bool) -> _Json
     }
     for refusal in Refusal:
         answer = answers.setdefault(str(refusal.status), _answer(refusal.when, "Error", {}))
-        answer["content"][_JSON]["examples"][refusal.name.lower()] = {
+        answer["content"][JSON]["examples"][refusal.name.lower()] = {
             "value": refusal.response().body
         }
     answers["404"]["description"] = "The organization of the API key has no such job."
-    answers["404"]["content"][_JSON]["examples"]["job"] = {
+    answers["404"]["content"][JSON]["examples"]["job"] = {
         "value": present_error(JobNotFound(_KEY)).body
     }
     for status, header, meaning in (
@@ -279,7 +294,7 @@ def _examples(answers: Iterable[tuple[str, Response]]) -> _Json:
 
 def _answer(description: str, schema: str, examples: _Json) -> _Json:
     reference = {"$ref": f"#/components/schemas/{schema}"}
-    content = {_JSON: {"schema": reference, "examples": examples}}
+    content = {JSON: {"schema": reference, "examples": examples}}
     return {"description": description, "content": content}
 
 
@@ -324,7 +339,7 @@ def _html(document: _Json, base: str) -> str:
         f"<h2>Parameters</h2><dl><dt><code>Authorization</code> (header)</dt>"
         f"<dd>Bearer and the API key.</dd>{parameters}</dl>"
         f"<h2>Body</h2><p>{escape(body['description'])}</p>"
-        f"{_shown_json(body['content'][_JSON]['example'])}"
+        f"{_shown_json(body['content'][JSON]['example'])}"
         f"<h2>Answers</h2>{answers}"
         f'<p><a href="{escape(base + DOCUMENT_PATH)}">OpenAPI document</a></p>'
         "</main></body></html>"
@@ -337,7 +352,7 @@ def _shown_answer(status: str, answer: Mapping[str, Any]) -> str:
         for name, header in answer.get("headers", {}).items()
     )
     examples = "".join(
-        _shown_json(example["value"]) for example in answer["content"][_JSON]["examples"].values()
+        _shown_json(example["value"]) for example in answer["content"][JSON]["examples"].values()
     )
     is_open = " open" if status == "200" else ""
     return (

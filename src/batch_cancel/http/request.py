@@ -158,6 +158,20 @@ def job_asked(path: str, method: str) -> str:
     return path[len(_JOBS) : -len(_CANCEL)]
 
 
+def job_routed(batch_job_id: str, request: Request) -> str:
+    """
+    Return the id of the job that a framework has found in a path.
+
+    Frameworks replace bytes that are not UTF-8, so that two paths name one job. Such a path has
+    the empty id, which no job has.
+    """
+    try:
+        request.path.encode()
+    except UnicodeEncodeError:
+        return ""
+    return batch_job_id
+
+
 def key_of(request: Request) -> str:
     """
     Return the API key.

@@ -72,7 +72,7 @@ class ComparesNullWithEquals(memory._Jobs):
 
 class RaisesForAMissingJob(memory._Jobs):
     def lock(self, key: Any) -> Any:
-        return memory_rows.job_of(key, self.rows[key])
+        return memory_rows.job_of(self.rows, key)
 
 
 class FormatsTheId(memory._Jobs):

@@ -38,7 +38,7 @@ class IgnoresTheLease(memory._Outbox):
 
 class TakesTheSameAgain(memory._Outbox):
     def take(self, limit: Any, lease: Any, *, announcements: Any) -> Any:
-        rows = {**self.rows}
+        rows = memory_rows.Rows({**self.rows})
         return memory_rows.take(rows, limit, lease * 0, announcements=announcements)
 
 
@@ -63,7 +63,7 @@ class ClaimsForEverybody(memory._Outbox):
 
 class ClaimsWithoutATrace(memory._Outbox):
     def claim(self, record: Any) -> Any:
-        rows = {**self.rows}
+        rows = memory_rows.Rows({**self.rows})
         return memory_rows.claim_record(rows, record)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from batch_cancel.adapters.memory import MemoryStore
 from batch_cancel.adapters.memory import repositories as memory
+from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.testing.conformance import StoreConformance
 from tests import adapters_under_test
 from tests.proof.broken_adapters.planting import plant
@@ -65,7 +66,7 @@ class IgnoresSavepoints(MemoryStore):
             with super().begin() as it:
                 yield it
         else:
-            rows = self._top
+            rows = Rows(self._top)
             yield SimpleNamespace(
                 jobs=memory._Jobs(rows),
                 contacts=memory._Contacts(rows),

@@ -29,7 +29,7 @@ class StartsBlindly(memory._Work):
 class ClaimsWithoutLookingAtTheJob(memory._Work):
     def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
         row = self.rows[key]
-        rows = {key: attrs.evolve(row, status="running")}
+        rows = memory_rows.Rows({key: attrs.evolve(row, status="running")})
         claimed = memory_rows.claim(rows, key, statuses, limit)
         self.rows[key] = attrs.evolve(rows[key], status=row.status)
         return claimed

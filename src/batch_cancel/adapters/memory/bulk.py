@@ -33,7 +33,7 @@ def _id(key: JobKey) -> str:
 
 def lock(rows: Rows, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
     """Return the jobs as they are now; the running transaction has all locks."""
-    return {key: job_of(key, rows[key]) for key in keys if key in rows}
+    return {key: job_of(rows, key) for key in keys if key in rows}
 
 
 def cancel(

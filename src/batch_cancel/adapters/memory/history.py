@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import attrs
 
@@ -24,7 +24,7 @@ def page(rows: Rows, wanted: Wanted, limit: int) -> list[CancellationRecord]:
 
 def forget(rows: Rows, before: datetime, retry_window: timedelta, limit: int) -> int:
     """Delete old records with nothing pending, the oldest first, and return how many."""
-    before = min(before, datetime.now(UTC) - retry_window)
+    before = min(before, rows.clock() - retry_window)
     old = [
         record
         for row in list(rows.values())

@@ -8,16 +8,17 @@ Rule 2: after a write the rows are checked: something between the store and its 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from operator import attrgetter, itemgetter
 from uuid import uuid4
 
 import attrs
 
+from batch_cancel.adapters.memory.clock import Clock, utc_now
 from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact, Contacts
 from batch_cancel.domain.cancellation import (
     is_pending,
@@ -62,18 +63,29 @@ class Row:
     """When it was to start; only filters ask."""
 
 
-Rows = MutableMapping[JobKey, Row]
+class Rows(ChainMap[JobKey, Row]):
+    """
+    The rows as a transaction sees them, and its clock.
+
+    Arguments:
+        maps: the rows, those that are written first.
+        clock: returns the time.
+    """
+
+    def __init__(self, *maps: MutableMapping[JobKey, Row], clock: Clock = utc_now) -> None:
+        super().__init__(*maps)
+        self.clock = clock
 
 
-def job_of(key: JobKey, row: Row) -> Job:
+def job_of(rows: Rows, key: JobKey) -> Job:
     """Return the job of a row."""
-    return Job(key, row.status, row.deferred_id, datetime.now(UTC), row.cancellation)
+    row = rows[key]
+    return Job(key, row.status, row.deferred_id, rows.clock(), row.cancellation)
 
 
 def lock(rows: Rows, key: JobKey) -> Job | None:
     """Return the job as it is now; the running transaction has the lock."""
-    row = rows.get(key)
-    return None if row is None else job_of(key, row)
+    return job_of(rows, key) if key in rows else None
 
 
 def overview(rows: Rows, key: JobKey) -> Overview | None:
@@ -84,7 +96,8 @@ def overview(rows: Rows, key: JobKey) -> Overview | None:
     known = {status.value: status for status in ContactStatus}
     counted = Counter(contact.status for _, contact in row.contacts.items())
     return Overview.of(
-        job_of(key, row), ((known.get(status or ""), number) for status, number in counted.items())
+        job_of(rows, key),
+        ((known.get(status or ""), number) for status, number in counted.items()),
     )
 
 
@@ -105,7 +118,7 @@ def take(
     rows: Rows, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
     """Take cancellations with something pending, those untouched for longest first."""
-    now = datetime.now(UTC)
+    now = rows.clock()
     pending = [
         (row.taken_at, record)
         for row in rows.values()
@@ -128,7 +141,7 @@ def claim_record(rows: Rows, record: CancellationRecord) -> CancellationRecord |
 def _touched(rows: Rows, record: CancellationRecord) -> CancellationRecord:
     """Take a record."""
     row = rows[record.key]
-    taken_at = next_turn(row.taken_at, datetime.now(UTC))
+    taken_at = next_turn(row.taken_at, rows.clock())
     rows[record.key] = attrs.evolve(row, taken_at=taken_at)
     is_undone = row.status != JobStatus.CANCELLED
     return attrs.evolve(record, taken_at=taken_at, is_undone=is_undone)
@@ -174,7 +187,7 @@ def look(
 
 
 def _overdue_calls(rows: Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
-    before = datetime.now(UTC) - older_than
+    before = rows.clock() - older_than
     for key in rows:
         overdue = _overdue(rows[key], before)
         if overdue:
@@ -286,7 +299,7 @@ def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: 
     row = rows.get(key)
     if row is None or row.status != JobStatus.RUNNING:
         return []
-    now = datetime.now(UTC)
+    now = rows.clock()
     claimed = list(islice(row.contacts.due(statuses, now), limit))
     contact = Contact(ContactStatus.DIALING.value, dialing_since=now)
     dialing = dict.fromkeys(claimed, contact)
@@ -309,7 +322,7 @@ def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelt
     row = rows.get(key)
     if row is None:
         return 0
-    overdue = _overdue(row, datetime.now(UTC) - older_than)
+    overdue = _overdue(row, rows.clock() - older_than)
     _go_on(rows, key, overdue, settlement)
     return len(overdue)
 

@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from batch_cancel.adapters.memory.clock import Clock, utc_now
+from batch_cancel.adapters.memory.failures import Answering
 from batch_cancel.domain import deferred_start
 from batch_cancel.domain.deferred_start import Claimed, Deferred, DeferredState
 
@@ -16,10 +18,17 @@ def _fires_at(entry: tuple[str, Deferred]) -> datetime:
     return entry[1].at or datetime.max.replace(tzinfo=UTC)
 
 
-class _DeferredStarts:
-    """The deferred starts of a scheduler in memory; every step is atomic across threads."""
+class _DeferredStarts(Answering):
+    """
+    The deferred starts of a scheduler in memory; every step is atomic across threads.
 
-    def __init__(self) -> None:
+    Arguments:
+        clock: returns the time, as an aware datetime. It may be replaced later.
+    """
+
+    def __init__(self, *, clock: Clock = utc_now) -> None:
+        super().__init__()
+        self.clock = clock
         self._by_id: dict[str, Deferred] = {}
         self._lock = threading.Lock()
 
@@ -32,15 +41,19 @@ class _DeferredStarts:
                 if start.state is DeferredState.DUE
             }
 
+    def _waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        with self._asked():
+            return self.waiting() & deferred_ids
+
     def _schedule(self, deferred_id: str, at: datetime, payload: bytes) -> bool:
         deferred_start.check_schedulable(deferred_id, at)
-        with self._lock:
+        with self._asked(), self._lock:
             return self._put(
                 deferred_id, deferred_start.schedule(self._by_id.get(deferred_id), at, payload)
             )
 
     def _cancel(self, deferred_id: str, operation_id: str) -> bool:
-        with self._lock:
+        with self._asked(), self._lock:
             self._put(
                 deferred_id, deferred_start.cancel(self._by_id.get(deferred_id), operation_id)
             )
@@ -48,8 +61,8 @@ class _DeferredStarts:
 
     def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         deferred_start.check_lease(lease)
-        now, token = datetime.now(UTC), uuid4().hex
-        with self._lock:
+        now, token = self.clock(), uuid4().hex
+        with self._asked(), self._lock:
             due = [
                 (deferred_id, start)
                 for deferred_id, start in sorted(self._by_id.items(), key=_fires_at)
@@ -59,10 +72,10 @@ class _DeferredStarts:
             for starts_after, (deferred_id, start) in enumerate(reversed(starts)):
                 ends_at = deferred_start.lease_end(now + lease, starts_after)
                 self._put(deferred_id, deferred_start.claim(start, now, token, ends_at))
-        return [Claimed(deferred_id, start.payload, token) for deferred_id, start in starts]
+            return [Claimed(deferred_id, start.payload, token) for deferred_id, start in starts]
 
     def _ack(self, deferred_id: str, token: str) -> bool:
-        with self._lock:
+        with self._asked(), self._lock:
             return self._put(
                 deferred_id, deferred_start.acknowledge(self._by_id.get(deferred_id), token)
             )
@@ -94,7 +107,14 @@ class Answer:
 
 
 class MemoryScheduler(_DeferredStarts):
-    """Deferred starts in memory."""
+    """
+    Deferred starts in memory.
+
+    A test lets it fail: `stop_answering`, `answer_late`, `answer_again`.
+
+    Arguments:
+        clock: returns the time, as an aware datetime. It may be replaced later.
+    """
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """
@@ -121,7 +141,7 @@ class MemoryScheduler(_DeferredStarts):
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """Return those of the deferred starts that wait to fire."""
-        return self.waiting() & deferred_ids
+        return self._waiting_among(deferred_ids)
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
@@ -154,7 +174,7 @@ class AsyncMemoryScheduler(_DeferredStarts):
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """As `MemoryScheduler.waiting_among`, awaited."""
-        return self.waiting() & deferred_ids
+        return self._waiting_among(deferred_ids)
 
     async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """As `MemoryScheduler.claim`, awaited."""

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 import attrs
 
+from batch_cancel.adapters.memory.clock import Clock, utc_now
 from batch_cancel.adapters.memory.contacts import LONG_AGO, Contact
+from batch_cancel.adapters.memory.failures import Failures, Phase
 from batch_cancel.adapters.memory.repositories import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.memory.rows import Row, Rows, job_of
 from batch_cancel.adapters.memory.turns import AsyncTurn, Turn
+from batch_cancel.domain.errors import Fault
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.outcomes import added_to_none, added_twice
 from batch_cancel.domain.sweep import check_sweep_above
 
+_NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
+
 
 class _Seeds:
-    """The methods with which a test fills a store and reads it."""
+    """The methods with which a test fills a store, reads it, and lets it fail."""
 
-    def __init__(self, sweep_above: int | None) -> None:
+    def __init__(self, sweep_above: int | None, clock: Clock) -> None:
         check_sweep_above(sweep_above)
+        self.clock = clock
         self._committed: dict[JobKey, Row] = {}
         self._sweep_above = sweep_above
+        self._failures = Failures()
 
     def add_job(
         self,
@@ -33,17 +41,19 @@ class _Seeds:
         organization_id: str | None = None,
         deferred_id: str | None = None,
         *,
+        contacts: Mapping[str, str | None] = _NO_CONTACTS,
         created_at: datetime | None = None,
         scheduled_at: datetime | None = None,
     ) -> None:
         """
-        Add a job.
+        Add a job, with contacts or without.
 
         Arguments:
             id: the job's id.
             status: any status, known or not.
             organization_id: whose job it is; None for a job of no organization.
             deferred_id: the id of its deferred start; None if it has none.
+            contacts: its contacts: the status, known or not, by contact id.
             created_at: when it was created, an aware datetime; None for now.
             scheduled_at: when it is to start, an aware datetime; None for no time.
 
@@ -56,9 +66,10 @@ class _Seeds:
         self._committed[key] = Row(
             status,
             deferred_id,
-            created_at=created_at or datetime.now(UTC),
+            created_at=created_at or self.clock(),
             scheduled_at=scheduled_at,
         )
+        self.add_contacts(id, contacts, organization_id)
 
     def add_contacts(
         self,
@@ -84,7 +95,7 @@ class _Seeds:
         row = self._committed.get(key)
         if row is None:
             raise added_to_none(job_id)
-        before, now = row.contacts.of(contacts), datetime.now(UTC)
+        before, now = row.contacts.of(contacts), self.clock()
         seeded = {
             contact_id: Contact(
                 status,
@@ -98,8 +109,8 @@ class _Seeds:
     def job(self, job_id: str, organization_id: str | None = None) -> Job | None:
         """Return the job as last committed; None if there is none."""
         key = JobKey(job_id, organization_id)
-        row = self._committed.get(key)
-        return None if row is None else job_of(key, row)
+        rows = Rows(self._committed, clock=self.clock)
+        return job_of(rows, key) if key in rows else None
 
     def contacts(self, job_id: str, organization_id: str | None = None) -> dict[str, str | None]:
         """Return the status by contact id of a job, as last committed; empty if there is none."""
@@ -110,6 +121,27 @@ class _Seeds:
             else {contact_id: contact.status for contact_id, contact in row.contacts.items()}
         )
 
+    def fail_next(self, fault: Fault = Fault.INTERRUPTED, phase: Phase = "before_commit") -> None:
+        """
+        Let the next transaction that comes so far fail, as the Postgres store would.
+
+        Once: call it again to let the one after it fail, too.
+
+        Arguments:
+            fault: the kind of fault: `CONFLICT` for a deadlock, `INTERRUPTED` for a broken
+                connection, `LATE` for a timeout, of a lock for instance, `BUSY` for a server
+                without a free connection, `REFUSED` for a missing table, `INCOMPLETE` for contacts
+                that stay open.
+            phase: "before_commit": it fails before it has read anything. "at_commit": it is rolled
+                back; with `INTERRUPTED` and `LATE` the caller can't know, and gets the outcome
+                "unknown". "after_commit": it is committed, and the answer is lost; only
+                `INTERRUPTED` and `LATE` lose one.
+
+        Raises:
+            ValueError: there is no such fault or phase, or such a fault cannot follow a commit.
+        """
+        self._failures.add(fault, phase)
+
 
 class MemoryStore(_Seeds):
     """
@@ -117,20 +149,21 @@ class MemoryStore(_Seeds):
 
     Transactions of several threads run one at a time; for tasks use `AsyncMemoryStore`. A `begin`
     within a `begin` is a savepoint. Fill the store before its transactions start: `add_job` and
-    `add_contacts` do not wait.
+    `add_contacts` do not wait. A test lets it fail by `fail_next`.
 
     Arguments:
         sweep_above: if a job has more open contacts, it is cancelled before them, and they in
             chunks of that many, as `PostgresUnitOfWork` does it; None for one transaction always.
+        clock: returns the time, as an aware datetime. It may be replaced later.
 
     Raises:
         TypeError, ValueError: `sweep_above` is no number, or less than 1.
     """
 
-    def __init__(self, *, sweep_above: int | None = None) -> None:
-        super().__init__(sweep_above)
+    def __init__(self, *, sweep_above: int | None = None, clock: Clock = utc_now) -> None:
+        super().__init__(sweep_above, clock)
         self._turn = Turn()
-        self._top: Rows = self._committed
+        self._top: MutableMapping[JobKey, Row] = self._committed
 
     @property
     def is_joined(self) -> bool:
@@ -141,12 +174,15 @@ class MemoryStore(_Seeds):
     def begin(self) -> Generator[MemoryRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
         with self._turn:
+            self._failures.strike("before_commit")
             below, above = self._top, self._sweep_above
             written: dict[JobKey, Row] = {}
-            self._top = draft = ChainMap(written, below)
+            self._top = draft = Rows(written, below, clock=self.clock)
             try:
                 yield MemoryRepositories.of(draft, above, is_joined=below is not self._committed)
+                self._failures.strike("at_commit")
                 below.update(written)
+                self._failures.strike("after_commit")
             finally:
                 self._top = below
 
@@ -154,10 +190,10 @@ class MemoryStore(_Seeds):
 class AsyncMemoryStore(_Seeds):
     """As `MemoryStore`, awaited."""
 
-    def __init__(self, *, sweep_above: int | None = None) -> None:
-        super().__init__(sweep_above)
+    def __init__(self, *, sweep_above: int | None = None, clock: Clock = utc_now) -> None:
+        super().__init__(sweep_above, clock)
         self._turn = AsyncTurn()
-        self._top: Rows = self._committed
+        self._top: MutableMapping[JobKey, Row] = self._committed
 
     @property
     def is_joined(self) -> bool:
@@ -168,13 +204,16 @@ class AsyncMemoryStore(_Seeds):
     async def begin(self) -> AsyncGenerator[AsyncMemoryRepositories]:
         """As `MemoryStore.begin`, awaited."""
         async with self._turn:
+            self._failures.strike("before_commit")
             below, above = self._top, self._sweep_above
             written: dict[JobKey, Row] = {}
-            self._top = draft = ChainMap(written, below)
+            self._top = draft = Rows(written, below, clock=self.clock)
             try:
                 yield AsyncMemoryRepositories.of(
                     draft, above, is_joined=below is not self._committed
                 )
+                self._failures.strike("at_commit")
                 below.update(written)
+                self._failures.strike("after_commit")
             finally:
                 self._top = below

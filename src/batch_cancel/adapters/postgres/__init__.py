@@ -1,6 +1,6 @@
 """The Postgres adapter: psycopg 3, blocking and asyncio, your tables, your connections."""
 
-from batch_cancel.adapters.postgres.ddl import guards_ddl, table_ddl
+from batch_cancel.adapters.postgres.ddl import guards_ddl, migration_ddl, table_ddl
 from batch_cancel.adapters.postgres.joining import joining, joining_async
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.unit_of_work import (
@@ -15,5 +15,6 @@ __all__ = [
     "guards_ddl",
     "joining",
     "joining_async",
+    "migration_ddl",
     "table_ddl",
 ]

@@ -1,4 +1,4 @@
-"""The printed DDL: our own table, and the triggers on the adopter's tables."""
+"""The printed DDL: our own tables, and the triggers on the adopter's tables."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
     trusted,
     typed,
 )
+from batch_cancel.adapters.postgres_releases import migration_text
 from batch_cancel.adapters.sql_files import sql_text
 from batch_cancel.domain.statuses import (
     CANCELLABLE_CONTACTS,
@@ -31,6 +32,29 @@ from batch_cancel.domain.worker_rules import UNFINISHED_CONTACTS
 
 def table_ddl(schema: PostgresSchema) -> str:
     """Return the SQL that creates our own tables under their names in the schema."""
+    return named_ddl(sql_text(PACKAGE, "tables.sql"), schema)
+
+
+def migration_ddl(schema: PostgresSchema, release: str) -> list[str]:
+    """
+    Return the statements that bring the tables of an earlier release to their current shape.
+
+    Each must run by itself, outside of a transaction. A statement does nothing if what it creates
+    is there already.
+
+    Arguments:
+        schema: the names.
+        release: the release that created the tables, such as "0.1".
+
+    Raises:
+        ValueError: its tables have the current shape, or there is no such release.
+    """
+    statements = named_ddl(migration_text(release), schema).split(";\n")
+    return [f"{it.strip()};" for it in statements if it.strip()]
+
+
+def named_ddl(text: str, schema: PostgresSchema) -> str:
+    """Return the SQL of a file of ours under the names in the schema."""
     table = schema.cancellations
     # CREATE INDEX takes no schema: the index is in its table's.
     name = table if isinstance(table, str) else table[1]
@@ -45,7 +69,7 @@ def table_ddl(schema: PostgresSchema) -> str:
     return re.sub(
         r"\bbatch_cancellations(_owing|_sweeping|_by_time|_by_age|_earlier)?\b",
         lambda found: typed(quoted(names[found[0]])),
-        sql_text(PACKAGE, "tables.sql"),
+        text,
     )
 
 

@@ -131,7 +131,13 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
     for column, condition in known.items():
         table.append_constraint(sa.CheckConstraint(condition, name=f"{name}_{column}_check"))
     pending = sa.or_(table.c.removal == "pending", sa.not_(table.c.is_announced))
-    sa.Index(f"{name}_owing", table.c.taken_at, postgresql_where=pending, sqlite_where=pending)
+    sa.Index(
+        f"{name}_owing",
+        table.c.taken_at,
+        # A text, because Alembic writes an expression with `is_announced = 0`.
+        postgresql_where=sa.text("removal = 'pending' OR NOT is_announced"),
+        sqlite_where=pending,
+    )
     sa.Index(f"{name}_by_time", table.c.organization_id, table.c.cancelled_at)
     sa.Index(f"{name}_by_age", table.c.cancelled_at)
     sa.Table(

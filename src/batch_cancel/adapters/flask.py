@@ -1,0 +1,110 @@
+"""
+The endpoint as a blueprint of Flask.
+
+    app.register_blueprint(cancel_blueprint(cancel, principal=current_principal), url_prefix="/v1")
+
+Rule 1: the rules of the endpoint are those of `batch_cancel.http`; its answers are passed on byte
+        for byte. Routing and authentication are the application's own.
+Rule 2: a path with two slashes is not redirected to one with a single slash: that is another job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from inspect import iscoroutinefunction
+from typing import Final
+
+try:
+    from flask import Blueprint, Flask, Response, request
+except ModuleNotFoundError as missing:
+    _MISSING = "batch_cancel.adapters.flask needs more: pip install 'batch_cancel[flask]'"
+    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+
+from batch_cancel import http
+from batch_cancel.adapters.wsgi import WsgiRoute
+from batch_cancel.domain.errors import BatchCancelError
+from batch_cancel.http.endpoint import failed
+from batch_cancel.http.openapi import PATH
+from batch_cancel.http.request import BODY_BYTES_MAX
+
+CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "<path:batch_job_id>")
+"""The path of the contract; an id may contain slashes."""
+
+
+def cancel_blueprint(
+    cancel: http.Cancel,
+    *,
+    principal: Callable[[], http.Principal | None],
+    path: str = CANCEL_PATH,
+    retry_after: timedelta | None = None,
+    ok_if_cancelled: bool = False,
+) -> Blueprint:
+    """
+    Return a blueprint with the endpoint.
+
+    Arguments:
+        cancel: `functools.partial(cancel_job, uow=..., scheduler=...)`.
+        principal: returns who asks, by Flask's `request`, `session` or `g`; for None the answer is
+            the endpoint's 401.
+        path: the path of the route, with a parameter `batch_job_id`.
+        retry_after: if given, errors worth a retry are answered with 429 or 503 and this time;
+            otherwise with the contract's 500.
+        ok_if_cancelled: if true, a cancel of a job that another operation has cancelled before is
+            answered with 200 and changes nothing; otherwise with the contract's 400.
+
+    Raises:
+        TypeError: `principal` is a coroutine function; `cancel`, or a port that is bound to it, is
+            of the wrong kind.
+        ValueError: `path` has no parameter `batch_job_id`.
+    """
+    if iscoroutinefunction(principal):
+        msg = "principal is a coroutine function, and WSGI cannot await it"
+        raise TypeError(msg)
+    if "batch_job_id>" not in path:
+        msg = f"path must have a parameter <batch_job_id>, got {path!r}"
+        raise ValueError(msg)
+    route = WsgiRoute(cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled)
+
+    def cancel_batch_job(**parameters: object) -> Response:
+        body = _body()
+        answer = route.respond(str(parameters["batch_job_id"]), principal(), request.environ, body)
+        return to_response(answer)
+
+    blueprint = Blueprint("batch_cancel", __name__)
+    blueprint.add_url_rule(path, view_func=cancel_batch_job, methods=["POST"], merge_slashes=False)
+    return blueprint
+
+
+def install_error_handlers(
+    app: Flask | Blueprint,
+    *,
+    retry_after: timedelta | None = None,
+    ok_if_cancelled: bool = False,
+) -> None:
+    """
+    Answer errors of the library that are raised in your own routes as the endpoint does.
+
+    Arguments:
+        app: the application, or the blueprint of the routes.
+        retry_after: as in `cancel_blueprint`.
+        ok_if_cancelled: as in `cancel_blueprint`.
+    """
+
+    def answer(error: BatchCancelError) -> Response:
+        return to_response(failed(error, retry_after, ok_if_cancelled=ok_if_cancelled))
+
+    app.register_error_handler(BatchCancelError, answer)
+
+
+def to_response(answer: http.Response) -> Response:
+    """Return an answer of `present` or `present_error` as one of Flask."""
+    return Response(answer.content, answer.status, answer.headers)
+
+
+def _body() -> Iterator[bytes]:
+    """Read the body; if its length is declared, one that was read before is there again."""
+    if request.content_length is not None:
+        yield request.get_data()
+    else:
+        yield request.stream.read(BODY_BYTES_MAX + 1)
