@@ -171,7 +171,11 @@ def _i8(it: Moment) -> str | None:
 def _i9(it: Moment) -> str | None:
     before, record = it.rows_before[RECORD], it.rows[RECORD]
     if "rows" in it.kinds and record and (it.is_cancelling or it.was_sweeping):
-        changed = sum(was[2] in OPEN and now[2] == "cancelled" for was, now in it.contacts_changed)
+        # In a sweep a worker may end a call as cancelled, which the sweep does not count.
+        changed = sum(
+            now[2] == "cancelled" != was[2] and (it.is_cancelling or was[2] in OPEN)
+            for was, now in it.contacts_changed
+        )
         counted = record[2] - (before[2] if before else 0)
         if counted != changed:
             return f"{changed} contacts were cancelled, and the record has {counted} more"
