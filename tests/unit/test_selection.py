@@ -27,6 +27,7 @@ CAMPAIGNS = {
         ),
         "faults/test_fault_table": ("a_port_of_postgres_returning_garbage",),
         "faults/test_reconciling": ("everything_is_removed_and_told_once",),
+        "faults/test_sweeps": ("single_faults_of_the_other_sweeps",),
         "faults/test_stress": (
             "a_planted_bug_is_caught",
             "sixteen_workers_and_a_cancel",

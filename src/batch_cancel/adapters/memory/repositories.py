@@ -318,7 +318,7 @@ class MemoryRepositories:
             _Overview(draft),
             _History(draft),
             _Bulk(draft, above),
-            None if is_joined else _Sweep(draft, above),
+            None if above is None else _Sweep(draft, above),
         )
 
 
@@ -349,5 +349,5 @@ class AsyncMemoryRepositories:
             _AsyncOverview(draft),
             _AsyncHistory(draft),
             _AsyncBulk(draft, above),
-            None if is_joined else _AsyncSweep(draft, above),
+            None if above is None else _AsyncSweep(draft, above),
         )
