@@ -98,9 +98,11 @@ def _records(ours: sa.Table, table: sa.Table, wanted: Wanted, limit: int) -> sa.
 
 
 def _column(ours: sa.Table, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
-    """Return a column; earlier records have no `taken_at`, so theirs is NULL."""
+    """Return a column; earlier records have no `taken_at`, so theirs is NULL, and are swept."""
     if name in table.c:
         return table.c[name]
+    if name == "is_swept":
+        return sa.true().label(name)
     return sa.cast(sa.null(), ours.c[name].type).label(name)
 
 
