@@ -31,7 +31,7 @@ class LentConnections:
 
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any]]:
-        """Lend one for a transaction."""
+        """Yield one, for a transaction."""
         connection = self._idle.pop() if self._idle else psycopg.connect(self.dsn)
         try:
             yield self._known(connection)

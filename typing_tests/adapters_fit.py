@@ -6,7 +6,7 @@ Nothing here inherits from a port; an assignment to a variable of the port's typ
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from batch_cancel import (
     Cancellation,
     CancelResult,
+    ClaimedContacts,
     ContactStatus,
     Drift,
     JobKey,
@@ -239,7 +240,12 @@ def postgres_on_connections_of_any_kind(
 def workers_steps(store: UnitOfWork) -> None:
     """Give the answers that a worker goes by."""
     assert_type(start_job("j", uow=store), bool)
-    assert_type(claim_contacts("j", uow=store, limit=10), list[str])
+    contact_ids: list[str] = claim_contacts("j", uow=store, limit=10)
+    claimed = claim_contacts("j", uow=store, limit=len(contact_ids), returning=("phone",))
+    assert_type(claimed, ClaimedContacts)
+    assert_type(claimed[0], str)
+    assert_type(claimed.rows, tuple[Mapping[str, object], ...])
+    assert_type(claimed.is_over, bool)
     assert_type(
         settle_contact("j", "c", ContactStatus.BUSY, uow=store, retry_at=datetime.now(UTC)),
         ContactStatus | None,
@@ -255,7 +261,7 @@ def workers_steps(store: UnitOfWork) -> None:
 async def workers_steps_async(store: AsyncUnitOfWork) -> None:
     """Give the answers that a worker goes by."""
     assert_type(await start_job_async("j", uow=store), bool)
-    assert_type(await claim_contacts_async("j", uow=store, limit=10), list[str])
+    assert_type(await claim_contacts_async("j", uow=store, limit=10), ClaimedContacts)
     assert_type(
         await settle_contact_async("j", "c", ContactStatus.BUSY, uow=store), ContactStatus | None
     )

@@ -26,6 +26,7 @@ class MemoryTables(StoreAdapter):
     """The memory store."""
 
     overview = history = bulk = sweep = True
+    contact_id_column = "id"
     retries = False  # No transaction is in another's way.
     row_locks = False  # One transaction runs at a time.
     lock_timeout = False

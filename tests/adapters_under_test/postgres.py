@@ -40,6 +40,7 @@ class PostgresTables(StoreAdapter):
     """The reference tables in a schema of the class's own."""
 
     overview = history = bulk = sweep = True
+    contact_id_column = "id"
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
     dsn: str

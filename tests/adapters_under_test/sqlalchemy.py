@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @functools.cache
 def engine_of(dsn: str) -> sa.Engine:
     """Return the engine, one as in an application: what it has compiled serves the next test."""
-    return data_layers.postgres_engine(dsn, poolclass=sa.QueuePool, max_overflow=-1)
+    return data_layers.postgres_engine(dsn, **data_layers.POOLED)
 
 
 @functools.cache
@@ -118,6 +118,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
     """SQLAlchemy over the standard library's driver, a new file each time."""
 
     overview = history = bulk = True
+    contact_id_column = "id"
     row_locks = False
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES

@@ -40,6 +40,7 @@ CAMPAIGNS = {
             "generated_requests_break_no_rule",
             "schemathesis_has_nothing_to_say",
         ),
+        "integration/test_dialer": ("a_dialer_survives_a_hundred_kills",),
         "proof/test_exploration": (
             "a_planted_protocol_is_found_and_told",
             "the_protocol_holds_in_every_interleaving",

@@ -6,13 +6,14 @@ Jobs go by the labels that the tests give them; what their ids are is the adapte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import EllipsisType
 from typing import Final, cast
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.claimed_contacts import ClaimedContacts
 from batch_cancel.domain.errors import BatchCancelError, shown
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
@@ -34,6 +35,7 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows_async,
 )
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
+from batch_cancel.use_cases.worker import claim_contacts, claim_contacts_async
 
 AT_ONCE: Final = timedelta(0)
 
@@ -240,6 +242,36 @@ class World(Reports):
         claimed = set(self.run(lambda: self.adapter.claim(name, limit)))
         self.note(f"claim of {shown(label) if key is None else key} -> {len(claimed)} contacts")
         return claimed
+
+    def claim_returning(
+        self,
+        returning: Sequence[str],
+        label: str = "job",
+        limit: int = 100,
+        *,
+        key: JobKey | None = None,
+    ) -> ClaimedContacts:
+        """Claim contacts and read columns of them, by the library's own function."""
+        name = self.key(label) if key is None else key
+        self.note(f"claim of {shown(label) if key is None else key}, returning {returning}")
+        return self.run(
+            self.either(
+                lambda: claim_contacts(
+                    name.batch_job_id,
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    limit=limit,
+                    organization_id=name.organization_id,
+                    returning=returning,
+                ),
+                lambda: claim_contacts_async(
+                    name.batch_job_id,
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    limit=limit,
+                    organization_id=name.organization_id,
+                    returning=returning,
+                ),
+            )
+        )
 
     def settle(
         self, contact_id: str, outcome: str, label: str = "job", *, key: JobKey | None = None

@@ -17,6 +17,7 @@ from batch_cancel.adapters.postgres.outcomes import (
     contacts_refused,
     groups,
     inserts,
+    missing_columns,
     only,
     settled,
     unknown_ids,
@@ -59,16 +60,46 @@ class Work(Statements):
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         """As `WorkRepository.claim`."""
-        statement = self.queries.claim_contacts(frozenset(statuses))
+        return [contact_id for contact_id, _ in await self._claim(key, statuses, limit, ())]
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        """As `ReadingWorkRepository.claim_returning`."""
+        with missing_columns(self.queries, columns):
+            return await self._claim(key, statuses, limit, tuple(columns))
+
+    async def _claim(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: tuple[str, ...],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        statement = self.queries.claim_contacts(frozenset(statuses), columns)
         with unknown_ids(key):
             answer, facts = await self.step(key, statement, {**named(key), "limit": limit})
         rows = await answer.rows()
-        check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
-        claimed = [contact_id for contact_id, _ in rows]
+        check_written(self.queries, key, is_so=all(is_so for _, is_so, *_ in rows))
+        found: list[tuple[str, Mapping[str, object]]] = [
+            (contact_id, dict(zip(columns, values, strict=True)))
+            for contact_id, _, *values in rows
+        ]
+        claimed = [contact_id for contact_id, _ in found]
         if facts is not None and facts.contacts_are_rewritten:
             await self.run_late_triggers(facts)
             await self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
-        return claimed
+        return found
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        """As `ReadingWorkRepository.has_contacts`."""
+        with unknown_ids(key):
+            answer = await self.execute(self.queries.has_contacts(frozenset(statuses)), named(key))
+        return await answer.row() == (True,)
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """As `WorkRepository.settle`."""

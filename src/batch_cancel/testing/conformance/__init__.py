@@ -27,6 +27,7 @@ from batch_cancel.testing.conformance.inspection import InspectionConformance
 from batch_cancel.testing.conformance.outcomes import OutcomeConformance
 from batch_cancel.testing.conformance.overview import OverviewConformance
 from batch_cancel.testing.conformance.races import RaceConformance
+from batch_cancel.testing.conformance.reading import ReadingConformance
 from batch_cancel.testing.conformance.reconcile import ReconcileConformance
 from batch_cancel.testing.conformance.replay import ReplayConformance
 from batch_cancel.testing.conformance.scheduler import SchedulerConformance
@@ -51,6 +52,7 @@ class StoreConformance(
     WorkerConformance,
     ExpiryConformance,
     TimeConformance,
+    ReadingConformance,
     IdConformance,
     ReplayConformance,
     ReconcileConformance,
