@@ -57,7 +57,7 @@ def test_every_invariant_is_there_and_all_but_the_last_kind_are_broken_by_some_b
 
 
 @pytest.mark.repeats
-@pytest.mark.parametrize("name", ["start", "append", "ended", "no-start"])
+@pytest.mark.parametrize("name", ["start", "append", "ended", "no-start", "bulk-finish"])
 def test_the_ways_are_counted_as_they_are_executed(name: str) -> None:
     """The count through shared states is that of the schedules executed one by one."""
     scenario = SCENARIOS[name]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CAMPAIGNS = {
     f"tests/{file}.py::test_{name}"
     for file, names in {
+        "faults/test_bulks": ("kill_9_of_many_jobs",),
         "faults/test_campaigns": (
             "cut_lines",
             "kill_9",

@@ -53,6 +53,7 @@ class Seen:
             not be used.
         cancelled_before: how many contacts of a job were cancelled already, by job, if a trigger
             may write contacts again after the cancel; empty without such triggers.
+        references: the jobs that were locked together, by the text of what contacts refer to.
     """
 
     tables: SqlAlchemyTables
@@ -61,6 +62,7 @@ class Seen:
     is_joined: bool
     earlier: sa.Table | None = None
     cancelled_before: dict[JobKey, int] = attrs.field(factory=dict[JobKey, int])
+    references: dict[str, JobKey] = attrs.field(factory=dict[str, JobKey])
 
     def of_jobs(self, connection: Connection) -> Facts:
         """

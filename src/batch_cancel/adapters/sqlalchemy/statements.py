@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -174,12 +174,19 @@ def several_jobs(key: JobKey) -> StoreFailed:
     )
 
 
+STILL_OPEN: Final = (
+    "contacts of the job are still open after all were cancelled: look for a trigger, a rule or a "
+    "policy that keeps them, or for a writer that adds contacts to a job without a look at it"
+)
+
+
 def is_named(found: JobKey, key: JobKey) -> bool:
     """Check whether a job that was found has exactly this key, apart from case."""
-    return _folded(found) == _folded(key)
+    return folded(found) == folded(key)
 
 
-def _folded(key: JobKey) -> tuple[str, str]:
+def folded(key: JobKey) -> tuple[str, str]:
+    """Return a key without case."""
     return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
 
 
@@ -223,6 +230,24 @@ def is_cancellation(ours: sa.Table, record: CancellationRecord) -> sa.ColumnElem
         ours.c.operation_id == record.operation_id,
         ours.c.cancelled_at == record.cancelled_at,
     )
+
+
+def recorded(record: CancellationRecord) -> dict[str, object]:
+    """Return the row of a new record."""
+    return {
+        "organization_id": record.key.organization_id or "",
+        "batch_job_id": record.key.batch_job_id,
+        "operation_id": record.operation_id,
+        "previous_status": record.previous_status.value,
+        "contacts_cancelled": record.contacts_cancelled,
+        "actor": record.actor,
+        "reason": record.reason,
+        "cancelled_at": record.cancelled_at,
+        "deferred_id": record.deferred_id,
+        "removal": record.removal.value,
+        "is_announced": record.is_announced,
+        "taken_at": record.cancelled_at,
+    }
 
 
 def as_record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # By version a tuple or not.

@@ -240,20 +240,22 @@ class SqlAlchemyTables:
         whole table, because it expects to find one of many rows soon, although there is none. Only
         an index on the job gives this order.
         """
-        column, reference = self.contacts.c[self.contact_job_id], self.job_reference(key)
+        asked = self.any_contact(self.job_reference(key), statuses)
+        return asked.where(*self._is_theirs(key)).correlate(None).scalar_subquery()
+
+    def any_contact(self, reference: Any, statuses: AbstractSet[ContactStatus]) -> sa.Select[Any]:  # noqa: ANN401  # A value, or a query.
+        """Return the same for the value by which contacts refer to a job."""
+        column = self.contacts.c[self.contact_job_id]
         return (
             sa.select(sa.true())
             .select_from(self.contacts)
             .where(
                 exactly(column, column >= reference),
                 exactly(column, column <= reference),
-                *self._is_theirs(key),
             )
             .where(self.contact_in(statuses))
             .order_by(column)
             .limit(1)
-            .correlate(None)
-            .scalar_subquery()
         )
 
     def is_contact_of_its_job(self) -> sa.ColumnElement[bool]:

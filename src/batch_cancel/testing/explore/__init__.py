@@ -4,9 +4,10 @@ Explore every interleaving of the protocol: the product's own use cases, on a mo
     python -m batch_cancel.testing.explore                     # all scenarios
     python -m batch_cancel.testing.explore --scenario start    # one
 
-What runs is `cancel_job_async`, `reconcile_async`, `pump_async` and the workers' steps as they are
-shipped, driven by hand through `send(None)`, as the blocking functions drive them. What
-they await are fakes of the ports. Between two steps of an actor any other may act, and every fault
+What runs is `cancel_job_async`, `cancel_jobs_async`, `reconcile_async`, `pump_async` and the
+workers' steps as they are shipped, driven by hand through `send(None)`, as the blocking functions
+drive them. What they await are fakes of the ports. Between two steps of an actor any other may
+act, and every fault
 may strike an actor: it is killed, hangs, is cancelled, gets no answer, or gets a conflict. Every
 order of these steps and faults is searched; equal states are searched once, and the orders that
 lead to them are counted. `execute` runs each order by itself, on its own coroutines: both must

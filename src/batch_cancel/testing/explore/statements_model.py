@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.testing.explore.rows import (
+    CONTACTS,
     DEFERRED_ID,
     RECORD,
     STATUS_OF_CONTACT,
@@ -74,3 +76,22 @@ class Part:
     """What one transaction can reach of one thing."""
 
     transaction: Statements
+
+
+class Cancelling(Part):
+    """The statement that cancels contacts."""
+
+    async def cancel_found(
+        self, found: Sequence[int], statuses: AbstractSet[ContactStatus]
+    ) -> int:
+        """Update row by row, and return how many were changed."""
+        return sum([await self.cancel_one(index, statuses) for index in found])
+
+    async def cancel_one(self, index: int, statuses: AbstractSet[ContactStatus]) -> bool:
+        """Update a row if it still is in one of these statuses, and return whether it was."""
+        is_open = await self.transaction.lock(
+            f"locks contact {index - CONTACTS}", index, lambda row: row[2] in statuses
+        )
+        if is_open:
+            self.transaction.write_contact(index, ContactStatus.CANCELLED)
+        return is_open

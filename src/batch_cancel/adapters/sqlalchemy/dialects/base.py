@@ -24,6 +24,9 @@ class Database(ABC):
     returns_rows: ClassVar[bool] = False
     """Whether an UPDATE and an INSERT can return how each row was written."""
 
+    takes_slices: ClassVar[bool] = False
+    """Whether many jobs are locked, cancelled and marked together; else one by one."""
+
     defers_triggers: ClassVar[bool] = False
     """Whether a trigger can be deferred until the commit."""
 

@@ -33,7 +33,7 @@ from batch_cancel.domain.errors import StoreFailed
 class Postgres(Database):
     """Postgres."""
 
-    returns_rows = defers_triggers = True
+    returns_rows = takes_slices = defers_triggers = True
 
     def open(
         self,
