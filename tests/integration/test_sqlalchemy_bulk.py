@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from batch_cancel import BulkResult, JobFilter, JobKey, cancel_job, cancel_jobs, cancellations
 from batch_cancel.adapters.memory import MemoryScheduler
@@ -39,11 +40,11 @@ def sent(engine: sa.Engine, jobs: list[str]) -> int:
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
         statements.append(statement)
 
-    sa.event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", note)
     try:
         bulk(engine, jobs)
     finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
+        event.remove(engine, "before_cursor_execute", note)
     return len(statements)
 
 

@@ -178,7 +178,7 @@ class Slices:
             return error
 
 
-class _TooMany(Exception):  # Nobody sees it.
+class _TooMany(Exception):  # It does not leave this module.
     """The jobs have too many contacts together: the transaction is rolled back."""
 
 

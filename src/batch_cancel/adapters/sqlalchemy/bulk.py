@@ -235,7 +235,7 @@ def contacts_cancelled(
     return counts
 
 
-_WHOSE: Final = "the contacts of several jobs cannot be told apart by how they refer to them"
+_WHOSE: Final = "the contacts of several jobs do not name their jobs by different references"
 
 
 def kept_together(
@@ -279,7 +279,8 @@ def mark_together(statements: Statements, records: Sequence[CancellationRecord])
     facts = statements.seen.of_contacts(connection, has_organization=has_organization)
     with statements.late_triggers_run(facts):
         asked = sa.select(*_outcome(tables, records))
-        are_cancelled, are_kept, is_open = connection.execute(asked).one()
+        row: Any = connection.execute(asked).one()
+    are_cancelled, are_kept, is_open = row
     if is_open:
         raise StoreFailed(STILL_OPEN, fault=Fault.INCOMPLETE)
     if are_cancelled != len(keys):

@@ -86,7 +86,7 @@ class _Jobs(Statements):
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         tables = self.tables
-        self.keep(record)
+        _keep(self, record)
         marked = (
             sa.update(tables.jobs)
             .where(tables.is_job(job.key))
@@ -105,15 +105,6 @@ class _Jobs(Statements):
         facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
         with self.late_triggers_run(facts):
             self._check_outcome(record)
-
-    def keep(self, record: CancellationRecord) -> None:
-        ours = self.tables.cancellations
-        earlier = self.seen.earlier
-        # Only an earlier record is copied: the query for it is made only then.
-        copying: Copying | None = None
-        if earlier is not None:
-            copying = lambda: (earlier, *replaced(ours, earlier, record.key))  # noqa: E731  # Late.
-        self.database.keep(self.connection, ours, recorded(record), copying)
 
     def _check_outcome(self, record: CancellationRecord) -> None:
         """Look, in a statement of its own, whether all is as the answer will say."""
@@ -140,6 +131,15 @@ class _Jobs(Statements):
             is_cancelled = tables.contact_has({ContactStatus.CANCELLED})
             number = self.count_contacts(self.contact_of(record.key), is_cancelled)
             check_written(number - before, record.contacts_cancelled)
+
+
+def _keep(statements: Statements, record: CancellationRecord) -> None:
+    ours, earlier = statements.tables.cancellations, statements.seen.earlier
+    # Only an earlier record is copied: the query for it is made only then.
+    copying: Copying | None = None
+    if earlier is not None:
+        copying = lambda: (earlier, *replaced(ours, earlier, record.key))  # noqa: E731  # Late.
+    statements.database.keep(statements.connection, ours, recorded(record), copying)
 
 
 class _Contacts(Statements):
@@ -188,12 +188,12 @@ class _Bulk(Statements):
         return {key: contacts.cancel(key, statuses) for key in keys}
 
     def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
-        jobs = _Jobs(self.connection, self.tables, self.seen)
         if self._are_known([record.key for record in records]):
             for record in kept_together(self, records):
-                jobs.keep(record)  # There was one of an earlier cancellation.
+                _keep(self, record)  # There was one of an earlier cancellation.
             mark_together(self, records)
             return
+        jobs = _Jobs(self.connection, self.tables, self.seen)
         for record in records:
             status = record.previous_status.value
             job = Job(record.key, status, record.deferred_id, record.cancelled_at)

@@ -249,10 +249,7 @@ class SqlAlchemyTables:
         return (
             sa.select(sa.true())
             .select_from(self.contacts)
-            .where(
-                exactly(column, column >= reference),
-                exactly(column, column <= reference),
-            )
+            .where(exactly(column, column >= reference), exactly(column, column <= reference))
             .where(self.contact_in(statuses))
             .order_by(column)
             .limit(1)

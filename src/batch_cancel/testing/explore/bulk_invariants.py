@@ -129,7 +129,7 @@ def _named(it: _Answered) -> str | None:
     for job in it.jobs:
         record = it.record(job)
         if record and record[0] not in known:
-            return f"{record[0]!r}, for which nobody asked, has cancelled a job"
+            return f"{record[0]!r}, which no actor asked for, has cancelled a job"
     return None
 
 
