@@ -2,7 +2,8 @@
 The statements about many jobs of one organization.
 
 Rule 1: on Postgres a slice of jobs is locked, cancelled and marked by a handful of statements.
-        SQLite has no round trips to save: there each job has its own.
+        SQLite has no round trips to save, and MariaDB no RETURNING for an UPDATE: there each job
+        has its own.
 Rule 2: several transactions that lock jobs do so in the database's order of their ids, so that
         they never wait for each other in a circle.
 Rule 3: which ids are equal is the database's decision. Where two of them differ in case only, each
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
@@ -240,11 +241,10 @@ _WHOSE: Final = "the contacts of several jobs cannot be distinguished by how the
 def kept_together(
     statements: Statements, records: Sequence[CancellationRecord]
 ) -> list[CancellationRecord]:
-    """Keep the records of jobs that have none; return the others."""
+    """Keep the records of jobs that have none, and return the others; for Postgres."""
     ours = statements.tables.cancellations
-    dialect = sqlite if statements.is_sqlite else postgresql
     ordered = sorted(records, key=lambda it: it.key.batch_job_id)
-    new = dialect.insert(ours).values([recorded(it) for it in ordered])
+    new = postgresql.insert(ours).values([recorded(it) for it in ordered])
     kept = statements.connection.execute(
         new.on_conflict_do_nothing().returning(ours.c.batch_job_id)
     )

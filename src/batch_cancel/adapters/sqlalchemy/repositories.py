@@ -11,7 +11,6 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_cancel.adapters.sqlalchemy import columns
@@ -24,6 +23,7 @@ from batch_cancel.adapters.sqlalchemy.bulk import (
     mark_together,
     with_records,
 )
+from batch_cancel.adapters.sqlalchemy.dialects.base import Copying
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.history import AsyncHistory, History, replaced
@@ -62,11 +62,10 @@ class _Jobs(Statements):
         except ValueError:
             return None
         asked: Any = sa.select(*tables.names(dialect), tables.status_text(dialect))
-        asked = asked.where(is_job).with_for_update(key_share=True)
-        if not self.is_sqlite:
-            # The clock is read after the wait for the lock, outside of the query that waits.
-            locked = asked.cte("locked")
-            asked = sa.select(locked, sa.func.clock_timestamp(type_=columns.Moment))
+        asked = asked.where(is_job)
+        if not self.database.may_lock(self.connection, asked):
+            return None
+        asked = self.database.locking(asked.with_for_update(key_share=True))
         rows: list[Any] = list(self.connection.execute(asked).all())
         if not rows:
             return None
@@ -135,21 +134,12 @@ class _Jobs(Statements):
 
 
 def _keep(statements: Statements, record: CancellationRecord) -> None:
-    """Keep a record; one of an earlier cancellation of the job is replaced."""
-    ours = statements.tables.cancellations
-    dialect = sqlite if statements.is_sqlite else postgresql
-    kept = dialect.insert(ours).values(recorded(record))
-    new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-    if statements.connection.execute(new).rowcount == 1:
-        return
-    # An existing record is of an earlier cancellation; the job's status was set back since.
-    if (earlier := statements.seen.earlier) is not None:
-        copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
-        statements.connection.execute(copied.on_conflict_do_nothing())
-    anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
-    statements.connection.execute(
-        kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
-    )
+    ours, earlier = statements.tables.cancellations, statements.seen.earlier
+    # Only an earlier record is copied: the query for it is made only then.
+    copying: Copying | None = None
+    if earlier is not None:
+        copying = lambda: (earlier, *replaced(ours, earlier, record.key))  # noqa: E731  # Late.
+    statements.database.keep(statements.connection, ours, recorded(record), copying)
 
 
 class _Contacts(Statements):
@@ -174,14 +164,14 @@ class _Contacts(Statements):
 
 
 class _Bulk(Statements):
-    """Many jobs: together on Postgres; one by one on SQLite, and where triggers write rows."""
+    """Many jobs: together on Postgres; one by one elsewhere, and where triggers write rows."""
 
     def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
         return jobs_found(self, wanted, after, limit)
 
     def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
         jobs = _Jobs(self.connection, self.tables, self.seen)
-        if self.is_sqlite:
+        if not self.database.takes_slices:
             locked = {key: jobs.lock(key) for key in in_order(self, keys)}
             return {key: job for key, job in locked.items() if job is not None}
         together = locked_together(self, keys)
@@ -198,12 +188,12 @@ class _Bulk(Statements):
         return {key: contacts.cancel(key, statuses) for key in keys}
 
     def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
-        jobs = _Jobs(self.connection, self.tables, self.seen)
         if self._are_known([record.key for record in records]):
             for record in kept_together(self, records):
                 _keep(self, record)  # There was one of an earlier cancellation.
             mark_together(self, records)
             return
+        jobs = _Jobs(self.connection, self.tables, self.seen)
         for record in records:
             status = record.previous_status.value
             job = Job(record.key, status, record.deferred_id, record.cancelled_at)
@@ -211,7 +201,7 @@ class _Bulk(Statements):
 
     def _are_known(self, keys: Sequence[JobKey]) -> bool:
         """Check whether these jobs were locked together, and no trigger writes their rows."""
-        if self.is_sqlite or not set(keys) <= set(self.seen.references.values()):
+        if not self.database.takes_slices or not set(keys) <= set(self.seen.references.values()):
             return False
         has_organization = keys[0].organization_id is not None
         facts = self.seen.of_contacts(self.connection, has_organization=has_organization)

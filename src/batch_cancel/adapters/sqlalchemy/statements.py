@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import attrs
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.postgres_transactions import LATE_TRIGGERS_NOW
 from batch_cancel.adapters.sqlalchemy import columns
-from batch_cancel.adapters.sqlalchemy.columns import Moment
+from batch_cancel.adapters.sqlalchemy.dialects import Database, database_of
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen, quoted
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
@@ -41,16 +41,13 @@ class Statements:
         return self.connection.dialect
 
     @property
-    def is_sqlite(self) -> bool:
-        """Whether the database is SQLite."""
-        return self.dialect.name == "sqlite"
+    def database(self) -> Database:
+        """The ways of the database."""
+        return database_of(self.dialect)
 
     def now(self) -> datetime:
         """Read the store's clock; on SQLite this machine's."""
-        if self.is_sqlite:
-            return datetime.now(UTC)
-        clock = sa.func.clock_timestamp(type_=Moment)
-        return self.connection.execute(sa.select(clock)).scalar_one()
+        return self.database.now(self.connection)
 
     def touched(
         self, table: sa.Table, name: str | None, at: datetime | None = None
@@ -66,10 +63,9 @@ class Statements:
         if name is None:
             return {}
         column = table.c[name]
-        if at is None and not self.is_sqlite:
-            clock = columns.statement_time(column)
-            if clock is not None:
-                return {name: clock}
+        clock = self.database.statement_time(column) if at is None else None
+        if clock is not None:
+            return {name: clock}
         return {name: columns.moment(column, self.now() if at is None else at)}
 
     def contact_of(self, key: JobKey) -> sa.ColumnElement[bool]:
@@ -87,8 +83,8 @@ class Statements:
                 "a job, or an organization, are of different types"
             )
             raise StoreFailed(reason) from error
-        if self.is_sqlite and self.tables.job_key is not None:
-            # With several rows, a subquery of SQLite takes the first; Postgres raises an error.
+        if not self.database.refuses_several and self.tables.job_key is not None:
+            # With several rows, a subquery of SQLite takes the first; others raise an error.
             found = sa.select(sa.func.count()).select_from(self.tables.jobs)
             if self.connection.execute(found.where(self.tables.is_job(key))).scalar_one() > 1:
                 raise several_jobs(key)
@@ -112,7 +108,7 @@ class Statements:
         Raises:
             StoreFailed: a row is not as intended.
         """
-        if self.is_sqlite or is_rewritten:
+        if is_rewritten or not self.database.returns_rows:
             return self.connection.execute(statement).rowcount
         done = statement.returning(is_so.label("is_so")).cte("done")
         counted = sa.select(sa.func.count(), sa.func.count().filter(done.c.is_so))
@@ -125,7 +121,7 @@ class Statements:
     @contextmanager
     def late_triggers_run(self, facts: Facts) -> Generator[None]:
         """Run the deferred triggers now, before the written rows are checked."""
-        if self.is_sqlite:
+        if not self.database.defers_triggers:
             yield
         elif self.seen.is_joined:
             self._set_constraints([it[:2] for it in facts.deferrable], "IMMEDIATE")

@@ -32,7 +32,7 @@ Your own workers, if they go through the ports, can be explored too:
 
     async def my_worker(ports):
         async with ports.uow.begin() as transaction:
-            status = await transaction.look("reads the job", lambda rows: rows[0][0])
+            status = await transaction.look("reads the job", lambda rows: rows.job.status)
             ...
 
     report = explore(Scenario(
@@ -48,6 +48,7 @@ from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.invariants import INVARIANTS
 from batch_cancel.testing.explore.must_happen import SIGHTINGS
 from batch_cancel.testing.explore.postgres_model import Transaction
+from batch_cancel.testing.explore.rows import JOB, ContactRow, JobRow, Rows
 from batch_cancel.testing.explore.scenarios import SCENARIOS
 from batch_cancel.testing.explore.search import (
     Found,
@@ -64,13 +65,17 @@ from batch_cancel.testing.explore.state import FAULTS, Scenario
 __all__ = [
     "FAULTS",
     "INVARIANTS",
+    "JOB",
     "SCENARIOS",
     "SIGHTINGS",
     "Actor",
+    "ContactRow",
     "Found",
+    "JobRow",
     "Ports",
     "Program",
     "Report",
+    "Rows",
     "Scenario",
     "Transaction",
     "actors",

@@ -17,8 +17,7 @@ from batch_cancel.domain.deferred_start import DeferredState
 from batch_cancel.domain.statuses import JobStatus, Removal
 from batch_cancel.testing.explore.actor_state import Mind
 from batch_cancel.testing.explore.moment import ENDED_JOBS, Moment
-from batch_cancel.testing.explore.rows import KEYS, RECORD, RecordRow
-from batch_cancel.testing.explore.steps import Row, Rows
+from batch_cancel.testing.explore.rows import KEYS, RECORD, RecordRow, Row, Rows
 
 
 @attrs.frozen

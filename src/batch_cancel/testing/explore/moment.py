@@ -18,17 +18,11 @@ from batch_cancel.testing.explore.rows import (
     NEIGHBOUR,
     RECORD,
     First,
-)
-from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
-from batch_cancel.testing.explore.steps import (
-    Ask,
-    Lock,
-    Look,
     Row,
     Rows,
-    Starts,
-    Step,
 )
+from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
+from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step
 
 # Written by hand, from the contract: not the product's own sets.
 OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})

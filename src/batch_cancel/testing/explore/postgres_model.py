@@ -28,6 +28,7 @@ from batch_cancel.testing.explore.rows import (
     NOW,
     RECORD,
     RecordRow,
+    Row,
     index_of,
     open_contacts,
     record_of,
@@ -40,7 +41,6 @@ from batch_cancel.testing.explore.steps import (
     Commit,
     Passed,
     Rollback,
-    Row,
     Send,
 )
 from batch_cancel.testing.explore.workers_model import Work
@@ -213,7 +213,8 @@ class Transaction(Statements):
     A transaction; what it wrote is seen by others at its commit.
 
     Its `look` and `lock` are for functions of your own: a statement of yours is one `look`, and a
-    `lock` for each row that it locks or writes.
+    `lock` for each row that it locks or writes. What they pass to your function has names: all
+    rows are `Rows`, the one with the index `JOB` is a `JobRow`.
     """
 
     def __init__(self, sweep_above: int | None = None, *, has_bulk: bool = True) -> None:

@@ -1,19 +1,19 @@
-"""The rows of the explored database: jobs, their records, and their contacts."""
+"""
+The rows of the explored database: jobs, their records, and their contacts.
+
+Rows go by name: `rows.job.status`, `rows.contacts[0].status`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from batch_cancel.domain.errors import JobNotFound
 from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.statuses import JobStatus, Removal
-from batch_cancel.testing.explore.steps import (
-    Row,
-    Rows,
-)
 
 KEY: Final = JobKey("job", "ours")
 """The job that everything is about."""
@@ -83,6 +83,31 @@ class ContactRow(NamedTuple):
     version: int = 0
 
 
+Row = tuple[Any, ...]
+
+
+class Rows(tuple[Row, ...]):
+    """All rows at one moment."""
+
+    __slots__ = ()
+
+    @property
+    def job(self) -> JobRow:
+        """The job that everything is about."""
+        return JobRow(*self[JOB])
+
+    @property
+    def record(self) -> RecordRow | None:
+        """The record of its cancellation; None if there is none."""
+        row = self[RECORD + JOB]
+        return RecordRow(*row) if row else None
+
+    @property
+    def contacts(self) -> tuple[ContactRow, ...]:
+        """Its contacts, in the order in which they were added."""
+        return tuple(ContactRow(*row) for row in self[CONTACTS:] if row[1] == JOB)
+
+
 STATUS_OF_JOB: Final = JobRow._fields.index("status")
 STATUS_OF_CONTACT: Final = ContactRow._fields.index("status")
 DEFERRED_ID: Final = JobRow._fields.index("deferred_id")
@@ -92,14 +117,16 @@ IS_SWEPT: Final = RecordRow._fields.index("is_swept")
 def first_rows(job: First, second: First | None = None) -> Rows:
     """Return the rows at the beginning: our jobs and their contacts, the neighbour with one."""
     others = () if second is None else second.contacts
-    return (
-        JobRow(job.status, job.deferred_id),
-        JobRow("scheduled", "start-of-theirs"),
-        () if second is None else JobRow(second.status, second.deferred_id),
-        *((),) * len(KEYS),
-        ContactRow("t0", KEYS.index(NEIGHBOUR), "pending"),
-        *(ContactRow(f"c{n}", JOB, status) for n, status in enumerate(job.contacts)),
-        *(ContactRow(f"s{n}", KEYS.index(SECOND), it) for n, it in enumerate(others)),
+    return Rows(
+        (
+            JobRow(job.status, job.deferred_id),
+            JobRow("scheduled", "start-of-theirs"),
+            () if second is None else JobRow(second.status, second.deferred_id),
+            *((),) * len(KEYS),
+            ContactRow("t0", KEYS.index(NEIGHBOUR), "pending"),
+            *(ContactRow(f"c{n}", JOB, status) for n, status in enumerate(job.contacts)),
+            *(ContactRow(f"s{n}", KEYS.index(SECOND), it) for n, it in enumerate(others)),
+        )
     )
 
 

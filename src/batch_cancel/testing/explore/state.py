@@ -14,7 +14,7 @@ import attrs
 
 from batch_cancel.testing.explore.actor_state import Actor, Gone, Live, Mind, Program, Recalled
 from batch_cancel.testing.explore.redis_model import first_starts
-from batch_cancel.testing.explore.rows import JOB, KEYS, SECOND, START, First, first_rows
+from batch_cancel.testing.explore.rows import JOB, KEYS, SECOND, START, First, Rows, first_rows
 from batch_cancel.testing.explore.steps import (
     TASK_CANCELLED,
     Ask,
@@ -25,7 +25,6 @@ from batch_cancel.testing.explore.steps import (
     Look,
     Passed,
     Rollback,
-    Rows,
     Send,
     Starts,
     Step,

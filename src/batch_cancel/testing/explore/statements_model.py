@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -17,9 +17,10 @@ from batch_cancel.testing.explore.rows import (
     STATUS_OF_CONTACT,
     STATUS_OF_JOB,
     ContactRow,
+    Rows,
     recorded,
 )
-from batch_cancel.testing.explore.steps import Lock, LockOrPass, Look, Row, Rows, Write
+from batch_cancel.testing.explore.steps import Lock, LockOrPass, Look, Write
 
 T = TypeVar("T")
 
@@ -40,11 +41,11 @@ class Statements:
         """Take a statement's snapshot."""
         return Look(says, project, tuple(self.writes))
 
-    def lock(self, says: str, index: int, project: Callable[[Row], T]) -> Lock[T]:
+    def lock(self, says: str, index: int, project: Callable[[Any], T]) -> Lock[T]:
         """Lock a row, wait for it if need be, and look at it again."""
         return Lock(says, index, project, tuple(self.writes))
 
-    def lock_or_pass(self, says: str, index: int, project: Callable[[Row], T]) -> LockOrPass[T]:
+    def lock_or_pass(self, says: str, index: int, project: Callable[[Any], T]) -> LockOrPass[T]:
         """Lock a row and look at it again, or pass it over."""
         return LockOrPass(says, index, project, tuple(self.writes))
 
