@@ -174,7 +174,7 @@ def with_records(statements: Statements, found: Mapping[JobKey, Job]) -> dict[Jo
     if not cancelled:
         return dict(found)
     ours = statements.tables.cancellations
-    rows = statements.connection.execute(sa.select(ours).where(_are_records(ours, cancelled)))
+    rows = statements.connection.execute(statements.records().where(_are_records(ours, cancelled)))
     records = {row.batch_job_id: row for row in rows}
     return {
         key: attrs.evolve(job, cancellation=as_record(row, job.key))

@@ -25,6 +25,9 @@ from batch_cancel.domain.statuses import LIVE_JOBS, Removal
 
 Constant = str | int | bool | None
 
+IS_SWEPT: Final = "is_swept"
+"""The column of sweeps, which the Postgres adapter writes; an older table has none."""
+
 EARLIER: Final = "_earlier"
 """The end of the name of the table with the earlier records."""
 
@@ -81,7 +84,7 @@ class Word(sa.types.TypeDecorator[str]):
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         """Return the type of this database."""
         if not is_mysql(dialect):
-            return dialect.type_descriptor(sa.Text())
+            return super().load_dialect_impl(dialect)
         its: Any = {"charset": "utf8mb4", "collation": collation(dialect)}
         kind: Any = mysql.TEXT(**its)
         if self.length is not None:
@@ -121,7 +124,7 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
         sa.Column("is_announced", sa.Boolean, nullable=False),
         sa.Column("taken_at", Moment, nullable=False),
         # For processes that cancel very large jobs through the Postgres adapter.
-        sa.Column("is_swept", sa.Boolean, nullable=False, server_default=sa.text("true")),
+        sa.Column(IS_SWEPT, sa.Boolean, nullable=False, server_default=sa.text("true")),
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
     )

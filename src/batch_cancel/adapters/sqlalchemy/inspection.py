@@ -32,7 +32,7 @@ class Inspection(Statements):
         has_organization = tables.job_organization_id is not None
         self.seen.of_contacts(self.connection, has_organization=has_organization)
         removals = (
-            sa.select(ours)
+            self.records()
             .where(ours.c.removal == Removal.PENDING.value)
             .order_by(ours.c.cancelled_at)
             .limit(limit)

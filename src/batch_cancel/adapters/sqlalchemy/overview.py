@@ -75,7 +75,7 @@ class OverviewOfJob(Statements):
             return job
         ours = self.tables.cancellations
         # Committed together with the status, so a later statement finds it.
-        row = self.connection.execute(sa.select(ours).where(is_record_of(ours, job.key))).first()
+        row = self.connection.execute(self.records().where(is_record_of(ours, job.key))).first()
         return job if row is None else attrs.evolve(job, cancellation=as_record(row, job.key))
 
 

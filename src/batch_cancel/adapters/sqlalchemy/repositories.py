@@ -81,7 +81,7 @@ class _Jobs(Statements):
             return job
         ours = tables.cancellations
         # A statement of its own, after the lock.
-        row = self.connection.execute(sa.select(ours).where(is_record_of(ours, found))).first()
+        row = self.connection.execute(self.records().where(is_record_of(ours, found))).first()
         return job if row is None else attrs.evolve(job, cancellation=as_record(row, found))
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
@@ -231,7 +231,7 @@ class _Outbox(Statements):
 
     def find(self, key: JobKey) -> CancellationRecord | None:
         ours = self.tables.cancellations
-        row = self.connection.execute(sa.select(ours).where(is_record_of(ours, key))).first()
+        row = self.connection.execute(self.records().where(is_record_of(ours, key))).first()
         if row is None:
             return None
         return attrs.evolve(as_record(row, key), is_undone=key in self._undone([key]))
@@ -243,7 +243,7 @@ class _Outbox(Statements):
         pending = ours.c.removal == Removal.PENDING.value
         pending_rows = sa.or_(pending, sa.not_(ours.c.is_announced)) if announcements else pending
         asked = (
-            sa.select(ours)
+            self.records()
             .where(pending_rows, ours.c.taken_at <= at - lease)
             .order_by(ours.c.taken_at)
             .limit(limit)

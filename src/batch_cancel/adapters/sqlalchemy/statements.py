@@ -68,6 +68,17 @@ class Statements:
             return {name: clock}
         return {name: columns.moment(column, self.now() if at is None else at)}
 
+    def records(self) -> sa.Select[Any]:
+        """Return the query for the records of our own table."""
+        return sa.select(*self.columns_of(self.tables.cancellations))
+
+    def columns_of(self, table: sa.Table) -> list[sa.ColumnElement[Any]]:
+        """Return the columns of a record in our own table, or in the one of earlier records."""
+        ours, is_earlier = self.tables.cancellations, table is not self.tables.cancellations
+        is_swept = sa.true() if is_earlier else self.database.is_swept(ours)
+        names = [it.name for it in ours.columns if it.name != columns.IS_SWEPT]
+        return [*(_column(ours, table, name) for name in names), is_swept.label(columns.IS_SWEPT)]
+
     def contact_of(self, key: JobKey) -> sa.ColumnElement[bool]:
         """
         Return the condition that a row of contacts is this job's.
@@ -232,6 +243,13 @@ def is_cancellation(ours: sa.Table, record: CancellationRecord) -> sa.ColumnElem
     )
 
 
+def _column(ours: sa.Table, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
+    """Return a column; earlier records have no `taken_at`, so theirs is NULL."""
+    if name in table.c:
+        return table.c[name]
+    return sa.cast(sa.null(), ours.c[name].type).label(name)
+
+
 def recorded(record: CancellationRecord) -> dict[str, object]:
     """Return the row of a new record."""
     return {
@@ -264,4 +282,5 @@ def as_record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # B
         removal=Removal(row.removal),
         is_announced=row.is_announced,
         taken_at=row.taken_at,
+        is_swept=row.is_swept,
     )

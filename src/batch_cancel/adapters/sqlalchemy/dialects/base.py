@@ -105,6 +105,13 @@ class Database(ABC):
         del asked, column
         return list(connection.execute(locked.limit(limit)).scalars())
 
+    def is_swept(
+        self,
+        ours: sa.Table,  # noqa: ARG002  # For the one whose other adapter sweeps.
+    ) -> sa.ColumnElement[bool]:
+        """Return the condition that all contacts of a record are cancelled."""
+        return sa.true()
+
     @abstractmethod
     def keep(
         self,

@@ -84,6 +84,12 @@ class Postgres(Database):
         locked = asked.cte("locked")
         return sa.select(locked, self.clock())
 
+    def is_swept(self, ours: sa.Table) -> sa.ColumnElement[bool]:
+        """Return the condition that all contacts of a record are cancelled."""
+        # By the row as JSON: a table from before there were sweeps has no such column.
+        row = sa.func.to_jsonb(ours.table_valued(), type_=postgresql.JSONB)
+        return sa.func.coalesce(sa.cast(row["is_swept"].astext, sa.Boolean), sa.true())
+
     def keep(
         self,
         connection: Connection,

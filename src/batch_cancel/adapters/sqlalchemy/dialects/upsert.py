@@ -28,7 +28,7 @@ def upserted(
         earlier, names, found = copying()
         copied = insert(earlier).from_select(names, found)
         connection.execute(copied.on_conflict_do_nothing())
-    anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
+    anew = {name: kept.excluded[name] for name in values if not ours.c[name].primary_key}
     connection.execute(
         kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
     )
