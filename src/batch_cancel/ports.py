@@ -756,6 +756,32 @@ class AsyncUnitOfWork(Protocol):
         ...
 
 
+class OneCallUnitOfWork(UnitOfWork, Protocol):
+    """
+    A unit of work that can commit a transaction together with its only call.
+
+    In a store that lacks the method, workers' steps of one call are in a transaction by `begin`.
+    """
+
+    def once(self) -> AbstractContextManager[Repositories]:
+        """
+        Open a transaction for one call of a repository.
+
+        As `begin`, but the call may have committed it: an exception raised after the call then
+        rolls nothing back. If the store fails once the call was sent, and its answer does not say
+        that nothing was changed, the outcome of the call is unknown.
+        """
+        ...
+
+
+class AsyncOneCallUnitOfWork(AsyncUnitOfWork, Protocol):
+    """As `OneCallUnitOfWork`, awaited."""
+
+    def once(self) -> AbstractAsyncContextManager[AsyncRepositories]:
+        """As `OneCallUnitOfWork.once`."""
+        ...
+
+
 @runtime_checkable
 class RepeatableUnitOfWork(Protocol):
     """A unit of work that opens its own transactions, so that a failed one can be retried."""

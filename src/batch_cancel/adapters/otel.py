@@ -309,7 +309,16 @@ class _UnitOfWork(_Port):
     def begin(self) -> object:
         """Open a transaction."""
         inner: Any = self._inner
-        transaction: object = inner.begin()
+        return self._opened(inner.begin())
+
+    @property
+    def once(self) -> Callable[[], object]:
+        """Opens a transaction for one call; the store may lack it."""
+        inner: Any = self._inner
+        once: Callable[[], object] = inner.once
+        return lambda: self._opened(once())
+
+    def _opened(self, transaction: object) -> object:
         if isinstance(transaction, AbstractContextManager):
             blocking = cast("AbstractContextManager[object]", transaction)
             return self._spans.transaction(blocking)

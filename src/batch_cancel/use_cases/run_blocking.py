@@ -55,6 +55,7 @@ from batch_cancel.ports import (
 )
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.kinds import opened, returned
+from batch_cancel.use_cases.once import Once
 from batch_cancel.use_cases.unexpected import original
 
 _T = TypeVar("_T")
@@ -212,6 +213,10 @@ class BlockingStore(Blocking[UnitOfWork]):
     def begin(self) -> _Transaction:
         """Return a transaction; it sends no statement yet."""
         return _Transaction(opened(self.port))
+
+    def once(self) -> _Transaction:
+        """Return a transaction for one call, by `begin` if the store lacks the method."""
+        return _Transaction(opened(Once(self.port)))
 
     async def pause(self, attempts: int, /) -> None:
         """Wait before another attempt; only for a store that is `repeatable`."""

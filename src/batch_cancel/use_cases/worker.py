@@ -83,6 +83,7 @@ async def start_job_async(
             lambda repositories: offered(repositories.work).start(
                 key, STARTABLE_JOBS, deferred_id
             ),
+            once=True,
         )
     except JobNotFound:
         return False
@@ -129,6 +130,7 @@ async def claim_contacts_async(
             uow,
             key,
             lambda repositories: offered(repositories.work).claim(key, CLAIMABLE_CONTACTS, limit),
+            once=True,
         )
     except JobNotFound:
         return []
@@ -194,7 +196,10 @@ async def settle_contact_async(
         return None
     try:
         return await attempted(
-            uow, key, lambda repositories: settle(repositories, key, contact_id, end)
+            uow,
+            key,
+            lambda repositories: settle(repositories, key, contact_id, end),
+            once=not end.depends_on_job,
         )
     except JobNotFound:
         return None
@@ -327,6 +332,7 @@ async def finish_job_async(
             uow,
             key,
             lambda repositories: offered(repositories.work).finish(key, UNFINISHED_CONTACTS),
+            once=True,
         )
     except JobNotFound:
         return False
@@ -361,7 +367,12 @@ async def still_running_async(
     key = JobKey(batch_job_id, organization_id)
     try:
         return is_running(
-            await attempted(uow, key, lambda repositories: offered(repositories.work).status(key))
+            await attempted(
+                uow,
+                key,
+                lambda repositories: offered(repositories.work).status(key),
+                once=True,
+            )
         )
     except JobNotFound:
         return False

@@ -21,16 +21,28 @@ from batch_cancel.domain.worker_rules import CallEnd
 from batch_cancel.ports import AsyncRepeatableUnitOfWork, AsyncRepositories, AsyncUnitOfWork
 from batch_cancel.use_cases.kinds import opened_async
 from batch_cancel.use_cases.lock import lock
+from batch_cancel.use_cases.once import Once
 from batch_cancel.use_cases.run_blocking import check_store, repeatable
 
 _T = TypeVar("_T")
 
 
 async def attempted(
-    uow: AsyncUnitOfWork, key: JobKey, step: Callable[[AsyncRepositories], Awaitable[_T]]
+    uow: AsyncUnitOfWork,
+    key: JobKey,
+    step: Callable[[AsyncRepositories], Awaitable[_T]],
+    *,
+    once: bool = False,
 ) -> _T:
     """
     Run a step in a transaction of its own, and return its answer.
+
+    Arguments:
+        uow: the store.
+        key: the job.
+        step: the step.
+        once: whether it is one call of a repository, whose answer it returns as it is. Then the
+            store may commit the transaction with that call.
 
     Raises:
         TypeError: the store is of the wrong kind.
@@ -40,12 +52,17 @@ async def attempted(
     check_store(uow)
     if not key.can_exist:
         raise JobNotFound(key)
-    return await repeated(uow, step)
+    return await repeated(uow, step, once=once)
 
 
-async def repeated(uow: AsyncUnitOfWork, step: Callable[[AsyncRepositories], Awaitable[_T]]) -> _T:
+async def repeated(
+    uow: AsyncUnitOfWork,
+    step: Callable[[AsyncRepositories], Awaitable[_T]],
+    *,
+    once: bool = False,
+) -> _T:
     """
-    Do a step in a transaction of its own, again while that is worth it.
+    Do a step in a transaction of its own, again while that is worth it; `once` as in `attempted`.
 
     Raises:
         StoreFailed: the store failed, and another attempt is not worth it.
@@ -53,7 +70,7 @@ async def repeated(uow: AsyncUnitOfWork, step: Callable[[AsyncRepositories], Awa
     made = 0
     while True:
         try:
-            async with opened_async(uow) as repositories:
+            async with opened_async(Once(uow) if once else uow) as repositories:
                 return await step(repositories)
         except StoreFailed as failure:
             made += 1

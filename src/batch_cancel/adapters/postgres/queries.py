@@ -64,7 +64,6 @@ class Queries:
         self._names["is_expired"] = (
             _NONE if schema.dialing_since is None else self.statement("is_expired")
         )
-        self._add_part("claim_the_picked")
         self._names["overdue"] = (
             _NONE if schema.dialing_since is None else self.statement("overdue")
         )
@@ -152,12 +151,16 @@ class Queries:
         return self.statement("is_startable", statuses=status_name)
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
-    def claim_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+    def claim_contacts(
+        self, statuses: AbstractSet[ContactStatus], is_claimed: str = "is_claimed"
+    ) -> sql.SQL:
         """Return the statement that claims contacts in these statuses, a frozen set."""
         has_times = self.schema.contact_next_attempt_at is not None
+        rest = self.statement("claim_the_picked", is_claimed=self.statement(is_claimed))
         return self.statement(
             "claim_contacts" if has_times else "claim_contacts_without_times",
             statuses=self._contacts_in(statuses),
+            claim_the_picked=rest,
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.

@@ -6,6 +6,7 @@ The settings at its beginning follow the rules of `postgres_transactions`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -35,6 +36,9 @@ _OID: Final = (
 
 _SAVEPOINT: Final = "batch_cancel"
 
+ANOTHER_CONTEXT: Final = "batch_cancel: the tables are not those of the transaction before"
+"""In the error of a transaction whose context is another one than it demands."""
+
 
 @attrs.frozen
 class Frame:
@@ -42,13 +46,15 @@ class Frame:
     How a transaction begins and ends.
 
     Arguments:
-        beginning: the statements that begin it; the last of them is `_looked_up`.
+        beginning: the statements that begin it; the last of them reads its context.
+        context: what that one reads, as SQL.
         end: the statement that ends it.
         undo: the statements that undo it; None for a transaction of our own.
         last_phase: the phase in which it ends.
     """
 
-    beginning: str
+    beginning: tuple[str, ...]
+    context: str
     end: str
     undo: str | None
     last_phase: Phase
@@ -57,6 +63,13 @@ class Frame:
     def is_joined(self) -> bool:
         """Whether the transaction is the caller's."""
         return self.undo is not None
+
+    def demanding(self, context: Sequence[object]) -> tuple[str, ...]:
+        """Return the beginning that fails if the context is another one than this."""
+        values = sql.SQL(", ").join(map(sql.Literal, context)).as_string(None)
+        as_expected = f"({self.context}) IS NOT DISTINCT FROM ({values})"
+        demand = f"(CASE WHEN {as_expected} THEN '1' ELSE '{ANOTHER_CONTEXT}' END)::integer"
+        return (*self.beginning[:-1], f"SELECT {DURABLY}, {demand}")
 
 
 def check_timeout(name: str, value: timedelta) -> None:
@@ -86,25 +99,33 @@ def own_frame(
         f"SET LOCAL {name} = {value}"
         for name, value in timeouts(lock_timeout, statement_timeout).items()
     )
-    beginning = f"BEGIN; {READ_COMMITTED}; {'; '.join(settings)}; SELECT {TEMPORARY_LAST}"
-    return Frame(f"{beginning}; {_looked_up(schema)}", "COMMIT", None, "committing")
+    context = _context(schema)
+    beginning = ("BEGIN", READ_COMMITTED, *settings, f"SELECT {TEMPORARY_LAST}", _reading(context))
+    return Frame(beginning, context, "COMMIT", None, "committing")
 
 
 def joined_frame(schema: PostgresSchema) -> Frame:
     """Return the frame of a savepoint in the caller's transaction."""
+    context = _context(schema)
     return Frame(
-        f"SAVEPOINT {_SAVEPOINT}; {_looked_up(schema)}",
+        (f"SAVEPOINT {_SAVEPOINT}", _reading(context)),
+        context,
         f"RELEASE SAVEPOINT {_SAVEPOINT}",
         f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; RELEASE SAVEPOINT {_SAVEPOINT}",
         "releasing",
     )
 
 
-def _looked_up(schema: PostgresSchema) -> str:
-    """Return the statement that sets rule 3, and reads the isolation and the tables' oids."""
+def _reading(context: str) -> str:
+    """Return the statement that sets rule 3, and reads the context."""
+    return f"SELECT {DURABLY}, {context}"
+
+
+def _context(schema: PostgresSchema) -> str:
+    """Return the SQL of the context: the isolation, the tables' oids, and what ours can do."""
     oids = ", ".join(map(_oid, (schema.jobs, schema.contacts, schema.cancellations)))
     usable, has_sweeps = _is_usable(schema.earlier), _has_sweeps(schema.cancellations)
-    return f"SELECT {DURABLY}, {LEVEL}, {oids}, {usable}, {has_sweeps}"
+    return f"{LEVEL}, {oids}, {usable}, {has_sweeps}"
 
 
 def _is_usable(table: Table) -> str:

@@ -114,6 +114,14 @@ class PostgresUnitOfWork:
                     ) as transaction:
                         yield PostgresRepositories(transaction)
 
+    @contextmanager
+    def once(self) -> Generator[PostgresRepositories]:
+        """Open a transaction for one call of a repository, which may commit it."""
+        with self.begin() as repositories:
+            if type(self).begin is PostgresUnitOfWork.begin:  # That of a subclass may do more.
+                repositories.transaction.is_for_one_call = True
+            yield repositories
+
     def check(self) -> list[str]:
         """
         Return in sentences what the library misses in this database, without a change.
@@ -186,6 +194,14 @@ class AsyncPostgresUnitOfWork:
                         sender, self._queries, self._frame, progress, self._sweep_above
                     ) as transaction:
                         yield AsyncPostgresRepositories(transaction)
+
+    @asynccontextmanager
+    async def once(self) -> AsyncGenerator[AsyncPostgresRepositories]:
+        """As `PostgresUnitOfWork.once`, awaited."""
+        async with self.begin() as repositories:
+            if type(self).begin is AsyncPostgresUnitOfWork.begin:
+                repositories.transaction.is_for_one_call = True
+            yield repositories
 
     async def check(self) -> list[str]:
         """As `PostgresUnitOfWork.check`, awaited."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
+from batch_cancel.adapters.postgres.at_once import WorkAtOnce
 from batch_cancel.adapters.postgres.outcomes import (
     ADDED,
     can_be_copied,
@@ -39,6 +40,10 @@ class Work(Statements):
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
         """As `WorkRepository.start`."""
+        if self.transaction.is_at_its_only_call:
+            started = await WorkAtOnce(self.transaction).start(key, statuses, deferred_id)
+            if started is not None:
+                return started
         which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
             answer = await self.execute(self.queries.start_job(which), it)
@@ -59,6 +64,10 @@ class Work(Statements):
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         """As `WorkRepository.claim`."""
+        if self.transaction.is_at_its_only_call:
+            ids = await WorkAtOnce(self.transaction).claim(key, statuses, limit)
+            if ids is not None:
+                return ids
         statement = self.queries.claim_contacts(frozenset(statuses))
         with unknown_ids(key):
             answer, facts = await self.step(key, statement, {**named(key), "limit": limit})
@@ -72,6 +81,10 @@ class Work(Statements):
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """As `WorkRepository.settle`."""
+        if self.transaction.is_at_its_only_call:
+            was_settled = await WorkAtOnce(self.transaction).settle(key, contact_id, settlement)
+            if was_settled is not None:
+                return was_settled
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
         with unknown_ids(key):
@@ -180,7 +193,12 @@ class Work(Statements):
 
     async def status(self, key: JobKey) -> str | None:
         """As `WorkRepository.status`."""
-        with unknown_ids(key):
-            answer = await self.execute(self.queries.read_status, named(key))
-        row = only(await answer.rows(), key)
+        rows = None
+        if self.transaction.is_at_its_only_call:
+            rows = await WorkAtOnce(self.transaction).status(key)
+        if rows is None:
+            with unknown_ids(key):
+                answer = await self.execute(self.queries.read_status, named(key))
+            rows = await answer.rows()
+        row = only(rows, key)
         return None if row is None else self.queries.schema.read_job_status(row[0])
