@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import ClassVar, Final
 
 import attrs
@@ -72,7 +73,11 @@ EXPECTED: Final = Expected()
 """The contexts of transactions of our own."""
 
 
-def opened_with(connection: AnyConnection, frame: Frame) -> Hashable:
+Opened = tuple[str, str, int, str, str, str]
+"""The SQL of a context, and of a connection the host, port, database, user and options."""
+
+
+def opened_with(connection: AnyConnection, frame: Frame) -> Opened:
     """Return what the context of a transaction depends on, but for later settings."""
     info = connection.info
     return (frame.context, info.host, info.port, info.dbname, info.user, info.options)
@@ -99,7 +104,7 @@ class Ground:
 
     queries: Queries
     cache_key: _CacheKey
-    opened_with: Hashable
+    opened_with: Opened
     context: Row
     isolation: object
     oids: Oids
@@ -112,29 +117,30 @@ class Ground:
     """How many columns the answer has from which it is made: a setting and the context."""
 
     @classmethod
-    def of(cls, connection: AnyConnection, queries: Queries, frame: Frame, context: Row) -> Ground:
+    def of(cls, opened: Opened, queries: Queries, context: Row, *, is_joined: bool) -> Ground:
         """
         Return it.
 
         Arguments:
-            connection: its connection.
+            opened: what its connection was opened with.
             queries: the statements of the schema.
-            frame: how the transaction begins and ends.
             context: the isolation, the oids of the three tables, whether there is one for earlier
                 records, and whether ours has the column of sweeps.
+            is_joined: whether the transaction is the caller's.
         """
-        info = connection.info
+        _, host, port, database, *_ = opened
         isolation, *oids, keeps_earlier, has_sweeps = context
-        cache_key = (queries, info.host, info.port, info.dbname, *oids, keeps_earlier)
+        fitting = queries.fitting(has_sweeps=has_sweeps)
+        cache_key = (fitting, host, port, database, *oids, keeps_earlier)
         jobs, contacts, cancellations = oids
         return cls(
-            queries,
+            fitting,
             cache_key,
-            opened_with(connection, frame),
+            opened,
             context,
             isolation,
             (jobs, contacts, cancellations),
-            frame.is_joined,
+            is_joined,
             keeps_earlier,
             has_sweeps,
         )
@@ -226,3 +232,9 @@ def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:
         return sql.SQL("")
     listed = sql.SQL(", ").join(map(quoted, names)).as_string(None)
     return trusted(f"SET CONSTRAINTS {listed} {mode}")
+
+
+@lru_cache(maxsize=_EXPECTED_MAX)
+def expected(queries: Queries, opened: Opened, context: Row) -> Ground:
+    """Return the ground of a transaction of ours that has the expected context."""
+    return Ground.of(opened, queries, context, is_joined=False)

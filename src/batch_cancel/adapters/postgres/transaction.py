@@ -30,7 +30,7 @@ from batch_cancel.adapters.postgres.connection_checks import (
 )
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.errors import Progress
-from batch_cancel.adapters.postgres.ground import EXPECTED, Ground, opened_with
+from batch_cancel.adapters.postgres.ground import EXPECTED, Ground, expected, opened_with
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sender import Answer, AnySender, Parameters
@@ -152,11 +152,9 @@ class Transaction:
 
     def expected(self) -> Ground | None:
         """Return the context that it will most likely have; None if it can't be expected."""
-        context = EXPECTED.get(opened_with(self.connection, self.frame))
-        if context is None:
-            return None
-        queries = self.queries.fitting(has_sweeps=context[-1])
-        return Ground.of(self.connection, queries, self.frame, context)
+        opened = opened_with(self.connection, self.frame)
+        context = EXPECTED.get(opened)
+        return None if context is None else expected(self.queries, opened, context)
 
     async def ask_and_commit(
         self, query: sql.SQL, parameters: Parameters, ground: Ground | None
@@ -308,9 +306,10 @@ class Transaction:
         if is_first:
             answer.skip_to_columns(Ground.COLUMNS)
             [row] = await answer.rows()
-            self.queries = self.queries.fitting(has_sweeps=row[-1])
             _, *context = row
-            self._ground = Ground.of(self.connection, self.queries, self.frame, tuple(context))
+            opened, is_joined = opened_with(self.connection, self.frame), self.frame.is_joined
+            self._ground = Ground.of(opened, self.queries, tuple(context), is_joined=is_joined)
+            self.queries = self._ground.queries
         answer.skip_to_last()
         return answer
 

@@ -6,8 +6,8 @@ The settings at its beginning follow the rules of `postgres_transactions`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -64,12 +64,9 @@ class Frame:
         """Whether the transaction is the caller's."""
         return self.undo is not None
 
-    def demanding(self, context: Sequence[object]) -> tuple[str, ...]:
+    def demanding(self, context: tuple[object, ...]) -> tuple[str, ...]:
         """Return the beginning that fails if the context is another one than this."""
-        values = sql.SQL(", ").join(map(sql.Literal, context)).as_string(None)
-        as_expected = f"({self.context}) IS NOT DISTINCT FROM ({values})"
-        demand = f"(CASE WHEN {as_expected} THEN '1' ELSE '{ANOTHER_CONTEXT}' END)::integer"
-        return (*self.beginning[:-1], f"SELECT {DURABLY}, {demand}")
+        return (*self.beginning[:-1], _demanding(self.context, context))
 
 
 def check_timeout(name: str, value: timedelta) -> None:
@@ -95,12 +92,12 @@ def own_frame(
     """
     check_timeout("lock_timeout", lock_timeout)
     check_timeout("statement_timeout", statement_timeout)
-    settings = (
-        f"SET LOCAL {name} = {value}"
+    settings = ", ".join(
+        f"pg_catalog.set_config('{name}', '{value}', true)"
         for name, value in timeouts(lock_timeout, statement_timeout).items()
     )
-    context = _context(schema)
-    beginning = ("BEGIN", READ_COMMITTED, *settings, f"SELECT {TEMPORARY_LAST}", _reading(context))
+    settings, context = f"SELECT {settings}, {TEMPORARY_LAST}", _context(schema)
+    beginning = ("BEGIN", READ_COMMITTED, settings, _reading(context))
     return Frame(beginning, context, "COMMIT", None, "committing")
 
 
@@ -119,6 +116,14 @@ def joined_frame(schema: PostgresSchema) -> Frame:
 def _reading(context: str) -> str:
     """Return the statement that sets rule 3, and reads the context."""
     return f"SELECT {DURABLY}, {context}"
+
+
+@lru_cache(maxsize=1000)
+def _demanding(context: str, expected: tuple[object, ...]) -> str:
+    values = sql.SQL(", ").join(map(sql.Literal, expected)).as_string(None)
+    is_so = f"({context}) IS NOT DISTINCT FROM ({values})"
+    demand = f"(CASE WHEN {is_so} THEN '1' ELSE '{ANOTHER_CONTEXT}' END)::integer"
+    return f"SELECT {DURABLY}, {demand}"
 
 
 def _context(schema: PostgresSchema) -> str:
