@@ -229,6 +229,14 @@ def test_what_a_store_can_do_beyond_the_minimum_it_still_can(
     ]
 
 
+def test_a_workers_step_is_a_call_in_a_transaction(watched: Watched, watch: Watch) -> None:
+    """Also the second one, which a store may commit together with its call."""
+    watched.world.add_job("job", "running", ["pending", "busy"])
+    for _ in range(2):
+        assert len(watched.world.claim("job", limit=1, uow=watched.uow)) == 1
+    assert watch.names == ["batch_cancel.work.claim", "batch_cancel.transaction"] * 2
+
+
 # Without a world ---------------------------------------------------------------------------------
 
 

@@ -219,6 +219,20 @@ def test_an_error_within_the_string_changes_nothing(worker: Worker, name: str) -
     check_idle(worker)
 
 
+def test_an_error_of_a_users_trigger_changes_nothing(worker: Worker) -> None:
+    """Whatever its SQLSTATE says: Postgres has reported it, so COMMIT was not executed."""
+    worker.database.trigger(
+        "IF TG_OP = 'UPDATE' THEN RAISE EXCEPTION USING ERRCODE = '57P01'; END IF; RETURN NEW;",
+        "BEFORE",
+        "batch_contacts",
+    )
+    before = worker.database.dump()
+    with pytest.raises(StoreFailed) as failure:
+        worker.step("claim")
+    assert failure.value.outcome == "unchanged"
+    assert worker.database.dump() == before
+
+
 def test_a_task_cancelled_within_the_string_changes_nothing(database: Database) -> None:
     """The statement is cancelled; the connection serves on."""
     with working(database, is_async=True) as worker:
@@ -328,16 +342,35 @@ def test_where_a_trigger_is_known_a_step_is_looked_at(
     worker: Worker, table: str, name: str
 ) -> None:
     """It takes several strings."""
-    worker.database.trigger("RETURN NULL;", "BEFORE", table)
+    skip = "IF NEW.status IN ('running', 'failed') THEN RETURN NULL; END IF; RETURN NEW;"
+    worker.database.trigger(skip, "BEFORE", table)
     KNOWN.clear()
+    worker.step("claim")
+    assert worker.trips("claim") == 1
     before = worker.database.dump()
     with pytest.raises(StoreFailed, match="not as written"):
         worker.step(name)
     assert worker.database.dump() == before
 
 
-def test_the_begin_of_a_subclass_holds_for_each_step(worker: Worker) -> None:
+def test_a_job_that_was_safe_says_nothing_of_its_contacts(database: Database) -> None:
+    """Starts go on in one string; what names contacts by their ids is refused."""
+    database.execute(
+        "ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey",
+        "UPDATE batch_contacts SET status = 'pending' WHERE batch_job_id = 'later'",
+    )
+    uow = PostgresUnitOfWork(lambda: psycopg.connect(database.dsn))
+    assert start_job("later", uow=uow) is True
+    before = database.dump()
+    with pytest.raises(StoreFailed, match="unique"):
+        claim_contacts("later", uow=uow, limit=1)
+    assert database.dump() == before
+    assert start_job("later", uow=uow) is False
+
+
+def test_the_begin_of_a_subclass_holds_for_each_step(database: Database) -> None:
     """It may write in the same transaction, or refuse it after the call."""
+    dsn = database.dsn
 
     class Refusing(PostgresUnitOfWork):
         @contextmanager
@@ -347,10 +380,11 @@ def test_the_begin_of_a_subclass_holds_for_each_step(worker: Worker) -> None:
                 reason = "refused"
                 raise StoreFailed(reason)
 
-    before = worker.database.dump()
+    claim_contacts("live", uow=PostgresUnitOfWork(lambda: psycopg.connect(dsn)), limit=1)
+    before = database.dump()
     with pytest.raises(StoreFailed, match="refused"):
-        start_job("later", uow=Refusing(lambda: psycopg.connect(worker.database.dsn)))
-    assert worker.database.dump() == before
+        start_job("later", uow=Refusing(lambda: psycopg.connect(dsn)))
+    assert database.dump() == before
 
 
 def test_what_is_raised_before_the_call_sends_nothing(database: Database) -> None:
