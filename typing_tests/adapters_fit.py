@@ -92,6 +92,7 @@ from batch_cancel.domain.status_names import contact_status_names, job_status_na
 from batch_cancel.ports import (
     AsyncCheckable,
     AsyncInspectableScheduler,
+    AsyncOneCallUnitOfWork,
     AsyncScheduler,
     AsyncUnitOfWork,
     AsyncWorkRepository,
@@ -100,6 +101,7 @@ from batch_cancel.ports import (
     InspectableScheduler,
     InspectionRepository,
     JobRepository,
+    OneCallUnitOfWork,
     Outbox,
     Repositories,
     Scheduler,
@@ -164,10 +166,10 @@ def what_comes_out_of_a_guarded_job() -> None:
     assert_type(guarded_start("job", attempts=2), int | None)
 
 
-postgres: UnitOfWork = PostgresUnitOfWork(
+postgres: OneCallUnitOfWork = PostgresUnitOfWork(
     lambda: psycopg.connect(DSN), PostgresSchema(), lock_timeout=timedelta(seconds=1)
 )
-async_postgres: AsyncUnitOfWork = AsyncPostgresUnitOfWork(
+async_postgres: AsyncOneCallUnitOfWork = AsyncPostgresUnitOfWork(
     lambda: psycopg.AsyncConnection.connect(DSN)
 )
 

@@ -100,7 +100,7 @@ class WorkAtOnce(Statements):
 
 
 @cache
-def _started(queries: Queries, statuses: AbstractSet[JobStatus]) -> sql.SQL:
+def _started(queries: Queries, statuses: frozenset[JobStatus]) -> sql.SQL:
     return queries.statement("demand_one_row", step=queries.start_job(statuses))
 
 

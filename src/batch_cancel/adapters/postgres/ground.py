@@ -73,7 +73,7 @@ EXPECTED: Final = Expected()
 """The contexts of transactions of our own."""
 
 
-Opened = tuple[str, str, int, str, str, str]
+Opened = tuple[tuple[str, ...], str, int, str, str, str]
 """The SQL of a context, and of a connection the host, port, database, user and options."""
 
 

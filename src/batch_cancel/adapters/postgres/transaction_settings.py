@@ -36,6 +36,9 @@ _OID: Final = (
 
 _SAVEPOINT: Final = "batch_cancel"
 
+_OF_STEPS: Final = 3
+"""How much of a context concerns workers' steps: the isolation, and jobs and contacts."""
+
 ANOTHER_CONTEXT: Final = "batch_cancel: the tables are not those of the transaction before"
 """In the error of a transaction whose context is another one than it demands."""
 
@@ -47,14 +50,16 @@ class Frame:
 
     Arguments:
         beginning: the statements that begin it; the last of them reads its context.
-        context: what that one reads, as SQL.
+        context: what that one reads, as SQL: the isolation, the oids of the tables of jobs,
+            contacts and cancellations, whether earlier records can be kept, and whether ours has
+            the column of sweeps.
         end: the statement that ends it.
         undo: the statements that undo it; None for a transaction of our own.
         last_phase: the phase in which it ends.
     """
 
     beginning: tuple[str, ...]
-    context: str
+    context: tuple[str, ...]
     end: str
     undo: str | None
     last_phase: Phase
@@ -65,8 +70,9 @@ class Frame:
         return self.undo is not None
 
     def demanding(self, context: tuple[object, ...]) -> tuple[str, ...]:
-        """Return the beginning that fails if the context is another one than this."""
-        return (*self.beginning[:-1], _demanding(self.context, context))
+        """Return the beginning that fails if what concerns workers' steps is not as here."""
+        read, expected = self.context[:_OF_STEPS], context[:_OF_STEPS]
+        return (*self.beginning[:-1], _demanding(read, expected))
 
 
 def check_timeout(name: str, value: timedelta) -> None:
@@ -113,24 +119,23 @@ def joined_frame(schema: PostgresSchema) -> Frame:
     )
 
 
-def _reading(context: str) -> str:
+def _reading(context: tuple[str, ...]) -> str:
     """Return the statement that sets rule 3, and reads the context."""
-    return f"SELECT {DURABLY}, {context}"
+    return f"SELECT {DURABLY}, {', '.join(context)}"
 
 
 @lru_cache(maxsize=1000)
-def _demanding(context: str, expected: tuple[object, ...]) -> str:
+def _demanding(context: tuple[str, ...], expected: tuple[object, ...]) -> str:
     values = sql.SQL(", ").join(map(sql.Literal, expected)).as_string(None)
-    is_so = f"({context}) IS NOT DISTINCT FROM ({values})"
+    is_so = f"({', '.join(context)}) IS NOT DISTINCT FROM ({values})"
     demand = f"(CASE WHEN {is_so} THEN '1' ELSE '{ANOTHER_CONTEXT}' END)::integer"
     return f"SELECT {DURABLY}, {demand}"
 
 
-def _context(schema: PostgresSchema) -> str:
-    """Return the SQL of the context: the isolation, the tables' oids, and what ours can do."""
-    oids = ", ".join(map(_oid, (schema.jobs, schema.contacts, schema.cancellations)))
-    usable, has_sweeps = _is_usable(schema.earlier), _has_sweeps(schema.cancellations)
-    return f"{LEVEL}, {oids}, {usable}, {has_sweeps}"
+def _context(schema: PostgresSchema) -> tuple[str, ...]:
+    """Return the SQL of the context."""
+    oids = map(_oid, (schema.jobs, schema.contacts, schema.cancellations))
+    return (LEVEL, *oids, _is_usable(schema.earlier), _has_sweeps(schema.cancellations))
 
 
 def _is_usable(table: Table) -> str:
