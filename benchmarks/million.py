@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import attrs
@@ -181,10 +181,9 @@ def _at_work(
     writes, stop = list[Write](), threading.Event()
 
     def write() -> None:
-        try:
+        contacts: list[str] = []
+        with suppress(StoreFailed):  # The call that is written is another one then.
             contacts = claim_contacts(job, uow=uow, limit=1)
-        except StoreFailed:  # The call that is written is another one then.
-            contacts = []
         contact = contacts[0] if contacts else live.popleft()
         begun, is_error = time.perf_counter(), False
         try:

@@ -36,7 +36,7 @@ def make_api(uow: DjangoUnitOfWork, scheduler: Scheduler, authenticate: Authenti
     """Make the API: `path("v1/", api.urls)` in the URLs."""
 
     class ApiKey(HttpBearer):
-        def authenticate(self, _: HttpRequest, token: str) -> Principal | None:
+        def authenticate(self, request: HttpRequest, token: str) -> Principal | None:
             return authenticate(token)
 
     api = NinjaAPI(auth=ApiKey())

@@ -29,14 +29,16 @@ class MayCancel(permissions.BasePermission):
 
     message = "Not allowed to cancel batch jobs"
 
-    def has_permission(self, request: Any, _: object) -> bool:
+    def has_permission(  # pyright: ignore[reportIncompatibleMethodOverride]  # It has no types.
+        self, request: Any, view: object
+    ) -> bool:
         """Check whether it does."""
         return bool(request.auth.may_cancel)
 
 
 def make_view(
     uow: UnitOfWork, scheduler: Scheduler, authenticate: Authenticate
-) -> Callable[..., HttpResponse]:
+) -> Callable[..., Any]:
     """Make the view, for a route with a `batch_job_id`."""
 
     class ApiKey(authentication.BaseAuthentication):
@@ -48,7 +50,9 @@ def make_view(
                 raise exceptions.AuthenticationFailed(msg)
             return None, principal
 
-        def authenticate_header(self, _: HttpRequest) -> str:
+        def authenticate_header(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, request: HttpRequest
+        ) -> str:
             return "Bearer"
 
     # With ATOMIC_REQUESTS, too: a cancel commits before it asks the scheduler.
@@ -58,7 +62,7 @@ def make_view(
         permission_classes = (MayCancel,)
 
         def post(self, request: Any, batch_job_id: str) -> HttpResponse:
-            asked = Asked(data=request.data)
+            asked: Any = Asked(data=request.data)
             asked.is_valid(raise_exception=True)
             try:
                 result = cancel_job(
@@ -76,5 +80,5 @@ def make_view(
                 told = present(result)
             return HttpResponse(told.content, status=told.status, headers=told.headers)
 
-    view: Callable[..., HttpResponse] = CancelView.as_view()
+    view: Callable[..., Any] = CancelView.as_view()
     return view

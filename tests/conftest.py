@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from tests import servers
+from tests.lent_connections import LentConnections
 from tests.pairs import create_reference_tables
 from tests.pgbouncer import PgBouncer, find_pgbouncer
 from tests.processes import ServerError
@@ -109,6 +110,16 @@ def tables_of_class(
         connection.execute("ALTER TABLE batch_jobs ALTER status DROP NOT NULL")
         connection.execute("ALTER TABLE batch_contacts ALTER status DROP NOT NULL")
         yield dsn, connection
+
+
+@pytest.fixture(scope="class")
+def connections_of_class(
+    tables_of_class: tuple[str, psycopg.Connection[Any]],
+) -> Iterator[LentConnections]:
+    """Yield connections to these tables that are lent for a transaction."""
+    lent = LentConnections(tables_of_class[0])
+    yield lent
+    lent.close()
 
 
 @pytest.fixture

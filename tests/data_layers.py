@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import psycopg
@@ -64,6 +64,10 @@ CONTACTS = sa.Table(
 TABLES = SqlAlchemyTables(
     jobs=JOBS, contacts=CONTACTS, cancellations=cancellations_table(METADATA)
 )
+
+
+POOLED: Final = {"poolclass": sa.QueuePool, "max_overflow": -1}
+"""Options of an engine that lends its connections again; whoever makes it disposes of it."""
 
 
 def postgres_engine(dsn: str, **options: Any) -> sa.Engine:
@@ -335,7 +339,7 @@ def layer(driver: str, postgres_server: PostgresServer, folder: Path) -> Generat
     with ExitStack() as stack:
         if driver in {"psycopg", "asyncpg"}:
             dsn = stack.enter_context(postgres_server.schema())
-            engine = postgres_engine(dsn)
+            engine = postgres_engine(dsn, **POOLED)
             other = postgres_engine_async(dsn) if driver == "asyncpg" else None
         else:
             path = folder / "layer.sqlite"

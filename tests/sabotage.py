@@ -128,6 +128,7 @@ def undone(repositories: Any, what: Sabotage | None) -> Any:
     parts: dict[str, Any] = {
         name: attrs.evolve(part, rows=UndoneRows(part.rows, what))
         for name, part in attrs.asdict(repositories, recurse=False).items()
+        if part is not None
     }
     return attrs.evolve(repositories, **parts)
 

@@ -6,7 +6,7 @@ Nothing here inherits from a port; an assignment to a variable of the port's typ
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from batch_cancel import (
     Cancellation,
     CancelResult,
+    ClaimedContacts,
     ContactStatus,
     Drift,
     JobKey,
@@ -90,18 +91,18 @@ from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
 from batch_cancel.domain.job import CancellationRecord, Job
 from batch_cancel.domain.status_names import contact_status_names, job_status_names
 from batch_cancel.ports import (
+    AsyncAutocommitUnitOfWork,
     AsyncCheckable,
     AsyncInspectableScheduler,
-    AsyncOneCallUnitOfWork,
     AsyncScheduler,
     AsyncUnitOfWork,
     AsyncWorkRepository,
+    AutocommitUnitOfWork,
     Checkable,
     ContactRepository,
     InspectableScheduler,
     InspectionRepository,
     JobRepository,
-    OneCallUnitOfWork,
     Outbox,
     Repositories,
     Scheduler,
@@ -166,10 +167,10 @@ def what_comes_out_of_a_guarded_job() -> None:
     assert_type(guarded_start("job", attempts=2), int | None)
 
 
-postgres: OneCallUnitOfWork = PostgresUnitOfWork(
+postgres: AutocommitUnitOfWork = PostgresUnitOfWork(
     lambda: psycopg.connect(DSN), PostgresSchema(), lock_timeout=timedelta(seconds=1)
 )
-async_postgres: AsyncOneCallUnitOfWork = AsyncPostgresUnitOfWork(
+async_postgres: AsyncAutocommitUnitOfWork = AsyncPostgresUnitOfWork(
     lambda: psycopg.AsyncConnection.connect(DSN)
 )
 
@@ -241,7 +242,12 @@ def postgres_on_connections_of_any_kind(
 def workers_steps(store: UnitOfWork) -> None:
     """Give the answers that a worker goes by."""
     assert_type(start_job("j", uow=store), bool)
-    assert_type(claim_contacts("j", uow=store, limit=10), list[str])
+    contact_ids: list[str] = claim_contacts("j", uow=store, limit=10)
+    claimed = claim_contacts("j", uow=store, limit=len(contact_ids), returning=("phone",))
+    assert_type(claimed, ClaimedContacts)
+    assert_type(claimed[0], str)
+    assert_type(claimed.rows, tuple[Mapping[str, object], ...])
+    assert_type(claimed.is_over, bool)
     assert_type(
         settle_contact("j", "c", ContactStatus.BUSY, uow=store, retry_at=datetime.now(UTC)),
         ContactStatus | None,
@@ -257,7 +263,7 @@ def workers_steps(store: UnitOfWork) -> None:
 async def workers_steps_async(store: AsyncUnitOfWork) -> None:
     """Give the answers that a worker goes by."""
     assert_type(await start_job_async("j", uow=store), bool)
-    assert_type(await claim_contacts_async("j", uow=store, limit=10), list[str])
+    assert_type(await claim_contacts_async("j", uow=store, limit=10), ClaimedContacts)
     assert_type(
         await settle_contact_async("j", "c", ContactStatus.BUSY, uow=store), ContactStatus | None
     )

@@ -7,6 +7,7 @@ this one where a program imports it, and then calls pytest.
 
 from batch_cancel.domain.bulk import BulkResult, JobFilter
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.claimed_contacts import ClaimedContacts
 from batch_cancel.domain.deferred_start import Claimed
 from batch_cancel.domain.drift import Drift
 from batch_cancel.domain.errors import (
@@ -75,6 +76,7 @@ __all__ = [
     "CancellationPage",
     "CancellationRecord",
     "Claimed",
+    "ClaimedContacts",
     "ContactStatus",
     "Drift",
     "Fault",

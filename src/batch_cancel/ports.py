@@ -6,7 +6,8 @@ twin, `Async...`, with the same methods as coroutines.
 
 The minimum is `JobRepository`, `ContactRepository`, `Repositories` with everything else None, and
 `UnitOfWork`. A store that keeps no cancellation records loses replay and reconcile, never safety.
-One that offers no `work` leaves the workers' steps to the adopter. What only reports, `overview`
+One that offers no `work` leaves the workers' steps to the adopter. What a `work` may do beside
+is in `ReadingWorkRepository`. What only reports, `overview`
 and `history`, a store may leave out altogether: see `ReportingRepositories`. The same holds for
 `bulk`, with which many jobs are cancelled in one transaction: see `BulkRepositories`; and for
 `sweep`, with which a very large job is cancelled in several: see `SweepRepositories`.
@@ -45,6 +46,7 @@ __all__ = [
     "AsyncJobRepository",
     "AsyncOutbox",
     "AsyncOverviewRepository",
+    "AsyncReadingWorkRepository",
     "AsyncRepeatableUnitOfWork",
     "AsyncReportingRepositories",
     "AsyncRepositories",
@@ -64,6 +66,7 @@ __all__ = [
     "JobRepository",
     "Outbox",
     "OverviewRepository",
+    "ReadingWorkRepository",
     "RepeatableUnitOfWork",
     "ReportingRepositories",
     "Repositories",
@@ -595,6 +598,65 @@ class AsyncWorkRepository(Protocol):
         ...
 
 
+class ReadingWorkRepository(WorkRepository, Protocol):
+    """
+    The steps of workers in a store that also reads contacts for them.
+
+    In a store whose `work` lacks these methods, `claim_contacts` refuses `returning`, and reports
+    that a job is over only once it has ended.
+    """
+
+    def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+        /,
+    ) -> Sequence[tuple[str, Mapping[str, object]]]:
+        """
+        Claim contacts as `claim` does, and read columns of them as they are after that.
+
+        No value is logged or put in an error: it may be a phone number.
+
+        Arguments:
+            key: the job.
+            statuses: the statuses that a contact may be claimed from.
+            limit: how many at most.
+            columns: the columns to read.
+
+        Returns:
+            the id of each contact, with its values by column.
+
+        Raises:
+            StoreFailed: contacts have no such column; nothing is claimed.
+        """
+        ...
+
+    def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> bool:
+        """Check whether there is such a job with a contact in `statuses`, without a lock."""
+        ...
+
+
+class AsyncReadingWorkRepository(AsyncWorkRepository, Protocol):
+    """As `ReadingWorkRepository`, awaited."""
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+        /,
+    ) -> Sequence[tuple[str, Mapping[str, object]]]:
+        """As `ReadingWorkRepository.claim_returning`, awaited."""
+        ...
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> bool:
+        """As `ReadingWorkRepository.has_contacts`, awaited."""
+        ...
+
+
 class AsyncInspectionRepository(Protocol):
     """As `InspectionRepository`, awaited."""
 
@@ -756,29 +818,28 @@ class AsyncUnitOfWork(Protocol):
         ...
 
 
-class OneCallUnitOfWork(UnitOfWork, Protocol):
+class AutocommitUnitOfWork(UnitOfWork, Protocol):
     """
-    A unit of work that can commit a transaction together with its only call.
+    A unit of work that can commit each call of a repository by itself.
 
-    In a store that lacks the method, workers' steps of one call are in a transaction by `begin`.
+    In a store that lacks the method, all workers' steps are in transactions by `begin`.
     """
 
-    def once(self) -> AbstractContextManager[Repositories]:
+    def begin_autocommit(self) -> AbstractContextManager[Repositories]:
         """
-        Open a transaction for one call of a repository.
+        Open a transaction in which each call may be committed by itself.
 
-        As `begin`, but the call may have committed it: an exception raised after the call then
-        rolls nothing back. If the store fails once the call was sent, and its answer does not say
-        that nothing was changed, the outcome of the call is unknown.
+        As `begin`, but an exception after a call may roll nothing back. If the store fails once a
+        call was sent, the outcome is "unknown", unless it is certain that nothing was changed.
         """
         ...
 
 
-class AsyncOneCallUnitOfWork(AsyncUnitOfWork, Protocol):
-    """As `OneCallUnitOfWork`, awaited."""
+class AsyncAutocommitUnitOfWork(AsyncUnitOfWork, Protocol):
+    """As `AutocommitUnitOfWork`, awaited."""
 
-    def once(self) -> AbstractAsyncContextManager[AsyncRepositories]:
-        """As `OneCallUnitOfWork.once`."""
+    def begin_autocommit(self) -> AbstractAsyncContextManager[AsyncRepositories]:
+        """As `AutocommitUnitOfWork.begin_autocommit`."""
         ...
 
 

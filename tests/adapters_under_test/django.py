@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
@@ -19,11 +19,13 @@ class DjangoTables(PostgresTables):
     """Django's connection, one a thread as ever."""
 
     sweep = False
+    site: ClassVar[Any]
 
-    @pytest.fixture(autouse=True)
-    def _site(self, tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[None]:
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _site(cls, tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[None]:
         with data_layers.django_uow(tables_of_class[0], lock_timeout=BUDGET) as uow:
-            self.site = uow
+            cls.site = uow
             yield
 
     def uow(self) -> Any:

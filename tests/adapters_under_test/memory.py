@@ -26,6 +26,7 @@ class MemoryTables(StoreAdapter):
     """The memory store."""
 
     overview = history = bulk = sweep = True
+    contact_id_column = "id"
     row_locks = False  # One transaction runs at a time.
     lock_timeout = False
     sabotages = ALL_SABOTAGES

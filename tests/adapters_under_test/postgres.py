@@ -27,6 +27,7 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from tests.adapters_under_test.limits import BUDGET
+from tests.lent_connections import LentConnections
 from tests.sabotage import (
     POSTGRES_TRIGGERS,
     SETS_BACK,
@@ -39,6 +40,7 @@ class PostgresTables(StoreAdapter):
     """The reference tables in a schema of the class's own."""
 
     overview = history = bulk = sweep = True
+    contact_id_column = "id"
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
     dsn: str
@@ -213,18 +215,21 @@ class AsyncPostgresTables(PostgresTables):
 
     is_async = True
 
+    @pytest.fixture(autouse=True)
+    def _lent(self, connections_of_class: LentConnections) -> None:
+        self.lent = connections_of_class
+
     def uow(self) -> Any:
         """Return a unit of work with connections of its own."""
-        return AsyncPostgresUnitOfWork(self._connect_async, lock_timeout=BUDGET)
+        return AsyncPostgresUnitOfWork(self.lent.lend_async, lock_timeout=BUDGET)
 
     def sweeping_uow(self) -> Any:
         """Return one that sweeps above two contacts."""
-        return AsyncPostgresUnitOfWork(self._connect_async, lock_timeout=BUDGET, sweep_above=2)
+        return AsyncPostgresUnitOfWork(self.lent.lend_async, lock_timeout=BUDGET, sweep_above=2)
 
-    async def _connect_async(self) -> psycopg.AsyncConnection[Any]:
-        connection = await psycopg.AsyncConnection.connect(self.dsn)
-        self.opened.append(connection)
-        return connection
+    def connections(self) -> int | None:
+        """Count those that are not closed."""
+        return self.lent.open_connections()
 
     def joined(self) -> Any:
         """Return a transaction of the caller's."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import itertools
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+import threading
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 @functools.cache
 def engine_of(dsn: str) -> sa.Engine:
     """Return the engine, one as in an application: what it has compiled serves the next test."""
-    return data_layers.postgres_engine(dsn)
+    return data_layers.postgres_engine(dsn, **data_layers.POOLED)
 
 
 @functools.cache
@@ -52,6 +54,12 @@ class SqlAlchemyTables(PostgresTables):
     """SQLAlchemy over psycopg."""
 
     sweep = False
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _engine(cls, tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[None]:
+        yield
+        engine_of(tables_of_class[0]).dispose()
 
     def uow(self) -> Any:
         """Return a unit of work with connections of its own."""
@@ -110,6 +118,7 @@ class SqlAlchemySqliteTables(StoreAdapter):
     """SQLAlchemy over the standard library's driver, a new file each time."""
 
     overview = history = bulk = True
+    contact_id_column = "id"
     row_locks = False
     ids_per_organization = False  # The id alone is the primary key.
     sabotages = ALL_SABOTAGES
@@ -213,14 +222,15 @@ class _LeavingNoConnection:
 
     @contextmanager
     def begin(self) -> Generator[Any]:
-        """Open a transaction, and close Django's connection after it."""
+        """Open a transaction, and close the connection of another thread after it."""
         from django.db import connections
 
         try:
             with self.site.begin() as repositories:
                 yield repositories
         finally:
-            connections[self.site.using].close()
+            if threading.current_thread() is not threading.main_thread():
+                connections[self.site.using].close()
 
     def pause(self, attempts: int) -> None:
         """Wait a little."""

@@ -17,10 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch_cancel import BatchCancelError, CancelResult
+from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.testing.answers import said
 from batch_cancel.testing.strategies import call_ends, contact_statuses
 from batch_cancel.testing.world import World
 from tests import adapters_under_test
+from tests.adapters_under_test.limits import BUDGET
+from tests.lent_connections import LentConnections
 
 if TYPE_CHECKING:
     import psycopg
@@ -60,11 +63,24 @@ def fake() -> Iterator[World]:
     world.close()
 
 
+class PooledTables(adapters_under_test.PostgresTables):
+    """Postgres, by connections that are lent again."""
+
+    lent: LentConnections
+
+    def uow(self) -> PostgresUnitOfWork:
+        """Return a unit of work that borrows them."""
+        return PostgresUnitOfWork(self.lent.lend, self.schema, lock_timeout=BUDGET)
+
+
 @pytest.fixture
-def real(tables_of_class: tuple[str, psycopg.Connection[Any]]) -> Iterator[World]:
+def real(
+    tables_of_class: tuple[str, psycopg.Connection[Any]], connections_of_class: LentConnections
+) -> Iterator[World]:
     """Yield Postgres."""
-    tables = adapters_under_test.PostgresTables()
+    tables = PooledTables()
     tables.lend(*tables_of_class)
+    tables.lent = connections_of_class
     world = World(tables)
     yield world
     world.close()

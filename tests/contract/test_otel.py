@@ -246,7 +246,7 @@ def test_a_capability_that_is_not_there_is_not_made_up(watch: Watch) -> None:
     assert isinstance(wrapped, MemoryStore)
     assert not isinstance(wrapped, RepeatableUnitOfWork)
     assert not hasattr(wrapped, "pause")
-    assert not hasattr(wrapped, "once")
+    assert not hasattr(wrapped, "begin_autocommit")
     assert isinstance(watch.telemetry.uow(PostgresUnitOfWork(never)), RepeatableUnitOfWork)
     assert isinstance(
         watch.telemetry.uow(AsyncPostgresUnitOfWork(never)), AsyncRepeatableUnitOfWork

@@ -307,6 +307,20 @@ def test_workers_meanwhile_get_nothing_and_open_nothing(world: World) -> None:
     assert world.row("j").statuses == SWEPT | {"d": "cancelled", "e": "completed"}
 
 
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_a_claim_of_a_job_that_is_not_swept_yet_is_empty_and_the_last(
+    world: World, commits: int
+) -> None:
+    """With columns and without, though contacts are open and a call is live."""
+    world.add_job("j", "running", FIVE | {"d": "dialing"})
+    kill(world, commits)
+    for returning in ((), ("id", "status")):
+        claimed = world.claimed("j", limit=9, returning=returning)
+        assert (claimed, claimed.rows, claimed.is_over) == ([], (), True)
+    assert world.cancel("j", operation_id="op").contacts_cancelled == 5
+    assert world.row("j").statuses == SWEPT | {"d": "dialing"}
+
+
 # Many jobs ---------------------------------------------------------------------------------------
 
 

@@ -56,9 +56,16 @@ def cases(stage: Stage, scenarios: Sequence[Scenario] = SCENARIOS) -> Iterator[C
     for scenario in scenarios:
         for number, point in enumerate(_calls(stage, scenario)):
             for kind in kinds_at(point):
-                yield Case(scenario, number, point, kind)
+                if not _asks_for_a_sweep(stage, point, kind):
+                    yield Case(scenario, number, point, kind)
     if stage.is_repeatable and SCENARIOS[0] in scenarios:
         yield from _between_attempts(stage)
+
+
+def _asks_for_a_sweep(stage: Stage, point: Point, kind: FaultKind) -> bool:
+    """Check whether None is an answer here: to a store that sweeps it means too many contacts."""
+    answers = point.port.endswith("ContactRepository") and point.member == "cancel"
+    return answers and kind.name == "garbage None" and stage.store.startswith("postgres")
 
 
 def _between_attempts(stage: Stage) -> Iterator[Case]:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.http.examples import DJANGO_APIS
 from tests.http.requests import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-collect_ignore = [] if all(map(find_spec, DJANGO_APIS.values())) else ["test_django_apis.py"]
-"""The pins of an environment may not have these packages yet."""
 
 
 @pytest.fixture(autouse=True, scope="module")

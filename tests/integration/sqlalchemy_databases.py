@@ -72,7 +72,7 @@ def database(
             data_layers.METADATA.create_all(engine)
         else:
             place = stack.enter_context(postgres_server.schema())
-            engine = data_layers.postgres_engine(place)
+            engine = data_layers.postgres_engine(place, **data_layers.POOLED)
             with psycopg.connect(place, autocommit=True) as connection:
                 create_reference_tables(connection)
         with engine.begin() as seeding:

@@ -106,7 +106,7 @@ def test_the_tables_of_0_1_are_upgraded(database: Database, *, is_stamped: bool)
     database.rows.execute("DROP TABLE batch_contacts, batch_jobs")
     create_released_tables(database.rows)
     database.cancel("before")
-    assert sorted(database.missing()) == ["add_index", "add_index", "add_table"]
+    assert sorted(database.missing()) == ["add_column", *["add_index"] * 3, "add_table"]
     if is_stamped:
         database.stamp("batch_cancel")
     else:

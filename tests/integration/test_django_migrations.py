@@ -57,11 +57,11 @@ def test_migrate_creates_what_the_command_prints(postgres_server: PostgresServer
     """Table by table, column by column, index by index."""
     with postgres_server.schema() as printed, postgres_server.schema() as migrated:
         with psycopg.connect(printed) as connection:
-            connection.execute(urls.ddl(None, reference=False, guards=False).encode())
+            connection.execute(urls.ddl(None, None, reference=False, guards=False).encode())
         with site_on(migrated):
             migrate()
         expected = catalog(printed)
-        assert [len(expected[it]) for it in ("tables", "columns", "indexes")] == [2, 23, 5]
+        assert [len(expected[it]) for it in ("tables", "columns", "indexes")] == [2, 24, 6]
         assert "PRIMARY KEY" in str(expected["constraints"])
         assert catalog(migrated) == expected
 
@@ -69,7 +69,7 @@ def test_migrate_creates_what_the_command_prints(postgres_server: PostgresServer
 def test_tables_that_are_there_stay(postgres_schema: str) -> None:
     """With their records: who has created them by the command migrates as others do."""
     with site_on(postgres_schema), psycopg.connect(postgres_schema, autocommit=True) as rows:
-        rows.execute(urls.ddl(None, reference=False, guards=False).encode())
+        rows.execute(urls.ddl(None, None, reference=False, guards=False).encode())
         rows.execute(
             "INSERT INTO batch_cancellations VALUES "
             "('', 'job', 'op', 'running', 1, NULL, NULL, now(), NULL, 'absent', true, now())"

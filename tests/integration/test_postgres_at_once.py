@@ -94,10 +94,11 @@ class Worker:
             "start": (start_job, start_job_async, ("later",)),
             "claim": (claim_contacts, claim_contacts_async, ("live",)),
             "settle": (settle_contact, settle_contact_async, ("live", self.called, "failed")),
+            "claim of none": (claim_contacts, claim_contacts_async, ("done",)),
             "look": (still_running, still_running_async, ("live",)),
         }
         blocking, waiting, arguments = halves[name]
-        more = {"limit": 1} if name == "claim" else {}
+        more = {"limit": 1} if name.startswith("claim") else {}
         if self.runner is None:
             return blocking(*arguments, uow=self.uow, **more)
         return self.runner.run(waiting(*arguments, uow=self.uow, **more))
@@ -118,6 +119,10 @@ class Worker:
 def working(database: Database, *, is_async: bool) -> Generator[Worker]:
     """Yield a worker that knows the tables."""
     port = int(str(conninfo_to_dict(database.dsn)["port"]))
+    database.execute(
+        "INSERT INTO batch_contacts (batch_job_id, status) "
+        "SELECT 'live', 'pending' FROM generate_series(1, 3)"
+    )
     with FaultProxy(port) as proxy, asyncio.Runner() as runner:
         made = Worker(
             database, proxy, runner if is_async else None, database.contact("live", "dialing")
@@ -200,6 +205,14 @@ def test_a_look_that_was_lost_is_taken_again(worker: Worker, *, is_lost: bool) -
     """It has changed nothing."""
     (worker.proxy.cut_answer_to if is_lost else worker.proxy.cut_before)(COMMIT)
     assert worker.step("look") is True
+    assert worker.proxy.cuts == 1
+    assert len(worker.lines) == 2
+
+
+def test_a_look_after_a_claim_of_none_that_was_lost_is_taken_again(worker: Worker) -> None:
+    """The claim is committed, and has claimed nothing: it can be made once more."""
+    worker.proxy.cut_answer_to(b'SELECT "status"::text')
+    assert worker.step("claim of none") == []
     assert worker.proxy.cuts == 1
     assert len(worker.lines) == 2
 
@@ -391,7 +404,7 @@ def test_what_is_raised_before_the_call_sends_nothing(database: Database) -> Non
     """No string, so no transaction."""
     with closing(psycopg.connect(database.dsn)) as connection:
         uow = PostgresUnitOfWork(lambda: nullcontext(connection))
-        with pytest.raises(KeyError), uow.once():
+        with pytest.raises(KeyError), uow.begin_autocommit():
             raise KeyError
         assert connection.info.transaction_status == TransactionStatus.IDLE
 
@@ -401,7 +414,7 @@ def test_a_second_call_is_in_a_transaction_as_well(worker: Worker) -> None:
     worker.close()
     with closing(psycopg.connect(worker.database.dsn)) as connection:
         uow = PostgresUnitOfWork(lambda: nullcontext(connection))
-        with uow.once() as repositories:
+        with uow.begin_autocommit() as repositories:
             statuses = {repositories.work.status(JobKey("live")) for _ in range(2)}
             assert repositories.jobs.lock(JobKey("live")) is not None
         assert statuses == {"running"}

@@ -92,19 +92,19 @@ def test_what_the_user_may_not_do_is_named(
         (
             "the user that connects may not SELECT organization_id, batch_job_id, operation_id, "
             "previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id, "
-            "removal, is_announced, taken_at of batch_cancellations: "
+            "removal, is_announced, taken_at, is_swept of batch_cancellations: "
             "GRANT SELECT ON batch_cancellations to it"
         ),
         (
             "the user that connects may not INSERT organization_id, batch_job_id, operation_id, "
             "previous_status, contacts_cancelled, actor, reason, cancelled_at, deferred_id, "
-            "removal, is_announced, taken_at of batch_cancellations: "
+            "removal, is_announced, taken_at, is_swept of batch_cancellations: "
             "GRANT INSERT ON batch_cancellations to it"
         ),
         (
             "the user that connects may not UPDATE operation_id, previous_status, "
             "contacts_cancelled, actor, reason, cancelled_at, deferred_id, removal, is_announced, "
-            "taken_at of batch_cancellations: GRANT UPDATE ON batch_cancellations to it"
+            "taken_at, is_swept of batch_cancellations: GRANT UPDATE ON batch_cancellations to it"
         ),
     ]
 

@@ -107,6 +107,8 @@ def check_steps(it: Line) -> None:
     scheduler = MemoryScheduler()
     assert it.trips(claim_contacts, "live", uow=it.uow, limit=1) == 1
     (contact,) = claim_contacts("live", uow=it.uow, limit=1)
+    # An empty claim also reads the job's status.
+    assert it.trips(claim_contacts, "first", uow=it.uow, limit=1) == 2
     assert it.trips(still_running, "live", uow=it.uow) == 1
     assert it.trips(settle_contact, "live", contact, ContactStatus.COMPLETED, uow=it.uow) == 1
     (contact,) = claim_contacts("live", uow=it.uow, limit=1)

@@ -119,6 +119,7 @@ def test_a_temporary_table_hides_none_of_the_adopters(layer: Layer) -> None:
         layer.call("cancel_rows", "j1", tables=attrs.evolve(TABLES), joined=True)
     layer.call("cancel_rows", "j1", tables=attrs.evolve(TABLES))
     event.remove(engine, "begin", stage)
+    layer.engine.dispose()  # The temporary table is its connection's.
     assert statuses(layer.engine) == {"j1": DONE, "j2": OPEN}
 
 
@@ -132,6 +133,7 @@ def test_an_empty_search_path_is_kept(layer: Layer) -> None:
     else:
         translated = layer.engine.execution_options(schema_translate_map={None: "main"})
     cancel_rows("j1", uow=SqlAlchemyUnitOfWork(translated, TABLES))
+    layer.engine.dispose()  # The search path is its connection's.
     assert statuses(layer.engine)["j1"] == DONE
 
 

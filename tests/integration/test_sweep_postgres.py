@@ -14,10 +14,12 @@ from batch_cancel import (
     CancelFailed,
     CancelResult,
     ContactStatus,
+    JobKey,
     cancel_job,
     cancel_rows,
     cancellation_of,
     cancellations,
+    claim_contacts,
     inspect,
     reconcile,
     settle_contact,
@@ -25,6 +27,7 @@ from batch_cancel import (
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
 from batch_cancel.adapters.postgres.queries import queries_for
+from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS as CLAIMABLE
 from batch_cancel.testing.breakpoints import Hooked
 from tests.integration.own_tables import tables
 from tests.pairs import create_reference_tables
@@ -119,6 +122,25 @@ def test_a_claim_that_is_under_way_is_waited_for(
     [answer] = answers
     assert answer.contacts_cancelled == (4 if commits else 5)
     assert statuses(rows) == ["dialing" if commits else "cancelled"] + ["cancelled"] * 4
+
+
+def test_a_claim_that_reads_columns_is_waited_for_too(
+    rows: psycopg.Connection[Any], uow: PostgresUnitOfWork
+) -> None:
+    """It has what it claimed; a claim that begins after the flip is empty, and the last."""
+    answers = list[CancelResult]()
+    columns = ("status", "batch_job_id")
+    with uow.begin() as repositories:
+        [(_, row)] = repositories.work.claim_returning(JobKey("j"), CLAIMABLE, 1, columns)
+        thread = threading.Thread(target=lambda: answers.append(cancel(uow)))
+        thread.start()
+        wait_until(lambda: is_waiting(rows), "the sweep waits for the contact")
+        late = claim_contacts("j", uow=uow, limit=9, returning=columns)
+    thread.join()
+    assert row == {"status": "dialing", "batch_job_id": "j"}
+    assert (late, late.is_over) == ([], True)
+    assert [it.contacts_cancelled for it in answers] == [4]
+    assert sorted(statuses(rows)) == ["cancelled"] * 4 + ["dialing"]
 
 
 def is_waiting(rows: psycopg.Connection[Any]) -> bool:

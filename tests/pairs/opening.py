@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import psycopg
 import pytest
 import redis
 import redis.asyncio
@@ -25,6 +24,7 @@ from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnit
 from batch_cancel.adapters.redis import AsyncRedisScheduler, RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler
 from tests import data_layers
+from tests.lent_connections import LentConnections
 from tests.pairs.stores import MemoryTables, PostgresTables, SqliteTables, Store
 from tests.pairs.world import World
 
@@ -135,13 +135,13 @@ def sweep_above(name: str) -> int | None:
 
 
 def _postgres_uow(name: str, dsn: str, stack: ExitStack) -> Any:
+    lent = LentConnections(dsn)
+    stack.callback(lent.close)
     match name:
         case "postgres" | "postgres-sweeping":
-            return PostgresUnitOfWork(lambda: psycopg.connect(dsn), sweep_above=sweep_above(name))
+            return PostgresUnitOfWork(lent.lend, sweep_above=sweep_above(name))
         case "postgres-async" | "postgres-sweeping-async":
-            return AsyncPostgresUnitOfWork(
-                lambda: psycopg.AsyncConnection.connect(dsn), sweep_above=sweep_above(name)
-            )
+            return AsyncPostgresUnitOfWork(lent.lend_async, sweep_above=sweep_above(name))
         case "django":
             return stack.enter_context(data_layers.django_uow(dsn))
         case _:

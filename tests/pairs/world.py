@@ -11,6 +11,7 @@ import attrs
 
 from batch_cancel import (
     CancelResult,
+    ClaimedContacts,
     Drift,
     JobKey,
     append_contacts,
@@ -247,11 +248,16 @@ class World:
         answer: bool = self._work(start_job, start_job_async, job_id, **options)
         return answer
 
+    def claimed(self, job_id: str, **options: Any) -> ClaimedContacts:
+        """Claim contacts, as a worker; give the answer as it is."""
+        answer: ClaimedContacts = self._work(
+            claim_contacts, claim_contacts_async, job_id, **options
+        )
+        return answer
+
     def claim(self, job_id: str, limit: int = 100, **options: Any) -> list[str]:
         """Claim contacts, as a worker; give their labels in the order of the alphabet."""
-        ids: list[str] = self._work(
-            claim_contacts, claim_contacts_async, job_id, limit=limit, **options
-        )
+        ids = self.claimed(job_id, limit=limit, **options)
         labels = {contact_id: label for label, contact_id in self.store.contact_ids().items()}
         return sorted(labels.get(contact_id, contact_id) for contact_id in ids)
 

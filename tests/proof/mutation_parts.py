@@ -100,7 +100,7 @@ PARTS = (
             ),
             *(
                 f"integration/test_{name}.py"
-                for name in ("joining", "joining_starts", "work_postgres")
+                for name in ("joining", "joining_starts", "work_postgres", "work_returning")
             ),
             *(
                 f"integration/test_work_postgres_{name}.py"
@@ -194,8 +194,12 @@ PARTS = (
     ),
     Part(
         "OpenTelemetry",
-        ("adapters/otel.py",),
-        ("contract/test_otel.py", "contract/test_otel_outcomes.py"),
+        ("adapters/otel/__init__.py", "adapters/otel/pending_removals.py"),
+        (
+            "contract/test_otel.py",
+            "contract/test_otel_outcomes.py",
+            "contract/test_otel_pending.py",
+        ),
         MEMORY,
     ),
 )

@@ -40,6 +40,7 @@ PLANTED = (
     "reports",
     "bulk",
     "sweep",
+    "dialing",
     "django",
     "memory",
     "frameworks",

@@ -197,6 +197,7 @@ def test_these_names_are_public() -> None:
             "CancelFailed",
             "CancellationRecord",
             "Claimed",
+            "ClaimedContacts",
             "Fault",
             "Job",
             "SchedulerUnavailable",

@@ -9,6 +9,7 @@ import attrs
 from batch_cancel.adapters.memory import rows as memory
 from batch_cancel.adapters.memory.contacts import Contact, Contacts
 from batch_cancel.adapters.memory.rows import Row, Rows, claim_record, take
+from batch_cancel.adapters.memory.work import expire
 from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import Settlement
@@ -69,11 +70,11 @@ def test_a_call_of_exactly_the_age_is_not_overdue_yet() -> None:
     """It must have been live for longer."""
     dialing = Contact("dialing", dialing_since=LONG_AGO)
     row = Row("running", None, contacts=Contacts() | {"c": dialing})
-    assert memory._overdue(row, LONG_AGO) == []
-    assert memory._overdue(row, LONG_AGO + timedelta(microseconds=1)) == ["c"]
+    assert memory.overdue_in(row, LONG_AGO) == []
+    assert memory.overdue_in(row, LONG_AGO + timedelta(microseconds=1)) == ["c"]
 
 
 def test_a_job_that_is_not_there_has_no_calls_to_end() -> None:
     """None is counted."""
     settlement = Settlement(ContactStatus.FAILED, None)
-    assert memory.expire(Rows(), JobKey("a"), settlement, timedelta(0)) == 0
+    assert expire(Rows(), JobKey("a"), settlement, timedelta(0)) == 0

@@ -27,6 +27,7 @@ CAMPAIGNS = {
         ),
         "faults/test_fault_table": ("a_port_of_postgres_returning_garbage",),
         "faults/test_reconciling": ("everything_is_removed_and_told_once",),
+        "faults/test_sweeps": ("single_faults_of_the_other_sweeps",),
         "faults/test_stress": (
             "a_planted_bug_is_caught",
             "sixteen_workers_and_a_cancel",
@@ -39,6 +40,7 @@ CAMPAIGNS = {
             "generated_requests_break_no_rule",
             "schemathesis_has_nothing_to_say",
         ),
+        "integration/test_dialer": ("a_dialer_survives_a_hundred_kills",),
         "proof/test_exploration": (
             "a_planted_protocol_is_found_and_told",
             "the_protocol_holds_in_every_interleaving",

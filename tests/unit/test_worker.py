@@ -160,35 +160,37 @@ def test_a_step_that_does_not_depend_on_it_does_not_lock_the_job(
 
 
 class Committing(Flaky):
-    """A store that can commit with its only call; it notes how it was opened."""
+    """A store that can commit each call by itself; it notes how it was opened."""
 
-    def once(self) -> Any:
-        """Open a transaction for one call."""
+    def begin_autocommit(self) -> Any:
+        """Open a transaction of such calls."""
         self.paused.append(0)
         return self.begin()
 
 
 class AsyncCommitting(AsyncFlaky):
-    """A store that can commit with its only call; it notes how it was opened."""
+    """A store that can commit each call by itself; it notes how it was opened."""
 
-    def once(self) -> Any:
-        """Open a transaction for one call."""
+    def begin_autocommit(self) -> Any:
+        """Open a transaction of such calls."""
         self.paused.append(0)
         return self.begin()
 
 
-ONE_CALL = {"settle for good", "start", "claim", "finish", "look"}
-"""The steps whose answer is that of one call; the others lock the job first."""
+NO_ROLLBACK = {"settle for good", "start", "claim", "finish", "look"}
+"""The steps that write by one call and return its answer; the others lock the job first."""
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_of_one_call_may_be_committed_with_it(step: str, is_async: object) -> None:
+def test_a_step_that_needs_no_rollback_is_committed_call_by_call(
+    step: str, is_async: object
+) -> None:
     """The store opens such a transaction in its own way; also another attempt's."""
     given = flaky(is_async)
     kind = AsyncCommitting if is_async else Committing
     uow = kind(given.store, [CONFLICT])
     assert take(step, uow) == STEPS[step][3]
-    assert uow.paused == ([0, 1, 0] if step in ONE_CALL else [1])
+    assert uow.paused == ([0, 1, 0] if step in NO_ROLLBACK else [1])
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -134,8 +134,8 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/asgi.py", "_awaited"): "It runs a blocking cancel.",
     ("adapters/asgi.py", "_body"): "A protocol of its own.",
     ("adapters/taskiq/source.py", "CancellableScheduleSource"): "taskiq is asyncio alone.",
-    ("adapters/otel.py", "Telemetry"): "One for both halves: what it is given decides.",
-    ("adapters/otel.py", "_Spans"): "The same.",
+    ("adapters/otel/__init__.py", "Telemetry"): "One for both halves: what it is given decides.",
+    ("adapters/otel/__init__.py", "_Spans"): "The same.",
     **{
         (f"testing/conformance/{theme}.py", name): "One for both halves: tests are written once."
         for theme, name in (
@@ -202,6 +202,7 @@ ASYNCIO_ONLY: Final[Mapping[str, str]] = {
     "cli/bulk_calls.py": "Written once: blocking ports come in wrappers.",
     "cli/calls.py": "Written once: blocking ports come in wrappers.",
     "cli/store_calls.py": "The same.",
+    "cli/passes.py": "The same.",
     "cli/watched.py": "The same.",
     "http/endpoint.py": "Its blocking methods run the coroutines of its asyncio ones.",
     "testing/explore/": (

@@ -7,7 +7,7 @@ blocking application it runs without any, as in `batch_cancel.use_cases.run_bloc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -24,7 +24,7 @@ from batch_cancel import (
     reconcile_async,
 )
 from batch_cancel.cli.store_calls import StoreCalls
-from batch_cancel.cli.watched import Hook, Watched, fault_of
+from batch_cancel.cli.watched import Hook, Watched, fault_of, go_on
 from batch_cancel.domain.defaults import CALL_AGE_SUSPECT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
@@ -145,10 +145,17 @@ class Calls(StoreCalls):
         )
         return Cancelled(result, watched.fault, None if hook is None else hook.fault)
 
-    async def reconcile(self, limit: int, lease: timedelta) -> Pass:
-        """Finish what cancellations left pending, and count what is still pending."""
-        watched = Watched(self.scheduler)
-        hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
+    async def reconcile(
+        self, limit: int, lease: timedelta, check: Callable[[], None] = go_on
+    ) -> Pass:
+        """
+        Finish what cancellations left pending, and count what is still pending.
+
+        Raises:
+            Stopped: `check`, which is called before each record, has raised it.
+        """
+        watched = Watched(self.scheduler, check)
+        hook = None if self.on_cancelled is None else Hook(self.on_cancelled, check)
         results = await reconcile_async(
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )

@@ -15,6 +15,7 @@ from batch_cancel import (
     Removal,
 )
 from batch_cancel.cli import options, output, reports
+from batch_cancel.cli.calls import Pass
 from batch_cancel.cli.durations import duration
 from batch_cancel.cli.exits import (
     FINDINGS,
@@ -27,6 +28,7 @@ from batch_cancel.cli.exits import (
 )
 from batch_cancel.cli.imports import UsageError
 from batch_cancel.cli.options import wiring
+from batch_cancel.cli.passes import Loop
 from batch_cancel.cli.program import program
 from batch_cancel.domain.defaults import CALL_AGE_SUSPECT, LOOK_LIMIT, RECONCILE_LEASE
 from batch_cancel.domain.worker_rules import CLAIM_LIMIT_MAX
@@ -127,6 +129,15 @@ def reconcile(
             "0 takes all at once.",
         ),
     ] = RECONCILE_LEASE // timedelta(seconds=1),
+    loop: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=86_400,
+            metavar="SECONDS",
+            help="Make a pass again and again, with a pause of so long, until SIGTERM or SIGINT.",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """
@@ -135,6 +146,10 @@ def reconcile(
     Run it from anywhere, as often as you like, beside live cancels and beside itself. With --app,
     its on_cancelled is called for the pending announcements; without a hook, those stay pending
     and are not counted.
+
+    With --loop, each pass is one line. A signal ends it after the current record, with exit code
+    0. A pass that fails, because the store or the scheduler is down, is reported, and the next one
+    tries again.
 
     \b
     Exit codes:
@@ -145,18 +160,49 @@ def reconcile(
     """  # noqa: D301  # \b is a character here: it keeps the list from being wrapped.
     with faults_reported():
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
+        if loop is not None:
+            passes = Loop(
+                loop, limit, timedelta(seconds=lease), lambda it: _line(it, limit, as_json=as_json)
+            )
+            with passes.on_signals():
+                while not passes.is_stopping:
+                    wired.perform(passes.run)
+            return
         done = wired.perform(lambda calls: calls.reconcile(limit, timedelta(seconds=lease)))
-        report = reports.Reconciled(
-            done.results, done.removals_pending, done.sweeps_pending, limit, done.hooks_failed
-        )
+        report = _report(done, limit)
     output.answer(report.json() if as_json else report.text())
-    if done.fault is not None:
-        output.complain(f"the scheduler did not confirm every removal ({done.fault})")
-    if done.hook_fault is not None:
-        output.complain(f"on_cancelled failed ({done.hook_fault})")
+    for fault in _faults(done):
+        output.complain(fault)
     if report.is_pending:
         output.complain(report.advice(lease))
         raise typer.Exit(STILL_PENDING)
+
+
+def _report(done: Pass, limit: int) -> reports.Reconciled:
+    return reports.Reconciled(
+        done.results, done.removals_pending, done.sweeps_pending, limit, done.hooks_failed
+    )
+
+
+def _faults(done: Pass) -> list[str]:
+    """Return what went wrong in a pass, in sentences."""
+    faults: list[str] = []
+    if done.fault is not None:
+        faults.append(f"the scheduler did not confirm every removal ({done.fault})")
+    if done.hook_fault is not None:
+        faults.append(f"on_cancelled failed ({done.hook_fault})")
+    return faults
+
+
+def _line(done: Pass, limit: int, *, as_json: bool) -> None:
+    """Print one of many passes, as one line."""
+    report, faults = _report(done, limit), _faults(done)
+    if not as_json:
+        output.answer(report.line(*faults))
+        return
+    output.answer(report.json())
+    for fault in faults:
+        output.complain(fault)
 
 
 @program.command()

@@ -63,6 +63,11 @@ class Reconciled:
         """Return it in sentences."""
         return _text([*map(_finished, self.results), *self._rest()])
 
+    def line(self, *faults: str) -> str:
+        """Return it as one line, with what went wrong."""
+        taken = f"{len(self.results)} taken"
+        return "; ".join([taken, *self._rest(), *faults]) + "\n"
+
     def advice(self, lease_seconds: float) -> str:
         """Return what to do about what is still pending."""
         if len(self.results) < self.limit and lease_seconds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from batch_cancel import CancelResult
@@ -14,15 +16,31 @@ from batch_cancel.use_cases.kinds import call_hook, returned_async
 from batch_cancel.use_cases.unexpected import described
 
 
+class Stopped(BaseException):
+    """A pass of reconcile was asked to stop before its next record."""
+
+
+def go_on() -> None:
+    """Let the next record be handled."""
+
+
 @attrs.define
 class Watched:
-    """A scheduler; `fault` is the fault of its last answer that confirmed nothing."""
+    """
+    A scheduler; `fault` is the fault of its last answer that confirmed nothing.
+
+    Arguments:
+        scheduler: the scheduler.
+        check: called before each record; it raises `Stopped` to end the pass.
+    """
 
     scheduler: AsyncScheduler
+    check: Callable[[], None] = go_on
     fault: str | None = None
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """Remove the deferred start."""
+        self.check()
         try:
             answer = await returned_async(self.scheduler.cancel(deferred_id, operation_id))
         except Exception as error:
@@ -35,14 +53,22 @@ class Watched:
 
 @attrs.define
 class Hook:
-    """A hook whose failures are counted, and the last of them kept."""
+    """
+    A hook whose failures are counted, and the last of them kept.
+
+    Arguments:
+        hook: the hook.
+        check: called before each record; it raises `Stopped` to end the pass.
+    """
 
     hook: AsyncOnCancelled
+    check: Callable[[], None] = go_on
     failed: int = 0
     fault: str | None = None
 
     async def __call__(self, result: CancelResult) -> None:
         """Call the hook."""
+        self.check()
         try:
             await call_hook(self.hook, result)
         except BaseException as error:

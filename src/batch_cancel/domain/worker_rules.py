@@ -12,6 +12,8 @@ Rule 4: append: only a live job gets new contacts. If a contact has an id or a t
         storable and the time aware.
 Rule 5: finish: only a running job is completed, and only if no contact is open or live.
 Rule 6: expire: a call that has been live for too long is settled as `timeout`.
+Rule 7: an empty claim is the last one if the job has ended, or runs and has no open and no live
+        contact. A job that does not run yet, or is paused by a status of the adopter's, goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +27,12 @@ import attrs
 from batch_cancel.domain.defaults import CENTURY
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import ID_BYTES_MAX, Job, is_storable
-from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
+from batch_cancel.domain.statuses import (
+    CANCELLABLE_CONTACTS,
+    TERMINAL_JOBS,
+    ContactStatus,
+    JobStatus,
+)
 
 STARTABLE_JOBS: Final = frozenset({JobStatus.SCHEDULED, JobStatus.PENDING})
 """The jobs that a worker may start."""
@@ -196,3 +203,22 @@ def new_contact_due_at(contact: Mapping[str, object]) -> datetime | None:
 def is_running(job_status: str | None) -> bool:
     """Check whether a job in this status may start calls; None if there is no such job."""
     return job_status == JobStatus.RUNNING
+
+
+def is_over(job_status: str | None, *, has_unfinished: bool) -> bool:
+    """
+    Check whether no contact of a job is to be claimed any more.
+
+    Arguments:
+        job_status: the job's status; None if there is no such job, or it has no status.
+        has_unfinished: whether the job is there and has an open or a live contact. It matters only
+            if `depends_on_contacts`.
+    """
+    if depends_on_contacts(job_status):
+        return not has_unfinished
+    return job_status in TERMINAL_JOBS
+
+
+def depends_on_contacts(job_status: str | None) -> bool:
+    """Check whether the contacts of a job in this status decide if it is over."""
+    return job_status is None or is_running(job_status)

@@ -33,7 +33,8 @@ from batch_cancel.http.request import (
 )
 from batch_cancel.http.response import Response, present, present_error
 from batch_cancel.use_cases import kinds, log
-from batch_cancel.use_cases.run_blocking import Blocking, run
+from batch_cancel.use_cases.blocking_repositories import Blocking
+from batch_cancel.use_cases.run_blocking import run
 
 Authenticate = Callable[[str], Principal | None]
 """Returns the principal of an API key; None for an unknown key."""

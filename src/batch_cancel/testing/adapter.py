@@ -124,6 +124,9 @@ class StoreAdapter(Adapter):
     bulk: ClassVar[bool] = False
     """Whether its repositories have a `bulk`."""
 
+    contact_id_column: ClassVar[str | None] = None
+    """The column with the id of a contact, if its `work` reads contacts; None if it does not."""
+
     sweep: ClassVar[bool] = False
     """Whether it can sweep: see `sweeping_uow`."""
 

@@ -68,6 +68,7 @@ class Seeded(Runner):
             "overview": it.overview,
             "history": it.history,
             "bulk": it.bulk,
+            "reading": it.contact_id_column is not None,
             "sweep": it.sweep,
             "organizations": bool(it.organizations),
             "ids_per_organization": it.ids_per_organization,

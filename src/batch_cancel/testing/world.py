@@ -6,13 +6,14 @@ Jobs go by the labels that the tests give them; what their ids are is the adapte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import EllipsisType
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.claimed_contacts import ClaimedContacts
 from batch_cancel.domain.errors import BatchCancelError, shown
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
@@ -34,6 +35,14 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows_async,
 )
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
+from batch_cancel.use_cases.worker import (
+    claim_contacts,
+    claim_contacts_async,
+    settle_contact,
+    settle_contact_async,
+)
+
+_T = TypeVar("_T")
 
 AT_ONCE: Final = timedelta(0)
 
@@ -243,6 +252,48 @@ class World(Reports):
         claimed = set(self.run(lambda: self.adapter.claim(name, limit)))
         self.note(f"claim of {shown(label) if key is None else key} -> {len(claimed)} contacts")
         return claimed
+
+    def claim_returning(
+        self,
+        returning: Sequence[str],
+        label: str = "job",
+        limit: int = 100,
+        *,
+        key: JobKey | None = None,
+    ) -> ClaimedContacts:
+        """Claim contacts and read columns of them, by the library's own function."""
+        name = self.key(label) if key is None else key
+        self.note(f"claim of {shown(label) if key is None else key}, returning {returning}")
+        asked: dict[str, object] = {
+            "limit": limit,
+            "organization_id": name.organization_id,
+            "returning": returning,
+        }
+        return self.run(self._step(claim_contacts, claim_contacts_async, name, asked))
+
+    def settle_later(self, contact_id: str, retry_in: timedelta, label: str = "job") -> None:
+        """End a call as busy, to be retried later, by the library's own function."""
+        name = self.key(label)
+        self.note(f"settle contact {contact_id!r} of {shown(label)} as 'busy', again {retry_in}")
+        asked: dict[str, object] = {
+            "contact_id": contact_id,
+            "outcome": ContactStatus.BUSY,
+            "organization_id": name.organization_id,
+            "retry_at": datetime.now(UTC) + retry_in,
+        }
+        self.run(self._step(settle_contact, settle_contact_async, name, asked))
+
+    def _step(
+        self,
+        step: Callable[..., _T],
+        step_async: Callable[..., Awaitable[_T]],
+        key: JobKey,
+        asked: Mapping[str, object],
+    ) -> Callable[[], Maybe[_T]]:
+        return self.either(
+            lambda: step(key.batch_job_id, uow=self.adapter.uow(), **asked),
+            lambda: step_async(key.batch_job_id, uow=self.adapter.uow(), **asked),
+        )
 
     def settle(
         self, contact_id: str, outcome: str, label: str = "job", *, key: JobKey | None = None

@@ -8,15 +8,14 @@ cancel.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from batch_cancel.domain.claimed_contacts import ClaimedContacts, check_columns
 from batch_cancel.domain.errors import JobNotFound
 from batch_cancel.domain.job import ID_BYTES_MAX, JobKey, check_text, is_storable
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import (
-    CLAIMABLE_CONTACTS,
     STARTABLE_JOBS,
     UNFINISHED_CONTACTS,
     CallEnd,
@@ -26,7 +25,15 @@ from batch_cancel.domain.worker_rules import (
 )
 from batch_cancel.ports import AsyncUnitOfWork, UnitOfWork
 from batch_cancel.use_cases.run_blocking import BlockingStore, run
-from batch_cancel.use_cases.worker_step import append, attempted, expire, offered, settle
+from batch_cancel.use_cases.worker_step import (
+    append,
+    attempted,
+    claim,
+    expire,
+    may_be_named,
+    offered,
+    settle,
+)
 
 
 def start_job(
@@ -74,24 +81,27 @@ async def start_job_async(
 ) -> bool:
     """As `start_job`, awaited."""
     key = JobKey(batch_job_id, organization_id)
-    if not _may_be_named(deferred_id):
+    if not may_be_named(deferred_id):
         return False
     try:
         return await attempted(
             uow,
             key,
-            lambda repositories: offered(repositories.work).start(
-                key, STARTABLE_JOBS, deferred_id
-            ),
-            once=True,
+            lambda it: offered(it.work).start(key, STARTABLE_JOBS, deferred_id),
+            autocommit=True,
         )
     except JobNotFound:
         return False
 
 
 def claim_contacts(
-    batch_job_id: str, *, uow: UnitOfWork, limit: int, organization_id: str | None = None
-) -> list[str]:
+    batch_job_id: str,
+    *,
+    uow: UnitOfWork,
+    limit: int,
+    organization_id: str | None = None,
+    returning: Iterable[str] = (),
+) -> ClaimedContacts:
     """
     Claim contacts of a running job: they are set to dialing, for the caller to call.
 
@@ -103,37 +113,49 @@ def claim_contacts(
         uow: the store of the jobs.
         limit: how many contacts at most, 0 to 1,000,000.
         organization_id: whose job it is; None for a job of no organization.
+        returning: columns of your contacts table to read of each, such as the phone number.
 
     Returns:
-        the ids of the contacts; empty if no contact is due, or the job is not running.
+        the ids of the contacts, empty if no contact is due or the job is not running; with the
+        columns as `rows`, and whether an empty claim is the last one as `is_over`.
 
     Raises:
-        StoreFailed: the store failed; if `.outcome` is "unknown", contacts may be dialing without
-            a worker.
-        ValueError: `limit` is not 0 to 1,000,000.
+        StoreFailed: the store failed, or has no such column; if `.outcome` is "unknown", contacts
+            may be dialing without a worker.
+        TypeError, ValueError: `limit` is not 0 to 1,000,000, or `returning` not names of columns.
     """
     return run(
         claim_contacts_async(
-            batch_job_id, uow=BlockingStore(uow), limit=limit, organization_id=organization_id
+            batch_job_id,
+            uow=BlockingStore(uow),
+            limit=limit,
+            organization_id=organization_id,
+            returning=returning,
         )
     )
 
 
 async def claim_contacts_async(
-    batch_job_id: str, *, uow: AsyncUnitOfWork, limit: int, organization_id: str | None = None
-) -> list[str]:
+    batch_job_id: str,
+    *,
+    uow: AsyncUnitOfWork,
+    limit: int,
+    organization_id: str | None = None,
+    returning: Iterable[str] = (),
+) -> ClaimedContacts:
     """As `claim_contacts`, awaited."""
     check_limit(limit)
+    columns = check_columns(returning)
     key = JobKey(batch_job_id, organization_id)
     try:
         return await attempted(
             uow,
             key,
-            lambda repositories: offered(repositories.work).claim(key, CLAIMABLE_CONTACTS, limit),
-            once=True,
+            lambda repositories: claim(repositories, key, limit, columns),
+            autocommit=not columns,  # A value that can't be read must not be claimed.
         )
     except JobNotFound:
-        return []
+        return ClaimedContacts(is_over=True)
 
 
 def settle_contact(
@@ -199,7 +221,7 @@ async def settle_contact_async(
             uow,
             key,
             lambda repositories: settle(repositories, key, contact_id, end),
-            once=not end.depends_on_job,
+            autocommit=not end.depends_on_job,
         )
     except JobNotFound:
         return None
@@ -268,8 +290,9 @@ def append_contacts(
 
     Arguments:
         batch_job_id: the job.
-        contacts: the values by column of your contacts table; job and status are set here. A store
-            without such columns takes only "id" and "next_attempt_at", and generates a missing id.
+        contacts: the values by column of your contacts table; job and status are set here. In
+            memory any column is kept, and in a SQLite file those that its table has: there "id"
+            and "next_attempt_at", and a missing id is generated.
         uow: the store of the jobs.
         organization_id: whose job it is; None for a job of no organization.
 
@@ -332,7 +355,7 @@ async def finish_job_async(
             uow,
             key,
             lambda repositories: offered(repositories.work).finish(key, UNFINISHED_CONTACTS),
-            once=True,
+            autocommit=True,
         )
     except JobNotFound:
         return False
@@ -367,25 +390,7 @@ async def still_running_async(
     key = JobKey(batch_job_id, organization_id)
     try:
         return is_running(
-            await attempted(
-                uow,
-                key,
-                lambda repositories: offered(repositories.work).status(key),
-                once=True,
-            )
+            await attempted(uow, key, lambda it: offered(it.work).status(key), autocommit=True)
         )
     except JobNotFound:
         return False
-
-
-def _may_be_named(deferred_id: str | None) -> bool:
-    """
-    Check whether a job can name this deferred start.
-
-    Raises:
-        TypeError: the id is not a str.
-    """
-    if deferred_id is None:
-        return True
-    check_text("deferred_id", deferred_id)
-    return is_storable(deferred_id, sys.maxsize)

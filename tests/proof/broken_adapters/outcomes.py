@@ -31,7 +31,7 @@ class _Marks(memory._Jobs):
         if self.looks_for_open_contacts:
             memory_rows._look_for_open_contacts(self.rows, job.key, CANCELLABLE_CONTACTS)
         if self.looks_at_job:
-            memory_rows._look_at_job(self.rows, job.key, JobStatus.CANCELLED)
+            memory_rows.look_at_job(self.rows, job.key, JobStatus.CANCELLED)
         cancelled = len(row.contacts.among({"cancelled"}))
         if self.looks_at_count and cancelled < record.contacts_cancelled:
             reason = "not so many"

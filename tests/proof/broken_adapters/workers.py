@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 
 from batch_cancel.adapters.memory import repositories as memory
-from batch_cancel.adapters.memory import rows as memory_rows
+from batch_cancel.adapters.memory import work as memory_work
 from batch_cancel.adapters.memory.contacts import Contact
+from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.adapter import ALL_GUARDS
@@ -29,8 +30,8 @@ class StartsBlindly(memory._Work):
 class ClaimsWithoutLookingAtTheJob(memory._Work):
     def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
         row = self.rows[key]
-        rows = memory_rows.Rows({key: attrs.evolve(row, status="running")})
-        claimed = memory_rows.claim(rows, key, statuses, limit)
+        rows = Rows({key: attrs.evolve(row, status="running")})
+        claimed = memory_work.claim(rows, key, statuses, limit)
         self.rows[key] = attrs.evolve(rows[key], status=row.status)
         return claimed
 
@@ -44,6 +45,43 @@ class ClaimsForStrangers(memory._Work):
     def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
         named = [it for it in self.rows if it.batch_job_id == key.batch_job_id]
         return super().claim(named[0] if named else key, statuses, limit)
+
+
+class ReadsInAnotherOrder(memory._Work):
+    def claim_returning(self, key: Any, statuses: Any, limit: int, columns: Any) -> Any:
+        found = super().claim_returning(key, statuses, limit, columns)
+        rows = [row for _, row in found]
+        return [(it, row) for (it, _), row in zip(found, reversed(rows), strict=True)]
+
+
+class ReadsUnknownColumns(memory._Work):
+    def claim_returning(self, key: Any, statuses: Any, limit: int, columns: Any) -> Any:
+        return [(it, dict.fromkeys(columns)) for it in self.claim(key, statuses, limit)]
+
+
+class SeesOnlyWhatIsDue(memory._Work):
+    def has_contacts(self, key: Any, statuses: Any) -> bool:
+        row = self.rows.get(key)
+        return row is not None and any(row.contacts.due(statuses, datetime.now(UTC)))
+
+
+class SeesOnlyOpenContacts(memory._Work):
+    def has_contacts(self, key: Any, statuses: Any) -> bool:
+        return super().has_contacts(key, statuses - {ContactStatus.DIALING})
+
+
+class SeesAnyContact(memory._Work):
+    def has_contacts(self, key: Any, statuses: Any) -> bool:
+        return key in self.rows and bool(self.rows[key].contacts)
+
+
+class SeesAnyonesContacts(memory._Work):
+    def has_contacts(self, key: Any, statuses: Any) -> bool:
+        return any(
+            super(SeesAnyonesContacts, self).has_contacts(it, statuses)
+            for it in self.rows
+            if it.batch_job_id == key.batch_job_id
+        )
 
 
 class SettlesWhateverItIs(memory._Work):
@@ -182,6 +220,12 @@ in_memory("test_i2_an_ended_job_is_not_started", work=StartsBlindly)
 in_memory("test_i1_only_a_running_job_is_called", work=ClaimsWithoutLookingAtTheJob)
 in_memory("test_i15_open_contacts_alone_are_called", work=ClaimsEndedContacts)
 in_memory("test_i16_a_strangers_worker_does_nothing", work=ClaimsForStrangers)
+in_memory("test_i20_a_contact_comes_with_its_own_columns", work=ReadsInAnotherOrder)
+in_memory("test_i11_an_unknown_column_is_refused", work=ReadsUnknownColumns)
+in_memory("test_i8_a_job_with_work_left_is_not_over", work=SeesOnlyWhatIsDue)
+in_memory("test_i8_a_job_with_work_left_is_not_over", work=SeesOnlyOpenContacts)
+in_memory("test_i8_a_job_without_work_left_is_over", work=SeesAnyContact)
+in_memory("test_i16_a_job_that_is_not_there_is_over", work=SeesAnyonesContacts)
 in_memory("test_i3_only_a_live_call_ends", work=SettlesWhateverItIs)
 in_memory("test_i15_a_call_that_came_to_its_end_keeps_it", work=CancelsEveryCall)
 in_memory("test_i2_a_running_job_without_work_alone_is_finished", work=FinishesWithOpenContacts)

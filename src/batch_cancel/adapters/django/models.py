@@ -80,7 +80,7 @@ class Cancellation(_Record):
 
     key = KeyField(["organization_id", "batch_job_id"])
     taken_at = models.DateTimeField(help_text="When a reconcile last took it.")
-    is_swept = models.BooleanField("contacts cancelled", default=True)
+    is_swept = models.BooleanField("contacts cancelled")
 
     class Meta:
         db_table = "batch_cancellations"

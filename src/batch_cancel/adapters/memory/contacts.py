@@ -17,11 +17,13 @@ import heapq
 from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import attrs
 
 from batch_cancel.adapters.memory.index import Entry, Index
+
+_T = TypeVar("_T")
 
 LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -48,7 +50,7 @@ class Contacts(Mapping[str, Contact]):
         if not changes:
             return self
         return Contacts(
-            _with_layer(self._layers, dict(changes)),
+            with_layer(self._layers, dict(changes)),
             self._index.replaced(_entries(self.of(changes)), _entries(changes)),
         )
 
@@ -63,6 +65,9 @@ class Contacts(Mapping[str, Contact]):
 
     def __len__(self) -> int:
         return len(self._flat())
+
+    def __bool__(self) -> bool:
+        return bool(self._layers)
 
     def items(self) -> ItemsView[str, Contact]:
         """Return every contact by its id."""
@@ -103,9 +108,8 @@ class Contacts(Mapping[str, Contact]):
             yield contact_id
 
 
-def _with_layer(
-    layers: tuple[dict[str, Contact], ...], top: dict[str, Contact]
-) -> tuple[dict[str, Contact], ...]:
+def with_layer(layers: tuple[dict[str, _T], ...], top: dict[str, _T]) -> tuple[dict[str, _T], ...]:
+    """Return the layers with another on top, joined with those that are not much larger."""
     below = list(layers)
     while below and len(below[-1]) < 2 * len(top):
         top = below.pop() | top

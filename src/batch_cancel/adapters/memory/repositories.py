@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from batch_cancel.adapters.memory import bulk, history, rows, sweep
+from batch_cancel.adapters.memory import bulk, history, rows, sweep, work
 from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.drift import Inventory
@@ -233,25 +233,37 @@ class _Work:
     def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
-        return rows.start(self.rows, key, statuses, deferred_id)
+        return work.start(self.rows, key, statuses, deferred_id)
 
     def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
-        return rows.claim(self.rows, key, statuses, limit)
+        return work.claim(self.rows, key, statuses, limit)
+
+    def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        return work.claim_returning(self.rows, key, statuses, limit, columns)
+
+    def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        return work.has_contacts(self.rows, key, statuses)
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        return rows.settle(self.rows, key, contact_id, settlement)
+        return work.settle(self.rows, key, contact_id, settlement)
 
     def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        return rows.expire(self.rows, key, settlement, older_than)
+        return work.expire(self.rows, key, settlement, older_than)
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        return rows.append(self.rows, job, contacts)
+        return work.append(self.rows, job, contacts)
 
     def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        return rows.finish(self.rows, key, unfinished)
+        return work.finish(self.rows, key, unfinished)
 
     def status(self, key: JobKey) -> str | None:
-        return rows.status_of(self.rows, key)
+        return work.status_of(self.rows, key)
 
 
 @attrs.frozen
@@ -261,27 +273,39 @@ class _AsyncWork:
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
-        return rows.start(self.rows, key, statuses, deferred_id)
+        return work.start(self.rows, key, statuses, deferred_id)
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
-        return rows.claim(self.rows, key, statuses, limit)
+        return work.claim(self.rows, key, statuses, limit)
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        return work.claim_returning(self.rows, key, statuses, limit, columns)
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        return work.has_contacts(self.rows, key, statuses)
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        return rows.settle(self.rows, key, contact_id, settlement)
+        return work.settle(self.rows, key, contact_id, settlement)
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        return rows.expire(self.rows, key, settlement, older_than)
+        return work.expire(self.rows, key, settlement, older_than)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        return rows.append(self.rows, job, contacts)
+        return work.append(self.rows, job, contacts)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        return rows.finish(self.rows, key, unfinished)
+        return work.finish(self.rows, key, unfinished)
 
     async def status(self, key: JobKey) -> str | None:
-        return rows.status_of(self.rows, key)
+        return work.status_of(self.rows, key)
 
 
 @attrs.frozen
@@ -318,7 +342,7 @@ class MemoryRepositories:
             _Overview(draft),
             _History(draft),
             _Bulk(draft, above),
-            None if is_joined else _Sweep(draft, above),
+            None if above is None else _Sweep(draft, above),
         )
 
 
@@ -349,5 +373,5 @@ class AsyncMemoryRepositories:
             _AsyncOverview(draft),
             _AsyncHistory(draft),
             _AsyncBulk(draft, above),
-            None if is_joined else _AsyncSweep(draft, above),
+            None if above is None else _AsyncSweep(draft, above),
         )

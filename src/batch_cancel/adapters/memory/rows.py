@@ -12,9 +12,8 @@ from collections import ChainMap, Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
-from itertools import islice
 from operator import attrgetter, itemgetter
-from uuid import uuid4
+from typing import Final
 
 import attrs
 
@@ -38,12 +37,9 @@ from batch_cancel.domain.outcomes import (
 )
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
-from batch_cancel.domain.worker_rules import (
-    CONTACT_ID_REFUSED,
-    Settlement,
-    new_contact_due_at,
-    new_contact_id,
-)
+
+CONTACT_COLUMNS: Final = frozenset({"id", "status", "next_attempt_at"})
+"""The columns that every contact has."""
 
 
 @attrs.frozen
@@ -61,6 +57,10 @@ class Row:
     created_at: datetime | None = None
     scheduled_at: datetime | None = None
     """When it was to start; only filters ask."""
+    values: tuple[dict[str, Mapping[str, object]], ...] = ()
+    """The adopter's columns of the contacts that were added with any, in layers."""
+    columns: frozenset[str] = CONTACT_COLUMNS
+    """The columns that a contact of the job may have."""
 
 
 class Rows(ChainMap[JobKey, Row]):
@@ -99,12 +99,6 @@ def overview(rows: Rows, key: JobKey) -> Overview | None:
         job_of(rows, key),
         ((known.get(status or ""), number) for status, number in counted.items()),
     )
-
-
-def status_of(rows: Rows, key: JobKey) -> str | None:
-    """Return the job's status; None if there is no such job."""
-    row = rows.get(key)
-    return None if row is None else row.status
 
 
 def mark_done(rows: Rows, record: CancellationRecord) -> None:
@@ -189,12 +183,12 @@ def look(
 def _overdue_calls(rows: Rows, older_than: timedelta) -> Iterator[OverdueCalls]:
     before = rows.clock() - older_than
     for key in rows:
-        overdue = _overdue(rows[key], before)
+        overdue = overdue_in(rows[key], before)
         if overdue:
             yield OverdueCalls(key, len(overdue))
 
 
-def _overdue(row: Row, before: datetime) -> list[str]:
+def overdue_in(row: Row, before: datetime) -> list[str]:
     """Return the ids of the contacts that have been dialing since before this time."""
     return [
         contact_id
@@ -222,7 +216,7 @@ def cancel_contacts(
     rows[key] = attrs.evolve(row, contacts=row.contacts | cancelled)
     if limit is None or len(due) < limit:
         _look_for_open_contacts(rows, key, statuses)
-    _look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
+    look_at_contacts(rows, key, due, ContactStatus.CANCELLED)
     return len(due)
 
 
@@ -249,7 +243,7 @@ def look_at_outcome(rows: Rows, key: JobKey, record: CancellationRecord) -> None
     cancelled = len(row.contacts.among({ContactStatus.CANCELLED}))
     if cancelled < record.contacts_cancelled:
         raise _otherwise(not_cancelled(record.contacts_cancelled, cancelled))
-    _look_at_job(rows, key, JobStatus.CANCELLED)
+    look_at_job(rows, key, JobStatus.CANCELLED)
     if row.cancellation != record:
         raise _otherwise(RECORD_CHANGED)
 
@@ -260,14 +254,16 @@ def _look_for_open_contacts(rows: Rows, key: JobKey, statuses: AbstractSet[Conta
         raise _otherwise(left_open(left), Fault.INCOMPLETE)
 
 
-def _look_at_job(rows: Rows, key: JobKey, due: JobStatus) -> None:
+def look_at_job(rows: Rows, key: JobKey, due: JobStatus) -> None:
+    """Check that the job has the status that was written."""
     if rows[key].status != due:
         raise _otherwise(job_differs(due, rows[key].status))
 
 
-def _look_at_contacts(
+def look_at_contacts(
     rows: Rows, key: JobKey, contact_ids: Sequence[str], due: ContactStatus
 ) -> None:
+    """Check that the contacts have the status that was written."""
     contacts = rows[key].contacts.of(contact_ids)
     are = sum(contact.status == due for contact in contacts.values())
     if are != len(contact_ids):
@@ -278,85 +274,3 @@ def _otherwise(what: str, fault: Fault = Fault.REFUSED) -> StoreFailed:
     """Return the error for rows that are not as they were written."""
     reason = f"{what}; something between the store and its rows undoes what is written, as a "
     return StoreFailed(f"{reason}trigger would: remove it", fault=fault)
-
-
-def start(
-    rows: Rows, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
-) -> bool:
-    """Set the job to running if it is in these statuses and names this deferred start."""
-    row = rows.get(key)
-    if row is None or row.status not in statuses:
-        return False
-    if deferred_id is not None and row.deferred_id != deferred_id:
-        return False
-    rows[key] = attrs.evolve(row, status=JobStatus.RUNNING.value)
-    _look_at_job(rows, key, JobStatus.RUNNING)
-    return True
-
-
-def claim(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
-    """Set up to `limit` contacts of a running job that are due to dialing."""
-    row = rows.get(key)
-    if row is None or row.status != JobStatus.RUNNING:
-        return []
-    now = rows.clock()
-    claimed = list(islice(row.contacts.due(statuses, now), limit))
-    contact = Contact(ContactStatus.DIALING.value, dialing_since=now)
-    dialing = dict.fromkeys(claimed, contact)
-    rows[key] = attrs.evolve(row, contacts=row.contacts | dialing)
-    _look_at_contacts(rows, key, claimed, ContactStatus.DIALING)
-    return claimed
-
-
-def settle(rows: Rows, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-    """Write the new state of a contact whose call has ended."""
-    row = rows.get(key)
-    if row is None or row.contacts.status_of(contact_id) != ContactStatus.DIALING:
-        return False
-    _go_on(rows, key, [contact_id], settlement)
-    return True
-
-
-def expire(rows: Rows, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-    """Write the new state of the contacts that have been dialing for longer."""
-    row = rows.get(key)
-    if row is None:
-        return 0
-    overdue = _overdue(row, rows.clock() - older_than)
-    _go_on(rows, key, overdue, settlement)
-    return len(overdue)
-
-
-def _go_on(rows: Rows, key: JobKey, contact_ids: Sequence[str], settlement: Settlement) -> None:
-    row = rows[key]
-    contact = Contact(settlement.status.value, settlement.retry_at or LONG_AGO)
-    changed = dict.fromkeys(contact_ids, contact)
-    rows[key] = attrs.evolve(row, contacts=row.contacts | changed)
-    _look_at_contacts(rows, key, contact_ids, settlement.status)
-
-
-def append(rows: Rows, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-    """Add contacts to the job; their status is pending."""
-    row = rows[job.key]
-    added: dict[str, Contact] = {}
-    for contact in contacts:
-        contact_id = new_contact_id(contact, uuid4().hex)
-        if contact_id in row.contacts or contact_id in added:
-            raise StoreFailed(CONTACT_ID_REFUSED)
-        due_at = new_contact_due_at(contact) or LONG_AGO
-        added[contact_id] = Contact(ContactStatus.PENDING.value, due_at)
-    rows[job.key] = attrs.evolve(row, contacts=row.contacts | added)
-    _look_at_contacts(rows, job.key, list(added), ContactStatus.PENDING)
-    return len(added)
-
-
-def finish(rows: Rows, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-    """Set a running job to completed if none of its contacts is unfinished."""
-    row = rows.get(key)
-    if row is None or row.status != JobStatus.RUNNING:
-        return False
-    if row.contacts.has_any(unfinished):
-        return False
-    rows[key] = attrs.evolve(row, status=JobStatus.COMPLETED.value)
-    _look_at_job(rows, key, JobStatus.COMPLETED)
-    return True

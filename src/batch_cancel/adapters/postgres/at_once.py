@@ -1,6 +1,8 @@
 """
 The workers' steps as transactions of one string: beginning, statement and COMMIT.
 
+Only where each call may be committed by itself (`begin_autocommit`).
+
 Rule 1: the statement fails if its outcome must not be committed. Where another statement must look
         at it, because of a trigger, a rule, a policy or a view, the step is not made here.
 Rule 2: the facts about the tables are those of an earlier transaction, so the string demands the
@@ -48,7 +50,7 @@ class WorkAtOnce(Statements):
         """As `WorkRepository.claim`."""
         rows = await self._commit(
             key,
-            lambda it: it.claim_contacts(frozenset(statuses), "demand_claimed"),
+            lambda it: it.claim_contacts(frozenset(statuses), is_claimed="demand_claimed"),
             {**named(key), "limit": limit},
             unless=lambda it: it.contacts_are_rewritten,
             contacts=True,
@@ -66,9 +68,9 @@ class WorkAtOnce(Statements):
         )
         return None if rows is None else rows == [(1,)]
 
-    async def status(self, key: JobKey) -> list[Row] | None:
-        """Return the rows of `read_status`, which needs no facts and demands no tables."""
-        return await self.transaction.ask_and_commit(self.queries.read_status, named(key), None)
+    async def read(self, key: JobKey, query: sql.SQL) -> list[Row] | None:
+        """Return the rows of a statement about a job that only reads, and so demands no tables."""
+        return await self.transaction.ask_and_commit(query, named(key), None)
 
     async def _commit(
         self,

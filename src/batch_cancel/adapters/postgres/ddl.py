@@ -49,7 +49,7 @@ def migration_ddl(schema: PostgresSchema, release: str) -> list[str]:
     Raises:
         ValueError: its tables have the current shape, or there is no such release.
     """
-    statements = named_ddl(migration_text(release), schema).split(";\n")
+    statements = named_ddl(migration_text(release), schema).rstrip(";\n").split(";\n\n")
     return [f"{it.strip()};" for it in statements if it.strip()]
 
 

@@ -4,7 +4,22 @@
 -- was interrupted, drop it first: it is there, and is not valid.
 
 -- Without this column a very large job is cancelled in one transaction, as every other job is.
-ALTER TABLE batch_cancellations ADD COLUMN IF NOT EXISTS is_swept boolean NOT NULL DEFAULT true;
+-- Adding it takes an instant, but waits for the transactions on the table, and cancels wait behind
+-- it: so it waits briefly, and again.
+DO $batch_cancel$
+BEGIN
+    SET LOCAL lock_timeout = '100ms';
+    LOOP
+        BEGIN
+            ALTER TABLE batch_cancellations
+                ADD COLUMN IF NOT EXISTS is_swept boolean NOT NULL DEFAULT true;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pg_sleep(0.4);
+        END;
+    END LOOP;
+END
+$batch_cancel$;
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS batch_cancellations_sweeping
     ON batch_cancellations (taken_at) WHERE NOT is_swept;

@@ -18,7 +18,8 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.queries import Demand, Queries
+from batch_cancel.adapters.postgres.names import Demand
+from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
     Row,
@@ -104,6 +105,24 @@ def can_be_copied(rows: Sequence[Mapping[str, object]]) -> bool:
     return len(rows) >= _COPIED_MIN and all(
         value is None or type(value) in _COPIED for row in rows for value in row.values()
     )
+
+
+@contextmanager
+def missing_columns(queries: Queries, columns: Sequence[str]) -> Generator[None]:
+    """Turn the error for a column that contacts do not have into one that names it."""
+    try:
+        yield
+    except psycopg.errors.UndefinedColumn as error:
+        message = (error.diag.message_primary or "").splitlines()[0]
+        named_there = [it for it in columns if it in message]
+        if not named_there:  # A column of the schema is missing.
+            raise
+        names = ", ".join(map(shown, named_there))
+        reason = (
+            f"returning names a column that contacts do not have: {names} (name columns of "
+            f"{_name(queries.schema.contacts)})"
+        )
+        raise StoreFailed(reason) from error
 
 
 @contextmanager

@@ -453,15 +453,15 @@ WITH picked AS (
 
 -- name: claim_the_picked
 -- The rest of the claims. The picked rows are locked, so each is written, unless a trigger or a
--- policy prevents it: then NULL or false says so.
+-- policy prevents it: then NULL or false says so. Each row has the columns of its own contact.
 claimed AS (
     UPDATE {contacts} AS contact
     SET {contact_status} = {contact_dialing}{touch_contact}{begin_call}
     FROM picked
     WHERE {its_aliased_contact} AND contact.{contact_id} = picked.id
-    RETURNING contact.{contact_id} AS id, contact.{contact_status} = {contact_dialing} AS is_so
+    RETURNING contact.{contact_id} AS id, contact.{contact_status} = {contact_dialing} AS is_so{written}
 )
-SELECT picked.id::text, {is_claimed} FROM picked LEFT JOIN claimed ON claimed.id = picked.id
+SELECT picked.id::text, {is_claimed}{read} FROM picked LEFT JOIN claimed ON claimed.id = picked.id
 
 -- name: is_claimed
 -- In the statement above.
@@ -470,6 +470,10 @@ claimed.is_so
 -- name: demand_claimed
 -- The same in one string with COMMIT: a contact that is not claimed is an error.
 (CASE WHEN claimed.is_so THEN '1' ELSE {not_written} END)::bigint
+
+-- name: returned
+-- In the claims: one of the adopter's columns as it is after the claim, under a name of ours.
+contact.{column} AS {alias}
 
 -- name: running_job
 -- In the claims.
@@ -535,8 +539,12 @@ SET {job_status} = {job_completed}{touch_job}
 WHERE {this_job} AND {job_status} IN ({running}) AND {nothing_left}
 
 -- name: nothing_left
--- In the two statements above. Two conditions, because each has an index of its own.
+-- In the two statements above, and in the next. Two conditions, because each has an index of its own.
 {first_waiting} IS NULL AND {first_calling} IS NULL
+
+-- name: has_contacts
+-- Without a lock. No contact of a job that this organization does not have.
+SELECT EXISTS (SELECT FROM {jobs} WHERE {this_job}) AND NOT ({nothing_left})
 
 -- name: read_status
 -- One row by its key, without a lock.

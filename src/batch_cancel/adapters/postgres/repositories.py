@@ -294,6 +294,18 @@ class _Work:
     def claim(self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> list[str]:
         return run(self.awaited.claim(key, statuses, limit))
 
+    def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        return run(self.awaited.claim_returning(key, statuses, limit, columns))
+
+    def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        return run(self.awaited.has_contacts(key, statuses))
+
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         return run(self.awaited.settle(key, contact_id, settlement))
 

@@ -7,8 +7,8 @@ Rule 2: what is sent together is one string of the simple protocol. Each stateme
         snapshot of its own, so one that follows a lock sees what was committed before the lock.
 Rule 3: after an error Postgres executes no later statement of a string. What must be true before
         the commit is a statement that fails otherwise, in the string of the commit.
-Rule 4: a transaction for one call is one string, if no answer is needed before COMMIT: it demands
-        the tables whose facts are known. Whatever Postgres refuses of it is asked again by rule 1.
+Rule 4: where each call may be committed by itself, it is one string if no answer is needed before
+        COMMIT; it demands the tables whose facts are known. What Postgres refuses is asked again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Transaction:
         frame: how it begins and ends.
         progress: how far it got.
         sweep_above: how many contacts of a job it changes at most; None for all.
-        is_for_one_call: whether its first call is its only one, so that it may commit.
+        is_autocommit: whether each call may be committed by itself.
     """
 
     sender: AnySender
@@ -76,7 +76,7 @@ class Transaction:
     frame: Frame
     progress: Progress
     sweep_above: int | None = None
-    is_for_one_call: bool = attrs.field(default=False, init=False)
+    is_autocommit: bool = attrs.field(default=False, init=False)
     _ground: Ground | None = attrs.field(default=None, init=False)
     _held: list[_Held] = attrs.field(factory=list[_Held], init=False)
     _is_begun: bool = attrs.field(default=False, init=False)
@@ -146,9 +146,9 @@ class Transaction:
         return await self.sender.send(query, parameters, binary=binary)
 
     @property
-    def is_at_its_only_call(self) -> bool:
-        """Whether the next statement may be sent in one string with beginning and COMMIT."""
-        return self.is_for_one_call and not (self._is_begun or self._held)
+    def may_commit_next(self) -> bool:
+        """Whether the next statement may be sent in one string with the beginning and COMMIT."""
+        return self.is_autocommit and not (self._is_begun or self._held)
 
     def expected(self) -> Ground | None:
         """Return the context that it will most likely have; None if it can't be expected."""
@@ -160,7 +160,7 @@ class Transaction:
         self, query: sql.SQL, parameters: Parameters, ground: Ground | None
     ) -> list[Row] | None:
         """
-        Execute the only statement of the transaction in one string with its beginning and COMMIT.
+        Execute a statement in a transaction of its own: one string with beginning and COMMIT.
 
         Arguments:
             query: the statement; it fails if its outcome must not be committed.
@@ -169,7 +169,7 @@ class Transaction:
 
         Returns:
             the rows of its answer; None if the string was refused for a reason that only several
-            strings can explain. Then nothing was changed, and this transaction is not begun.
+            strings can explain. Then nothing was changed. In any case none is begun now.
         """
         check_encoding(self.connection)
         frame = self.frame
@@ -190,7 +190,7 @@ class Transaction:
             self._note_not_ended()
             raise
         check_committed(self.connection)
-        self._is_begun = False
+        self.progress.phase, self._is_begun = "working", False
         answer.skip(len(beginning))
         return await answer.rows()
 

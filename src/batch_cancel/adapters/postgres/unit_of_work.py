@@ -115,11 +115,11 @@ class PostgresUnitOfWork:
                         yield PostgresRepositories(transaction)
 
     @contextmanager
-    def once(self) -> Generator[PostgresRepositories]:
-        """Open a transaction for one call of a repository, which may commit it."""
+    def begin_autocommit(self) -> Generator[PostgresRepositories]:
+        """Open a transaction in which each call may be committed by itself."""
         with self.begin() as repositories:
             if type(self).begin is PostgresUnitOfWork.begin:  # That of a subclass may do more.
-                repositories.transaction.is_for_one_call = True
+                repositories.transaction.is_autocommit = True
             yield repositories
 
     def check(self) -> list[str]:
@@ -196,11 +196,11 @@ class AsyncPostgresUnitOfWork:
                         yield AsyncPostgresRepositories(transaction)
 
     @asynccontextmanager
-    async def once(self) -> AsyncGenerator[AsyncPostgresRepositories]:
-        """As `PostgresUnitOfWork.once`, awaited."""
+    async def begin_autocommit(self) -> AsyncGenerator[AsyncPostgresRepositories]:
+        """As `PostgresUnitOfWork.begin_autocommit`, awaited."""
         async with self.begin() as repositories:
             if type(self).begin is AsyncPostgresUnitOfWork.begin:
-                repositories.transaction.is_for_one_call = True
+                repositories.transaction.is_autocommit = True
             yield repositories
 
     async def check(self) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
+from psycopg import sql
+
 from batch_cancel.adapters.postgres.at_once import WorkAtOnce
 from batch_cancel.adapters.postgres.outcomes import (
     ADDED,
@@ -18,12 +20,14 @@ from batch_cancel.adapters.postgres.outcomes import (
     contacts_refused,
     groups,
     inserts,
+    missing_columns,
     only,
     settled,
     unknown_ids,
 )
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
+    Row,
     named,
 )
 from batch_cancel.adapters.postgres.statements import Statements
@@ -36,12 +40,16 @@ from batch_cancel.domain.worker_rules import Settlement
 class Work(Statements):
     """The workers' steps."""
 
+    @property
+    def _at_once(self) -> WorkAtOnce:
+        return WorkAtOnce(self.transaction)
+
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
         """As `WorkRepository.start`."""
-        if self.transaction.is_at_its_only_call:
-            started = await WorkAtOnce(self.transaction).start(key, statuses, deferred_id)
+        if self.transaction.may_commit_next:
+            started = await self._at_once.start(key, statuses, deferred_id)
             if started is not None:
                 return started
         which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
@@ -64,25 +72,53 @@ class Work(Statements):
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         """As `WorkRepository.claim`."""
-        if self.transaction.is_at_its_only_call:
-            ids = await WorkAtOnce(self.transaction).claim(key, statuses, limit)
-            if ids is not None:
-                return ids
-        statement = self.queries.claim_contacts(frozenset(statuses))
+        if self.transaction.may_commit_next:
+            claimed = await self._at_once.claim(key, statuses, limit)
+            if claimed is not None:
+                return claimed
+        return [contact_id for contact_id, _ in await self._claim(key, statuses, limit, ())]
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        """As `ReadingWorkRepository.claim_returning`."""
+        with missing_columns(self.queries, columns):
+            return await self._claim(key, statuses, limit, tuple(columns))
+
+    async def _claim(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: tuple[str, ...],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        statement = self.queries.claim_contacts(frozenset(statuses), columns)
         with unknown_ids(key):
             answer, facts = await self.step(key, statement, {**named(key), "limit": limit})
         rows = await answer.rows()
-        check_written(self.queries, key, is_so=all(is_so for _, is_so in rows))
-        claimed = [contact_id for contact_id, _ in rows]
+        check_written(self.queries, key, is_so=all(is_so for _, is_so, *_ in rows))
+        found: list[tuple[str, Mapping[str, object]]] = [
+            (contact_id, dict(zip(columns, values, strict=True)))
+            for contact_id, _, *values in rows
+        ]
+        claimed = [contact_id for contact_id, _ in found]
         if facts is not None and facts.contacts_are_rewritten:
             await self.run_late_triggers(facts)
             await self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
-        return claimed
+        return found
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        """As `ReadingWorkRepository.has_contacts`."""
+        return await self._read(key, self.queries.has_contacts(frozenset(statuses))) == [(True,)]
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """As `WorkRepository.settle`."""
-        if self.transaction.is_at_its_only_call:
-            was_settled = await WorkAtOnce(self.transaction).settle(key, contact_id, settlement)
+        if self.transaction.may_commit_next:
+            was_settled = await self._at_once.settle(key, contact_id, settlement)
             if was_settled is not None:
                 return was_settled
         statement = self.queries.settle_contact(settlement.status)
@@ -193,12 +229,14 @@ class Work(Statements):
 
     async def status(self, key: JobKey) -> str | None:
         """As `WorkRepository.status`."""
-        rows = None
-        if self.transaction.is_at_its_only_call:
-            rows = await WorkAtOnce(self.transaction).status(key)
-        if rows is None:
-            with unknown_ids(key):
-                answer = await self.execute(self.queries.read_status, named(key))
-            rows = await answer.rows()
-        row = only(rows, key)
+        row = only(await self._read(key, self.queries.read_status), key)
         return None if row is None else self.queries.schema.read_job_status(row[0])
+
+    async def _read(self, key: JobKey, query: sql.SQL) -> list[Row]:
+        if self.transaction.may_commit_next:
+            rows = await self._at_once.read(key, query)
+            if rows is not None:
+                return rows
+        with unknown_ids(key):
+            answer = await self.execute(query, named(key))
+        return await answer.rows()

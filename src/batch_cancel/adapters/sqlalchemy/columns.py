@@ -77,6 +77,8 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
         sa.Column("removal", sa.Text, nullable=False),
         sa.Column("is_announced", sa.Boolean, nullable=False),
         sa.Column("taken_at", Moment, nullable=False),
+        # For processes that cancel very large jobs through the Postgres adapter.
+        sa.Column("is_swept", sa.Boolean, nullable=False, server_default=sa.text("true")),
     )
     known = {
         "previous_status": table.c.previous_status.in_(sorted(LIVE_JOBS)),
@@ -92,6 +94,12 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
         # A text, because Alembic writes an expression with `is_announced = 0`.
         postgresql_where=sa.text("removal = 'pending' OR NOT is_announced"),
         sqlite_where=pending,
+    )
+    sa.Index(
+        f"{name}_sweeping",
+        table.c.taken_at,
+        postgresql_where=sa.text("NOT is_swept"),
+        sqlite_where=sa.not_(table.c.is_swept),
     )
     sa.Index(f"{name}_by_time", table.c.organization_id, table.c.cancelled_at)
     sa.Index(f"{name}_by_age", table.c.cancelled_at)

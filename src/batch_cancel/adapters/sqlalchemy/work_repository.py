@@ -24,6 +24,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     check_skipped,
     check_written,
 )
+from batch_cancel.domain.claimed_contacts import column_missing
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -97,6 +98,36 @@ class Work(Statements):
         is_so = tables.contact_has({ContactStatus.DIALING})
         self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)
         return ids
+
+    def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns_read: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        """Claim contacts, and read columns of them by the names that your table has for them."""
+        of = self.tables.contacts.c
+        if not all(name in of for name in columns_read):
+            raise column_missing(columns_read, of.keys())
+        its_id = of[self.tables.contact_id]
+        asked = sa.select(
+            columns.as_text(its_id, self.dialect), *(of[name] for name in columns_read)
+        ).where(self.contact_of(key))
+        ids, found = self.claim(key, statuses, limit), dict[str, Mapping[str, object]]()
+        for start in range(0, len(ids), _ROWS_MAX):
+            some = [columns.id_value(its_id, it) for it in ids[start : start + _ROWS_MAX]]
+            for contact_id, *values in self.connection.execute(asked.where(its_id.in_(some))):
+                found[str(contact_id)] = dict(zip(columns_read, values, strict=True))
+        return [(contact_id, found[contact_id]) for contact_id in ids]
+
+    def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        """Check whether there is such a job with a contact in these statuses."""
+        is_job = self._is_job(key)
+        self.contact_of(key)
+        found = sa.select(sa.literal(1)).select_from(self.tables.jobs).where(is_job)
+        is_left = self.tables.any_contact_of(key, statuses).is_not(None)
+        return self.connection.execute(found.where(is_left)).first() is not None
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """Write the new state of a contact whose call has ended."""
@@ -305,6 +336,20 @@ class AsyncWork(Bridged):
     ) -> list[str]:
         """As `Work.claim`, awaited."""
         return await self.run(Work.claim, Work, key, statuses, limit)
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns_read: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        """As `Work.claim_returning`, awaited."""
+        return await self.run(Work.claim_returning, Work, key, statuses, limit, columns_read)
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        """As `Work.has_contacts`, awaited."""
+        return await self.run(Work.has_contacts, Work, key, statuses)
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """As `Work.settle`, awaited."""

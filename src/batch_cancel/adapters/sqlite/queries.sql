@@ -154,6 +154,30 @@ WHERE
     job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
     AND id = ? AND status IN (:statuses);
 
+-- name: look_at_columns_of_contacts
+-- Only looks. Whether a value can be put in a column: not if it is generated.
+SELECT name, hidden = 0 FROM pragma_table_xinfo('batch_contacts', 'main');
+
+-- name: read_contacts
+-- Only looks. All ids come in one parameter, as JSON; `:columns` is replaced by names in quotes.
+-- They are qualified: SQLite takes an unknown name in quotes for a text.
+SELECT contact.id:columns
+FROM main.batch_contacts AS contact
+WHERE
+    contact.job_number = (
+        SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?
+    )
+    AND contact.id IN (SELECT value FROM json_each(?));
+
+-- name: has_contacts
+-- Only looks: whether there is such a job with a contact in the statuses that it is given.
+SELECT EXISTS (
+    SELECT 1 FROM main.batch_contacts
+    WHERE
+        job_number = (SELECT number FROM main.batch_jobs WHERE id = ? AND organization_id IS ?)
+        AND status IN (:statuses)
+);
+
 -- name: settle_contact
 -- Must leave alone a contact that has no live call.
 UPDATE main.batch_contacts SET status = ?, next_attempt_at = ?, updated_at = ?
@@ -177,9 +201,10 @@ WHERE
     AND id IN (SELECT value FROM json_each(?)) AND status = ?;
 
 -- name: append_contact
--- Must fail where the job has a contact of this id: an ended one would be dialled again.
-INSERT INTO main.batch_contacts (job_number, id, status, next_attempt_at, updated_at)
-SELECT number, ?, ?, ?, ? FROM main.batch_jobs WHERE id = ? AND organization_id IS ?;
+-- Must fail where the job has a contact of this id: an ended one would be dialled again. `:columns`
+-- and `:marks` are the adopter's own columns of the table, in quotes, and their values.
+INSERT INTO main.batch_contacts (job_number, id, status, next_attempt_at, updated_at:columns)
+SELECT number, ?, ?, ?, ?:marks FROM main.batch_jobs WHERE id = ? AND organization_id IS ?;
 
 -- name: finish_job
 -- Must not complete a job while a contact is in one of the statuses that it is given.

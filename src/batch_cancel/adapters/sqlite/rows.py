@@ -99,6 +99,12 @@ def with_marks(statuses: AbstractSet[str], name: str) -> str:
     return SQL[name].replace(_MARKS, ", ".join("?" * len(statuses)))
 
 
+def quoted(name: str) -> str:
+    """Return the name of a column in quotes."""
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
+
+
 def has_triggers(connection: Connection) -> bool:
     """Check whether a trigger may skip, undo or add to the writes."""
     return connection.row(SQL["has_triggers"]) == (1,)

@@ -9,24 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
-from typing import cast
+from itertools import groupby
+from typing import Final, cast
 from uuid import uuid4
 
 import attrs
 
-from batch_cancel.adapters.sqlite.connection import SQL, Connection, now, text_of
+from batch_cancel.adapters.sqlite.connection import SQL, Connection, Value, now, text_of
 from batch_cancel.adapters.sqlite.rows import (
     count_contacts,
     listed,
     named,
+    quoted,
     with_marks,
     written_otherwise,
 )
+from batch_cancel.domain.claimed_contacts import column_missing
 from batch_cancel.domain.errors import shown
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.outcomes import contacts_differ, job_differs
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement, new_contact_due_at, new_contact_id
+
+_OURS: Final = frozenset({"job_number", "id", "status", "next_attempt_at", "updated_at"})
+"""The columns of contacts that are not the adopter's."""
 
 
 @attrs.frozen
@@ -72,6 +78,32 @@ class Work:
             self._look_at_job(key, 1, JobStatus.RUNNING)
         return due
 
+    def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+    ) -> list[tuple[str, Mapping[str, object]]]:
+        """Claim contacts, and read these columns of them."""
+        there = self._columns()
+        if not there.keys() >= set(columns):
+            raise column_missing(columns, there)
+        claimed = self.claim(key, statuses, limit)
+        asked = "".join(f", contact.{quoted(name)}" for name in columns)
+        found = {
+            contact_id: dict(zip(columns, values, strict=True))
+            for contact_id, *values in self.connection.rows(
+                SQL["read_contacts"].replace(":columns", asked), (*named(key), listed(claimed))
+            )
+        }
+        return [(contact_id, found[contact_id]) for contact_id in claimed]
+
+    def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
+        """Check whether there is such a job with a contact in these statuses."""
+        asked = with_marks(statuses, "has_contacts")
+        return self.connection.row(asked, (*named(key), *sorted(statuses))) == (1,)
+
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """Write the new state of a contact whose call has ended."""
         changed = self.connection.execute(
@@ -116,17 +148,33 @@ class Work:
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
         """Add contacts to the locked job."""
+        own = {name for name, is_given in self._columns().items() if is_given} - _OURS
+        ids: list[str] = []
+        for columns, group in groupby(contacts, lambda it: tuple(sorted(own.intersection(it)))):
+            ids += self._append(job.key, columns, list(group))
+        self._look_at_contacts(job.key, ids, ContactStatus.PENDING)
+        return len(ids)
+
+    def _append(
+        self, key: JobKey, columns: Sequence[str], contacts: Sequence[Mapping[str, object]]
+    ) -> list[str]:
+        """Add contacts that have the same columns of the adopter's; return their ids."""
         at = text_of(now())
         ids = [new_contact_id(contact, uuid4().hex) for contact in contacts]
         self.connection.execute_many(
-            SQL["append_contact"],
+            SQL["append_contact"]
+            .replace(":columns", "".join(f", {quoted(name)}" for name in columns))
+            .replace(":marks", ", ?" * len(columns)),
             (
-                (contact_id, ContactStatus.PENDING.value, _due_at(contact), at, *named(job.key))
+                (
+                    *(contact_id, ContactStatus.PENDING.value, _due_at(contact), at),
+                    *(cast("Value", contact[name]) for name in columns),
+                    *named(key),
+                )
                 for contact_id, contact in zip(ids, contacts, strict=True)
             ),
         )
-        self._look_at_contacts(job.key, ids, ContactStatus.PENDING)
-        return len(ids)
+        return ids
 
     def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
         """Set a running job to completed if none of its contacts is unfinished."""
@@ -171,6 +219,13 @@ class Work:
         are = self._count(key, ids, due)
         if are != len(ids):
             raise written_otherwise(contacts_differ(due, len(ids), are))
+
+    def _columns(self) -> dict[str, bool]:
+        """Return the columns of contacts, and whether a value can be put in each."""
+        return {
+            cast("str", name): bool(is_given)
+            for name, is_given in self.connection.rows(SQL["look_at_columns_of_contacts"])
+        }
 
     def _count(self, key: JobKey, ids: Sequence[str], status: ContactStatus) -> int:
         [(count,)] = self.connection.rows(

@@ -25,6 +25,7 @@ from batch_cancel.testing.conformance.ids import IdConformance
 from batch_cancel.testing.conformance.outcomes import OutcomeConformance
 from batch_cancel.testing.conformance.overview import OverviewConformance
 from batch_cancel.testing.conformance.races import RaceConformance
+from batch_cancel.testing.conformance.reading import ReadingConformance
 from batch_cancel.testing.conformance.reconcile import ReconcileConformance
 from batch_cancel.testing.conformance.replay import ReplayConformance
 from batch_cancel.testing.conformance.scheduler import SchedulerConformance
@@ -46,6 +47,7 @@ class StoreConformance(
     RaceConformance,
     WorkerConformance,
     ExpiryConformance,
+    ReadingConformance,
     IdConformance,
     ReplayConformance,
     ReconcileConformance,

@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
                         ),
                         (
                             "is_swept",
-                            models.BooleanField(default=True, verbose_name="contacts cancelled"),
+                            models.BooleanField(verbose_name="contacts cancelled"),
                         ),
                     ],
                     options={

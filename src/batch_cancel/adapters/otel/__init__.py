@@ -33,7 +33,9 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 import attrs
 from opentelemetry import metrics, trace
 
+from batch_cancel.adapters.otel.pending_removals import PendingRemovals
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
+from batch_cancel.domain.defaults import LOOK_LIMIT
 from batch_cancel.domain.errors import (
     AlreadyTerminal,
     BatchCancelError,
@@ -42,6 +44,9 @@ from batch_cancel.domain.errors import (
     UnknownJobStatus,
 )
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.worker_rules import check_limit
+from batch_cancel.ports import UnitOfWork
+from batch_cancel.use_cases.kinds import check_store
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -64,6 +69,8 @@ class Telemetry:
                                           may have happened), interrupted
         batch_cancel.removals             counter, by `removal` and by the `function` that knows
         batch_cancel.contacts_cancelled   histogram, one value for each cancellation
+        batch_cancel.removals_pending     gauge, of the store that `watch` names: how many
+        batch_cancel.removals_pending.age gauge, in seconds: for how long the oldest is pending
 
     Arguments:
         tracer_provider: where spans go; the program's own when None.
@@ -78,7 +85,7 @@ class Telemetry:
     ) -> None:
         version = metadata.version(_NAME)
         self._spans = _Spans(trace.get_tracer(_NAME, version, tracer_provider))
-        meter = metrics.get_meter(_NAME, version, meter_provider)
+        self._meter = meter = metrics.get_meter(_NAME, version, meter_provider)
         self._cancellations = meter.create_counter(
             "batch_cancel.cancellations", "{cancellation}", "Cancellations asked for, by outcome."
         )
@@ -131,6 +138,36 @@ class Telemetry:
 
         is_async = inspect.iscoroutinefunction(function)
         return cast("Callable[_P, _R]", count_async if is_async else count)
+
+    def watch(self, uow: UnitOfWork, *, limit: int = LOOK_LIMIT) -> None:
+        """
+        Report the pending removals of a store each time that metrics are collected.
+
+        The store is read in the thread that collects, without a lock or a change. No value is
+        reported while it does not answer. Name each store once, in one process of your program.
+
+        Arguments:
+            uow: the store, a blocking one; a program on asyncio names a second one for this.
+            limit: how many are counted at most.
+
+        Raises:
+            TypeError, ValueError: the store is of the wrong kind, or `limit` not 1 to 1,000,000.
+        """
+        check_store(uow)
+        check_limit(limit, 1)
+        pending = PendingRemovals(uow, limit)
+        self._meter.create_observable_gauge(
+            "batch_cancel.removals_pending",
+            [pending.number],
+            "{removal}",
+            "Removals of deferred starts that reconcile has still to finish.",
+        )
+        self._meter.create_observable_gauge(
+            "batch_cancel.removals_pending.age",
+            [pending.age],
+            "s",
+            "For how long the oldest of them is pending.",
+        )
 
     def _count(self, answer: object, name: str) -> None:
         if isinstance(answer, CancelResult):
@@ -277,7 +314,6 @@ def _record_error(span: trace.Span, error: BaseException) -> None:
 
 
 # The proxies of ports ----------------------------------------------------------------------------
-# ------------------------------------------------------------
 
 
 class _Port:
@@ -312,11 +348,11 @@ class _UnitOfWork(_Port):
         return self._opened(inner.begin())
 
     @property
-    def once(self) -> Callable[[], object]:
-        """Opens a transaction for one call; the store may lack it."""
+    def begin_autocommit(self) -> Callable[[], object]:
+        """Opens a transaction in which each call may be committed; the store may lack it."""
         inner: Any = self._inner
-        once: Callable[[], object] = inner.once
-        return lambda: self._opened(once())
+        begin: Callable[[], object] = inner.begin_autocommit
+        return lambda: self._opened(begin())
 
     def _opened(self, transaction: object) -> object:
         if isinstance(transaction, AbstractContextManager):

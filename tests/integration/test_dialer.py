@@ -1,0 +1,150 @@
+"""The dialer of the examples on Postgres and arq: from the start to the cancel, and killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batch_cancel import Removal, claim_contacts, expire_calls
+from examples.dialer import tables
+from tests.integration.dialer_at_work import (
+    LONGEST_CALL_SECONDS,
+    OTHERS,
+    WORKERS,
+    Dialer,
+    at_random,
+)
+from tests.processes import wait_until
+from tests.servers import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def dialer(postgres_schema: str) -> Iterator[Dialer]:
+    """Yield a dialer with a Redis of its own; nothing of it runs yet."""
+    with RedisServer.own() as server, Dialer(postgres_schema, server.url()) as dialer:
+        yield dialer
+
+
+def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -> None:
+    """Their starts fire by arq; a cancel in the middle stops the calls; SIGTERM stops workers."""
+    for job_id, contacts in {"whole": 5, "cut": 300, "rest": 120, "never": 2}.items():
+        dialer.add_job(job_id, contacts)
+    dialer.schedule(0, "whole", "cut", "rest")
+    dialer.schedule(3600, "never")
+    dialer.start(*WORKERS, *OTHERS)
+
+    dialer.wait_for_calls("cut", 3)
+    cut = dialer.cancel("cut")
+    assert (cut.removal, dialer.status("cut")) == (Removal.ABSENT, "cancelled")  # It had fired.
+    assert cut.contacts_cancelled > 200
+
+    dialer.wait_for_calls("rest", 1)
+    assert tables.pause(dialer.rows, "rest")
+    paused = claim_contacts("rest", uow=dialer.uow, limit=9, returning=("phone",))
+    assert (paused, paused.is_over) == ([], False)
+    time.sleep(0.2)  # Claimed calls come to their end.
+    before = dialer.calls("rest")
+    never = dialer.cancel("never")
+    assert (never.removal, never.redis_job_cancelled) == (Removal.REMOVED, True)
+    assert dialer.redis.zcard("arq:queue") == 0
+    dialer.wait_for("whole", "completed")
+    assert (dialer.calls("rest"), dialer.status("rest")) == (before, "paused")
+    assert tables.resume(dialer.uow, "rest")
+
+    dialer.wait_for_calls("rest", before + len(WORKERS))
+    for name in WORKERS:
+        dialer.end(name, signal.SIGTERM)
+    assert dialer.one(LIVE) == (0,)  # They were amid their calls, and have settled what they had.
+    assert dialer.status("rest") == "running"
+    dialer.start(*WORKERS)
+    dialer.wait_for("rest", "completed")
+
+    wait_until(lambda: dialer.one(LIVE) == (0,), "no call is live")
+    for name in (*WORKERS, *OTHERS):
+        dialer.end(name, signal.SIGTERM)
+    assert dialer.complaints() == []
+    assert dialer.calls("never") == 0
+    assert dialer.calls("rest") >= 120
+
+
+def test_of_two_workers_that_took_a_contact_one_calls_it(dialer: Dialer) -> None:
+    """The first was held up for longer than the longest call, so a second one got it, too."""
+    dialer.add_job("j", 1, "running")
+    claims = list[str]()
+    for _ in range(2):
+        claims += claim_contacts("j", uow=dialer.uow, limit=1)
+        assert expire_calls("j", timedelta(microseconds=1), uow=dialer.uow) == 1
+    assert not tables.count_attempt(dialer.rows, claims[0], 0)  # It is nobody's now.
+    claims += claim_contacts("j", uow=dialer.uow, limit=1)
+    counted = [tables.count_attempt(dialer.rows, contact_id, 0) for contact_id in claims]
+    assert counted == [True, False, False]
+
+
+def test_a_dialer_survives_kills_under_cancels(dialer: Dialer) -> None:
+    """At random moments, by kill -9 and by SIGTERM; at rest everything is as it should be."""
+    survive(dialer, 4)
+
+
+@pytest.mark.repeats
+def test_a_dialer_survives_a_hundred_kills(dialer: Dialer) -> None:
+    """The same for longer."""
+    survive(dialer, 100)
+
+
+def survive(dialer: Dialer, kills: int) -> None:
+    """Kill and restart processes while jobs are added and cancelled; then look at what is left."""
+    everything = (*WORKERS, *OTHERS)
+    dialer.start(*everything)
+    leave_dead_calls(dialer)
+    running = ["killed"]
+    for number in range(kills):
+        if number % 3 == 0:
+            running += [f"job-{number}", f"started-{number}"]
+            dialer.add_job(f"job-{number}", 30, "running")
+            dialer.add_job(f"started-{number}", 10)
+            dialer.schedule(0.2, f"started-{number}")
+        if number % 3 == 1:
+            dialer.wait_for_calls(f"job-{number - 1}", 1)
+        time.sleep(at_random())
+        name = random.choice([*WORKERS, *everything])  # noqa: S311  # No secret.
+        dialer.end(name, random.choice([signal.SIGKILL, signal.SIGTERM]))  # noqa: S311
+        if number % 3 == 1:
+            victim = running[random.randrange(len(running))]  # noqa: S311
+            if dialer.status(victim) in {"running", "scheduled"}:
+                dialer.cancel(victim)
+        dialer.start(name)
+
+    for job_id in running:
+        dialer.wait_for(job_id, "completed", "cancelled")
+    wait_until(lambda: dialer.one(OVERDUE, LONGEST_CALL_SECONDS) == (0,), "dead calls end")
+    wait_until(lambda: dialer.one(LIVE) == (0,), "no call is live")
+    wait_until(lambda: dialer.one(PENDING) == (0,), "reconcile has finished")
+    assert dialer.complaints() == []
+
+
+def leave_dead_calls(dialer: Dialer) -> None:
+    """Kill the workers of a job until contacts are left dialing, and start them again."""
+    dialer.add_job("killed", 60, "running")
+    live = (0,)
+    while live == (0,):
+        dialer.wait_for_calls("killed", dialer.calls("killed") + 1)
+        for name in WORKERS:
+            dialer.end(name, signal.SIGKILL)
+        live = dialer.one(LIVE)
+        dialer.start(*WORKERS)
+
+
+LIVE = "SELECT count(*) FROM batch_contacts WHERE status = 'dialing'"
+OVERDUE = (
+    "SELECT count(*) FROM batch_contacts "
+    "WHERE status = 'dialing' AND dialing_since < now() - make_interval(secs => %s)"
+)
+PENDING = "SELECT count(*) FROM batch_cancellations WHERE removal = 'pending'"
