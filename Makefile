@@ -51,17 +51,17 @@ demo: $(VENV)/demo.stamp ## Cancel real jobs on the embedded store and show what
 
 .PHONY: test
 test: $(VENV)/test.stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Test everything once against real Postgres and Valkey, started from wheels
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not repeats'
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not repeats and not mysql'
 
 .PHONY: test-all
 test-all: $(VENV)/test.stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Run what `make test` leaves out: cross products and campaigns
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m repeats
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'repeats and not mysql'
 
 # Coverage doubles the time of a test. The tests that need no server reach every branch.
 .PHONY: coverage
 coverage: export COVERAGE_FILE = $(VENV)/coverage
 coverage: $(VENV)/test.stamp ## Run the tests that need no server; demand every branch of the core
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not repeats' -k 'unit or memory' --cov \
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not repeats and not mysql' -k 'unit or memory' --cov \
 		--cov-report= tests/unit tests/contract
 	@$(BIN)/python -m coverage report --fail-under=100
 
@@ -85,6 +85,16 @@ http: $(VENV)/test.stamp ## Send 20,000 generated requests to the endpoint; coun
 .PHONY: browser
 browser: $(VENV)/test.stamp ## Look at the endpoint's documentation with Chromium
 	@$(BIN)/python -m pytest -n0 tests/http/browser.py
+
+# No wheel has a MariaDB server. Debian's package starts one as a service, which the tests don't use.
+.PHONY: mysql
+mysql: $(VENV)/test.stamp ## Test SQLAlchemy on MariaDB, installed by apt-get where that may be
+	@PATH="$$PATH:/usr/sbin" command -v mariadbd >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+			mariadb-server >/dev/null && { service mariadb stop >/dev/null 2>&1 || true; }; } || { \
+		echo 'No mariadbd, and it may not be installed here: install mariadb-server.' >&2; exit 1; }
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m mysql
 
 .PHONY: serve
 serve: $(VENV)/demo.stamp ## Serve the endpoint over a few jobs, to try it

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from batch_cancel import CancellationRecord, ContactStatus, Fault, Job, JobKey, StoreFailed
 
 TABLES = """
-DROP TABLE IF EXISTS campaign;
-DROP TABLE IF EXISTS call;
+DROP TABLE IF EXISTS campaign; DROP TABLE IF EXISTS call;
 CREATE TABLE campaign (id TEXT PRIMARY KEY, tenant TEXT, state TEXT, alarm TEXT, touched REAL);
 CREATE TABLE call (id INTEGER PRIMARY KEY, campaign TEXT, state TEXT, touched REAL);
 """
@@ -25,8 +24,7 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.jobs = Jobs(connection)
-        self.contacts = Contacts(connection)
+        self.jobs, self.contacts = Jobs(connection), Contacts(connection)
 
 
 class Jobs:
@@ -80,7 +78,11 @@ class OwnStore:
     def begin(self) -> Generator[Transaction]:
         """Commit on a clean exit, roll back on any exception, BaseException included."""
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as busy:
+                reason = "another transaction has the file locked"
+                raise StoreFailed(reason, fault=Fault.BUSY) from busy
             try:
                 yield Transaction(connection)
             except BaseException:

@@ -15,7 +15,7 @@ from examples.own_adapter import TABLES, OwnStore, claim, start
 class TestOwnStore(StoreConformance):
     """Our campaigns keep the promises."""
 
-    records = False  # `mark_cancelled` keeps none.
+    records = inspection = retries = False  # No outbox, no inspection, no pause.
     row_locks = False  # BEGIN IMMEDIATE locks the file.
     ids_per_organization = False  # The id alone is the key.
     guards = frozenset({"start", "claim"})  # Our workers' own functions, below.

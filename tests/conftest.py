@@ -18,7 +18,15 @@ from tests.pgbouncer import PgBouncer, find_pgbouncer
 from tests.processes import ServerError
 from tests.redis_topologies import RedisCluster, RedisSentinel
 from tests.selection import COLLECTED, mark_what_repeats
-from tests.servers import PostgresServer, Program, RedisServer, find_postgres, find_redis
+from tests.servers import (
+    MariaDbServer,
+    PostgresServer,
+    Program,
+    RedisServer,
+    find_mariadb,
+    find_postgres,
+    find_redis,
+)
 from tests.slowest import slowest_files
 
 
@@ -28,6 +36,7 @@ def pytest_report_header() -> list[str]:
         f"postgres: {_given(PostgresServer, servers.POSTGRES_DSN) or _described(find_postgres)}",
         f"redis: {_given(RedisServer, servers.REDIS_URL) or _described(find_redis)}",
         f"pgbouncer: {_described(find_pgbouncer)}",
+        f"mariadb: {_described(find_mariadb)}",
     ]
 
 
@@ -127,6 +136,27 @@ def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
     """Yield a connection string to a database of the test's own."""
     with postgres_server.database() as dsn:
         yield dsn
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDbServer]:
+    """Yield the MariaDB server that all tests share."""
+    with MariaDbServer.own() as server:
+        yield server
+
+
+@pytest.fixture(scope="class")
+def mariadb_of_class(mariadb_server: MariaDbServer) -> Iterator[tuple[MariaDbServer, str]]:
+    """Yield the server, and the name of a database for the tests of a class."""
+    with mariadb_server.database() as name:
+        yield mariadb_server, name
+
+
+@pytest.fixture
+def mariadb_database(mariadb_server: MariaDbServer) -> Iterator[str]:
+    """Yield the name of a database of the test's own."""
+    with mariadb_server.database() as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

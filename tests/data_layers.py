@@ -16,6 +16,7 @@ from uuid import uuid4
 import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import batch_cancel
@@ -36,30 +37,38 @@ if TYPE_CHECKING:
 
     from batch_cancel.adapters.django import DjangoUnitOfWork
     from tests.pairs import JobRow
-    from tests.servers import PostgresServer
+    from tests.servers import MariaDbServer, PostgresServer
 
 METADATA = sa.MetaData()
+ID_CHARACTERS_MAX = 255
+"""In MariaDB, where a key holds no more than 768."""
+_TEXT = sa.Text().with_variant(
+    # Ids that differ in anything are two ids here, as on the others.
+    mysql.VARCHAR(ID_CHARACTERS_MAX, charset="utf8mb4", collation="utf8mb4_nopad_bin"),
+    "mysql",
+)
+_TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _NOW = {"server_default": sa.func.now()}
 
 JOBS = sa.Table(
     "batch_jobs",
     METADATA,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("organization_id", sa.Text),
-    sa.Column("status", sa.Text),
-    sa.Column("scheduled_job_id", sa.Text),
-    sa.Column("updated_at", sa.DateTime(timezone=True)),
+    sa.Column("id", _TEXT, primary_key=True),
+    sa.Column("organization_id", _TEXT),
+    sa.Column("status", _TEXT),
+    sa.Column("scheduled_job_id", _TEXT),
+    sa.Column("updated_at", _TIME),
 )
 CONTACTS = sa.Table(
     "batch_contacts",
     METADATA,
     sa.Column("id", _NUMBER, primary_key=True),
-    sa.Column("batch_job_id", sa.Text, index=True),
-    sa.Column("status", sa.Text),
-    sa.Column("next_attempt_at", sa.DateTime(timezone=True)),
-    sa.Column("updated_at", sa.DateTime(timezone=True)),
-    sa.Column("label", sa.Text),
+    sa.Column("batch_job_id", _TEXT, index=True),
+    sa.Column("status", _TEXT),
+    sa.Column("next_attempt_at", _TIME),
+    sa.Column("updated_at", _TIME),
+    sa.Column("label", _TEXT),
 )
 TABLES = SqlAlchemyTables(
     jobs=JOBS, contacts=CONTACTS, cancellations=cancellations_table(METADATA)
@@ -117,12 +126,13 @@ def sqlite_engine_async(path: Path, **options: Any) -> AsyncEngine:
     return create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=sa.NullPool, **options)
 
 
-class SqliteLayer:
-    """The reference tables in a SQLite file that SQLAlchemy has made."""
+class AlchemyLayer:
+    """The reference tables in a SQLite file, or in MariaDB, that SQLAlchemy has made."""
 
     def __init__(self, engine: sa.Engine, uow: Any) -> None:
         self._engine = engine
         self.uow = uow
+        self.id_characters_max = ID_CHARACTERS_MAX if engine.dialect.name == "mysql" else None
         METADATA.create_all(engine)
 
     def clear(self) -> None:
@@ -207,7 +217,7 @@ class SqliteLayer:
         return {"label": label}
 
 
-def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> SqliteLayer:
+def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> AlchemyLayer:
     """Return the tables in a new file, with a unit of work over either driver."""
     path = folder / "layer.sqlite"
     engine = sqlite_engine(path)
@@ -217,7 +227,32 @@ def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> SqliteLayer:
         if is_async
         else SqlAlchemyUnitOfWork(engine, TABLES)
     )
-    return SqliteLayer(engine, uow)
+    return AlchemyLayer(engine, uow)
+
+
+def mariadb_engine(server: MariaDbServer, database: str, **options: Any) -> sa.Engine:
+    """Return an engine over PyMySQL."""
+    return sa.create_engine(server.url(database), **{"poolclass": sa.NullPool, **options})
+
+
+def mariadb_engine_async(server: MariaDbServer, database: str, **options: Any) -> AsyncEngine:
+    """Return an engine over asyncmy."""
+    url = server.url(database, "asyncmy")
+    return create_async_engine(url, **{"poolclass": sa.NullPool, **options})
+
+
+def mariadb(
+    server: MariaDbServer, database: str, stack: ExitStack, *, is_async: bool
+) -> AlchemyLayer:
+    """Return the tables in a database, with a unit of work over either driver."""
+    engine = mariadb_engine(server, database)
+    stack.callback(engine.dispose)
+    uow = (
+        AsyncSqlAlchemyUnitOfWork(mariadb_engine_async(server, database), TABLES)
+        if is_async
+        else SqlAlchemyUnitOfWork(engine, TABLES)
+    )
+    return AlchemyLayer(engine, uow)
 
 
 @contextmanager

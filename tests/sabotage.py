@@ -89,6 +89,37 @@ POSTGRES_TRIGGERS: Final[dict[Sabotage, tuple[LiteralString, LiteralString, Lite
 """By what they do: the table, when, and the body of the function."""
 
 
+MARIADB_TRIGGERS: Final[dict[Sabotage, dict[str, str]]] = {
+    "job skipped": {
+        "BEFORE UPDATE ON batch_jobs": (
+            "SET NEW.status = OLD.status, NEW.updated_at = OLD.updated_at"
+        )
+    },
+    "job restored": {"BEFORE UPDATE ON batch_jobs": "SET NEW.status = OLD.status"},
+    # Nothing skips an INSERT there: the row goes elsewhere.
+    "contacts skipped": {
+        "BEFORE UPDATE ON batch_contacts": (
+            "SET NEW.status = OLD.status, NEW.updated_at = OLD.updated_at"
+        ),
+        "BEFORE INSERT ON batch_contacts": "SET NEW.batch_job_id = 'elsewhere'",
+    },
+    "contacts restored": {"BEFORE UPDATE ON batch_contacts": "SET NEW.status = OLD.status"},
+    "contacts diverted": {
+        "BEFORE UPDATE ON batch_contacts": (
+            "SET NEW.status = IF(NEW.status = 'cancelled', 'failed', NEW.status)"
+        )
+    },
+    "contact added": {
+        "AFTER UPDATE ON batch_jobs": (
+            "INSERT INTO batch_contacts (batch_job_id, status) "
+            "SELECT NEW.id, 'pending' FROM dual WHERE NEW.status <> OLD.status"
+        )
+    },
+    "record skipped": {"BEFORE INSERT ON batch_cancellations": "SET NEW.operation_id = 'another'"},
+}
+"""By what they do: when and on which table, and the statement."""
+
+
 class UndoneRows(Rows):
     """Rows of a memory store of which a part is undone as soon as it is written."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.adapters_under_test.django import DjangoTables
+from tests.adapters_under_test.mariadb import AsyncMariaDbTables, MariaDbTables
 from tests.adapters_under_test.memory import AsyncMemoryTables, MemoryTables
 from tests.adapters_under_test.postgres import (
     AsyncPostgresTables,
@@ -25,6 +26,7 @@ from tests.adapters_under_test.sqlalchemy import (
 from tests.adapters_under_test.sqlite import SqliteTables
 
 __all__ = [
+    "AsyncMariaDbTables",
     "AsyncMemoryStarts",
     "AsyncMemoryTables",
     "AsyncPostgresTables",
@@ -32,6 +34,7 @@ __all__ = [
     "AsyncSqlAlchemyTables",
     "DjangoTables",
     "IntegerTables",
+    "MariaDbTables",
     "MemoryStarts",
     "MemoryTables",
     "PostgresTables",

@@ -27,6 +27,7 @@ class MemoryTables(StoreAdapter):
 
     overview = history = bulk = sweep = True
     contact_id_column = "id"
+    retries = False  # No transaction is in another's way.
     row_locks = False  # One transaction runs at a time.
     lock_timeout = False
     sabotages = ALL_SABOTAGES

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session", params=pairs.params([*pairs.pairs(), *pairs.LAYERED]))
+@pytest.fixture(
+    scope="session", params=pairs.params([*pairs.pairs(), *pairs.LAYERED, *pairs.ON_MARIADB])
+)
 def open_world(request: pytest.FixtureRequest) -> Iterator[pairs.World]:
     """Open a world once; whoever takes it clears it first."""
     store, scheduler = request.param

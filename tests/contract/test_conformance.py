@@ -47,6 +47,16 @@ class TestSqlAlchemySqlite(adapters_under_test.SqlAlchemySqliteTables, StoreConf
     """And over SQLite."""
 
 
+@pytest.mark.mysql
+class TestMariaDb(adapters_under_test.MariaDbTables, StoreConformance):
+    """And over MariaDB, by PyMySQL."""
+
+
+@pytest.mark.mysql
+class TestAsyncMariaDb(adapters_under_test.AsyncMariaDbTables, StoreConformance):
+    """So does its twin, by asyncmy."""
+
+
 class TestDjango(adapters_under_test.DjangoTables, StoreConformance):
     """Django's connection keeps the promises."""
 

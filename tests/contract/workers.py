@@ -25,7 +25,7 @@ STRANGE_IDS = ["", "\0", "\ud800", "x" * 1_000_000, "%", "' OR 1=1 --", "../j", 
 @pytest.fixture(
     scope="module",
     params=pairs.params(
-        [*pairs.pairs(("memory",)), *pairs.LAYERED],
+        [*pairs.pairs(("memory",)), *pairs.LAYERED, *pairs.ON_MARIADB],
         short=[(store, "memory") for store, _ in pairs.SHORT],
     ),
 )

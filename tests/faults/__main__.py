@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import ExitStack
 
-from tests.faults import cancelled_tasks, cut_connections, kills, one_fault
+from tests.faults import bulks, cancelled_tasks, cut_connections, kills, one_fault
 from tests.faults.counts import Tally
 from tests.faults.setups import Lender, Lends, open_stage
 from tests.pairs import STORES, pairs
@@ -54,6 +54,10 @@ def run(lender: Lends, tally: Tally, every: int) -> None:
             # A store behaves the same whatever the scheduler is: once is enough.
             roots = None if scheduler == "memory" else _AFTER_THE_STORE
             one_fault.campaign(stage, tally, every=every, only_roots=roots)
+    for store, scheduler in bulks.PLACES:
+        _say(f"many jobs: {store} + {scheduler}")
+        with open_stage(store, scheduler, lender) as stage:
+            bulks.campaign(stage, tally, every=every)
     for name in cut_connections.LINES:
         _say(f"cut lines: {name}")
         with cut_connections.open_line(name, lender) as line:
@@ -62,6 +66,7 @@ def run(lender: Lends, tally: Tally, every: int) -> None:
         _say(f"kill -9: {store} + {scheduler}")
         with kills.open_place(store, scheduler, lender) as (place, stage):
             kills.campaign(place, stage, tally, every=every)
+            bulks.campaign_of_kills(place, stage, tally, every=every)
     for store, scheduler in pairs():
         if store.endswith("-async"):
             _say(f"tasks called off: {store} + {scheduler}")

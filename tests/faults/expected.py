@@ -202,6 +202,11 @@ def state_of(scenario: Scenario, before: Look, now: Look, key: JobKey) -> str:
     return _state_of_a_cancelled_job(row, row_before)
 
 
+def state_of_a_job(row: JobRow, row_before: JobRow) -> str:
+    """Return which of the two states a job is in, or what is wrong with it."""
+    return NOTHING_CHANGED if row == row_before else _state_of_a_cancelled_job(row, row_before)
+
+
 def _state_of_a_cancelled_job(row: JobRow, row_before: JobRow) -> str:
     if row.status != "cancelled" or row.deferred_id != row_before.deferred_id:
         return f"a half state, the job: {row.status}"

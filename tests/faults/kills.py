@@ -28,6 +28,8 @@ from batch_cancel import (
     JobKey,
     cancel_job,
     cancel_job_async,
+    cancel_jobs,
+    cancel_jobs_async,
     reconcile,
     reconcile_async,
     remove_deferred,
@@ -47,7 +49,7 @@ from tests.faults.expected import (
 from tests.faults.fault_kinds import Step
 from tests.faults.injection import Plan, faulty, faulty_hook, faulty_hook_async
 from tests.faults.points import Point
-from tests.faults.scenarios import OURS, SCENARIOS, Scenario, Verb
+from tests.faults.scenarios import OURS, SCENARIOS, Scenario, Verb, small_slices
 from tests.faults.setups import Lends, Stage
 from tests.pairs import PATIENCE, PostgresTables, SqliteTables, World
 
@@ -143,7 +145,7 @@ class Death:
 
 
 def victim(place: Place, job_id: str, verb: Verb, death: Death) -> None:
-    """Cancel the job, or reconcile, and die at the appointed call."""
+    """Cancel the job, or many with commas between them, or reconcile; die at that call."""
 
     def tap(number: int, step: Step) -> None:
         if (number, step) == (death.number, death.step):
@@ -151,7 +153,7 @@ def victim(place: Place, job_id: str, verb: Verb, death: Death) -> None:
 
     def tell(result: Any) -> None:
         with Path(place.told).open("a") as file:
-            file.write(f"{result.operation_id}\n")
+            file.write(f"{result.operation_id} of {result.batch_job_id}\n")
 
     plan = Plan(tap=tap)
     if place.is_async:
@@ -168,6 +170,9 @@ def victim(place: Place, job_id: str, verb: Verb, death: Death) -> None:
         with place.uow().begin() as repositories:
             record = repositories.outbox.find(JobKey(job_id))
         remove_deferred(Cancellation(record, replayed=False, joined=True), **given)
+    elif verb is Verb.BULK:
+        with small_slices():
+            cancel_jobs(job_id.split(","), operation_id=OURS, **given)
     else:
         cancel_job(job_id, operation_id=OURS, **given)
 
@@ -184,6 +189,9 @@ async def _act_async(place: Place, job_id: str, verb: Verb, plan: Plan, tell: An
         async with place.uow().begin() as repositories:
             record = await repositories.outbox.find(JobKey(job_id))
         await remove_deferred_async(Cancellation(record, replayed=False, joined=True), **given)
+    elif verb is Verb.BULK:
+        with small_slices():
+            await cancel_jobs_async(job_id.split(","), operation_id=OURS, **given)
     else:
         await cancel_job_async(job_id, operation_id=OURS, **given)
 
@@ -240,20 +248,30 @@ def deaths(stage: Stage, scenario: Scenario) -> Iterator[Death]:
         yield Death(number, point, Step.AFTER, is_late=number >= commit)
 
 
+def die(place: Place, job_ids: str, verb: Verb, death: Death) -> int | None:
+    """Let one process die, and return how it ended; None if it is still alive."""
+    process = _context().Process(target=victim, args=(place, job_ids, verb, death))
+    process.start()
+    process.join(_DEATH_SECONDS_MAX)
+    exit_code: int | None = process.exitcode
+    if exit_code is None:
+        process.kill()
+        process.join()
+    process.close()
+    return exit_code
+
+
 def run(place: Place, stage: Stage, scenario: Scenario, death: Death) -> list[str]:
     """Let one process die, and say what was wrong."""
     stage.set_up(scenario)
     assert stage.before is not None
     key = JobKey(stage.job_id)
     Path(place.told).write_text("")
-    process = _context().Process(target=victim, args=(place, stage.job_id, scenario.verb, death))
-    process.start()
-    process.join(_DEATH_SECONDS_MAX)
-    if process.exitcode != -signal.SIGKILL:
-        process.kill()
-        return [f"the process did not die, but ended with {process.exitcode}"]
-    process.close()
-    stage.told += Path(place.told).read_text().split("\n")[:-1]
+    exit_code = die(place, stage.job_id, scenario.verb, death)
+    if exit_code != -signal.SIGKILL:
+        return [f"the process did not die, but ended with {exit_code}"]
+    told = Path(place.told).read_text().split("\n")[:-1]
+    stage.told += [line.partition(" of ")[0] for line in told]
     after = stage.look()
     state = state_of(scenario, stage.before, after, key)
     is_cancelled = scenario.cancelled_by is not None or death.is_late

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import Enum
 from typing import Any, Final, cast
@@ -157,18 +157,29 @@ def capabilities(port: type, target: object) -> list[type]:
         if getattr(other, "_is_runtime_protocol", False)
         and other.__name__.startswith("Async") == is_async
         and isinstance(target, other)
-    ] + _beside_the_repositories(port, target)
+    ] + _beside(port, target)
 
 
-def _beside_the_repositories(port: type, target: object) -> list[type]:
-    """Return the sweep of a store that has one; it is asked for only after a flip."""
-    if getattr(target, "sweep", None) is None:
-        return []
-    beside = {
-        ports.Repositories: ports.SweepRepositories,
-        ports.AsyncRepositories: ports.AsyncSweepRepositories,
-    }
-    return [beside[port]] if port in beside else []
+_BESIDE: Final[dict[type, dict[str, type]]] = {
+    ports.Repositories: {"sweep": ports.SweepRepositories, "bulk": ports.BulkRepositories},
+    ports.AsyncRepositories: {
+        "sweep": ports.AsyncSweepRepositories,
+        "bulk": ports.AsyncBulkRepositories,
+    },
+    ports.Scheduler: {"cancel_many": ports.BulkScheduler},
+    ports.AsyncScheduler: {"cancel_many": ports.AsyncBulkScheduler},
+}
+"""What a port may have beside what it must have, by the name of a member."""
+
+
+def _beside(port: type, target: object) -> list[type]:
+    """
+    Return what an adapter has beside its port.
+
+    A sweep is asked for only after a flip, and many jobs only by a cancel of many.
+    """
+    found = _BESIDE.get(port, {}).items()
+    return [other for name, other in found if getattr(target, name, None) is not None]
 
 
 def points(*roots: type) -> set[Point]:
@@ -176,12 +187,21 @@ def points(*roots: type) -> set[Point]:
     found: set[Point] = set()
     for root in roots:
         name = root.__name__.removeprefix("Async")
-        for port in (*reached(root, name), *_optional_beside(root)):
+        needed = list(reached(root, name))
+        for port in (*needed, *_optional_beside(root), *_many(needed, name)):
             for member in members(port, name):
                 found.add(member.point)
                 if member.manages:
                     found |= {member.at(Shape.ENTER), member.at(Shape.EXIT)}
     return found
+
+
+def _many(needed: Sequence[type], root: str) -> Iterator[type]:
+    """Return the ports of a cancel of many jobs that are beside these."""
+    for port in needed:
+        for name, other in _BESIDE.get(port, {}).items():
+            if name != "sweep":  # Only that of a large job calls it.
+                yield from reached(other, root)
 
 
 def _optional_beside(root: type) -> list[type]:

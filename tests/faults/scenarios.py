@@ -7,7 +7,8 @@ What a cancel must leave is written here by hand, from the contract.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, cast
+from typing import Any, Final, cast
+from unittest.mock import patch
 
 import attrs
 
@@ -45,6 +46,11 @@ CONTACTS_CANCELLED: Final = CONTACTS | {
 CONTACTS_CHANGED: Final = 5
 
 
+def small_slices() -> Any:
+    """Return a context in which two jobs are a slice of a cancel of many."""
+    return patch("batch_cancel.domain.bulk.BULK_SLICE", 2)
+
+
 class Verb(Enum):
     """What is done on the stage."""
 
@@ -52,6 +58,9 @@ class Verb(Enum):
     RECONCILE = "reconcile"
     REMOVE = "remove"
     """The rest of a cancel that was a part of the caller's own transaction, after its commit."""
+
+    BULK = "bulk"
+    """A cancel of many jobs, in slices of two."""
 
 
 @attrs.frozen

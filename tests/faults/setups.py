@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,9 +20,12 @@ import psycopg_pool
 import pytest
 
 from batch_cancel import (
+    JobFilter,
     JobKey,
     cancel_job,
     cancel_job_async,
+    cancel_jobs,
+    cancel_jobs_async,
     reconcile,
     reconcile_async,
     remove_deferred,
@@ -42,7 +45,7 @@ from batch_cancel.ports import (
 from tests import pairs
 from tests.faults.fault_kinds import DriverError, Hang
 from tests.faults.injection import Plan, faulty, faulty_hook, faulty_hook_async
-from tests.faults.scenarios import CONTACTS, OURS, Scenario, Verb
+from tests.faults.scenarios import CONTACTS, OURS, Scenario, Verb, small_slices
 from tests.pairs import JobRow, PostgresTables, SqliteTables, World
 from tests.pairs.opening import scheduler_of, store_of, sweep_above
 from tests.processes import scratch_folder
@@ -114,6 +117,9 @@ class Stage:
         scheduler: the scheduler's name, with its kind: "redis-async".
         world: the two of them.
         pool: what lends the connections, if any.
+        told: the operations that the hook was told of, in order.
+        told_of: the jobs that it was told of.
+        many: the jobs of a cancel of many.
     """
 
     store: str
@@ -124,6 +130,8 @@ class Stage:
     start_id: str = ""
     before: Look | None = None
     told: list[str] = attrs.field(factory=list)
+    told_of: list[str] = attrs.field(factory=list)
+    many: Sequence[str] | JobFilter = ()
     numbers: itertools.count[int] = attrs.field(factory=itertools.count)
     _record: CancellationRecord | None = None
 
@@ -141,7 +149,7 @@ class Stage:
         """Put the job into its situation, and remember how everything looks."""
         number = next(self.numbers)
         self.job_id, self.start_id = f"job-{number}", f"start-{number}"
-        self._forget()
+        self.forget()
         world = self.world
         world.add_job(
             f"neighbour-{number}", "scheduled", CONTACTS, deferred_id="neighbour's start"
@@ -178,6 +186,10 @@ class Stage:
         if plan.kind is not None and isinstance(plan.kind.effect, Hang):
             return _in_thread(lambda: self._attempt(scenario.verb, plan, OURS), plan, during)
         return self._attempt(scenario.verb, plan, OURS)
+
+    def cancel_many(self) -> object:
+        """Cancel the jobs with nothing in the way, and give the answer, or what was raised."""
+        return self._clean(Verb.BULK, OURS)
 
     def cancel(self, operation_id: str = OURS) -> object:
         """Cancel with nothing in the way, and give the answer, or whatever was raised."""
@@ -222,7 +234,8 @@ class Stage:
         trouble = [] if whole else [f"the pool is not whole: {statistics}"]
         return trouble + ([] if open_ones == (0,) else ["a transaction was left open"])
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Remove the jobs."""
         store = self.world.store
         if isinstance(store, SqliteTables):
             store._keys.clear()  # A new file for each job would take its time.
@@ -253,6 +266,7 @@ class Stage:
 
     def _note(self, result: Any) -> None:
         self.told.append(result.operation_id)
+        self.told_of.append(result.batch_job_id)
 
     def _attempt(self, verb: Verb, plan: Plan, operation_id: str) -> object:
         given: dict[str, Any] = {
@@ -265,6 +279,9 @@ class Stage:
                 return reconcile(**given, lease=timedelta(0))
             if verb is Verb.REMOVE:
                 return remove_deferred(self.joined_cancellation, **given)
+            if verb is Verb.BULK:
+                with small_slices():
+                    return cancel_jobs(self.many, operation_id=operation_id, **given)
             return cancel_job(self.job_id, operation_id=operation_id, **given)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and error is not plan.raised:
@@ -283,6 +300,9 @@ class Stage:
                 return await reconcile_async(**given, lease=timedelta(0))
             if verb is Verb.REMOVE:
                 return await remove_deferred_async(self.joined_cancellation, **given)
+            if verb is Verb.BULK:
+                with small_slices():
+                    return await cancel_jobs_async(self.many, operation_id=operation_id, **given)
             return await cancel_job_async(self.job_id, operation_id=operation_id, **given)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and error is not plan.raised:

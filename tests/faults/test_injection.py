@@ -10,7 +10,7 @@ import pytest
 from batch_cancel import ports
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
-from tests.faults import one_fault
+from tests.faults import bulks, one_fault
 from tests.faults.fault_kinds import Answer, Step, kinds_at
 from tests.faults.injection import Plan, faulty
 from tests.faults.points import HOOK, Shape, all_ports, capabilities, points
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOT_OF_A_CANCEL = {
-    *("WorkRepository", "InspectionRepository", "InspectableScheduler", "Checkable"),
+    *("WorkRepository", "ReadingWorkRepository", "InspectionRepository"),
+    *("InspectableScheduler", "Checkable"),
     *("ReportingRepositories", "OverviewRepository", "HistoryRepository"),
-    *("BulkRepositories", "BulkRepository", "BulkScheduler"),
     *("SweepRepositories", "SweepRepository"),  # Called by that of a large job: test_sweeps.py.
 }
-"""Ports that a cancel of one job and a reconcile never call."""
+"""Ports that a cancel, of one job or of many, and a reconcile never call."""
 
 
 def test_every_method_of_every_port_is_a_point() -> None:
@@ -54,6 +54,8 @@ def test_the_scenarios_come_to_every_point(store: str, request: pytest.FixtureRe
     own = {"JoiningUnitOfWork"}  # Its transactions are: the memory store's may be the caller's.
     with open_stage(store, "memory", request) as stage:
         called = {str(case.point) for case in one_fault.cases(stage)}
+    with open_stage(store, "redis", request) as stage:
+        called |= {str(case.point) for case in bulks.cases(stage)}
     wanted = {
         str(point) for point in _of_both_twins() if point.port not in NOT_OF_A_CANCEL | own
     } - {f"Repositories.{name}" for name in ("work", "inspection")}

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 
 from batch_cancel import (
     BulkResult,
@@ -21,7 +23,9 @@ from batch_cancel import (
     settle_contact,
 )
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.sqlalchemy import SqlAlchemyUnitOfWork
 from batch_cancel.adapters.sqlite import SqliteScheduler
+from tests import data_layers
 from tests.integration.bulk_tables import ALL, bulk, counted, fill, rows, uow_of
 from tests.integration.own_tables import (
     Blocking,
@@ -42,18 +46,22 @@ WHERE NOT granted AND application_name = 'two_bulks'
 """
 
 
-class Counting(PostgresUnitOfWork):
-    """A unit of work that notes when it has to try again."""
-
-    pauses = 0
-
-    def pause(self, attempts: int) -> None:
-        """Note a pause."""
-        self.pauses += 1
+def by_psycopg(dsn: str) -> PostgresUnitOfWork:
+    """Return a unit of work on psycopg."""
+    return uow_of(dsn)
 
 
+def by_sqlalchemy(dsn: str) -> SqlAlchemyUnitOfWork:
+    """Return a unit of work over SQLAlchemy."""
+    return SqlAlchemyUnitOfWork(data_layers.postgres_engine(dsn), data_layers.TABLES)
+
+
+@pytest.mark.parametrize("opened", [by_psycopg, by_sqlalchemy])
 def test_two_bulks_beside_each_other_never_wait_in_a_circle(
-    rows: psycopg.Connection[Any], postgres_schema: str
+    rows: psycopg.Connection[Any],
+    postgres_schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: Callable[[str], Any],
 ) -> None:
     """Whatever the order in which each plan reads the rows, both lock them by id."""
     fill(rows, 41, 1)  # The last id comes first in the table.
@@ -65,10 +73,11 @@ def test_two_bulks_beside_each_other_never_wait_in_a_circle(
         with_options(postgres_schema, "application_name=two_bulks", *settings)
         for settings in plans
     ]
-    uows = [Counting(lambda dsn=dsn: psycopg.connect(dsn)) for dsn in dsns]  # type: ignore[misc]
+    uows, pauses = list(map(opened, dsns)), list[int]()
+    monkeypatch.setattr(type(uows[0]), "pause", lambda _, attempts: pauses.append(attempts))
     results = dict[str, BulkResult]()
 
-    def cancel(name: str, uow: PostgresUnitOfWork) -> None:
+    def cancel(name: str, uow: Any) -> None:
         results[name] = bulk(Blocking(), uow, ALL, operation_id=name)
 
     threads = [
@@ -82,7 +91,7 @@ def test_two_bulks_beside_each_other_never_wait_in_a_circle(
         wait_until(lambda: rows.execute(_BOTH_WAIT).fetchone() == (True,), "both wait")
     for thread in threads:
         thread.join(60)
-    assert [uow.pauses for uow in uows] == [0, 0]
+    assert pauses == []
     assert sorted(it.cancelled for it in results.values()) == [0, 41]
     assert sorted(sum(it.refused.values()) for it in results.values()) == [0, 41]
     assert counted(rows, "batch_contacts") == {"cancelled": 41}

@@ -159,11 +159,11 @@ def test_a_file_that_another_has_changed_meanwhile_is_busy(database: Database) -
 def test_a_database_that_nobody_has_tested_is_refused(database: Database) -> None:
     """By its name, before anything is asked of it."""
     with database.engine.connect() as connection, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection.dialect, "name", "mysql")
-        with pytest.raises(CancelFailed, match="mysql is neither Postgres nor SQLite"):
+        patch.setattr(connection.dialect, "name", "oracle")
+        with pytest.raises(CancelFailed, match="oracle is none of Postgres, SQLite, MariaDB"):
             cancel_rows("job", uow=joining(connection, TABLES), organization_id="a")
         uow = SqlAlchemyUnitOfWork(database.engine, TABLES)
-        with pytest.raises(CancelFailed, match="mysql is neither Postgres nor SQLite"):
+        with pytest.raises(CancelFailed, match="oracle is none of Postgres, SQLite, MariaDB"):
             cancel_rows("job", uow=uow, organization_id="a")
 
 

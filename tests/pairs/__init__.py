@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tests.pairs.opening import (
     LAYERED,
+    ON_MARIADB,
     PATIENCE,
     SCHEDULERS,
     SHORT,
@@ -32,6 +33,7 @@ from tests.pairs.world import LATER, World
 __all__ = [
     "LATER",
     "LAYERED",
+    "ON_MARIADB",
     "PATIENCE",
     "SCHEDULERS",
     "SHORT",

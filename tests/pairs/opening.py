@@ -51,6 +51,8 @@ LAYERED = [
 Worlds whose store goes by way of a data layer. What it does does not depend on the scheduler, so
 each has but one.
 """
+ON_MARIADB = [("sqlalchemy-mariadb", "memory"), ("sqlalchemy-mariadb-async", "memory")]
+"""The same on MariaDB; they bear the mark `mysql`."""
 SWEEPING = [
     (store, "memory")
     for store in (
@@ -62,7 +64,6 @@ SWEEPING = [
 ]
 """Worlds whose store cancels a job before its contacts if it has more than `SWEEP_ABOVE`."""
 SWEEP_ABOVE = 2
-
 SCHEDULERS = ("memory", "sqlite", "redis", "cluster")
 SHORT = frozenset(
     {
@@ -93,11 +94,16 @@ def params(
 ) -> list[pytest.ParameterSet]:
     """Return the worlds as parameters of a test, those that are not short marked `repeats`."""
     return [
-        pytest.param(
-            world, id="+".join(world), marks=() if world in short else pytest.mark.repeats
-        )
-        for world in worlds
+        pytest.param(world, id="+".join(world), marks=_marks(world, short)) for world in worlds
     ]
+
+
+def _marks(
+    world: tuple[str, str], short: Container[tuple[str, str]]
+) -> Sequence[pytest.MarkDecorator]:
+    if world in ON_MARIADB:
+        return (pytest.mark.mysql, pytest.mark.repeats)
+    return () if world in short else (pytest.mark.repeats,)
 
 
 @contextmanager
@@ -123,6 +129,10 @@ def store_of(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sto
         return SqliteTables(_folder(request))
     if name.startswith("sqlalchemy-sqlite"):
         return data_layers.sqlite(_folder(request), stack, is_async=name.endswith("-async"))
+    if name.startswith("sqlalchemy-mariadb"):
+        server = request.getfixturevalue("mariadb_server")
+        database = stack.enter_context(server.database())
+        return data_layers.mariadb(server, database, stack, is_async=name.endswith("-async"))
     dsn = stack.enter_context(request.getfixturevalue("postgres_server").schema())
     tables = PostgresTables(dsn, _postgres_uow(name, dsn, stack))
     stack.callback(tables.connection.close)

@@ -20,7 +20,7 @@ from tests.proof.report import Row
 WANTED_INTERLEAVINGS: Final = 1_000_000_000
 WANTED_EXECUTED: Final = 1_000_000
 
-_LARGEST: Final = ("everybody", "calls")
+_LARGEST: Final = ("everybody", "calls", "bulk-everybody", "bulk-conflict")
 """Left out of the short form."""
 
 _LONGEST: Final = ("two-claims", "reconcile-lost")

@@ -11,10 +11,13 @@ Where they come from, first match wins, for Postgres (Redis: the same with REDIS
 No server is a failure, never a skip: a run without servers must not look green.
 
 `X.find()` follows that list; `X.own()` leaves out the first entry, for tests that kill and pause.
+
+MariaDB comes from the system alone, and only for the tests with the mark `mysql` (`make mysql`).
 """
 
 from __future__ import annotations
 
+from tests.servers.mariadb import MariaDbServer, find_mariadb
 from tests.servers.postgres import PostgresServer
 from tests.servers.programs import (
     POSTGRES_DSN,
@@ -28,9 +31,11 @@ from tests.servers.redis import RedisServer
 __all__ = [
     "POSTGRES_DSN",
     "REDIS_URL",
+    "MariaDbServer",
     "PostgresServer",
     "Program",
     "RedisServer",
+    "find_mariadb",
     "find_postgres",
     "find_redis",
 ]

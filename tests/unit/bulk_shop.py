@@ -52,6 +52,7 @@ class Shop(MemoryStore):
         self.faults, self.poison, self.has_bulk = faults or {}, poison or {}, has_bulk
         self.locked: list[tuple[str, ...]] = []
         self.notes: list[int] = []
+        self.noted: list[str] = []
         self.pauses: list[int] = []
         for number in range(jobs):
             self.put(f"job-{number:03}")
@@ -126,6 +127,7 @@ class Locks:
     def settle(self, record: Any) -> None:
         """Note what was done."""
         self.seen.notes[0] += 1
+        self.seen.shop.noted.append(record.key.batch_job_id)
         self.port.settle(record)
 
 

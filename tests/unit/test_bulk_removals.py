@@ -75,6 +75,13 @@ def test_a_removal_that_is_not_confirmed_is_pending(bulk: Bulk) -> None:
     assert left.batch_job_id == "job-001"
 
 
+def test_removals_are_noted_in_the_order_of_the_ids(bulk: Bulk) -> None:
+    """Whatever order they were passed in: two that note the same records wait in no circle."""
+    shop = Shop(3)
+    assert bulk(ids(3)[::-1], shop).removals[Removal.REMOVED] == 3
+    assert shop.noted == ids(3)
+
+
 def test_a_scheduler_that_is_silent_is_asked_less(bulk: Bulk) -> None:
     """Every job is cancelled all the same; the skipped removals are pending."""
     shop = Shop(41)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CAMPAIGNS = {
     f"tests/{file}.py::test_{name}"
     for file, names in {
+        "faults/test_bulks": ("kill_9_of_many_jobs",),
         "faults/test_campaigns": (
             "cut_lines",
             "kill_9",
@@ -58,6 +59,9 @@ CONFORMANCE = "tests/contract/test_conformance.py"
 REPEATED = ("TestMemory", "TestSqlite", "TestPostgres", "TestStoreAndScheduler")
 """Classes of the conformance kit whose stores the tests of the contract meet in `make test`."""
 
+SERVER_ADAPTER = "tests/docs/test_server_adapter.py::TestServerAdapter"
+"""The blocking example; its asyncio twin runs in `make test`."""
+
 KITS = {
     "memory-async": "TestAsyncMemory",
     "postgres-async": "TestAsyncPostgres",
@@ -87,8 +91,13 @@ SERVERS = {
 
 @pytest.fixture
 def every(request: pytest.FixtureRequest) -> list[pytest.Item]:
-    """Return all tests, those that this run has deselected among them."""
-    return request.config.stash[COLLECTED]
+    """
+    Return all tests, those that this run has deselected among them.
+
+    Those with the mark `mysql` are apart: `make mysql` leaves out none.
+    """
+    collected = request.config.stash[COLLECTED]
+    return [item for item in collected if item.get_closest_marker("mysql") is None]
 
 
 @pytest.fixture
@@ -113,11 +122,8 @@ def test_the_campaigns_alone_are_left_out(
     """Of every other test, something runs."""
     tests = {function(item) for item in every}
     left_out = tests - {function(item) for item in short}
-    of_kits = {
-        test
-        for test in tests
-        if test.startswith(tuple(f"{CONFORMANCE}::{it}::" for it in REPEATED))
-    }
+    kits = (*(f"{CONFORMANCE}::{it}::" for it in REPEATED), f"{SERVER_ADAPTER}::")
+    of_kits = {test for test in tests if test.startswith(kits)}
     assert left_out == CAMPAIGNS & tests | of_kits
 
 

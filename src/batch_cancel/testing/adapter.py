@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
@@ -33,6 +33,8 @@ from batch_cancel.use_cases.worker import (
     settle_contact_async,
     start_job,
     start_job_async,
+    still_running,
+    still_running_async,
 )
 
 _T = TypeVar("_T")
@@ -43,7 +45,7 @@ Maybe: TypeAlias = _T | Awaitable[_T]
 AnyUnitOfWork: TypeAlias = UnitOfWork | AsyncUnitOfWork
 AnyScheduler: TypeAlias = Scheduler | AsyncScheduler
 
-Guard = Literal["start", "claim", "settle", "expire", "append", "finish"]
+Guard = Literal["start", "claim", "settle", "expire", "append", "finish", "still_running"]
 """A step of a worker that must ask before it acts."""
 
 ALL_GUARDS: Final[frozenset[Guard]] = frozenset(get_args(Guard))
@@ -115,6 +117,12 @@ class StoreAdapter(Adapter):
     records: ClassVar[bool] = True
     """Whether it keeps cancellation records (its `outbox` is not None)."""
 
+    retries: ClassVar[bool] = True
+    """Whether its unit of work has a `pause`, so that failed cancels are tried again."""
+
+    inspection: ClassVar[bool] = True
+    """Whether its `inspection` is not None."""
+
     overview: ClassVar[bool] = False
     """Whether its repositories have an `overview`."""
 
@@ -142,8 +150,14 @@ class StoreAdapter(Adapter):
     guards: ClassVar[AbstractSet[Guard]] = ALL_GUARDS
     """The workers' steps there are: its own `work`, or functions of yours."""
 
+    retry_times: ClassVar[bool] = True
+    """Whether it keeps when a contact may be called again, and `claim` goes by that time."""
+
     ids: ClassVar[IdKind] = IdKind.TEXT
     """What the ids of its jobs are."""
+
+    id_characters_max: ClassVar[int] = 1024
+    """The longest id of a job that its column holds, in characters: 255 in a VARCHAR(255)."""
 
     row_locks: ClassVar[bool] = True
     """Whether a transaction locks its job's row, and not the whole store."""
@@ -151,7 +165,7 @@ class StoreAdapter(Adapter):
     lock_timeout: ClassVar[bool] = True
     """Whether a wait for a lock ends by itself, within 20 seconds."""
 
-    strange_statuses: ClassVar[Sequence[str | None]] = ("paused", "Pending", "", None)
+    strange_statuses: ClassVar[Sequence[str | None]] = ("paused", "Pending", "pending ", "", None)
     """What the status columns hold beside the statuses we know; none, if their type forbids it."""
 
     patience_seconds: ClassVar[float] = 0.1
@@ -214,6 +228,15 @@ class StoreAdapter(Adapter):
         """Open a caller's transaction, and yield a unit of work that joins it, or None."""
         return None
 
+    def losing_commit(self) -> AnyUnitOfWork | None:
+        """
+        Return a unit of work whose first COMMIT is carried out, and whose answer is lost; or None.
+
+        It is enough that its connection raises what your driver raises when the server is gone,
+        after it has committed.
+        """
+        return None
+
     # The workers' steps: yours instead of ours, if you override them.
 
     def start(self, key: JobKey) -> Maybe[bool]:
@@ -253,6 +276,26 @@ class StoreAdapter(Adapter):
             outcome,
             uow=self._uow(),
             organization_id=key.organization_id,
+        )
+
+    def retry_later(self, key: JobKey, contact_id: str, at: datetime) -> Maybe[object]:
+        """End a live call as busy, to be made again at this time."""
+        if self.is_async:
+            return settle_contact_async(
+                key.batch_job_id,
+                contact_id,
+                ContactStatus.BUSY,
+                uow=self._async_uow(),
+                organization_id=key.organization_id,
+                retry_at=at,
+            )
+        return settle_contact(
+            key.batch_job_id,
+            contact_id,
+            ContactStatus.BUSY,
+            uow=self._uow(),
+            organization_id=key.organization_id,
+            retry_at=at,
         )
 
     def expire(self, key: JobKey, older_than: timedelta) -> Maybe[int]:
@@ -298,6 +341,16 @@ class StoreAdapter(Adapter):
                 key.batch_job_id, uow=self._async_uow(), organization_id=key.organization_id
             )
         return finish_job(key.batch_job_id, uow=self._uow(), organization_id=key.organization_id)
+
+    def still_running(self, key: JobKey) -> Maybe[bool]:
+        """Return whether the job is running, as a worker asks right before it dials."""
+        if self.is_async:
+            return still_running_async(
+                key.batch_job_id, uow=self._async_uow(), organization_id=key.organization_id
+            )
+        return still_running(
+            key.batch_job_id, uow=self._uow(), organization_id=key.organization_id
+        )
 
     def _uow(self) -> UnitOfWork:
         return cast("UnitOfWork", self.uow())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import attrs
 
@@ -45,6 +46,18 @@ def refused(answer: object, code: str) -> BatchCancelError:
         return answer
     msg = f"the cancel had to be refused as {code}, but gave {said(answer)}"
     raise PromiseBroken(msg)
+
+
+def given_up(answer: object) -> None:
+    """Check that a cancel failed for a reason that passes, and that nothing was changed."""
+    error = cast("CancelFailed", refused(answer, "cancel_failed"))
+    if error.outcome != "unchanged" or not error.retryable:
+        msg = (
+            "the cancel had to fail with the outcome 'unchanged' and a fault that passes, but "
+            f"gave the outcome {error.outcome!r} and the fault {error.fault.value!r}: "
+            f"{said(error)}"
+        )
+        raise PromiseBroken(msg)
 
 
 def changed(before: Mapping[JobKey, JobRow], after: Mapping[JobKey, JobRow]) -> list[str]:

@@ -65,6 +65,7 @@ class Seeded(Runner):
         it = self.adapter
         has: dict[str, bool] = {
             "records": it.records,
+            "inspection": it.inspection,
             "overview": it.overview,
             "history": it.history,
             "bulk": it.bulk,
@@ -74,6 +75,7 @@ class Seeded(Runner):
             "ids_per_organization": it.ids_per_organization,
             "row_locks": it.row_locks,
             "lock_timeout": it.lock_timeout,
+            "retry_times": it.retry_times,
             "text_ids": it.ids is IdKind.TEXT,
             "strange_statuses": bool(it.strange_statuses),
         }

@@ -32,6 +32,7 @@ HOSTILE_IDS: Final = (
     "{}",
     "{bc:0}:due",
     " job ",
+    "job ",
     "JOB",
     "'; DROP TABLE batch_jobs; --",
     '"',

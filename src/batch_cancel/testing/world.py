@@ -6,11 +6,11 @@ Jobs go by the labels that the tests give them; what their ids are is the adapte
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import EllipsisType
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
 from batch_cancel.domain.claimed_contacts import ClaimedContacts
@@ -35,14 +35,7 @@ from batch_cancel.use_cases.cancel import (
     cancel_rows_async,
 )
 from batch_cancel.use_cases.reconcile import reconcile, reconcile_async
-from batch_cancel.use_cases.worker import (
-    claim_contacts,
-    claim_contacts_async,
-    settle_contact,
-    settle_contact_async,
-)
-
-_T = TypeVar("_T")
+from batch_cancel.use_cases.worker import claim_contacts, claim_contacts_async
 
 AT_ONCE: Final = timedelta(0)
 
@@ -62,7 +55,7 @@ class World(Reports):
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
         hook: Hook | None = None,
-        sweeps: bool = False,
+        uow: Callable[[], AnyUnitOfWork] | None = None,
     ) -> Answer:
         """Cancel a job by its label, or by any key; return the error instead of raising it."""
         cancel = self._cancel(
@@ -73,7 +66,7 @@ class World(Reports):
             reason=reason,
             scheduler=scheduler,
             hook=hook,
-            sweeps=sweeps,
+            uow=uow,
         )
         # mypy takes it for an object.
         return cast("Answer", self.run(cancel))  # pyright: ignore[reportUnnecessaryCast]
@@ -181,9 +174,6 @@ class World(Reports):
             ),
         )
 
-    def _uow(self, *, sweeps: bool) -> AnyUnitOfWork:
-        return self.adapter.sweeping_uow() if sweeps else self.adapter.uow()
-
     def _cancel(
         self,
         key: JobKey,
@@ -194,13 +184,13 @@ class World(Reports):
         actor: str | None = None,
         reason: str | None = None,
         scheduler: AnyScheduler | None = None,
-        sweeps: bool = False,
+        uow: Callable[[], AnyUnitOfWork] | None = None,
     ) -> Callable[[], Maybe[Answer]]:
         if operation_id is not None:
             name += f", operation {shown(operation_id)}"
 
         def cancel() -> Answer:
-            inner = cast("UnitOfWork", self._uow(sweeps=sweeps))
+            inner = cast("UnitOfWork", (uow or self.adapter.uow)())
             try:
                 answer: Answer = cancel_job(
                     key.batch_job_id,
@@ -217,7 +207,7 @@ class World(Reports):
             return answer
 
         async def cancel_async() -> Answer:
-            inner = cast("AsyncUnitOfWork", self._uow(sweeps=sweeps))
+            inner = cast("AsyncUnitOfWork", (uow or self.adapter.uow)())
             try:
                 answer: Answer = await cancel_job_async(
                     key.batch_job_id,
@@ -264,35 +254,23 @@ class World(Reports):
         """Claim contacts and read columns of them, by the library's own function."""
         name = self.key(label) if key is None else key
         self.note(f"claim of {shown(label) if key is None else key}, returning {returning}")
-        asked: dict[str, object] = {
-            "limit": limit,
-            "organization_id": name.organization_id,
-            "returning": returning,
-        }
-        return self.run(self._step(claim_contacts, claim_contacts_async, name, asked))
-
-    def settle_later(self, contact_id: str, retry_in: timedelta, label: str = "job") -> None:
-        """End a call as busy, to be retried later, by the library's own function."""
-        name = self.key(label)
-        self.note(f"settle contact {contact_id!r} of {shown(label)} as 'busy', again {retry_in}")
-        asked: dict[str, object] = {
-            "contact_id": contact_id,
-            "outcome": ContactStatus.BUSY,
-            "organization_id": name.organization_id,
-            "retry_at": datetime.now(UTC) + retry_in,
-        }
-        self.run(self._step(settle_contact, settle_contact_async, name, asked))
-
-    def _step(
-        self,
-        step: Callable[..., _T],
-        step_async: Callable[..., Awaitable[_T]],
-        key: JobKey,
-        asked: Mapping[str, object],
-    ) -> Callable[[], Maybe[_T]]:
-        return self.either(
-            lambda: step(key.batch_job_id, uow=self.adapter.uow(), **asked),
-            lambda: step_async(key.batch_job_id, uow=self.adapter.uow(), **asked),
+        return self.run(
+            self.either(
+                lambda: claim_contacts(
+                    name.batch_job_id,
+                    uow=cast("UnitOfWork", self.adapter.uow()),
+                    limit=limit,
+                    organization_id=name.organization_id,
+                    returning=returning,
+                ),
+                lambda: claim_contacts_async(
+                    name.batch_job_id,
+                    uow=cast("AsyncUnitOfWork", self.adapter.uow()),
+                    limit=limit,
+                    organization_id=name.organization_id,
+                    returning=returning,
+                ),
+            )
         )
 
     def settle(
@@ -302,6 +280,18 @@ class World(Reports):
         name = self.key(label) if key is None else key
         self.note(f"settle contact {contact_id!r} of {shown(label)} as {outcome!r}")
         return self.run(lambda: self.adapter.settle(name, contact_id, ContactStatus(outcome)))
+
+    def retry_later(self, contact_id: str, at: datetime, label: str = "job") -> None:
+        """End a call as busy, to be made again at this time, as a worker."""
+        self.note(f"settle contact {contact_id!r} of {shown(label)} as 'busy', retry at {at}")
+        self.run(lambda: self.adapter.retry_later(self.key(label), contact_id, at))
+
+    def still_running(self, label: str = "job", *, key: JobKey | None = None) -> bool:
+        """Ask whether a job is running, as a worker."""
+        name = self.key(label) if key is None else key
+        answer = bool(self.run(lambda: self.adapter.still_running(name)))
+        self.note(f"still running {shown(label) if key is None else key} -> {answer}")
+        return answer
 
     def make_old(self, contact_id: str, age: timedelta, label: str = "job") -> None:
         """Let a contact have been dialing for so long."""

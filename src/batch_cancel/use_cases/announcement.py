@@ -110,10 +110,15 @@ async def note_together(records: Sequence[CancellationRecord], uow: AsyncUnitOfW
 
 
 async def _settle(records: Sequence[CancellationRecord], uow: AsyncUnitOfWork) -> None:
+    """Note in the order of the jobs' ids: two that note the same records wait in no circle."""
     async with kinds.opened_async(uow) as repositories:
         if repositories.outbox is not None:
-            for record in records:
+            for record in sorted(records, key=_place):
                 await repositories.outbox.settle(record)
+
+
+def _place(record: CancellationRecord) -> tuple[str, str]:
+    return record.key.organization_id or "", record.key.batch_job_id
 
 
 async def _claimed(

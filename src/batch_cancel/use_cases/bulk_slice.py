@@ -13,6 +13,7 @@ Rule 4: from a store that does not answer, the pass backs off, as it does from a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TypeGuard, cast
 
 import attrs
@@ -128,7 +129,7 @@ class Slices:
     ) -> dict[JobKey, Outcome] | None:
         """Return None, and change nothing, if the jobs have too many contacts together."""
         possible = [key for key in keys if key.can_exist]
-        with faults_named(keys[0], progress):
+        with faults_named(keys[0], progress), suppress(_TooMany):
             async with opened_async(self.uow) as repositories:
                 bulk = cast("AsyncBulkRepository", bulk_of(repositories))
                 found = await _locked(bulk, possible)
@@ -138,9 +139,9 @@ class Slices:
                 }
                 planned += [key for key, it in decided.items() if isinstance(it, CancelPlan)]
                 outcomes = await _carry_out(bulk, decided)
-                if outcomes is not None:
-                    progress.outcome = "unknown"
+                progress.outcome = "unknown"
             return outcomes
+        return None
 
     # One by one ----------------------------------------------------------------------------------
 
@@ -177,6 +178,10 @@ class Slices:
             return error
 
 
+class _TooMany(Exception):  # It stays in this module.
+    """The jobs have too many contacts together: the transaction is rolled back."""
+
+
 def _tried(may_be_done: bool) -> Attempts:  # noqa: FBT001  # The value is the whole of it.
     """Return the attempts at a job whose slice may have been committed, or was not."""
     return Attempts(may_be_done=may_be_done, may_be_ours=may_be_done)
@@ -202,12 +207,12 @@ def _is_of_jobs(answer: object) -> TypeGuard[Mapping[JobKey, Job]]:
 
 async def _carry_out(
     bulk: AsyncBulkRepository, decided: Mapping[JobKey, Decision]
-) -> dict[JobKey, Outcome] | None:
+) -> dict[JobKey, Outcome]:
     """
     Cancel the jobs that have a plan; two keys may be of one job, which is cancelled once.
 
-    Returns:
-        what became of each; None if they have too many contacts together.
+    Raises:
+        _TooMany: they have too many contacts together.
     """
     plans = dict[JobKey, CancelPlan]()
     for decision in decided.values():
@@ -221,7 +226,7 @@ async def _carry_out(
     [statuses] = {plan.contact_statuses for plan in plans.values()}
     counts = await bulk.cancel(list(plans), statuses)
     if counts is None:
-        return None
+        raise _TooMany
     records = {key: plan.record(counts.get(key, 0)) for key, plan in plans.items()}
     await bulk.mark_cancelled(list(records.values()))
     return {

@@ -55,10 +55,60 @@ def _leaves_the_lock(store: Any) -> Generator[Any]:
     connection.execute("COMMIT")
 
 
+@contextmanager
+def _commits_on_an_operational_error(store: Any) -> Generator[Any]:
+    connection = sqlite3.connect(store.path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield own_adapter.Transaction(connection)
+    except sqlite3.OperationalError:
+        connection.execute("COMMIT")
+        raise
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    else:
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
 for _begin, _test in (
+    (_commits_on_an_operational_error, "test_i17_an_error_of_the_driver_undoes_everything"),
     (_autocommits, "test_i17_nothing_is_seen_before_the_commit"),
     (_begins_without_the_lock, "test_i5_of_two_cancels_at_once_one_succeeds"),
     (_leaves_the_lock, "test_i18_a_transaction_given_up_leaves_no_lock"),
 ):
     _name = "".join(it.title() for it in _begin.__name__.split("_"))
     plant(_name, _test, OnFile, StoreConformance, begin=staticmethod(_begin))
+
+
+class HasKeysPerOrganization(OnFile):
+    """Two organizations may have a campaign of one id, and it is declared that they may not."""
+
+    begin: ClassVar[Any] = own_adapter.OwnStore.begin
+
+    def fresh(self) -> None:
+        """Make the key that of both columns together."""
+        super().fresh()
+        with sqlite3.connect(self.path) as connection:
+            connection.executescript(
+                "DROP TABLE campaign; CREATE TABLE campaign (id TEXT, tenant TEXT, state TEXT, "
+                "alarm TEXT, touched REAL, UNIQUE (id, tenant));"
+            )
+        connection.close()
+
+
+plant(
+    "HasKeysPerOrganization",
+    "test_i22_ids_are_as_unique_as_declared",
+    HasKeysPerOrganization,
+    StoreConformance,
+)
+plant(
+    "FindsContactsByTheIdAlone",
+    "test_i22_a_job_of_the_same_id_is_left_alone",
+    HasKeysPerOrganization,
+    StoreConformance,
+    ids_per_organization=True,
+)

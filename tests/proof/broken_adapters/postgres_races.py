@@ -15,6 +15,7 @@ from tests.proof.broken_adapters.postgres_statements import (
     LockingUnitOfWork,
     OnPostgres,
     ReadingUnitOfWork,
+    UnlockedUnitOfWork,
 )
 
 
@@ -141,6 +142,37 @@ class ExpiresWhatItRead(OnPostgres):
             return ended.rowcount
 
 
+class LocksTheJobToClaim(OnPostgres):
+    """It locks the job before it takes contacts."""
+
+    def claim(self, key: JobKey, limit: int) -> list[str]:
+        """Take contacts of a job that is locked."""
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(
+                "SELECT FROM batch_jobs WHERE id = %s FOR SHARE", [key.batch_job_id]
+            )
+            taken = connection.execute(
+                "UPDATE batch_contacts SET status = 'dialing' WHERE id IN ("
+                "SELECT contact.id FROM batch_contacts contact JOIN batch_jobs job "
+                "ON job.id = batch_job_id WHERE job.id = %s AND job.status = 'running' "
+                "AND contact.status IN ('pending', 'queued', 'no_answer', 'busy', 'timeout') "
+                "ORDER BY contact.id LIMIT %s FOR UPDATE OF contact SKIP LOCKED) "
+                "RETURNING id::text",
+                [key.batch_job_id, limit],
+            )
+            return [contact_id for (contact_id,) in taken]
+
+
+class TakesWhatItRead(OnPostgres):
+    """It reads what is pending without a lock, and notes afterwards that it took it."""
+
+    def uow(self) -> Any:
+        """Return a unit of work with the bug."""
+        uow = UnlockedUnitOfWork(self._connect, lock_timeout=SECOND)
+        uow.swaps = {}
+        return uow
+
+
 class LocksWhatItFinds(OnPostgres):
     """It reads the record as one that is about to write it."""
 
@@ -162,6 +194,8 @@ class ClaimsWhatItRead(OnPostgres):
 
 
 for _bug, _test in (
+    (LocksTheJobToClaim, "test_i14_a_claim_does_not_wait_for_the_job"),
+    (TakesWhatItRead, "test_i21_of_takes_at_once_one_gets_the_record"),
     (ClaimsWhatItRead, "test_i21_of_claims_at_once_one_succeeds"),
     (ExpiresWithoutTheLock, "test_i4_calls_that_expire_beside_a_cancel_leave_nothing_open"),
     (ExpiresWhatItRead, "test_i3_a_call_that_ends_while_it_expires_ends_once"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
 
@@ -110,6 +111,41 @@ class ReadingUnitOfWork(RewrittenUnitOfWork):
                 contacts=it.contacts,
                 outbox=SimpleNamespace(
                     find=outbox.find, claim=claim, settle=outbox.settle, take=outbox.take
+                ),
+                inspection=it.inspection,
+                work=it.work,
+            )
+
+
+class UnlockedUnitOfWork(RewrittenUnitOfWork):
+    """Postgres whose outbox takes without a lock."""
+
+    @contextmanager
+    def begin(self) -> Generator[Any]:
+        """Open a transaction with that outbox."""
+        with super().begin() as it:
+            outbox = it.outbox
+
+            def take(_limit: int, lease: timedelta, **_: Any) -> Any:
+                outbox.find(JobKey("none"))  # BEGIN is sent with the first statement.
+                connection = it.transaction.connection
+                rows = connection.execute(
+                    "SELECT batch_job_id, organization_id FROM batch_cancellations "
+                    "WHERE removal = 'pending' AND taken_at <= clock_timestamp() - %s",
+                    [lease],
+                ).fetchall()
+                connection.execute(
+                    "UPDATE batch_cancellations SET taken_at = clock_timestamp() "
+                    "WHERE batch_job_id = ANY (%s)",
+                    [[job_id for job_id, _ in rows]],
+                )
+                return [outbox.find(JobKey(job_id, owner or None)) for job_id, owner in rows]
+
+            yield SimpleNamespace(
+                jobs=it.jobs,
+                contacts=it.contacts,
+                outbox=SimpleNamespace(
+                    find=outbox.find, claim=outbox.claim, settle=outbox.settle, take=take
                 ),
                 inspection=it.inspection,
                 work=it.work,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from tests.proof.broken_adapters import (
     cancels,
+    collation,
+    inspections,
     on_file,
     outbox,
     outcomes,
     postgres_races,
     postgres_statements,
     schedulers,
+    server,
     transactions,
     workers,
 )
@@ -19,6 +22,8 @@ __all__ = ["PLANTING", "REJECTED_BY"]
 
 PLANTING = (
     cancels,
+    collation,
+    inspections,
     outbox,
     workers,
     outcomes,
@@ -26,6 +31,7 @@ PLANTING = (
     on_file,
     postgres_statements,
     postgres_races,
+    server,
     schedulers,
 )
 """The modules that plant a bug when they are imported."""

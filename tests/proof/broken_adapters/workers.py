@@ -121,6 +121,54 @@ class HandsOutWhatItMeant(memory._Work):
         return due
 
 
+class _Claims(memory._Work):
+    """A store that gives out contacts by a rule of its own."""
+
+    def _give_out(self, key: Any, due: list[str]) -> list[str]:
+        row = self.rows[key]
+        dialing = dict.fromkeys(due, Contact("dialing", dialing_since=datetime.now(UTC)))
+        self.rows[key] = attrs.evolve(row, contacts=row.contacts | dialing)
+        return due
+
+
+class ClaimsWhatIsNotDue(_Claims):
+    def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
+        row = self.rows[key]
+        due: list[str] = sorted(
+            row.contacts.among(statuses), key=lambda it: row.contacts[it].due_at
+        )
+        return self._give_out(key, due[:limit] if row.status == "running" else [])
+
+
+class ClaimsTheLatestFirst(_Claims):
+    def claim(self, key: Any, statuses: Any, limit: int) -> list[str]:
+        row = self.rows[key]
+        due: list[str] = list(row.contacts.due(statuses, datetime.now(UTC)))
+        return self._give_out(key, due[::-1][:limit] if row.status == "running" else [])
+
+
+class DropsTheTimeOfTheRetry(memory._Work):
+    def settle(self, key: Any, contact_id: Any, settlement: Any) -> bool:
+        return super().settle(key, contact_id, Settlement(settlement.status, None))
+
+
+class TakesTheTimeOfTheRetryForALocalOne(memory._Work):
+    def settle(self, key: Any, contact_id: Any, settlement: Any) -> bool:
+        at = settlement.retry_at and settlement.retry_at.astimezone().replace(tzinfo=UTC)
+        return super().settle(key, contact_id, Settlement(settlement.status, at))
+
+
+class SettlesForStrangers(memory._Work):
+    def settle(self, key: Any, contact_id: Any, settlement: Any) -> bool:
+        [named] = [it for it in self.rows if it.batch_job_id == key.batch_job_id]
+        return super().settle(named, contact_id, settlement)
+
+
+class SaysThatEveryJobRuns(memory._Work):
+    def status(self, key: Any) -> str:
+        return "running"
+
+
 class _Expires(memory._Work):
     """A store that ends calls by a rule of its own."""
 
@@ -190,6 +238,14 @@ class TrustsWhatItExpired(_Expires):
         )
 
 
+in_memory("test_i20_a_contact_is_called_when_its_time_has_come", work=ClaimsWhatIsNotDue)
+in_memory("test_i20_a_contact_is_called_when_its_time_has_come", work=ClaimsTheLatestFirst)
+in_memory("test_i20_a_contact_is_called_when_its_time_has_come", work=DropsTheTimeOfTheRetry)
+in_memory(
+    "test_i20_a_contact_is_called_when_its_time_has_come", work=TakesTheTimeOfTheRetryForALocalOne
+)
+in_memory("test_i16_a_stranger_settles_no_call", work=SettlesForStrangers)
+in_memory("test_i1_a_worker_that_asks_hears_of_the_cancel", work=SaysThatEveryJobRuns)
 in_memory("test_i1_a_contact_that_is_not_dialing_is_not_handed_out", work=HandsOutWhatItMeant)
 in_memory("test_i1_an_old_call_is_made_again", work=ExpiresYoungCalls)
 in_memory("test_i1_an_old_call_is_made_again", work=ExpiresForLater)

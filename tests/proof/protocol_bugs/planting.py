@@ -23,6 +23,7 @@ from batch_cancel.testing.explore.postgres_model import (
 )
 from batch_cancel.testing.explore.rows import (
     KEY,
+    First,
 )
 from batch_cancel.testing.explore.state import Scenario
 from batch_cancel.use_cases.announcement import AsyncOnCancelled
@@ -55,6 +56,7 @@ def plant(
     contacts: Sequence[str] = ("pending",),
     faults: str = "",
     reconcile: Program = actors.reconcile_pass,
+    second: First | None = None,
 ) -> None:
     """
     Write down a wrong protocol.
@@ -67,10 +69,10 @@ def plant(
         contacts: the statuses of its contacts.
         faults: what else goes wrong.
         reconcile: how the last pass is made.
+        second: another job of ours.
     """
-    BUGS.append(
-        Bug(name, invariant, Scenario(name, name, who, reconcile, status, contacts, faults=faults))
-    )
+    scenario = Scenario(name, name, who, reconcile, status, contacts, faults=faults, second=second)
+    BUGS.append(Bug(name, invariant, scenario))
 
 
 class Replaced(ExploredUnitOfWork):

@@ -76,7 +76,7 @@ WITH written AS ({cancel_contacts_of_many})
 SELECT array_position(%(keys)s, reference)::bigint, id::text, is_so FROM written
 
 -- name: keep_earlier_of_jobs
--- As keep_earlier, for many.
+-- As keep_earlier, for many. Records are locked in the order in which their progress is noted.
 INSERT INTO {earlier} (
     organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor, reason,
     cancelled_at, deferred_id, removal, is_announced
@@ -86,7 +86,7 @@ SELECT
     cancelled_at, deferred_id, removal, is_announced
 FROM {cancellations}
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = ANY (%(batch_job_ids)s)
-ORDER BY batch_job_id
+ORDER BY batch_job_id COLLATE "C"
 FOR NO KEY UPDATE
 ON CONFLICT DO NOTHING
 
@@ -109,7 +109,7 @@ WITH record AS (
         organization_id, batch_job_id, operation_id, previous_status, contacts_cancelled, actor,
         reason, cancelled_at, deferred_id, removal, is_announced, cancelled_at
     FROM {records_given}
-    ORDER BY batch_job_id
+    ORDER BY batch_job_id COLLATE "C"
     ON CONFLICT (organization_id, batch_job_id) DO UPDATE SET
         operation_id = excluded.operation_id,
         previous_status = excluded.previous_status,

@@ -1,5 +1,5 @@
 """
-Jobs and contacts in SQLAlchemy tables, on Postgres (psycopg, asyncpg) and on SQLite.
+Jobs and contacts in SQLAlchemy tables, on Postgres (psycopg, asyncpg), SQLite and MariaDB.
 
     with Session(engine) as session:
         cancellation = cancel_rows("batch_xyz789", uow=joining(session, TABLES))
@@ -8,7 +8,8 @@ Jobs and contacts in SQLAlchemy tables, on Postgres (psycopg, asyncpg) and on SQ
 Rule 1: each statement is written once, in SQLAlchemy's constructs; the asyncio half runs the same
         over its engine's own bridge.
 Rule 2: a transaction locks before it reads. On Postgres that is the job's row, FOR NO KEY UPDATE.
-        SQLite has one lock for the whole file, and takes it for a statement that writes.
+        SQLite has one lock for the whole file, and takes it for a statement that writes. What
+        differs between the databases is in `dialects`, a file for each.
 Rule 3: the statements after the lock are statements of their own: under READ COMMITTED they see
         what was committed while the transaction waited. A higher level is refused.
 Rule 4: a contact is named by its job's key, by its organization if contacts have one, and by its

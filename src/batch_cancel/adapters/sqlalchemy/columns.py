@@ -15,8 +15,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
+from batch_cancel.adapters.sqlalchemy.bytewise import collation, exactly
 from batch_cancel.domain.status_names import StatusName
 from batch_cancel.domain.statuses import LIVE_JOBS, Removal
 
@@ -26,19 +29,28 @@ EARLIER: Final = "_earlier"
 """The end of the name of the table with the earlier records."""
 
 
+KEY_LENGTH: Final = 255
+"""Three such texts and a time fit a key of MariaDB and MySQL: 3072 bytes of utf8mb4."""
+
+
 class Moment(sa.types.TypeDecorator[datetime]):
     """A time in UTC, also if the database keeps no time zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(
-        self,
-        value: datetime | None,
-        dialect: sa.Dialect,  # noqa: ARG002  # Named so by SQLAlchemy.
-    ) -> datetime | None:
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Return the type: in MariaDB and MySQL one with microseconds, without a time zone."""
+        if is_mysql(dialect):
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return super().load_dialect_impl(dialect)
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Return the time in UTC."""
-        return None if value is None else value.astimezone(UTC)
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if is_mysql(dialect) else value
 
     def process_result_value(
         self,
@@ -49,6 +61,37 @@ class Moment(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Word(sa.types.TypeDecorator[str]):
+    """
+    A text, compared byte by byte.
+
+    Arguments:
+        length: in MariaDB and MySQL, where a key needs one; None for a text that is in no key.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = KEY_LENGTH) -> None:
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Return the type of this database."""
+        if not is_mysql(dialect):
+            return dialect.type_descriptor(sa.Text())
+        its: Any = {"charset": "utf8mb4", "collation": collation(dialect)}
+        kind: Any = mysql.TEXT(**its)
+        if self.length is not None:
+            kind = mysql.VARCHAR(self.length, **its)
+        return dialect.type_descriptor(kind)
+
+
+def is_mysql(dialect: sa.Dialect) -> bool:
+    """Check whether a dialect is that of MariaDB and MySQL."""
+    return dialect.name in {"mysql", "mariadb"}
 
 
 def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations") -> sa.Table:
@@ -65,20 +108,22 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
     table = sa.Table(
         name,
         metadata,
-        sa.Column("organization_id", sa.Text, primary_key=True),  # "" for jobs of none.
-        sa.Column("batch_job_id", sa.Text, primary_key=True),
-        sa.Column("operation_id", sa.Text, nullable=False),
-        sa.Column("previous_status", sa.Text, nullable=False),
+        sa.Column("organization_id", Word, primary_key=True),  # "" for jobs of none.
+        sa.Column("batch_job_id", Word, primary_key=True),
+        sa.Column("operation_id", Word, nullable=False),
+        sa.Column("previous_status", Word, nullable=False),
         sa.Column("contacts_cancelled", sa.BigInteger, nullable=False),
-        sa.Column("actor", sa.Text),
-        sa.Column("reason", sa.Text),
+        sa.Column("actor", Word(None)),
+        sa.Column("reason", Word(None)),
         sa.Column("cancelled_at", Moment, nullable=False),
-        sa.Column("deferred_id", sa.Text),
-        sa.Column("removal", sa.Text, nullable=False),
+        sa.Column("deferred_id", Word(None)),
+        sa.Column("removal", Word, nullable=False),
         sa.Column("is_announced", sa.Boolean, nullable=False),
         sa.Column("taken_at", Moment, nullable=False),
         # For processes that cancel very large jobs through the Postgres adapter.
         sa.Column("is_swept", sa.Boolean, nullable=False, server_default=sa.text("true")),
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
     )
     known = {
         "previous_status": table.c.previous_status.in_(sorted(LIVE_JOBS)),
@@ -106,17 +151,19 @@ def cancellations_table(metadata: sa.MetaData, name: str = "batch_cancellations"
     sa.Table(
         f"{name}{EARLIER}",
         metadata,
-        sa.Column("organization_id", sa.Text, primary_key=True),
+        sa.Column("organization_id", Word, primary_key=True),
         sa.Column("cancelled_at", Moment, primary_key=True),
-        sa.Column("batch_job_id", sa.Text, primary_key=True),
-        sa.Column("operation_id", sa.Text, primary_key=True),
-        sa.Column("previous_status", sa.Text, nullable=False),
+        sa.Column("batch_job_id", Word, primary_key=True),
+        sa.Column("operation_id", Word, primary_key=True),
+        sa.Column("previous_status", Word, nullable=False),
         sa.Column("contacts_cancelled", sa.BigInteger, nullable=False),
-        sa.Column("actor", sa.Text),
-        sa.Column("reason", sa.Text),
-        sa.Column("deferred_id", sa.Text),
-        sa.Column("removal", sa.Text, nullable=False),
+        sa.Column("actor", Word(None)),
+        sa.Column("reason", Word(None)),
+        sa.Column("deferred_id", Word(None)),
+        sa.Column("removal", Word, nullable=False),
         sa.Column("is_announced", sa.Boolean, nullable=False),
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
     )
     return table
 
@@ -131,13 +178,19 @@ def constant(status_name: StatusName) -> sa.ColumnElement[Any]:
 
 def is_among(column: sa.Column[Any], status_names: Iterable[StatusName]) -> sa.ColumnElement[bool]:
     """Return the condition that a status column holds one of these."""
-    return column.in_([constant(it) for it in status_names])
+    names = list(status_names)
+    among = column.in_([constant(it) for it in names])
+    return exactly(column, among) if any(isinstance(it, str) for it in names) else among
 
 
 def holding(table: sa.Table, where: Mapping[str, Constant]) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that a row counts."""
     return [
-        table.c[name].is_(None) if value is None else table.c[name] == value
+        (
+            table.c[name].is_(None)
+            if value is None
+            else exactly(table.c[name], table.c[name] == value)
+        )
         for name, value in where.items()
     ]
 
@@ -149,7 +202,7 @@ def is_id(column: sa.Column[Any], text: str | None) -> sa.ColumnElement[bool]:
     Raises:
         ValueError: the column cannot hold such an id.
     """
-    return column.is_(None) if text is None else column == bound(column, text)
+    return column.is_(None) if text is None else exactly(column, column == bound(column, text))
 
 
 def bound(column: sa.Column[Any], text: str) -> Any:  # noqa: ANN401  # A value, or a literal.
@@ -197,7 +250,7 @@ def as_text(column: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.ColumnElem
     """
     Return a column as the text form of an id.
 
-    Postgres itself converts it to text, without the padding of CHAR(n). On SQLite, only the
+    Postgres itself converts it to text, without the padding of CHAR(n). Elsewhere, only the
     column's type can read a uuid.
     """
     return sa.cast(column, sa.Text) if dialect.name == "postgresql" else column
@@ -208,16 +261,37 @@ def text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def moment(column: sa.Column[Any], at: datetime | None) -> datetime | None:
-    """Return a time as a value of the column's type."""
-    if at is None or getattr(column.type, "timezone", True):
-        return at
-    return at.astimezone(UTC).replace(tzinfo=None)
-
-
-def statement_time(column: sa.Column[Any]) -> sa.ColumnElement[Any] | None:
-    """Return Postgres' own clock as the column's type; None for a converting type."""
-    if not isinstance(column.type, sa.DateTime):
+def moment(column: sa.Column[Any], at: datetime | None) -> Any:  # noqa: ANN401  # Or an expression.
+    """Return a time as a value of the column's type, in UTC."""
+    if at is None:
         return None
-    now = sa.func.statement_timestamp()
-    return now if column.type.timezone else sa.func.timezone("UTC", now)
+    at = at.astimezone(UTC)
+    if not getattr(column.type, "timezone", True):
+        at = at.replace(tzinfo=None)
+    if isinstance(column.type, sa.TIMESTAMP):
+        return AsTimestamp(sa.literal(at, column.type))
+    return at
+
+
+class AsTimestamp(FunctionElement[Any]):
+    """A time in UTC, for a column of the type TIMESTAMP."""
+
+    inherit_cache = True
+    name = "as_timestamp"
+
+    def __init__(self, at: sa.BindParameter[Any]) -> None:
+        super().__init__(at)
+        self.type = at.type
+
+
+@compiles(AsTimestamp)
+def _as_it_is(element: AsTimestamp, compiler: Any, **options: Any) -> str:  # noqa: ANN401
+    return str(compiler.process(*element.clauses, **options))
+
+
+@compiles(AsTimestamp, "mysql")
+@compiles(AsTimestamp, "mariadb")
+def _local(element: AsTimestamp, compiler: Any, **options: Any) -> str:  # noqa: ANN401
+    # There, such a column keeps UTC, but takes the connection's local time.
+    at = _as_it_is(element, compiler, **options)
+    return f"CONVERT_TZ({at}, '+00:00', @@time_zone)"

@@ -1,7 +1,8 @@
 """
 Translate SQLAlchemy's errors into the library's own.
 
-By SQLSTATE, or by SQLite's error name: a driver's message may contain hosts, users and values.
+By SQLSTATE, by SQLite's error name, or by MariaDB's number: a driver's message may contain hosts,
+users and values.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from batch_cancel.adapters.postgres_faults import (
     refused_as,
     unreachable,
 )
+from batch_cancel.adapters.sqlalchemy import mysql_faults
 from batch_cancel.domain.errors import Fault, Outcome, StoreFailed
 
 COMMITS_BY_ITSELF: Final = (
@@ -39,6 +41,7 @@ _LOST: Final = "the connection to the database broke"
 _MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "25P01": (Fault.REFUSED, COMMITS_BY_ITSELF),
     **MEANINGS,
+    **mysql_faults.MEANINGS,
     "SQLITE_BUSY": (Fault.BUSY, "the SQLite file is locked by another transaction"),
     "SQLITE_LOCKED": (Fault.BUSY, "the SQLite file is locked by another transaction"),
     "SQLITE_FULL": (Fault.REFUSED, "the SQLite file cannot grow: its disk is full"),
@@ -88,6 +91,18 @@ def translated() -> Generator[Progress]:
         raise failure from error
 
 
+class TransactionLost(StoreFailed):
+    """The database rolled back the caller's whole transaction, with what was written before."""
+
+    @classmethod
+    def by(cls, number: str) -> TransactionLost:
+        """Return the error for a fault of MariaDB, by its number."""
+        fault, reason = mysql_faults.MEANINGS[number]
+        what = "the database rolled back your whole transaction, with all that you wrote before"
+        # Not "unchanged": a repetition in what is left of the transaction would do half.
+        return cls(f"{reason}; {what}: roll back, and begin it again", "unknown", fault)
+
+
 @contextmanager
 def within_savepoint(progress: Progress) -> Generator[None]:
     """
@@ -98,6 +113,8 @@ def within_savepoint(progress: Progress) -> Generator[None]:
     try:
         yield
     except exc.DBAPIError as error:
+        if (number := mysql_faults.number_of(error.orig)) in mysql_faults.ENDS_TRANSACTION:
+            raise TransactionLost.by(number) from error
         raise _store_failed(error, progress) from error
     except OSError as error:
         raise _lost(progress) from error
@@ -117,15 +134,24 @@ def _store_failed(error: exc.DBAPIError, progress: Progress) -> StoreFailed:
     if progress.phase == "connecting":
         return _not_connected(cause, name)
     # SQLite's extended names begin with the primary one: SQLITE_BUSY_SNAPSHOT.
+    if progress.phase == "committing" and _may_be_committed(cause):
+        what = f"the commit failed ({type(cause).__name__}, {name}), and may have been made"
+        return StoreFailed(what, "unknown", Fault.INTERRUPTED)
     meaning = _MEANINGS.get(name) or _MEANINGS.get("_".join(name.split("_")[:2]))
     if meaning is not None:
         fault, reason = meaning
         return StoreFailed(reason, fault=fault)
-    is_end = name.startswith(("08", "57P"))  # Sent by poolers, and by a server that shuts down.
+    # Sent by poolers, and by a server that shuts down.
+    is_end = name.startswith(("08", "57P")) or name in mysql_faults.LOST
     is_lost = error.connection_invalidated or is_end
     if is_lost or (not name and isinstance(error, exc.OperationalError)):
         return _lost(progress)
     return _refused(cause, name)
+
+
+def _may_be_committed(cause: object) -> bool:
+    number = mysql_faults.number_of(cause)
+    return bool(number) and number not in mysql_faults.NOT_COMMITTED | mysql_faults.LOST
 
 
 def _refused(cause: object, name: str) -> StoreFailed:
@@ -147,7 +173,7 @@ def _not_connected(cause: object, name: str) -> StoreFailed:
     if meaning is not None:
         fault, reason = meaning
         return StoreFailed(reason, fault=fault)
-    if not name or name.startswith(("08", "57P")):
+    if not name or name.startswith(("08", "57P")) or name in mysql_faults.LOST:
         return StoreFailed(unreachable("the database"), fault=Fault.BUSY)
     return _refused(cause, name)
 
@@ -161,7 +187,9 @@ def _drivers_own(error: Exception, progress: Progress) -> StoreFailed | None:
 
 
 def _name(cause: object) -> str:
-    """Return the SQLSTATE by any driver's attribute, or SQLite's error name, or ""."""
+    """Return MariaDB's number, the SQLSTATE by any driver's attribute, SQLite's name, or ""."""
+    if number := mysql_faults.number_of(cause):
+        return number  # Its drivers have a SQLSTATE too, which is mostly the general one.
     for attribute in ("sqlstate", "pgcode", "sqlite_errorname"):
         if name := getattr(cause, attribute, None):
             return str(name)

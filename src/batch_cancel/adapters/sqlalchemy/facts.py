@@ -2,7 +2,7 @@
 The database's own facts about the tables, for the rules of `domain.table_shape`.
 
 Rule 1: metadata may differ from the database that migrations have created. The facts come from
-        Postgres' catalogs and SQLite's PRAGMAs.
+        the database's catalogs, in SQLite its PRAGMAs.
 Rule 2: safe tables are read once by each process. Refused tables are read again each time, so that
         a repaired table works at once.
 """
@@ -16,7 +16,6 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from batch_cancel.adapters import postgres_catalog
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed
@@ -47,22 +46,23 @@ class Seen:
 
     Arguments:
         tables: the adopter's.
-        oids: of jobs, contacts and cancellations on Postgres, None for a missing table; None on
-            SQLite.
+        read: reads the current facts; None if a table is missing.
         cache_key: names the tables and the database, for the cache; None to cache no facts.
         is_joined: whether the transaction is the caller's.
         earlier: the table for records that are replaced; None if the database has none, or it may
             not be used.
         cancelled_before: how many contacts of a job were cancelled already, by job, if a trigger
             may write contacts again after the cancel; empty without such triggers.
+        references: the jobs that were locked together, by the text of what contacts refer to.
     """
 
     tables: SqlAlchemyTables
-    oids: tuple[int | None, ...] | None
+    read: Callable[[], Facts | None]
     cache_key: Hashable | None
     is_joined: bool
     earlier: sa.Table | None = None
     cancelled_before: dict[JobKey, int] = attrs.field(factory=dict[JobKey, int])
+    references: dict[str, JobKey] = attrs.field(factory=dict[str, JobKey])
 
     def of_jobs(self, connection: Connection) -> Facts:
         """
@@ -112,7 +112,7 @@ class Seen:
         facts = None if self.cache_key is None else known.get(self.cache_key)
         if facts is not None and problem(facts) is None:
             return facts
-        facts = self.read(connection)
+        facts = self.read()
         if facts is None:
             raise StoreFailed(self._missing(connection))
         reason = next(iter(facts.refusals), None) or problem(facts)
@@ -129,18 +129,6 @@ class Seen:
             f"a table is missing among {names}: create it, or check the search path of the "
             "connection"
         )
-
-    def read(self, connection: Connection) -> Facts | None:
-        """Return the current facts; None if a table is missing."""
-        if self.oids is None:
-            return _sqlite_facts(connection, self.tables)
-        jobs, contacts, cancellations = self.oids
-        if jobs is None or contacts is None or cancellations is None:
-            return None
-        question = postgres_catalog.question().format(
-            jobs=jobs, contacts=contacts, cancellations=cancellations
-        )
-        return postgres_catalog.read_facts(connection.execute(sa.text(question)).scalar_one())
 
 
 # SQLite ------------------------------------------------------------------------------------------
@@ -169,7 +157,8 @@ def sqlite_cache_key(connection: Connection, tables: SqlAlchemyTables) -> Hashab
     return (file, version) if is_sure else None
 
 
-def _sqlite_facts(connection: Connection, tables: SqlAlchemyTables) -> Facts | None:
+def sqlite_facts(connection: Connection, tables: SqlAlchemyTables) -> Facts | None:
+    """Return the facts of SQLite; None if a table is missing."""
     jobs, contacts = (_SqliteTable.find(connection, it) for it in (tables.jobs, tables.contacts))
     if jobs is None or contacts is None:
         return None

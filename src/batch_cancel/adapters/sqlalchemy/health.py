@@ -20,8 +20,9 @@ from sqlalchemy import Connection, exc
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from batch_cancel.adapters.postgres_catalog import Facts, server_problems
+from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.sqlalchemy.columns import EARLIER
+from batch_cancel.adapters.sqlalchemy.dialects import database_of
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
 from batch_cancel.adapters.sqlalchemy.repositories import (
     AsyncSqlAlchemyRepositories,
@@ -61,13 +62,15 @@ class _Table:
 
     Arguments:
         name: as messages show it.
-        columns: its columns by name; on SQLite in lower case.
+        columns: its columns by name; in lower case unless it is Postgres.
         is_postgres: whether names differ by case.
+        keeps_any_text: whether a column holds a text that its type does not.
     """
 
     name: str
     columns: Mapping[str, ReflectedColumn]
     is_postgres: bool
+    keeps_any_text: bool
 
     def column(self, name: str) -> ReflectedColumn | None:
         """Return a column; None if the table has none of this name."""
@@ -84,8 +87,8 @@ def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Di
         seen: what that transaction has seen of them.
     """
     found = Findings()
-    if connection.dialect.name == "postgresql":
-        found.missing.extend(_server_problems(connection))
+    database = database_of(connection.dialect)
+    database.see_server(connection, seen, found)
     there: dict[str, _Table] = {}
     for field in _FIELDS:
         table = _reflected(connection, getattr(tables, field))
@@ -95,13 +98,12 @@ def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Di
         there[field] = table
         _see_columns(found, tables, field, table)
         _see_statuses(found, tables, field, table)
-        if seen.oids is not None:
-            found.missing.extend(_missing_privileges(connection, tables, field, seen, table))
+        found.missing.extend(_missing_privileges(connection, tables, field, table))
     if "contacts" in there:
         _see_index(found, connection, tables)
     if "cancellations" in there and seen.earlier is None:
         found.notes.append(_without_earlier(connection, tables))
-    facts = seen.read(connection)
+    facts = seen.read()
     if facts is not None:
         _see_facts(found, tables, facts)
     if not found.missing:
@@ -116,18 +118,6 @@ def _without_earlier(connection: Connection, tables: SqlAlchemyTables) -> str:
         f"table {what} is missing, or the user that connects may not INSERT and SELECT there: a "
         f"job that is cancelled again loses its earlier record in {ours}; create it by a migration"
     )
-
-
-def _server_problems(connection: Connection) -> Iterator[str]:
-    asked = sa.select(
-        sa.cast(sa.func.current_setting("server_version_num"), sa.Integer),
-        sa.or_(
-            sa.func.pg_is_in_recovery(),
-            sa.cast(sa.func.current_setting("transaction_read_only"), sa.Boolean),
-        ),
-    )
-    version, is_read_only = connection.execute(asked).one()
-    yield from server_problems(version, is_read_only=is_read_only)
 
 
 # Columns -----------------------------------------------------------------------------------------
@@ -145,7 +135,8 @@ def _reflected(connection: Connection, table: sa.Table) -> _Table | None:
         return None
     is_postgres = connection.dialect.name == "postgresql"
     by_name = {it["name"] if is_postgres else it["name"].lower(): it for it in columns}
-    return _Table(_shown(connection, table), by_name, is_postgres)
+    is_sqlite = connection.dialect.name == "sqlite"
+    return _Table(_shown(connection, table), by_name, is_postgres, is_sqlite)
 
 
 def _table_missing(connection: Connection, tables: SqlAlchemyTables, field: str) -> str:
@@ -183,26 +174,16 @@ def _see_columns(found: Findings, tables: SqlAlchemyTables, field: str, table: _
 
 
 def _missing_privileges(
-    connection: Connection, tables: SqlAlchemyTables, field: str, seen: Seen, table: _Table
+    connection: Connection, tables: SqlAlchemyTables, field: str, table: _Table
 ) -> Iterator[str]:
-    oid = (seen.oids or ())[_FIELDS.index(field)]
+    database, of = database_of(connection.dialect), getattr(tables, field)
     for privilege in ("SELECT", "INSERT", "UPDATE"):
         names = [
             name
             for argument, name in _mapped(tables, field)
             if table.column(name) is not None and _is_wanted(field, argument, privilege)
         ]
-        if not names:
-            continue
-        granted = connection.execute(
-            sa.select(
-                *(
-                    sa.func.has_column_privilege(sa.cast(oid, postgresql.OID), it, privilege)
-                    for it in names
-                )
-            )
-        ).one()
-        lacking = [it for it, is_granted in zip(names, granted, strict=True) if not is_granted]
+        lacking = database.lacking(connection, of, names, privilege) if names else []
         if lacking:
             yield not_granted(privilege, lacking, table.name)
 
@@ -223,8 +204,8 @@ def _is_wanted(field: str, argument: str, privilege: str) -> bool:
 
 def _see_statuses(found: Findings, tables: SqlAlchemyTables, field: str, table: _Table) -> None:
     """Note the words that a status column can't hold, or be compared with."""
-    if field == "cancellations" or not table.is_postgres:
-        return  # SQLite holds any text in any column.
+    if field == "cancellations" or table.keeps_any_text:
+        return
     names: Mapping[Any, Sequence[StatusName]]
     if field == "jobs":
         of, names = tables.jobs.c[tables.job_status], tables.job_statuses
@@ -246,7 +227,10 @@ def _why_not(kind: sa.types.TypeEngine[Any], word: str) -> str | None:
     while isinstance(kind, postgresql.DOMAIN):
         kind = kind.data_type
     if isinstance(kind, sa.Enum):
-        return None if word in kind.enums else f"ALTER TYPE {kind.name} ADD VALUE '{word}'"
+        if word in kind.enums:
+            return None
+        # In MariaDB and MySQL an enum has no name: it is the column's.
+        return f"ALTER TYPE {kind.name} ADD VALUE '{word}'" if kind.name else "add it to the enum"
     length = kind.length if isinstance(kind, sa.String) else None
     return None if length is None or len(word) <= length else f"it is longer than {length}"
 

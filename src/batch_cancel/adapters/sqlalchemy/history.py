@@ -54,10 +54,7 @@ class History(Statements):
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        # Postgres may run a subquery twice and find other rows; SQLite counts no rows after WITH.
-        picked = old if self.is_sqlite else sa.select(old.cte("old"))
-        is_picked = sa.tuple_(*key).in_(picked)
-        return self.connection.execute(sa.delete(table).where(is_picked)).rowcount
+        return self.database.delete(self.connection, table, old)
 
 
 class AsyncHistory(Bridged):
@@ -101,9 +98,11 @@ def _records(ours: sa.Table, table: sa.Table, wanted: Wanted, limit: int) -> sa.
 
 
 def _column(ours: sa.Table, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
-    """Return a column; earlier records have no `taken_at`, so theirs is NULL."""
+    """Return a column; earlier records have no `taken_at`, so theirs is NULL, and are swept."""
     if name in table.c:
         return table.c[name]
+    if name == "is_swept":
+        return sa.true().label(name)
     return sa.cast(sa.null(), ours.c[name].type).label(name)
 
 

@@ -14,7 +14,11 @@ from sqlalchemy.ext.asyncio import async_scoped_session as AsyncScopedSession  #
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import scoped_session as ScopedSession  # noqa: N812  # A class.
 
-from batch_cancel.adapters.sqlalchemy.errors import translated, within_savepoint
+from batch_cancel.adapters.sqlalchemy.errors import (
+    TransactionLost,
+    translated,
+    within_savepoint,
+)
 from batch_cancel.adapters.sqlalchemy.health import AsyncChecked, Checked
 from batch_cancel.adapters.sqlalchemy.mapping import mapper_of
 from batch_cancel.adapters.sqlalchemy.opening import join
@@ -43,9 +47,14 @@ class _Joined(Checked):
             with join(caller, self.tables) as seen:
                 if session is not None:
                     session.flush()
-                with caller.begin_nested():  # noqa: SIM117  # As its async twin.
-                    with within_savepoint(progress):
-                        yield SqlAlchemyRepositories(caller, self.tables, seen)
+                with caller.begin_nested():
+                    try:
+                        with within_savepoint(progress):
+                            yield SqlAlchemyRepositories(caller, self.tables, seen)
+                    except TransactionLost:
+                        # SQLAlchemy refuses whatever the caller goes on with but a rollback.
+                        caller.invalidate()
+                        raise
                 progress.phase = "working"
 
 
@@ -68,8 +77,13 @@ class _AsyncJoined(AsyncChecked):
                 if session is not None:
                     await session.flush()
                 async with caller.begin_nested():
-                    with within_savepoint(progress):
-                        yield AsyncSqlAlchemyRepositories(caller, self.tables, seen)
+                    try:
+                        with within_savepoint(progress):
+                            yield AsyncSqlAlchemyRepositories(caller, self.tables, seen)
+                    except TransactionLost:
+                        # SQLAlchemy refuses whatever the caller goes on with but a rollback.
+                        await caller.invalidate()
+                        raise
                 progress.phase = "working"
 
 
@@ -91,7 +105,7 @@ def joining(
 
     Raises:
         StoreFailed: on `begin`, if the connection commits by itself, its transaction on Postgres
-            is REPEATABLE READ or SERIALIZABLE, or another cancel is open on it.
+            or MariaDB is REPEATABLE READ or SERIALIZABLE, or another cancel is open on it.
     """
     return _Joined(caller, tables)
 

@@ -6,32 +6,15 @@ Rule 1: what is asked of the database here travels with what had to be sent anyw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 import attrs
-import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
-from batch_cancel.adapters.postgres_transactions import (
-    DURABLY,
-    LEVEL,
-    READ_COMMITTED,
-    TEMPORARY_LAST,
-    check_isolation,
-    timeouts,
-)
-from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
-from batch_cancel.adapters.sqlalchemy.facts import (
-    Seen,
-    name_parts,
-    quoted,
-    sqlite_cache_key,
-    sqlite_earlier,
-)
+from batch_cancel.adapters.sqlalchemy.dialects import database_of
+from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.errors import StoreFailed
 
@@ -87,7 +70,7 @@ class Settings:
     What holds in each transaction of ours, and in it alone.
 
     Arguments:
-        lock_timeout: how long Postgres waits for a lock.
+        lock_timeout: how long the server waits for a lock.
         statement_timeout: how long a statement may take there, and the transaction may be idle.
     """
 
@@ -101,19 +84,8 @@ class Settings:
         Raises:
             StoreFailed: it can't be one.
         """
-        if connection.dialect.name == "sqlite":
-            return _opened_sqlite(connection, tables, is_joined=False)
-        _check_transaction(connection)
-        connection.execute(sa.text(READ_COMMITTED))
-        set_each: list[sa.ColumnElement[Any]] = [
-            sa.func.set_config(name, str(value), sa.true())
-            for name, value in timeouts(self.lock_timeout, self.statement_timeout).items()
-        ]
-        # What this sets is in force for the names that are read after it.
-        set_each.append(sa.literal_column(TEMPORARY_LAST))
-        seen, level = _read(connection, tables, set_each, is_joined=False)
-        check_isolation(level, is_joined=False)
-        return seen
+        database = database_of(connection.dialect)
+        return database.open(connection, tables, self.lock_timeout, self.statement_timeout)
 
 
 _OPEN: Final[dict[int, object]] = {}
@@ -160,75 +132,7 @@ def join(connection: Connection, tables: SqlAlchemyTables) -> Joined:
         )
         raise StoreFailed(msg)
     try:
-        return Joined(driver, _joined(connection, tables))
+        return Joined(driver, database_of(connection.dialect).join(connection, tables))
     except BaseException:
         del _OPEN[id(driver)]
         raise
-
-
-def _joined(connection: Connection, tables: SqlAlchemyTables) -> Seen:
-    if connection.dialect.name == "sqlite":
-        return _opened_sqlite(connection, tables, is_joined=True)
-    _check_transaction(connection)
-    seen, level = _read(connection, tables, [], is_joined=True)
-    check_isolation(level, is_joined=True)
-    return seen
-
-
-def _read(
-    connection: Connection,
-    tables: SqlAlchemyTables,
-    set_each: Sequence[sa.ColumnElement[Any]],
-    *,
-    is_joined: bool,
-) -> tuple[Seen, object]:
-    """Set what is to be set, and read the transaction's level and which tables these are."""
-    oids = [
-        sa.cast(sa.func.to_regclass(quoted(*name_parts(connection, it))), postgresql.OID)
-        for it in (tables.jobs, tables.contacts, tables.cancellations)
-    ]
-    # As the server knows itself: an engine need not say where it connects to.
-    server = sa.func.concat_ws(
-        " ",
-        sa.func.current_database(),
-        sa.func.current_setting("port"),
-        sa.func.inet_server_addr(),
-    )
-    settings: list[sa.ColumnElement[Any]] = [sa.literal_column(it) for it in (DURABLY, LEVEL)]
-    asked = sa.select(*set_each, *settings, server, _is_usable(connection, tables), *oids)
-    row = connection.execute(asked).one()[len(set_each) + 1 :]
-    level_is, server_is, keeps_earlier, *found = row
-    earlier = tables.earlier if keeps_earlier else None
-    return Seen(tables, tuple(found), (server_is, *found), is_joined, earlier), level_is
-
-
-def _is_usable(connection: Connection, tables: SqlAlchemyTables) -> sa.ColumnElement[Any]:
-    """Return the expression that checks whether earlier records may be read and added."""
-    if tables.earlier is None:
-        return sa.false()
-    oid = sa.cast(
-        sa.func.to_regclass(quoted(*name_parts(connection, tables.earlier))), postgresql.OID
-    )
-    return sa.and_(
-        *(sa.func.has_table_privilege(oid, privilege) for privilege in ("INSERT", "SELECT"))
-    )
-
-
-def _opened_sqlite(connection: Connection, tables: SqlAlchemyTables, *, is_joined: bool) -> Seen:
-    # Waits for the lock and changes nothing: a SELECT would see what was there before the wait.
-    connection.execute(sa.delete(tables.jobs).where(sa.false()))
-    if not getattr(connection.connection.driver_connection, "in_transaction", True):
-        raise StoreFailed(COMMITS_BY_ITSELF)
-    cache_key = sqlite_cache_key(connection, tables)
-    earlier = sqlite_earlier(connection, tables)
-    return Seen(tables, None, cache_key, is_joined, earlier)
-
-
-def _check_transaction(connection: Connection) -> None:
-    if connection.dialect.name != "postgresql":
-        msg = (
-            f"{connection.dialect.name} is neither Postgres nor SQLite: nothing else is supported"
-        )
-        raise StoreFailed(msg)
-    if getattr(connection.connection.dbapi_connection, "autocommit", False):
-        raise StoreFailed(COMMITS_BY_ITSELF)

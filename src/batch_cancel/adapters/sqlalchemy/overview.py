@@ -8,7 +8,6 @@ import attrs
 import sqlalchemy as sa
 
 from batch_cancel.adapters.sqlalchemy import columns
-from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.statements import (
     Bridged,
     Statements,
@@ -35,8 +34,8 @@ class OverviewOfJob(Statements):
             return None
         self.seen.of_contacts(self.connection, has_organization=key.organization_id is not None)
         counted = self._counted(key)
-        clock = sa.null() if self.is_sqlite else sa.func.clock_timestamp(type_=Moment)
-        its = [*tables.names(dialect), tables.status_text(dialect), clock.label("clock")]
+        clock = self.database.clock().label("clock")
+        its = [*tables.names(dialect), tables.status_text(dialect), clock]
         job = sa.select(*its, sa.func.count().over().label("jobs")).where(is_job).cte("job")
         # One statement, so that the job and its contacts are of one moment.
         asked: Any = sa.select(job, counted).select_from(job.outerjoin(counted, sa.true()))

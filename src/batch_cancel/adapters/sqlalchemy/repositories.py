@@ -11,17 +11,26 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_cancel.adapters.sqlalchemy import columns
-from batch_cancel.adapters.sqlalchemy.bulk import in_order, jobs_found
+from batch_cancel.adapters.sqlalchemy.bulk import (
+    contacts_cancelled,
+    in_order,
+    jobs_found,
+    kept_together,
+    locked_together,
+    mark_together,
+    with_records,
+)
+from batch_cancel.adapters.sqlalchemy.dialects.base import Copying
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
 from batch_cancel.adapters.sqlalchemy.history import AsyncHistory, History, replaced
 from batch_cancel.adapters.sqlalchemy.inspection import AsyncInspection, Inspection
 from batch_cancel.adapters.sqlalchemy.overview import AsyncOverviewOfJob, OverviewOfJob
 from batch_cancel.adapters.sqlalchemy.statements import (
+    STILL_OPEN,
     Bridged,
     Statements,
     as_record,
@@ -29,6 +38,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     is_cancellation,
     is_named,
     is_record_of,
+    recorded,
     several_jobs,
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
@@ -43,11 +53,6 @@ from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, Jo
 _KEYS_MAX: Final = 1000
 """Of so many jobs the status is asked for in one statement."""
 
-_STILL_OPEN: Final = (
-    "contacts of the job are still open after all were cancelled: look for a trigger, a rule or a "
-    "policy that keeps them, or for a writer that adds contacts to a job without a look at it"
-)
-
 
 class _Jobs(Statements):
     def lock(self, key: JobKey) -> Job | None:
@@ -57,11 +62,10 @@ class _Jobs(Statements):
         except ValueError:
             return None
         asked: Any = sa.select(*tables.names(dialect), tables.status_text(dialect))
-        asked = asked.where(is_job).with_for_update(key_share=True)
-        if not self.is_sqlite:
-            # The clock is read after the wait for the lock, outside of the query that waits.
-            locked = asked.cte("locked")
-            asked = sa.select(locked, sa.func.clock_timestamp(type_=columns.Moment))
+        asked = asked.where(is_job)
+        if not self.database.may_lock(self.connection, asked):
+            return None
+        asked = self.database.locking(asked.with_for_update(key_share=True))
         rows: list[Any] = list(self.connection.execute(asked).all())
         if not rows:
             return None
@@ -82,7 +86,7 @@ class _Jobs(Statements):
 
     def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
         tables = self.tables
-        self._keep(record)
+        _keep(self, record)
         marked = (
             sa.update(tables.jobs)
             .where(tables.is_job(job.key))
@@ -102,35 +106,6 @@ class _Jobs(Statements):
         with self.late_triggers_run(facts):
             self._check_outcome(record)
 
-    def _keep(self, record: CancellationRecord) -> None:
-        ours = self.tables.cancellations
-        dialect = sqlite if self.is_sqlite else postgresql
-        kept = dialect.insert(ours).values(
-            organization_id=record.key.organization_id or "",
-            batch_job_id=record.key.batch_job_id,
-            operation_id=record.operation_id,
-            previous_status=record.previous_status.value,
-            contacts_cancelled=record.contacts_cancelled,
-            actor=record.actor,
-            reason=record.reason,
-            cancelled_at=record.cancelled_at,
-            deferred_id=record.deferred_id,
-            removal=record.removal.value,
-            is_announced=record.is_announced,
-            taken_at=record.cancelled_at,
-        )
-        new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        if self.connection.execute(new).rowcount == 1:
-            return
-        # An existing record is of an earlier cancellation; the job's status was set back since.
-        if (earlier := self.seen.earlier) is not None:
-            copied = dialect.insert(earlier).from_select(*replaced(ours, earlier, record.key))
-            self.connection.execute(copied.on_conflict_do_nothing())
-        anew = {it.name: kept.excluded[it.name] for it in ours.columns if not it.primary_key}
-        self.connection.execute(
-            kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)
-        )
-
     def _check_outcome(self, record: CancellationRecord) -> None:
         """Look, in a statement of its own, whether all is as the answer will say."""
         tables, ours = self.tables, self.tables.cancellations
@@ -145,7 +120,7 @@ class _Jobs(Statements):
         left = tables.any_contact_of(record.key, CANCELLABLE_CONTACTS)
         outcome = self.connection.execute(sa.select(cancelled, is_kept, left.is_(None))).one()
         if not outcome[2]:
-            raise StoreFailed(_STILL_OPEN, fault=Fault.INCOMPLETE)
+            raise StoreFailed(STILL_OPEN, fault=Fault.INCOMPLETE)
         if not outcome[0]:
             what = "the job is not cancelled after its status was set"
             raise written_otherwise(what)
@@ -156,6 +131,15 @@ class _Jobs(Statements):
             is_cancelled = tables.contact_has({ContactStatus.CANCELLED})
             number = self.count_contacts(self.contact_of(record.key), is_cancelled)
             check_written(number - before, record.contacts_cancelled)
+
+
+def _keep(statements: Statements, record: CancellationRecord) -> None:
+    ours, earlier = statements.tables.cancellations, statements.seen.earlier
+    # Only an earlier record is copied: the query for it is made only then.
+    copying: Copying | None = None
+    if earlier is not None:
+        copying = lambda: (earlier, *replaced(ours, earlier, record.key))  # noqa: E731  # Late.
+    statements.database.keep(statements.connection, ours, recorded(record), copying)
 
 
 class _Contacts(Statements):
@@ -180,28 +164,48 @@ class _Contacts(Statements):
 
 
 class _Bulk(Statements):
-    """Many jobs, one by one within the transaction."""
+    """Many jobs: together on Postgres; one by one elsewhere, and where triggers write rows."""
 
     def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
         return jobs_found(self, wanted, after, limit)
 
     def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
         jobs = _Jobs(self.connection, self.tables, self.seen)
-        locked = {key: jobs.lock(key) for key in in_order(self, keys)}
-        return {key: job for key, job in locked.items() if job is not None}
+        if not self.database.takes_slices:
+            locked = {key: jobs.lock(key) for key in in_order(self, keys)}
+            return {key: job for key, job in locked.items() if job is not None}
+        together = locked_together(self, keys)
+        found = with_records(self, {key: it for key, it in together.items() if it is not None})
+        alone = {key: jobs.lock(key) for key, it in together.items() if it is None}
+        return found | {key: it for key, it in alone.items() if it is not None}
 
     def cancel(
         self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
     ) -> Mapping[JobKey, int]:
+        if self._are_known(keys):
+            return contacts_cancelled(self, keys, statuses)
         contacts = _Contacts(self.connection, self.tables, self.seen)
         return {key: contacts.cancel(key, statuses) for key in keys}
 
     def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
+        if self._are_known([record.key for record in records]):
+            for record in kept_together(self, records):
+                _keep(self, record)  # There was one of an earlier cancellation.
+            mark_together(self, records)
+            return
         jobs = _Jobs(self.connection, self.tables, self.seen)
         for record in records:
             status = record.previous_status.value
             job = Job(record.key, status, record.deferred_id, record.cancelled_at)
             jobs.mark_cancelled(job, record)
+
+    def _are_known(self, keys: Sequence[JobKey]) -> bool:
+        """Check whether these jobs were locked together, and no trigger writes their rows."""
+        if not self.database.takes_slices or not set(keys) <= set(self.seen.references.values()):
+            return False
+        has_organization = keys[0].organization_id is not None
+        facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
+        return not (facts.contacts_are_rewritten or facts.jobs_are_rewritten)
 
 
 class _Outbox(Statements):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from datetime import datetime
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.postgres_transactions import LATE_TRIGGERS_NOW
 from batch_cancel.adapters.sqlalchemy import columns
-from batch_cancel.adapters.sqlalchemy.columns import Moment
+from batch_cancel.adapters.sqlalchemy.dialects import Database, database_of
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen, quoted
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
@@ -41,16 +41,13 @@ class Statements:
         return self.connection.dialect
 
     @property
-    def is_sqlite(self) -> bool:
-        """Whether the database is SQLite."""
-        return self.dialect.name == "sqlite"
+    def database(self) -> Database:
+        """The ways of the database."""
+        return database_of(self.dialect)
 
     def now(self) -> datetime:
         """Read the store's clock; on SQLite this machine's."""
-        if self.is_sqlite:
-            return datetime.now(UTC)
-        clock = sa.func.clock_timestamp(type_=Moment)
-        return self.connection.execute(sa.select(clock)).scalar_one()
+        return self.database.now(self.connection)
 
     def touched(
         self, table: sa.Table, name: str | None, at: datetime | None = None
@@ -66,10 +63,9 @@ class Statements:
         if name is None:
             return {}
         column = table.c[name]
-        if at is None and not self.is_sqlite:
-            clock = columns.statement_time(column)
-            if clock is not None:
-                return {name: clock}
+        clock = self.database.statement_time(column) if at is None else None
+        if clock is not None:
+            return {name: clock}
         return {name: columns.moment(column, self.now() if at is None else at)}
 
     def contact_of(self, key: JobKey) -> sa.ColumnElement[bool]:
@@ -87,8 +83,8 @@ class Statements:
                 "a job, or an organization, are of different types"
             )
             raise StoreFailed(reason) from error
-        if self.is_sqlite and self.tables.job_key is not None:
-            # With several rows, a subquery of SQLite takes the first; Postgres raises an error.
+        if not self.database.refuses_several and self.tables.job_key is not None:
+            # With several rows, a subquery of SQLite takes the first; others raise an error.
             found = sa.select(sa.func.count()).select_from(self.tables.jobs)
             if self.connection.execute(found.where(self.tables.is_job(key))).scalar_one() > 1:
                 raise several_jobs(key)
@@ -112,7 +108,7 @@ class Statements:
         Raises:
             StoreFailed: a row is not as intended.
         """
-        if self.is_sqlite or is_rewritten:
+        if is_rewritten or not self.database.returns_rows:
             return self.connection.execute(statement).rowcount
         done = statement.returning(is_so.label("is_so")).cte("done")
         counted = sa.select(sa.func.count(), sa.func.count().filter(done.c.is_so))
@@ -125,7 +121,7 @@ class Statements:
     @contextmanager
     def late_triggers_run(self, facts: Facts) -> Generator[None]:
         """Run the deferred triggers now, before the written rows are checked."""
-        if self.is_sqlite:
+        if not self.database.defers_triggers:
             yield
         elif self.seen.is_joined:
             self._set_constraints([it[:2] for it in facts.deferrable], "IMMEDIATE")
@@ -178,12 +174,19 @@ def several_jobs(key: JobKey) -> StoreFailed:
     )
 
 
+STILL_OPEN: Final = (
+    "contacts of the job are still open after all were cancelled: look for a trigger, a rule or a "
+    "policy that keeps them, or for a writer that adds contacts to a job without a look at it"
+)
+
+
 def is_named(found: JobKey, key: JobKey) -> bool:
     """Check whether a job that was found has exactly this key, apart from case."""
-    return _folded(found) == _folded(key)
+    return folded(found) == folded(key)
 
 
-def _folded(key: JobKey) -> tuple[str, str]:
+def folded(key: JobKey) -> tuple[str, str]:
+    """Return a key without case."""
     return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
 
 
@@ -227,6 +230,24 @@ def is_cancellation(ours: sa.Table, record: CancellationRecord) -> sa.ColumnElem
         ours.c.operation_id == record.operation_id,
         ours.c.cancelled_at == record.cancelled_at,
     )
+
+
+def recorded(record: CancellationRecord) -> dict[str, object]:
+    """Return the row of a new record."""
+    return {
+        "organization_id": record.key.organization_id or "",
+        "batch_job_id": record.key.batch_job_id,
+        "operation_id": record.operation_id,
+        "previous_status": record.previous_status.value,
+        "contacts_cancelled": record.contacts_cancelled,
+        "actor": record.actor,
+        "reason": record.reason,
+        "cancelled_at": record.cancelled_at,
+        "deferred_id": record.deferred_id,
+        "removal": record.removal.value,
+        "is_announced": record.is_announced,
+        "taken_at": record.cancelled_at,
+    }
 
 
 def as_record(row: Any, key: JobKey) -> CancellationRecord:  # noqa: ANN401  # By version a tuple or not.

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from batch_cancel.adapters.postgres_catalog import Known
 from batch_cancel.adapters.sqlalchemy import columns, mapping
+from batch_cancel.adapters.sqlalchemy.bytewise import Bytewise, exactly
 from batch_cancel.adapters.sqlalchemy.columns import Constant
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.status_names import (
@@ -226,7 +227,8 @@ class SqlAlchemyTables:
             ValueError: no row can meet it.
         """
         column = self.contacts.c[self.contact_job_id]
-        return sa.and_(column == self.job_reference(key), *self._is_theirs(key))
+        is_its = exactly(column, column == self.job_reference(key))
+        return sa.and_(is_its, *self._is_theirs(key))
 
     def any_contact_of(
         self, key: JobKey, statuses: AbstractSet[ContactStatus]
@@ -238,27 +240,31 @@ class SqlAlchemyTables:
         whole table, because it expects to find one of many rows soon, although there is none. Only
         an index on the job gives this order.
         """
-        column, reference = self.contacts.c[self.contact_job_id], self.job_reference(key)
+        asked = self.any_contact(self.job_reference(key), statuses)
+        return asked.where(*self._is_theirs(key)).correlate(None).scalar_subquery()
+
+    def any_contact(self, reference: Any, statuses: AbstractSet[ContactStatus]) -> sa.Select[Any]:  # noqa: ANN401  # A value, or a query.
+        """Return the same for the value by which contacts refer to a job."""
+        column = self.contacts.c[self.contact_job_id]
         return (
             sa.select(sa.true())
             .select_from(self.contacts)
-            .where(column >= reference, column <= reference, *self._is_theirs(key))
+            .where(exactly(column, column >= reference), exactly(column, column <= reference))
             .where(self.contact_in(statuses))
             .order_by(column)
             .limit(1)
-            .correlate(None)
-            .scalar_subquery()
         )
 
     def is_contact_of_its_job(self) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `contacts` is of a row of `jobs`."""
         organization, contact_organization = self.job_organization_id, self.contact_organization_id
-        is_its = self.contacts.c[self.contact_job_id] == self.key_column
+        column = self.contacts.c[self.contact_job_id]
+        is_its = exactly(column, column == self.key_column)
         if organization is None or contact_organization is None:
             return is_its
         theirs = self.jobs.c[organization]
-        is_theirs = self.contacts.c[contact_organization].is_not_distinct_from(theirs)
-        return sa.and_(is_its, is_theirs)
+        its = self.contacts.c[contact_organization]
+        return sa.and_(is_its, exactly(its, its.is_not_distinct_from(theirs)))
 
     def _is_theirs(self, key: JobKey) -> list[sa.ColumnElement[bool]]:
         if self.contact_organization_id is None:
@@ -374,7 +380,7 @@ class SqlAlchemyTables:
     def contact_status_text(self, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
         """Return a contact's status as the database holds it, whatever its type would make."""
         column = sa.type_coerce(self.contacts.c[self.contact_status], sa.String())
-        return columns.as_text(column, dialect).label("contact_status")
+        return columns.as_text(Bytewise(column), dialect).label("contact_status")
 
 
 def _counting(
@@ -383,7 +389,8 @@ def _counting(
     """Return the conditions that a row counts."""
     conditions = columns.holding(table, where)
     if part is not None and part.identities:
-        conditions.append(table.c[part.column].in_(part.identities))
+        column = table.c[part.column]
+        conditions.append(exactly(column, column.in_(part.identities)))
     return conditions
 
 

@@ -29,11 +29,11 @@ class SqlAlchemyUnitOfWork(Checked):
     Transactions of our own, each on a connection of an engine.
 
     Arguments:
-        engine: for Postgres or SQLite. Set in it how long its pool and its driver wait, for a
-            connection and for a server that does not answer, and how long SQLite waits for its
-            lock.
+        engine: for Postgres, SQLite or MariaDB. Set in it how long its pool and its driver wait,
+            for a connection and for a server that does not answer, and how long SQLite waits for
+            its lock.
         tables: your tables.
-        lock_timeout: how long Postgres waits for the job's row.
+        lock_timeout: how long Postgres waits for the job's row; MariaDB too, in whole seconds.
         statement_timeout: how long one statement may take there, and how long the transaction may
             be idle.
     """

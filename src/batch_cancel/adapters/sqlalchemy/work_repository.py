@@ -85,12 +85,10 @@ class Work(Statements):
             asked = asked.order_by(due_at.is_not(None), due_at)
         # SKIP LOCKED skips a row that a cancel has locked, and checks again one that it has
         # changed; the job is not locked.
-        locked = (
-            asked.order_by(contact_id)
-            .limit(limit)
-            .with_for_update(key_share=True, skip_locked=True, of=tables.contacts)
-        )
-        ids = [str(it) for it in self.connection.execute(locked).scalars()]
+        asked = asked.order_by(contact_id)
+        locked = asked.with_for_update(key_share=True, skip_locked=True, of=tables.contacts)
+        found = self.database.picked(self.connection, asked, locked, contact_id, limit)
+        ids = [str(it) for it in found]
         values = self.touched(tables.contacts, tables.contact_updated_at, at)
         values |= self.touched(tables.contacts, tables.contact_dialing_since, at)
         is_open = sa.and_(is_its, tables.contact_in(statuses))
@@ -194,7 +192,7 @@ class Work(Statements):
             raise columns_refused(own)
         part = mapping.part_of(tables.contacts_given)
         is_pending = tables.contact_has({ContactStatus.PENDING})
-        counts = self.is_sqlite and facts.contacts_are_rewritten
+        counts = not self.database.returns_rows and facts.contacts_are_rewritten
         before = self.count_contacts(is_its, is_pending) if counts else 0
         for contact in contacts:
             counting = counted(contact, tables.contact_where)
@@ -309,7 +307,7 @@ class Work(Statements):
         facts: Facts,
     ) -> None:
         added: Any = sa.insert(self.tables.contacts).values(values)
-        if self.is_sqlite:
+        if not self.database.returns_rows:
             check_written(self.connection.execute(added).rowcount, 1)
             return
         column = self.tables.contacts.c[self.tables.contact_id]

@@ -20,8 +20,10 @@ from batch_cancel.testing.adapter import IdKind, JobRow
 from batch_cancel.testing.conformance.bulk import BulkConformance
 from batch_cancel.testing.conformance.cancel import CancelConformance
 from batch_cancel.testing.conformance.expiry import ExpiryConformance
+from batch_cancel.testing.conformance.faults import FaultConformance
 from batch_cancel.testing.conformance.history import HistoryConformance
 from batch_cancel.testing.conformance.ids import IdConformance
+from batch_cancel.testing.conformance.inspection import InspectionConformance
 from batch_cancel.testing.conformance.outcomes import OutcomeConformance
 from batch_cancel.testing.conformance.overview import OverviewConformance
 from batch_cancel.testing.conformance.races import RaceConformance
@@ -30,6 +32,7 @@ from batch_cancel.testing.conformance.reconcile import ReconcileConformance
 from batch_cancel.testing.conformance.replay import ReplayConformance
 from batch_cancel.testing.conformance.scheduler import SchedulerConformance
 from batch_cancel.testing.conformance.sweep import SweepConformance
+from batch_cancel.testing.conformance.times import TimeConformance
 from batch_cancel.testing.conformance.transactions import TransactionConformance
 from batch_cancel.testing.conformance.turns import TurnConformance
 from batch_cancel.testing.conformance.workers import WorkerConformance
@@ -43,15 +46,18 @@ __all__ = ["IdKind", "JobRow", "SchedulerConformance", "StoreConformance"]
 class StoreConformance(
     CancelConformance,
     TransactionConformance,
+    FaultConformance,
     OutcomeConformance,
     RaceConformance,
     WorkerConformance,
     ExpiryConformance,
+    TimeConformance,
     ReadingConformance,
     IdConformance,
     ReplayConformance,
     ReconcileConformance,
     TurnConformance,
+    InspectionConformance,
     OverviewConformance,
     HistoryConformance,
     BulkConformance,

@@ -6,7 +6,7 @@ Part of `StoreConformance`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
@@ -18,7 +18,8 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import refused, succeeded, unchanged
-from batch_cancel.testing.invariants import promise
+from batch_cancel.testing.declarations import mistakes
+from batch_cancel.testing.invariants import PromiseBroken, promise
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
     ENDED_CONTACTS,
@@ -34,20 +35,24 @@ class CancelConformance(StoreAdapter):
 
     @promise(
         "I20",
-        cause="a capability is switched off though the store has it: its tests would be skipped.",
+        cause="your class does not declare what your store may lack, or declares that it lacks "
+        "what it has.",
     )
     def test_i20_what_is_declared_is_what_there_is(self, world: World) -> None:
-        """Records are declared exactly if there is an outbox."""
+        """The optional ports, and whether failed cancels are tried again."""
 
-        def read() -> bool:
-            with cast("UnitOfWork", self.uow()).begin() as repositories:
-                return repositories.outbox is not None
+        def read() -> Sequence[str]:
+            uow = cast("UnitOfWork", self.uow())
+            with uow.begin() as repositories:
+                return mistakes(self, uow, repositories)
 
-        async def read_async() -> bool:
-            async with cast("AsyncUnitOfWork", self.uow()).begin() as repositories:
-                return repositories.outbox is not None
+        async def read_async() -> Sequence[str]:
+            uow = cast("AsyncUnitOfWork", self.uow())
+            async with uow.begin() as repositories:
+                return mistakes(self, uow, repositories)
 
-        expect(self.records, world.run(world.either(read, read_async)), "Declared `records`:")
+        if found := world.run(world.either(read, read_async)):
+            raise PromiseBroken("\n".join(found))
 
     @pytest.mark.parametrize("status", LIVE_JOBS)
     @promise(
@@ -107,7 +112,7 @@ class CancelConformance(StoreAdapter):
     @promise(
         "I15",
         cause="the contacts are chosen by what they are not (NOT IN), or their statuses are "
-        "compared without regard to case or blanks.",
+        "compared without regard to case or to trailing blanks (a collation with PAD SPACE).",
         needs=["strange_statuses"],
     )
     def test_i15_a_contact_in_a_status_nobody_knows_is_left_alone(self, world: World) -> None:
@@ -158,7 +163,8 @@ class CancelConformance(StoreAdapter):
 
     @promise(
         "I11",
-        cause="`lock` translates a status that it does not know into one that it does.",
+        cause="`lock` translates a status that it does not know into one that it does, or strips "
+        "its blanks.",
         needs=["strange_statuses"],
     )
     def test_i11_a_job_in_a_status_nobody_knows_is_left_alone(self, world: World) -> None:

@@ -6,6 +6,8 @@ Part of `StoreConformance`.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from batch_cancel.domain.job import JobKey
@@ -13,6 +15,7 @@ from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import refused, unchanged
+from batch_cancel.testing.conformance.outcomes import attempt
 from batch_cancel.testing.invariants import promise
 from batch_cancel.testing.runner import expect
 from batch_cancel.testing.strategies import (
@@ -28,8 +31,9 @@ class IdConformance(StoreAdapter):
     @pytest.mark.parametrize("hostile", HOSTILE_IDS, ids=range(len(HOSTILE_IDS)))
     @promise(
         "I11",
-        cause="an id is put into the text of a statement, or what the driver raises for an id "
-        "that its column can't hold comes out: `lock` gives None for it.",
+        cause="an id is put into the text of a statement, or compared without its trailing blanks "
+        "(a collation with PAD SPACE) or its case; or what the driver raises for an id that its "
+        "column can't hold comes out: `lock` gives None for it.",
     )
     def test_i11_any_id_may_be_asked_for(self, world: World, hostile: str) -> None:
         """It is not there: 404, and no harm done."""
@@ -55,11 +59,12 @@ class IdConformance(StoreAdapter):
     @promise(
         "I16",
         cause="an id is put into the text of a statement, or compared as a pattern, without its "
-        "blanks, or without its case.",
+        "blanks (a collation with PAD SPACE), or without its case: compare its bytes.",
         needs=["text_ids"],
     )
     def test_i16_an_id_is_just_its_bytes(self, world: World, hostile: str) -> None:
         """The job of that name is cancelled, its neighbours are not."""
+        hostile = hostile[: self.id_characters_max - 1]
         neighbours = ["job", f"{hostile}!", f" {hostile}"]
         for label in dict.fromkeys(neighbours):
             world.add_job(label, "running", ["pending"])
@@ -72,9 +77,23 @@ class IdConformance(StoreAdapter):
         unchanged({**before, mine: after[mine]}, after)
 
     @promise(
+        "I11",
+        cause="an id that is too long for its column is cut, and names another job; or the column "
+        "holds no id of 1024 characters: declare `id_characters_max`.",
+        needs=["text_ids"],
+    )
+    def test_i11_an_id_is_not_cut(self, world: World) -> None:
+        """One that is a character longer than the column is 404, or a job of its own."""
+        world.add_job("x" * self.id_characters_max, "running", ["pending"])
+        before = world.rows()
+        refused(world.cancel(key=JobKey("x" * (self.id_characters_max + 1))), "job_not_found")
+        unchanged(before, world.rows())
+
+    @promise(
         "I16",
-        cause="a statement leaves out the organization, or takes None for a wildcard; in SQL "
-        "compare with IS NOT DISTINCT FROM, since NULL = NULL is not true.",
+        cause="a statement leaves out the organization, or takes None for a wildcard, or compares "
+        "it without its blanks or its case; in SQL compare with IS NOT DISTINCT FROM, since "
+        "NULL = NULL is not true.",
         needs=["organizations"],
     )
     def test_i16_a_strangers_job_is_not_there(self, world: World) -> None:
@@ -86,6 +105,7 @@ class IdConformance(StoreAdapter):
         for label, stranger in (
             ("theirs", other),
             ("theirs", None),
+            ("theirs", f"{one} "),
             ("nobodys", one),
             ("nobodys", other),
         ):
@@ -125,3 +145,37 @@ class IdConformance(StoreAdapter):
             claimed = world.claim(key=JobKey(world.job_id("runs"), stranger))
             expect(len(claimed), 0, "Contacts given out to a stranger:")
         unchanged(before, world.rows())
+
+    @promise(
+        "I16",
+        cause="settle leaves out the organization, or takes None for a wildcard: a contact is "
+        "found by its id alone.",
+        needs=["organizations", "settle"],
+    )
+    def test_i16_a_stranger_settles_no_call(self, world: World) -> None:
+        """Neither an outcome that is final nor one that is retried."""
+        one, other = self.organizations
+        world.add_job("job", "running", ["dialing"], organization_id=one)
+        before = world.rows()
+        for stranger in (other, None):
+            for outcome in ("completed", "busy"):
+                key = JobKey(world.job_id("job"), stranger)
+                attempt(
+                    world, partial(world.settle, world.contact_ids["job"][0], outcome, key=key)
+                )
+        unchanged(before, world.rows())
+
+    @promise(
+        "I22",
+        cause="`ids_per_organization = False` is declared, but two organizations may have jobs of "
+        "one id, as where the key is (organization, id): the tests of what happens to the other "
+        "one's contacts are skipped. Take the declaration out.",
+        needs=["organizations"],
+    )
+    def test_i22_ids_are_as_unique_as_declared(self, world: World) -> None:
+        """The store refuses a second job of one id, or is tested with two."""
+        one, other = self.organizations
+        world.add_job("job", "running", ["pending"], organization_id=one)
+        second = partial(world.add_job, "other", organization_id=other, id_of="job")
+        is_refused = attempt(world, lambda: second() is None) is None
+        expect(is_refused, not self.ids_per_organization, "Whether a second job is refused:")

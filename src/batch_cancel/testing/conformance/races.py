@@ -73,7 +73,8 @@ class RaceConformance(StoreAdapter):
     @promise(
         "I16",
         cause="the lock is wider than the job's row: a table lock, an advisory lock of all jobs, "
-        "or no index on the job's id.",
+        "no index on the job's id, or an isolation level with gap locks (in MySQL and MariaDB "
+        "REPEATABLE READ, the default: set READ COMMITTED).",
         needs=["row_locks"],
     )
     def test_i16_other_jobs_are_not_locked(self, world: World) -> None:
@@ -85,8 +86,11 @@ class RaceConformance(StoreAdapter):
 
     @promise(
         "I16",
-        cause="`lock` locks the row by its id and looks at the organization afterwards; put both "
-        "in the WHERE of the locking statement.",
+        cause="`lock` locks the row by its id and looks at the organization afterwards: put both "
+        "in the WHERE of the locking statement. If they are: InnoDB keeps the lock of a row that "
+        "it found by the primary key, whatever else the WHERE says, and gap locks (REPEATABLE "
+        "READ) lock neighbours; look without a lock first, or find the row by an index on "
+        "(organization, id). Or the collation takes the two organizations for one.",
         needs=["organizations", "row_locks"],
     )
     def test_i16_a_stranger_can_not_lock_the_job(self, world: World) -> None:

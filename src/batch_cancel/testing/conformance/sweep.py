@@ -48,7 +48,7 @@ class SweepConformance(StoreAdapter):
             label = f"job with {number}"
             world.add_job(label, "running", [*OPEN_CONTACTS[:number], *_OTHERS])
             for replayed in (False, True):
-                result = succeeded(world.cancel(label, operation_id=label, sweeps=True))
+                result = succeeded(world.cancel(label, operation_id=label, uow=self.sweeping_uow))
                 seen = (result.contacts_cancelled, result.replayed)
                 expect(seen, (number, replayed), "contacts_cancelled, and whether a replay:")
             record = world.record(label)
@@ -68,7 +68,9 @@ class SweepConformance(StoreAdapter):
         for chunk in (1, 2, 3):
             label = f"job of chunk {chunk}"
             world.add_job(label, "running", OPEN_CONTACTS)
-            answer = world.cancel(label, operation_id="op", hook=_failing_from(chunk), sweeps=True)
+            answer = world.cancel(
+                label, operation_id="op", hook=_failing_from(chunk), uow=self.sweeping_uow
+            )
             expect(isinstance(answer, CancelFailed), True, "Whether the cancel failed:")
             done = 2 * (chunk - 1)
             record = world.record(label)
@@ -90,7 +92,7 @@ class SweepConformance(StoreAdapter):
     def test_i12_a_retry_ends_the_sweep_of_its_operation(self, world: World) -> None:
         """It gets the count that the first attempt would have got."""
         world.add_job("job", "running", OPEN_CONTACTS)
-        world.cancel(operation_id="op", hook=_failing_from(2), sweeps=True)
-        result = succeeded(world.cancel(operation_id="op", sweeps=True))
+        world.cancel(operation_id="op", hook=_failing_from(2), uow=self.sweeping_uow)
+        result = succeeded(world.cancel(operation_id="op", uow=self.sweeping_uow))
         expect(result.contacts_cancelled, _OPEN, "contacts_cancelled:")
         expect(world.statuses(), ["cancelled"] * _OPEN, "The contacts:")

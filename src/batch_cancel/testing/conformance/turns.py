@@ -8,9 +8,10 @@ keeps hooks from being called twice. Part of `StoreConformance`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import cast
+from typing import Final, cast
 
 import attrs
 
@@ -23,6 +24,9 @@ from batch_cancel.testing.conformance.outcomes import sabotage
 from batch_cancel.testing.invariants import PromiseBroken, promise
 from batch_cancel.testing.runner import Pause, ended, expect, watch
 from batch_cancel.testing.world import World
+
+LEASE: Final = timedelta(seconds=1)
+"""Longer than two takes at once are apart, and short enough to wait for its end."""
 
 
 class TurnConformance(StoreAdapter):
@@ -100,6 +104,28 @@ class TurnConformance(StoreAdapter):
             world.note(f"settle, by {what}")
             mark_done(world, attrs.evolve(word, removal=Removal.ABSENT))
             expect(world.record(), found, "The record:")
+
+    @promise(
+        "I21",
+        cause="`take` reads what is pending without a lock, and notes afterwards that it took it: "
+        "lock the rows that you pick (FOR UPDATE SKIP LOCKED).",
+        needs=["records", "row_locks"],
+    )
+    def test_i21_of_takes_at_once_one_gets_the_record(self, world: World) -> None:
+        """Another gets it after the lease at the earliest."""
+        _left_behind(world)
+        time.sleep(LEASE.total_seconds())
+        pause = Pause("taken")
+        one = world.beside(_taking(world, pause, LEASE))
+        with pause.holding(one):
+            world.note("holding who took the record in a transaction")
+            other = world.beside(_taking(world, _nothing, LEASE))
+            watch(other, self.patience_seconds)
+        [taken] = ended(one)
+        for again in ended(other):
+            was, now = taken.taken_at, again.taken_at
+            is_later = was is not None and now is not None and now - was >= LEASE
+            expect(is_later, True, f"Whether {now}, the second take, is a lease after {was}:")
 
     @promise(
         "I21",
@@ -206,20 +232,30 @@ def _claiming(
 
 
 def _take(world: World) -> list[CancellationRecord]:
+    return world.run(_taking(world, _nothing, timedelta()))
+
+
+def _taking(
+    world: World, hook: Hook, lease: timedelta
+) -> Callable[[], Maybe[list[CancellationRecord]]]:
+    """Return a take, whose hook is called at the point "taken" before the transaction's end."""
+
     def take() -> list[CancellationRecord]:
         with cast("UnitOfWork", world.adapter.uow()).begin() as repositories:
             outbox = repositories.outbox
-            return [] if outbox is None else outbox.take(9, timedelta(), announcements=False)
+            taken = [] if outbox is None else outbox.take(9, lease, announcements=False)
+            hook("taken")
+            return taken
 
     async def take_async() -> list[CancellationRecord]:
         async with cast("AsyncUnitOfWork", world.adapter.uow()).begin() as repositories:
             outbox = repositories.outbox
-            if outbox is None:
-                return []
-            return await outbox.take(9, timedelta(), announcements=False)
+            taken = [] if outbox is None else await outbox.take(9, lease, announcements=False)
+            await asyncio.to_thread(hook, "taken")
+            return taken
 
-    world.note("take what is pending, without a lease")
-    return world.run(world.either(take, take_async))
+    world.note(f"take what is pending, with a lease of {lease}")
+    return world.either(take, take_async)
 
 
 def mark_done(world: World, record: CancellationRecord) -> None:

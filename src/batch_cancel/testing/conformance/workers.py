@@ -10,13 +10,14 @@ from typing import Final
 
 import pytest
 
+from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.testing.adapter import (
     StoreAdapter,
 )
 from batch_cancel.testing.answers import unchanged
 from batch_cancel.testing.invariants import promise
-from batch_cancel.testing.runner import expect
+from batch_cancel.testing.runner import DEADLINE_SECONDS, ended, expect, watch
 from batch_cancel.testing.strategies import (
     ENDED_CONTACTS,
     ENDED_JOBS,
@@ -239,3 +240,42 @@ class WorkerConformance(StoreAdapter):
             wait = world.watch(lambda: self.finish(world.key("job")), "finish")
         wait()
         expect(world.row().status, "cancelled", "The job's status at rest:")
+
+    @promise(
+        "I1",
+        cause="`status` returns something else than the job's status as it is committed, such as "
+        "always running: a worker that asks right before it dials would call. Without a `work` "
+        "define `still_running` in your class, or declare `guards` without it: who has claimed a "
+        "contact then calls it, even after the cancel has succeeded.",
+        needs=["still_running"],
+    )
+    def test_i1_a_worker_that_asks_hears_of_the_cancel(self, world: World) -> None:
+        """Only a running job still runs; not one that is not there."""
+        for status in ("scheduled", "pending", "running", *ENDED_JOBS):
+            world.add_job(status, status, ["dialing"])
+            due = status == "running"
+            expect(world.still_running(status), due, f"Whether a {status} job still runs:")
+        missing = world.still_running(key=JobKey(world.job_id("missing")))
+        expect(missing, False, "Whether a job that is not there still runs:")
+        if self.organizations:
+            stranger = JobKey(world.job_id("running"), self.organizations[0])
+            expect(world.still_running(key=stranger), False, "Whether a stranger's job runs:")
+        world.cancelled("running")
+        expect(world.still_running("running"), False, "Whether it runs after the cancel:")
+
+    @promise(
+        "I14",
+        cause="claim locks the job, or waits for its lock: many workers would keep a cancel "
+        "waiting. Lock the contacts alone (FOR UPDATE OF contact SKIP LOCKED), with the job's "
+        "status in the predicate.",
+        needs=["row_locks", "claim"],
+    )
+    def test_i14_a_claim_does_not_wait_for_the_job(self, world: World) -> None:
+        """A cancel has the job locked, and no contact yet: the claim comes first."""
+        world.add_job("job", "running", ["pending", "pending"])
+        with world.cancel_at("locked"):
+            party = world.beside(lambda: self.claim(world.key("job"), 1))
+            has_ended = watch(party, DEADLINE_SECONDS / 4)
+            expect(has_ended, True, "Whether the claim ended while the job was locked:")
+            expect(len(ended(party)), 1, "How many contacts were given out:")
+        expect(sorted(map(str, world.statuses())), ["cancelled", "dialing"], "The contacts:")

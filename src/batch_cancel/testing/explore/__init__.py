@@ -4,9 +4,10 @@ Explore every interleaving of the protocol: the product's own use cases, on a mo
     python -m batch_cancel.testing.explore                     # all scenarios
     python -m batch_cancel.testing.explore --scenario start    # one
 
-What runs is `cancel_job_async`, `reconcile_async`, `pump_async` and the workers' steps as they are
-shipped, driven by hand through `send(None)`, as the blocking functions drive them. What
-they await are fakes of the ports. Between two steps of an actor any other may act, and every fault
+What runs is `cancel_job_async`, `cancel_jobs_async`, `reconcile_async`, `pump_async` and the
+workers' steps as they are shipped, driven by hand through `send(None)`, as the blocking functions
+drive them. What they await are fakes of the ports. Between two steps of an actor any other may
+act, and every fault
 may strike an actor: it is killed, hangs, is cancelled, gets no answer, or gets a conflict. Every
 order of these steps and faults is searched; equal states are searched once, and the orders that
 lead to them are counted. `execute` runs each order by itself, on its own coroutines: both must
@@ -31,7 +32,7 @@ Your own workers, if they go through the ports, can be explored too:
 
     async def my_worker(ports):
         async with ports.uow.begin() as transaction:
-            status = await transaction.look("reads the job", lambda rows: rows[0][0])
+            status = await transaction.look("reads the job", lambda rows: rows.job.status)
             ...
 
     report = explore(Scenario(
@@ -47,6 +48,7 @@ from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.invariants import INVARIANTS
 from batch_cancel.testing.explore.must_happen import SIGHTINGS
 from batch_cancel.testing.explore.postgres_model import Transaction
+from batch_cancel.testing.explore.rows import JOB, ContactRow, JobRow, Rows
 from batch_cancel.testing.explore.scenarios import SCENARIOS
 from batch_cancel.testing.explore.search import (
     Found,
@@ -63,13 +65,17 @@ from batch_cancel.testing.explore.state import FAULTS, Scenario
 __all__ = [
     "FAULTS",
     "INVARIANTS",
+    "JOB",
     "SCENARIOS",
     "SIGHTINGS",
     "Actor",
+    "ContactRow",
     "Found",
+    "JobRow",
     "Ports",
     "Program",
     "Report",
+    "Rows",
     "Scenario",
     "Transaction",
     "actors",

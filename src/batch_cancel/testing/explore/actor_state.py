@@ -10,7 +10,7 @@ can't turn back.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import attrs
 
@@ -18,6 +18,7 @@ from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.testing.explore.explored_ports import Ports
 from batch_cancel.testing.explore.postgres_model import ExploredUnitOfWork
 from batch_cancel.testing.explore.redis_model import ExploredScheduler
+from batch_cancel.testing.explore.rows import JOB, RECORD, STATUS_OF_JOB
 from batch_cancel.testing.explore.steps import TASK_CANCELLED, Commit, Step, TaskCancelled
 
 Program = Callable[[Ports], Coroutine[Any, Any, object]]
@@ -37,6 +38,8 @@ class Actor:
             there is no retry.
         suffers: which faults may strike it, see `FAULTS`.
         sweep_above: how many contacts its store cancels in one transaction; None for all.
+        job: for a cancel: the row of its job.
+        many: for a cancel of many jobs: their rows.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Actor:
     again: Program | None = None
     suffers: str = "klhoc"
     sweep_above: int | None = None
+    job: int = JOB
+    many: tuple[int, ...] = ()
 
     def coroutine(self, attempt: int) -> Coroutine[Any, Any, object]:
         """Begin its program."""
@@ -90,7 +95,7 @@ class Mind(Protocol):
     attempt: int
     step: Step[Any] | None
     ended: Ended | None
-    knows: bool
+    knows: frozenset[int]
     is_task_cancelled: bool
 
     def resumed(self, answer: object, /) -> Mind:
@@ -115,10 +120,20 @@ def _advanced(
         return None, Ended(error=error)
 
 
-def _is_cancelling(step: Step[Any] | None) -> bool:
-    return isinstance(step, Commit) and any(
-        value == JobStatus.CANCELLED and index == 0 for index, _, value in step.writes
+def _cancelled_by(step: Step[Any] | None) -> frozenset[int]:
+    """Return the rows of the jobs that this commit cancels."""
+    if not isinstance(step, Commit):
+        return _NONE
+    return frozenset(
+        index
+        for index, column, value in step.writes
+        if index is not None
+        and index < RECORD
+        and (column, value) == (STATUS_OF_JOB, JobStatus.CANCELLED)
     )
+
+
+_NONE: Final = frozenset[int]()
 
 
 class Recalled:
@@ -144,14 +159,14 @@ class Recalled:
         self._answers = answers
         self.answer = answers[-1]
         self._next: dict[object, Recalled] = {}
-        self.knows = False
+        self.knows = _NONE
         self.is_task_cancelled = TASK_CANCELLED in answers
         coroutine = actor.coroutine(attempt)
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
         for answer in answers:
-            if _is_cancelling(self.step) and answer is None:
-                self.knows = True
+            if answer is None:
+                self.knows |= _cancelled_by(self.step)
             self.step, self.ended = _advanced(coroutine, answer)
         coroutine.close()
 
@@ -192,14 +207,14 @@ class Live:
         self.attempt = attempt
         self.answer = answer
         self._coroutine = coroutine or actor.coroutine(attempt)
-        self.knows = False
+        self.knows = _NONE
         self.is_task_cancelled = False
         self.step, self.ended = _advanced(self._coroutine, answer)
 
     def resumed(self, answer: object, /) -> Live:
         """Return its position after this answer."""
         following = Live(self.actor, self.attempt, self._coroutine, answer)
-        following.knows = self.knows or (answer is None and _is_cancelling(self.step))
+        following.knows = self.knows | (_cancelled_by(self.step) if answer is None else _NONE)
         following.is_task_cancelled = self.is_task_cancelled or answer is TASK_CANCELLED
         return following
 
@@ -219,7 +234,7 @@ class Gone:
         self.attempt = 0
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
-        self.knows = False
+        self.knows = _NONE
         self.is_task_cancelled = False
 
     def resumed(self, _: object, /) -> Gone:

@@ -7,16 +7,19 @@ loses no job.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import BatchCancelError, CancelFailed
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.testing.explore.actor_state import Actor, Program
 from batch_cancel.testing.explore.explored_ports import Ports
-from batch_cancel.testing.explore.rows import KEY, LATER, NOW, index_of
+from batch_cancel.testing.explore.postgres_model import ExploredUnitOfWork
+from batch_cancel.testing.explore.rows import KEY, KEYS, LATER, NOW, SECOND, index_of
+from batch_cancel.use_cases.bulk import cancel_jobs_async
 from batch_cancel.use_cases.cancel import cancel_job_async
 from batch_cancel.use_cases.pump import pump_async
 from batch_cancel.use_cases.reconcile import reconcile_async
@@ -89,6 +92,45 @@ def cancel(
         program = insisting(program)
     again = program if is_stubborn else None
     return Actor(name, program, operation, again, suffers, sweep_above)
+
+
+def cancel_many(
+    name: str = "bulk",
+    operation: str = "op-1",
+    *,
+    jobs: Sequence[str] | JobFilter = (KEY.batch_job_id, SECOND.batch_job_id),
+    suffers: str = "k",
+    is_stubborn: bool = True,
+    has_bulk: bool = True,
+    sweep_above: int | None = None,
+) -> Actor:
+    """
+    Return a cancel of both jobs at once.
+
+    Arguments:
+        name: its name in a story.
+        operation: its operation id.
+        jobs: their ids, or the filter that finds them.
+        suffers: which faults may strike it.
+        is_stubborn: whether it is called again with the same operation id, after its own process
+            was killed.
+        has_bulk: whether its store cancels several jobs in one transaction; if not, each is a
+            slice.
+        sweep_above: how many contacts its store cancels in one transaction; None for all.
+    """
+
+    def program(ports: Ports) -> Coroutine[Any, Any, object]:
+        return cancel_jobs_async(
+            jobs,
+            organization_id=None if isinstance(jobs, JobFilter) else KEY.organization_id,
+            uow=ExploredUnitOfWork(sweep_above, has_bulk=has_bulk),
+            scheduler=ports.scheduler,
+            operation_id=operation,
+        )
+
+    again = program if is_stubborn else None
+    many = tuple(KEYS.index(key) for key in (KEY, SECOND))
+    return Actor(name, program, operation, again, suffers, sweep_above, many=many)
 
 
 async def _fire(ports: Ports) -> int:

@@ -18,14 +18,13 @@ from batch_cancel.testing.explore.moment import (
     ENDED_CONTACTS,
     ENDED_JOBS,
     FAILED,
-    JOB,
     LIVE_JOBS,
     NEIGHBOURS,
     OPEN,
     Moment,
     answer_of,
 )
-from batch_cancel.testing.explore.rows import KEY, RECORD
+from batch_cancel.testing.explore.rows import KEYS
 from batch_cancel.testing.explore.state import State
 from batch_cancel.testing.explore.steps import TASK_CANCELLED, Rollback
 
@@ -69,14 +68,14 @@ def _invariant(name: str, says: str, *on: str) -> Callable[[Broken], Broken]:
 def _i1(it: Moment) -> str | None:
     for was, now in it.contacts_changed:
         is_new = now[2] == "dialing" != was[2]
-        if is_new and it.rows[JOB][0] != "running" and not it.is_sweeping:
-            return f"contact {now[0]} is dialled while its job is {it.rows[JOB][0]}"
+        if is_new and it.job_row[0] != "running" and not it.is_sweeping:
+            return f"contact {now[0]} is dialled while its job is {it.job_row[0]}"
     return None
 
 
 @_invariant("I2", "a terminal job never changes status", "rows")
 def _i2(it: Moment) -> str | None:
-    was, now = it.rows_before[JOB][0], it.rows[JOB][0]
+    was, now = it.job_before[0], it.job_row[0]
     return f"the job was {was} and is {now}" if was in ENDED_JOBS and now != was else None
 
 
@@ -98,10 +97,10 @@ def _i3(it: Moment) -> str | None:
 def _i4(it: Moment) -> str | None:
     if "rows" in it.kinds:
         for was, now in it.contacts_changed:
-            if it.rows_before[JOB][0] == "cancelled" and now[2] in OPEN and was[2] not in OPEN:
+            if it.job_before[0] == "cancelled" and now[2] in OPEN and was[2] not in OPEN:
                 return f"contact {now[0]} became {now[2]} under a cancelled job"
         return None
-    if it.rows[JOB][0] == "cancelled" and it.contacts_open and not it.is_sweeping:
+    if it.job_row[0] == "cancelled" and it.contacts_open and not it.is_sweeping:
         return f"the job is cancelled, and {it.contacts_open} of its contacts would be called"
     return None
 
@@ -117,9 +116,9 @@ def _i5(it: Moment) -> str | None:
     succeeded = {operation for operation, _ in it.succeeded}
     if len(succeeded) > 1:
         return f"{len(succeeded)} operations got the answer that they cancelled the job"
-    cancels = [mind for mind in it.after.minds if mind.actor.operation is not None]
+    cancels = it.cancels
     is_at_rest = it.before is it.after
-    was_live = it.scenario.status in LIVE_JOBS and it.rows[JOB][0] not in {"completed", "failed"}
+    was_live = it.first.status in LIVE_JOBS and it.job_row[0] not in {"completed", "failed"}
     if is_at_rest and was_live and cancels and not succeeded:
         answers = [answer for _, answer in it.answers]
         if len(answers) == len(cancels) and all(answer.code < FAILED for answer in answers):
@@ -129,8 +128,8 @@ def _i5(it: Moment) -> str | None:
 
 @_invariant("I6", "answered 200 means cancelled, then and always", "answer", "rows")
 def _i6(it: Moment) -> str | None:
-    if it.succeeded and it.rows[JOB][0] != "cancelled":
-        return f"a cancel was answered 200, and the job is {it.rows[JOB][0]}"
+    if it.succeeded and it.job_row[0] != "cancelled":
+        return f"a cancel was answered 200, and the job is {it.job_row[0]}"
     return None
 
 
@@ -140,7 +139,7 @@ def _i6(it: Moment) -> str | None:
     "rest",
 )
 def _i7(it: Moment) -> str | None:
-    job, record = it.rows[JOB], it.rows[RECORD]
+    job, record = it.job_row, it.record
     if job[0] != "cancelled":
         return None
     named = {job[1], *record[3:4]}
@@ -152,8 +151,8 @@ def _i7(it: Moment) -> str | None:
 
 @_invariant("I8", "no lost job: scheduled means that a deferred start exists", "rows", "starts")
 def _i8(it: Moment) -> str | None:
-    status, deferred_id, _ = it.rows[JOB]
-    if status != "scheduled" or it.scenario.deferred_id is None:
+    status, deferred_id, _ = it.job_row
+    if status != "scheduled" or it.first.deferred_id is None:
         return None
     state = dict(it.starts).get(deferred_id)
     if state is None or state.state not in {DeferredState.DUE, DeferredState.CLAIMED}:
@@ -169,9 +168,13 @@ def _i8(it: Moment) -> str | None:
     "answer",
 )
 def _i9(it: Moment) -> str | None:
-    before, record = it.rows_before[RECORD], it.rows[RECORD]
+    before, record = it.record_before, it.record
     if "rows" in it.kinds and record and (it.is_cancelling or it.was_sweeping):
-        changed = sum(was[2] in OPEN and now[2] == "cancelled" for was, now in it.contacts_changed)
+        # In a commit of its own a worker ends a call as cancelled, beside a sweep.
+        changed = sum(
+            now[2] == "cancelled" and (it.is_cancelling or was[2] in OPEN)
+            for was, now in it.contacts_changed
+        )
         counted = record[2] - (before[2] if before else 0)
         if counted != changed:
             return f"{changed} contacts were cancelled, and the record has {counted} more"
@@ -187,7 +190,7 @@ def _i9(it: Moment) -> str | None:
     "I10", "redis_job_cancelled true only if this operation removed the entry", "answer", "rows"
 )
 def _i10(it: Moment) -> str | None:
-    record = it.rows[RECORD]
+    record = it.record
     if not record:
         return None
     said = {operation for operation, answer in it.succeeded if answer.removal == Removal.REMOVED}
@@ -212,8 +215,8 @@ def _i10(it: Moment) -> str | None:
     "rest",
 )
 def _i11(it: Moment) -> str | None:
-    status, record = it.rows[JOB][0], it.rows[RECORD]
-    for mind in it.after.minds:
+    status, record = it.job_row[0], it.record
+    for mind in it.cancels:
         answer = answer_of(mind)
         if answer is None or answer.code == HTTPStatus.OK:
             continue
@@ -225,7 +228,7 @@ def _i11(it: Moment) -> str | None:
         if (
             answer.code == HTTPStatus.NOT_FOUND
             and isinstance(error, JobNotFound)
-            and error.key == KEY
+            and error.key == KEYS[it.job]
         ):
             return "a cancel got the answer that there is no such job, but there is"
         if answer.status == "cancelled":
@@ -247,7 +250,7 @@ def _i11(it: Moment) -> str | None:
     "answer",
 )
 def _i12(it: Moment) -> str | None:
-    record = it.rows[RECORD]
+    record = it.record
     for operation, answer in it.answers:
         if answer.status == "cancelled" and record and record[0] == operation:
             return f"{operation} has cancelled the job, and its retry is refused"
@@ -269,7 +272,7 @@ def _i13(it: Moment) -> str | None:
     answer = answer_of(it.mind)
     if answer is not None and it.mind.actor.sweep_above and answer.outcome == "unknown":
         return None
-    if answer is not None and it.mind.knows and answer.code >= FAILED:
+    if answer is not None and it.job in it.mind.knows and answer.code >= FAILED:
         error = it.mind.ended.error if it.mind.ended else None
         return f"its commit was confirmed, and the answer is {answer.code} ({error!r})"
     return None
@@ -371,7 +374,7 @@ def _i20(_: Moment) -> str | None:
     "rest",
 )
 def _i21(it: Moment) -> str | None:
-    was, now = it.rows_before[RECORD], it.rows[RECORD]
+    was, now = it.record_before, it.record
     if was and was != now and was[0] == now[0]:
         settled = was[4] if was[4] != Removal.PENDING else now[4]
         count, is_swept = now[2] if it.was_sweeping else was[2], was[7] or now[7]

@@ -10,16 +10,19 @@ from batch_cancel import presenter
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import AlreadyTerminal, BatchCancelError, CancelFailed
 from batch_cancel.testing.explore.actor_state import Answer, Ended, Mind
-from batch_cancel.testing.explore.rows import CONTACTS, IS_SWEPT, RECORD
-from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
-from batch_cancel.testing.explore.steps import (
-    Ask,
-    Lock,
-    Look,
+from batch_cancel.testing.explore.rows import (
+    CONTACTS,
+    IS_SWEPT,
+    JOB,
+    KEYS,
+    NEIGHBOUR,
+    RECORD,
+    First,
+    Row,
     Rows,
-    Starts,
-    Step,
 )
+from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
+from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step
 
 # Written by hand, from the contract: not the product's own sets.
 OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})
@@ -31,15 +34,19 @@ LIVE_JOBS: Final = frozenset({"scheduled", "pending", "running"})
 
 FAILED: Final = HTTPStatus.INTERNAL_SERVER_ERROR
 
-JOB: Final = 0
-NEIGHBOURS: Final = (1, 3, 4)
+_THEIRS: Final = KEYS.index(NEIGHBOUR)
+NEIGHBOURS: Final = (_THEIRS, RECORD + _THEIRS, CONTACTS)
 """The rows of another organization: its job, its record, its contact."""
 
 
 def answer_of(mind: Mind) -> Answer | None:
-    """Return what a cancel answered; None if it is running, gone, cancelled, or not a cancel."""
-    ended = mind.ended
-    if ended is None or mind.actor.operation is None or mind.is_task_cancelled:
+    """
+    Return what a cancel of one job answered.
+
+    None if it is running, gone, cancelled, or not such a cancel.
+    """
+    ended, actor = mind.ended, mind.actor
+    if ended is None or actor.operation is None or actor.many or mind.is_task_cancelled:
         return None
     if ended.answer is None:
         ended.answer = _answer(ended)
@@ -74,11 +81,18 @@ class Moment:
         before: the state before.
         choice: what happened; None for the rest at the end.
         after: the state after.
+        job: the row of the job that is looked at.
     """
 
     def __init__(
-        self, scenario: Scenario, before: State, choice: Choice | None, after: State
+        self,
+        scenario: Scenario,
+        before: State,
+        choice: Choice | None,
+        after: State,
+        job: int = JOB,
     ) -> None:
+        self.job = job
         self.scenario = scenario
         self.before = before
         self.after = after
@@ -111,6 +125,48 @@ class Moment:
         if mind.is_task_cancelled:
             self.kinds.append("cancel")
 
+    def about(self, job: int) -> Moment:
+        """Return the same moment, looked at for another job."""
+        if job == self.job:
+            return self
+        choice = None if self.before is self.after else (self.who, self.how)
+        return Moment(self.scenario, self.before, choice, self.after, job)
+
+    @property
+    def first(self) -> First:
+        """The job as it was at the beginning."""
+        return self.scenario.first(self.job)
+
+    @property
+    def job_row(self) -> Row:
+        """The row of the job."""
+        return self.rows[self.job]
+
+    @property
+    def job_before(self) -> Row:
+        """The row of the job before."""
+        return self.rows_before[self.job]
+
+    @property
+    def record(self) -> Row:
+        """The record of the job's cancellation; an empty row if there is none."""
+        return self.rows[RECORD + self.job]
+
+    @property
+    def record_before(self) -> Row:
+        """The record before."""
+        return self.rows_before[RECORD + self.job]
+
+    @property
+    def cancels(self) -> list[Mind]:
+        """The cancels of the job."""
+        return [
+            mind
+            for mind in self.after.minds
+            if mind.actor.operation is not None
+            and self.job in (mind.actor.many or (mind.actor.job,))
+        ]
+
     @property
     def mind(self) -> Mind:
         """Where the actor is now."""
@@ -129,11 +185,13 @@ class Moment:
 
     @property
     def answers(self) -> list[tuple[str, Answer]]:
-        """All that cancels have answered so far, each with its operation."""
+        """All that cancels of the job alone have answered so far, each with its operation."""
         return [
             (mind.actor.operation, answer)
             for mind in self.after.minds
-            if mind.actor.operation is not None and (answer := answer_of(mind))
+            if mind.actor.operation is not None
+            and mind.actor.job == self.job
+            and (answer := answer_of(mind))
         ]
 
     @property
@@ -145,26 +203,26 @@ class Moment:
     def contacts_changed(self) -> Iterator[tuple[Any, Any]]:
         """The contacts of the job that were changed, before and after."""
         pairs = zip(self.rows_before[CONTACTS:], self.rows[CONTACTS:], strict=False)
-        return ((was, now) for was, now in pairs if was != now and was[1] == JOB)
+        return ((was, now) for was, now in pairs if was != now and was[1] == self.job)
 
     @property
     def contacts_open(self) -> int:
         """How many contacts of the job would be called."""
-        return sum(row[1] == JOB and row[2] in OPEN for row in self.rows[CONTACTS:])
+        return sum(row[1] == self.job and row[2] in OPEN for row in self.rows[CONTACTS:])
 
     @property
     def was_sweeping(self) -> bool:
         """Whether contacts of the cancelled job were still to be swept."""
-        record = self.rows_before[RECORD]
+        record = self.record_before
         return bool(record) and not record[IS_SWEPT]
 
     @property
     def is_sweeping(self) -> bool:
         """Whether contacts of the cancelled job are still to be swept."""
-        record = self.rows[RECORD]
+        record = self.record
         return bool(record) and not record[IS_SWEPT]
 
     @property
     def is_cancelling(self) -> bool:
         """Whether the job became cancelled just now."""
-        return bool(self.rows[JOB][0] == "cancelled" != self.rows_before[JOB][0])
+        return bool(self.job_row[0] == "cancelled" != self.job_before[0])

@@ -126,7 +126,7 @@ def _(it: Moment) -> bool:
 
 @_sighting("a contact was added and then cancelled", "rows")
 def _(it: Moment) -> bool:
-    first = CONTACTS + 1 + len(it.scenario.contacts)
+    first = CONTACTS + 1 + sum(len(it.scenario.first(job).contacts) for job in it.scenario.jobs)
     return it.is_cancelling and any(row[2] == "cancelled" for row in it.rows[first:])
 
 

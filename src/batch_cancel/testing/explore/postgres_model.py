@@ -8,7 +8,7 @@ re-check after a wait that Postgres calls EvalPlanQual).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from types import TracebackType
@@ -21,25 +21,26 @@ from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus, Removal
 from batch_cancel.domain.sweep import Chunk
+from batch_cancel.testing.explore.bulk_model import Bulk
 from batch_cancel.testing.explore.rows import (
     CONTACTS,
     IS_SWEPT,
     NOW,
     RECORD,
     RecordRow,
+    Row,
     index_of,
     open_contacts,
     record_of,
     recorded,
     there,
 )
-from batch_cancel.testing.explore.statements_model import Part, Statements
+from batch_cancel.testing.explore.statements_model import Cancelling, Part, Statements
 from batch_cancel.testing.explore.steps import (
     Begin,
     Commit,
     Passed,
     Rollback,
-    Row,
     Send,
 )
 from batch_cancel.testing.explore.workers_model import Work
@@ -71,23 +72,6 @@ class Jobs(Part):
         job_index = there(job.key)
         self.transaction.write_job(job_index, JobStatus.CANCELLED)
         self.transaction.write_record(job_index, record)
-
-
-class Cancelling(Part):
-    """The statement that cancels contacts."""
-
-    async def cancel_found(
-        self, found: Sequence[int], statuses: AbstractSet[ContactStatus]
-    ) -> int:
-        """Update row by row, and return how many were changed."""
-        changed = 0
-        for index in found:
-            if await self.transaction.lock(
-                f"locks contact {index - CONTACTS}", index, lambda row: row[2] in statuses
-            ):
-                self.transaction.write_contact(index, ContactStatus.CANCELLED)
-                changed += 1
-        return changed
 
 
 class Contacts(Cancelling):
@@ -229,11 +213,13 @@ class Transaction(Statements):
     A transaction; what it wrote is seen by others at its commit.
 
     Its `look` and `lock` are for functions of your own: a statement of yours is one `look`, and a
-    `lock` for each row that it locks or writes.
+    `lock` for each row that it locks or writes. What they pass to your function has names: all
+    rows are `Rows`, the one with the index `JOB` is a `JobRow`.
     """
 
-    def __init__(self, sweep_above: int | None = None) -> None:
+    def __init__(self, sweep_above: int | None = None, *, has_bulk: bool = True) -> None:
         super().__init__(sweep_above)
+        self.bulk = Bulk(self) if has_bulk else None
         self.sweep = Sweep(self)
         self.jobs = Jobs(self)
         self.contacts = Contacts(self)
@@ -271,14 +257,16 @@ class ExploredUnitOfWork:
 
     Arguments:
         sweep_above: how many contacts a transaction cancels at most; None for all.
+        has_bulk: whether a transaction cancels several jobs.
     """
 
-    def __init__(self, sweep_above: int | None = None) -> None:
+    def __init__(self, sweep_above: int | None = None, *, has_bulk: bool = True) -> None:
         self._sweep_above = sweep_above
+        self._has_bulk = has_bulk
 
     def begin(self) -> Transaction:
         """Open a transaction."""
-        return Transaction(self._sweep_above)
+        return Transaction(self._sweep_above, has_bulk=self._has_bulk)
 
     async def pause(self, _attempts: int, /) -> None:
         """Wait no time: whoever may act meanwhile, may act at any other step."""

@@ -6,6 +6,7 @@ The rules are those of `domain/deferred_start.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from batch_cancel.domain import deferred_start
@@ -14,6 +15,7 @@ from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.testing.explore.rows import (
     LATER,
     NOW,
+    First,
 )
 from batch_cancel.testing.explore.steps import (
     Ask,
@@ -34,14 +36,22 @@ class ExploredScheduler:
 
     async def cancel(self, deferred_id: str, operation_id: str, /) -> bool:
         """Remove the deferred start for good."""
+        return await Ask(
+            f"takes back {deferred_id}",
+            lambda starts: _cancelled(starts, deferred_id, operation_id),
+        )
 
-        def do(starts: Starts) -> tuple[Starts, bool]:
-            states = dict(starts)
-            state = deferred_start.cancel(states.get(deferred_id), operation_id)
-            after = _with(states, deferred_id, state)
-            return after, deferred_start.was_removed_by(dict(after)[deferred_id], operation_id)
+    async def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool]:
+        """Remove the deferred starts for good, all at one moment."""
 
-        return await Ask(f"takes back {deferred_id}", do)
+        def do(now: Starts) -> tuple[Starts, tuple[bool, ...]]:
+            removed = list[bool]()
+            for deferred_id, operation_id in starts:
+                now, is_removed = _cancelled(now, deferred_id, operation_id)
+                removed.append(is_removed)
+            return now, tuple(removed)
+
+        return await Ask(f"takes back {len(starts)} at once", do)
 
     async def schedule(self, deferred_id: str, at: datetime) -> bool:
         """Schedule a start, or move one that still waits."""
@@ -78,6 +88,13 @@ class ExploredScheduler:
         return await Ask(f"acknowledges {deferred_id}", do)
 
 
+def _cancelled(starts: Starts, deferred_id: str, operation_id: str) -> tuple[Starts, bool]:
+    states = dict(starts)
+    state = deferred_start.cancel(states.get(deferred_id), operation_id)
+    after = _with(states, deferred_id, state)
+    return after, deferred_start.was_removed_by(dict(after)[deferred_id], operation_id)
+
+
 def _by_id(start: tuple[str, Deferred]) -> str:
     return start[0]
 
@@ -88,11 +105,12 @@ def _with(states: dict[str, Deferred], deferred_id: str, state: Deferred | None)
     return tuple(sorted(states.items(), key=_by_id))
 
 
-def first_starts(status: str, deferred_id: str | None) -> Starts:
-    """Return what waits at the beginning; the neighbour's start is for later."""
-    theirs = ("start-of-theirs", Deferred(DeferredState.DUE, LATER))
-    if deferred_id is None:
-        return (theirs,)
-    is_waiting = status == JobStatus.SCHEDULED
-    fired = Deferred(DeferredState.FINISHED)
-    return ((deferred_id, Deferred(DeferredState.DUE, NOW) if is_waiting else fired), theirs)
+def first_starts(job: First, second: First | None = None) -> Starts:
+    """Return what waits at the beginning; all starts but that of the first job are for later."""
+    starts = {"start-of-theirs": Deferred(DeferredState.DUE, LATER)}
+    for first, at in ((job, NOW), (second, LATER)):
+        if first is not None and first.deferred_id is not None:
+            is_waiting = first.status == JobStatus.SCHEDULED
+            fired = Deferred(DeferredState.FINISHED)
+            starts[first.deferred_id] = Deferred(DeferredState.DUE, at) if is_waiting else fired
+    return tuple(sorted(starts.items(), key=_by_id))

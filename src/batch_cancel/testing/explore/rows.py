@@ -1,25 +1,28 @@
-"""The rows of the explored database: two jobs of one id, their records, and their contacts."""
+"""
+The rows of the explored database: jobs, their records, and their contacts.
+
+Rows go by name: `rows.job.status`, `rows.contacts[0].status`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from batch_cancel.domain.errors import JobNotFound
 from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.statuses import JobStatus, Removal
-from batch_cancel.testing.explore.steps import (
-    Row,
-    Rows,
-)
 
 KEY: Final = JobKey("job", "ours")
 """The job that everything is about."""
 
 NEIGHBOUR: Final = JobKey("job", "theirs")
 """Another organization's job of the same id: nothing may touch it."""
+
+SECOND: Final = JobKey("job-2", "ours")
+"""Another job of ours, for those who cancel many; most scenarios have none."""
 
 START: Final = "start-1"
 """The deferred start that the job has at first, due now."""
@@ -29,12 +32,12 @@ NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 LATER: Final = NOW + timedelta(days=1)
 
-_KEYS: Final = (KEY, NEIGHBOUR)
+KEYS: Final = (KEY, NEIGHBOUR, SECOND)
 
-# The rows: the two jobs, their records, the contacts. What stands in which column:
+# The rows: the jobs, their records, the contacts. What stands in which column:
 JOB: Final = 0
-RECORD: Final = len(_KEYS)
-CONTACTS: Final = 2 * len(_KEYS)
+RECORD: Final = len(KEYS)
+CONTACTS: Final = 2 * len(KEYS)
 
 
 class JobRow(NamedTuple):
@@ -43,6 +46,14 @@ class JobRow(NamedTuple):
     status: str | None
     deferred_id: str | None
     version: int = 0
+
+
+class First(NamedTuple):
+    """A job as it is at first, with the statuses of its contacts."""
+
+    status: str
+    contacts: Sequence[str]
+    deferred_id: str | None
 
 
 class RecordRow(NamedTuple):
@@ -72,21 +83,50 @@ class ContactRow(NamedTuple):
     version: int = 0
 
 
+Row = tuple[Any, ...]
+
+
+class Rows(tuple[Row, ...]):
+    """All rows at one moment."""
+
+    __slots__ = ()
+
+    @property
+    def job(self) -> JobRow:
+        """The job that everything is about."""
+        return JobRow(*self[JOB])
+
+    @property
+    def record(self) -> RecordRow | None:
+        """The record of its cancellation; None if there is none."""
+        row = self[RECORD + JOB]
+        return RecordRow(*row) if row else None
+
+    @property
+    def contacts(self) -> tuple[ContactRow, ...]:
+        """Its contacts, in the order in which they were added."""
+        return tuple(ContactRow(*row) for row in self[CONTACTS:] if row[1] == JOB)
+
+
 STATUS_OF_JOB: Final = JobRow._fields.index("status")
 STATUS_OF_CONTACT: Final = ContactRow._fields.index("status")
 DEFERRED_ID: Final = JobRow._fields.index("deferred_id")
 IS_SWEPT: Final = RecordRow._fields.index("is_swept")
 
 
-def first_rows(status: str, contacts: Sequence[str], deferred_id: str | None) -> Rows:
-    """Return the rows at the beginning: the job and its contacts, and the neighbour with one."""
-    return (
-        JobRow(status, deferred_id),
-        JobRow("scheduled", "start-of-theirs"),
-        (),
-        (),
-        ContactRow("t0", 1, "pending"),
-        *(ContactRow(f"c{n}", 0, status) for n, status in enumerate(contacts)),
+def first_rows(job: First, second: First | None = None) -> Rows:
+    """Return the rows at the beginning: our jobs and their contacts, the neighbour with one."""
+    others = () if second is None else second.contacts
+    return Rows(
+        (
+            JobRow(job.status, job.deferred_id),
+            JobRow("scheduled", "start-of-theirs"),
+            () if second is None else JobRow(second.status, second.deferred_id),
+            *((),) * len(KEYS),
+            ContactRow("t0", KEYS.index(NEIGHBOUR), "pending"),
+            *(ContactRow(f"c{n}", JOB, status) for n, status in enumerate(job.contacts)),
+            *(ContactRow(f"s{n}", KEYS.index(SECOND), it) for n, it in enumerate(others)),
+        )
     )
 
 
@@ -101,7 +141,7 @@ def open_contacts(rows: Rows, job: int, statuses: AbstractSet[str]) -> tuple[int
 
 def index_of(key: JobKey) -> int | None:
     """Return the job_index of a job's row; None if there is no such job."""
-    return _KEYS.index(key) if key in _KEYS else None
+    return KEYS.index(key) if key in KEYS else None
 
 
 def there(key: JobKey) -> int:
@@ -136,7 +176,7 @@ def record_of(row: Row, job: int) -> CancellationRecord:
     it = RecordRow(*row)
     return CancellationRecord(
         it.operation,
-        _KEYS[job],
+        KEYS[job],
         JobStatus(it.previous),
         it.contacts_cancelled,
         actor=None,

@@ -8,6 +8,7 @@ from typing import Final
 from batch_cancel.domain.job import JobKey
 from batch_cancel.testing.explore import actors as it
 from batch_cancel.testing.explore.actor_state import Actor
+from batch_cancel.testing.explore.bulk_scenarios import BULKS
 from batch_cancel.testing.explore.rows import START
 from batch_cancel.testing.explore.state import Scenario
 from batch_cancel.testing.explore.sweep_scenarios import SWEEPS
@@ -369,5 +370,5 @@ _LARGE: Final = (
     ),
 )
 
-SCENARIOS: Final = {scenario.name: scenario for scenario in (*_SMALL, *SWEEPS, *_LARGE)}
+SCENARIOS: Final = {scenario.name: scenario for scenario in (*_SMALL, *SWEEPS, *BULKS, *_LARGE)}
 """All of them, by name."""

@@ -20,6 +20,7 @@ from batch_cancel.testing.explore.actor_state import Actor, Recalled
 from batch_cancel.testing.explore.checks import Violation, check, check_rest
 from batch_cancel.testing.explore.moment import Moment
 from batch_cancel.testing.explore.must_happen import BY_KIND
+from batch_cancel.testing.explore.scenarios import SCENARIOS
 from batch_cancel.testing.explore.state import (
     ARRIVES,
     FAULTS,
@@ -52,11 +53,16 @@ class Found:
 
     def __str__(self) -> str:
         narrated = "\n".join(story(self.scenario, self.schedule))
+        schedule = written(self.schedule)
+        again = f"print(*story(scenario, read('{schedule}')), sep='\\n')"
+        if SCENARIOS.get(self.scenario.name) is self.scenario:
+            again = (
+                "python -m batch_cancel.testing.explore "
+                f"--scenario {self.scenario.name} --schedule '{schedule}'"
+            )
         return (
             f"{self.violation.invariant} does not hold in scenario {self.scenario.name!r}: "
-            f"{self.violation.what}\n{narrated}\n"
-            "Again: python -m batch_cancel.testing.explore "
-            f"--scenario {self.scenario.name} --schedule '{written(self.schedule)}'"
+            f"{self.violation.what}\n{narrated}\nAgain: {again}"
         )
 
 

@@ -14,7 +14,7 @@ import attrs
 
 from batch_cancel.testing.explore.actor_state import Actor, Gone, Live, Mind, Program, Recalled
 from batch_cancel.testing.explore.redis_model import first_starts
-from batch_cancel.testing.explore.rows import START, first_rows
+from batch_cancel.testing.explore.rows import JOB, KEYS, SECOND, START, First, Rows, first_rows
 from batch_cancel.testing.explore.steps import (
     TASK_CANCELLED,
     Ask,
@@ -25,7 +25,6 @@ from batch_cancel.testing.explore.steps import (
     Look,
     Passed,
     Rollback,
-    Rows,
     Send,
     Starts,
     Step,
@@ -100,6 +99,7 @@ class Scenario:
         faults: how many of each fault may strike them in all, see `FAULTS`.
         reconcile: what is done once more when all is at rest.
         one_by_one: whether it is small enough to execute each of its schedules by itself.
+        second: another job of the same organization; None if there is none.
     """
 
     name: str
@@ -111,6 +111,18 @@ class Scenario:
     deferred_id: str | None = START
     faults: str = ""
     one_by_one: bool = False
+    second: First | None = None
+
+    @property
+    def jobs(self) -> tuple[int, ...]:
+        """The rows of the jobs that everything is about."""
+        return (JOB,) if self.second is None else (JOB, KEYS.index(SECOND))
+
+    def first(self, job: int = JOB) -> First:
+        """Return one of these jobs as it is at first."""
+        if job != JOB and self.second is not None:
+            return self.second
+        return First(self.status, self.contacts, self.deferred_id)
 
 
 class World:
@@ -138,8 +150,8 @@ class World:
         if self._first is None or self._mind is Live:
             actors = it.actors
             self._first = State(
-                self.share_rows(first_rows(it.status, it.contacts, it.deferred_id)),
-                self.share_starts(first_starts(it.status, it.deferred_id)),
+                self.share_rows(first_rows(it.first(), it.second)),
+                self.share_starts(first_starts(it.first(), it.second)),
                 tuple(self._mind(actor) for actor in actors),
                 ((),) * len(actors),
                 (),

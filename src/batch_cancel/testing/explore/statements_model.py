@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeVar
 
 import attrs
 
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.testing.explore.rows import (
+    CONTACTS,
     DEFERRED_ID,
     RECORD,
     STATUS_OF_CONTACT,
     STATUS_OF_JOB,
     ContactRow,
+    Rows,
     recorded,
 )
-from batch_cancel.testing.explore.steps import Lock, LockOrPass, Look, Row, Rows, Write
+from batch_cancel.testing.explore.steps import Lock, LockOrPass, Look, Write
 
 T = TypeVar("T")
 
@@ -38,11 +41,11 @@ class Statements:
         """Take a statement's snapshot."""
         return Look(says, project, tuple(self.writes))
 
-    def lock(self, says: str, index: int, project: Callable[[Row], T]) -> Lock[T]:
+    def lock(self, says: str, index: int, project: Callable[[Any], T]) -> Lock[T]:
         """Lock a row, wait for it if need be, and look at it again."""
         return Lock(says, index, project, tuple(self.writes))
 
-    def lock_or_pass(self, says: str, index: int, project: Callable[[Row], T]) -> LockOrPass[T]:
+    def lock_or_pass(self, says: str, index: int, project: Callable[[Any], T]) -> LockOrPass[T]:
         """Lock a row and look at it again, or pass it over."""
         return LockOrPass(says, index, project, tuple(self.writes))
 
@@ -73,3 +76,22 @@ class Part:
     """What one transaction can reach of one thing."""
 
     transaction: Statements
+
+
+class Cancelling(Part):
+    """The statement that cancels contacts."""
+
+    async def cancel_found(
+        self, found: Sequence[int], statuses: AbstractSet[ContactStatus]
+    ) -> int:
+        """Update row by row, and return how many were changed."""
+        return sum([await self.cancel_one(index, statuses) for index in found])
+
+    async def cancel_one(self, index: int, statuses: AbstractSet[ContactStatus]) -> bool:
+        """Update a row if it still is in one of these statuses, and return whether it was."""
+        is_open = await self.transaction.lock(
+            f"locks contact {index - CONTACTS}", index, lambda row: row[2] in statuses
+        )
+        if is_open:
+            self.transaction.write_contact(index, ContactStatus.CANCELLED)
+        return is_open

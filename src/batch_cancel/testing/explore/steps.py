@@ -13,11 +13,10 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from batch_cancel.domain.deferred_start import Deferred
 from batch_cancel.domain.errors import Fault, SchedulerUnavailable, StoreFailed
+from batch_cancel.testing.explore.rows import Row, Rows
 
 T = TypeVar("T")
 
-Row = tuple[Any, ...]
-Rows = tuple[Row, ...]
 Starts = tuple[tuple[str, Deferred], ...]
 Write = tuple[int | None, int | None, Any]
 """Which row, or None for a new one; which column, or None for the whole row; what is written."""
@@ -161,8 +160,9 @@ def applied(rows: Rows, writes: tuple[Write, ...]) -> Rows:
         elif column is None:
             changed[index] = value
         else:
-            row = list(changed[index])
+            before = changed[index]
+            row = list(before)
             row[column] = value
             row[-1] += 1
-            changed[index] = tuple(row)
-    return tuple(changed)
+            changed[index] = type(before)._make(row)  # type: ignore[attr-defined]  # A named tuple.
+    return Rows(changed)

@@ -9,9 +9,16 @@ from datetime import timedelta
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
-from batch_cancel.testing.explore.rows import CONTACTS, DEFERRED_ID, open_contacts, there
+from batch_cancel.testing.explore.rows import (
+    CONTACTS,
+    DEFERRED_ID,
+    Row,
+    Rows,
+    open_contacts,
+    there,
+)
 from batch_cancel.testing.explore.statements_model import Part
-from batch_cancel.testing.explore.steps import Row, Rows, Send
+from batch_cancel.testing.explore.steps import Send
 
 
 class Work(Part):
