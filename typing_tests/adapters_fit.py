@@ -91,11 +91,13 @@ from batch_cancel.adapters.taskiq import AsyncTaskiqStarts, TaskiqStarts
 from batch_cancel.domain.job import CancellationRecord, Job
 from batch_cancel.domain.status_names import contact_status_names, job_status_names
 from batch_cancel.ports import (
+    AsyncAutocommitUnitOfWork,
     AsyncCheckable,
     AsyncInspectableScheduler,
     AsyncScheduler,
     AsyncUnitOfWork,
     AsyncWorkRepository,
+    AutocommitUnitOfWork,
     Checkable,
     ContactRepository,
     InspectableScheduler,
@@ -165,10 +167,10 @@ def what_comes_out_of_a_guarded_job() -> None:
     assert_type(guarded_start("job", attempts=2), int | None)
 
 
-postgres: UnitOfWork = PostgresUnitOfWork(
+postgres: AutocommitUnitOfWork = PostgresUnitOfWork(
     lambda: psycopg.connect(DSN), PostgresSchema(), lock_timeout=timedelta(seconds=1)
 )
-async_postgres: AsyncUnitOfWork = AsyncPostgresUnitOfWork(
+async_postgres: AsyncAutocommitUnitOfWork = AsyncPostgresUnitOfWork(
     lambda: psycopg.AsyncConnection.connect(DSN)
 )
 

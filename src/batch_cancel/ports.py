@@ -818,6 +818,31 @@ class AsyncUnitOfWork(Protocol):
         ...
 
 
+class AutocommitUnitOfWork(UnitOfWork, Protocol):
+    """
+    A unit of work that can commit each call of a repository by itself.
+
+    In a store that lacks the method, all workers' steps are in transactions by `begin`.
+    """
+
+    def begin_autocommit(self) -> AbstractContextManager[Repositories]:
+        """
+        Open a transaction in which each call may be committed by itself.
+
+        As `begin`, but an exception after a call may roll nothing back. If the store fails once a
+        call was sent, the outcome is "unknown", unless it is certain that nothing was changed.
+        """
+        ...
+
+
+class AsyncAutocommitUnitOfWork(AsyncUnitOfWork, Protocol):
+    """As `AutocommitUnitOfWork`, awaited."""
+
+    def begin_autocommit(self) -> AbstractAsyncContextManager[AsyncRepositories]:
+        """As `AutocommitUnitOfWork.begin_autocommit`."""
+        ...
+
+
 @runtime_checkable
 class RepeatableUnitOfWork(Protocol):
     """A unit of work that opens its own transactions, so that a failed one can be retried."""

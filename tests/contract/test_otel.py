@@ -229,6 +229,14 @@ def test_what_a_store_can_do_beyond_the_minimum_it_still_can(
     ]
 
 
+def test_a_workers_step_is_a_call_in_a_transaction(watched: Watched, watch: Watch) -> None:
+    """Also the second one, which a store may commit together with its call."""
+    watched.world.add_job("job", "running", ["pending", "busy"])
+    for _ in range(2):
+        assert len(watched.world.claim("job", limit=1, uow=watched.uow)) == 1
+    assert watch.names == ["batch_cancel.work.claim", "batch_cancel.transaction"] * 2
+
+
 # Without a world ---------------------------------------------------------------------------------
 
 
@@ -238,6 +246,7 @@ def test_a_capability_that_is_not_there_is_not_made_up(watch: Watch) -> None:
     assert isinstance(wrapped, MemoryStore)
     assert not isinstance(wrapped, RepeatableUnitOfWork)
     assert not hasattr(wrapped, "pause")
+    assert not hasattr(wrapped, "begin_autocommit")
     assert isinstance(watch.telemetry.uow(PostgresUnitOfWork(never)), RepeatableUnitOfWork)
     assert isinstance(
         watch.telemetry.uow(AsyncPostgresUnitOfWork(never)), AsyncRepeatableUnitOfWork

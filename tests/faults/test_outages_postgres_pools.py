@@ -12,12 +12,14 @@ import psycopg
 import psycopg_pool
 import pytest
 
-from batch_cancel import AlreadyTerminal
-from batch_cancel.domain.errors import Fault
+from batch_cancel import AlreadyTerminal, claim_contacts
+from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.domain.errors import Fault, StoreFailed
 from tests.faults.cues import Step
 from tests.faults.outages import FULL
 from tests.faults.postgres_outages import SHUTDOWNS
 from tests.faults.theatre import UNCHANGED, Theatre, opened
+from tests.pairs import create_reference_tables
 from tests.pgbouncer import PgBouncer
 from tests.processes import wait_until
 from tests.servers import PostgresServer
@@ -212,3 +214,20 @@ def test_pool_timeout_of_pgbouncer_is_a_failure_that_changed_nothing(
         assert theatre.connections == 1
         assert theatre.state() == UNCHANGED
         theatre.finish()
+
+
+def test_pool_timeout_of_pgbouncer_at_a_workers_only_string_has_changed_nothing(
+    pgbouncer_in_a_hurry: PgBouncer, postgres_server: PostgresServer
+) -> None:
+    """Row "pool timeout": the string holds its COMMIT, but was sent to no server."""
+    with postgres_server.database() as dsn:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            create_reference_tables(connection)
+        through = pgbouncer_in_a_hurry.dsn(dsn)
+        uow = PostgresUnitOfWork(lambda: psycopg.connect(through, prepare_threshold=None))
+        assert claim_contacts("job", uow=uow, limit=1) == []
+        with psycopg.connect(through) as other:
+            other.execute("SELECT 1")
+            with pytest.raises(StoreFailed, match="query_wait_timeout") as failure:
+                claim_contacts("job", uow=uow, limit=1)
+        assert (failure.value.outcome, failure.value.fault) == ("unchanged", Fault.LATE)

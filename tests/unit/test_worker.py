@@ -159,6 +159,40 @@ def test_a_step_that_does_not_depend_on_it_does_not_lock_the_job(
     assert take(step, flaky(is_async, jobs=None)) == STEPS[step][3]
 
 
+class Committing(Flaky):
+    """A store that can commit each call by itself; it notes how it was opened."""
+
+    def begin_autocommit(self) -> Any:
+        """Open a transaction of such calls."""
+        self.paused.append(0)
+        return self.begin()
+
+
+class AsyncCommitting(AsyncFlaky):
+    """A store that can commit each call by itself; it notes how it was opened."""
+
+    def begin_autocommit(self) -> Any:
+        """Open a transaction of such calls."""
+        self.paused.append(0)
+        return self.begin()
+
+
+NO_ROLLBACK = {"settle for good", "start", "claim", "finish", "look"}
+"""The steps that write by one call and return its answer; the others lock the job first."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_needs_no_rollback_is_committed_call_by_call(
+    step: str, is_async: object
+) -> None:
+    """The store opens such a transaction in its own way; also another attempt's."""
+    given = flaky(is_async)
+    kind = AsyncCommitting if is_async else Committing
+    uow = kind(given.store, [CONFLICT])
+    assert take(step, uow) == STEPS[step][3]
+    assert uow.paused == ([0, 1, 0] if step in NO_ROLLBACK else [1])
+
+
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(
     ("failures", "pauses"),

@@ -196,6 +196,7 @@ ASYNCIO_ONLY: Final[Mapping[str, str]] = {
     "adapters/fastapi.py": "The same.",
     "adapters/litestar.py": "The same.",
     "adapters/postgres/doctor/": "Written once, over a sender of either kind.",
+    "adapters/postgres/at_once.py": "The same.",
     "adapters/postgres/bulk.py": "The same.",
     "adapters/postgres/history.py": "The same.",
     "adapters/postgres/overview.py": "The same.",

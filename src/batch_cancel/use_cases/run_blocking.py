@@ -37,6 +37,7 @@ from batch_cancel.ports import (
     UnitOfWork,
 )
 from batch_cancel.use_cases import kinds
+from batch_cancel.use_cases.autocommit import Autocommit
 from batch_cancel.use_cases.blocking_repositories import Blocking, in_wrappers
 from batch_cancel.use_cases.kinds import opened, returned
 from batch_cancel.use_cases.unexpected import original
@@ -183,6 +184,10 @@ class BlockingStore(Blocking[UnitOfWork]):
     def begin(self) -> _Transaction:
         """Return a transaction; it sends no statement yet."""
         return _Transaction(opened(self.port))
+
+    def begin_autocommit(self) -> _Transaction:
+        """Return a transaction, by `begin` if the store lacks the method."""
+        return _Transaction(opened(Autocommit(self.port)))
 
     async def pause(self, attempts: int, /) -> None:
         """Wait before another attempt; only for a store that is `repeatable`."""

@@ -87,9 +87,8 @@ async def start_job_async(
         return await attempted(
             uow,
             key,
-            lambda repositories: offered(repositories.work).start(
-                key, STARTABLE_JOBS, deferred_id
-            ),
+            lambda it: offered(it.work).start(key, STARTABLE_JOBS, deferred_id),
+            autocommit=True,
         )
     except JobNotFound:
         return False
@@ -150,7 +149,10 @@ async def claim_contacts_async(
     key = JobKey(batch_job_id, organization_id)
     try:
         return await attempted(
-            uow, key, lambda repositories: claim(repositories, key, limit, columns)
+            uow,
+            key,
+            lambda repositories: claim(repositories, key, limit, columns),
+            autocommit=not columns,  # A value that can't be read must not be claimed.
         )
     except JobNotFound:
         return ClaimedContacts(is_over=True)
@@ -216,7 +218,10 @@ async def settle_contact_async(
         return None
     try:
         return await attempted(
-            uow, key, lambda repositories: settle(repositories, key, contact_id, end)
+            uow,
+            key,
+            lambda repositories: settle(repositories, key, contact_id, end),
+            autocommit=not end.depends_on_job,
         )
     except JobNotFound:
         return None
@@ -350,6 +355,7 @@ async def finish_job_async(
             uow,
             key,
             lambda repositories: offered(repositories.work).finish(key, UNFINISHED_CONTACTS),
+            autocommit=True,
         )
     except JobNotFound:
         return False
@@ -384,7 +390,7 @@ async def still_running_async(
     key = JobKey(batch_job_id, organization_id)
     try:
         return is_running(
-            await attempted(uow, key, lambda repositories: offered(repositories.work).status(key))
+            await attempted(uow, key, lambda it: offered(it.work).status(key), autocommit=True)
         )
     except JobNotFound:
         return False

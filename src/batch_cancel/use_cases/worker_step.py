@@ -33,6 +33,7 @@ from batch_cancel.ports import (
     AsyncUnitOfWork,
     AsyncWorkRepository,
 )
+from batch_cancel.use_cases.autocommit import Autocommit
 from batch_cancel.use_cases.kinds import opened_async
 from batch_cancel.use_cases.lock import lock
 from batch_cancel.use_cases.run_blocking import check_store, own, repeatable
@@ -41,10 +42,20 @@ _T = TypeVar("_T")
 
 
 async def attempted(
-    uow: AsyncUnitOfWork, key: JobKey, step: Callable[[AsyncRepositories], Awaitable[_T]]
+    uow: AsyncUnitOfWork,
+    key: JobKey,
+    step: Callable[[AsyncRepositories], Awaitable[_T]],
+    *,
+    autocommit: bool = False,
 ) -> _T:
     """
     Run a step in a transaction of its own, and return its answer.
+
+    Arguments:
+        uow: the store.
+        key: the job.
+        step: the step.
+        autocommit: whether each of its calls may be committed by itself, see `autocommit.py`.
 
     Raises:
         TypeError: the store is of the wrong kind.
@@ -54,12 +65,17 @@ async def attempted(
     check_store(uow)
     if not key.can_exist:
         raise JobNotFound(key)
-    return await repeated(uow, step)
+    return await repeated(uow, step, autocommit=autocommit)
 
 
-async def repeated(uow: AsyncUnitOfWork, step: Callable[[AsyncRepositories], Awaitable[_T]]) -> _T:
+async def repeated(
+    uow: AsyncUnitOfWork,
+    step: Callable[[AsyncRepositories], Awaitable[_T]],
+    *,
+    autocommit: bool = False,
+) -> _T:
     """
-    Do a step in a transaction of its own, again while that is worth it.
+    Do a step in a transaction of its own, as `attempted`, again while that is worth it.
 
     Raises:
         StoreFailed: the store failed, and another attempt is not worth it.
@@ -67,7 +83,7 @@ async def repeated(uow: AsyncUnitOfWork, step: Callable[[AsyncRepositories], Awa
     made = 0
     while True:
         try:
-            async with opened_async(uow) as repositories:
+            async with opened_async(Autocommit(uow) if autocommit else uow) as repositories:
                 return await step(repositories)
         except StoreFailed as failure:
             made += 1

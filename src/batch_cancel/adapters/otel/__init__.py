@@ -345,7 +345,16 @@ class _UnitOfWork(_Port):
     def begin(self) -> object:
         """Open a transaction."""
         inner: Any = self._inner
-        transaction: object = inner.begin()
+        return self._opened(inner.begin())
+
+    @property
+    def begin_autocommit(self) -> Callable[[], object]:
+        """Opens a transaction in which each call may be committed; the store may lack it."""
+        inner: Any = self._inner
+        begin: Callable[[], object] = inner.begin_autocommit
+        return lambda: self._opened(begin())
+
+    def _opened(self, transaction: object) -> object:
         if isinstance(transaction, AbstractContextManager):
             blocking = cast("AbstractContextManager[object]", transaction)
             return self._spans.transaction(blocking)

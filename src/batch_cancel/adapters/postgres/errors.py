@@ -168,7 +168,7 @@ def _broken(error: psycopg.Error, progress: Progress) -> StoreFailed:
     outcome: Outcome = "unknown" if progress.phase == "committing" else "unchanged"
     if progress.is_cut:
         return StoreFailed(_CUT, outcome, Fault.LATE)
-    # PgBouncer has one SQLSTATE for all its errors.
-    if outcome == "unchanged" and (error.diag.message_primary or "") == "query_wait_timeout":
+    # PgBouncer has one SQLSTATE for all its errors. With this one it has sent nothing to Postgres.
+    if (error.diag.message_primary or "") == "query_wait_timeout":
         return StoreFailed(_POOLER, fault=Fault.LATE)
     return StoreFailed(_UNKNOWN if outcome == "unknown" else _LOST, outcome, Fault.INTERRUPTED)

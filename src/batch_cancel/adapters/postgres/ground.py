@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Hashable
+from functools import lru_cache
 from typing import ClassVar, Final
 
 import attrs
@@ -12,6 +15,7 @@ from batch_cancel.adapters.postgres.marking import RUN_LATE_TRIGGERS, Marking
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sql_parts import quoted, trusted
+from batch_cancel.adapters.postgres.transaction_settings import Frame
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import JobKey
@@ -24,6 +28,60 @@ _CacheKey = tuple[object, ...]
 KNOWN: Final = Known()
 """The facts about tables that passed the checks, by schema and database."""
 
+_DOUBT_SECONDS: Final = 60.0
+_EXPECTED_MAX: Final = 1000
+
+
+@attrs.define
+class Expected:
+    """
+    The contexts that the next transactions most likely have, by how their connections are opened.
+
+    Connections that are opened alike may still differ, by a `search_path` that is set later. After
+    two that differ, none is expected until all have been alike for a minute.
+    """
+
+    _contexts: dict[Hashable, tuple[Row, float]] = attrs.field(
+        factory=dict[Hashable, tuple[Row, float]], init=False
+    )
+
+    def get(self, opened_with: Hashable) -> Row | None:
+        """Return the context; None if it can't be expected."""
+        context, from_then = self._contexts.get(opened_with, (None, 0.0))
+        return context if time.monotonic() >= from_then else None
+
+    def note(self, opened_with: Hashable, context: Row) -> None:
+        """Note the context that a transaction has."""
+        before, _ = self._contexts.get(opened_with, (None, 0.0))
+        if before == context:
+            return
+        if len(self._contexts) >= _EXPECTED_MAX:
+            self._contexts.clear()
+        from_then = 0.0 if before is None else time.monotonic() + _DOUBT_SECONDS
+        self._contexts[opened_with] = (context, from_then)
+
+    def doubt(self, opened_with: Hashable, context: Row) -> None:
+        """Note that a transaction did not have the context that was expected."""
+        self._contexts[opened_with] = (context, time.monotonic() + _DOUBT_SECONDS)
+
+    def clear(self) -> None:
+        """Forget all contexts."""
+        self._contexts.clear()
+
+
+EXPECTED: Final = Expected()
+"""The contexts of transactions of our own."""
+
+
+Opened = tuple[tuple[str, ...], str, int, str, str, str]
+"""The SQL of a context, and of a connection the host, port, database, user and options."""
+
+
+def opened_with(connection: AnyConnection, frame: Frame) -> Opened:
+    """Return what the context of a transaction depends on, but for later settings."""
+    info = connection.info
+    return (frame.context, info.host, info.port, info.dbname, info.user, info.options)
+
 
 @attrs.define
 class Ground:
@@ -33,6 +91,8 @@ class Ground:
     Arguments:
         queries: the statements.
         cache_key: names the database and its tables, for the cache.
+        opened_with: what the context depends on.
+        context: what was read at the beginning of the transaction.
         isolation: the actual isolation of the transaction.
         oids: the oids of the tables.
         is_joined: whether the transaction is the caller's.
@@ -44,6 +104,8 @@ class Ground:
 
     queries: Queries
     cache_key: _CacheKey
+    opened_with: Opened
+    context: Row
     isolation: object
     oids: Oids
     is_joined: bool
@@ -52,29 +114,30 @@ class Ground:
     contacts_to_look_at: list[str] | None = None
 
     COLUMNS: ClassVar = 7
-    """How many columns the answer has from which it is made."""
+    """How many columns the answer has from which it is made: a setting and the context."""
 
     @classmethod
-    def of(
-        cls, connection: AnyConnection, queries: Queries, row: Row, *, is_joined: bool
-    ) -> Ground:
+    def of(cls, opened: Opened, queries: Queries, context: Row, *, is_joined: bool) -> Ground:
         """
-        Return the context from the answer to `_looked_up` of `transaction_settings.py`.
+        Return it.
 
         Arguments:
-            connection: its connection.
+            opened: what its connection was opened with.
             queries: the statements of the schema.
-            row: a setting, the isolation, the oids of the three tables, whether there is one for
-                earlier records, and whether ours has the column of sweeps.
+            context: the isolation, the oids of the three tables, whether there is one for earlier
+                records, and whether ours has the column of sweeps.
             is_joined: whether the transaction is the caller's.
         """
-        info = connection.info
-        _, isolation, *oids, keeps_earlier, has_sweeps = row
-        cache_key = (queries, info.host, info.port, info.dbname, *oids, keeps_earlier)
+        _, host, port, database, *_ = opened
+        isolation, *oids, keeps_earlier, has_sweeps = context
+        fitting = queries.fitting(has_sweeps=has_sweeps)
+        cache_key = (fitting, host, port, database, *oids, keeps_earlier)
         jobs, contacts, cancellations = oids
         return cls(
-            queries,
+            fitting,
             cache_key,
+            opened,
+            context,
             isolation,
             (jobs, contacts, cancellations),
             is_joined,
@@ -90,6 +153,11 @@ class Ground:
     def learn(self, facts: Facts) -> None:
         """Cache the facts about the tables."""
         KNOWN.learn(self.cache_key, facts)
+
+    def note(self) -> None:
+        """Note that the next transaction of ours will most likely have this context."""
+        if not self.is_joined:
+            EXPECTED.note(self.opened_with, self.context)
 
     @property
     def question(self) -> sql.SQL | None:
@@ -112,6 +180,14 @@ class Ground:
         Raises:
             StoreFailed: the tables are not safe; nothing was changed.
         """
+        problem = self.problem(facts, key, contacts=contacts)
+        if problem is not None:
+            KNOWN.forget(self.cache_key)  # A repaired table works at once.
+            raise StoreFailed(problem)
+        return facts
+
+    def problem(self, facts: Facts, key: JobKey, *, contacts: bool) -> str | None:
+        """Return why this job, or its contacts by their ids, are not safe; None if they are."""
         keys, has_organization = self.queries.schema.keys, key.organization_id is not None
         problem = (
             next(iter(facts.refusals), None)
@@ -120,10 +196,7 @@ class Ground:
         )
         if problem is None and contacts:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
-        if problem is not None:
-            KNOWN.forget(self.cache_key)  # A repaired table works at once.
-            raise StoreFailed(problem)
-        return facts
+        return problem
 
     def late_triggers(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:
         """
@@ -159,3 +232,9 @@ def _set_constraints(names: list[tuple[str, str]], mode: str) -> sql.SQL:
         return sql.SQL("")
     listed = sql.SQL(", ").join(map(quoted, names)).as_string(None)
     return trusted(f"SET CONSTRAINTS {listed} {mode}")
+
+
+@lru_cache(maxsize=_EXPECTED_MAX)
+def expected(queries: Queries, opened: Opened, context: Row) -> Ground:
+    """Return the ground of a transaction of ours that has the expected context."""
+    return Ground.of(opened, queries, context, is_joined=False)

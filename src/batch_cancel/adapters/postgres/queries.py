@@ -141,7 +141,10 @@ class Queries:
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def claim_contacts(
-        self, statuses: AbstractSet[ContactStatus], columns: tuple[str, ...] = ()
+        self,
+        statuses: AbstractSet[ContactStatus],
+        columns: tuple[str, ...] = (),
+        is_claimed: str = "is_claimed",
     ) -> sql.SQL:
         """Return the statement that claims contacts in these statuses, and reads columns."""
         aliases = [quoted(f"returned_{number}") for number in range(len(columns))]
@@ -155,7 +158,10 @@ class Queries:
             "claim_contacts" if has_times else "claim_contacts_without_times",
             statuses=self._contacts_in(statuses),
             claim_the_picked=self.statement(
-                "claim_the_picked", written=_after_others(written), read=_after_others(read)
+                "claim_the_picked",
+                written=_after_others(written),
+                is_claimed=self.statement(is_claimed),
+                read=_after_others(read),
             ),
         )
 

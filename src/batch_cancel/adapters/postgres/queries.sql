@@ -461,7 +461,15 @@ claimed AS (
     WHERE {its_aliased_contact} AND contact.{contact_id} = picked.id
     RETURNING contact.{contact_id} AS id, contact.{contact_status} = {contact_dialing} AS is_so{written}
 )
-SELECT picked.id::text, claimed.is_so{read} FROM picked LEFT JOIN claimed ON claimed.id = picked.id
+SELECT picked.id::text, {is_claimed}{read} FROM picked LEFT JOIN claimed ON claimed.id = picked.id
+
+-- name: is_claimed
+-- In the statement above.
+claimed.is_so
+
+-- name: demand_claimed
+-- The same in one string with COMMIT: a contact that is not claimed is an error.
+(CASE WHEN claimed.is_so THEN '1' ELSE {not_written} END)::bigint
 
 -- name: returned
 -- In the claims: one of the adopter's columns as it is after the claim, under a name of ours.
@@ -478,6 +486,17 @@ SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
 WHERE {its_contact} AND {contact_id} = %(contact_id)s
   AND {contact_status} IN ({dialing}){existing_contact}
   AND EXISTS (SELECT 1 FROM {jobs} WHERE {this_job})
+
+-- name: demand_one_row
+-- A step in one string with COMMIT: how many rows it has written; more than one are an error.
+WITH written AS ({step} RETURNING 1)
+SELECT (
+    CASE
+        WHEN count(*) > 1 THEN 'batch_cancel: several rows were written'
+        ELSE count(*)::text
+    END
+)::bigint
+FROM written
 
 -- name: read_contact
 -- What settle_contact left, where a trigger may have written something else.

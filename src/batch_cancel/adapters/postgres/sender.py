@@ -51,6 +51,11 @@ class Answer:
         while len(self.cursor.description or ()) != number and self.cursor.nextset():
             pass
 
+    def skip(self, number: int) -> None:
+        """Go on by so many statements."""
+        for _ in range(number):
+            self.cursor.nextset()
+
     def skip_to_last(self) -> None:
         """Go on to the last statement of the string."""
         while self.cursor.nextset():

@@ -50,6 +50,7 @@ class Statements:
             StoreFailed: the job is not safe on these tables; nothing was changed.
         """
         ground = await self.transaction.ground()
+        ground.note()
         facts = ground.known
         if facts is None:
             asked = ground.question

@@ -7,6 +7,8 @@ Rule 2: what is sent together is one string of the simple protocol. Each stateme
         snapshot of its own, so one that follows a lock sees what was committed before the lock.
 Rule 3: after an error Postgres executes no later statement of a string. What must be true before
         the commit is a statement that fails otherwise, in the string of the commit.
+Rule 4: where each call may be committed by itself, it is one string if no answer is needed before
+        COMMIT; it demands the tables whose facts are known. What Postgres refuses is asked again.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from batch_cancel.adapters.postgres.connection_checks import (
 )
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.errors import Progress
-from batch_cancel.adapters.postgres.ground import Ground
+from batch_cancel.adapters.postgres.ground import EXPECTED, Ground, expected, opened_with
 from batch_cancel.adapters.postgres.queries import Queries
+from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sender import Answer, AnySender, Parameters
-from batch_cancel.adapters.postgres.transaction_settings import Frame
+from batch_cancel.adapters.postgres.transaction_settings import ANOTHER_CONTEXT, Frame
 from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
 
@@ -65,6 +68,7 @@ class Transaction:
         frame: how it begins and ends.
         progress: how far it got.
         sweep_above: how many contacts of a job it changes at most; None for all.
+        is_autocommit: whether each call may be committed by itself.
     """
 
     sender: AnySender
@@ -72,6 +76,7 @@ class Transaction:
     frame: Frame
     progress: Progress
     sweep_above: int | None = None
+    is_autocommit: bool = attrs.field(default=False, init=False)
     _ground: Ground | None = attrs.field(default=None, init=False)
     _held: list[_Held] = attrs.field(factory=list[_Held], init=False)
     _is_begun: bool = attrs.field(default=False, init=False)
@@ -140,6 +145,55 @@ class Transaction:
             await self._exchange()
         return await self.sender.send(query, parameters, binary=binary)
 
+    @property
+    def may_commit_next(self) -> bool:
+        """Whether the next statement may be sent in one string with the beginning and COMMIT."""
+        return self.is_autocommit and not (self._is_begun or self._held)
+
+    def expected(self) -> Ground | None:
+        """Return the context that it will most likely have; None if it can't be expected."""
+        opened = opened_with(self.connection, self.frame)
+        context = EXPECTED.get(opened)
+        return None if context is None else expected(self.queries, opened, context)
+
+    async def ask_and_commit(
+        self, query: sql.SQL, parameters: Parameters, ground: Ground | None
+    ) -> list[Row] | None:
+        """
+        Execute a statement in a transaction of its own: one string with beginning and COMMIT.
+
+        Arguments:
+            query: the statement; it fails if its outcome must not be committed.
+            parameters: its values.
+            ground: the context without which it is not executed; None for one that only reads.
+
+        Returns:
+            the rows of its answer; None if the string was refused for a reason that only several
+            strings can explain. Then nothing was changed. In any case none is begun now.
+        """
+        check_encoding(self.connection)
+        frame = self.frame
+        beginning = frame.beginning[:-1] if ground is None else frame.demanding(ground.context)
+        try:
+            text = self.sender.rendered(query, parameters)
+            self._is_begun = True
+            if ground is not None:
+                self.progress.phase = frame.last_phase
+            answer = await self.sender.send_string("; ".join((*beginning, text, frame.end)))
+        except (psycopg.DataError, psycopg.ProgrammingError, UnicodeEncodeError) as error:
+            if ground is not None and ANOTHER_CONTEXT in str(error):
+                EXPECTED.doubt(ground.opened_with, ground.context)
+            self.progress.phase = "working"
+            await self._undo()
+            return None
+        except psycopg.Error:
+            self._note_not_ended()
+            raise
+        check_committed(self.connection)
+        self.progress.phase, self._is_begun = "working", False
+        answer.skip(len(beginning))
+        return await answer.rows()
+
     async def copy(self, query: sql.SQL, rows: Iterable[Sequence[object]]) -> int:
         """Send rows to a COPY statement, after all that is held back; return how many it wrote."""
         await self.ground()
@@ -203,9 +257,12 @@ class Transaction:
         try:
             await self._exchange(self.frame.end)
         except psycopg.Error:
-            if not self.frame.is_joined and self._status == TransactionStatus.INERROR:
-                self.progress.phase = "working"  # A statement failed; the end was not executed.
+            self._note_not_ended()
             raise
+
+    def _note_not_ended(self) -> None:
+        if not self.frame.is_joined and self._status == TransactionStatus.INERROR:
+            self.progress.phase = "working"  # A statement failed; the end was not executed.
 
     async def _undo(self) -> None:
         """Undo what was sent, if the connection still lives."""
@@ -236,7 +293,7 @@ class Transaction:
         texts, is_first = (*(it.text for it in self._held), *texts), not self._is_begun
         if is_first:
             check_encoding(self.connection)
-            texts = (self.frame.beginning, *texts)
+            texts = (*self.frame.beginning, *texts)
             self._is_begun = True
         try:
             answer = await self.sender.send_string("; ".join(texts))
@@ -249,10 +306,10 @@ class Transaction:
         if is_first:
             answer.skip_to_columns(Ground.COLUMNS)
             [row] = await answer.rows()
-            self.queries = self.queries.fitting(has_sweeps=row[-1])
-            self._ground = Ground.of(
-                self.connection, self.queries, row, is_joined=self.frame.is_joined
-            )
+            _, *context = row
+            opened, is_joined = opened_with(self.connection, self.frame), self.frame.is_joined
+            self._ground = Ground.of(opened, self.queries, tuple(context), is_joined=is_joined)
+            self.queries = self._ground.queries
         answer.skip_to_last()
         return answer
 

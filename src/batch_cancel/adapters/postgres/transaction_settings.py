@@ -7,6 +7,7 @@ The settings at its beginning follow the rules of `postgres_transactions`.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -35,6 +36,12 @@ _OID: Final = (
 
 _SAVEPOINT: Final = "batch_cancel"
 
+_OF_STEPS: Final = 3
+"""How much of a context concerns workers' steps: the isolation, and jobs and contacts."""
+
+ANOTHER_CONTEXT: Final = "batch_cancel: the tables are not those of the transaction before"
+"""In the error of a transaction whose context is another one than it demands."""
+
 
 @attrs.frozen
 class Frame:
@@ -42,13 +49,17 @@ class Frame:
     How a transaction begins and ends.
 
     Arguments:
-        beginning: the statements that begin it; the last of them is `_looked_up`.
+        beginning: the statements that begin it; the last of them reads its context.
+        context: what that one reads, as SQL: the isolation, the oids of the tables of jobs,
+            contacts and cancellations, whether earlier records can be kept, and whether ours has
+            the column of sweeps.
         end: the statement that ends it.
         undo: the statements that undo it; None for a transaction of our own.
         last_phase: the phase in which it ends.
     """
 
-    beginning: str
+    beginning: tuple[str, ...]
+    context: tuple[str, ...]
     end: str
     undo: str | None
     last_phase: Phase
@@ -57,6 +68,11 @@ class Frame:
     def is_joined(self) -> bool:
         """Whether the transaction is the caller's."""
         return self.undo is not None
+
+    def demanding(self, context: tuple[object, ...]) -> tuple[str, ...]:
+        """Return the beginning that fails if what concerns workers' steps is not as here."""
+        read, expected = self.context[:_OF_STEPS], context[:_OF_STEPS]
+        return (*self.beginning[:-1], _demanding(read, expected))
 
 
 def check_timeout(name: str, value: timedelta) -> None:
@@ -82,29 +98,44 @@ def own_frame(
     """
     check_timeout("lock_timeout", lock_timeout)
     check_timeout("statement_timeout", statement_timeout)
-    settings = (
-        f"SET LOCAL {name} = {value}"
+    settings = ", ".join(
+        f"pg_catalog.set_config('{name}', '{value}', true)"
         for name, value in timeouts(lock_timeout, statement_timeout).items()
     )
-    beginning = f"BEGIN; {READ_COMMITTED}; {'; '.join(settings)}; SELECT {TEMPORARY_LAST}"
-    return Frame(f"{beginning}; {_looked_up(schema)}", "COMMIT", None, "committing")
+    settings, context = f"SELECT {settings}, {TEMPORARY_LAST}", _context(schema)
+    beginning = ("BEGIN", READ_COMMITTED, settings, _reading(context))
+    return Frame(beginning, context, "COMMIT", None, "committing")
 
 
 def joined_frame(schema: PostgresSchema) -> Frame:
     """Return the frame of a savepoint in the caller's transaction."""
+    context = _context(schema)
     return Frame(
-        f"SAVEPOINT {_SAVEPOINT}; {_looked_up(schema)}",
+        (f"SAVEPOINT {_SAVEPOINT}", _reading(context)),
+        context,
         f"RELEASE SAVEPOINT {_SAVEPOINT}",
         f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; RELEASE SAVEPOINT {_SAVEPOINT}",
         "releasing",
     )
 
 
-def _looked_up(schema: PostgresSchema) -> str:
-    """Return the statement that sets rule 3, and reads the isolation and the tables' oids."""
-    oids = ", ".join(map(_oid, (schema.jobs, schema.contacts, schema.cancellations)))
-    usable, has_sweeps = _is_usable(schema.earlier), _has_sweeps(schema.cancellations)
-    return f"SELECT {DURABLY}, {LEVEL}, {oids}, {usable}, {has_sweeps}"
+def _reading(context: tuple[str, ...]) -> str:
+    """Return the statement that sets rule 3, and reads the context."""
+    return f"SELECT {DURABLY}, {', '.join(context)}"
+
+
+@lru_cache(maxsize=1000)
+def _demanding(context: tuple[str, ...], expected: tuple[object, ...]) -> str:
+    values = sql.SQL(", ").join(map(sql.Literal, expected)).as_string(None)
+    is_so = f"({', '.join(context)}) IS NOT DISTINCT FROM ({values})"
+    demand = f"(CASE WHEN {is_so} THEN '1' ELSE '{ANOTHER_CONTEXT}' END)::integer"
+    return f"SELECT {DURABLY}, {demand}"
+
+
+def _context(schema: PostgresSchema) -> tuple[str, ...]:
+    """Return the SQL of the context."""
+    oids = map(_oid, (schema.jobs, schema.contacts, schema.cancellations))
+    return (LEVEL, *oids, _is_usable(schema.earlier), _has_sweeps(schema.cancellations))
 
 
 def _is_usable(table: Table) -> str:

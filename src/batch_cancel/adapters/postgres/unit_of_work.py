@@ -114,6 +114,14 @@ class PostgresUnitOfWork:
                     ) as transaction:
                         yield PostgresRepositories(transaction)
 
+    @contextmanager
+    def begin_autocommit(self) -> Generator[PostgresRepositories]:
+        """Open a transaction in which each call may be committed by itself."""
+        with self.begin() as repositories:
+            if type(self).begin is PostgresUnitOfWork.begin:  # That of a subclass may do more.
+                repositories.transaction.is_autocommit = True
+            yield repositories
+
     def check(self) -> list[str]:
         """
         Return in sentences what the library misses in this database, without a change.
@@ -186,6 +194,14 @@ class AsyncPostgresUnitOfWork:
                         sender, self._queries, self._frame, progress, self._sweep_above
                     ) as transaction:
                         yield AsyncPostgresRepositories(transaction)
+
+    @asynccontextmanager
+    async def begin_autocommit(self) -> AsyncGenerator[AsyncPostgresRepositories]:
+        """As `PostgresUnitOfWork.begin_autocommit`, awaited."""
+        async with self.begin() as repositories:
+            if type(self).begin is AsyncPostgresUnitOfWork.begin:
+                repositories.transaction.is_autocommit = True
+            yield repositories
 
     async def check(self) -> list[str]:
         """As `PostgresUnitOfWork.check`, awaited."""

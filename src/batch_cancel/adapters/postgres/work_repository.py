@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
+from psycopg import sql
+
+from batch_cancel.adapters.postgres.at_once import WorkAtOnce
 from batch_cancel.adapters.postgres.outcomes import (
     ADDED,
     can_be_copied,
@@ -24,6 +27,7 @@ from batch_cancel.adapters.postgres.outcomes import (
 )
 from batch_cancel.adapters.postgres.rows import (
     Parameters,
+    Row,
     named,
 )
 from batch_cancel.adapters.postgres.statements import Statements
@@ -36,10 +40,18 @@ from batch_cancel.domain.worker_rules import Settlement
 class Work(Statements):
     """The workers' steps."""
 
+    @property
+    def _at_once(self) -> WorkAtOnce:
+        return WorkAtOnce(self.transaction)
+
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
     ) -> bool:
         """As `WorkRepository.start`."""
+        if self.transaction.may_commit_next:
+            started = await self._at_once.start(key, statuses, deferred_id)
+            if started is not None:
+                return started
         which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
             answer = await self.execute(self.queries.start_job(which), it)
@@ -60,6 +72,10 @@ class Work(Statements):
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
     ) -> list[str]:
         """As `WorkRepository.claim`."""
+        if self.transaction.may_commit_next:
+            claimed = await self._at_once.claim(key, statuses, limit)
+            if claimed is not None:
+                return claimed
         return [contact_id for contact_id, _ in await self._claim(key, statuses, limit, ())]
 
     async def claim_returning(
@@ -97,12 +113,14 @@ class Work(Statements):
 
     async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
         """As `ReadingWorkRepository.has_contacts`."""
-        with unknown_ids(key):
-            answer = await self.execute(self.queries.has_contacts(frozenset(statuses)), named(key))
-        return await answer.row() == (True,)
+        return await self._read(key, self.queries.has_contacts(frozenset(statuses))) == [(True,)]
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """As `WorkRepository.settle`."""
+        if self.transaction.may_commit_next:
+            was_settled = await self._at_once.settle(key, contact_id, settlement)
+            if was_settled is not None:
+                return was_settled
         statement = self.queries.settle_contact(settlement.status)
         parameters = settled(key, contact_id, settlement)
         with unknown_ids(key):
@@ -211,7 +229,14 @@ class Work(Statements):
 
     async def status(self, key: JobKey) -> str | None:
         """As `WorkRepository.status`."""
-        with unknown_ids(key):
-            answer = await self.execute(self.queries.read_status, named(key))
-        row = only(await answer.rows(), key)
+        row = only(await self._read(key, self.queries.read_status), key)
         return None if row is None else self.queries.schema.read_job_status(row[0])
+
+    async def _read(self, key: JobKey, query: sql.SQL) -> list[Row]:
+        if self.transaction.may_commit_next:
+            rows = await self._at_once.read(key, query)
+            if rows is not None:
+                return rows
+        with unknown_ids(key):
+            answer = await self.execute(query, named(key))
+        return await answer.rows()
