@@ -122,6 +122,27 @@ def test_nothing_is_done_unless_it_is_confirmed(
     assert statuses(file) == UNTOUCHED
 
 
+def test_what_was_expected_at_first_is_not_what_is_left(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """An operation that goes on finds fewer jobs by its filter; ids it counts as before."""
+    named = ("--store", store, "--yes", "--operation-id", "op")
+    assert run("cancel-many", "running", *named).code == 0
+    done = run("cancel-many", *EVERY, *named, "--expect", "3")
+    assert (done.code, done.out) == (2, "")
+    assert done.sentence == (
+        "--expect 3: there are 2 jobs; nothing was done: those that this operation has cancelled "
+        "are not found again; leave --expect out to go on with the rest"
+    )
+    assert statuses(file)[:2] == ["scheduled", "pending"]
+    for more in (("--expect", "1"), ("--expect", "4", "--dry-run")):
+        done = run("cancel-many", *EVERY, *named, *more)
+        assert (done.code, "go on" in done.sentence) == (2, "4" in more)
+    done = run("cancel-many", "running", "pending", *named, "--expect", "3")
+    assert done.sentence == "--expect 3: there are 2 jobs; nothing was done"
+    assert run("cancel-many", "running", "pending", *named, "--expect", "2").code == 0
+
+
 def test_nothing_to_do_needs_no_confirmation(run: Callable[..., Done], store: str) -> None:
     """A filter may find no job."""
     done = run("cancel-many", "--organization", "nobody", "--store", store)
@@ -131,7 +152,7 @@ def test_nothing_to_do_needs_no_confirmation(run: Callable[..., Done], store: st
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "a JobFilter must name an organization, statuses or a time"),
+        ((), "name the jobs by their ids, or by --organization, --status or a time"),
         (("--status", "completed"), "statuses must be some of scheduled, pending, running"),
         (("job", "--status", "running"), "name the jobs by their ids, or by a filter, not by"),
         (("--status", "running", "--yes", "--reason", ""), "reason must be 1 to 4096 bytes"),
@@ -192,6 +213,14 @@ def test_a_dry_run_counts_and_changes_nothing(
         "refused": 2,
         "notFound": 1,
     }
+    assert run("cancel-many", *ids, "--store", store, "--dry-run").out == (
+        "jobs: 4; nothing was changed\n"
+        "jobs that would be cancelled: 1\n"
+        "contacts that would be cancelled: 2\n"
+        "deferred starts that would be removed: 1\n"
+        "jobs that would be refused: 2\n"
+        "not found in this organization: 1\n"
+    )
     monkeypatch.setattr("batch_cancel.cli.bulk_calls.LOOKED_AT_MAX", 2)
     done = run("cancel-many", *EVERY, "--store", store, "--dry-run")
     assert done.out == (
