@@ -264,15 +264,27 @@ def test_an_interrupted_command_says_how_to_go_on(file: Path, tmp_path: Path) ->
     done = main_in(tmp_path, *arguments)
     assert (done.code, len(lines(done))) == (130, 1)
     assert done.sentence == ("interrupted: go on by the same command and --operation-id op")
+    with closing(sqlite3.connect(file, isolation_level=None)) as rows:
+        rows.execute("UPDATE batch_jobs SET status = 'running' WHERE id = 'running'")
+    long = "o" * 90  # No bar may break the line.
+    arguments = (*arguments[:-1], long)
+    code, shown = on_a_terminal(*arguments, types="", folder=tmp_path)
+    assert code == 130
+    assert f"interrupted: go on by the same command and --operation-id {long}\r\n" in shown
     assert statuses(file)[:3] == ["cancelled"] * 3
 
 
-def on_a_terminal(*arguments: str, types: str) -> tuple[int, str]:
+def on_a_terminal(*arguments: str, types: str, folder: Path | None = None) -> tuple[int, str]:
     """Run the command on a terminal, and type there; return the exit code and what it shows."""
     ours, theirs = pty.openpty()
     environment = dict(os.environ, TERM="xterm", COLUMNS="100", NO_COLOR="1")
     with subprocess.Popen(
-        [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        [*COMMAND, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        cwd=folder,
     ) as process:
         os.close(theirs)
         os.write(ours, types.encode())

@@ -20,6 +20,7 @@ from batch_cancel.cli.exits import (
     ALREADY_TERMINAL,
     FAILED,
     NOT_FOUND,
+    OF_NO_ORGANIZATION,
     faults_reported,
 )
 from batch_cancel.cli.imports import UsageError
@@ -143,33 +144,40 @@ def cancel_many(
             _check_expected(jobs, expect, may_go_on=may_go_on)
             dry = Dry(jobs, looked_at)
             output.answer(dry.json() if as_json else dry.text())
+            _advise(many, jobs)
             return
-        with _shown(as_json=as_json) as shower:
+        try:
+            with _shown(as_json=as_json) as shower:
 
-            def confirm(jobs: int) -> None:
-                _check_expected(jobs, expect, may_go_on=may_go_on)
-                if jobs and not yes:
-                    _ask(jobs)
-                shower.begin(BulkResult(operation_id=asked.operation_id, jobs=jobs, left=jobs))
+                def confirm(jobs: int) -> None:
+                    _check_expected(jobs, expect, may_go_on=may_go_on)
+                    if jobs and not yes:
+                        _ask(jobs)
+                    shower.begin(BulkResult(operation_id=asked.operation_id, jobs=jobs, left=jobs))
 
-            try:
                 result = wired.perform(
                     lambda calls: bulk_calls.cancel(
                         calls, many, asked, confirm=confirm, progress=shower.advance
                     )
                 )
-            except ValueError as error:
-                raise UsageError(str(error)) from error
-            except KeyboardInterrupt as error:
-                output.complain(
-                    "interrupted: go on by the same command and "
-                    f"--operation-id {asked.operation_id}"
-                )
-                raise typer.Exit(INTERRUPTED) from error
-        shower.end(result)
+            shower.end(result)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        except KeyboardInterrupt as error:
+            # The bar has ended: it would break the line, and the operation id in it.
+            output.complain(
+                f"interrupted: go on by the same command and --operation-id {asked.operation_id}"
+            )
+            raise typer.Exit(INTERRUPTED) from error
+    _advise(many, result.jobs)
     for sentence in Bulk(result).advice():
         output.complain(sentence)
     _exit(result)
+
+
+def _advise(many: Many, jobs: int) -> None:
+    if not jobs and many.organization_id is None:
+        output.complain(OF_NO_ORGANIZATION)
 
 
 def _many(job_ids: list[str], organization: str | None, conditions: dict[str, Any]) -> Many:
