@@ -15,6 +15,7 @@ from batch_cancel import (
     Removal,
     StoreFailed,
     cancel_job,
+    cancel_jobs,
     cancellations,
 )
 from batch_cancel.adapters.memory import MemoryScheduler
@@ -28,6 +29,7 @@ from tests.integration.own_tables import (
     UUID,
     Blocking,
     Half,
+    Recorder,
     tables,
 )
 
@@ -50,6 +52,20 @@ def test_ids_that_are_none_are_not_there(postgres_database: str, half: Half) -> 
         assert made.contacts(UUID) == {"ann": "cancelled", "bob": "dialing"}
         assert bulk(half, half.uow(made.dsn), ["7", "8"]).not_found == 2
         assert bulk(half, half.uow(made.dsn), [UUID.upper(), "7"]).replayed == 1
+
+
+def test_two_texts_of_one_job_ask_for_its_start_once(
+    postgres_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no removal is logged as skipped."""
+    with tables(postgres_database, id_type="uuid") as made:
+        made.add_job(UUID, "scheduled", deferred_id="start")
+        recorder = Recorder()
+        result = cancel_jobs([UUID.upper(), UUID], uow=uow_of(made.dsn), scheduler=recorder)
+        assert (result.cancelled, result.replayed) == (1, 1)
+        assert result.removals[Removal.REMOVED] == 2
+        assert recorder.asked == ["start"]
+        assert [it for it in caplog.messages if "skipped" in it] == []
 
 
 @HALVES
@@ -151,6 +167,25 @@ def test_a_filter_finds_by_status_and_time(
             uow_of(postgres_schema, job_created_at=None),
             JobFilter(created_after=AT),
         )
+
+
+@pytest.mark.parametrize("kind", ["timestamp without time zone", "date", "text"])
+def test_a_filter_on_a_time_without_a_zone_is_refused(
+    rows: psycopg.Connection[Any], postgres_schema: str, kind: str
+) -> None:
+    """By the connection's time zone it would find other jobs; a filter on no time is fine."""
+    rows.execute(f"ALTER TABLE batch_jobs ADD starts_at {kind}".encode())
+    fill(rows, 2, 1)
+    uow = uow_of(postgres_schema, job_scheduled_at="starts_at")
+    with pytest.raises(StoreFailed) as refused:
+        bulk(Blocking(), uow, JobFilter(scheduled_before=AT))
+    assert str(refused.value) == (
+        f"column starts_at of the jobs is of the type {kind}, and a filter on a time needs "
+        "timestamp with time zone: change its type, map another column, or pass the ids of the "
+        "jobs"
+    )
+    assert counted(rows, "batch_jobs") == {"scheduled": 2}
+    assert bulk(Blocking(), uow, JobFilter(created_after=AT, statuses=["scheduled"])).jobs == 2
 
 
 def test_an_organization_that_the_column_cannot_hold_has_no_jobs(postgres_database: str) -> None:

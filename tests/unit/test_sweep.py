@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from batch_cancel import (
+    AlreadyTerminal,
     CancelFailed,
     JobKey,
     JobStatus,
@@ -197,6 +198,22 @@ def test_a_store_without_a_sweep_leaves_it_to_one_that_has_it() -> None:
     assert (done.contacts_cancelled, told) == (0, [])
     with pytest.raises(CancelFailed, match="this store sweeps no contacts"):
         cancel_job("j", uow=lame, scheduler=MemoryScheduler(), operation_id="op")
+
+
+def test_a_refused_cancel_tries_the_sweep_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A store that can't finish it is not asked again for the same answer."""
+    store, chunks = store_of(5), list[str]()
+    kill(store, 1)
+
+    def fail(at: str) -> None:
+        if at == "chunk":
+            chunks.append(at)
+            reason = "no disk"
+            raise StoreFailed(reason)
+
+    with pytest.raises(AlreadyTerminal):
+        cancel_job("j", uow=Hooked(store, fail), scheduler=MemoryScheduler(), operation_id="other")
+    assert (len(chunks), len(caplog.records)) == (1, 1)
 
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from batch_cancel.domain.errors import Fault
 MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "40001": (Fault.CONFLICT, "another transaction was in the way (serialization failure)"),
     "40P01": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
-    "55P03": (Fault.LATE, "another transaction holds the lock on the job (lock timeout)"),
+    "55P03": (Fault.LATE, "another transaction locks the job or a contact (lock timeout)"),
     "57014": (
         Fault.LATE,
         "Postgres took too long (statement timeout), or the statement was cancelled",

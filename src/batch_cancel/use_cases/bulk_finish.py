@@ -62,7 +62,8 @@ class Finish:
 
     async def _removals(self, records: Sequence[CancellationRecord]) -> list[Removal]:
         """Ask for the pending removals, and return what became of each deferred start."""
-        owed = [record for record in records if record.deferred_id_owed is not None]
+        # Two ids may be texts of one job, whose start is asked for once.
+        owed = [*{it.key: it for it in records if it.deferred_id_owed is not None}.values()]
         many, asked = removes_many(self.scheduler), dict[JobKey, Removal]()
         size = 1 if many is None else REMOVED_TOGETHER
         for first in range(0, len(owed), size):

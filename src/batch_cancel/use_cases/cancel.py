@@ -39,7 +39,7 @@ from batch_cancel.use_cases.announcement import AsyncOnCancelled, OnCancelled
 from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.kinds import opened_async
 from batch_cancel.use_cases.lock import lock
-from batch_cancel.use_cases.remove_deferred import remove_deferred_async
+from batch_cancel.use_cases.remove_deferred import finish, remove_deferred_async
 from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     BlockingScheduler,
@@ -132,9 +132,8 @@ async def cancel_job_async(
     except AlreadyTerminal as error:
         refusal = await refusal_after_sweep(error, uow)
         if refusal.cancellation is not None:
-            await remove_deferred_async(
-                Cancellation(refusal.cancellation, replayed=True), scheduler, uow=uow
-            )
+            pending = Cancellation(refusal.cancellation, replayed=True)
+            await finish(pending, scheduler, uow, None)
         if refusal is error:
             raise
         raise refusal from error.__cause__

@@ -27,7 +27,7 @@ _REPORTED: Final = {
     Fault.CONFLICT: "another transaction was in the way (deadlock)",
     Fault.INTERRUPTED: "the connection to Postgres broke",
     Fault.BUSY: "Postgres has no connection left",
-    Fault.LATE: "another transaction holds the lock on the job (lock timeout)",
+    Fault.LATE: "another transaction locks the job or a contact (lock timeout)",
     Fault.REFUSED: 'relation "batch_cancellations" does not exist: run `batch-cancel schema`, or '
     "map your names with PostgresSchema(...)",
     Fault.INCOMPLETE: left_open(1),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from typing import Final
 
 import attrs
 import psycopg
@@ -26,6 +27,8 @@ from batch_cancel.domain.bulk import JobFilter, unmapped
 from batch_cancel.domain.errors import StoreFailed
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+
+_MOMENT: Final = "timestamp with time zone"
 
 
 @attrs.frozen
@@ -56,6 +59,7 @@ class Bulk(Statements):
         )
         if refusal is not None:
             raise StoreFailed(refusal)
+        await self._check_times(wanted)
         parameters: Parameters = {
             "organization_id": wanted.organization_id,
             "scheduled_after": wanted.scheduled_after,
@@ -73,6 +77,29 @@ class Bulk(Statements):
                 return []
             raise
         return [JobKey(*row) for row in await answer.rows()]
+
+    async def _check_times(self, wanted: JobFilter) -> None:
+        """
+        Check that the columns of the times that a filter asks for hold moments.
+
+        Any other would be compared by the connection's time zone, and other jobs be cancelled.
+        """
+        schema = self.queries.schema
+        asked = [
+            *([schema.job_scheduled_at] if wanted.asks_scheduled else []),
+            *([schema.job_created_at] if wanted.asks_created else []),
+        ]
+        facts = await self.facts(JobKey("", wanted.organization_id)) if asked else None
+        kinds = {} if facts is None else facts.jobs.kinds
+        for column in asked:
+            kind = kinds.get(column or "", _MOMENT)  # A column that is missing is Postgres' error.
+            if kind != _MOMENT:
+                reason = (
+                    f"column {column} of the jobs is of the type {kind}, and a filter on a time "
+                    f"needs {_MOMENT}: change its type, map another column, or pass the ids of "
+                    "the jobs"
+                )
+                raise StoreFailed(reason)
 
     async def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
         """As `BulkRepository.lock`."""

@@ -132,7 +132,10 @@ class Contacts(Statements):
             return written
         asked = sweeping.are_many(statuses, self.queries.its_contact)
         [(are_many,)] = await (await self.execute(asked, {**named(key), "above": above})).rows()
-        return None if are_many else 0
+        if not are_many:
+            return 0
+        await Sweep(self.transaction).try_one(key, statuses)
+        return None
 
 
 class Outbox(Statements):

@@ -47,6 +47,21 @@ class Sweep(Statements):
         statement = sweeping.note_last_chunk if record.is_swept else sweeping.note_chunk
         self.transaction.hold(statement, recorded(record), explain)
 
+    async def try_one(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> None:
+        """
+        Check that a contact of a very large job can be cancelled, before the job is.
+
+        A constraint or a trigger that refuses each of them would leave a job that is cancelled and
+        whose contacts never are.
+
+        Raises:
+            StoreFailed: it is not as written. Postgres' own refusal is its error.
+        """
+        async with self.transaction.savepoint(force_rollback=True):
+            statement = self.sweeping.try_contact(frozenset(statuses))
+            [(is_so,)] = await (await self.execute(statement, named(key))).rows()
+        check_written(self.queries, key, is_so=is_so)
+
     async def above(self, facts: Facts | None) -> int | None:
         """
         Return how many contacts this transaction changes at most; None if it changes all.

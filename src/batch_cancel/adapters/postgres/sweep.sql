@@ -52,6 +52,24 @@ WITH picked AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM picked), count(*), count(*) FILTER (WHERE is_so) FROM written
 
+-- name: try_contact
+-- Before a very large job is marked, and rolled back: whether one of its contacts can be cancelled at
+-- all. One that a worker has locked is not waited for.
+WITH picked AS MATERIALIZED (
+    SELECT {contact_id} AS id
+    FROM {contacts}
+    WHERE {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+), written AS (
+    UPDATE {contacts}
+    SET {contact_status} = {contact_cancelled}{touch_contact}
+    WHERE {its_contact} AND {contact_id} = ANY (ARRAY(SELECT id FROM picked))
+      AND {contact_status} IN ({statuses}){existing_contact}
+    RETURNING {contact_status} = {contact_cancelled} AS is_so
+)
+SELECT (SELECT count(*) FROM picked) = count(*) FILTER (WHERE is_so) FROM written
+
 -- name: note_sweep
 -- The count of the chunk, in its transaction; the record is locked.
 UPDATE {cancellations}

@@ -75,6 +75,11 @@ class SweepQueries:
             "sweep_contacts", _FILE, statuses=self._contacts_in(statuses)
         )
 
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def try_contact(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that cancels one contact in these statuses, to be rolled back."""
+        return self._queries.statement("try_contact", _FILE, statuses=self._contacts_in(statuses))
+
     def _note(self, first_contact: sql.SQL) -> sql.SQL:
         outcome = self._queries.statement("outcome_of_sweep", _FILE, first_contact=first_contact)
         return in_one_string(

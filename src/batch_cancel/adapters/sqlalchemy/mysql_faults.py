@@ -53,7 +53,7 @@ MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "1143": _NOT_ALLOWED,
     "1146": _OTHER_TABLES,
     "1203": _NO_CONNECTION,
-    "1205": (Fault.LATE, "another transaction holds the lock on the job (lock wait timeout)"),
+    "1205": (Fault.LATE, "another transaction locks the job or a contact (lock wait timeout)"),
     "1213": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
     "1226": _NO_CONNECTION,
     "1290": _READ_ONLY,
