@@ -22,7 +22,7 @@ except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
 
 from batch_cancel import http
-from batch_cancel.adapters.wsgi import WsgiRoute
+from batch_cancel.adapters.wsgi import WsgiRoute, request_sent
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH
@@ -67,9 +67,8 @@ def cancel_blueprint(
     route = WsgiRoute(cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled)
 
     def cancel_batch_job(**parameters: object) -> Response:
-        body = _body()
-        answer = route.respond(str(parameters["batch_job_id"]), principal(), request.environ, body)
-        return to_response(answer)
+        job_id, sent = str(parameters["batch_job_id"]), request_sent(request.environ)
+        return to_response(route.respond(job_id, principal(), sent, _body()))
 
     blueprint = Blueprint("batch_cancel", __name__)
     blueprint.add_url_rule(path, view_func=cancel_batch_job, methods=["POST"], merge_slashes=False)
