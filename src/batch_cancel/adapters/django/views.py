@@ -22,9 +22,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from batch_cancel.adapters.asgi import request_sent
 from batch_cancel.adapters.wsgi import WsgiRoute
-from batch_cancel.http import Cancel, Principal, Request
+from batch_cancel.http import Cancel, Principal, Request, decoded
 from batch_cancel.http.request import Refusal
 
 WhoAsks = Callable[[HttpRequest], Principal | None]
@@ -103,6 +102,6 @@ def cancel_url(
 def _sent(asked: Any) -> Request:
     """Return a request; under ASGI its path as it was sent, before bytes were replaced."""
     headers = {name.lower(): value for name, value in asked.headers.items()}
-    is_asgi = isinstance(asked, ASGIRequest)
-    path = request_sent(asked.scope).path if is_asgi else asked.path_info
+    raw: bytes = (isinstance(asked, ASGIRequest) and asked.scope.get("raw_path")) or b""
+    path = decoded(raw.partition(b"?")[0]) or asked.path_info
     return Request(asked.META["REQUEST_METHOD"], path, headers)
