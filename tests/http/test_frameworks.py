@@ -226,7 +226,7 @@ def test_any_text_is_an_id(name: str, job_id: str) -> None:
 def test_a_line_break_at_the_end_of_a_path_of_fastapi_is_not_dropped(path: str) -> None:
     """Starlette's own `path` drops it: another job would be cancelled."""
     store, cancel = ports_of("fastapi")
-    options = {"path": "/{batch_job_id:path}"} if path == "/mine%0A" else {}
+    options: dict[str, Any] = {"path": "/{batch_job_id:path}"} if path == "/mine%0A" else {}
     with client_of("fastapi_app", app_of("fastapi", cancel, **options)) as ask:
         assert ask("POST", path, A, b"").status == 404
     assert store.job("mine", "a").status == "running"
