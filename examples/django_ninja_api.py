@@ -16,7 +16,7 @@ from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from ninja import NinjaAPI, Schema
+from ninja import Header, NinjaAPI, Schema
 from ninja.security import HttpBearer
 from pydantic import Field
 
@@ -29,7 +29,10 @@ from batch_cancel.ports import Scheduler
 class Asked(Schema):
     """The body of a request."""
 
-    reason: str | None = Field(None, max_length=1000)
+    reason: str | None = Field(None, min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
+
+
+OPERATION_ID = Header(None, alias="Idempotency-Key", pattern=r"^[!-+\--~]{1,255}$")
 
 
 def make_api(uow: DjangoUnitOfWork, scheduler: Scheduler, authenticate: Authenticate) -> NinjaAPI:
@@ -42,7 +45,12 @@ def make_api(uow: DjangoUnitOfWork, scheduler: Scheduler, authenticate: Authenti
     api = NinjaAPI(auth=ApiKey())
 
     @api.post("/batch/jobs/{path:batch_job_id}/cancel")
-    def cancel(request: Any, batch_job_id: str, asked: Asked | None = None) -> HttpResponse:
+    def cancel(
+        request: Any,
+        batch_job_id: str,
+        asked: Asked | None = None,
+        operation_id: str | None = OPERATION_ID,
+    ) -> HttpResponse:
         who: Principal = request.auth
         if not who.may_cancel:
             return api.create_response(
@@ -54,7 +62,7 @@ def make_api(uow: DjangoUnitOfWork, scheduler: Scheduler, authenticate: Authenti
                     batch_job_id,
                     uow=uow,
                     organization_id=who.organization_id,
-                    operation_id=request.headers.get("Idempotency-Key"),
+                    operation_id=operation_id,
                     actor=who.actor,
                     reason=None if asked is None else asked.reason,
                 )

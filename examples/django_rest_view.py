@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,14 @@ class Asked(serializers.Serializer):
     """The body of a request."""
 
     reason = serializers.CharField(required=False, allow_null=True, max_length=1000)
+
+
+def operation_id_of(request: Any) -> str | None:
+    """Return the Idempotency-Key, 1 to 255 visible ASCII characters without a comma."""
+    key: str | None = request.headers.get("Idempotency-Key")
+    if key is not None and not re.fullmatch(r"[!-+\--~]{1,255}", key):
+        raise exceptions.ValidationError({"Idempotency-Key": ["It is not well-formed."]})
+    return key
 
 
 class MayCancel(permissions.BasePermission):
@@ -70,7 +79,7 @@ def make_view(
                     uow=uow,
                     scheduler=scheduler,
                     organization_id=request.auth.organization_id,
-                    operation_id=request.headers.get("Idempotency-Key"),
+                    operation_id=operation_id_of(request),
                     actor=request.auth.actor,
                     reason=asked.validated_data.get("reason"),
                 )

@@ -121,5 +121,8 @@ def test_an_example_refuses(*, is_atomic: bool) -> None:
     before = states("job")
     assert post("job", "unknown")[0] == 401
     assert post("job", "key-viewer")[0] == 403
-    assert post("job", "key-a", {"reason": ["x"]})[0] in {400, 422}
+    for reason in (["x"], "", "\0", "\ud800", "x" * 1001):
+        assert post("job", "key-a", {"reason": reason})[0] in {400, 422}
+    for key in ("", "a b", "a,b", "a\0", "x" * 256):
+        assert post("job", "key-a", **{"Idempotency-Key": key})[0] in {400, 422}
     assert states("job") == before

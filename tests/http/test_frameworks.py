@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +24,7 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.asgi import AsgiApp
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler, MemoryStore
+from batch_cancel.http import Principal
 from tests.http.examples import Answer, client_of
 from tests.http.frameworks import ASYNCIO, FRAMEWORKS, OWN_ROUTE, Own, app_of, ports_of, seeded
 from tests.http.requests import AUTHENTICATE
@@ -203,6 +205,45 @@ def test_a_wrong_port_is_refused_at_once(name: str) -> None:
         app_of(name, partial(cancel_job, **mixed))
     with pytest.raises(TypeError, match=r"coroutine function|of the blocking kind"):
         app_of(name, partial(cancel_job_async, **mixed | {"scheduler": MemoryScheduler()}))
+
+
+@pytest.mark.parametrize("job_id", ["a\nb", "x\n", "/a//b/", "x/cancel", "", "\u2028"])
+def test_any_text_is_an_id(name: str, job_id: str) -> None:
+    """Slashes, where the framework has them, and line breaks; none is cut off."""
+    store, cancel = ports_of(name)
+    ids = [it for it in {job_id, job_id.strip()} if it]
+    for it in ids:
+        store.add_job(it, "running", "a", None)
+    is_found = job_id != "" and not (name == "litestar" and "/" in job_id)
+    with client_of(f"{name}_app", app_of(name, cancel)) as ask:
+        told = ask("POST", f"/batch/jobs/{quote(job_id, safe='')}/cancel", A, b"")
+    assert told.status == (200 if is_found else 404)
+    cancelled = [it for it in ids if store.job(it, "a").status == "cancelled"]
+    assert cancelled == ([job_id] if is_found else [])
+
+
+@pytest.mark.parametrize("path", ["/batch/jobs/mine/cancel%0A", "/mine%0A"])
+def test_a_line_break_at_the_end_of_a_path_of_fastapi_is_not_dropped(path: str) -> None:
+    """Starlette's own `path` drops it: another job would be cancelled."""
+    store, cancel = ports_of("fastapi")
+    options: dict[str, Any] = {"path": "/{batch_job_id:path}"} if path == "/mine%0A" else {}
+    with client_of("fastapi_app", app_of("fastapi", cancel, **options)) as ask:
+        assert ask("POST", path, A, b"").status == 404
+    assert store.job("mine", "a").status == "running"
+
+
+def test_a_principal_of_aiohttp_may_be_blocking() -> None:
+    """As in the other frameworks."""
+    from aiohttp import web
+
+    from batch_cancel.adapters.aiohttp import add_cancel_route
+
+    store, cancel = ports_of("aiohttp")
+    app = web.Application()
+    add_cancel_route(app, cancel, principal=lambda _: Principal("ada", "a", may_cancel=True))
+    with client_of("aiohttp_app", app) as ask:
+        assert ask("POST", "/batch/jobs/mine/cancel", {}, b"").status == 200
+    assert store.job("mine", "a").status == "cancelled"
 
 
 def test_a_path_without_the_job_is_refused_at_once(name: str) -> None:

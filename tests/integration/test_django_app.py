@@ -43,6 +43,8 @@ def rows(site: str) -> Iterator[None]:
 @pytest.mark.usefixtures("rows")
 def test_a_record_is_read_as_a_model() -> None:
     """By its key, or by any column."""
+    from django.db.models import Exists, OuterRef
+
     from batch_cancel.adapters.django.models import Cancellation
     from tests.django_calls.wiring import app
 
@@ -62,6 +64,9 @@ def test_a_record_is_read_as_a_model() -> None:
     assert (record.contacts_cancelled, record.removal, record.pending) == (2, "removed", "")
     assert Cancellation.objects.get(pk=record.pk) == record
     assert [it.pk for it in Cancellation.objects.order_by("pk")] == ['["", "job-None"]', record.pk]
+    same = Cancellation.objects.filter(pk=OuterRef("pk"))
+    assert Cancellation.objects.filter(Exists(same)).count() == 2
+    assert not Cancellation.objects.filter(pk=1).exists()
     for stranger in ('["b", "job-a"]', '["a"]', "job-a", "[1, 2]", '["a", "\\u0000"]', "{}"):
         assert not Cancellation.objects.filter(pk=stranger).exists()
 
@@ -196,5 +201,20 @@ def test_requests_in_transactions_are_named_where_our_view_is_not_routed(
         assert all(
             it.startswith("batch_cancel.I001 ATOMIC_REQUESTS is on (default)") for it in found
         )
+    finally:
+        atomic_requests(are_on=False)
+
+
+def test_a_project_of_workers_needs_no_urls(site: str) -> None:
+    """It has requests in transactions in its settings, and no views."""
+    from django.conf import settings
+
+    atomic_requests(are_on=True)
+    try:
+        for urls in (None, "tests.django_calls.no_urls"):
+            with django_app.settings(ROOT_URLCONF=urls):
+                if urls is not None:
+                    del settings.ROOT_URLCONF
+                assert checked() == []
     finally:
         atomic_requests(are_on=False)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import contextmanager
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -11,10 +14,19 @@ import pytest
 
 from batch_cancel import cancel_job, cancel_job_async
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
-from tests.integration.django_app import CANCELLED, add_campaign, atomic_requests, site, states
+from batch_cancel.http import Principal
+from tests.http.requests import Asked, ask_asgi, ask_wsgi
+from tests.integration.django_app import (
+    CANCELLED,
+    add_campaign,
+    atomic_requests,
+    settings,
+    site,
+    states,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 __all__ = ["site"]
 
@@ -137,6 +149,77 @@ def test_the_view_stands_at_a_route_of_the_adopters_own() -> None:
     status, body = post("/campaigns/job/stop", "key-a")
     assert (status, body["batchJobId"]) == (200, "job")
     assert [(it.batch_job_id, it.organization_id) for it in told] == [("job", "a")]
+
+
+@contextmanager
+def routed(*patterns: Any) -> Generator[None]:
+    """Have a site with these URLs."""
+    urls: Any = ModuleType("urls_of_a_test")
+    urls.urlpatterns = list(patterns)
+    with settings(ROOT_URLCONF=urls):
+        yield
+
+
+def test_a_prefix_may_have_parameters_of_its_own() -> None:
+    """They are for `principal`, which finds them in the request."""
+    from django.urls import include, path
+
+    from batch_cancel.adapters.django.views import cancel_url
+    from tests.django_calls.urls import KEYS, cancel
+
+    def principal(request: Any) -> Principal | None:
+        asking: Principal | None = KEYS.get(f"key-{request.resolver_match.kwargs['who']}")
+        return asking
+
+    endpoint = include([cancel_url(cancel, principal)])
+    with routed(path("of/<who>/", endpoint, {"more": 1})):
+        assert post("/of/b/batch/jobs/job/cancel", "") == MISSING
+        assert post("/of/a/batch/jobs/job/cancel", "")[0] == 200
+
+
+def test_what_the_principal_raises_is_answered_by_django() -> None:
+    """As in every view; the body is not read, and the job stays as it is."""
+    from django.core.exceptions import PermissionDenied
+
+    from batch_cancel.adapters.django.views import cancel_url
+    from tests.django_calls.urls import cancel
+
+    def principal(_: object) -> Principal:
+        raise PermissionDenied
+
+    before = states("job")
+    with routed(cancel_url(cancel, principal)):
+        from django.test import Client
+
+        client: Any = Client()
+        assert client.post("/batch/jobs/job/cancel").status_code == 403
+    assert states("job") == before
+
+
+def staying(app: Any) -> Any:
+    """Return an ASGI application whose clients do not leave before its answer."""
+
+    async def stayed(scope: Any, receive: Any, send: Any) -> None:
+        async def received() -> Any:
+            message = await receive()
+            return message if message["type"] == "http.request" else await asyncio.Future()
+
+        await app(scope, received, send)
+
+    return stayed
+
+
+def test_bytes_that_are_no_text_name_no_job() -> None:
+    """ASGI servers replace them: two paths would name one job."""
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.wsgi import WSGIHandler
+
+    add_campaign("\ufffd")
+    asked = Asked(path="/v1/batch/jobs/%FF/cancel", headers=[("x-key", "key-a")])
+    for told in (ask_wsgi(WSGIHandler(), asked), ask_asgi(staying(ASGIHandler()), asked)):
+        assert (told.status, json.loads(told.content)) == MISSING
+    assert states("\ufffd")[0] == "ACTIVE"
+    assert post("/v1/batch/jobs/%EF%BF%BD/cancel", "key-a")[0] == 200
 
 
 def test_the_wrong_kind_is_refused_when_the_view_is_made() -> None:

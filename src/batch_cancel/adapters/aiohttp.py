@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from inspect import isawaitable
 from typing import Final
 
 try:
@@ -30,15 +31,15 @@ from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH
 
-CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:.*}")
-"""The path of the contract; an id may contain slashes."""
+CANCEL_PATH: Final = PATH.replace("{batch_job_id}", r"{batch_job_id:[\s\S]*}")
+"""The path of the contract; an id may contain slashes and line breaks."""
 
 
 def add_cancel_route(
     app: web.Application,
     cancel: http.AsyncCancel | http.Cancel,
     *,
-    principal: Callable[[web.Request], Awaitable[http.Principal | None]],
+    principal: Callable[[web.Request], http.Principal | Awaitable[http.Principal | None] | None],
     path: str = CANCEL_PATH,
     retry_after: timedelta | None = None,
     ok_if_cancelled: bool = False,
@@ -51,8 +52,8 @@ def add_cancel_route(
         app: the application.
         cancel: `functools.partial(cancel_job_async, uow=..., scheduler=...)`, or the same of
             `cancel_job`, which runs in a thread.
-        principal: a coroutine function that returns who asks; for None the answer is the
-            endpoint's 401.
+        principal: returns who asks, blocking or asyncio; for None the answer is the endpoint's
+            401.
         path: the path of the route, with a parameter `batch_job_id`.
         retry_after: if given, errors worth a retry are answered with 429 or 503 and this time;
             otherwise with the contract's 500.
@@ -78,10 +79,11 @@ def add_cancel_route(
             http.decoded(request.rel_url.raw_path.encode()),
             http.joined(request.headers.items()),
         )
+        who = principal(request)
+        if isawaitable(who):
+            who = await who
         job_id = request.match_info["batch_job_id"]
-        return to_response(
-            await route.respond(job_id, await principal(request), sent, _body(request))
-        )
+        return to_response(await route.respond(job_id, who, sent, _body(request)))
 
     async def finish(_: web.Application) -> None:
         await route.finish()

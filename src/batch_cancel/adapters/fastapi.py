@@ -22,6 +22,7 @@ try:
     from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
     from pydantic import BaseModel, ConfigDict
     from pydantic.alias_generators import to_camel
+    from starlette.convertors import Convertor, register_url_convertor
 except ModuleNotFoundError as missing:
     _MISSING = "batch_cancel.adapters.fastapi needs more: pip install 'batch_cancel[fastapi]'"
     raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
@@ -33,8 +34,23 @@ from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH, routed_operation
 
-CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:path}")
-"""The path of the contract; an id may contain slashes."""
+
+class _JobId(Convertor[str]):
+    """Any text; Starlette's `path` ends at a line break."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("batch_job_id", _JobId())
+
+CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:batch_job_id}")
+"""The path of the contract; an id may contain slashes and line breaks."""
 
 
 class CancelledBatchJob(BaseModel):
@@ -100,7 +116,10 @@ def cancel_router(
         principal: http.Principal | None = Depends(principal),  # noqa: B008  # FastAPI reads it.
     ) -> Response:
         sent = request_sent(request.scope)
-        return to_response(await route.respond(batch_job_id, principal, sent, request.stream()))
+        # Starlette drops a last line break, so that two paths name one job.
+        is_cut = sent.path.endswith("\n") and not batch_job_id.endswith("\n")
+        job_id = "" if is_cut else batch_job_id
+        return to_response(await route.respond(job_id, principal, sent, request.stream()))
 
     @asynccontextmanager
     async def until_finished(_: FastAPI) -> AsyncGenerator[None]:

@@ -17,19 +17,28 @@ from typing import Final
 
 try:
     from flask import Blueprint, Flask, Response, request
+    from flask.blueprints import BlueprintSetupState
+    from werkzeug.routing import PathConverter
 except ModuleNotFoundError as missing:
     _MISSING = "batch_cancel.adapters.flask needs more: pip install 'batch_cancel[flask]'"
     raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
 
 from batch_cancel import http
-from batch_cancel.adapters.wsgi import WsgiRoute
+from batch_cancel.adapters.wsgi import WsgiRoute, request_sent
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH
 from batch_cancel.http.request import BODY_BYTES_MAX
 
-CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "<path:batch_job_id>")
-"""The path of the contract; an id may contain slashes."""
+CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "<batch_job_id:batch_job_id>")
+"""The path of the contract; an id may contain slashes and line breaks."""
+
+
+class _JobId(PathConverter):
+    """Any text; Werkzeug's `path` begins with no slash, and ends at a line break."""
+
+    regex = r"[\s\S]*?"
+    part_isolating = False
 
 
 def cancel_blueprint(
@@ -67,11 +76,11 @@ def cancel_blueprint(
     route = WsgiRoute(cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled)
 
     def cancel_batch_job(**parameters: object) -> Response:
-        body = _body()
-        answer = route.respond(str(parameters["batch_job_id"]), principal(), request.environ, body)
-        return to_response(answer)
+        job_id, sent = str(parameters["batch_job_id"]), request_sent(request.environ)
+        return to_response(route.respond(job_id, principal(), sent, _body()))
 
     blueprint = Blueprint("batch_cancel", __name__)
+    blueprint.record_once(_know_job_ids)
     blueprint.add_url_rule(path, view_func=cancel_batch_job, methods=["POST"], merge_slashes=False)
     return blueprint
 
@@ -100,6 +109,10 @@ def install_error_handlers(
 def to_response(answer: http.Response) -> Response:
     """Return an answer of `present` or `present_error` as one of Flask."""
     return Response(answer.content, answer.status, answer.headers)
+
+
+def _know_job_ids(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["batch_job_id"] = _JobId
 
 
 def _body() -> Iterator[bytes]:

@@ -117,18 +117,22 @@ class WsgiRoute:
         self,
         batch_job_id: str,
         principal: Principal | None,
-        environ: dict[str, Any],
+        request: Request,
         body: Iterable[bytes],
     ) -> Response:
-        """As `RoutedEndpoint.respond`, the request as its environ."""
-        path = _text(environ.get("PATH_INFO", ""))
-        request = Request(environ["REQUEST_METHOD"], path, _headers(environ))
+        """As `RoutedEndpoint.respond`."""
         try:
             return self._endpoint.respond(batch_job_id, principal, request, body)
         except BaseException as error:
             if not _is_cancelled(error):
                 raise
             return failed(error, self._endpoint.retry_after)
+
+
+def request_sent(environ: dict[str, Any]) -> Request:
+    """Return a request to a route, its path as it was sent."""
+    path = _text(environ.get("PATH_INFO", ""))
+    return Request(environ["REQUEST_METHOD"], path, _headers(environ))
 
 
 def _is_cancelled(error: BaseException) -> bool:

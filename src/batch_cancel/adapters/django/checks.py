@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections
@@ -28,7 +29,9 @@ def check_site(**_: Any) -> list[CheckMessage]:
         messages.append(checks.Warning(f"{why}.", hint=hint, id="batch_cancel.W001"))
     known: Any = connections.settings
     atomic = [it for it in connections if known[it]["ATOMIC_REQUESTS"]]
-    if atomic and not any(_is_endpoint(it) for it in _patterns(get_resolver())):
+    # Without URLs, as in a project of workers, there are no views either.
+    has_urls = getattr(settings, "ROOT_URLCONF", None) is not None
+    if atomic and has_urls and not any(_is_endpoint(it) for it in _patterns(get_resolver())):
         messages.append(
             checks.Info(
                 f"ATOMIC_REQUESTS is on ({', '.join(atomic)}): cancel_job is refused in a view of "

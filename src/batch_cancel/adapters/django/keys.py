@@ -66,6 +66,9 @@ class _KeyExact(Exact):
     """The row of a key."""
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        if not isinstance(self.rhs, str):  # Such as OuterRef: the text of another key.
+            sql: tuple[str, list[Any]] = super().as_sql(compiler, connection)
+            return sql
         key: Any = self.lhs
         columns = key.columns(compiler)
         values = _read(self.rhs)
@@ -77,10 +80,10 @@ class _KeyExact(Exact):
 KeyField.register_lookup(_KeyExact)
 
 
-def _read(key: object) -> list[str]:
+def _read(key: str) -> list[str]:
     """Return the values of a key; none if it is not one."""
     try:
-        values = json.loads(str(key))
+        values = json.loads(key)
     except ValueError:
         return []
     is_key = isinstance(values, list) and all(isinstance(it, str) for it in values)

@@ -16,13 +16,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
+from django.core.handlers.asgi import ASGIRequest
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from batch_cancel.adapters.wsgi import WsgiApp
-from batch_cancel.http import Cancel, Principal, Request
+from batch_cancel.adapters.wsgi import WsgiRoute
+from batch_cancel.http import Cancel, Principal, Request, decoded
+from batch_cancel.http.request import Refusal
 
 WhoAsks = Callable[[HttpRequest], Principal | None]
 """Returns the principal of a request; None if it is not authenticated."""
@@ -62,24 +64,16 @@ def cancel_view(
         msg = "principal is a coroutine function, and a blocking view cannot await it"
         raise TypeError(msg)
 
-    def app(authenticate: Callable[[str], Principal | None]) -> WsgiApp:
-        return WsgiApp(
-            cancel, authenticate, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled
-        )
+    route = WsgiRoute(cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled)
 
-    app(lambda _: None)  # A wrong kind is refused here, not at the first request.
-
-    def view(asked: HttpRequest, batch_job_id: object) -> HttpResponse:
-        given: Any = asked.headers
-        headers = {name.lower(): value for name, value in given.items()}
-        # The endpoint asks for the principal where it reads the key: `principal` stands for it.
-        headers["authorization"] = "Bearer django"
-        request = Request(
-            asked.META["REQUEST_METHOD"], f"/batch/jobs/{batch_job_id}/cancel", headers
-        )
-        body = iter(partial(asked.read, _PIECE_BYTES), b"")
-        response = app(lambda _: principal(asked)).respond(request, body)
-        return HttpResponse(response.content, status=response.status, headers=response.headers)
+    def view(asked: HttpRequest, batch_job_id: object, **_: object) -> HttpResponse:
+        request = _sent(asked)
+        if request.method == "POST":
+            body = iter(partial(asked.read, _PIECE_BYTES), b"")
+            answer = route.respond(str(batch_job_id), principal(asked), request, body)
+        else:
+            answer = Refusal.NO_METHOD.response(allow="POST")
+        return HttpResponse(answer.content, status=answer.status, headers=answer.headers)
 
     exempt: Any = csrf_exempt(view)
     for alias in connections:
@@ -103,3 +97,11 @@ def cancel_url(
     made: Any = re_path(route, view, name="batch_cancel")
     pattern: URLPattern = made
     return pattern
+
+
+def _sent(asked: Any) -> Request:
+    """Return a request; under ASGI its path as it was sent, before bytes were replaced."""
+    headers = {name.lower(): value for name, value in asked.headers.items()}
+    raw: bytes = (isinstance(asked, ASGIRequest) and asked.scope.get("raw_path")) or b""
+    path = decoded(raw.partition(b"?")[0]) or asked.path_info
+    return Request(asked.META["REQUEST_METHOD"], path, headers)
