@@ -32,7 +32,7 @@ class Asked(Schema):
     reason: str | None = Field(None, min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
 
 
-OPERATION_ID = Header(None, alias="Idempotency-Key", pattern=r"^[!-+\--~]{1,255}$")
+OPERATION_ID: Any = Header(None, alias="Idempotency-Key", pattern=r"^[!-+\--~]{1,255}$")
 
 
 def make_api(uow: DjangoUnitOfWork, scheduler: Scheduler, authenticate: Authenticate) -> NinjaAPI:
