@@ -90,7 +90,7 @@ class Bulk(Statements):
             *([schema.job_created_at] if wanted.asks_created else []),
         ]
         facts = await self.facts(JobKey("", wanted.organization_id)) if asked else None
-        kinds = {} if facts is None else facts.jobs.kinds
+        kinds: Mapping[str, str] = {} if facts is None else facts.jobs.kinds
         for column in asked:
             kind = kinds.get(column or "", _MOMENT)  # A column that is missing is Postgres' error.
             if kind != _MOMENT:
