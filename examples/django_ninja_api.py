@@ -16,7 +16,8 @@ from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from ninja import Header, NinjaAPI, Schema
+from ninja import NinjaAPI, Schema
+from ninja.params.functions import Header
 from ninja.security import HttpBearer
 from pydantic import Field
 
