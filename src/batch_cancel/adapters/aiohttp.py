@@ -16,12 +16,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.aiohttp needs more: pip install 'batch_cancel[aiohttp]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "aiohttp", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute

@@ -18,13 +18,14 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
     from pydantic import BaseModel, ConfigDict
     from pydantic.alias_generators import to_camel
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.fastapi needs more: pip install 'batch_cancel[fastapi]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "fastapi", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute, request_sent

@@ -15,11 +15,12 @@ from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Final
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from flask import Blueprint, Flask, Response, request
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.flask needs more: pip install 'batch_cancel[flask]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "flask", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.wsgi import WsgiRoute

@@ -19,6 +19,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from litestar import Litestar, Request, Response, post
     from litestar.config.app import AppConfig
@@ -31,8 +33,7 @@ try:
     from litestar.plugins import InitPlugin
     from msgspec import Struct
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.litestar needs more: pip install 'batch_cancel[litestar]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "litestar", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute, request_sent
