@@ -96,6 +96,19 @@ def test_the_history_is_listed_page_by_page(run: Callable[..., Done], store: str
     )
 
 
+def test_an_empty_history_of_no_organization_names_the_option(
+    run: Callable[..., Done], store: str
+) -> None:
+    """Whoever leaves it out may expect the cancellations of all."""
+    run("cancel", "owned", "--store", store, "--organization", "org")
+    done = run("history", "--store", store)
+    assert done.out == "no cancellation\n"
+    assert done.sentence == (
+        "only jobs without an organization are listed: name one with --organization"
+    )
+    assert run("history", "--store", store, "--json").err == ""
+
+
 def test_moments_bound_the_history(run: Callable[..., Done], store: str) -> None:
     """As dates, as times, or as so long ago."""
     run("cancel", "running", "--store", store)

@@ -31,6 +31,8 @@ from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH
 
+__all__ = ["CANCEL_PATH", "add_cancel_route", "error_middleware", "to_response"]
+
 CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:.*}")
 """The path of the contract; an id may contain slashes."""
 

@@ -34,6 +34,8 @@ from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH, routed_operation
 
+__all__ = ["CANCEL_PATH", "cancel_router", "install_error_handlers", "to_response"]
+
 CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:path}")
 """The path of the contract; an id may contain slashes."""
 

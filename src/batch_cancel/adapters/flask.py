@@ -29,6 +29,8 @@ from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH
 from batch_cancel.http.request import BODY_BYTES_MAX
 
+__all__ = ["CANCEL_PATH", "cancel_blueprint", "install_error_handlers", "to_response"]
+
 CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "<path:batch_job_id>")
 """The path of the contract; an id may contain slashes."""
 

@@ -42,6 +42,8 @@ from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import JSON, PATH, routed_operation
 
+__all__ = ["CANCEL_PATH", "CancelPlugin", "error_handlers", "to_response"]
+
 CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:str}")
 """The path of the contract."""
 

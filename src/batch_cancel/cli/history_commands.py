@@ -111,6 +111,10 @@ def history(
             raise UsageError(str(error)) from error
     report = Listed(page)
     output.answer(report.json() if as_json else report.text())
+    if organization is None and not page.records and not as_json:
+        output.complain(
+            "only jobs without an organization are listed: name one with --organization"
+        )
     if page.next is not None and not as_json:
         output.complain(f"there are more: --after {page.next}")
 
