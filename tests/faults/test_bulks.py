@@ -8,20 +8,33 @@ from tests.faults import bulks, kills
 from tests.faults.counts import Tally
 from tests.faults.setups import open_stage
 
-SAMPLES = [
-    ("memory", "memory", 10),
-    pytest.param("memory-async", "memory", 10, marks=pytest.mark.repeats),
-    pytest.param("sqlite", "sqlite", 60, marks=pytest.mark.repeats),
-    pytest.param("postgres", "redis", 60, marks=pytest.mark.repeats),
-    pytest.param("postgres-async", "redis", 60, marks=pytest.mark.repeats),
-]
+
+def test_single_faults_of_many_jobs(request: pytest.FixtureRequest) -> None:
+    """Each job as it was or fully cancelled, once in the counts, and all is well after that."""
+    check_single_faults("memory", "memory", 10, request)
 
 
-@pytest.mark.parametrize(("store", "scheduler", "every"), SAMPLES)
-def test_single_faults_of_many_jobs(
+@pytest.mark.repeats
+@pytest.mark.parametrize(
+    ("store", "scheduler", "every"),
+    [
+        ("memory-async", "memory", 10),
+        ("sqlite", "sqlite", 60),
+        ("postgres", "redis", 60),
+        ("postgres-async", "redis", 60),
+    ],
+)
+def test_single_faults_of_many_jobs_of_the_other_stores(
     store: str, scheduler: str, every: int, request: pytest.FixtureRequest
 ) -> None:
-    """Each job as it was or fully cancelled, once in the counts, and all is well after that."""
+    """Likewise."""
+    check_single_faults(store, scheduler, every, request)
+
+
+def check_single_faults(
+    store: str, scheduler: str, every: int, request: pytest.FixtureRequest
+) -> None:
+    """Let a sample of the calls of a bulk fail."""
     tally = Tally()
     with open_stage(store, scheduler, request) as stage:
         bulks.campaign(stage, tally, every=every)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOT_OF_A_CANCEL = {
+    "AutocommitUnitOfWork",  # For workers' steps alone.
     *("WorkRepository", "ReadingWorkRepository", "InspectionRepository"),
     *("InspectableScheduler", "Checkable"),
     *("ReportingRepositories", "OverviewRepository", "HistoryRepository"),

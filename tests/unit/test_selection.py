@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 CAMPAIGNS = {
     f"tests/{file}.py::test_{name}"
     for file, names in {
-        "faults/test_bulks": ("kill_9_of_many_jobs",),
+        "faults/test_bulks": (
+            "kill_9_of_many_jobs",
+            "single_faults_of_many_jobs_of_the_other_stores",
+        ),
         "faults/test_campaigns": (
             "cut_lines",
             "kill_9",
