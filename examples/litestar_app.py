@@ -9,8 +9,6 @@ from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import PermissionDeniedException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath
 
 from batch_cancel import cancel_job_async
@@ -18,7 +16,6 @@ from batch_cancel.adapters.litestar import CANCEL_PATH, CancelPlugin, error_hand
 from batch_cancel.http import Authenticate, Principal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
 
-BEARER = Components(security_schemes={"key": SecurityScheme("http", scheme="bearer")})
 Connection = ASGIConnection[Any, Any, Any, Any]
 Asked = Request[Principal | None, str, Any]
 
@@ -59,5 +56,4 @@ def make_app(
         middleware=[Authentication],
         plugins=[endpoint],
         exception_handlers=error_handlers(),
-        openapi_config=OpenAPIConfig("Calls", "1.0", security=[{"key": []}], components=BEARER),
     )
