@@ -83,6 +83,20 @@ def test_what_is_typed_on_a_page_is_a_command(page: Path) -> None:
         assert {*re.findall(r"--[\w-]+", rest)} <= known[command], (command, rest)
 
 
+def test_the_operators_page_names_every_command_and_exit_code() -> None:
+    """Those that the help of a command lists; what is wrong or fails is the same for all."""
+    page = text(ROOT / "docs" / "operations.md")
+    rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE))
+    _, _, table = page.partition("| command | what it does |")
+    group = typer.main.get_command(run.program)
+    for name, command in getattr(group, "commands").items():  # noqa: B009  # Not in its type.
+        assert f"`{name}`" in table.partition("\n\n")[0], name
+        for code in re.findall(r"^\s*(\d+)  \w", command.help or "", re.MULTILINE):
+            assert code in rows, (name, code)
+            is_common = code in {"0", "2", "5"}
+            assert is_common or re.search(rf"`{name}[` ]", rows[code]), (name, code)
+
+
 @by_name
 def test_what_is_made_on_a_page_is_a_target(page: Path) -> None:
     """Each `make` names a target of the Makefile."""

@@ -122,6 +122,27 @@ def test_nothing_is_done_unless_it_is_confirmed(
     assert statuses(file) == UNTOUCHED
 
 
+def test_what_was_expected_at_first_is_not_what_is_left(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """An operation that goes on finds fewer jobs by its filter; ids it counts as before."""
+    named = ("--store", store, "--yes", "--operation-id", "op")
+    assert run("cancel-many", "running", *named).code == 0
+    done = run("cancel-many", *EVERY, *named, "--expect", "3")
+    assert (done.code, done.out) == (2, "")
+    assert done.sentence == (
+        "--expect 3: there are 2 jobs; nothing was done: those that this operation has cancelled "
+        "are not found again; leave --expect out to go on with the rest"
+    )
+    assert statuses(file)[:2] == ["scheduled", "pending"]
+    for more in (("--expect", "1"), ("--expect", "4", "--dry-run")):
+        done = run("cancel-many", *EVERY, *named, *more)
+        assert (done.code, "go on" in done.sentence) == (2, "4" in more)
+    done = run("cancel-many", "running", "pending", *named, "--expect", "3")
+    assert done.sentence == "--expect 3: there are 2 jobs; nothing was done"
+    assert run("cancel-many", "running", "pending", *named, "--expect", "2").code == 0
+
+
 def test_nothing_to_do_needs_no_confirmation(run: Callable[..., Done], store: str) -> None:
     """A filter may find no job."""
     done = run("cancel-many", "--organization", "nobody", "--store", store)
@@ -131,7 +152,7 @@ def test_nothing_to_do_needs_no_confirmation(run: Callable[..., Done], store: st
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "a JobFilter must name an organization, statuses or a time"),
+        ((), "name the jobs by their ids, or by --organization, --status or a time"),
         (("--status", "completed"), "statuses must be some of scheduled, pending, running"),
         (("job", "--status", "running"), "name the jobs by their ids, or by a filter, not by"),
         (("--status", "running", "--yes", "--reason", ""), "reason must be 1 to 4096 bytes"),
@@ -192,6 +213,14 @@ def test_a_dry_run_counts_and_changes_nothing(
         "refused": 2,
         "notFound": 1,
     }
+    assert run("cancel-many", *ids, "--store", store, "--dry-run").out == (
+        "jobs: 4; nothing was changed\n"
+        "jobs that would be cancelled: 1\n"
+        "contacts that would be cancelled: 2\n"
+        "deferred starts that would be removed: 1\n"
+        "jobs that would be refused: 2\n"
+        "not found in this organization: 1\n"
+    )
     monkeypatch.setattr("batch_cancel.cli.bulk_calls.LOOKED_AT_MAX", 2)
     done = run("cancel-many", *EVERY, "--store", store, "--dry-run")
     assert done.out == (
@@ -235,15 +264,27 @@ def test_an_interrupted_command_says_how_to_go_on(file: Path, tmp_path: Path) ->
     done = main_in(tmp_path, *arguments)
     assert (done.code, len(lines(done))) == (130, 1)
     assert done.sentence == ("interrupted: go on by the same command and --operation-id op")
+    with closing(sqlite3.connect(file, isolation_level=None)) as rows:
+        rows.execute("UPDATE batch_jobs SET status = 'running' WHERE id = 'running'")
+    long = "o" * 90  # No bar may break the line.
+    arguments = (*arguments[:-1], long)
+    code, shown = on_a_terminal(*arguments, types="", folder=tmp_path)
+    assert code == 130
+    assert f"interrupted: go on by the same command and --operation-id {long}\r\n" in shown
     assert statuses(file)[:3] == ["cancelled"] * 3
 
 
-def on_a_terminal(*arguments: str, types: str) -> tuple[int, str]:
+def on_a_terminal(*arguments: str, types: str, folder: Path | None = None) -> tuple[int, str]:
     """Run the command on a terminal, and type there; return the exit code and what it shows."""
     ours, theirs = pty.openpty()
     environment = dict(os.environ, TERM="xterm", COLUMNS="100", NO_COLOR="1")
     with subprocess.Popen(
-        [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        [*COMMAND, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        cwd=folder,
     ) as process:
         os.close(theirs)
         os.write(ours, types.encode())

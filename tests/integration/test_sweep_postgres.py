@@ -292,7 +292,7 @@ def test_an_older_table_works_on_without_a_sweep(
     [note] = [it for it in uow.examine().notes if "is_swept" in it]
     assert note == (
         "column is_swept is missing from batch_cancellations, so a job with very many contacts is "
-        "cancelled in one long transaction: add it as `batch-cancel schema` prints it"
+        "cancelled in one long transaction: add it as `batch-cancel schema --from 0.1` prints it"
     )
     result = cancel(uow, operation_id="op")
     assert (result.contacts_cancelled, transactions(rows)) == (5, 1)

@@ -10,7 +10,7 @@ from functools import partial
 import attrs
 import pytest
 
-from benchmarks import bars, machine, plots, sizes
+from benchmarks import bars, machine, picture, plots, sizes
 from benchmarks.bars import Bar, Measured, Verdict, judged, verdict
 from benchmarks.findings import Curve, Findings, Table, number, spread
 from benchmarks.page import EMPTY, PAGE, SECTIONS, filled, with_report
@@ -266,3 +266,15 @@ def test_every_curve_has_its_plot() -> None:
     names = [it.name for it in plots.PLOTS]
     assert len({*names}) == len(names)
     assert {"time", "throughput", "latency", "memory", "peers"} == {*names}
+
+
+def test_a_picture_shows_the_bar_at_two_thirds() -> None:
+    """With the answer behind its question, and without anything from elsewhere."""
+    bars_ = "".join(f"\r\x1b[2Kjobs {done}/20000" for done in (0, 13_200, 13_400, 20_000))
+    written = f"Cancel 20000 jobs? [y/N]: hint\n\x1b[?25l{bars_}\n\x1b[?25hdone\n"
+    shown = picture.at_two_thirds(written)
+    assert shown == "Cancel 20000 jobs? [y/N]: y\nhint\njobs 13400/20000"
+    assert picture.at_two_thirds("jobs: 3\n") == "jobs: 3\n"
+    svg = picture.drawn([("cancel-many", shown)])
+    assert "13400/20000" in svg
+    assert "url(http" not in svg

@@ -20,6 +20,7 @@ from batch_cancel.cli.exits import (
     ALREADY_TERMINAL,
     FAILED,
     NOT_FOUND,
+    OF_NO_ORGANIZATION,
     faults_reported,
 )
 from batch_cancel.cli.imports import UsageError
@@ -28,6 +29,11 @@ from batch_cancel.cli.options import wiring
 from batch_cancel.cli.program import program
 
 _BOTH: Final = "name the jobs by their ids, or by a filter, not by both"
+_NONE: Final = "name the jobs by their ids, or by --organization, --status or a time"
+_GO_ON: Final = (
+    ": those that this operation has cancelled are not found again; leave --expect out to go on "
+    "with the rest"
+)
 _NO_TERMINAL: Final = (
     "{} jobs would be cancelled permanently, and stdin is no terminal on which that could be "
     "confirmed; nothing was done: add --yes, after a --dry-run"
@@ -130,40 +136,48 @@ def cancel_many(
         )
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         asked = Asked(operation_id or uuid4().hex, actor, reason, rate)
+        may_go_on = operation_id is not None and many.wanted is not None
         if dry_run:
             jobs, looked_at = wired.perform_on_store(
                 lambda calls: bulk_calls.look(calls, many, asked.operation_id)
             )
-            _check_expected(jobs, expect)
+            _check_expected(jobs, expect, may_go_on=may_go_on)
             dry = Dry(jobs, looked_at)
             output.answer(dry.json() if as_json else dry.text())
+            _advise(many, jobs)
             return
-        with _shown(as_json=as_json) as shower:
+        try:
+            with _shown(as_json=as_json) as shower:
 
-            def confirm(jobs: int) -> None:
-                _check_expected(jobs, expect)
-                if jobs and not yes:
-                    _ask(jobs)
-                shower.begin(BulkResult(operation_id=asked.operation_id, jobs=jobs, left=jobs))
+                def confirm(jobs: int) -> None:
+                    _check_expected(jobs, expect, may_go_on=may_go_on)
+                    if jobs and not yes:
+                        _ask(jobs)
+                    shower.begin(BulkResult(operation_id=asked.operation_id, jobs=jobs, left=jobs))
 
-            try:
                 result = wired.perform(
                     lambda calls: bulk_calls.cancel(
                         calls, many, asked, confirm=confirm, progress=shower.advance
                     )
                 )
-            except ValueError as error:
-                raise UsageError(str(error)) from error
-            except KeyboardInterrupt as error:
-                output.complain(
-                    "interrupted: go on by the same command and "
-                    f"--operation-id {asked.operation_id}"
-                )
-                raise typer.Exit(INTERRUPTED) from error
-        shower.end(result)
+            shower.end(result)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        except KeyboardInterrupt as error:
+            # The bar has ended: it would break the line, and the operation id in it.
+            output.complain(
+                f"interrupted: go on by the same command and --operation-id {asked.operation_id}"
+            )
+            raise typer.Exit(INTERRUPTED) from error
+    _advise(many, result.jobs)
     for sentence in Bulk(result).advice():
         output.complain(sentence)
     _exit(result)
+
+
+def _advise(many: Many, jobs: int) -> None:
+    if not jobs and many.organization_id is None:
+        output.complain(OF_NO_ORGANIZATION)
 
 
 def _many(job_ids: list[str], organization: str | None, conditions: dict[str, Any]) -> Many:
@@ -172,15 +186,18 @@ def _many(job_ids: list[str], organization: str | None, conditions: dict[str, An
         if is_filtered:
             raise UsageError(_BOTH)
         return Many(None, tuple(JobKey(it, organization) for it in dict.fromkeys(job_ids)))
+    if organization is None and not is_filtered:
+        raise UsageError(_NONE)
     try:
         return Many(JobFilter(organization_id=organization, **conditions), ())
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _check_expected(jobs: int, expect: int | None) -> None:
+def _check_expected(jobs: int, expect: int | None, *, may_go_on: bool) -> None:
     if expect is not None and jobs != expect:
-        msg = f"--expect {expect}: there are {jobs} jobs; nothing was done"
+        how = _GO_ON if may_go_on and jobs < expect else ""
+        msg = f"--expect {expect}: there are {jobs} jobs; nothing was done{how}"
         raise UsageError(msg)
 
 

@@ -108,6 +108,14 @@ class Dry:
     def _starts_to_remove(self) -> int:
         return sum(it.removes_start for it in self._previews)
 
+    @property
+    def _refused(self) -> int:
+        return sum(it.refusal is not None for it in self._previews)
+
+    @property
+    def _not_found(self) -> int:
+        return len(self.looked_at) - len(self._previews)
+
     def json(self) -> str:
         """Return it as one JSON object."""
         return json_line(
@@ -119,8 +127,8 @@ class Dry:
                 "jobsToCancel": self._jobs_to_cancel,
                 "contactsToCancel": self._contacts_to_cancel,
                 "startsToRemove": self._starts_to_remove,
-                "refused": sum(it.refusal is not None for it in self._previews),
-                "notFound": len(self.looked_at) - len(self._previews),
+                "refused": self._refused,
+                "notFound": self._not_found,
             }
         )
 
@@ -133,6 +141,10 @@ class Dry:
             f"contacts that would be cancelled: {at_least}{self._contacts_to_cancel}",
             f"deferred starts that would be removed: {at_least}{self._starts_to_remove}",
         ]
+        if refused := self._refused:
+            lines.append(f"jobs that would be refused: {at_least}{refused}")
+        if not_found := self._not_found:
+            lines.append(f"not found in this organization: {at_least}{not_found}")
         if self._is_partial:
             lines.append(f"only {len(self.looked_at)} of the jobs were looked at")
         return "".join(f"{line}\n" for line in lines)

@@ -22,6 +22,10 @@ FAILED: Final = 5
 STILL_PENDING: Final = 6
 SILENT: Final = 7
 
+OF_NO_ORGANIZATION: Final = (
+    "only jobs of no organization were looked for: name an organization with --organization"
+)
+
 
 @contextmanager
 def faults_reported() -> Generator[None]:

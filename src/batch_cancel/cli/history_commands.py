@@ -10,7 +10,7 @@ import typer
 from batch_cancel import JobKey
 from batch_cancel.cli import options, output
 from batch_cancel.cli.durations import duration, moment
-from batch_cancel.cli.exits import NOT_FOUND, faults_reported
+from batch_cancel.cli.exits import NOT_FOUND, OF_NO_ORGANIZATION, faults_reported
 from batch_cancel.cli.history_reports import Forgotten, Listed, Shown
 from batch_cancel.cli.imports import UsageError
 from batch_cancel.cli.job_reports import job_shown
@@ -111,12 +111,10 @@ def history(
             raise UsageError(str(error)) from error
     report = Listed(page)
     output.answer(report.json() if as_json else report.text())
-    if organization is None and not page.records and not as_json:
-        output.complain(
-            "only jobs without an organization are listed: name one with --organization"
-        )
     if page.next is not None and not as_json:
         output.complain(f"there are more: --after {page.next}")
+    if not page.records and organization is None:
+        output.complain(OF_NO_ORGANIZATION)
 
 
 @program.command()

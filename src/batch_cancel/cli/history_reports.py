@@ -77,9 +77,10 @@ class Forgotten:
 
     def text(self) -> str:
         """Return it in a sentence."""
+        window = str(self.retry_window).removesuffix(", 0:00:00")
         return (
             f"records forgotten: {self.records}; kept are those with something pending and "
-            f"those younger than {self.retry_window}\n"
+            f"those younger than {window}\n"
         )
 
 

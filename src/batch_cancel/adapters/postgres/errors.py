@@ -49,7 +49,8 @@ _NOT_RELEASED: Final = (
 _SCHEMA: Final = {
     "3F000": "create the schema or map its name with PostgresSchema(...)",
     "42P01": "run `batch-cancel schema`, or map your names with PostgresSchema(...)",
-    "42703": "map your column's name with PostgresSchema(...)",
+    "42703": "map your column's name with PostgresSchema(...): `batch-cancel check` names each "
+    "column that is missing",
     "42501": "grant SELECT and UPDATE on jobs and contacts, and INSERT, SELECT and UPDATE on "
     "batch_cancellations",
     "22P02": "a status is missing from your enum, or a trigger or a policy can't read a value",

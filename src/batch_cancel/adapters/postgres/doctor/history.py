@@ -7,7 +7,7 @@ from typing import Final
 
 from batch_cancel.adapters.postgres.doctor.tables import Database
 
-_PRINTED: Final = "as `batch-cancel schema` prints it"
+_PRINTED: Final = "as `batch-cancel schema --from 0.1` prints it"
 
 _INDEXES: Final = {
     ("organization_id", "cancelled_at"): (
@@ -29,7 +29,10 @@ def lacking(database: Database) -> Iterator[str]:
         return
     lost = f"so a job that is cancelled again loses its earlier record in {ours}"
     if database.tables["earlier"].oid is None:
-        yield f"table {earlier} is missing, {lost}: run the SQL that `batch-cancel schema` prints"
+        yield (
+            f"table {earlier} is missing, {lost}: run the SQL that `batch-cancel schema --from "
+            "0.1` prints"
+        )
     elif _may_keep(database, "cancellations") and not _may_keep(database, "earlier"):
         yield (
             f"the user that connects may not INSERT and SELECT {earlier}, {lost}: GRANT INSERT, "

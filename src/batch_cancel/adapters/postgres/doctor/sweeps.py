@@ -19,7 +19,8 @@ def lacking(database: Database) -> Iterator[str]:
     if not database.has_columns("cancellations", SWEEP_COLUMN):
         yield (
             f"column {SWEEP_COLUMN} is missing from {ours}, so a job with very many contacts is "
-            "cancelled in one long transaction: add it as `batch-cancel schema` prints it"
+            "cancelled in one long transaction: add it as `batch-cancel schema --from 0.1` prints "
+            "it"
         )
         return
     indexes = database.indexes_of("cancellations")
@@ -27,5 +28,5 @@ def lacking(database: Database) -> Iterator[str]:
     if table.has_indexes and not is_served:
         yield (
             f"no index finds unfinished sweeps, so each reconcile reads all of {ours}: create "
-            "batch_cancellations_sweeping as `batch-cancel schema` prints it"
+            "batch_cancellations_sweeping as `batch-cancel schema --from 0.1` prints it"
         )
