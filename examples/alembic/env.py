@@ -13,7 +13,7 @@ from alembic import context
 from batch_cancel.adapters.sqlalchemy import cancellations_table
 
 metadata = sa.MetaData()  # Yours, of your models.
-cancellations_table(metadata)  # So that `alembic revision --autogenerate` leaves our tables alone.
+cancellations_table(metadata)  # So that `alembic revision --autogenerate` does not remove them.
 
 engine = sa.create_engine(os.environ["DATABASE_URL"])
 with engine.connect() as connection:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from datetime import timedelta
 from functools import partial
@@ -271,16 +269,3 @@ def test_a_principal_of_flask_is_not_awaited() -> None:
 
     with pytest.raises(TypeError, match="coroutine"):
         cancel_blueprint(ports_of("flask")[1], principal=principal)  # type: ignore[arg-type]
-
-
-def test_without_its_framework_an_adapter_names_its_extra(name: str) -> None:
-    """In the words of pip."""
-    code = (
-        f"import sys; sys.modules['{name}'] = None\n"
-        f"try:\n    import batch_cancel.adapters.{name}\n"
-        "except ModuleNotFoundError as error:\n    print(error, error.name)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == (
-        f"batch_cancel.adapters.{name} needs more: pip install 'batch_cancel[{name}]' {name}\n"
-    )

@@ -147,6 +147,7 @@ def test_a_site_that_is_complete_passes(site: str) -> None:
 @pytest.mark.usefixtures("rows")
 def test_a_column_that_is_missing_is_named() -> None:
     """By its name in the database."""
+    from django.core import checks
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -157,6 +158,11 @@ def test_a_column_that_is_missing_is_named() -> None:
     first, second = checked(database="default")
     assert first.startswith("batch_cancel.W002 column deferred_start is missing from campaign")
     assert second.startswith("batch_cancel.W003 ")
+    hints = {it.id: it.hint for it in checks.run_checks(databases=["default"])}
+    assert hints["batch_cancel.W002"] == (
+        "Run manage.py migrate if your models have it; else correct DjangoTables(...)."
+    )
+    assert hints["batch_cancel.W003"] is None
 
 
 def test_a_setting_that_cannot_be_used_is_named(site: str) -> None:

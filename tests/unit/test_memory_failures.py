@@ -181,7 +181,7 @@ def test_what_a_store_reports_did_not_happen(shop: Shop, fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "phase", "words"),
     [
-        ("deadlock", "at_commit", "'deadlock' is not a valid Fault"),
+        ("deadlock", "at_commit", "one of conflict, interrupted, .*, got 'deadlock'"),
         ("late", "commit", "one of before_commit, at_commit, after_commit, got 'commit'"),
     ],
 )

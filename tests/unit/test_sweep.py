@@ -301,6 +301,23 @@ def test_only_the_large_job_of_a_slice_is_cancelled_alone() -> None:
     assert committed[0] == 1 + 2 + 1 + 2 + 4 + 1 + 1
 
 
+def test_a_replay_in_a_slice_whose_sweep_fails_is_a_failure() -> None:
+    """And the other jobs of the slice are cancelled together."""
+    store = Odd()
+    store.add_job("j", "running")
+    store.add_contacts("j", {str(number): "pending" for number in range(5)})
+    kill(store, 1)
+    for other in "kl":
+        store.add_job(other, "running")
+    store.answers["cancel"] = 3
+    result = cancel_jobs(
+        ["j", "k", "l"], uow=store, scheduler=MemoryScheduler(), operation_id="op"
+    )
+    assert (result.cancelled, result.failed) == (2, 1)
+    [failure] = result.failures
+    assert "the store returned int instead of a Chunk" in str(failure)
+
+
 def test_a_replay_among_many_whose_sweep_fails_is_a_failure() -> None:
     """And the others are not held up."""
     store = store_of(5)

@@ -17,12 +17,13 @@ from datetime import timedelta
 from inspect import isawaitable
 from typing import Final
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.aiohttp needs more: pip install 'batch_cancel[aiohttp]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "aiohttp", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute
@@ -30,6 +31,8 @@ from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH
+
+__all__ = ["CANCEL_PATH", "add_cancel_route", "error_middleware", "to_response"]
 
 CANCEL_PATH: Final = PATH.replace("{batch_job_id}", r"{batch_job_id:[\s\S]*}")
 """The path of the contract; an id may contain slashes and line breaks."""

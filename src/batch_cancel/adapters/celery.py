@@ -28,8 +28,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celery import Task
-from celery.exceptions import Ignore
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from celery import Task
+    from celery.exceptions import Ignore
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "celery", missing) from missing
 
 from batch_cancel.adapters.redis import StartGate
 from batch_cancel.ports import SchedulerUnavailable

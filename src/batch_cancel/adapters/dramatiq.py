@@ -29,7 +29,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "dramatiq", missing) from missing
 
 from batch_cancel.adapters.redis import StartGate
 

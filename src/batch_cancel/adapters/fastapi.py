@@ -18,14 +18,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
     from pydantic import BaseModel, ConfigDict
     from pydantic.alias_generators import to_camel
     from starlette.convertors import Convertor, register_url_convertor
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.fastapi needs more: pip install 'batch_cancel[fastapi]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "fastapi", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute, request_sent
@@ -33,6 +34,8 @@ from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH, routed_operation
+
+__all__ = ["CANCEL_PATH", "cancel_router", "install_error_handlers", "to_response"]
 
 
 class _JobId(Convertor[str]):

@@ -15,13 +15,14 @@ from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Final
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from flask import Blueprint, Flask, Response, request
     from flask.blueprints import BlueprintSetupState
     from werkzeug.routing import PathConverter
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.flask needs more: pip install 'batch_cancel[flask]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "flask", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.wsgi import WsgiRoute, request_sent
@@ -29,6 +30,8 @@ from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import PATH
 from batch_cancel.http.request import BODY_BYTES_MAX
+
+__all__ = ["CANCEL_PATH", "cancel_blueprint", "install_error_handlers", "to_response"]
 
 CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "<batch_job_id:batch_job_id>")
 """The path of the contract; an id may contain slashes and line breaks."""

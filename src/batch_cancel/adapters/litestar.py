@@ -19,6 +19,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
+from batch_cancel.adapters.missing_extra import missing_extra
+
 try:
     from litestar import Litestar, Request, Response, post
     from litestar.config.app import AppConfig
@@ -31,8 +33,7 @@ try:
     from litestar.plugins import InitPlugin
     from msgspec import Struct
 except ModuleNotFoundError as missing:
-    _MISSING = "batch_cancel.adapters.litestar needs more: pip install 'batch_cancel[litestar]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise missing_extra(__name__, "litestar", missing) from missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute, request_sent
@@ -40,6 +41,8 @@ from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
 from batch_cancel.http.openapi import JSON, PATH, routed_operation
+
+__all__ = ["CANCEL_PATH", "CancelPlugin", "error_handlers", "to_response"]
 
 CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:str}")
 """The path of the contract."""

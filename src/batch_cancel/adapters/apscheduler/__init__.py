@@ -35,8 +35,13 @@ from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Final
 
-import redis
-import redis.asyncio
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    import redis
+    import redis.asyncio
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "apscheduler", missing) from missing
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
 from batch_cancel.adapters.redis.deadline_async import connection_to_async

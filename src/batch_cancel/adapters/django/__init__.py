@@ -18,8 +18,13 @@ checks. `batch_cancel.adapters.django.views` has the endpoint.
 Rule 1: this module imports without settings. `models` and `admin` are left to Django to load.
 """
 
-from batch_cancel.adapters.django.removals import DeferredRemoval, remove_deferred_on_commit
-from batch_cancel.adapters.django.tables import DjangoTables
-from batch_cancel.adapters.django.unit_of_work import DjangoUnitOfWork
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from batch_cancel.adapters.django.removals import DeferredRemoval, remove_deferred_on_commit
+    from batch_cancel.adapters.django.tables import DjangoTables
+    from batch_cancel.adapters.django.unit_of_work import DjangoUnitOfWork
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "django", missing) from missing
 
 __all__ = ["DeferredRemoval", "DjangoTables", "DjangoUnitOfWork", "remove_deferred_on_commit"]

@@ -59,7 +59,11 @@ def check_database(databases: Collection[str] | None = None, **_: Any) -> list[C
 
 
 def _hint(sentence: str) -> str | None:
-    return "Run manage.py migrate batch_cancel." if "batch_cancellations" in sentence else None
+    if "batch_cancellations" in sentence:
+        return "Run manage.py migrate batch_cancel."
+    if "PostgresSchema" in sentence:
+        return "Run manage.py migrate if your models have it; else correct DjangoTables(...)."
+    return None
 
 
 def _patterns(resolver: Any) -> Iterator[URLPattern]:

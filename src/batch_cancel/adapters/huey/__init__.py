@@ -24,8 +24,13 @@ import contextlib
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-import redis
-import redis.asyncio
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    import redis
+    import redis.asyncio
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "huey", missing) from missing
 
 from batch_cancel.adapters.redis.library_scheduler import (
     AsyncRecipeScheduler,

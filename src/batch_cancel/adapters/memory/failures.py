@@ -70,6 +70,9 @@ class Failures:
         if phase not in get_args(Phase):
             msg = f"the phase must be one of {', '.join(get_args(Phase))}, got {phase!r}"
             raise ValueError(msg)
+        if fault not in list(Fault):
+            msg = f"the fault must be one of {', '.join(Fault)}, got {fault!r}"
+            raise ValueError(msg)
         fault = Fault(fault)
         if phase == "after_commit" and fault not in _LOST:
             msg = (

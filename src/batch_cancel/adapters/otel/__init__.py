@@ -31,7 +31,13 @@ from importlib import metadata
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 import attrs
-from opentelemetry import metrics, trace
+
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from opentelemetry import metrics, trace
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "otel", missing) from missing
 
 from batch_cancel.adapters.otel.pending_removals import PendingRemovals
 from batch_cancel.domain.cancellation import Cancellation, CancelResult

@@ -1,12 +1,17 @@
 """The Postgres adapter: psycopg 3, blocking and asyncio, your tables, your connections."""
 
-from batch_cancel.adapters.postgres.ddl import guards_ddl, migration_ddl, table_ddl
-from batch_cancel.adapters.postgres.joining import joining, joining_async
-from batch_cancel.adapters.postgres.schema import PostgresSchema
-from batch_cancel.adapters.postgres.unit_of_work import (
-    AsyncPostgresUnitOfWork,
-    PostgresUnitOfWork,
-)
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from batch_cancel.adapters.postgres.ddl import guards_ddl, migration_ddl, table_ddl
+    from batch_cancel.adapters.postgres.joining import joining, joining_async
+    from batch_cancel.adapters.postgres.schema import PostgresSchema
+    from batch_cancel.adapters.postgres.unit_of_work import (
+        AsyncPostgresUnitOfWork,
+        PostgresUnitOfWork,
+    )
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "postgres", missing) from missing
 
 __all__ = [
     "AsyncPostgresUnitOfWork",

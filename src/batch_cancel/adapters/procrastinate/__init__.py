@@ -22,7 +22,12 @@ from contextlib import (
 from functools import partial
 from typing import Final, Protocol
 
-from psycopg import sql
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from psycopg import sql
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "procrastinate", missing) from missing
 
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.adapters.postgres.repositories import (

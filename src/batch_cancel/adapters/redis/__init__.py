@@ -6,7 +6,12 @@ Deferred starts in Redis or Valkey: the native store, for blocking and for async
 file.
 """
 
-from batch_cancel.adapters.redis.scheduler import AsyncRedisScheduler, RedisScheduler
-from batch_cancel.adapters.redis.start_gate import AsyncStartGate, StartGate
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from batch_cancel.adapters.redis.scheduler import AsyncRedisScheduler, RedisScheduler
+    from batch_cancel.adapters.redis.start_gate import AsyncStartGate, StartGate
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "redis", missing) from missing
 
 __all__ = ["AsyncRedisScheduler", "AsyncStartGate", "RedisScheduler", "StartGate"]

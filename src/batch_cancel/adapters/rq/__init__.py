@@ -25,8 +25,13 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Final, ParamSpec, TypeVar, cast
 
-import redis
-import redis.asyncio
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    import redis
+    import redis.asyncio
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "rq", missing) from missing
 
 from batch_cancel.adapters.redis.library_scheduler import (
     AsyncRecipeScheduler,

@@ -16,8 +16,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-import redis
-import redis.asyncio
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    import redis
+    import redis.asyncio
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "saq", missing) from missing
 
 from batch_cancel.adapters.redis.library_scheduler import (
     AsyncRecipeScheduler,

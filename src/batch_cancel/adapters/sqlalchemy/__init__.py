@@ -18,13 +18,18 @@ Rule 5: written rows are read back before the commit: a trigger, a rule or a pol
         changed them.
 """
 
-from batch_cancel.adapters.sqlalchemy.columns import cancellations_table
-from batch_cancel.adapters.sqlalchemy.joining import joining, joining_async
-from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
-from batch_cancel.adapters.sqlalchemy.unit_of_work import (
-    AsyncSqlAlchemyUnitOfWork,
-    SqlAlchemyUnitOfWork,
-)
+from batch_cancel.adapters.missing_extra import missing_extra
+
+try:
+    from batch_cancel.adapters.sqlalchemy.columns import cancellations_table
+    from batch_cancel.adapters.sqlalchemy.joining import joining, joining_async
+    from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
+    from batch_cancel.adapters.sqlalchemy.unit_of_work import (
+        AsyncSqlAlchemyUnitOfWork,
+        SqlAlchemyUnitOfWork,
+    )
+except ModuleNotFoundError as missing:
+    raise missing_extra(__name__, "sqlalchemy", missing) from missing
 
 __all__ = [
     "AsyncSqlAlchemyUnitOfWork",

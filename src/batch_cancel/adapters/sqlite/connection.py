@@ -329,9 +329,9 @@ class OnFile:
 
     def check(self) -> list[str]:
         """
-        Name in sentences what keeps the file from being used; nothing is made or changed.
+        Name in sentences what keeps the file from being used; nothing is created or changed.
 
-        An empty list says that it is fit, or will be made on first use.
+        An empty list means that it is fit, or is created on first use.
         """
         return self._file.check()
 

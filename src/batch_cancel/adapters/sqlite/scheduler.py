@@ -88,14 +88,14 @@ class SqliteScheduler(OnFile):
         Arguments:
             deferred_id: its id.
             at: when to fire, an aware datetime.
-            payload: what whoever claims it is given.
+            payload: passed to the owner that claims it.
 
         Returns:
             False if the id was ever cancelled, handed out or finished: then nothing changed.
 
         Raises:
             ValueError: an id that no store could keep, or a naive datetime.
-            SchedulerUnavailable: the file cannot be had in time, or not at all.
+            SchedulerUnavailable: the file is locked for too long, or cannot be used.
         """
         deferred_start.check_schedulable(deferred_id, at)
         with self._step() as connection:
@@ -104,13 +104,13 @@ class SqliteScheduler(OnFile):
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
-        Take the deferred start back for good.
+        Remove the deferred start for good.
 
         Returns:
-            True if this operation took it back before it fired; the same whenever it is repeated.
+            True if this operation removed it before it fired; the same answer on every repeat.
 
         Raises:
-            SchedulerUnavailable: the file cannot be had in time, or not at all.
+            SchedulerUnavailable: the file is locked for too long, or cannot be used.
         """
         if not is_storable(deferred_id, ID_BYTES_MAX):  # Then none of that id is ever scheduled.
             return False
@@ -129,7 +129,7 @@ class SqliteScheduler(OnFile):
         the order in which they are returned: one that may have ended its last owner comes last.
 
         Raises:
-            SchedulerUnavailable: the file cannot be had in time, or not at all.
+            SchedulerUnavailable: the file is locked for too long, or cannot be used.
             ValueError: `lease` is negative, or longer than a century.
         """
         deferred_start.check_lease(lease)
@@ -167,10 +167,10 @@ class SqliteScheduler(OnFile):
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
-        Finish a start that was claimed; False if the lease is no longer the caller's.
+        Finish a claimed start; False if the caller no longer has the lease.
 
         Raises:
-            SchedulerUnavailable: the file cannot be had in time, or not at all.
+            SchedulerUnavailable: the file is locked for too long, or cannot be used.
         """
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False
@@ -183,7 +183,7 @@ class SqliteScheduler(OnFile):
         Return the ids of the deferred starts that wait to fire.
 
         Raises:
-            SchedulerUnavailable: the file cannot be had in time, or not at all.
+            SchedulerUnavailable: the file is locked for too long, or cannot be used.
         """
         with _unavailable(), self._file.looking() as connection:
             rows = connection.rows(SQL["look_at_waiting"], (DeferredState.DUE.value,))
@@ -194,7 +194,7 @@ class SqliteScheduler(OnFile):
         Return those of the deferred starts that wait to fire.
 
         Raises:
-            SchedulerUnavailable: the file cannot be had in time, or not at all.
+            SchedulerUnavailable: the file is locked for too long, or cannot be used.
         """
         listed = json.dumps(sorted(it for it in deferred_ids if is_storable(it, ID_BYTES_MAX)))
         with _unavailable(), self._file.looking() as connection:

@@ -56,7 +56,7 @@ class SqliteStore(OnFile):
         *,
         created_at: datetime | None = None,
     ) -> None:
-        """Add a job, as `MemoryStore.add_job` does."""
+        """Add a job without contacts, as `MemoryStore.add_job` does: then call `add_contacts`."""
         at = text_of(created_at or now())
         with self._file.transaction() as connection:
             if connection.row(SQL["find_job_number"], (id, organization_id)) is not None:

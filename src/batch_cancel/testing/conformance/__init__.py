@@ -13,8 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
-from hypothesis.stateful import run_state_machine_as_test
+try:
+    import pytest
+    from hypothesis.stateful import run_state_machine_as_test
+except ModuleNotFoundError as missing:
+    _MISSING = "batch_cancel.testing.conformance needs more: pip install 'batch_cancel[testing]'"
+    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
 
 from batch_cancel.testing.adapter import IdKind, JobRow
 from batch_cancel.testing.conformance.bulk import BulkConformance
