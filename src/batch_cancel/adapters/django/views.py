@@ -16,7 +16,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-from django.core.handlers.asgi import ASGIRequest
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, re_path
@@ -102,6 +101,7 @@ def cancel_url(
 def _sent(asked: Any) -> Request:
     """Return a request; under ASGI its path as it was sent, before bytes were replaced."""
     headers = {name.lower(): value for name, value in asked.headers.items()}
-    raw: bytes = (isinstance(asked, ASGIRequest) and asked.scope.get("raw_path")) or b""
+    scope: dict[str, Any] = getattr(asked, "scope", {})  # WSGI's requests have none.
+    raw: bytes = scope.get("raw_path") or b""
     path = decoded(raw.partition(b"?")[0]) or asked.path_info
     return Request(asked.META["REQUEST_METHOD"], path, headers)
