@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -93,6 +94,16 @@ def _described(find: Callable[[], Program | None]) -> str:
         return f"{program.path.name} {program.version()} ({program.origin})"
     except ServerError as error:
         return f"MISSING, its tests will fail: {error}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def logging_as_before() -> Iterator[None]:
+    """Undo what a framework does to the root logger, which other tests look at."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
