@@ -30,7 +30,7 @@ from batch_cancel.adapters.asgi import AsgiRoute
 from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
-from batch_cancel.http.openapi import PATH
+from batch_cancel.http.openapi import PATH, check_path
 
 __all__ = ["CANCEL_PATH", "add_cancel_route", "error_middleware", "to_response"]
 
@@ -69,9 +69,7 @@ def add_cancel_route(
         TypeError: a port that is bound to `cancel` is of the wrong kind.
         ValueError: `path` has no parameter `batch_job_id`.
     """
-    if "{batch_job_id" not in path:
-        msg = f"path must have a parameter {{batch_job_id}}, got {path!r}"
-        raise ValueError(msg)
+    check_path(path, "{batch_job_id", "{batch_job_id}")
     route = AsgiRoute(
         cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled, budget=budget
     )

@@ -33,7 +33,7 @@ from batch_cancel.adapters.asgi import AsgiRoute, request_sent
 from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
-from batch_cancel.http.openapi import PATH, routed_operation
+from batch_cancel.http.openapi import PATH, check_path, routed_operation
 
 __all__ = ["CANCEL_PATH", "cancel_router", "install_error_handlers", "to_response"]
 
@@ -104,9 +104,7 @@ def cancel_router(
         TypeError: a port that is bound to `cancel` is of the wrong kind.
         ValueError: `path` has no parameter `batch_job_id`.
     """
-    if "{batch_job_id" not in path:
-        msg = f"path must have a parameter {{batch_job_id}}, got {path!r}"
-        raise ValueError(msg)
+    check_path(path, "{batch_job_id", "{batch_job_id}")
     route = AsgiRoute(
         cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled, budget=budget
     )

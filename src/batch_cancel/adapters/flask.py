@@ -28,7 +28,7 @@ from batch_cancel import http
 from batch_cancel.adapters.wsgi import WsgiRoute, request_sent
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
-from batch_cancel.http.openapi import PATH
+from batch_cancel.http.openapi import PATH, check_path
 from batch_cancel.http.request import BODY_BYTES_MAX
 
 __all__ = ["CANCEL_PATH", "cancel_blueprint", "install_error_handlers", "to_response"]
@@ -73,9 +73,7 @@ def cancel_blueprint(
     if iscoroutinefunction(principal):
         msg = "principal is a coroutine function, and WSGI cannot await it"
         raise TypeError(msg)
-    if "batch_job_id>" not in path:
-        msg = f"path must have a parameter <batch_job_id>, got {path!r}"
-        raise ValueError(msg)
+    check_path(path, "batch_job_id>", "<batch_job_id>")
     route = WsgiRoute(cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled)
 
     def cancel_batch_job(**parameters: object) -> Response:

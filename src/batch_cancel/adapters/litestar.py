@@ -40,7 +40,7 @@ from batch_cancel.adapters.asgi import AsgiRoute, request_sent
 from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import BatchCancelError
 from batch_cancel.http.endpoint import failed
-from batch_cancel.http.openapi import JSON, PATH, routed_operation
+from batch_cancel.http.openapi import JSON, PATH, check_path, routed_operation
 
 __all__ = ["CANCEL_PATH", "CancelPlugin", "error_handlers", "to_response"]
 
@@ -102,9 +102,7 @@ class CancelPlugin(InitPlugin):
         ok_if_cancelled: bool = False,
         budget: timedelta = HTTP_BUDGET,
     ) -> None:
-        if "{batch_job_id" not in path:
-            msg = f"path must have a parameter {{batch_job_id:str}}, got {path!r}"
-            raise ValueError(msg)
+        check_path(path, "{batch_job_id", "{batch_job_id:str}")
         self._route = AsgiRoute(
             cancel, retry_after=retry_after, ok_if_cancelled=ok_if_cancelled, budget=budget
         )

@@ -57,6 +57,23 @@ class Page:
     status: int = 200
 
 
+def check_path(path: str, part: str, parameter: str) -> None:
+    """
+    Check that the path of a route has the parameter for the job's id.
+
+    Arguments:
+        path: the path, as the framework writes paths.
+        part: what the parameter has in it, however it is converted.
+        parameter: the parameter as the error names it.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if part not in path:
+        msg = f"path must have a parameter {parameter}, got {path!r}"
+        raise ValueError(msg)
+
+
 def page_at(
     path: str,
     method: str,
