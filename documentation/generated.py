@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from documentation.pictures import PICTURES
+from documentation.promises import promises_page
+
 DOCS: Final = Path(__file__).parents[1] / "docs"
 
-WRITERS: Final[Mapping[str, Callable[[], str]]] = {}
+WRITERS: Final[Mapping[str, Callable[[], str]]] = {
+    **PICTURES,
+    "promises.md": promises_page,
+}
 """Each file below docs/, and the function that returns what it is to hold."""
 
 

@@ -32,7 +32,9 @@ from tests.docs.given import BEFORE, Home, home, names
 from tests.docs.pages import PAGES, Block, blocks, text
 from tests.servers import find_postgres
 
-WITH_BLOCKS = [page for page in PAGES if blocks(page)]
+WITH_BLOCKS = [page for page in PAGES if blocks(page) and page.name != "libraries.md"]
+"""Libraries are in environments of their own: their page runs in `tests/schedulers`."""
+
 FROM_NOTHING = {"tutorial.md"}
 """Pages whose reader creates every table."""
 
