@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from documentation.cli_page import cli_page
+from documentation.endpoint_page import endpoint_page
+from documentation.messages import messages_page
 from documentation.pictures import PICTURES
 from documentation.promises import promises_page
 
@@ -13,6 +16,9 @@ DOCS: Final = Path(__file__).parents[1] / "docs"
 
 WRITERS: Final[Mapping[str, Callable[[], str]]] = {
     **PICTURES,
+    "cli.md": cli_page,
+    "endpoint.md": endpoint_page,
+    "messages.md": messages_page,
     "promises.md": promises_page,
 }
 """Each file below docs/, and the function that returns what it is to hold."""

@@ -102,3 +102,19 @@ def groups_of(index: str) -> list[tuple[str, list[str]]]:
             r"^```\{toctree\}\n:hidden:\n:caption: (.*)\n\n((?:.*\n)*?)```$", index, re.MULTILINE
         )
     ]
+
+
+def with_literal_blocks(docstring: list[str]) -> list[str]:
+    """Return a docstring whose indented blocks are marked as literal, as Sphinx reads them."""
+    lines = list[str]()
+    for number, line in enumerate(docstring):
+        _, *following = docstring[number : number + 3]
+        is_before_block = (
+            bool(line.strip())
+            and not line.startswith(" ")
+            and len(following) > 1
+            and not following[0].strip()
+            and following[1].startswith("    ")
+        )
+        lines.append(f"{line.removesuffix(':')}::" if is_before_block else line)
+    return lines

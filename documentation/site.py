@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from documentation.markdown import Page, groups_of, llms_txt, on_site, twin
+from documentation.markdown import Page, groups_of, llms_txt, on_site, twin, with_literal_blocks
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Have Sphinx call what is here."""
     app.connect("source-read", _read)
+    app.connect("autodoc-process-docstring", _mark, priority=400)  # Before napoleon.
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True}
 
 
 def _read(_: Sphinx, __: str, source: list[str]) -> None:
     source[0] = on_site(source[0])
+
+
+def _mark(*given: Any) -> None:  # noqa: ANN401  # Of many kinds; the last are the lines.
+    lines: list[str] = given[-1]
+    lines[:] = with_literal_blocks(lines)
 
 
 def _finish(app: Sphinx, error: Exception | None) -> None:

@@ -19,6 +19,7 @@ from batch_cancel.domain.statuses import (
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS, STARTABLE_JOBS, CallEnd
 from documentation.pictures.svg import Box, Drawing, Look
 
+_LEASE: Final = "lease"
 _NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -136,13 +137,13 @@ def _moves(
     soon = _NOW - timedelta(seconds=1)
     steps: Mapping[str, Callable[[Deferred | None], Deferred | None]] = {
         "schedule": lambda it: deferred_start.schedule(it, soon, b""),
-        "claim": lambda it: it and deferred_start.claim(it, _NOW, "token", _NOW),
-        "ack": lambda it: deferred_start.acknowledge(it, "token"),
+        "claim": lambda it: it and deferred_start.claim(it, _NOW, _LEASE, _NOW),
+        "ack": lambda it: deferred_start.acknowledge(it, _LEASE),
         "cancel": lambda it: deferred_start.cancel(it, "operation"),
     }
     moves = dict[tuple[DeferredState | None, DeferredState], list[str]]()
     for state in states:
-        before = state and Deferred(state, soon, token="token")  # noqa: S106  # Of a lease.
+        before = None if state is None else Deferred(state, soon, token=_LEASE)
         for name, step in steps.items():
             after = step(before)
             if after is not None:
