@@ -58,8 +58,8 @@ _VERBS: Final = (
     "add apply arm ask begin call change check choose close compress connect correct create"
     " declare drop find grant give go install join leave let look make map move name open"
     " partition pass percent-encode pip raise read recreate remove repair restore retry return"
-    " roll route run schedule see send set try use wait write ALTER CONFIG CREATE GRANT Check Route"
-    " Run"
+    " roll route run schedule see send set try use wait write ALTER CONFIG CREATE GRANT Check"
+    " Route Run"
 )
 _DOES: Final = re.compile(
     rf"(?:[:;.]|, and|, or|, so) ((?:{'|'.join(_VERBS.split())})\b.*)$", re.DOTALL

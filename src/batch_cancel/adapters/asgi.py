@@ -36,7 +36,7 @@ from batch_cancel.http.endpoint import (
     failed,
 )
 from batch_cancel.http.endpoint_kinds import check_cancel
-from batch_cancel.http.openapi import Page
+from batch_cancel.http.docs_page import Page
 from batch_cancel.http.request import Refusal, Refused, Request, decoded, joined
 from batch_cancel.http.response import Response
 from batch_cancel.use_cases.kinds import is_asyncio, returned_async

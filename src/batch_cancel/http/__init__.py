@@ -13,7 +13,7 @@ from batch_cancel.http.endpoint import (
     Cancel,
     Endpoint,
 )
-from batch_cancel.http.openapi import Page
+from batch_cancel.http.docs_page import Page
 from batch_cancel.http.request import Request, decoded, joined
 from batch_cancel.http.response import Response, present, present_error
 
