@@ -18,7 +18,7 @@ from batch_cancel.domain.errors import (
 )
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import TERMINAL_JOBS
-from batch_cancel.http.openapi import PATH, openapi
+from batch_cancel.http.openapi import JSON, PATH, openapi
 from batch_cancel.http.request import REASON_CHARACTERS_MAX, Refusal
 from batch_cancel.http.response import Response, present_error
 from documentation.sections import filled
@@ -60,37 +60,41 @@ def endpoint_page() -> str:
 def _request() -> Iterator[str]:
     operation = openapi()["paths"][PATH]["post"]
     yield "## Request\n"
+    asked = PATH.replace("{batch_job_id}", KEY.batch_job_id)
+    example = operation["requestBody"]["content"][JSON]["example"]
+    yield _block(
+        "text",
+        f"curl -X POST \\\n  {HOST}{asked} \\\n"
+        "  -H 'Authorization: Bearer YOUR_API_KEY' \\\n"
+        "  -H 'Idempotency-Key: 5d0f1c1e' \\\n"
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d '{json.dumps(example)}'",
+    )
     yield "| parameter | | |\n| --- | --- | --- |"
     yield "| `Authorization` | header, required | `Bearer` and your API key |"
     for it in operation["parameters"]:
         need = "required" if it["required"] else "optional"
         yield f"| `{it['name']}` | {it['in']}, {need} | {it['description']} |"
-    body = operation["requestBody"]
     limit = f"{REASON_CHARACTERS_MAX:,} characters at most"
     yield f"| `reason` | body, optional | Why, kept for the audit; {limit}. |"
     yield ""
-    asked = PATH.replace("{batch_job_id}", KEY.batch_job_id)
-    yield _block(
-        "text",
-        f"curl -X POST {HOST}{asked} \\\n"
-        "  -H 'Authorization: Bearer YOUR_API_KEY' \\\n"
-        "  -H 'Idempotency-Key: 5d0f1c1e' \\\n"
-        "  -H 'Content-Type: application/json' \\\n"
-        f"  -d '{json.dumps(body['content']['application/json']['example'])}'",
-    )
 
 
 def _answer() -> Iterator[str]:
     answer = openapi()["paths"][PATH]["post"]["responses"]["200"]
     yield "## Answer\n"
-    yield f"200. {answer['description']} The same `Idempotency-Key` gets the same answer again.\n"
+    yield f"The status is 200. {answer['description']}"
+    yield "The same `Idempotency-Key` gets the same answer again.\n"
+    examples = answer["content"][JSON]["examples"]
+    for example in examples.values():
+        assert example["value"].keys() == FIELDS.keys()  # Or a field is missing.
+    yield _block("json", json.dumps(next(iter(examples.values()))["value"], indent=2))
     yield "| field | |\n| --- | --- |"
     yield from (f"| `{name}` | {about} |" for name, about in FIELDS.items())
     yield ""
-    for status, example in answer["content"]["application/json"]["examples"].items():
-        assert example["value"].keys() == FIELDS.keys()  # Or a field is not told.
-        yield f"A job that is `{status}`:\n"
-        yield _block("json", json.dumps(example["value"], indent=2))
+    yield "| the job was | `message` |\n| --- | --- |"
+    yield from (f"| `{it}` | `{examples[it]['value']['message']}` |" for it in examples)
+    yield ""
 
 
 def _errors() -> Iterator[str]:

@@ -19,6 +19,7 @@ ON_SITE: Final = {
 _LINK: Final = re.compile(r"(\]\()(\.\./[A-Z]+\.md)(#[\w-]+)?(\))")
 _INCLUDE: Final = re.compile(r"^```\{include\} (\S+)\n(?:.*\n)*?```$", re.MULTILINE)
 _TOC: Final = re.compile(r"^```\{toctree\}\n(?:.*\n)*?```\n", re.MULTILINE)
+_ERROR: Final = re.compile(r"^(### \w+\n)(?=\n\*\*(\d{3}) )", re.MULTILINE)
 _HEADING: Final = re.compile(r"^# (.*)$", re.MULTILINE)
 
 
@@ -60,6 +61,15 @@ def on_site(text: str) -> str:
         return f"{before}{ON_SITE.get(path, path)}{anchor}{after}"
 
     return _LINK.sub(moved, text)
+
+
+def with_statuses_indexed(text: str) -> str:
+    """
+    Return a page whose errors are in the site's index by their HTTP status.
+
+    Sphinx's search leaves out words of digits alone, but looks into the index.
+    """
+    return _ERROR.sub(r"```{index} \2\n```\n\n\1", text)
 
 
 def twin(text: str, folder: Path) -> str:

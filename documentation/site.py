@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from documentation.markdown import Page, groups_of, llms_txt, on_site, twin, with_literal_blocks
+from documentation.markdown import (
+    Page,
+    groups_of,
+    llms_txt,
+    on_site,
+    twin,
+    with_literal_blocks,
+    with_statuses_indexed,
+)
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -22,7 +30,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def _read(_: Sphinx, __: str, source: list[str]) -> None:
-    source[0] = on_site(source[0])
+    source[0] = with_statuses_indexed(on_site(source[0]))
 
 
 def _mark(*given: Any) -> None:  # noqa: ANN401  # Of many kinds; the last are the lines.

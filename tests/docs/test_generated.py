@@ -160,6 +160,13 @@ def test_the_index_for_language_models_has_a_line_for_each_page() -> None:
     )
 
 
+def test_the_search_finds_errors_by_their_status() -> None:
+    """Each error of the endpoint is in the index, before its heading."""
+    read = markdown.with_statuses_indexed(text(DOCS / "endpoint.md"))
+    assert "```{index} 429\n```\n\n### busy\n" in read
+    assert read.count("{index}") == text(DOCS / "endpoint.md").count("\n### ")
+
+
 def test_an_indented_block_of_a_docstring_is_marked() -> None:
     """As Sphinx reads it; sections of arguments stay."""
     docstring = ["The metrics are", "", "    one", "", "Arguments:", "    it: what."]
