@@ -100,7 +100,7 @@ def sentences() -> list[Sentence]:
 
 
 def _is_sentence(text: str) -> bool:
-    """Check that a text is neither SQL, nor a name, nor a part of a sentence."""
+    """Check that a text is neither SQL, nor a name, nor only some words of a sentence."""
     return (
         " " in text.strip()
         and _SQL.search(text) is None
@@ -175,7 +175,7 @@ class Group:
         return sentence.module.startswith(tuple(self.modules))
 
     def advice(self, sentence: Sentence) -> str | None:
-        """Return what to do about a sentence; None if nobody says it."""
+        """Return what to do about a sentence; None if it is named nowhere."""
         for pattern, advice in self.do.items():
             if re.search(pattern, sentence.text):
                 return advice

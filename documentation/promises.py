@@ -22,7 +22,7 @@ IN_WORDS: Final[Mapping[str, str]] = {
     "was claimed before is a live call, even if it rings a moment later.",
     "I2": "`completed`, `failed` and `cancelled` are final. Nothing here sets a job back.",
     "I3": "Not even its time of change is written.",
-    "I4": "Once the cancel and a sweep that it owes are through.",
+    "I4": "Once the cancel is through, and its sweep if it has one.",
     "I5": "The others get 400. If an answer is unknown, the same operation id finds out.",
     "I6": "Whatever crashes afterwards.",
     "I7": "One pass of `reconcile`, from any process.",
