@@ -27,7 +27,11 @@ def _texts(folder: Path, pattern: str) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in paths}
 
 
-MODULES: Final = _texts(PACKAGE, "*.py") | _texts(ROOT, "benchmarks/**/*.py")
+MODULES: Final = (
+    _texts(PACKAGE, "*.py")
+    | _texts(ROOT, "benchmarks/**/*.py")
+    | _texts(ROOT, "documentation/**/*.py")
+)
 SCRIPTS: Final = (
     _texts(PACKAGE, "*.sql") | _texts(PACKAGE, "*.lua") | _texts(ROOT, "benchmarks/*.sql")
 )
