@@ -28,6 +28,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 PIP := $(BIN)/python -m pip
+# The environment of the lowest versions that pyproject.toml allows.
+LOWEST := $(VENV)/lowest
 # Python that is checked: what is there of it.
 SOURCES := $(wildcard src tests typing_tests examples benchmarks)
 # Libraries that keep deferred starts. No two of them can be installed together, so each has an
@@ -121,6 +123,21 @@ bench: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Measure spee
 bench-quick: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Run the benchmarks on small tables in two minutes; writes to build/
 	@$(BIN)/python -m benchmarks --quick
 
+# test_pins.py compares the pins of `make test` with what is installed, which is not here.
+.PHONY: lowest
+lowest: export BATCH_CANCEL_TEST_SCHEDULERS = $(abspath $(VENV)/schedulers)
+lowest: $(LOWEST).stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Run the tests of `make test` with the lowest versions that pyproject.toml allows
+	@$(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) -m 'not repeats and not mysql' \
+		--ignore tests/unit/test_pins.py
+
+.PHONY: dist
+dist: $(VENV)/dist.stamp ## Build sdist and wheel twice, compare and check them; leaves them in dist/
+	@$(BIN)/python -m tests.distribution
+
+.PHONY: extras
+extras: dist ## Install the wheel with each extra alone, newest and lowest, and import its adapters
+	@$(BIN)/python -m tests.distribution.extras
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
@@ -130,8 +147,7 @@ check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.layers
 	@$(NO_HOSTS) || { echo 'requirements/ names a host: make pins writes none.' >&2; exit 1; }
-	@$(PIP) install -qq --dry-run --no-index --no-build-isolation --editable '.[check]' || { \
-		echo 'requirements/ lags behind pyproject.toml: make pins' >&2; exit 1; }
+	@$(PIP) check || { echo 'requirements/ contradicts itself: make pins' >&2; exit 1; }
 
 .PHONY: format
 format: $(VENV)/check.stamp ## Format the code and apply the safe fixes of the linter
@@ -158,15 +174,20 @@ COMPILE = $(VENV)/uv/bin/uv pip compile --no-config --quiet --upgrade --universa
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	--no-strip-extras
 BUILD := requirements/build.in
+# A group names extras of this project, which is the one in this directory and gets no pin.
+GROUP = echo . | $(COMPILE) --no-emit-package batch_cancel - $(BUILD) --group
 NO_HOSTS = ! grep -rnE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' requirements
 
 .PHONY: pins
 pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements/
-	$(COMPILE) --extra check pyproject.toml $(BUILD) -o requirements/check.txt
-	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
+	$(GROUP) check -o requirements/check.txt
+	$(GROUP) test -c requirements/check.txt -o requirements/test.txt
 	$(COMPILE) --extra serve pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
-	$(COMPILE) --extra proof pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/proof.txt
-	$(COMPILE) --extra bench pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/bench.txt
+	$(GROUP) proof -c requirements/check.txt -o requirements/proof.txt
+	$(GROUP) bench -c requirements/check.txt -o requirements/bench.txt
+	$(GROUP) dist -c requirements/check.txt -o requirements/dist.txt
+	$(GROUP) test --all-extras pyproject.toml --resolution lowest-direct -c requirements/lowest.in \
+		-o requirements/lowest.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
 	for library in $(LIBRARIES); do \
 		$(COMPILE) requirements/schedulers/$$library.in \
@@ -185,6 +206,15 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/venv.stamp
 	@echo 'Installing requirements/$*.txt into $(VENV) ...'
 	@$(PIP) install -qq --no-input --require-hashes --requirement requirements/$*.txt
 	@$(PIP) install -qq --no-input --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# The lowest versions are no subset of the newest: they live in an environment of their own.
+$(LOWEST).stamp: requirements/lowest.txt pyproject.toml $(VENV)/venv.stamp
+	@echo 'Installing $< into $(LOWEST) ...'
+	@$(PYTHON) -m venv --clear --without-pip $(LOWEST)
+	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --require-hashes --requirement $<
+	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --no-deps --no-build-isolation \
+		--no-index --editable .
 	@touch $@
 
 # A library's environment holds the library and what our adapter needs; ours is found by its path.
