@@ -23,7 +23,7 @@ UV: Final = Path(sys.executable).with_name("uv")
 CORE: Final = """
 import batch_cancel, batch_cancel.http, batch_cancel.ports, batch_cancel.testing
 import batch_cancel.adapters.asgi, batch_cancel.adapters.memory, batch_cancel.adapters.sqlite
-import batch_cancel.adapters.wsgi, _batch_cancel_pytest
+import batch_cancel.adapters.wsgi
 """
 
 COMMAND: Final = """
@@ -41,7 +41,7 @@ import django
 from django.conf import settings
 app = "batch_cancel.adapters.django"
 settings.configure(
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", app],
+    INSTALLED_APPS=[f"django.contrib.{it}" for it in ("admin", "auth", "contenttypes")] + [app],
     DATABASES={"default": {"ENGINE": "django.db.backends.postgresql"}},
     USE_TZ=True,
 )
@@ -56,7 +56,8 @@ SPECIAL: Final = {
     "postgres-binary": "import batch_cancel.adapters.postgres, psycopg\n"
     "assert psycopg.pq.__impl__ == 'binary', psycopg.pq.__impl__",
     "serve": "import uvicorn" + COMMAND,
-    "testing": "import batch_cancel.testing.conformance, batch_cancel.testing.state_machine",
+    "testing": "import batch_cancel.testing.conformance, batch_cancel.testing.state_machine\n"
+    "import _batch_cancel_pytest",
 }
 """By the extra: what it must be able to do, where that is more than to import its adapter."""
 
