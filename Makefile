@@ -146,6 +146,7 @@ check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/pyright --pythonpath $(BIN)/python $(SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.layers
+	$(BIN)/python -m tests.complete_types
 	@$(NO_HOSTS) || { echo 'requirements/ names a host: make pins writes none.' >&2; exit 1; }
 	@$(PIP) check || { echo 'requirements/ contradicts itself: make pins' >&2; exit 1; }
 

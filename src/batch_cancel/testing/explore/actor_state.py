@@ -154,13 +154,13 @@ class Recalled:
     def __init__(
         self, actor: Actor, attempt: int = 0, answers: tuple[object, ...] = (None,)
     ) -> None:
-        self.actor = actor
-        self.attempt = attempt
+        self.actor: Actor = actor
+        self.attempt: int = attempt
         self._answers = answers
-        self.answer = answers[-1]
+        self.answer: object = answers[-1]
         self._next: dict[object, Recalled] = {}
-        self.knows = _NONE
-        self.is_task_cancelled = TASK_CANCELLED in answers
+        self.knows: frozenset[int] = _NONE
+        self.is_task_cancelled: bool = TASK_CANCELLED in answers
         coroutine = actor.coroutine(attempt)
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
@@ -203,12 +203,14 @@ class Live:
         coroutine: Coroutine[Any, Any, object] | None = None,
         answer: object = None,
     ) -> None:
-        self.actor = actor
-        self.attempt = attempt
-        self.answer = answer
+        self.actor: Actor = actor
+        self.attempt: int = attempt
+        self.answer: object = answer
         self._coroutine = coroutine or actor.coroutine(attempt)
-        self.knows = _NONE
-        self.is_task_cancelled = False
+        self.knows: frozenset[int] = _NONE
+        self.is_task_cancelled: bool = False
+        self.step: Step[Any] | None
+        self.ended: Ended | None
         self.step, self.ended = _advanced(self._coroutine, answer)
 
     def resumed(self, answer: object, /) -> Live:
@@ -229,13 +231,13 @@ class Gone:
     __slots__ = ("actor", "answer", "attempt", "ended", "is_task_cancelled", "knows", "step")
 
     def __init__(self, actor: Actor) -> None:
-        self.actor = actor
+        self.actor: Actor = actor
         self.answer: object = None
-        self.attempt = 0
+        self.attempt: int = 0
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
-        self.knows = _NONE
-        self.is_task_cancelled = False
+        self.knows: frozenset[int] = _NONE
+        self.is_task_cancelled: bool = False
 
     def resumed(self, _: object, /) -> Gone:
         """Ignore an answer."""

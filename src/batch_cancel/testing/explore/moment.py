@@ -96,6 +96,8 @@ class Moment:
         self.scenario = scenario
         self.before = before
         self.after = after
+        self.who: int
+        self.how: str
         self.who, self.how = choice or (0, "")
         self.rows_before: Rows = before.rows.value
         self.rows: Rows = after.rows.value

@@ -219,13 +219,13 @@ class Transaction(Statements):
 
     def __init__(self, sweep_above: int | None = None, *, has_bulk: bool = True) -> None:
         super().__init__(sweep_above)
-        self.bulk = Bulk(self) if has_bulk else None
-        self.sweep = Sweep(self)
-        self.jobs = Jobs(self)
-        self.contacts = Contacts(self)
-        self.outbox = Outbox(self)
-        self.inspection = None
-        self.work = Work(self)
+        self.bulk: Bulk | None = Bulk(self) if has_bulk else None
+        self.sweep: Sweep = Sweep(self)
+        self.jobs: Jobs = Jobs(self)
+        self.contacts: Contacts = Contacts(self)
+        self.outbox: Outbox = Outbox(self)
+        self.inspection: None = None
+        self.work: Work = Work(self)
 
     async def __aenter__(self) -> Self:
         await Begin("begins")

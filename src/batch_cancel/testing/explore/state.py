@@ -62,7 +62,7 @@ class Shared(Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: T = value
 
 
 class Adrift(NamedTuple):
