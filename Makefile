@@ -31,7 +31,7 @@ PIP := $(BIN)/python -m pip
 # The environment of the lowest versions that pyproject.toml allows.
 LOWEST := $(VENV)/lowest
 # Python that is checked: what is there of it.
-SOURCES := $(wildcard src tests typing_tests examples benchmarks)
+SOURCES := $(wildcard src tests typing_tests examples benchmarks documentation)
 # Libraries that keep deferred starts. No two of them can be installed together, so each has an
 # environment of its own; `make test` is content with two of them.
 LIBRARIES := $(sort $(notdir $(basename $(wildcard requirements/schedulers/*.in))))
@@ -138,6 +138,14 @@ dist: $(VENV)/dist.stamp ## Build sdist and wheel twice, compare and check them;
 extras: dist ## Install the wheel with each extra alone, newest and lowest, and import its adapters
 	@$(BIN)/python -m tests.distribution.extras
 
+# What is drawn and written from the source is checked in: a test compares it.
+.PHONY: docs
+docs: $(VENV)/docs/docs.stamp ## Draw the pictures, write the generated pages, build the site; writes to build/docs
+	@$(VENV)/docs/bin/python -m documentation
+	@$(VENV)/docs/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees \
+		-c documentation docs build/docs
+	@echo 'Built: build/docs/index.html'
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
@@ -186,6 +194,7 @@ pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements
 	$(COMPILE) --extra serve pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
 	$(GROUP) proof -c requirements/check.txt -o requirements/proof.txt
 	$(GROUP) bench -c requirements/check.txt -o requirements/bench.txt
+	$(GROUP) docs -c requirements/check.txt -o requirements/docs.txt
 	$(GROUP) dist -c requirements/check.txt -o requirements/dist.txt
 	$(GROUP) test --all-extras pyproject.toml --resolution lowest-direct -c requirements/lowest.in \
 		-o requirements/lowest.txt
@@ -216,6 +225,16 @@ $(LOWEST).stamp: requirements/lowest.txt pyproject.toml $(VENV)/venv.stamp
 	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --require-hashes --requirement $<
 	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --no-deps --no-build-isolation \
 		--no-index --editable .
+	@touch $@
+
+# Sphinx is in an environment of its own, so that nothing that is tested depends on what it needs.
+$(VENV)/docs/docs.stamp: requirements/docs.txt pyproject.toml $(VENV)/venv.stamp
+	@echo 'Installing requirements/docs.txt into $(VENV)/docs ...'
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)/docs
+	@$(PIP) --python $(VENV)/docs/bin/python install -qq --no-input \
+		--require-hashes --requirement requirements/docs.txt
+	@$(PIP) --python $(VENV)/docs/bin/python install -qq --no-input --no-deps \
+		--no-build-isolation --no-index --editable .
 	@touch $@
 
 # A library's environment holds the library and what our adapter needs; ours is found by its path.

@@ -27,6 +27,7 @@ WANTED: Final = {
     "check": ["group check"],
     "demo": ["extra serve"],
     "dist": ["group dist"],
+    "docs": ["group docs"],
     "lowest": ["group test", *(f"extra {it}" for it in EXTRAS)],
     "proof": ["group proof"],
     "test": ["group test"],
