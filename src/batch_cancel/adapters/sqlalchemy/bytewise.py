@@ -25,7 +25,7 @@ class Bytewise(FunctionElement[Any]):
 
     def __init__(self, text: sa.ColumnElement[Any]) -> None:
         super().__init__(text)
-        self.type: sa.String = sa.String()
+        self.type: sa.types.TypeEngine[Any] = sa.String()
 
 
 class Exactly(FunctionElement[bool]):
@@ -36,7 +36,7 @@ class Exactly(FunctionElement[bool]):
 
     def __init__(self, comparison: sa.ColumnElement[bool]) -> None:
         super().__init__(comparison)
-        self.type: sa.Boolean = sa.Boolean()
+        self.type: sa.types.TypeEngine[bool] = sa.Boolean()
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ANN401, ARG002  # Named so there.
         """Return it as it is: SQLAlchemy would add `= 1`, and no index would serve it."""
