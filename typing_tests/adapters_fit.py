@@ -52,6 +52,7 @@ from batch_cancel import (
 )
 from batch_cancel.adapters.apscheduler import ApschedulerScheduler, AsyncApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.docket import AsyncDocketScheduler, DocketScheduler
 from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.memory import (
     AsyncMemoryRepositories,
@@ -134,6 +135,7 @@ async_redis_cluster_scheduler: AsyncScheduler = AsyncRedisScheduler(
 library_schedulers: list[Scheduler] = [
     ArqScheduler(redis.Redis(), queue="arq:queue"),
     HueyScheduler(redis.Redis(), name="huey"),
+    DocketScheduler(redis.Redis(), name="docket"),
     RqScheduler(redis.Redis(), queue="default", scheduled="rq:scheduler:scheduled_jobs"),
     SaqScheduler(redis.Redis(), queue="default"),
     StartGate(redis.RedisCluster(host="localhost")),
@@ -145,6 +147,7 @@ library_schedulers: list[Scheduler] = [
 async_library_schedulers: list[AsyncScheduler] = [
     AsyncArqScheduler(redis.asyncio.Redis()),
     AsyncHueyScheduler(redis.asyncio.Redis()),
+    AsyncDocketScheduler(redis.asyncio.Redis()),
     AsyncRqScheduler(redis.asyncio.Redis()),
     AsyncSaqScheduler(redis.asyncio.Redis()),
     AsyncStartGate(redis.asyncio.RedisCluster(host="localhost")),
@@ -182,6 +185,7 @@ inspectable: list[InspectableScheduler] = [
     ArqScheduler(redis.Redis()),
     RqScheduler(redis.Redis(), prefix="mine"),
     HueyScheduler(redis.Redis()),
+    DocketScheduler(redis.Redis()),
     SaqScheduler(redis.Redis()),
     TaskiqStarts(redis.Redis()),
     ApschedulerScheduler(StartGate(redis.Redis()), redis.Redis()),
@@ -193,6 +197,7 @@ async_inspectable: list[AsyncInspectableScheduler] = [
     AsyncArqScheduler(redis.asyncio.Redis()),
     AsyncRqScheduler(redis.asyncio.Redis()),
     AsyncHueyScheduler(redis.asyncio.Redis()),
+    AsyncDocketScheduler(redis.asyncio.Redis()),
     AsyncSaqScheduler(redis.asyncio.Redis()),
     AsyncTaskiqStarts(redis.asyncio.Redis()),
     AsyncApschedulerScheduler(AsyncStartGate(redis.asyncio.Redis()), redis.asyncio.Redis()),

@@ -113,7 +113,10 @@ PARTS = (
     ),
     Part(
         "Redis, and the libraries that keep their starts there",
-        ("adapters/redis/*", *(f"adapters/{name}/*" for name in ("arq", "huey", "rq", "saq"))),
+        (
+            "adapters/redis/*",
+            *(f"adapters/{name}/*" for name in ("arq", "docket", "huey", "rq", "saq")),
+        ),
         (
             *CONTRACT,
             *(

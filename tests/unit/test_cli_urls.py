@@ -11,6 +11,7 @@ import pytest
 
 from batch_cancel.adapters.apscheduler import ApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler
+from batch_cancel.adapters.docket import DocketScheduler
 from batch_cancel.adapters.huey import HueyScheduler
 from batch_cancel.adapters.postgres import PostgresUnitOfWork
 from batch_cancel.adapters.procrastinate import ProcrastinateScheduler
@@ -131,6 +132,7 @@ def test_a_redis_url_that_names_no_library_is_refused(scheme: str) -> None:
         ("rq+redis://h?scheduled=rq:scheduler:scheduled_jobs", RqScheduler, "rq:scheduler:"),
         ("saq+redis://h?queue=low&min_replicas=1", SaqScheduler, "saq:low:incomplete"),
         ("huey+redis://h?name=calls", HueyScheduler, "huey.schedule.calls"),
+        ("docket+redis://h?name=calls", DocketScheduler, "calls:queue"),
         ("taskiq+redis://h?prefix=p", TaskiqStarts, "p:data:ID"),
         ("apscheduler+redis://h?jobs_key=j&namespace=x", ApschedulerScheduler, None),
         ("gate+redis://h?namespace=x", StartGate, None),
