@@ -50,6 +50,7 @@ from batch_cancel import (
     still_running,
     still_running_async,
 )
+from batch_cancel.adapters import postgres as postgres_adapter
 from batch_cancel.adapters.apscheduler import ApschedulerScheduler, AsyncApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
 from batch_cancel.adapters.docket import AsyncDocketScheduler, DocketScheduler
@@ -139,6 +140,7 @@ library_schedulers: list[Scheduler] = [
     RqScheduler(redis.Redis(), queue="default", scheduled="rq:scheduler:scheduled_jobs"),
     SaqScheduler(redis.Redis(), queue="default"),
     StartGate(redis.RedisCluster(host="localhost")),
+    postgres_adapter.SqlStartGate(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
     ApschedulerScheduler(StartGate(redis.Redis()), redis.Redis()),
     TaskiqStarts(redis.Redis(), prefix="schedule"),
     ProcrastinateScheduler(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
@@ -151,6 +153,9 @@ async_library_schedulers: list[AsyncScheduler] = [
     AsyncRqScheduler(redis.asyncio.Redis()),
     AsyncSaqScheduler(redis.asyncio.Redis()),
     AsyncStartGate(redis.asyncio.RedisCluster(host="localhost")),
+    postgres_adapter.AsyncSqlStartGate(
+        AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(DSN))
+    ),
     AsyncApschedulerScheduler(AsyncStartGate(redis.asyncio.Redis()), redis.asyncio.Redis()),
     AsyncTaskiqStarts(redis.asyncio.Redis()),
     AsyncProcrastinateScheduler(
@@ -179,6 +184,7 @@ async_postgres: AsyncAutocommitUnitOfWork = AsyncPostgresUnitOfWork(
 
 
 inspectable: list[InspectableScheduler] = [
+    postgres_adapter.SqlStartGate(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
     MemoryScheduler(),
     SqliteScheduler("jobs.db"),
     RedisScheduler(redis.Redis()),

@@ -45,6 +45,7 @@ CAMPAIGNS = {
             "schemathesis_has_nothing_to_say",
         ),
         "integration/test_dialer": ("a_dialer_survives_a_hundred_kills",),
+        "integration/test_sql_gate_postgres": ("of_many_cancels_and_starts_both_win_some",),
         "proof/test_exploration": (
             "a_planted_protocol_is_found_and_told",
             "the_protocol_holds_in_every_interleaving",

@@ -3,8 +3,8 @@
 --
 -- A worker starts what it has read from the stream only after one script has claimed it, and that
 -- script refuses a task whose record says that it is cancelled. So the record decides, wherever the
--- message is. It is kept, with its generation: without it the message could not be told from that of
--- a later task with the same key.
+-- message is. It is kept, with its generation: without it the message would look like that of a
+-- later task with the same key.
 local WAITING = {scheduled = true, queued = true}
 local MESSAGES_MAX, PAGE_SIZE, SLACK_SECONDS = 10000, 100, 60
 
