@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, exc
 
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
@@ -31,11 +31,14 @@ from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of
 from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import denied, see_server
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
+from batch_cancel.adapters.sqlalchemy.mysql_faults import number_of
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.diagnosis import Findings
 from batch_cancel.domain.errors import StoreFailed, shown
 
 _SECOND: Final = timedelta(seconds=1)
+_DUPLICATE: Final = "1062"
+"""The error for a key that is there; the transaction goes on."""
 
 
 class MySql(Database):
@@ -137,6 +140,16 @@ class MySql(Database):
                 connection.execute(sa.insert(earlier).values(**copy))
         anew = {name: value for name, value in values.items() if not ours.c[name].primary_key}
         connection.execute(sa.update(ours).where(is_its).values(**anew))
+
+    def added(self, connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+        """Add a row, unless its primary key is there or is added meanwhile."""
+        try:
+            connection.execute(sa.insert(table).values(**values))
+        except exc.IntegrityError as error:
+            if number_of(error.orig) != _DUPLICATE:
+                raise
+            return False
+        return True
 
     def delete(self, connection: Connection, table: sa.Table, old: sa.Select[Any]) -> int:
         """Delete the rows whose primary keys a query finds, and return how many."""
