@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,12 +33,9 @@ def rounds(galera_cluster: GaleraCluster, galera_database: str) -> Iterator[Roun
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
-def test_steps_on_two_nodes_leave_nothing_open(
-    rounds: Rounds, pair: Pair, record_property: Callable[[str, object], None]
-) -> None:
+def test_steps_on_two_nodes_leave_nothing_open(rounds: Rounds, pair: Pair) -> None:
     """Nor is a call started after a 200, nor half of anything done."""
     assert rounds.run(pair, ROUNDS) == []
-    record_property("seen", dict(rounds.seen))
     assert rounds.seen[f"{pair.name}: met"] > ROUNDS / 2, "they hardly ever met"
 
 
