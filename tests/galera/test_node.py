@@ -87,7 +87,8 @@ def engines(galera_cluster: GaleraCluster, galera_database: str) -> Iterator[lis
 def touched(engine: sa.Engine) -> datetime | None:
     """Return when the job was last written."""
     with engine.connect() as connection:
-        return connection.execute(sa.select(JOBS.c.updated_at)).scalar_one()
+        at: datetime | None = connection.execute(sa.select(JOBS.c.updated_at)).scalar_one()
+        return at
 
 
 def test_a_step_that_opens_a_contact_writes_the_job(engines: list[sa.Engine]) -> None:

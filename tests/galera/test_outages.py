@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
+from batch_cancel import CancelFailed, cancel_rows
+from batch_cancel.adapters.sqlalchemy import SqlAlchemyUnitOfWork
+from tests import data_layers
+from tests.data_layers import CONTACTS, JOBS, METADATA, TABLES
 from tests.galera.outage import JOBS_IN_ALL, Outage
 from tests.servers import GaleraNode
 
@@ -50,3 +55,36 @@ def test_nothing_is_lost_and_nothing_is_half(
     assert len(outage.results) == JOBS_IN_ALL
     assert outage.failures, "nobody met the node that was struck"
     assert outage.appended
+
+
+@pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "not committed"])
+def test_a_commit_lost_with_its_node_is_resolved_at_another(
+    galera_cluster: GaleraCluster, galera_database: str, *, is_committed: bool
+) -> None:
+    """The same operation is a replay there if it was committed, and the cancellation if not."""
+    node = galera_cluster.nodes[-1]
+    engine, other = (
+        data_layers.mariadb_engine(it, galera_database) for it in (node, galera_cluster.nodes[0])
+    )
+    METADATA.create_all(other)
+    TABLES.known.clear()
+    with other.begin() as connection:
+        connection.execute(sa.insert(JOBS).values(id="job", status="running"))
+        connection.execute(sa.insert(CONTACTS).values(batch_job_id="job", status="busy"))
+    commit = engine.dialect.do_commit
+
+    def lost(dbapi_connection: Any) -> None:
+        if is_committed:
+            commit(dbapi_connection)
+        node.kill()
+        commit(dbapi_connection)  # Its answer never comes.
+
+    engine.dialect.do_commit = lost  # type: ignore[method-assign]
+    try:
+        with pytest.raises(CancelFailed) as caught:
+            cancel_rows("job", uow=SqlAlchemyUnitOfWork(engine, TABLES), operation_id="op")
+        answer = cancel_rows("job", uow=SqlAlchemyUnitOfWork(other, TABLES), operation_id="op")
+    finally:
+        galera_cluster.heal()
+    assert caught.value.outcome == "unknown"
+    assert (answer.replayed, answer.record.contacts_cancelled) == (is_committed, 1)
