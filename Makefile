@@ -29,7 +29,7 @@ unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 PIP := $(BIN)/python -m pip
 # Python that is checked: what is there of it.
-SOURCES := $(wildcard src tests typing_tests examples benchmarks)
+SOURCES := $(wildcard src tests typing_tests examples benchmarks documentation)
 # Libraries that keep deferred starts. No two of them can be installed together, so each has an
 # environment of its own; `make test` is content with two of them.
 LIBRARIES := $(sort $(notdir $(basename $(wildcard requirements/schedulers/*.in))))
@@ -129,6 +129,14 @@ bench: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Measure spee
 bench-quick: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Run the benchmarks on small tables in two minutes; writes to build/
 	@$(BIN)/python -m benchmarks --quick
 
+# What is drawn and written from the source is checked in: a test compares it.
+.PHONY: docs
+docs: $(VENV)/docs/docs.stamp ## Draw the pictures, write the generated pages, build the site; writes to build/docs
+	@$(VENV)/docs/bin/python -m documentation
+	@$(VENV)/docs/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees \
+		-c documentation docs build/docs
+	@echo 'Built: build/docs/index.html'
+
 .PHONY: check
 check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/ruff check $(SOURCES)
@@ -175,6 +183,7 @@ pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements
 	$(COMPILE) --extra serve pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
 	$(COMPILE) --extra proof pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/proof.txt
 	$(COMPILE) --extra bench pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/bench.txt
+	$(COMPILE) --extra docs pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/docs.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
 	for library in $(LIBRARIES); do \
 		$(COMPILE) requirements/schedulers/$$library.in \
@@ -193,6 +202,16 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/venv.stamp
 	@echo 'Installing requirements/$*.txt into $(VENV) ...'
 	@$(PIP) install -qq --no-input --require-hashes --requirement requirements/$*.txt
 	@$(PIP) install -qq --no-input --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# Sphinx is in an environment of its own, so that nothing that is tested depends on what it needs.
+$(VENV)/docs/docs.stamp: requirements/docs.txt pyproject.toml $(VENV)/venv.stamp
+	@echo 'Installing requirements/docs.txt into $(VENV)/docs ...'
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)/docs
+	@$(PIP) --python $(VENV)/docs/bin/python install -qq --no-input \
+		--require-hashes --requirement requirements/docs.txt
+	@$(PIP) --python $(VENV)/docs/bin/python install -qq --no-input --no-deps \
+		--no-build-isolation --no-index --editable .
 	@touch $@
 
 # A library's environment holds the library and what our adapter needs; ours is found by its path.

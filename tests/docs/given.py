@@ -29,6 +29,7 @@ from tests.pairs import create_reference_tables
 JOB: Final = "batch_xyz789"
 START: Final = "start-of-batch_xyz789"
 STORE, REDIS = "postgresql://localhost/app", "redis.Redis()"
+STORE_OF_TUTORIAL: Final = "postgresql://postgres@localhost/app"
 
 
 @attrs.frozen
@@ -40,16 +41,19 @@ class Home:
         dsn: of a Postgres schema with the reference tables.
         url: of an empty Redis database.
         folder: the current directory.
+        has_example: whether the job of the example is there.
     """
 
     dsn: str
     url: str
     folder: Path
+    has_example: bool = True
 
     def at_home(self, code: str) -> str:
         """Return the code with the addresses that there are here, and no long search."""
         replaced = {
             f'"{STORE}"': repr(self.dsn),
+            f'"{STORE_OF_TUTORIAL}"': repr(self.dsn),
             REDIS: f"redis.Redis.from_url({self.url!r})",
             '"jobs.sqlite"': repr(str(self.folder / "jobs.sqlite")),
             "max_examples=10_000": "max_examples=10",  # An hour is the reader's to spend.
@@ -58,8 +62,19 @@ class Home:
             code = code.replace(theirs, ours)
         return code
 
+    def emptied(self) -> Home:
+        """Return it with an empty database, for a page that begins with nothing."""
+        with psycopg.connect(self.dsn) as rows:
+            rows.execute(
+                "DROP TABLE audit, batch_contacts, batch_jobs, batch_cancellations,"
+                " batch_cancellations_earlier"
+            )
+        return attrs.evolve(self, has_example=False)
+
     def seed(self) -> None:
         """Schedule the job of the example anew: a hundred contacts, a deferred start."""
+        if not self.has_example:
+            return
         with psycopg.connect(self.dsn) as rows:
             rows.execute("TRUNCATE batch_jobs, batch_contacts, batch_cancellations")
             rows.execute(

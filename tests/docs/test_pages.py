@@ -9,14 +9,15 @@ import pytest
 import typer.main
 
 from batch_cancel.cli import run
-from tests.docs.pages import GENERATED, PAGES, ROOT, anchors, links, text
+from documentation.markdown import groups_of
+from tests.docs.pages import GENERATED, INCLUDED, PAGES, ROOT, anchors, links, text
 
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 README_LINES_MAX = 200
 COLUMNS_MAX = 99
-ELSEWHERE = {".venv/", "build/", "recipe.lua"}
-"""What `make` makes, and a name that several files have."""
+ELSEWHERE = {".venv/", "build/", "recipe.lua", "names.py", "tables.sql", "wiring.py"}
+"""What `make` makes, a name that several files have, and what a reader of the tutorial saves."""
 
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -36,19 +37,35 @@ def test_every_page_is_linked_to_from_another() -> None:
     linked = {
         (page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in links(page)
     }
-    assert {*PAGES, GENERATED} - linked == {README}
+    included = {ROOT / "docs" / name for name in INCLUDED}
+    assert {*PAGES, GENERATED} - linked - included == {README}
+
+
+def test_every_page_is_on_the_site() -> None:
+    """In one table of contents of the first page, once."""
+    index = text(ROOT / "docs" / "index.md")
+    listed = [name for _, names in groups_of(index) for name in names]
+    assert sorted([*listed, "index"]) == sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
 
 
 @by_name
 def test_no_line_of_a_page_is_too_long(page: Path) -> None:
-    """A row of a table can't be broken, and is left out."""
-    lines = text(page).splitlines()
-    assert [it for it in lines if len(it) > COLUMNS_MAX and not it.startswith("|")] == []
+    """A row of a table, a picture and an address can't be broken, and are left out."""
+    long = [it for it in text(page).splitlines() if len(it) > COLUMNS_MAX]
+    assert [it for it in long if not re.match(r"\||!\[|- .*<https://", it)] == []
 
 
 def test_the_readme_is_short() -> None:
     """What is beyond it is on a page of its own."""
     assert len(text(README).splitlines()) <= README_LINES_MAX
+
+
+def test_every_example_is_on_its_page() -> None:
+    """Those that are one file; the others are named by their folder."""
+    linked = links(ROOT / "docs" / "examples.md")
+    for path in (ROOT / "examples").iterdir():
+        if not path.name.startswith("_"):
+            assert any(it.startswith(f"../examples/{path.name}") for it in linked), path.name
 
 
 def paths(page: Path) -> list[str]:
@@ -59,7 +76,7 @@ def paths(page: Path) -> list[str]:
 @by_name
 def test_every_path_on_a_page_exists(page: Path) -> None:
     """Below the package or below the root."""
-    roots = (ROOT / "src" / "batch_cancel", ROOT)
+    roots = (ROOT / "src" / "batch_cancel", ROOT, ROOT / "examples")
     missing = {it for it in paths(page) if not any((root / it).exists() for root in roots)}
     assert missing - ELSEWHERE == set()
 

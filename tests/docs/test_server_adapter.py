@@ -27,5 +27,6 @@ class TestServerAdapter(server_adapter_kit.TestCampaigns):
         return LosingCommits(self.dsn)
 
 
+@pytest.mark.repeats
 class TestAsyncServerAdapter(server_adapter_kit.TestAsyncCampaigns):
     """So does its twin."""

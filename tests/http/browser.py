@@ -7,6 +7,7 @@ Chromium is driven through chromedriver, by WebDriver's own requests; both come 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import socket
 import subprocess
@@ -71,8 +72,13 @@ class Browser:
         """Load a page."""
         self._post(f"{self._session}/url", url=url)
 
+    def show(self, url: str) -> None:
+        """Load the page of documentation, and wait until its script has filled it."""
+        self.go(url)
+        wait_until(lambda: self.run("document.querySelector('h1') !== null"), "the page is there")
+
     def run(self, script: str) -> Any:
-        """Run a script in the page and give what it returns."""
+        """Run a script in the page and return its value."""
         return self._post(f"{self._session}/execute/sync", script=f"return {script}", args=[])
 
     def resize(self, width: int) -> None:
@@ -137,12 +143,29 @@ def url() -> Iterator[str]:
         yield f"{base}/v1"
 
 
+@pytest.fixture(scope="module")
+def anywhere() -> Iterator[str]:
+    """Serve the application below any prefix; below one, without its document."""
+    ports: dict[str, Any] = {"uow": AsyncMemoryStore(), "scheduler": AsyncMemoryScheduler()}
+    endpoint = AsgiApp(partial(cancel_job_async, **ports), AUTHENTICATE)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        base, _, page = scope["path"].rpartition("/")
+        if page == "openapi.json" and base == "/broken":
+            scope = {**scope, "method": "PUT"}
+        await endpoint({**scope, "path": f"/{page}", "root_path": ""}, receive, send)
+
+    with serving("asgi_bare", app) as base:
+        yield base
+
+
 def test_the_page_is_whole_in_itself(browser: Browser, url: str) -> None:
-    """One request, no complaint, and every answer has its place."""
+    """It loads the document beside it, no complaint, and every answer has its place."""
     browser.requested()
-    browser.go(f"{url}/docs")
+    browser.show(f"{url}/docs")
     # A new browser also loads its own empty tab, from within itself.
-    assert [it for it in browser.requested() if it.startswith("http")] == [f"{url}/docs"]
+    requested = [it for it in browser.requested() if it.startswith("http")]
+    assert requested == [f"{url}/docs", f"{url}/openapi.json"]
     assert browser.complaints() == []
     assert browser.run("document.title") == "Cancel batch jobs"
     assert browser.run("document.compatMode") == "CSS1Compat"
@@ -150,11 +173,30 @@ def test_the_page_is_whole_in_itself(browser: Browser, url: str) -> None:
     text = browser.run("document.body.innerText")
     assert "POST /v1/batch/jobs/{batch_job_id}/cancel" in text
     assert "Scheduled job cancelled successfully" in text
+    assert f"curl -X POST '{url}/batch/jobs/batch_xyz789/cancel'" in text
+
+
+def test_the_line_for_a_shell_is_one_argument(browser: Browser, anywhere: str) -> None:
+    """Whatever the path is that the page was found at: a client may have made it up."""
+    browser.show(f"{anywhere}/tenants/a';id;$(id)&b/docs")
+    line = browser.run("document.querySelectorAll('pre')[1].innerText").replace("\\\n", "")
+    url = f"{anywhere}/tenants/a%27;id;$(id)&b/batch/jobs/batch_xyz789/cancel"
+    assert shlex.split(line) == [
+        *("curl", "-X", "POST", url, "-H", "Authorization: Bearer YOUR_API_KEY")
+    ]
+
+
+def test_a_document_that_does_not_come_is_reported(browser: Browser, anywhere: str) -> None:
+    """Instead of an empty page."""
+    browser.go(f"{anywhere}/broken/docs")
+    shown = "document.querySelector('main').innerText"
+    wait_until(lambda: "could not be shown: 405" in browser.run(shown), "it is reported")
+    assert len(browser.complaints()) == 1  # Chromium's own.
 
 
 def test_an_answer_unfolds(browser: Browser, url: str) -> None:
     """Closed at first, but for the one that everybody looks for."""
-    browser.go(f"{url}/docs")
+    browser.show(f"{url}/docs")
     opened = "[...document.querySelectorAll('details[open]')].map(it => it.id)"
     assert browser.run(opened) == ["200"]
     browser.click("[id='404'] summary")
@@ -166,7 +208,7 @@ def test_an_answer_unfolds(browser: Browser, url: str) -> None:
 def test_the_page_fits_its_window(browser: Browser, url: str, width: int) -> None:
     """Nobody has to scroll sideways; the styles are applied."""
     browser.resize(width)
-    browser.go(f"{url}/docs")
+    browser.show(f"{url}/docs")
     root = "document.documentElement"
     assert browser.run(f"{root}.scrollWidth <= {root}.clientWidth")
     assert browser.run("getComputedStyle(document.querySelector('dt')).fontWeight") == "600"
@@ -174,7 +216,7 @@ def test_the_page_fits_its_window(browser: Browser, url: str, width: int) -> Non
 
 def test_the_link_leads_to_the_document(browser: Browser, url: str) -> None:
     """Which a browser shows, and which says where the endpoint is."""
-    browser.go(f"{url}/docs")
+    browser.show(f"{url}/docs")
     browser.click("a")
     assert browser.run("location.href") == f"{url}/openapi.json"
     assert browser.run("document.contentType") == "application/json"

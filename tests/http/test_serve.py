@@ -132,7 +132,7 @@ def test_it_asks_for_the_key(told: str) -> None:
 def test_it_serves_its_description(told: str) -> None:
     """For programs and for people."""
     assert httpx.get(f"{base(told)}/openapi.json").json()["openapi"] == "3.1.0"
-    assert "batch_xyz789" in httpx.get(f"{base(told)}/docs").text
+    assert 'fetch("openapi.json")' in httpx.get(f"{base(told)}/docs").text
 
 
 def test_the_page_shows_what_works(told: str) -> None:

@@ -162,6 +162,7 @@ def troubles(
     return lambda: pauses + [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(
     "pair", [(by_psycopg, by_psycopg), (by_sqlalchemy, by_psycopg), (by_asyncpg, by_sqlalchemy)]
 )

@@ -162,6 +162,7 @@ cancel_jobs(
 """
 
 
+@pytest.mark.repeats
 def test_a_killed_bulk_is_resumed(
     rows: psycopg.Connection[Any], postgres_schema: str, tmp_path: Any
 ) -> None:

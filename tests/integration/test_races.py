@@ -175,7 +175,8 @@ def test_of_two_processes_exactly_one_cancels(
     else:
         address = request.getfixturevalue("postgres_schema")
         jobs = Jobs(None, lambda: psycopg.connect(address))
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # One import of all this, not two.
     barrier = context.Barrier(AT_ONCE)
     queue = context.Queue()
     processes = [

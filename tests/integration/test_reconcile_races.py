@@ -167,6 +167,7 @@ def cancel_on(  # noqa: PLR0917  # A process is started with a tuple.
         answers.put((told, results))
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("lease", [timedelta(minutes=5), timedelta(0)], ids=["lease", "no lease"])
 def test_ten_processes_beside_live_cancels_finish_everything(
     shared: Shared,

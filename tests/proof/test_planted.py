@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tests.proof import report_page
@@ -12,6 +14,9 @@ from tests.proof.mutation_parts import PARTS, Part
 from tests.proof.mutation_run import Mutant, Survivors, complaints, explained, is_of_a_cast
 from tests.proof.planted_patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PATCHES = patches()
 HARMLESS = Patch(
@@ -35,13 +40,31 @@ def test_there_are_at_least_fifty_patches() -> None:
     assert len({(it.file, it.written, it.planted) for it in PATCHES}) == len(PATCHES)
 
 
-@pytest.mark.parametrize("patch", PATCHES, ids=range(len(PATCHES)))
-def test_a_patch_fits_the_code(patch: Patch) -> None:
-    """The text that it replaces is there, once; its test is where it is said to be."""
-    assert (PACKAGE / patch.file).read_text("utf-8").count(patch.written) == 1
-    assert patch.planted not in {patch.written, ""} or patch.written.strip()
+def misfit(patch: Patch) -> Iterator[str]:
+    """Yield why a patch does not fit the code."""
+    if (PACKAGE / patch.file).read_text("utf-8").count(patch.written) != 1:
+        yield f"{patch.file} does not hold once: {patch.written}"
+    if patch.planted in {patch.written, ""} and not patch.written.strip():
+        yield f"{patch.file}: nothing is planted"
     file, _, test = patch.test.partition("::")
-    assert f"def {test}(" in (ROOT / file).read_text("utf-8")
+    if f"def {test}(" not in (ROOT / file).read_text("utf-8"):
+        yield f"{file} has no {test}"
+
+
+def test_the_patches_fit_the_code() -> None:
+    """The text that each replaces is there, once; its test is where it is said to be."""
+    assert [it for patch in PATCHES for it in misfit(patch)] == []
+
+
+def test_a_patch_that_does_not_fit_is_named() -> None:
+    """With its file and its text, or the test that is not there."""
+    patch = attrs.evolve(
+        HARMLESS, written="-- nothing of the kind", test="tests/pairs/world.py::x"
+    )
+    assert list(misfit(patch)) == [
+        "adapters/redis/scripts/ack.lua does not hold once: -- nothing of the kind",
+        "tests/pairs/world.py has no x",
+    ]
 
 
 def test_a_patch_replaces_its_text_alone(package: Path) -> None:

@@ -85,6 +85,7 @@ def address(rig: Rig) -> str:
     return f"redis://{options['host']}:{options['port']}/0"
 
 
+@pytest.mark.repeats
 def test_a_url_that_names_no_library_settles_nothing(rig: Rig, owing: str) -> None:
     """It used to be taken for the native store's: exit code 0, the start of arq still queued."""
     code, out, err = run("reconcile", "--store", owing, "--scheduler", address(rig))

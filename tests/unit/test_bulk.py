@@ -214,6 +214,7 @@ def test_a_filter_has_its_own_organization() -> None:
         (-1, ValueError),
         (float("nan"), ValueError),
         (float("inf"), ValueError),
+        (1e-300, ValueError),
         ("7", TypeError),
         (True, TypeError),
     ],

@@ -44,7 +44,13 @@ CAMPAIGNS = {
             "generated_requests_break_no_rule",
             "schemathesis_has_nothing_to_say",
         ),
+        "integration/test_bulk_orders": ("opposite_orders_never_meet_in_a_circle",),
+        "integration/test_bulk_postgres_races": ("a_killed_bulk_is_resumed",),
         "integration/test_dialer": ("a_dialer_survives_a_hundred_kills",),
+        "integration/test_reconcile_races": (
+            "ten_processes_beside_live_cancels_finish_everything",
+        ),
+        "schedulers/test_command_line": ("a_url_that_names_no_library_settles_nothing",),
         "proof/test_exploration": (
             "a_planted_protocol_is_found_and_told",
             "the_protocol_holds_in_every_interleaving",
@@ -62,8 +68,8 @@ CONFORMANCE = "tests/contract/test_conformance.py"
 REPEATED = ("TestMemory", "TestSqlite", "TestPostgres", "TestStoreAndScheduler")
 """Classes of the conformance kit whose stores the tests of the contract meet in `make test`."""
 
-SERVER_ADAPTER = "tests/docs/test_server_adapter.py::TestServerAdapter"
-"""The blocking example; its asyncio twin runs in `make test`."""
+SERVER_ADAPTER = "tests/docs/test_server_adapter.py"
+"""The example for a server; the one of a store of its own runs in `make test`."""
 
 KITS = {
     "memory-async": "TestAsyncMemory",

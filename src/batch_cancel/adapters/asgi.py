@@ -28,6 +28,7 @@ from batch_cancel.domain.defaults import HTTP_BUDGET
 from batch_cancel.domain.errors import CancelFailed, Fault
 from batch_cancel.domain.job import JobKey
 from batch_cancel.http.api_keys import Principal
+from batch_cancel.http.docs_page import Page
 from batch_cancel.http.endpoint import (
     AsyncCancel,
     AsyncEndpoint,
@@ -36,7 +37,6 @@ from batch_cancel.http.endpoint import (
     failed,
 )
 from batch_cancel.http.endpoint_kinds import check_cancel
-from batch_cancel.http.openapi import Page
 from batch_cancel.http.request import Refusal, Refused, Request, decoded, joined
 from batch_cancel.http.response import Response
 from batch_cancel.use_cases.kinds import is_asyncio, returned_async

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import Any
 
 from batch_cancel.http.api_keys import Principal
+from batch_cancel.http.docs_page import Page
 from batch_cancel.http.endpoint import Authenticate, Cancel, Endpoint, RoutedEndpoint, failed
-from batch_cancel.http.openapi import Page
 from batch_cancel.http.request import (
     BODY_BYTES_MAX,
     Request,

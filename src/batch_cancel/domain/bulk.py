@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from math import isfinite
+from math import inf
 from typing import Final, cast
 
 import attrs
@@ -44,6 +44,9 @@ _EMPTY: Final = (
     "a JobFilter must name an organization, statuses or a time: an empty one would cancel every "
     "job of no organization"
 )
+_RATE_MIN: Final = 0.0001
+"""The lowest rate, in jobs a second: a smaller one waits so long that it must be a mistake."""
+
 _NO_IDS: Final = "jobs must be several ids or a JobFilter, got one {}: for one job use cancel_job"
 _TWO_ORGANIZATIONS: Final = (
     "the organization of a JobFilter is in the filter: leave organization_id out"
@@ -193,15 +196,15 @@ def check_rate(rate: object) -> None:
 
     Raises:
         TypeError: it is not a number.
-        ValueError: it is not more than 0.
+        ValueError: it is not at least 0.0001, which is a job in nearly three hours.
     """
     if rate is None:
         return
     if not isinstance(rate, int | float) or isinstance(rate, bool):
         msg = f"rate must be a number of jobs a second, got {type(rate).__name__}"
         raise TypeError(msg)
-    if not isfinite(rate) or rate <= 0:
-        msg = f"rate must be more than 0 jobs a second, got {rate!r}"
+    if not _RATE_MIN <= rate < inf:
+        msg = f"rate must be at least {_RATE_MIN} jobs a second, got {rate!r}"
         raise ValueError(msg)
 
 

@@ -5,6 +5,7 @@ Modules of this package import each other by their full names, never from here.
 """
 
 from batch_cancel.http.api_keys import ApiKeys, Principal
+from batch_cancel.http.docs_page import Page
 from batch_cancel.http.endpoint import (
     AsyncAuthenticate,
     AsyncCancel,
@@ -13,7 +14,6 @@ from batch_cancel.http.endpoint import (
     Cancel,
     Endpoint,
 )
-from batch_cancel.http.openapi import Page
 from batch_cancel.http.request import Request, decoded, joined
 from batch_cancel.http.response import Response, present, present_error
 

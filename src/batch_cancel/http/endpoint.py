@@ -15,8 +15,9 @@ import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.http.api_keys import Principal
+from batch_cancel.http.docs_page import Page
 from batch_cancel.http.endpoint_kinds import check_cancel, check_cancel_async
-from batch_cancel.http.openapi import Page, page_at
+from batch_cancel.http.openapi import page_at
 from batch_cancel.http.request import (
     BODY_BYTES_MAX,
     Refusal,

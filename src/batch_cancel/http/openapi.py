@@ -1,27 +1,24 @@
 """
-The description of the endpoint: the OpenAPI document, and a page that shows it.
+The description of the endpoint: the OpenAPI document, and at which paths it is found.
 
 Rule 1: the description is generated: statuses, messages, examples and limits come from the domain
         and from the refusals, so that it cannot drift from the endpoint.
-Rule 2: the page is self-contained: it loads no script, font or image.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from html import escape
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
-
-import attrs
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.errors import AlreadyTerminal, CancelFailed, Fault, JobNotFound
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import LIVE_JOBS, TERMINAL_JOBS, JobStatus, Removal
+from batch_cancel.http.docs_page import Page, docs_page
 from batch_cancel.http.request import (
     BODY_BYTES_MAX,
     OPERATION_ID_PATTERN,
@@ -39,22 +36,6 @@ PATH: Final = "/batch/jobs/{batch_job_id}/cancel"
 _KEY: Final = JobKey("batch_xyz789")
 
 _Json = dict[str, Any]
-
-
-@attrs.frozen
-class Page:
-    """
-    An answer other than one to a cancel.
-
-    Arguments:
-        headers: the headers, names in lower case.
-        content: the body's bytes.
-        status: the HTTP status.
-    """
-
-    headers: dict[str, str]
-    content: bytes
-    status: int = 200
 
 
 def check_path(path: str, part: str, parameter: str) -> None:
@@ -99,16 +80,12 @@ def page_at(
         return None
     if method not in {"GET", "HEAD"}:
         raise Refused(Refusal.NO_METHOD, allow="GET, HEAD")
+    if path == PAGE_PATH:
+        return docs_page()
     # A mount may match any path and decodes it; "//host" would be another host.
     safe = quote(f"/{base.lstrip('/')}".rstrip("/"), errors="surrogateescape")
     document = openapi(safe, retry_after, ok_if_cancelled=ok_if_cancelled)
-    if path == DOCUMENT_PATH:
-        return Page({"content-type": JSON}, json.dumps(document).encode())
-    headers = {
-        "content-type": "text/html; charset=utf-8",
-        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-    }
-    return Page(headers, _html(document, safe).encode())
+    return Page({"content-type": JSON}, json.dumps(document).encode())
 
 
 def openapi(
@@ -313,70 +290,3 @@ def _answer(description: str, schema: str, examples: _Json) -> _Json:
     reference = {"$ref": f"#/components/schemas/{schema}"}
     content = {JSON: {"schema": reference, "examples": examples}}
     return {"description": description, "content": content}
-
-
-_STYLE: Final = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
-code, pre { font: 14px/1.4 ui-monospace, monospace; }
-pre { padding: .75rem; overflow-x: auto; background: #8881; border-radius: .4rem;
-  white-space: pre-wrap; }
-dt { font-weight: 600; } dd { margin: 0 0 .75rem; }
-summary { cursor: pointer; padding: .3rem 0; } summary b { margin-right: .5rem; }
-"""
-
-
-def _html(document: _Json, base: str) -> str:
-    """Return the document as a page."""
-    info = document["info"]
-    [(path, methods)] = document["paths"].items()
-    [(method, operation)] = methods.items()
-    parameters = "".join(
-        f"<dt><code>{escape(parameter['name'])}</code> ({parameter['in']})</dt>"
-        f"<dd>{escape(parameter['description'])}</dd>"
-        for parameter in operation["parameters"]
-    )
-    body = operation["requestBody"]
-    answers = "".join(
-        _shown_answer(status, answer) for status, answer in operation["responses"].items()
-    )
-    asked = path.replace("{batch_job_id}", _KEY.batch_job_id)
-    curl = (
-        f"curl -X {method.upper()} https://your-host{base}{asked} \\\n"
-        "  -H 'Authorization: Bearer YOUR_API_KEY'"
-    )
-    title = escape(info["title"])
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body><main><h1>{title}</h1><p>{escape(info['description'])}</p>"
-        f"<h2>{escape(operation['summary'])}</h2>"
-        f"<pre>{method.upper()} {escape(base + path)}</pre><pre>{escape(curl)}</pre>"
-        f"<h2>Parameters</h2><dl><dt><code>Authorization</code> (header)</dt>"
-        f"<dd>Bearer and the API key.</dd>{parameters}</dl>"
-        f"<h2>Body</h2><p>{escape(body['description'])}</p>"
-        f"{_shown_json(body['content'][JSON]['example'])}"
-        f"<h2>Answers</h2>{answers}"
-        f'<p><a href="{escape(base + DOCUMENT_PATH)}">OpenAPI document</a></p>'
-        "</main></body></html>"
-    )
-
-
-def _shown_answer(status: str, answer: Mapping[str, Any]) -> str:
-    headers = "".join(
-        f"<p><code>{escape(name)}</code>: {escape(header['description'])}</p>"
-        for name, header in answer.get("headers", {}).items()
-    )
-    examples = "".join(
-        _shown_json(example["value"]) for example in answer["content"][JSON]["examples"].values()
-    )
-    is_open = " open" if status == "200" else ""
-    return (
-        f'<details id="{status}"{is_open}><summary><b>{status}</b>'
-        f"{escape(answer['description'])}</summary>{headers}{examples}</details>"
-    )
-
-
-def _shown_json(value: object) -> str:
-    return f"<pre>{escape(json.dumps(value, indent=2))}</pre>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable
 from functools import lru_cache
-from typing import ClassVar, Final
+from typing import Final
 
 import attrs
 from psycopg import sql
@@ -112,9 +112,6 @@ class Ground:
     keeps_earlier: bool
     has_sweeps: bool
     contacts_to_look_at: list[str] | None = None
-
-    COLUMNS: ClassVar = 7
-    """How many columns the answer has from which it is made: a setting and the context."""
 
     @classmethod
     def of(cls, opened: Opened, queries: Queries, context: Row, *, is_joined: bool) -> Ground:

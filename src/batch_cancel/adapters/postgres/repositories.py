@@ -130,9 +130,8 @@ class Contacts(Statements):
             written = answer.rowcount
         if written:
             return written
-        asked = sweeping.are_many(statuses, self.queries.its_contact)
-        [(are_many,)] = await (await self.execute(asked, {**named(key), "above": above})).rows()
-        if not are_many:
+        [(are_left,)] = await (await self.execute(sweeping.are_left(statuses), named(key))).rows()
+        if not are_left:
             return 0
         await Sweep(self.transaction).try_one(key, statuses)
         return None

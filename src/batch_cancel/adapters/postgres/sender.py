@@ -9,7 +9,7 @@ Rule 2: statements are sent unprepared, so that a pooler in transaction mode wor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -46,20 +46,11 @@ class Answer:
         rows = await self.rows()
         return rows[0] if rows else None
 
-    def skip_to_columns(self, number: int) -> None:
-        """Go on to the first statement whose answer has so many columns."""
-        while len(self.cursor.description or ()) != number and self.cursor.nextset():
-            pass
-
-    def skip(self, number: int) -> None:
-        """Go on by so many statements."""
-        for _ in range(number):
-            self.cursor.nextset()
-
-    def skip_to_last(self) -> None:
-        """Go on to the last statement of the string."""
-        while self.cursor.nextset():
-            pass
+    async def go_to(self, index: int) -> None:
+        """Go on to the answer of this statement of the string; -1 is that of the last."""
+        moved = self.cursor.set_result(index)
+        if isinstance(moved, Awaitable):
+            await moved
 
 
 @attrs.frozen

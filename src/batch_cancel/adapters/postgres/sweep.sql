@@ -9,17 +9,21 @@
 -- name: are_few
 -- In the statements that change none if there are more.
 (
-    SELECT count(*)
-    FROM (
-        SELECT FROM {contacts}
-        WHERE {its_contacts} AND {contact_status} IN ({statuses}){existing_contact}
-        LIMIT %(above)s + 1
-    ) AS counted
-) <= %(above)s
+    SELECT true
+    FROM {contacts}
+    WHERE {its_contacts} AND {contact_status} IN ({statuses}){existing_contact}
+    OFFSET %(above)s
+    LIMIT 1
+) IS NULL
+
+-- name: are_left
+-- Why nothing was changed: if there is one, there are too many, which are not counted again, or a
+-- trigger keeps them, which try_contact shows.
+SELECT {first_contact} IS NOT NULL
 
 -- name: are_many
--- Why nothing was changed: whether there are too many. Otherwise there are none, or a trigger keeps
--- them, which the outcome shows.
+-- Why nothing was changed of many jobs. Otherwise there are none, or a trigger keeps them, which the
+-- outcome shows.
 SELECT NOT {are_few}
 
 -- name: lock_sweep

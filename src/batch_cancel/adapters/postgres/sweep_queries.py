@@ -62,6 +62,13 @@ class SweepQueries:
             "are_many", _FILE, are_few=self.are_few(statuses, its_contacts)
         )
 
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def are_left(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
+        """Return the statement that reads whether a contact is in these statuses."""
+        return self._queries.statement(
+            "are_left", _FILE, first_contact=self._queries.first_contact(statuses)
+        )
+
     def are_few(self, statuses: AbstractSet[ContactStatus], its_contacts: sql.SQL) -> sql.SQL:
         """Return the condition that no more contacts than the limit are in these statuses."""
         return self._queries.statement(

@@ -191,7 +191,7 @@ class Transaction:
             raise
         check_committed(self.connection)
         self.progress.phase, self._is_begun = "working", False
-        answer.skip(len(beginning))
+        await answer.go_to(len(beginning))
         return await answer.rows()
 
     async def copy(self, query: sql.SQL, rows: Iterable[Sequence[object]]) -> int:
@@ -304,13 +304,13 @@ class Transaction:
             raise
         self._held.clear()
         if is_first:
-            answer.skip_to_columns(Ground.COLUMNS)
+            await answer.go_to(len(self.frame.beginning) - 1)
             [row] = await answer.rows()
             _, *context = row
             opened, is_joined = opened_with(self.connection, self.frame), self.frame.is_joined
             self._ground = Ground.of(opened, self.queries, tuple(context), is_joined=is_joined)
             self.queries = self._ground.queries
-        answer.skip_to_last()
+        await answer.go_to(-1)
         return answer
 
     def _checked_ground(self) -> Ground:

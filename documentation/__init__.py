@@ -1,0 +1,1 @@
+"""The documentation site: its configuration, and what is generated from the source."""

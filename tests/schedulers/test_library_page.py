@@ -1,0 +1,88 @@
+"""The recipes of docs/libraries.md: the library's side in its own environment, then the cancel."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis
+
+from batch_cancel import cancel_job
+from batch_cancel.adapters.redis import StartGate
+from tests.docs.given import Home, home, names
+from tests.docs.pages import ROOT, Block, blocks
+from tests.docs.test_blocks import run
+from tests.schedulers.rig import python_of
+
+PAGE: Final = ROOT / "docs" / "libraries.md"
+RECIPES: Final[dict[str, tuple[Block, Block]]] = {
+    first.file.removesuffix("_starts.py"): (first, second)
+    for first, second in zip(blocks(PAGE)[::2], blocks(PAGE)[1::2], strict=True)
+    if first.file is not None
+}
+"""By library: what it schedules, and the cancel."""
+
+CHOSEN = [*RECIPES] if os.environ.get("BATCH_CANCEL_TEST_LIBRARIES") == "all" else ["arq", "rq"]
+
+
+@pytest.fixture
+def at(postgres_schema: str, redis_database: str, tmp_path: Path) -> Iterator[Home]:
+    """Yield a place to read the page at."""
+    with home(postgres_schema, redis_database, tmp_path) as place:
+        yield place
+
+
+def make_tables(at: Home) -> None:
+    """Create Procrastinate's tables, as its reader has."""
+    program = (
+        "import procrastinate\n"
+        f"connector = procrastinate.SyncPsycopgConnector(conninfo={at.dsn!r})\n"
+        "with procrastinate.App(connector=connector).open() as app:\n"
+        "    app.schema_manager.apply_schema()\n"
+    )
+    subprocess.run([python_of("procrastinate"), "-c", program], check=True)
+
+
+def schedule(library: str, block: Block, at: Home) -> None:
+    """Run the library's side, which ends once the start is scheduled."""
+    code = at.at_home(block.code).replace('"redis://localhost"', repr(at.url))
+    # RQ and APScheduler want a function's module to be importable, and no program.
+    module = f"{library}_starts"
+    (at.folder / f"{module}.py").write_text(code, "utf-8")
+    (at.folder / "wiring.py").write_text("uow = None\n", "utf-8")
+    paths = os.pathsep.join([str(at.folder), str(ROOT / "src")])
+    subprocess.run(
+        [python_of(library), "-c", f"import {module}"],
+        check=True,
+        cwd=at.folder,
+        env=os.environ | {"PYTHONPATH": paths},
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("library", CHOSEN)
+def test_a_recipe_schedules_a_start_and_cancels_it(library: str, at: Home) -> None:
+    """The job's row names the start; the answer is the one beside the code."""
+    starts, cancel = RECIPES[library]
+    at.seed()
+    with redis.Redis.from_url(at.url) as client:
+        client.flushdb()  # The native scheduler's start, which the other pages have.
+    if library == "procrastinate":
+        make_tables(at)
+    schedule(library, starts, at)
+    with names(at) as given:
+        own: dict[str, Any] = {**given, "redis": redis, "cancel_job": cancel_job}
+        own["StartGate"] = StartGate
+        assert run("\n" * (cancel.line - 1) + at.at_home(cancel.code), str(PAGE), own) == []
+
+
+def test_every_library_has_a_recipe() -> None:
+    """Those of the table of adapters."""
+    text = (ROOT / "docs" / "schedulers.md").read_text("utf-8")
+    named = re.findall(r"^\| [^|]+ \d\S* \| `(?:adapters\.(\w+)|StartGate)`", text, re.MULTILINE)
+    assert {*filter(None, named), "celery", "dramatiq"} == RECIPES.keys()
