@@ -30,7 +30,8 @@ _NOT_ALLOWED: Final = (
 _NO_LOGIN: Final = (Fault.REFUSED, "MariaDB refused this user: check user, password and host")
 _FULL: Final = (Fault.REFUSED, "MariaDB can't write: its disk, or a table, is full")
 _NOT_PRIMARY: Final = (
-    "this node of the cluster takes no statements now: it is cut off, or is joining"
+    "this node of the cluster takes no statements now (it is cut off, or is joining): ask again "
+    "at another node"
 )
 _OTHER_TABLES: Final = (
     Fault.REFUSED,

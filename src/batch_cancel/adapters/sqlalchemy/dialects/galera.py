@@ -49,9 +49,9 @@ def guard_missing(tables: SqlAlchemyTables) -> str | None:
 def see_cluster(connection: Connection, seen: Seen, found: Findings) -> None:
     """Note what holds in a cluster whose nodes all take writes."""
     found.notes.append(
-        "this is a node of Galera, which sends no row locks to other nodes: a worker's step also "
-        "writes its job's row; whatever else adds contacts, or opens them again, has to write it "
-        "too, not only to lock it"
+        "this is a node of Galera, which sends no row locks to other nodes, so a worker's step "
+        "also writes its job's row: let whatever else adds contacts, or opens them again, write "
+        "it too, not only lock it"
     )
     if (missing := guard_missing(seen.tables)) is not None:
         found.workers.append(missing)
