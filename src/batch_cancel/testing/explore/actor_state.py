@@ -40,6 +40,8 @@ class Actor:
         sweep_above: how many contacts its store cancels in one transaction; None for all.
         job: for a cancel: the row of its job.
         many: for a cancel of many jobs: their rows.
+        writes_job: whether its store's steps write the job that they lock, as on nodes that do not
+            see each other's locks.
     """
 
     name: str
@@ -50,12 +52,13 @@ class Actor:
     sweep_above: int | None = None
     job: int = JOB
     many: tuple[int, ...] = ()
+    writes_job: bool = False
 
     def coroutine(self, attempt: int) -> Coroutine[Any, Any, object]:
         """Begin its program."""
         program = self.program if attempt == 0 or self.again is None else self.again
         token = f"{self.name}, {attempt}"
-        uow = ExploredUnitOfWork(self.sweep_above)
+        uow = ExploredUnitOfWork(self.sweep_above, writes_job=self.writes_job)
         return program(Ports(uow, ExploredScheduler(token)))
 
 

@@ -22,7 +22,7 @@ from batch_cancel.testing.explore.rows import (
     Rows,
 )
 from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
-from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step
+from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step, Trouble
 
 # Written by hand, from the contract: not the product's own sets.
 OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})
@@ -124,6 +124,8 @@ class Moment:
             self.kinds.append("ask")
         elif isinstance(step, Look):
             self.kinds.append("look")
+        elif self.how == GOES_ON and mind.answer is Trouble.CONFLICT:
+            self.kinds.append("conflict")
         if mind.is_task_cancelled:
             self.kinds.append("cancel")
 
