@@ -5,19 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from batch_cancel import cancel_job_async
 from batch_cancel.adapters.aiohttp import CANCEL_PATH, add_cancel_route, error_middleware
 from batch_cancel.http import Authenticate, Principal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
-
-PRINCIPAL = web.RequestKey("principal", Principal)
-
-
-async def current_principal(request: web.Request) -> Principal | None:
-    """Return who asks."""
-    return request.get(PRINCIPAL)
 
 
 def make_app(
@@ -26,12 +18,9 @@ def make_app(
     """Make the application."""
     cancel = partial(cancel_job_async, uow=uow, scheduler=scheduler)
 
-    @web.middleware
-    async def authentication(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def current_principal(request: web.Request) -> Principal | None:
         _, _, key = request.headers.get("Authorization", "").partition("Bearer ")
-        if (principal := authenticate(key)) is not None:
-            request[PRINCIPAL] = principal
-        return await handler(request)
+        return authenticate(key)
 
     async def stop(request: web.Request) -> web.Response:
         principal = await current_principal(request)
@@ -42,7 +31,7 @@ def make_app(
         )
         return web.json_response({"contacts": result.contacts_cancelled})
 
-    app = web.Application(middlewares=[authentication, error_middleware()])
+    app = web.Application(middlewares=[error_middleware()])
     add_cancel_route(app, cancel, principal=current_principal, path=f"/v1{CANCEL_PATH}")
     app.router.add_post("/v1/campaigns/{job_id}/stop", stop)
     return app

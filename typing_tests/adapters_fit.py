@@ -50,8 +50,10 @@ from batch_cancel import (
     still_running,
     still_running_async,
 )
+from batch_cancel.adapters import postgres as postgres_adapter
 from batch_cancel.adapters.apscheduler import ApschedulerScheduler, AsyncApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.docket import AsyncDocketScheduler, DocketScheduler
 from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.memory import (
     AsyncMemoryRepositories,
@@ -134,9 +136,11 @@ async_redis_cluster_scheduler: AsyncScheduler = AsyncRedisScheduler(
 library_schedulers: list[Scheduler] = [
     ArqScheduler(redis.Redis(), queue="arq:queue"),
     HueyScheduler(redis.Redis(), name="huey"),
+    DocketScheduler(redis.Redis(), name="docket"),
     RqScheduler(redis.Redis(), queue="default", scheduled="rq:scheduler:scheduled_jobs"),
     SaqScheduler(redis.Redis(), queue="default"),
     StartGate(redis.RedisCluster(host="localhost")),
+    postgres_adapter.SqlStartGate(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
     ApschedulerScheduler(StartGate(redis.Redis()), redis.Redis()),
     TaskiqStarts(redis.Redis(), prefix="schedule"),
     ProcrastinateScheduler(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
@@ -145,9 +149,13 @@ library_schedulers: list[Scheduler] = [
 async_library_schedulers: list[AsyncScheduler] = [
     AsyncArqScheduler(redis.asyncio.Redis()),
     AsyncHueyScheduler(redis.asyncio.Redis()),
+    AsyncDocketScheduler(redis.asyncio.Redis()),
     AsyncRqScheduler(redis.asyncio.Redis()),
     AsyncSaqScheduler(redis.asyncio.Redis()),
     AsyncStartGate(redis.asyncio.RedisCluster(host="localhost")),
+    postgres_adapter.AsyncSqlStartGate(
+        AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(DSN))
+    ),
     AsyncApschedulerScheduler(AsyncStartGate(redis.asyncio.Redis()), redis.asyncio.Redis()),
     AsyncTaskiqStarts(redis.asyncio.Redis()),
     AsyncProcrastinateScheduler(
@@ -176,12 +184,14 @@ async_postgres: AsyncAutocommitUnitOfWork = AsyncPostgresUnitOfWork(
 
 
 inspectable: list[InspectableScheduler] = [
+    postgres_adapter.SqlStartGate(PostgresUnitOfWork(lambda: psycopg.connect(DSN))),
     MemoryScheduler(),
     SqliteScheduler("jobs.db"),
     RedisScheduler(redis.Redis()),
     ArqScheduler(redis.Redis()),
     RqScheduler(redis.Redis(), prefix="mine"),
     HueyScheduler(redis.Redis()),
+    DocketScheduler(redis.Redis()),
     SaqScheduler(redis.Redis()),
     TaskiqStarts(redis.Redis()),
     ApschedulerScheduler(StartGate(redis.Redis()), redis.Redis()),
@@ -193,6 +203,7 @@ async_inspectable: list[AsyncInspectableScheduler] = [
     AsyncArqScheduler(redis.asyncio.Redis()),
     AsyncRqScheduler(redis.asyncio.Redis()),
     AsyncHueyScheduler(redis.asyncio.Redis()),
+    AsyncDocketScheduler(redis.asyncio.Redis()),
     AsyncSaqScheduler(redis.asyncio.Redis()),
     AsyncTaskiqStarts(redis.asyncio.Redis()),
     AsyncApschedulerScheduler(AsyncStartGate(redis.asyncio.Redis()), redis.asyncio.Redis()),

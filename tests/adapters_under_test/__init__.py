@@ -18,6 +18,11 @@ from tests.adapters_under_test.schedulers import (
     RedisStarts,
     SqliteStarts,
 )
+from tests.adapters_under_test.sql_gates import (
+    AsyncSqlStarts,
+    SqlStarts,
+    SqlStartsOfSqlAlchemy,
+)
 from tests.adapters_under_test.sqlalchemy import (
     AsyncSqlAlchemyTables,
     SqlAlchemySqliteTables,
@@ -32,6 +37,7 @@ __all__ = [
     "AsyncPostgresTables",
     "AsyncRedisStarts",
     "AsyncSqlAlchemyTables",
+    "AsyncSqlStarts",
     "DjangoTables",
     "IntegerTables",
     "MariaDbTables",
@@ -41,6 +47,8 @@ __all__ = [
     "RedisStarts",
     "SqlAlchemySqliteTables",
     "SqlAlchemyTables",
+    "SqlStarts",
+    "SqlStartsOfSqlAlchemy",
     "SqliteStarts",
     "SqliteTables",
     "UuidTables",

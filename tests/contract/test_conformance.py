@@ -81,6 +81,20 @@ class TestAsyncRedisScheduler(adapters_under_test.AsyncRedisStarts, SchedulerCon
     """So does its twin."""
 
 
+class TestSqlStartGate(adapters_under_test.SqlStarts, SchedulerConformance):
+    """The start gate in SQL keeps them, too: a cancelled start does not pass."""
+
+
+class TestAsyncSqlStartGate(adapters_under_test.AsyncSqlStarts, SchedulerConformance):
+    """So does its twin."""
+
+
+class TestSqlStartGateOfSqlAlchemy(
+    adapters_under_test.SqlStartsOfSqlAlchemy, SchedulerConformance
+):
+    """So does the one that SQLAlchemy reaches, here in SQLite."""
+
+
 @pytest.mark.repeats
 class TestStoreAndScheduler(
     adapters_under_test.MemoryTables,

@@ -11,6 +11,7 @@ import psycopg
 import redis
 from psycopg.conninfo import make_conninfo
 
+from batch_cancel.adapters.postgres import PostgresUnitOfWork, SqlStartGate
 from batch_cancel.adapters.redis import RedisScheduler
 from tests.integration.command_line import (
     COMMAND,
@@ -99,6 +100,20 @@ def test_the_guards_are_printed(run: Callable[..., Done], postgres_schema: str) 
         connection.execute("UPDATE batch_jobs SET status = 'running'")
         assert connection.execute("SELECT status FROM batch_jobs").fetchall() == [("cancelled",)]
     assert "TRIGGER" not in run("schema", "--reference").out
+
+
+def test_the_table_of_the_start_gate_is_printed(
+    run: Callable[..., Done], postgres_schema: str
+) -> None:
+    """As `start_gates_ddl` returns it; it may be sent again."""
+    ddl = run("schema", "--start-gates")
+    assert (ddl.code, ddl.err) == (0, "")
+    with psycopg.connect(postgres_schema, autocommit=True) as connection:
+        for _ in range(2):
+            connection.execute(ddl.out.encode())
+    uow = PostgresUnitOfWork(lambda: psycopg.connect(postgres_schema))
+    assert SqlStartGate(uow).check() == []
+    assert "batch_start_gates" not in run("schema", "--reference", "--guards").out
 
 
 def test_the_sql_follows_a_schema_of_ones_own(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from batch_cancel.adapters.arq import ArqScheduler
+from batch_cancel.adapters.docket import DocketScheduler
 from batch_cancel.adapters.huey import HueyScheduler
 from batch_cancel.adapters.rq import RqScheduler
 from batch_cancel.adapters.saq import SaqScheduler
@@ -50,6 +51,14 @@ def saq(client: redis.Redis, key: str) -> SaqScheduler:
     return SaqScheduler(client, budget=PATIENCE)
 
 
+def docket(client: redis.Redis, key: str) -> DocketScheduler:
+    """Schedule a task as docket does."""
+    client.zadd("docket:queue", {key: FAR})
+    client.hset(f"docket:{key}", mapping={"key": key, "attempt": "1"})
+    client.hset(f"docket:runs:{key}", mapping={"state": "scheduled", "known": FAR})
+    return DocketScheduler(client, budget=PATIENCE)
+
+
 def huey(client: redis.Redis, task_id: str) -> HueyScheduler:
     """Schedule a task as Huey does, and have it remembered."""
     scheduler = HueyScheduler(client, budget=PATIENCE)
@@ -73,8 +82,8 @@ def taskiq(client: redis.Redis, schedule_id: str) -> TaskiqStarts:
     return TaskiqStarts(client, budget=PATIENCE)
 
 
-SEEDS: list[Callable[[redis.Redis, str], Any]] = [arq, saq, huey, rq, taskiq]
-FREE_AGAIN: list[Callable[[redis.Redis, str], Any]] = [arq, saq, huey]
+SEEDS: list[Callable[[redis.Redis, str], Any]] = [arq, docket, saq, huey, rq, taskiq]
+FREE_AGAIN: list[Callable[[redis.Redis, str], Any]] = [arq, docket, saq, huey]
 
 
 # One id, two lives ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import redis
 import redis.asyncio
 
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.docket import AsyncDocketScheduler, DocketScheduler
 from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.rq import AsyncRqScheduler, RqScheduler
 from batch_cancel.adapters.saq import AsyncSaqScheduler, SaqScheduler
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
     from tests.redis_topologies import RedisCluster
 
 PATIENCE = timedelta(seconds=10)
-ADAPTERS: list[Any] = [ArqScheduler, HueyScheduler, RqScheduler, SaqScheduler]
+ADAPTERS: list[Any] = [
+    ArqScheduler,
+    DocketScheduler,
+    HueyScheduler,
+    RqScheduler,
+    SaqScheduler,
+]
 ASYNC_ADAPTERS: list[Any] = [
     AsyncArqScheduler,
+    AsyncDocketScheduler,
     AsyncHueyScheduler,
     AsyncRqScheduler,
     AsyncSaqScheduler,
@@ -158,12 +166,14 @@ class Blocking:
 
 SEEDS: dict[str, Any] = {
     "Arq": {"arq:queue": {"a": 1}},
+    "Docket": {"docket:queue": {"a": 1}},
     "Huey": {"huey.schedule.huey": {"message": 1}},
     "Rq": {"rq:scheduled:default": {"a": 1}},
     "Saq": {"saq:default:incomplete": {"saq:job:default:a": 9_999_999_999}},
 }
 PLACES: dict[str, dict[str, str]] = {
     "Arq": {"queue": "arq:queue"},
+    "Docket": {"name": "docket"},
     "Huey": {"name": "huey"},
     "Rq": {"queue": "default"},
     "Saq": {"queue": "default"},
@@ -179,6 +189,7 @@ def test_an_operation_always_gets_one_answer(
     name = adapter[0].__name__.removesuffix("Scheduler")
     client.set("saq:job:default:a", json.dumps({"attempts": 0}))
     client.hset("rq:job:a", mapping={"status": "scheduled"})
+    client.hset("docket:runs:a", mapping={"state": "scheduled"})
     for key, entries in SEEDS[name].items():
         client.zadd(key, entries)
     options = {"budget": PATIENCE, "retention": timedelta(hours=1), **PLACES[name]}

@@ -82,6 +82,7 @@ PARTS = (
             "adapters/postgres_faults.py",
             "adapters/postgres_transactions.py",
             "adapters/sql_files.py",
+            "adapters/sql_gate.py",
         ),
         (
             *CONTRACT,
@@ -94,6 +95,7 @@ PARTS = (
                     *("sessions", "starts", "tables"),
                 )
             ),
+            *(f"integration/test_{name}.py" for name in ("sql_gate", "sql_gate_postgres")),
             *(
                 f"integration/test_doctor_{name}.py"
                 for name in ("indexes", "rows", "shapes", "writers")
@@ -113,7 +115,10 @@ PARTS = (
     ),
     Part(
         "Redis, and the libraries that keep their starts there",
-        ("adapters/redis/*", *(f"adapters/{name}/*" for name in ("arq", "huey", "rq", "saq"))),
+        (
+            "adapters/redis/*",
+            *(f"adapters/{name}/*" for name in ("arq", "docket", "huey", "rq", "saq")),
+        ),
         (
             *CONTRACT,
             *(
@@ -131,6 +136,7 @@ PARTS = (
         (
             *CONTRACT,
             "integration/test_sqlalchemy.py",
+            "integration/test_sql_gate.py",
             *(
                 f"integration/test_sqlalchemy_{name}.py"
                 for name in (

@@ -10,6 +10,7 @@ import redis.asyncio
 
 from batch_cancel.adapters.apscheduler import ApschedulerScheduler, AsyncApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler, AsyncArqScheduler
+from batch_cancel.adapters.docket import AsyncDocketScheduler, DocketScheduler
 from batch_cancel.adapters.huey import AsyncHueyScheduler, HueyScheduler
 from batch_cancel.adapters.redis import (
     AsyncRedisScheduler,
@@ -80,6 +81,12 @@ LIBRARIES: Final = {
         lambda client: AsyncHueyScheduler(client, budget=PATIENCE),
         races=1000,
         lead_seconds=0.2,  # A task goes through a consumer before it waits.
+    ),
+    "docket": Library(
+        "docket",
+        lambda client: DocketScheduler(client, budget=PATIENCE),
+        lambda client: AsyncDocketScheduler(client, budget=PATIENCE),
+        races=1000,
     ),
     "celery": Library(
         "celery",

@@ -11,8 +11,9 @@ import pytest
 
 from batch_cancel.adapters.apscheduler import ApschedulerScheduler
 from batch_cancel.adapters.arq import ArqScheduler
+from batch_cancel.adapters.docket import DocketScheduler
 from batch_cancel.adapters.huey import HueyScheduler
-from batch_cancel.adapters.postgres import PostgresUnitOfWork
+from batch_cancel.adapters.postgres import PostgresUnitOfWork, SqlStartGate
 from batch_cancel.adapters.procrastinate import ProcrastinateScheduler
 from batch_cancel.adapters.redis import RedisScheduler, StartGate
 from batch_cancel.adapters.rq import RqScheduler
@@ -131,6 +132,7 @@ def test_a_redis_url_that_names_no_library_is_refused(scheme: str) -> None:
         ("rq+redis://h?scheduled=rq:scheduler:scheduled_jobs", RqScheduler, "rq:scheduler:"),
         ("saq+redis://h?queue=low&min_replicas=1", SaqScheduler, "saq:low:incomplete"),
         ("huey+redis://h?name=calls", HueyScheduler, "huey.schedule.calls"),
+        ("docket+redis://h?name=calls", DocketScheduler, "calls:queue"),
         ("taskiq+redis://h?prefix=p", TaskiqStarts, "p:data:ID"),
         ("apscheduler+redis://h?jobs_key=j&namespace=x", ApschedulerScheduler, None),
         ("gate+redis://h?namespace=x", StartGate, None),
@@ -151,6 +153,12 @@ def test_procrastinate_is_named_by_its_database() -> None:
         assert type(scheduler) is ProcrastinateScheduler
     with pytest.raises(UsageError, match=r"^--scheduler is not a valid URL"):
         scheduler_at("procrastinate+postgresql://u:hunter2%@h/d", "sqlite:///jobs.db")
+
+
+def test_a_gate_in_sql_is_named_by_its_database() -> None:
+    """Its starts are rows, too."""
+    with scheduler_at("gate+postgresql://h/d", "sqlite:///jobs.db")() as scheduler:
+        assert type(scheduler) is SqlStartGate
 
 
 def test_an_option_that_is_not_known_is_refused_by_its_name() -> None:
@@ -283,7 +291,7 @@ def test_a_redis_url_that_cannot_be_parsed_shows_nothing_of_itself(scheme: str, 
         (
             "psycopg",
             ["cancel", "j", "--store", "postgresql://h/d", "--scheduler", "sqlite:///f"],
-            "a Postgres store needs more: pip install 'batch_cancel[postgres]'",
+            "a Postgres store needs more: pip install 'batch_cancel[postgres-binary]'",
         ),
         (
             "redis",

@@ -117,6 +117,7 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
         ("batch_cancel.adapters.django", {"django", "psycopg"}),
         ("batch_cancel.adapters.apscheduler", {"redis"}),
         ("batch_cancel.adapters.arq", {"redis"}),
+        ("batch_cancel.adapters.docket", {"redis"}),
         ("batch_cancel.adapters.huey", {"redis"}),
         ("batch_cancel.adapters.rq", {"redis"}),
         ("batch_cancel.adapters.saq", {"redis"}),
@@ -128,8 +129,8 @@ def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) 
     """Whoever uses one need not install another's."""
     loaded = loaded_by(module)
     assert own <= loaded
-    drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "huey", "rq", "saq"}
-    drivers |= {"aiohttp", "django", "fastapi", "flask", "litestar"}
+    drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "docket", "huey", "rq"}
+    drivers |= {"saq", "aiohttp", "django", "fastapi", "flask", "litestar"}
     assert loaded & drivers == own & drivers
 
 

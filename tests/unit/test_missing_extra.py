@@ -18,6 +18,7 @@ adapters.arq [arq] redis
 adapters.celery [celery] celery
 adapters.django [django] django
 adapters.django.views [django] django
+adapters.docket [docket] redis
 adapters.dramatiq [dramatiq] dramatiq.middleware
 adapters.fastapi [fastapi] fastapi
 adapters.flask [flask] flask

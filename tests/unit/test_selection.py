@@ -47,6 +47,7 @@ CAMPAIGNS = {
         "integration/test_bulk_orders": ("opposite_orders_never_meet_in_a_circle",),
         "integration/test_bulk_postgres_races": ("a_killed_bulk_is_resumed",),
         "integration/test_dialer": ("a_dialer_survives_a_hundred_kills",),
+        "integration/test_sql_gate_postgres": ("of_many_cancels_and_starts_both_win_some",),
         "integration/test_reconcile_races": (
             "ten_processes_beside_live_cancels_finish_everything",
         ),

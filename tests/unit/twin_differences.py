@@ -68,6 +68,13 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
             "The blocking half does the work, over the engine's bridge.",
         ),
     ),
+    ("adapters/sqlalchemy/start_gate.py", "_AsyncTransactions"): (
+        Differs(
+            "jobs.connection.run_sync(_done, self.gates, jobs.seen, step)",
+            "_done(jobs.connection, self.gates, jobs.seen, step)",
+            "The blocking half does the work, over the engine's bridge.",
+        ),
+    ),
     ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
         Differs(
             "caller.run_sync(join, self.tables)",
@@ -113,6 +120,8 @@ Their docstrings may be their own.
 LOOKS_AWAITED: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/postgres/sender.py", "AsyncSender"): "What sends is written once, on either.",
     ("adapters/procrastinate/__init__.py", "_begun_async"): "The same.",
+    ("adapters/postgres/start_gate.py", "_AsyncTransactions"): "The gate's steps are, too.",
+    ("adapters/sqlalchemy/start_gate.py", "_AsyncTransactions"): "The same.",
 }
 """Halves of which the blocking one consists of coroutines as well, which never suspend."""
 
@@ -165,12 +174,15 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
             "huey/__init__": ("_Huey",),
             "postgres/repositories": ("Jobs", "Contacts", "Outbox", "Inspection"),
             "postgres/sender": ("Answer",),
+            "postgres/start_gate": ("_Rows",),
             "postgres/transaction": ("Transaction",),
             "procrastinate/__init__": ("_Jobs",),
             "redis/health": ("checked",),
             "redis/library_scheduler": ("LibraryScheduler",),
             "redis/scheduler": ("_DeferredStarts",),
             "redis/start_gate": ("_Gate",),
+            "sql_gate": ("Rows", "Transactions", "SqlGate"),
+            "sqlalchemy/start_gate": ("_Rows",),
         }.items()
         for name in names
     },

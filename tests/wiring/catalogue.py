@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from tests.wiring.verdict import HAD_NOT_RUN, NOT_AGAIN, RAN, Documented
+from tests.wiring.verdict import HAD_NOT_RUN, HAD_RUN, NOT_AGAIN, RAN, Documented
 
 
 @attrs.frozen
@@ -102,6 +102,20 @@ LIBRARIES: Final[dict[str, Library]] = {
                 ["set, not watched"],
             ),
             Documented(_NOT_FOUND, [HAD_NOT_RUN], ["far ahead", "again"], ["set, not watched"]),
+        ],
+    ),
+    "docket": Library(
+        "docket 0.27",
+        "`adapters.docket`",
+        "alone",
+        [
+            _RUNS_AGAIN,
+            Documented(
+                "the next run of a `Perpetual` or a `Cron` is removed, with True",
+                [HAD_RUN],
+                ["finished", "failed"],
+                ["Perpetual"],
+            ),
         ],
     ),
     "taskiq": Library(

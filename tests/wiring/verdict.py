@@ -45,6 +45,7 @@ class Documented:
 
 
 RAN = "it ran afterwards"
+HAD_RUN = "True, though it had run"
 HAD_NOT_RUN = "False, though it had not run"
 STILL_WAITS = "told as waiting after its cancel"
 NOT_AGAIN = "the other operation was then told False"
@@ -73,7 +74,7 @@ def faults(record: Record) -> Iterator[str]:
 def _faults_of_the_first(record: Record, answer: bool) -> Iterator[str]:  # noqa: FBT001
     had_run = record["ran_before"] > (record["event"] == "after a run")
     if True in record["answers"] and had_run:
-        yield "True, though it had run"
+        yield HAD_RUN
     if _runs_after(record) > 0:
         yield f"True, and {RAN}" if answer else RAN
     if not answer and not had_run and record["event"] != "unknown":

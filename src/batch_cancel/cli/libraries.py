@@ -57,6 +57,7 @@ LIBRARIES: Final = {
     "rq": _Library("rq", "RqScheduler"),
     "saq": _Library("saq", "SaqScheduler"),
     "huey": _Library("huey", "HueyScheduler"),
+    "docket": _Library("docket", "DocketScheduler"),
     "taskiq": _Library("taskiq", "TaskiqStarts"),
     "apscheduler": _Library("apscheduler", "ApschedulerScheduler", has_gate=True),
     "gate": _Library("redis", "StartGate", on_cluster=True),

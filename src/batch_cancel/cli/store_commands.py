@@ -94,6 +94,9 @@ def schema(
             "--guards", help="Add triggers that repair writers who ignore a cancellation."
         ),
     ] = False,
+    start_gates: Annotated[
+        bool, typer.Option("--start-gates", help="Add the table of SqlStartGate.")
+    ] = False,
     release: Annotated[
         str | None,
         typer.Option(
@@ -106,5 +109,7 @@ def schema(
 ) -> None:
     """Print the SQL for what the library needs in Postgres: batch-cancel schema | psql."""
     with faults_reported(), importable():
-        text = urls.ddl(names, release, reference=reference, guards=guards)
+        text = urls.ddl(
+            names, release, reference=reference, guards=guards, start_gates=start_gates
+        )
     output.answer(text)

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 STORES: Final = "sqlite:///relative.db, sqlite:////absolute.db or postgresql://..."
 SCHEDULERS: Final = (
-    f"sqlite:///file.db, {libraries.named()} or procrastinate+postgresql://... "
+    f"sqlite:///file.db, {libraries.named()}, gate+postgresql://... or "
+    "procrastinate+postgresql://... "
     "(+rediss:// with TLS, +unix:///path for a socket, native+redis+cluster://)"
 )
 
-_NO_PSYCOPG: Final = "a Postgres store needs more: pip install 'batch_cancel[postgres]'"
+_NO_PSYCOPG: Final = "a Postgres store needs more: pip install 'batch_cancel[postgres-binary]'"
 
 _STORE: Final = "--store"
 _SCHEDULER: Final = "--scheduler"
@@ -44,7 +45,14 @@ class Store(UnitOfWork, Checkable, Protocol):
         ...
 
 
-def ddl(schema: str | None, release: str | None, *, reference: bool, guards: bool) -> str:
+def ddl(
+    schema: str | None,
+    release: str | None,
+    *,
+    reference: bool,
+    guards: bool,
+    start_gates: bool = False,
+) -> str:
     """
     Return the SQL that Postgres needs.
 
@@ -53,6 +61,7 @@ def ddl(schema: str | None, release: str | None, *, reference: bool, guards: boo
         release: the release whose tables are there already; None if there are none.
         reference: whether to add example tables, which have the default names.
         guards: whether to add triggers.
+        start_gates: whether to add the table of the start gate in SQL.
 
     Raises:
         UsageError: the schema or the release is not valid, or psycopg, which quotes names, is
@@ -75,6 +84,8 @@ def ddl(schema: str | None, release: str | None, *, reference: bool, guards: boo
     parts = [] if schema else [tables]
     if reference:
         parts.append(folder.joinpath("reference_tables.sql").read_text("utf-8"))
+    if start_gates:
+        parts.append(folder.joinpath("start_gate_table.sql").read_text("utf-8"))
     if schema or guards:
         names = _names(schema)
         from batch_cancel.adapters.postgres.ddl import guards_ddl, named_ddl  # noqa: PLC0415
@@ -126,6 +137,8 @@ def scheduler_at(url: str | None, store_url: str) -> OpenScheduler:
             return _sqlite_scheduler(_sqlite_path(rest, _SCHEDULER))
         case "procrastinate+postgresql" | "procrastinate+postgres":
             return _procrastinate_scheduler(f"postgresql://{rest}")
+        case "gate+postgresql" | "gate+postgres":
+            return _gate_in_postgres(f"postgresql://{rest}")
         case _ if scheme in libraries.BARE:
             msg = (
                 f"--scheduler: {scheme}:// does not name the library whose deferred starts are "
@@ -207,6 +220,13 @@ def _procrastinate_scheduler(url: str) -> OpenScheduler:
     from batch_cancel.adapters.procrastinate import ProcrastinateScheduler  # noqa: PLC0415
 
     return lambda: nullcontext(ProcrastinateScheduler(store))
+
+
+def _gate_in_postgres(url: str) -> OpenScheduler:
+    store = _postgres_store(url, None, _SCHEDULER)
+    from batch_cancel.adapters.postgres import SqlStartGate  # noqa: PLC0415
+
+    return lambda: nullcontext(SqlStartGate(store))
 
 
 def _names(schema: str | None) -> PostgresSchema:

@@ -36,8 +36,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 
 try:
     from opentelemetry import metrics, trace
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "otel", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "otel", _missing) from _missing
 
 from batch_cancel.adapters.otel.pending_removals import PendingRemovals
 from batch_cancel.domain.cancellation import Cancellation, CancelResult

@@ -6,7 +6,7 @@ import re
 
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.schema import PostgresSchema, beside_table
+from batch_cancel.adapters.postgres.schema import PostgresSchema, Table, beside_table
 from batch_cancel.adapters.postgres.sql_parts import (
     PACKAGE,
     beside,
@@ -20,6 +20,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
 )
 from batch_cancel.adapters.postgres_releases import migration_text
 from batch_cancel.adapters.sql_files import sql_text
+from batch_cancel.adapters.sql_gate import START_GATES
 from batch_cancel.domain.statuses import (
     CANCELLABLE_CONTACTS,
     TERMINAL_CONTACTS,
@@ -70,6 +71,22 @@ def named_ddl(text: str, schema: PostgresSchema) -> str:
         r"\bbatch_cancellations(_owing|_sweeping|_by_time|_by_age|_earlier)?\b",
         lambda found: typed(quoted(names[found[0]])),
         text,
+    )
+
+
+def start_gates_ddl(table: Table = START_GATES) -> str:
+    """
+    Return the SQL that creates the table of `SqlStartGate`.
+
+    Arguments:
+        table: its name, or its schema and name.
+    """
+    name = table if isinstance(table, str) else table[1]
+    names: dict[str, Table] = {START_GATES: table, f"{START_GATES}_by_age": f"{name}_by_age"}
+    return re.sub(
+        rf"\b{START_GATES}(_by_age)?\b",
+        lambda found: typed(quoted(names[found[0]])),
+        sql_text(PACKAGE, "start_gate_table.sql"),
     )
 
 

@@ -23,19 +23,27 @@ from batch_cancel.adapters.missing_extra import missing_extra
 try:
     from batch_cancel.adapters.sqlalchemy.columns import cancellations_table
     from batch_cancel.adapters.sqlalchemy.joining import joining, joining_async
+    from batch_cancel.adapters.sqlalchemy.start_gate import (
+        AsyncSqlStartGate,
+        SqlStartGate,
+        start_gates_table,
+    )
     from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
     from batch_cancel.adapters.sqlalchemy.unit_of_work import (
         AsyncSqlAlchemyUnitOfWork,
         SqlAlchemyUnitOfWork,
     )
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "sqlalchemy", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "sqlalchemy", _missing) from _missing
 
 __all__ = [
     "AsyncSqlAlchemyUnitOfWork",
+    "AsyncSqlStartGate",
     "SqlAlchemyTables",
     "SqlAlchemyUnitOfWork",
+    "SqlStartGate",
     "cancellations_table",
     "joining",
     "joining_async",
+    "start_gates_table",
 ]

@@ -132,6 +132,10 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def added(self, connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+        """Add a row, unless its primary key is there or is added meanwhile."""
+
+    @abstractmethod
     def delete(self, connection: Connection, table: sa.Table, old: sa.Select[Any]) -> int:
         """Delete the rows whose primary keys a locking query finds, and return how many."""
 

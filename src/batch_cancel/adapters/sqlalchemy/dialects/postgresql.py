@@ -22,7 +22,7 @@ from batch_cancel.adapters.postgres_transactions import (
 )
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
-from batch_cancel.adapters.sqlalchemy.dialects.upsert import upserted
+from batch_cancel.adapters.sqlalchemy.dialects.upsert import added, upserted
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts, quoted
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
@@ -99,6 +99,10 @@ class Postgres(Database):
     ) -> None:
         """Add a record, or replace the one of an earlier cancellation of the job."""
         upserted(connection, postgresql.insert, ours, values, copying)
+
+    def added(self, connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+        """Add a row, unless its primary key is there or is added meanwhile."""
+        return added(connection, postgresql.insert, table, values)
 
     def delete(self, connection: Connection, table: sa.Table, old: sa.Select[Any]) -> int:
         """Delete the rows whose primary keys a query finds, and return how many."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
 
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
-from batch_cancel.adapters.sqlalchemy.dialects.upsert import upserted
+from batch_cancel.adapters.sqlalchemy.dialects.upsert import added, upserted
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import (
     Seen,
@@ -55,6 +55,10 @@ class Sqlite(Database):
     ) -> None:
         """Add a record, or replace the one of an earlier cancellation of the job."""
         upserted(connection, sqlite.insert, ours, values, copying)
+
+    def added(self, connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+        """Add a row, unless its primary key is there or is added meanwhile."""
+        return added(connection, sqlite.insert, table, values)
 
     def delete(self, connection: Connection, table: sa.Table, old: sa.Select[Any]) -> int:
         """Delete the rows whose primary keys a query finds, and return how many."""

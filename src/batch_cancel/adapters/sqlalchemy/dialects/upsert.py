@@ -1,4 +1,4 @@
-"""A record kept with ON CONFLICT, which Postgres and SQLite have."""
+"""Rows added and kept with ON CONFLICT, which Postgres and SQLite have."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from sqlalchemy import Connection
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying
 
 
+def added(
+    connection: Connection,
+    insert: Callable[[sa.Table], Any],
+    table: sa.Table,
+    values: Mapping[str, Any],
+) -> bool:
+    """Add a row, unless its primary key is there or is added meanwhile."""
+    new = insert(table).values(**values).on_conflict_do_nothing()
+    done = connection.execute(new.execution_options(preserve_rowcount=True))
+    return bool(done.rowcount == 1)
+
+
 def upserted(
     connection: Connection,
     insert: Callable[[sa.Table], Any],
@@ -19,15 +31,14 @@ def upserted(
     copying: Copying | None,
 ) -> None:
     """Add a record, or replace the one of an earlier cancellation of the job."""
-    kept = insert(ours).values(**values)
-    new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-    if connection.execute(new).rowcount == 1:
+    if added(connection, insert, ours, values):
         return
     # An existing record is of an earlier cancellation; the job's status was set back since.
     if copying is not None:
         earlier, names, found = copying()
         copied = insert(earlier).from_select(names, found)
         connection.execute(copied.on_conflict_do_nothing())
+    kept = insert(ours).values(**values)
     anew = {name: kept.excluded[name] for name in values if not ours.c[name].primary_key}
     connection.execute(
         kept.on_conflict_do_update(index_elements=list(ours.primary_key), set_=anew)

@@ -1,0 +1,339 @@
+"""The start gate in a table that SQLAlchemy reaches: of a cancel and a start exactly one wins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import Connection, exc
+from sqlalchemy.dialects import mysql
+
+from batch_cancel.adapters.sql_gate import (
+    START_GATES,
+    GateState,
+    Row,
+    SqlGate,
+    Step,
+    T,
+    check_own,
+)
+from batch_cancel.adapters.sqlalchemy.columns import Moment, Word, is_mysql
+from batch_cancel.adapters.sqlalchemy.dialects import database_of
+from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
+from batch_cancel.adapters.sqlalchemy.unit_of_work import (
+    AsyncSqlAlchemyUnitOfWork,
+    SqlAlchemyUnitOfWork,
+)
+from batch_cancel.domain.defaults import RETENTION
+from batch_cancel.domain.diagnosis import Findings, not_granted
+from batch_cancel.domain.job import ID_BYTES_MAX
+from batch_cancel.use_cases.run_blocking import run
+
+
+class StartId(sa.types.TypeDecorator[str]):
+    """An id of a start; in MariaDB and MySQL its bytes, whose order no collation changes."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Return the type of this database."""
+        if is_mysql(dialect):
+            return dialect.type_descriptor(mysql.VARBINARY(ID_BYTES_MAX))
+        return super().load_dialect_impl(dialect)
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ANN401  # A text, or its bytes.
+        """Return the id as this database keeps it."""
+        return value.encode() if value is not None and is_mysql(dialect) else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ANN401
+        """Return the id."""
+        return bytes(value).decode() if value is not None and is_mysql(dialect) else value
+
+
+def start_gates_table(metadata: sa.MetaData, name: str = START_GATES) -> sa.Table:
+    """
+    Return the table of `SqlStartGate`, for your migrations.
+
+    On Postgres it equals the one that `batch-cancel schema --start-gates` prints.
+
+    Arguments:
+        metadata: yours.
+        name: of the table.
+    """
+    table = sa.Table(
+        name,
+        metadata,
+        sa.Column("deferred_id", StartId, primary_key=True),
+        sa.Column("state", Word, nullable=False),
+        sa.Column("operation_id", Word(None)),
+        sa.Column("forget_at", Moment, nullable=False),
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
+    )
+    is_known = table.c.state.in_(sorted(GateState))
+    table.append_constraint(sa.CheckConstraint(is_known, name=f"{name}_state_check"))
+    sa.Index(f"{name}_by_age", table.c.forget_at)
+    return table
+
+
+@attrs.frozen
+class _Rows:
+    """The rows of the gate in one transaction."""
+
+    connection: Connection
+    gates: sa.Table
+    seen: Seen
+
+    async def now(self) -> datetime:
+        return database_of(self.connection.dialect).now(self.connection)
+
+    async def change(self, deferred_id: str, states: Collection[GateState], to: Row) -> bool:
+        its = self.gates.c
+        until = sa.literal(to.forget_at, Moment)
+        values: dict[str, Any] = {
+            "state": to.state.value,
+            "forget_at": sa.case((its.forget_at > until, its.forget_at), else_=until),
+        }
+        if to.operation_id is not None:
+            values["operation_id"] = to.operation_id
+        changed = (
+            sa.update(self.gates)
+            .where(its.deferred_id == deferred_id, its.state.in_(sorted(states)))
+            .values(**values)
+        )
+        return self.connection.execute(changed).rowcount == 1
+
+    async def add(self, deferred_id: str, row: Row) -> bool:
+        values = {**attrs.asdict(row), "deferred_id": deferred_id, "state": row.state.value}
+        database = database_of(self.connection.dialect)
+        return database.added(self.connection, self.gates, values)
+
+    async def read(self, deferred_id: str) -> tuple[str, str | None] | None:
+        its = self.gates.c
+        asked = sa.select(its.state, its.operation_id).where(its.deferred_id == deferred_id)
+        row = self.connection.execute(asked).first()
+        return None if row is None else (row[0], row[1])
+
+    async def armed_among(self, deferred_ids: Sequence[str]) -> set[str]:
+        its = self.gates.c
+        armed = its.deferred_id.in_(deferred_ids), its.state == GateState.ARMED.value
+        return set(self.connection.execute(sa.select(its.deferred_id).where(*armed)).scalars())
+
+    async def forget(self, before: datetime, limit: int) -> None:
+        its = self.gates.c
+        old = (
+            sa.select(its.deferred_id)
+            .where(its.forget_at < before)
+            .order_by(its.forget_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        database_of(self.connection.dialect).delete(self.connection, self.gates, old)
+
+    async def check(self) -> list[str]:
+        return list(_problems(self.connection, self.gates, self.seen))
+
+
+def _problems(connection: Connection, gates: sa.Table, seen: Seen) -> Iterator[str]:
+    """Yield what is wrong."""
+    database, found = database_of(connection.dialect), Findings()
+    database.see_server(connection, seen, found)
+    yield from found.missing
+    schema, name = name_parts(connection, gates)
+    table, inspector = ".".join(filter(None, (schema, name))), sa.inspect(connection)
+    try:
+        there = {it["name"] for it in inspector.get_columns(name, schema=schema)}
+    except exc.NoSuchTableError:
+        yield (
+            f"table {table} is missing: let your migrations create the table of "
+            "start_gates_table(metadata)"
+        )
+        return
+    names = [it.name for it in gates.columns]
+    if missing := [it for it in names if it not in there]:
+        yield f"table {table} lacks columns: {', '.join(missing)}"
+        return
+    if inspector.get_pk_constraint(name, schema=schema)["constrained_columns"] != [names[0]]:
+        yield (
+            f"{names[0]} is not the primary key of {table}, so that two could decide on one start"
+        )
+    options = inspector.get_table_options(name, schema=schema)
+    for key, engine in options.items():
+        if key.endswith("_engine") and engine != "InnoDB":
+            yield f"{table} is kept by {engine}, which has no transactions: use InnoDB"
+    for privilege in ("SELECT", "INSERT", "UPDATE"):
+        if lacking := database.lacking(connection, gates, names, privilege):
+            yield not_granted(privilege, lacking, table)
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.delete(gates).where(sa.false()))
+    except exc.DBAPIError:
+        yield f"the user that connects may not DELETE old rows of {table}"
+
+
+@attrs.frozen
+class _Transactions:
+    """Transactions of the gate's own."""
+
+    uow: SqlAlchemyUnitOfWork
+    gates: sa.Table
+
+    async def commit(self, step: Step[T]) -> T:
+        with self.uow.begin() as repositories:
+            jobs = repositories.jobs
+            return _done(jobs.connection, self.gates, jobs.seen, step)
+
+    def pause(self, attempts: int) -> None:
+        self.uow.pause(attempts)
+
+
+@attrs.frozen
+class _AsyncTransactions:
+    uow: AsyncSqlAlchemyUnitOfWork
+    gates: sa.Table
+
+    async def commit(self, step: Step[T]) -> T:
+        async with self.uow.begin() as repositories:
+            jobs = repositories.jobs
+            return await jobs.connection.run_sync(_done, self.gates, jobs.seen, step)
+
+    async def pause(self, attempts: int) -> None:
+        await self.uow.pause(attempts)
+
+
+def _done(connection: Connection, gates: sa.Table, seen: Seen, step: Step[T]) -> T:
+    """Return the answer of a step; on an asyncio engine this runs over its bridge."""
+    return run(step(_Rows(connection, gates, seen)))
+
+
+class SqlStartGate:
+    """
+    A gate for the deferred starts of any scheduler, in a table of your database.
+
+    Arguments:
+        uow: opens the gate's transactions; its timeouts bound each.
+        gates: the table, from `start_gates_table`.
+        retention: how late a start may fire and still be known to the gate. With
+            `armed_only=False` also how far ahead an unarmed start may be scheduled.
+        armed_only: whether an unknown start is refused. With False it passes, even if it was
+            cancelled and its row is lost.
+
+    Raises:
+        TypeError: `uow` is no `SqlAlchemyUnitOfWork`; what `joining` returns is not, for an answer
+            counts only once it is committed.
+        ValueError: the retention is not positive, or longer than a century.
+    """
+
+    def __init__(
+        self,
+        uow: SqlAlchemyUnitOfWork,
+        gates: sa.Table,
+        *,
+        retention: timedelta = RETENTION,
+        armed_only: bool = True,
+    ) -> None:
+        check_own(uow, SqlAlchemyUnitOfWork)
+        transactions = _Transactions(uow, gates)
+        self._gate = SqlGate(transactions, retention, armed_only)
+
+    def arm(self, deferred_id: str, at: datetime) -> bool:
+        """
+        Arm the gate for a start, before you hand the start to its scheduler.
+
+        Arguments:
+            deferred_id: its id.
+            at: when it is due, an aware datetime. Arm it again to move it.
+
+        Returns:
+            False if it was started or cancelled before: an id is used once.
+
+        Raises:
+            SchedulerUnavailable: no answer; it may be armed or not.
+            ValueError: the id cannot be stored, or the datetime is naive.
+        """
+        return run(self._gate.arm(deferred_id, at))
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Close the gate for good, unless the start has passed it.
+
+        Returns:
+            True if this operation closed it for an armed start; the same answer on every repeat.
+
+        Raises:
+            SchedulerUnavailable: no answer; retry with the same operation.
+        """
+        return run(self._gate.cancel(deferred_id, operation_id))
+
+    def may_start(self, deferred_id: str) -> bool:
+        """
+        Pass the gate; call it first in a deferred start.
+
+        Returns:
+            False if it was cancelled: then do nothing.
+
+        Raises:
+            SchedulerUnavailable: no answer, or the gate does not know the start. Do nothing, and
+                let the start be retried.
+        """
+        return run(self._gate.may_start(deferred_id))
+
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Return those of the deferred starts that are armed, and neither started nor cancelled.
+
+        The gate does not know whether their scheduler still has them.
+
+        Raises:
+            SchedulerUnavailable: no answer.
+        """
+        return run(self._gate.waiting_among(deferred_ids))
+
+    def check(self) -> list[str]:
+        """
+        Return in sentences what the gate misses in this database, without a change.
+
+        An empty list means that it is fit: check when your program starts.
+        """
+        return run(self._gate.check())
+
+
+class AsyncSqlStartGate:
+    """As `SqlStartGate`, awaited."""
+
+    def __init__(
+        self,
+        uow: AsyncSqlAlchemyUnitOfWork,
+        gates: sa.Table,
+        *,
+        retention: timedelta = RETENTION,
+        armed_only: bool = True,
+    ) -> None:
+        check_own(uow, AsyncSqlAlchemyUnitOfWork)
+        transactions = _AsyncTransactions(uow, gates)
+        self._gate = SqlGate(transactions, retention, armed_only)
+
+    async def arm(self, deferred_id: str, at: datetime) -> bool:
+        """As `SqlStartGate.arm`, awaited."""
+        return await self._gate.arm(deferred_id, at)
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """As `SqlStartGate.cancel`, awaited."""
+        return await self._gate.cancel(deferred_id, operation_id)
+
+    async def may_start(self, deferred_id: str) -> bool:
+        """As `SqlStartGate.may_start`, awaited."""
+        return await self._gate.may_start(deferred_id)
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """As `SqlStartGate.waiting_among`, awaited."""
+        return await self._gate.waiting_among(deferred_ids)
+
+    async def check(self) -> list[str]:
+        """As `SqlStartGate.check`, awaited."""
+        return await self._gate.check()
