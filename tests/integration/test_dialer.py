@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from psycopg_pool import ConnectionPool
 
 from batch_cancel import ContactStatus, Removal, claim_contacts, expire_calls
 from examples.dialer import tables, worker
@@ -102,7 +101,8 @@ def test_a_worker_that_is_to_stop_claims_nothing_more(
     before = [signal.getsignal(it) for it in (signal.SIGTERM, signal.SIGINT)]
     for job_id in ("a", "b", "c"):
         dialer.add_job(job_id, 3, "running")
-    with ConnectionPool(dialer.dsn, kwargs={"autocommit": True}, open=True) as pool:
+    monkeypatch.setattr(tables, "STORE", dialer.dsn)
+    with worker.make_pool() as pool:
         at_work = worker.Worker(pool)
 
         def ring(*_: object) -> ContactStatus:

@@ -123,7 +123,8 @@ def test_a_record_is_not_written_as_a_model() -> None:
         every.update(actor="eve")
     with pytest.raises(TypeError, match="cancel_job and cancel_rows only"):
         every.bulk_create([Cancellation(batch_job_id="other")])
-    with pytest.raises(TypeError, match="cancel_job and cancel_rows only"), transaction.atomic():
+    block: Any = transaction.atomic()
+    with pytest.raises(TypeError, match="cancel_job and cancel_rows only"), block:
         every.bulk_update([record], ["actor"])
     with pytest.raises(TypeError, match=r"forget\(\)"):
         every.filter(batch_job_id="job").delete()

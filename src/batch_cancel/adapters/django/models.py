@@ -56,7 +56,7 @@ class _Records(models.QuerySet):
 class _Record(models.Model):
     """A cancellation of a job."""
 
-    objects: ClassVar[Any] = _Records.as_manager()
+    objects: ClassVar[Any] = models.Manager.from_queryset(_Records)()
 
     organization_id = models.TextField(blank=True, help_text="Empty for a job of none.")
     batch_job_id = models.TextField("job")
