@@ -28,6 +28,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 PIP := $(BIN)/python -m pip
+# The environment of the lowest versions that pyproject.toml allows.
+LOWEST := $(VENV)/lowest
 # Python that is checked: what is there of it.
 SOURCES := $(wildcard src tests typing_tests examples benchmarks documentation)
 # Libraries that keep deferred starts. No two of them can be installed together, so each has an
@@ -87,14 +89,22 @@ browser: $(VENV)/test.stamp ## Look at the endpoint's documentation with Chromiu
 	@$(BIN)/python -m pytest -n0 tests/http/browser.py
 
 # No wheel has a MariaDB server. Debian's package starts one as a service, which the tests don't use.
+# The tests on three nodes of Galera run in one process, for each process starts three nodes. They
+# run 60 rounds of each pair of steps. For the whole campaign, in a quarter of an hour:
+# BATCH_CANCEL_TEST_GALERA_ROUNDS=1000 make mysql
+MYSQL_PACKAGES := mariadb-server galera-4 rsync
 .PHONY: mysql
-mysql: $(VENV)/test.stamp ## Test SQLAlchemy on MariaDB, installed by apt-get where that may be
-	@PATH="$$PATH:/usr/sbin" command -v mariadbd >/dev/null || { \
+mysql: $(VENV)/test.stamp ## Test SQLAlchemy on MariaDB and Galera, installed by apt-get where that may be
+	@{ PATH="$$PATH:/usr/sbin" command -v mariadbd && command -v rsync && \
+		ls /usr/lib/galera/libgalera_smm.so /usr/lib64/galera-4/libgalera_smm.so \
+			2>/dev/null | grep -q . ; } >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-			mariadb-server >/dev/null && { service mariadb stop >/dev/null 2>&1 || true; }; } || { \
-		echo 'No mariadbd, and it may not be installed here: install mariadb-server.' >&2; exit 1; }
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m mysql
+			$(MYSQL_PACKAGES) >/dev/null && { service mariadb stop >/dev/null 2>&1 || true; }; } || { \
+		echo 'No MariaDB with Galera, and it may not be installed here:' \
+			'install $(MYSQL_PACKAGES).' >&2; exit 1; }
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m mysql --ignore=tests/galera
+	@$(BIN)/python -m pytest -n0 -m mysql tests/galera
 
 .PHONY: serve
 serve: $(VENV)/demo.stamp ## Serve the endpoint over a few jobs, to try it
@@ -121,6 +131,21 @@ bench: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Measure spee
 bench-quick: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Run the benchmarks on small tables in two minutes; writes to build/
 	@$(BIN)/python -m benchmarks --quick
 
+# test_pins.py compares the pins of `make test` with what is installed, which is not here.
+.PHONY: lowest
+lowest: export BATCH_CANCEL_TEST_SCHEDULERS = $(abspath $(VENV)/schedulers)
+lowest: $(LOWEST).stamp $(LIBRARIES_SHORT:%=$(VENV)/schedulers/%.stamp) ## Run the tests of `make test` with the lowest versions that pyproject.toml allows
+	@$(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) -m 'not repeats and not mysql' \
+		--ignore tests/unit/test_pins.py
+
+.PHONY: dist
+dist: $(VENV)/dist.stamp ## Build sdist and wheel twice, compare and check them; leaves them in dist/
+	@$(BIN)/python -m tests.distribution
+
+.PHONY: extras
+extras: dist ## Install the wheel with each extra alone, newest and lowest, and import its adapters
+	@$(BIN)/python -m tests.distribution.extras
+
 # What is drawn and written from the source is checked in: a test compares it.
 .PHONY: docs
 docs: $(VENV)/docs/docs.stamp ## Draw the pictures, write the generated pages, build the site; writes to build/docs
@@ -137,9 +162,9 @@ check: $(VENV)/check.stamp ## Lint, formatting, types and layers
 	$(BIN)/pyright --pythonpath $(BIN)/python $(SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.layers
+	$(BIN)/python -m tests.complete_types
 	@$(NO_HOSTS) || { echo 'requirements/ names a host: make pins writes none.' >&2; exit 1; }
-	@$(PIP) install -qq --dry-run --no-index --no-build-isolation --editable '.[check]' || { \
-		echo 'requirements/ lags behind pyproject.toml: make pins' >&2; exit 1; }
+	@$(PIP) check || { echo 'requirements/ contradicts itself: make pins' >&2; exit 1; }
 
 .PHONY: format
 format: $(VENV)/check.stamp ## Format the code and apply the safe fixes of the linter
@@ -166,16 +191,21 @@ COMPILE = $(VENV)/uv/bin/uv pip compile --no-config --quiet --upgrade --universa
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	--no-strip-extras
 BUILD := requirements/build.in
+# A group names extras of this project, which is the one in this directory and gets no pin.
+GROUP = echo . | $(COMPILE) --no-emit-package batch_cancel - $(BUILD) --group
 NO_HOSTS = ! grep -rnE '://|^ *-(i|f|-index-url|-extra-index-url|-find-links)' requirements
 
 .PHONY: pins
 pins: $(VENV)/uv/bin/uv ## Pin the newest versions of everything in requirements/
-	$(COMPILE) --extra check pyproject.toml $(BUILD) -o requirements/check.txt
-	$(COMPILE) --extra test pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/test.txt
+	$(GROUP) check -o requirements/check.txt
+	$(GROUP) test -c requirements/check.txt -o requirements/test.txt
 	$(COMPILE) --extra serve pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/demo.txt
-	$(COMPILE) --extra proof pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/proof.txt
-	$(COMPILE) --extra bench pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/bench.txt
-	$(COMPILE) --extra docs pyproject.toml $(BUILD) -c requirements/check.txt -o requirements/docs.txt
+	$(GROUP) proof -c requirements/check.txt -o requirements/proof.txt
+	$(GROUP) bench -c requirements/check.txt -o requirements/bench.txt
+	$(GROUP) docs -c requirements/check.txt -o requirements/docs.txt
+	$(GROUP) dist -c requirements/check.txt -o requirements/dist.txt
+	$(GROUP) test --all-extras pyproject.toml --resolution lowest-direct -c requirements/lowest.in \
+		-o requirements/lowest.txt
 	echo pip | $(COMPILE) - -o requirements/pip.txt
 	for library in $(LIBRARIES); do \
 		$(COMPILE) requirements/schedulers/$$library.in \
@@ -194,6 +224,15 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/venv.stamp
 	@echo 'Installing requirements/$*.txt into $(VENV) ...'
 	@$(PIP) install -qq --no-input --require-hashes --requirement requirements/$*.txt
 	@$(PIP) install -qq --no-input --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# The lowest versions are no subset of the newest: they live in an environment of their own.
+$(LOWEST).stamp: requirements/lowest.txt pyproject.toml $(VENV)/venv.stamp
+	@echo 'Installing $< into $(LOWEST) ...'
+	@$(PYTHON) -m venv --clear --without-pip $(LOWEST)
+	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --require-hashes --requirement $<
+	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --no-deps --no-build-isolation \
+		--no-index --editable .
 	@touch $@
 
 # Sphinx is in an environment of its own, so that nothing that is tested depends on what it needs.

@@ -1,9 +1,9 @@
-"""The endpoint in a FastAPI application, beneath /v1, and a route of its own that cancels."""
+"""The endpoint in a FastAPI application, beneath /v1, routes of its own, and a worker."""
 
 from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
@@ -11,6 +11,7 @@ from batch_cancel import cancel_job_async
 from batch_cancel.adapters.fastapi import cancel_router, install_error_handlers
 from batch_cancel.http import Authenticate, Principal
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork
+from examples.calling import call_all_async
 
 bearer = HTTPBearer(auto_error=False)
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
@@ -44,5 +45,11 @@ def make_app(
     async def stop(job_id: str, manager: Annotated[Principal, Depends(manager)]) -> Stopped:
         result = await cancel(job_id, organization_id=manager.organization_id, actor=manager.actor)
         return Stopped(contacts=result.contacts_cancelled)
+
+    @app.post("/v1/campaigns/{job_id}/calls", status_code=202)
+    def call(
+        job_id: str, manager: Annotated[Principal, Depends(manager)], tasks: BackgroundTasks
+    ) -> None:
+        tasks.add_task(call_all_async, job_id, manager.organization_id, uow)
 
     return app

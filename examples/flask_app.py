@@ -1,15 +1,17 @@
-"""The endpoint in a Flask application, beneath /v1, and a route of its own that cancels."""
+"""The endpoint in a Flask application, beneath /v1, a route of its own, and `flask call`."""
 
 from __future__ import annotations
 
 from functools import partial
 
+import click
 from flask import Flask, abort, g, request
 
 from batch_cancel import cancel_job
 from batch_cancel.adapters.flask import cancel_blueprint, install_error_handlers
 from batch_cancel.http import Authenticate, Principal
 from batch_cancel.ports import Scheduler, UnitOfWork
+from examples.calling import call_all
 
 
 def current_principal() -> Principal | None:
@@ -38,5 +40,11 @@ def make_app(uow: UnitOfWork, scheduler: Scheduler, authenticate: Authenticate) 
             abort(403)
         result = cancel(job_id, organization_id=principal.organization_id, actor=principal.actor)
         return {"contacts": result.contacts_cancelled}
+
+    @app.cli.command("call")
+    @click.argument("job_id")
+    @click.argument("organization_id")
+    def call(job_id: str, organization_id: str) -> None:
+        call_all(job_id, organization_id, uow)
 
     return app

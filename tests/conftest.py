@@ -20,6 +20,7 @@ from tests.processes import ServerError
 from tests.redis_topologies import RedisCluster, RedisSentinel
 from tests.selection import COLLECTED, mark_what_repeats
 from tests.servers import (
+    GaleraCluster,
     MariaDbServer,
     PostgresServer,
     Program,
@@ -154,6 +155,20 @@ def mariadb_server() -> Iterator[MariaDbServer]:
     """Yield the MariaDB server that all tests share."""
     with MariaDbServer.own() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def galera_cluster() -> Iterator[GaleraCluster]:
+    """Yield the three nodes of Galera that all tests share."""
+    with GaleraCluster.own() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def galera_database(galera_cluster: GaleraCluster) -> Iterator[str]:
+    """Yield the name of a database of the test's own, which all nodes have."""
+    with galera_cluster.database() as name:
+        yield name
 
 
 @pytest.fixture(scope="class")

@@ -174,8 +174,13 @@ class ServerProcess:
             return log.read().decode(errors="replace")
         return ""
 
-    def spawn(self) -> None:
-        """Start the process; whether it is ready to serve is for the caller to ask."""
+    def spawn(self, *options: str) -> None:
+        """
+        Start the process; whether it is ready to serve is for the caller to ask.
+
+        Arguments:
+            options: more of its command, for this time.
+        """
         if self.running:
             message = f"{Path(self._command[0]).name} runs already"
             raise ServerError(message)
@@ -185,7 +190,7 @@ class ServerProcess:
             self._log_start = log.tell()
             # A process group of its own: Ctrl-C is for us, and we end the server in our own order.
             self._process = subprocess.Popen(
-                self._command,
+                [*self._command, *options],
                 cwd=self.folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,

@@ -19,12 +19,16 @@ from batch_cancel import StoreFailed, start_job
 from examples.dialer import tables
 
 
-async def start(context: dict[str, Any], job_id: str) -> bool:
+async def start(context: dict[str, Any], job_id: str, organization_id: str | None = None) -> bool:
     """Start a job, unless it is cancelled or was rescheduled; arq calls this."""
     deferred_id = context["job_id"]  # arq's id of the start that fires.
     try:
         return await asyncio.to_thread(
-            start_job, job_id, uow=tables.unit_of_work(), deferred_id=deferred_id
+            start_job,
+            job_id,
+            uow=tables.unit_of_work(),
+            organization_id=organization_id,
+            deferred_id=deferred_id,
         )
     except StoreFailed as error:  # arq would drop it otherwise, and the job would never start.
         raise Retry(defer=1) from error
@@ -36,11 +40,12 @@ async def schedule(pool: ArqRedis, job_id: str, at: datetime) -> None:
     with tables.connect() as rows:
         named = rows.execute(
             "UPDATE batch_jobs SET status = 'scheduled', scheduled_job_id = %s "
-            "WHERE id = %s AND status IN ('pending', 'scheduled') AND scheduled_job_id IS NULL",
+            "WHERE id = %s AND status IN ('pending', 'scheduled') AND scheduled_job_id IS NULL "
+            "RETURNING organization_id",
             [deferred_id, job_id],
-        )
-    if named.rowcount == 1:
-        await pool.enqueue_job("start", job_id, _job_id=deferred_id, _defer_until=at)
+        ).fetchone()
+    if named is not None:
+        await pool.enqueue_job("start", job_id, *named, _job_id=deferred_id, _defer_until=at)
 
 
 class WorkerSettings:
@@ -49,4 +54,4 @@ class WorkerSettings:
     functions = (start,)
     redis_settings = RedisSettings.from_dsn(tables.REDIS)
     poll_delay = 0.1
-    max_tries = 1000  # A start is tried for as long as the database is down.
+    max_tries = 100_000  # One a second while the database is down, for as long as arq keeps it.

@@ -15,7 +15,7 @@ from typing import Final
 
 import psycopg
 
-from batch_cancel import JobStatus, start_job
+from batch_cancel import JobKey, JobStatus, start_job
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
 
 STORE: Final = os.environ.get("DIALER_STORE", "postgresql://localhost/dialer")
@@ -44,19 +44,20 @@ def unit_of_work(
     return PostgresUnitOfWork(connection, schema)
 
 
-def jobs_to_work_on(rows: psycopg.Connection) -> list[str]:
+def jobs_to_work_on(rows: psycopg.Connection) -> list[JobKey]:
     """Return the running jobs, in another order each time, so that workers spread over them."""
-    asked = "SELECT id FROM batch_jobs WHERE status = 'running' ORDER BY random()"
-    return [job_id for (job_id,) in rows.execute(asked)]
+    asked = "SELECT id, organization_id FROM batch_jobs WHERE status = 'running' ORDER BY random()"
+    return [JobKey(*job) for job in rows.execute(asked)]
 
 
-def jobs_with_dead_calls(rows: psycopg.Connection) -> list[str]:
+def jobs_with_dead_calls(rows: psycopg.Connection) -> list[JobKey]:
     """Return the jobs, cancelled ones too, with a contact that is dialing for too long."""
     asked = (
-        "SELECT DISTINCT batch_job_id FROM batch_contacts "
-        "WHERE status = 'dialing' AND dialing_since < now() - %s"
+        "SELECT DISTINCT job.id, job.organization_id "
+        "FROM batch_contacts contact JOIN batch_jobs job ON job.id = contact.batch_job_id "
+        "WHERE contact.status = 'dialing' AND contact.dialing_since < now() - %s"
     )
-    return [job_id for (job_id,) in rows.execute(asked, [LONGEST_CALL])]
+    return [JobKey(*job) for job in rows.execute(asked, [LONGEST_CALL])]
 
 
 def count_attempt(rows: psycopg.Connection, contact_id: str, before: int) -> bool:
@@ -85,6 +86,6 @@ def pause(rows: psycopg.Connection, job_id: str) -> bool:
     return paused.rowcount == 1
 
 
-def resume(uow: PostgresUnitOfWork, job_id: str) -> bool:
+def resume(uow: PostgresUnitOfWork, job_id: str, organization_id: str | None = None) -> bool:
     """Resume a paused job; one that was cancelled meanwhile stays so."""
-    return start_job(job_id, uow=uow)
+    return start_job(job_id, uow=uow, organization_id=organization_id)

@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool
 
 from batch_cancel import (
     ContactStatus,
+    JobKey,
     StoreFailed,
     claim_contacts,
     expire_calls,
@@ -65,33 +66,54 @@ class Worker:
 
     def work_on_all(self, rows: psycopg.Connection) -> bool:
         """End dead calls, and call some contacts of each running job; return whether any."""
-        for job_id in tables.jobs_with_dead_calls(rows):
-            expire_calls(job_id, tables.LONGEST_CALL, uow=self.uow)
-        worked = [self.work_on(rows, job_id) for job_id in tables.jobs_to_work_on(rows)]
+        for dead in tables.jobs_with_dead_calls(rows):
+            expire_calls(
+                dead.batch_job_id,
+                tables.LONGEST_CALL,
+                uow=self.uow,
+                organization_id=dead.organization_id,
+            )
+        running = tables.jobs_to_work_on(rows)
+        worked = [self.work_on(rows, job) for job in running if not self.is_stopping]
         return any(worked)
 
-    def work_on(self, rows: psycopg.Connection, job_id: str) -> bool:
+    def work_on(self, rows: psycopg.Connection, job: JobKey) -> bool:
         """Call some contacts of a job; return whether there were any."""
+        job_id, organization = job.batch_job_id, job.organization_id
         claimed = claim_contacts(
-            job_id, uow=self.uow, limit=CLAIMED_TOGETHER, returning=("phone", "attempts")
+            job_id,
+            uow=self.uow,
+            organization_id=organization,
+            limit=CLAIMED_TOGETHER,
+            returning=("phone", "attempts"),
         )
         if claimed.is_over:  # Never again: not merely nothing now.
-            finish_job(job_id, uow=self.uow)
+            finish_job(job_id, uow=self.uow, organization_id=organization)
         for contact_id, contact in zip(claimed, claimed.rows, strict=True):
-            end = self.call(rows, job_id, contact_id, contact)
+            end = self.call(rows, job, contact_id, contact)
             if end is not None:
                 outcome, retry_at = end
-                settle_contact(job_id, contact_id, outcome, uow=self.uow, retry_at=retry_at)
+                settle_contact(
+                    job_id,
+                    contact_id,
+                    outcome,
+                    uow=self.uow,
+                    organization_id=organization,
+                    retry_at=retry_at,
+                )
         return bool(claimed)
 
     def call(
-        self, rows: psycopg.Connection, job_id: str, contact_id: str, contact: Mapping[str, object]
+        self, rows: psycopg.Connection, job: JobKey, contact_id: str, contact: Mapping[str, object]
     ) -> tuple[ContactStatus, datetime | None] | None:
         """Call one contact; return how it ended and when it is called again, None if not ours."""
+        job_id, organization = job.batch_job_id, job.organization_id
         attempts = int(str(contact["attempts"]))
         if attempts >= ATTEMPTS_MAX:  # Those that a dead worker has used up count, too.
             return ContactStatus.FAILED, None
-        if self.is_stopping or not still_running(job_id, uow=self.uow):
+        if self.is_stopping or not still_running(
+            job_id, uow=self.uow, organization_id=organization
+        ):
             return ContactStatus.QUEUED, None  # It never rang; in a cancelled job: cancelled.
         if not tables.count_attempt(rows, contact_id, attempts):
             return None

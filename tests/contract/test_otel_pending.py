@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batch_cancel import cancel_rows
 from batch_cancel.adapters.memory import MemoryStore
 from batch_cancel.adapters.otel import pending_removals
 from tests.contract.unfinished import unfinished
@@ -54,6 +55,34 @@ def test_what_is_pending_is_a_number_and_an_age(world: World, watch: Watch) -> N
     assert "secret" not in watch.everything()
     world.reconcile()
     assert gauges(watch) == (0, 0)
+
+
+@pytest.mark.usefixtures("_each_time")
+def test_several_stores_are_one_sum_and_one_age(watch: Watch) -> None:
+    """A store that is named twice counts once; one that does not answer leaves no value."""
+
+    class Away(MemoryStore):
+        is_away = False
+
+        def begin(self) -> Any:
+            """Open a transaction."""
+            if self.is_away:
+                raise ConnectionError
+            return super().begin()
+
+    stores = [Away(), Away()]
+    for store in (*stores, stores[0]):
+        watch.telemetry.watch(store)
+    assert gauges(watch) == (0, 0)
+    for ago, store in enumerate(stores, 1):
+        store.clock = lambda ago=ago: datetime.now(UTC) - timedelta(hours=ago)  # type: ignore[misc]
+        store.add_job("job", deferred_id="start")
+        cancel_rows("job", uow=store)
+    number, age = gauges(watch)
+    assert number == 2
+    assert 7200 <= age < 7300
+    stores[0].is_away = True
+    assert gauges(watch) == (None, None)
 
 
 @pytest.mark.usefixtures("_each_time")

@@ -33,6 +33,7 @@ from tests.http.examples import (
 )
 from tests.http.requests import AUTHENTICATE
 from tests.pairs import create_reference_tables
+from tests.processes import wait_until
 
 A = {"Authorization": "Bearer key-a"}
 B = {"Authorization": "Bearer key-b"}
@@ -78,7 +79,7 @@ def test_an_example_is_short(name: str) -> None:
 def test_every_example_is_run() -> None:
     """None lies there that no test knows; the adapters have their own, and so do Django's APIs."""
     adapters = {path.stem for path in FOLDER.glob("*_adapter*.py")}
-    others = {"__init__", *adapters}
+    others = {"__init__", "calling", *adapters}
     assert {path.stem for path in FOLDER.glob("*.py")} - others == {*EVERY, *DJANGO_APIS}
 
 
@@ -162,6 +163,38 @@ def test_a_route_of_its_own_cancels(name: str, store_and_ask: tuple[Any, Ask]) -
     ended = ask("POST", stop, A, b"")
     detail = b'{"detail": "Cannot cancel job in \'cancelled\' status"}'
     assert (ended.status, ended.content) == (400, detail)
+
+
+@pytest.mark.parametrize("name", ROUTED)
+def test_its_worker_calls_until_the_job_is_cancelled(name: str) -> None:
+    """In the background as the framework has it, or by a command; no call of another's job."""
+    store, scheduler = seeded(name)
+    app = made(name, store, scheduler, AUTHENTICATE)
+    with client_of(name, app) as ask:
+
+        def call(job_id: str, headers: dict[str, str], organization: str) -> None:
+            if name == "flask_app":
+                done = app.test_cli_runner().invoke(args=["call", job_id, organization])
+                assert done.exit_code == 0, done.output
+                return
+            answer = ask("POST", f"/v1/campaigns/{job_id}/calls", headers, b"")
+            assert answer.status == 202
+
+        call("batch_xyz789", B, "b")
+        assert ask("POST", "/v1/campaigns/batch_xyz789/stop", {}, b"").status == 403
+        assert _statuses(store) == ["busy", "dialing", "pending"]
+        call("batch_xyz789", A, "a")
+        wait_until(
+            lambda: _statuses(store) == ["completed", "completed", "dialing"], "all are called"
+        )
+        store.add_contacts("batch_xyz789", {"4": "pending"}, "a")
+        assert ask("POST", "/v1/campaigns/batch_xyz789/stop", A, b"").status == 200
+        call("batch_xyz789", A, "a")
+        assert _statuses(store) == ["cancelled", "completed", "completed", "dialing"]
+
+
+def _statuses(store: Any) -> list[str]:
+    return sorted(store.contacts("batch_xyz789", "a").values())
 
 
 def test_an_example_behind_a_real_server(name: str, postgres_schema: str) -> None:

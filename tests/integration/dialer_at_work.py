@@ -111,9 +111,14 @@ class Dialer:
         assert running.returncode in {-how, 0}, (name, running.returncode)
         assert "Traceback" not in process.log(), process.log()
 
-    def add_job(self, job_id: str, contacts: int, status: str = "pending") -> None:
+    def add_job(
+        self, job_id: str, contacts: int, status: str = "pending", organization: str | None = None
+    ) -> None:
         """Add a job."""
-        self.rows.execute("INSERT INTO batch_jobs (id, status) VALUES (%s, %s)", [job_id, status])
+        self.rows.execute(
+            "INSERT INTO batch_jobs (id, status, organization_id) VALUES (%s, %s, %s)",
+            [job_id, status, organization],
+        )
         self.rows.execute(
             "INSERT INTO batch_contacts (batch_job_id, phone) "
             "SELECT %s, %s || number FROM generate_series(1, %s) number",
@@ -128,7 +133,10 @@ class Dialer:
     def cancel(self, job_id: str) -> CancelResult:
         """Cancel a job, and note when it had answered."""
         scheduler = ArqScheduler(self.redis, budget=PATIENCE)
-        result = cancel_job(job_id, uow=self.uow, scheduler=scheduler)
+        [organization] = self.one("SELECT organization_id FROM batch_jobs WHERE id = %s", job_id)
+        result = cancel_job(
+            job_id, uow=self.uow, scheduler=scheduler, organization_id=organization
+        )
         [self.cancelled_at[job_id]] = self.one("SELECT clock_timestamp()")
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,28 @@ def test_the_way_back_to_nothing_drops_the_tables(database: Database) -> None:
     database.upgrade()
     database.cancel("job")
     assert database.records() == ["job"]
+
+
+@pytest.mark.parametrize("names", ["'order'", "('au dit', 'it\"s: 100 %')"])
+def test_tables_under_ones_own_names(
+    database: Database, names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The migrations need no other change than the schema, on the way back either."""
+    folder = Path(shutil.copytree(EXAMPLE, tmp_path / "theirs"))
+    for file in (folder / "versions").glob("*.py"):
+        own = f"PostgresSchema(cancellations={names})"
+        file.write_text(file.read_text("utf-8").replace("PostgresSchema()", own), "utf-8")
+    monkeypatch.setattr(database, "_config", Config(folder / "alembic.ini"))
+    theirs = "SELECT oid FROM pg_class WHERE relname ~ '^(order|it.s: 100 %)'"
+    database.rows.execute('CREATE SCHEMA "au dit"')
+    try:
+        database.upgrade()
+        assert len(database.rows.execute(theirs.encode()).fetchall()) == 2 + 4 + 2
+        assert database.shape() == set()
+        database.downgrade("base")
+        assert database.rows.execute(theirs.encode()).fetchall() == []
+    finally:
+        database.rows.execute('DROP SCHEMA "au dit" CASCADE')
 
 
 def test_what_autogenerate_writes_runs(database: Database) -> None:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from typer import BadParameter
 
 from batch_cancel import Removal, cancel_rows, cancellation_of
 from batch_cancel.adapters.redis import RedisScheduler
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from batch_cancel.cli.durations import number
 from tests.integration.command_line import COMMAND, Done, spawn, store
 from tests.integration.operator_commands import file
 from tests.processes import wait_until
@@ -35,6 +37,7 @@ APP = """
 import os, signal
 from types import SimpleNamespace
 from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+from batch_cancel.cli.durations import number
 
 class Scheduler(SqliteScheduler):
     def cancel(self, deferred_id, operation_id):
@@ -210,3 +213,12 @@ def test_a_command_line_that_cannot_work_ends_the_loop(tmp_path: Path) -> None:
     done = spawn("reconcile", "--loop", "0.1", "--app", "no:app", env=environment)
     assert (done.code, done.out) == (2, "")
     assert spawn("reconcile", "--loop", "0", "--store", missing).code == 2
+
+
+@pytest.mark.parametrize("option", [("--loop", "nan"), ("--lease", "nan", "--loop", "1")])
+def test_what_is_no_number_is_refused(store: str, option: tuple[str, ...]) -> None:
+    """It is within any bounds for click: a loop of it would make no pause."""
+    done = spawn("reconcile", "--store", store, *option)
+    assert (done.code, done.out) == (2, "")
+    with pytest.raises(BadParameter, match="nan is not a number"):
+        number(float("nan"))

@@ -1,4 +1,8 @@
-"""The dialer of the examples on Postgres and arq: from the start to the cancel, and killed."""
+"""
+The dialer of the examples on Postgres and arq: from the start to the cancel, and killed.
+
+Some of its jobs belong to organizations.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batch_cancel import Removal, claim_contacts, expire_calls
-from examples.dialer import tables
+from batch_cancel import ContactStatus, Removal, claim_contacts, expire_calls
+from examples.dialer import tables, worker
 from tests.integration.dialer_at_work import (
     LONGEST_CALL_SECONDS,
     OTHERS,
@@ -35,8 +39,8 @@ def dialer(postgres_schema: str) -> Iterator[Dialer]:
 
 def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -> None:
     """Their starts fire by arq; a cancel in the middle stops the calls; SIGTERM stops workers."""
-    for job_id, contacts in {"whole": 5, "cut": 300, "rest": 120, "never": 2}.items():
-        dialer.add_job(job_id, contacts)
+    for job_id, contacts, organization in JOBS:
+        dialer.add_job(job_id, contacts, organization=organization)
     dialer.schedule(0, "whole", "cut", "rest")
     dialer.schedule(3600, "never")
     dialer.start(*WORKERS, *OTHERS)
@@ -48,7 +52,9 @@ def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -
 
     dialer.wait_for_calls("rest", 1)
     assert tables.pause(dialer.rows, "rest")
-    paused = claim_contacts("rest", uow=dialer.uow, limit=9, returning=("phone",))
+    paused = claim_contacts(
+        "rest", uow=dialer.uow, organization_id="acme", limit=9, returning=("phone",)
+    )
     assert (paused, paused.is_over) == ([], False)
     time.sleep(0.2)  # Claimed calls come to their end.
     before = dialer.calls("rest")
@@ -57,7 +63,7 @@ def test_jobs_are_called_paused_resumed_cancelled_and_finished(dialer: Dialer) -
     assert dialer.redis.zcard("arq:queue") == 0
     dialer.wait_for("whole", "completed")
     assert (dialer.calls("rest"), dialer.status("rest")) == (before, "paused")
-    assert tables.resume(dialer.uow, "rest")
+    assert tables.resume(dialer.uow, "rest", "acme")
 
     dialer.wait_for_calls("rest", before + len(WORKERS))
     for name in WORKERS:
@@ -88,6 +94,31 @@ def test_of_two_workers_that_took_a_contact_one_calls_it(dialer: Dialer) -> None
     assert counted == [True, False, False]
 
 
+def test_a_worker_that_is_to_stop_claims_nothing_more(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many jobs run: it settles what it has claimed, and leaves the rest to others."""
+    before = [signal.getsignal(it) for it in (signal.SIGTERM, signal.SIGINT)]
+    for job_id in ("a", "b", "c"):
+        dialer.add_job(job_id, 3, "running")
+    monkeypatch.setattr(tables, "STORE", dialer.dsn)
+    with worker.make_pool() as pool:
+        at_work = worker.Worker(pool)
+
+        def ring(*_: object) -> ContactStatus:
+            signal.raise_signal(signal.SIGTERM)
+            return ContactStatus.COMPLETED
+
+        monkeypatch.setattr(worker, "dial", ring)
+        assert at_work.work_on_all(dialer.rows)
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+        signal.signal(number, handler)
+    seen = dialer.rows.execute(
+        "SELECT status, count(*) FROM batch_contacts WHERE dialing_since IS NOT NULL GROUP BY 1"
+    )
+    assert dict(seen.fetchall()) == {"completed": 1, "queued": 2}
+
+
 @pytest.mark.repeats
 def test_a_dialer_survives_a_hundred_kills(dialer: Dialer) -> None:
     """At random moments, by kill -9 and by SIGTERM; at rest everything is as it should be."""
@@ -103,8 +134,9 @@ def survive(dialer: Dialer, kills: int) -> None:
     for number in range(kills):
         if number % 3 == 0:
             running += [f"job-{number}", f"started-{number}"]
-            dialer.add_job(f"job-{number}", 30, "running")
-            dialer.add_job(f"started-{number}", 10)
+            organization = random.choice([None, "acme"])  # noqa: S311  # No secret.
+            dialer.add_job(f"job-{number}", 30, "running", organization)
+            dialer.add_job(f"started-{number}", 10, organization=organization)
             dialer.schedule(0.2, f"started-{number}")
         if number % 3 == 1:
             dialer.wait_for_calls(f"job-{number - 1}", 1)
@@ -137,6 +169,7 @@ def leave_dead_calls(dialer: Dialer) -> None:
         dialer.start(*WORKERS)
 
 
+JOBS = [("whole", 5, "acme"), ("cut", 300, None), ("rest", 120, "acme"), ("never", 2, "other")]
 LIVE = "SELECT count(*) FROM batch_contacts WHERE status = 'dialing'"
 OVERDUE = (
     "SELECT count(*) FROM batch_contacts "

@@ -104,6 +104,8 @@ def test_a_record_that_was_replaced_is_read_too() -> None:
 @pytest.mark.usefixtures("rows")
 def test_a_record_is_not_written_as_a_model() -> None:
     """It is the answer to a retry."""
+    from django.db import transaction
+
     from batch_cancel.adapters.django.models import Cancellation
     from tests.django_calls.wiring import app
 
@@ -116,6 +118,17 @@ def test_a_record_is_not_written_as_a_model() -> None:
         record.delete()
     with pytest.raises(TypeError, match="cancel_job and cancel_rows only"):
         Cancellation.objects.create(batch_job_id="other")
+    every = Cancellation.objects.all()
+    with pytest.raises(TypeError, match="cancel_job and cancel_rows only"):
+        every.update(actor="eve")
+    with pytest.raises(TypeError, match="cancel_job and cancel_rows only"):
+        every.bulk_create([Cancellation(batch_job_id="other")])
+    block: Any = transaction.atomic()
+    with pytest.raises(TypeError, match="cancel_job and cancel_rows only"), block:
+        every.bulk_update([record], ["actor"])
+    with pytest.raises(TypeError, match=r"forget\(\)"):
+        every.filter(batch_job_id="job").delete()
+    assert Cancellation.objects.get(batch_job_id="job") == record
 
 
 def test_the_admin_lets_nobody_change_a_record(site: str) -> None:

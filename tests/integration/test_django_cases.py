@@ -14,7 +14,11 @@ from tests.integration.django_app import CANCELLED, add_campaign, site, states
 
 django_project.configure()
 
-from django.test import TestCase, TransactionTestCase  # noqa: E402  # They need settings.
+from django.test import (  # noqa: E402  # They need settings.
+    TestCase,
+    TransactionTestCase,
+    override_settings,
+)
 
 if TYPE_CHECKING:
     from batch_cancel import CancelResult
@@ -107,6 +111,35 @@ class TheAdmin(TestCase):
         assert "3 cancellations" in page
         assert "Add cancellation" not in page
         assert 'name="action"' not in page
+
+    def test_a_long_reason_leaves_room_for_the_other_rows(self) -> None:
+        """The list has its beginning, and the record all of it."""
+        add_campaign("long")
+        cancelled("long", reason="long ago " * 100)
+        page = self._page()
+        assert "long ago" in page
+        assert "long ago " * 10 not in page
+        [link] = re.findall('cancellation/([^"]+long[^"]+)/change/"', page)
+        assert "long ago " * 99 in self._page(f"{html.unescape(link)}/change/")
+
+    def test_a_record_in_the_time_zone_of_the_site(self) -> None:
+        """Its title as its fields; each field has a label of its own, and what is pending one."""
+        from datetime import UTC, datetime
+
+        from batch_cancel.adapters.django.models import Cancellation
+
+        with override_settings(TIME_ZONE="Asia/Tokyo"):
+            record = Cancellation(
+                batch_job_id="job", cancelled_at=datetime(2030, 1, 1, tzinfo=UTC)
+            )
+            assert str(record) == "job, cancelled at 2030-01-01 09:00"
+        page = self._page()
+        [link] = re.findall('cancellation/([^"]+two[^"]+)/change/"', page)
+        labels = re.findall(
+            "<label>([^<]+):</label>", self._page(f"{html.unescape(link)}/change/")
+        )
+        assert len(labels) == len({*labels}) == 14
+        assert "Pending" in labels
 
     def test_what_is_pending_is_shown(self) -> None:
         """A removal, a hook, or both."""

@@ -152,13 +152,15 @@ def test_it_is_undone_with_the_callers_transaction(
 def test_the_tables_have_the_name_that_is_given(
     rows: psycopg.Connection[Any], postgres_schema: str
 ) -> None:
-    """However long it is; Postgres cuts names of more than 63 bytes."""
-    for name in ("x%y", "n" * 63, "ü" * 31):
+    """However long it is; Postgres cuts names of more than 63 bytes, of indexes as well."""
+    count = b"SELECT count(*) FROM pg_index WHERE indrelid = %s::regclass"
+    for name in ("x%y", "n" * 63, "m" * 60, "ü" * 31):
         schema = PostgresSchema(cancellations=name)
         rows.execute(table_ddl(schema).encode())
         uow = PostgresUnitOfWork(lambda: psycopg.connect(postgres_schema), schema)
         assert cancelled(uow, rows, "first", "second") == ["second", "first"]
         assert not any("cancelled again" in note for note in uow.examine().notes)
+        assert rows.execute(count, [f'"{name}"']).fetchone() == (1 + 4,)
 
 
 def test_a_page_is_found_by_its_index(rows: psycopg.Connection[Any], postgres_schema: str) -> None:

@@ -8,6 +8,7 @@ import sys
 import attrs
 import pytest
 
+from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.statuses import JobStatus
 from batch_cancel.testing.explore import (
     INVARIANTS,
@@ -84,6 +85,44 @@ def test_the_ways_are_counted_by_hand() -> None:
     report = explore(scenario)
     assert (report.interleavings, report.states) == (20, 16)
     assert execute(scenario).interleavings == 20
+
+
+@pytest.mark.parametrize("name", ["node-append", "node-settle", "node-expire"])
+def test_on_several_nodes_a_lock_is_no_promise_and_a_write_is_one(name: str) -> None:
+    """The same steps leave a contact open if they do not write the job."""
+    scenario = SCENARIOS[name]
+    assert explore(scenario).found is None
+    locking = [attrs.evolve(it, writes_job=False) for it in scenario.actors]
+    found = explore(attrs.evolve(scenario, actors=locking)).found
+    assert found is not None
+    assert found.violation.invariant == "I4"
+    assert replay(found.scenario, found.schedule) == found.violation
+
+
+def test_on_several_nodes_the_first_commit_of_a_row_wins() -> None:
+    """Two transactions lock and write one row at once; the second gets a conflict."""
+    ends: set[object] = set()
+
+    async def write(ports: Ports) -> object:
+        try:
+            async with ports.uow.begin() as transaction:
+                await transaction.lock("locks the job", JOB, lambda _: None)
+                transaction.write_job(JOB, JobStatus.RUNNING)
+        except StoreFailed as failure:
+            ends.add(failure.fault)
+            return failure.fault
+        ends.add(None)
+        return None
+
+    actors_of_it = [Actor("one", write, suffers=""), Actor("two", write, suffers="")]
+    scenario = Scenario(
+        "nodes", "", actors_of_it, actors.reconcile_pass, "running", locks_are_local=True
+    )
+    assert execute(scenario).interleavings == explore(scenario).interleavings
+    assert ends == {None, Fault.CONFLICT}
+    ends.clear()
+    execute(attrs.evolve(scenario, locks_are_local=False))
+    assert ends == {None}
 
 
 def test_a_bug_is_found_in_both_modes() -> None:

@@ -12,11 +12,13 @@ No server is a failure, never a skip: a run without servers must not look green.
 
 `X.find()` follows that list; `X.own()` leaves out the first entry, for tests that kill and pause.
 
-MariaDB comes from the system alone, and only for the tests with the mark `mysql` (`make mysql`).
+MariaDB and Galera come from the system alone, and only for the tests with the mark `mysql`
+(`make mysql`).
 """
 
 from __future__ import annotations
 
+from tests.servers.galera import GaleraCluster, GaleraNode, find_galera
 from tests.servers.mariadb import MariaDbServer, find_mariadb
 from tests.servers.postgres import PostgresServer
 from tests.servers.programs import (
@@ -31,10 +33,13 @@ from tests.servers.redis import RedisServer
 __all__ = [
     "POSTGRES_DSN",
     "REDIS_URL",
+    "GaleraCluster",
+    "GaleraNode",
     "MariaDbServer",
     "PostgresServer",
     "Program",
     "RedisServer",
+    "find_galera",
     "find_mariadb",
     "find_postgres",
     "find_redis",

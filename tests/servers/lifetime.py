@@ -32,9 +32,9 @@ class Server:
             raise ServerError(message)
         return self._process
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it (again), on the same port and data, and wait until it serves."""
-        self.process.spawn()
+        self.process.spawn(*options)
         wait_until(self._serves, f"{type(self).__name__} serves")
 
     def stop(self) -> None:

@@ -13,7 +13,7 @@ import secrets
 import shutil
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -50,6 +50,11 @@ def find_mariadb() -> Program | None:
     return None if found is None else Program(Path(found), "system")
 
 
+def _configuration(settings: Mapping[str, str]) -> str:
+    lines = [f"{name}={value}" for name, value in settings.items()]
+    return "\n".join(["[mariadbd]", *lines, ""])
+
+
 class MariaDbServer(Server):
     """One MariaDB server. Isolate tests by `database`."""
 
@@ -58,17 +63,31 @@ class MariaDbServer(Server):
         self._process = process
         self._cleanup = cleanup
         self._engine = sa.create_engine(
-            self.url(), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+            self.url(),
+            poolclass=sa.NullPool,
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,  # A node that is cut off refuses even a ROLLBACK.
         )
 
     @classmethod
-    def own(cls, settings: Mapping[str, str] | None = None) -> MariaDbServer:
+    def own(cls, settings: Mapping[str, str] | None = None) -> Self:
         """
         Start a server of our own.
 
         Arguments:
             settings: more of its configuration.
         """
+        server = cls.made(settings)
+        try:
+            server.start()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    @classmethod
+    def made(cls, settings: Mapping[str, str] | None = None) -> Self:
+        """Return a server of our own that is not started yet."""
         program = find_mariadb()
         if program is None:
             message = "no mariadbd: install Debian's mariadb-server, as `make mysql` does"
@@ -87,23 +106,25 @@ class MariaDbServer(Server):
                 "init-file": str(folder / "init.sql"),
                 **(settings or {}),
             }
-            lines = [f"{name}={value}" for name, value in every.items()]
-            (folder / "my.cnf").write_text("\n".join(["[mariadbd]", *lines, ""]))
+            (folder / "my.cnf").write_text(_configuration(every))
+            # Without what is for the server in use, such as a cluster.
+            (folder / "install.cnf").write_text(
+                _configuration({**_SETTINGS, "datadir": every["datadir"], "tmpdir": str(folder)})
+            )
             (folder / "init.sql").write_text(
                 f"CREATE USER IF NOT EXISTS {_USER}@'{HOST}';\n"
                 f"GRANT ALL ON *.* TO {_USER}@'{HOST}' WITH GRANT OPTION;\n"
             )
-            given = f"--defaults-file={folder / 'my.cnf'}"
-            install = ["mariadb-install-db", given, "--auth-root-authentication-method=normal"]
-            run_as(account, [*install, "--skip-test-db"], folder)
-            process = ServerProcess([str(program.path), given], folder, account)
-            server = cls(port, process, cleanup.pop_all())
-        try:
-            server.start()
-        except BaseException:
-            server.close()
-            raise
-        return server
+            install = [
+                "mariadb-install-db",
+                f"--defaults-file={folder / 'install.cnf'}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ]
+            run_as(account, install, folder)
+            command = [str(program.path), f"--defaults-file={folder / 'my.cnf'}"]
+            process = ServerProcess(command, folder, account)
+            return cls(port, process, cleanup.pop_all())
 
     def url(self, database: str = "", driver: str = "pymysql", user: str = _USER) -> sa.URL:
         """Return a URL for SQLAlchemy."""

@@ -291,7 +291,7 @@ def test_a_redis_url_that_cannot_be_parsed_shows_nothing_of_itself(scheme: str, 
         (
             "psycopg",
             ["cancel", "j", "--store", "postgresql://h/d", "--scheduler", "sqlite:///f"],
-            "a Postgres store needs more: pip install 'batch_cancel[postgres]'",
+            "a Postgres store needs more: pip install 'batch_cancel[postgres-binary]'",
         ),
         (
             "redis",

@@ -322,3 +322,13 @@ def test_a_job_is_added_with_its_contacts(shop: Shop) -> None:
     shop.store.add_job("job", "running", "acme", contacts=contacts)
     assert shop.store.contacts("job", "acme") == contacts
     assert shop.store.contacts("job") == {"ann": "pending"}
+
+
+def test_contacts_without_statuses_are_refused(shop: Shop) -> None:
+    """With a sentence, and nothing is added."""
+    ids: Any = ["ann", "bob"]
+    with pytest.raises(TypeError, match=r'such as \{"c1": "pending"\}, got list'):
+        shop.store.add_job("other", contacts=ids)
+    assert shop.store.job("other") is None
+    with pytest.raises(TypeError, match="got list"):
+        shop.store.add_contacts("job", ids)

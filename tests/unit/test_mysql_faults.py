@@ -43,6 +43,8 @@ def _fail(phase: Phase, cause: Exception) -> None:
         (1969, Fault.LATE),
         (3024, Fault.LATE),
         (1290, Fault.BUSY),
+        (1047, Fault.BUSY),
+        (1180, Fault.BUSY),
         (1040, Fault.BUSY),
         (2006, Fault.INTERRUPTED),
         (2013, Fault.INTERRUPTED),
@@ -62,6 +64,8 @@ def test_a_failed_statement_leaves_everything_unchanged(number: int, fault: Faul
     ("number", "outcome"),
     [
         (1213, "unchanged"),
+        (1205, "unchanged"),
+        (1047, "unchanged"),
         (1290, "unchanged"),
         (2013, "unknown"),
         (1180, "unknown"),
@@ -72,6 +76,23 @@ def test_a_failed_statement_leaves_everything_unchanged(number: int, fault: Faul
 def test_a_failed_commit_is_unknown_unless_it_is_known(number: int, outcome: str) -> None:
     """A commit that is refused is none; one that is cut off may be one."""
     assert failure(number, "committing").outcome == outcome
+
+
+def test_a_commit_that_fails_counts_and_not_the_rollback_after_it() -> None:
+    """A node that was cut off while it sent the commit refuses the ROLLBACK."""
+    with pytest.raises(StoreFailed) as caught:
+        _fail_twice(1180, 1047)
+    assert caught.value.outcome == "unknown"
+
+
+def _fail_twice(first: int, second: int) -> None:
+    errors = [exc.OperationalError(None, {}, DriversError(it)) for it in (first, second)]
+    with translated() as progress:
+        try:
+            with progress.committing():
+                raise errors[0]
+        finally:
+            raise errors[1]
 
 
 @pytest.mark.parametrize(

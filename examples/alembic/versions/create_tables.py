@@ -22,5 +22,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables: run `batch-cancel reconcile` first, what is pending is lost."""
-    op.drop_table("batch_cancellations_earlier")
-    op.drop_table("batch_cancellations")
+    for table in (schema.earlier, schema.cancellations):
+        within, name = (None, table) if isinstance(table, str) else table
+        op.drop_table(name, schema=within)

@@ -22,8 +22,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 try:
     from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "aiohttp", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "aiohttp", _missing) from _missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute

@@ -33,8 +33,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 try:
     from celery import Task
     from celery.exceptions import Ignore
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "celery", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "celery", _missing) from _missing
 
 from batch_cancel.adapters.redis import StartGate
 from batch_cancel.ports import SchedulerUnavailable

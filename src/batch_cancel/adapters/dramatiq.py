@@ -33,8 +33,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 
 try:
     from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "dramatiq", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "dramatiq", _missing) from _missing
 
 from batch_cancel.adapters.redis import StartGate
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import ClassVar, Final
 
 from batch_cancel.adapters.missing_extra import missing_extra
 
@@ -25,8 +25,8 @@ try:
     from pydantic import BaseModel, ConfigDict
     from pydantic.alias_generators import to_camel
     from starlette.convertors import Convertor, register_url_convertor
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "fastapi", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "fastapi", _missing) from _missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute, request_sent
@@ -59,7 +59,9 @@ CANCEL_PATH: Final = PATH.replace("{batch_job_id}", "{batch_job_id:batch_job_id}
 class CancelledBatchJob(BaseModel):
     """The body of a 200."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid"
+    )
 
     success: bool
     message: str
@@ -71,7 +73,7 @@ class CancelledBatchJob(BaseModel):
 class BatchJobError(BaseModel):
     """The body of every other answer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     detail: str
 

@@ -21,8 +21,8 @@ try:
     from flask import Blueprint, Flask, Response, request
     from flask.blueprints import BlueprintSetupState
     from werkzeug.routing import PathConverter
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "flask", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "flask", _missing) from _missing
 
 from batch_cancel import http
 from batch_cancel.adapters.wsgi import WsgiRoute, request_sent

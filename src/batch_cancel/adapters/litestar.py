@@ -32,8 +32,8 @@ try:
     from litestar.params import FromPath
     from litestar.plugins import InitPlugin
     from msgspec import Struct
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "litestar", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "litestar", _missing) from _missing
 
 from batch_cancel import http
 from batch_cancel.adapters.asgi import AsgiRoute, request_sent

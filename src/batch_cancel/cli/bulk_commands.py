@@ -15,7 +15,7 @@ from batch_cancel import BulkResult, JobFilter, JobKey
 from batch_cancel.cli import bulk_calls, options, output
 from batch_cancel.cli.bulk_calls import Asked, Many
 from batch_cancel.cli.bulk_reports import Bulk, Dry
-from batch_cancel.cli.durations import moment
+from batch_cancel.cli.durations import moment, number
 from batch_cancel.cli.exits import (
     ALREADY_TERMINAL,
     FAILED,
@@ -93,7 +93,9 @@ def cancel_many(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.001, metavar="N", help="How many jobs a second at most."),
+        typer.Option(
+            min=0.001, callback=number, metavar="N", help="How many jobs a second at most."
+        ),
     ] = None,
     expect: Annotated[
         int | None,

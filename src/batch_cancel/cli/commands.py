@@ -16,7 +16,7 @@ from batch_cancel import (
 )
 from batch_cancel.cli import options, output, reports
 from batch_cancel.cli.calls import Pass
-from batch_cancel.cli.durations import duration
+from batch_cancel.cli.durations import duration, number
 from batch_cancel.cli.exits import (
     FINDINGS,
     NOT_FOUND,
@@ -124,6 +124,7 @@ def reconcile(
         typer.Option(
             min=0,
             max=86_400,
+            callback=number,
             metavar="SECONDS",
             help="How long a cancellation is left to its own process or to another reconcile; "
             "0 takes all at once.",
@@ -134,6 +135,7 @@ def reconcile(
         typer.Option(
             min=0.1,
             max=86_400,
+            callback=number,
             metavar="SECONDS",
             help="Make a pass again and again, with a pause of so long, until SIGTERM or SIGINT.",
         ),

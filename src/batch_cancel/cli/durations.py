@@ -1,7 +1,8 @@
-"""Durations and times as command line options."""
+"""Durations, times and numbers as command line options."""
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -32,6 +33,19 @@ def span(text: str) -> timedelta:
     except OverflowError as error:
         msg = "a duration must be shorter"
         raise ValueError(msg) from error
+
+
+def number(value: float | None) -> float | None:
+    """
+    Return the number of an option: NaN is within any bounds for click, and thus for older typers.
+
+    Raises:
+        typer.BadParameter: it is NaN.
+    """
+    if value is not None and math.isnan(value):
+        msg = "nan is not a number"
+        raise typer.BadParameter(msg)
+    return value
 
 
 def duration(text: str) -> timedelta:

@@ -31,7 +31,7 @@ SCHEDULERS: Final = (
     "(+rediss:// with TLS, +unix:///path for a socket, native+redis+cluster://)"
 )
 
-_NO_PSYCOPG: Final = "a Postgres store needs more: pip install 'batch_cancel[postgres]'"
+_NO_PSYCOPG: Final = "a Postgres store needs more: pip install 'batch_cancel[postgres-binary]'"
 
 _STORE: Final = "--store"
 _SCHEDULER: Final = "--scheduler"

@@ -34,7 +34,7 @@ class ClaimedContacts(list[str]):
         is_over: bool = False,
     ) -> None:
         super().__init__(contact_ids)
-        self.rows = tuple(rows)
+        self.rows: tuple[Mapping[str, object], ...] = tuple(rows)
         self.is_over = is_over
 
 

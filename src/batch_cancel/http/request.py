@@ -92,7 +92,7 @@ class Refused(Exception):
 
     def __init__(self, refusal: Refusal, **headers: str) -> None:
         super().__init__(refusal.detail)
-        self.response = refusal.response(**headers)
+        self.response: Response = refusal.response(**headers)
 
 
 @attrs.frozen

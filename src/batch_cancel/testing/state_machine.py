@@ -59,7 +59,7 @@ class CancelMachine(RuleBasedStateMachine):
     )
     """Enough for every run of the tests; take more examples for a proof."""
 
-    labels = Bundle[str]("labels")
+    labels: Bundle[str] = Bundle[str]("labels")
 
     @classmethod
     def on(cls, world: World) -> type[CancelMachine]:

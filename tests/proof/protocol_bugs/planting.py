@@ -57,6 +57,7 @@ def plant(
     faults: str = "",
     reconcile: Program = actors.reconcile_pass,
     second: First | None = None,
+    locks_are_local: bool = False,
 ) -> None:
     """
     Write down a wrong protocol.
@@ -70,8 +71,19 @@ def plant(
         faults: what else goes wrong.
         reconcile: how the last pass is made.
         second: another job of ours.
+        locks_are_local: whether each actor is on a node of its own.
     """
-    scenario = Scenario(name, name, who, reconcile, status, contacts, faults=faults, second=second)
+    scenario = Scenario(
+        name,
+        name,
+        who,
+        reconcile,
+        status,
+        contacts,
+        faults=faults,
+        second=second,
+        locks_are_local=locks_are_local,
+    )
     BUGS.append(Bug(name, invariant, scenario))
 
 

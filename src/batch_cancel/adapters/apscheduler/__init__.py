@@ -40,8 +40,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 try:
     import redis
     import redis.asyncio
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "apscheduler", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "apscheduler", _missing) from _missing
 
 from batch_cancel.adapters.redis import AsyncStartGate, StartGate
 from batch_cancel.adapters.redis.deadline_async import connection_to_async

@@ -24,7 +24,7 @@ try:
     from batch_cancel.adapters.django.removals import DeferredRemoval, remove_deferred_on_commit
     from batch_cancel.adapters.django.tables import DjangoTables
     from batch_cancel.adapters.django.unit_of_work import DjangoUnitOfWork
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "django", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "django", _missing) from _missing
 
 __all__ = ["DeferredRemoval", "DjangoTables", "DjangoUnitOfWork", "remove_deferred_on_commit"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.utils.text import Truncator
 
 from batch_cancel.adapters.django.models import Cancellation, EarlierCancellation
 
@@ -16,12 +17,13 @@ class CancellationAdmin(admin.ModelAdmin):
         "batch_job_id",
         "organization_id",
         "cancelled_at",
+        "pending",
         "actor",
-        "reason",
+        "shortened_reason",
         "previous_status",
         "contacts_cancelled",
-        "pending",
     )
+    readonly_fields = ("pending",)
     list_filter = ("previous_status", "removal", "is_announced", "cancelled_at")
     # Ids are compared as they are; icontains would find other jobs.
     search_fields = (
@@ -35,6 +37,11 @@ class CancellationAdmin(admin.ModelAdmin):
     ordering = ("-cancelled_at",)
     show_full_result_count = False
     actions = None
+
+    @admin.display(description="reason", ordering="reason")
+    def shortened_reason(self, record: Any) -> str | None:
+        """Return the beginning of a reason: one may have a thousand characters."""
+        return None if record.reason is None else str(Truncator(record.reason).chars(80))
 
     def has_add_permission(self, *_: Any) -> bool:
         """Refuse."""

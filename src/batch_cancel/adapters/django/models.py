@@ -7,9 +7,10 @@ Rule 2: the tables are those of `batch-cancel schema`; a migration creates them 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from django.db import models
+from django.utils.timezone import template_localtime
 
 from batch_cancel.adapters.django.keys import KeyField
 from batch_cancel.domain.statuses import JobStatus, Removal
@@ -17,10 +18,45 @@ from batch_cancel.domain.statuses import JobStatus, Removal
 _LIVE = (JobStatus.SCHEDULED, JobStatus.PENDING, JobStatus.RUNNING)
 
 
+_WRITTEN: Final = "records of cancellations are written by cancel_job and cancel_rows only"
+_DELETED: Final = "records of cancellations are deleted by forget(), which keeps those it must"
+
+
+class _Records(models.QuerySet):
+    """Records to read; `create` and its like save, and are refused there."""
+
+    def update(self, **_: Any) -> NoReturn:
+        """
+        Refuse to write records.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(_WRITTEN)
+
+    def bulk_create(self, *_: Any, **__: Any) -> NoReturn:
+        """
+        Refuse to write records.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(_WRITTEN)
+
+    def delete(self) -> NoReturn:
+        """
+        Refuse to delete records.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(_DELETED)
+
+
 class _Record(models.Model):
     """A cancellation of a job."""
 
-    objects: ClassVar[Any]  # Django adds it.
+    objects: ClassVar[Any] = models.Manager.from_queryset(_Records)()
 
     organization_id = models.TextField(blank=True, help_text="Empty for a job of none.")
     batch_job_id = models.TextField("job")
@@ -42,7 +78,8 @@ class _Record(models.Model):
         abstract = True
 
     def __str__(self) -> str:
-        return f"{self.batch_job_id}, cancelled at {self.cancelled_at:%Y-%m-%d %H:%M}"
+        at = template_localtime(self.cancelled_at)  # As the admin shows it beside this.
+        return f"{self.batch_job_id}, cancelled at {at:%Y-%m-%d %H:%M}"
 
     def save(self, *_: Any, **__: Any) -> NoReturn:
         """
@@ -51,8 +88,7 @@ class _Record(models.Model):
         Raises:
             TypeError: always.
         """
-        msg = "records of cancellations are written by cancel_job and cancel_rows only"
-        raise TypeError(msg)
+        raise TypeError(_WRITTEN)
 
     def delete(self, *_: Any, **__: Any) -> NoReturn:
         """
@@ -61,8 +97,7 @@ class _Record(models.Model):
         Raises:
             TypeError: always.
         """
-        msg = "records of cancellations are deleted by forget(), which keeps those it must"
-        raise TypeError(msg)
+        raise TypeError(_DELETED)
 
     @property
     def pending(self) -> str:
@@ -80,7 +115,7 @@ class Cancellation(_Record):
 
     key = KeyField(["organization_id", "batch_job_id"])
     taken_at = models.DateTimeField(help_text="When a reconcile last took it.")
-    is_swept = models.BooleanField("contacts cancelled")
+    is_swept = models.BooleanField("no contact left to cancel")
 
     class Meta:
         db_table = "batch_cancellations"

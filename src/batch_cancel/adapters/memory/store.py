@@ -24,6 +24,15 @@ from batch_cancel.domain.sweep import check_sweep_above
 _NO_CONTACTS: Final[Mapping[str, str | None]] = MappingProxyType({})
 
 
+def _check_contacts(contacts: object) -> None:
+    if not isinstance(contacts, Mapping):
+        msg = (
+            "contacts must be a mapping of statuses by contact id, such as "
+            f'{{"c1": "pending"}}, got {type(contacts).__name__}'
+        )
+        raise TypeError(msg)
+
+
 class _Seeds:
     """The methods with which a test fills a store, reads it, and lets it fail."""
 
@@ -59,7 +68,9 @@ class _Seeds:
 
         Raises:
             ValueError: there is such a job already.
+            TypeError: `contacts` are no mapping.
         """
+        _check_contacts(contacts)
         key = JobKey(id, organization_id)
         if key in self._committed:
             raise added_twice(id)
@@ -90,7 +101,9 @@ class _Seeds:
 
         Raises:
             LookupError: there is no such job.
+            TypeError: `contacts` are no mapping.
         """
+        _check_contacts(contacts)
         key = JobKey(job_id, organization_id)
         row = self._committed.get(key)
         if row is None:

@@ -36,8 +36,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 
 try:
     from opentelemetry import metrics, trace
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "otel", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "otel", _missing) from _missing
 
 from batch_cancel.adapters.otel.pending_removals import PendingRemovals
 from batch_cancel.domain.cancellation import Cancellation, CancelResult
@@ -75,7 +75,7 @@ class Telemetry:
                                           may have happened), interrupted
         batch_cancel.removals             counter, by `removal` and by the `function` that knows
         batch_cancel.contacts_cancelled   histogram, one value for each cancellation
-        batch_cancel.removals_pending     gauge, of the store that `watch` names: how many
+        batch_cancel.removals_pending     gauge, of the stores that `watch` names: how many
         batch_cancel.removals_pending.age gauge, in seconds: for how long the oldest is pending
 
     Arguments:
@@ -104,6 +104,7 @@ class Telemetry:
             "Contacts that a cancellation changed.",
             explicit_bucket_boundaries_advisory=_CONTACTS,
         )
+        self._pending = PendingRemovals()
 
     def uow(self, uow: _T) -> _T:
         """
@@ -150,7 +151,8 @@ class Telemetry:
         Report the pending removals of a store each time that metrics are collected.
 
         The store is read in the thread that collects, without a lock or a change. No value is
-        reported while it does not answer. Name each store once, in one process of your program.
+        reported while it does not answer. Of several stores the gauges report the sum and the
+        oldest, while all of them answer. Name a store in one process of your program.
 
         Arguments:
             uow: the store, a blocking one; a program on asyncio names a second one for this.
@@ -161,7 +163,9 @@ class Telemetry:
         """
         check_store(uow)
         check_limit(limit, 1)
-        pending = PendingRemovals(uow, limit)
+        pending = self._pending
+        if not pending.watch(uow, limit):
+            return  # OpenTelemetry would not read a second gauge of the same name.
         self._meter.create_observable_gauge(
             "batch_cancel.removals_pending",
             [pending.number],

@@ -16,8 +16,8 @@ try:
         AsyncPostgresUnitOfWork,
         PostgresUnitOfWork,
     )
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "postgres", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "postgres", _missing) from _missing
 
 __all__ = [
     "AsyncPostgresUnitOfWork",

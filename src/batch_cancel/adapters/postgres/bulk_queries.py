@@ -8,7 +8,7 @@ from typing import Final
 
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.marking import markings
+from batch_cancel.adapters.postgres.marking import Marking, markings
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.sql_parts import fixed, listed, quoted, trusted
 from batch_cancel.adapters.postgres.sweep_queries import sweep_queries_for
@@ -24,9 +24,9 @@ class BulkQueries:
         self._queries = queries
         these_jobs = queries.statement("these_jobs", _FILE)
         given = queries.statement("records_given", _FILE)
-        self.lock_jobs = queries.statement("lock_jobs", _FILE, these_jobs=these_jobs)
-        self.read_no_job = queries.statement("read_no_job", _FILE, these_jobs=these_jobs)
-        self.read_cancellations = queries.statement("read_cancellations", _FILE)
+        self.lock_jobs: sql.SQL = queries.statement("lock_jobs", _FILE, these_jobs=these_jobs)
+        self.read_no_job: sql.SQL = queries.statement("read_no_job", _FILE, these_jobs=these_jobs)
+        self.read_cancellations: sql.SQL = queries.statement("read_cancellations", _FILE)
         outcome = queries.statement(
             "outcome_of_jobs",
             _FILE,
@@ -35,7 +35,7 @@ class BulkQueries:
             first_contact=queries.first_contact(CANCELLABLE_CONTACTS, sql.SQL("its.reference")),
         )
         # By whether there is a table for the records that are replaced.
-        self.marking = markings(
+        self.marking: tuple[Marking, Marking] = markings(
             queries.statement("keep_earlier_of_jobs", _FILE),
             queries.statement(
                 "mark_jobs_cancelled", _FILE, these_jobs=these_jobs, records_given=given

@@ -6,7 +6,7 @@ import re
 
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.schema import PostgresSchema, Table
+from batch_cancel.adapters.postgres.schema import PostgresSchema, Table, beside_table
 from batch_cancel.adapters.postgres.sql_parts import (
     PACKAGE,
     beside,
@@ -61,10 +61,10 @@ def named_ddl(text: str, schema: PostgresSchema) -> str:
     name = table if isinstance(table, str) else table[1]
     names = {
         "batch_cancellations": table,
-        "batch_cancellations_owing": f"{name}_owing",
-        "batch_cancellations_sweeping": f"{name}_sweeping",
-        "batch_cancellations_by_time": f"{name}_by_time",
-        "batch_cancellations_by_age": f"{name}_by_age",
+        "batch_cancellations_owing": beside_table(name, "_owing"),
+        "batch_cancellations_sweeping": beside_table(name, "_sweeping"),
+        "batch_cancellations_by_time": beside_table(name, "_by_time"),
+        "batch_cancellations_by_age": beside_table(name, "_by_age"),
         "batch_cancellations_earlier": schema.earlier,
     }
     return re.sub(

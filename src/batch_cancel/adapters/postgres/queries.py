@@ -9,7 +9,7 @@ from typing import Final
 
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.marking import markings
+from batch_cancel.adapters.postgres.marking import Marking, markings
 from batch_cancel.adapters.postgres.names import names_of
 from batch_cancel.adapters.postgres.schema import Constant, PostgresSchema, is_identifier
 from batch_cancel.adapters.postgres.sql_parts import (
@@ -22,7 +22,7 @@ from batch_cancel.adapters.postgres.sql_parts import (
     trusted,
     typed,
 )
-from batch_cancel.adapters.postgres.transaction_settings import joined_frame
+from batch_cancel.adapters.postgres.transaction_settings import Frame, joined_frame
 from batch_cancel.adapters.sql_files import statements
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import columns_refused
@@ -43,7 +43,7 @@ class Queries:
         )
         self._names["of_its_organization"] = self._of_its_organization("")
         self._names["its_contact"] = self.statement("its_contact", of=_NONE)
-        self.its_contact = self._names["its_contact"]
+        self.its_contact: sql.SQL = self._names["its_contact"]
         self._names["its_aliased_contact"] = self.statement(
             "its_contact",
             of=sql.SQL("contact."),
@@ -57,42 +57,42 @@ class Queries:
             _NONE if schema.dialing_since is None else self.statement("overdue")
         )
         self._names["unswept"] = self.statement("unswept") if has_sweeps else _NONE
-        self.lock_job = self.statement("lock_job")
-        self.overview = self.statement("overview")
-        self.read_cancellation = self.statement("read_cancellation")
-        self.mark_cancelled = self.statement("mark_cancelled")
+        self.lock_job: sql.SQL = self.statement("lock_job")
+        self.overview: sql.SQL = self.statement("overview")
+        self.read_cancellation: sql.SQL = self.statement("read_cancellation")
+        self.mark_cancelled: sql.SQL = self.statement("mark_cancelled")
         outcome = self.statement("outcome", first_contact=self.first_contact(CANCELLABLE_CONTACTS))
         # By whether there is a table for the records that are replaced.
-        self.marking = markings(
+        self.marking: tuple[Marking, Marking] = markings(
             self.statement("keep_earlier"),
             self.mark_cancelled,
             self.statement("demand_outcome", outcome=outcome),
         )
-        self.forget = self.statement("forget")
-        self.forget_earlier = self.statement("forget_earlier")
+        self.forget: sql.SQL = self.statement("forget")
+        self.forget_earlier: sql.SQL = self.statement("forget_earlier")
         own = self.statement("records_of_the_page", of_records=self._names["cancellations"])
         earlier = self.statement(
             "records_of_the_page",
             of_records=self._names["earlier"],
             is_swept=sql.SQL("true"),
         )
-        self.page = (
+        self.page: tuple[sql.SQL, sql.SQL] = (
             self.statement("page", records=own),
             self.statement("page", records=fixed(sql.SQL("{} UNION ALL {}").format(own, earlier))),
         )
-        self.joined_frame = joined_frame(schema)
+        self.joined_frame: Frame = joined_frame(schema)
         self._add_part("is_undone")
-        self.find_cancellation = self.statement("find_cancellation")
-        self.claim_cancellation = self.statement("claim_cancellation")
-        self.find_undone = self.statement("find_undone")
-        self.mark_cancellation_done = self.statement("mark_cancellation_done")
-        self.mark_cancellation_done_in_own = in_one_string(
+        self.find_cancellation: sql.SQL = self.statement("find_cancellation")
+        self.claim_cancellation: sql.SQL = self.statement("claim_cancellation")
+        self.find_undone: sql.SQL = self.statement("find_undone")
+        self.mark_cancellation_done: sql.SQL = self.statement("mark_cancellation_done")
+        self.mark_cancellation_done_in_own: sql.SQL = in_one_string(
             self.statement("note_without_waiting"), self.mark_cancellation_done
         )
-        self.take_pending = self.statement("take_pending")
-        self.read_status = self.statement("read_status")
-        self.expired_contact_left = self.statement("expired_contact_left")
-        self.read_key = self.statement("read_key")
+        self.take_pending: sql.SQL = self.statement("take_pending")
+        self.read_status: sql.SQL = self.statement("read_status")
+        self.expired_contact_left: sql.SQL = self.statement("expired_contact_left")
+        self.read_key: sql.SQL = self.statement("read_key")
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def cancel_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:

@@ -367,15 +367,17 @@ class PostgresRepositories:
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
-        self.jobs = _Jobs(Jobs(transaction))
-        self.contacts = _Contacts(Contacts(transaction))
-        self.outbox = _Outbox(Outbox(transaction))
-        self.inspection = _Inspection(Inspection(transaction))
-        self.work = _Work(Work(transaction))
-        self.overview = _Overview(OverviewOfJob(transaction))
-        self.history = _History(History(transaction))
-        self.bulk = _Bulk(Bulk(transaction))
-        self.sweep = None if transaction.frame.is_joined else _Sweep(Sweep(transaction))
+        self.jobs: _Jobs = _Jobs(Jobs(transaction))
+        self.contacts: _Contacts = _Contacts(Contacts(transaction))
+        self.outbox: _Outbox = _Outbox(Outbox(transaction))
+        self.inspection: _Inspection = _Inspection(Inspection(transaction))
+        self.work: _Work = _Work(Work(transaction))
+        self.overview: _Overview = _Overview(OverviewOfJob(transaction))
+        self.history: _History = _History(History(transaction))
+        self.bulk: _Bulk = _Bulk(Bulk(transaction))
+        self.sweep: _Sweep | None = (
+            None if transaction.frame.is_joined else _Sweep(Sweep(transaction))
+        )
 
 
 class AsyncPostgresRepositories:
@@ -383,12 +385,12 @@ class AsyncPostgresRepositories:
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
-        self.jobs = Jobs(transaction)
-        self.contacts = Contacts(transaction)
-        self.outbox = Outbox(transaction)
-        self.inspection = Inspection(transaction)
-        self.work = Work(transaction)
-        self.overview = OverviewOfJob(transaction)
-        self.history = History(transaction)
-        self.bulk = Bulk(transaction)
-        self.sweep = None if transaction.frame.is_joined else Sweep(transaction)
+        self.jobs: Jobs = Jobs(transaction)
+        self.contacts: Contacts = Contacts(transaction)
+        self.outbox: Outbox = Outbox(transaction)
+        self.inspection: Inspection = Inspection(transaction)
+        self.work: Work = Work(transaction)
+        self.overview: OverviewOfJob = OverviewOfJob(transaction)
+        self.history: History = History(transaction)
+        self.bulk: Bulk = Bulk(transaction)
+        self.sweep: Sweep | None = None if transaction.frame.is_joined else Sweep(transaction)

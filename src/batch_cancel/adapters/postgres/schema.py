@@ -96,6 +96,15 @@ def _optional_column(default: str | None) -> str | None:
     return attrs.field(default=default, validator=_check_optional_column)
 
 
+def beside_table(name: str, ending: str) -> str:
+    """
+    Return the name of what stands beside a table, such as its index.
+
+    Postgres cuts a longer name, which may then equal that of the table or of another index.
+    """
+    return name.encode()[: _NAME_BYTES_MAX - len(ending)].decode(errors="ignore") + ending
+
+
 @attrs.frozen(kw_only=True)
 class PostgresSchema:
     """
@@ -207,12 +216,10 @@ class PostgresSchema:
     @property
     def earlier(self) -> Table:
         """Our own table of the records that were replaced, beside `cancellations`."""
-        schema, name = (
-            ("", self.cancellations) if isinstance(self.cancellations, str) else self.cancellations
-        )
-        # Postgres cuts a longer name, which may then equal that of the other table.
-        cut = name.encode()[: _NAME_BYTES_MAX - len(_EARLIER)].decode(errors="ignore")
-        return (schema, cut + _EARLIER) if schema else cut + _EARLIER
+        if isinstance(self.cancellations, str):
+            return beside_table(self.cancellations, _EARLIER)
+        schema, name = self.cancellations
+        return (schema, beside_table(name, _EARLIER)) if schema else beside_table(name, _EARLIER)
 
     @property
     def dialing_since(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from psycopg import sql
 
-from batch_cancel.adapters.postgres.marking import markings
+from batch_cancel.adapters.postgres.marking import Marking, markings
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, listed
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus
@@ -23,17 +23,17 @@ class SweepQueries:
         self._queries = queries
         nothing = sql.SQL("NULL")
         # As for a cancel, but contacts may be open.
-        self.marking = markings(
+        self.marking: tuple[Marking, Marking] = markings(
             queries.statement("keep_earlier"),
             queries.mark_cancelled,
             queries.statement(
                 "demand_outcome", outcome=queries.statement("outcome", first_contact=nothing)
             ),
         )
-        self.lock_sweep = queries.statement("lock_sweep", _FILE)
+        self.lock_sweep: sql.SQL = queries.statement("lock_sweep", _FILE)
         first_contact = queries.first_contact(CANCELLABLE_CONTACTS)
-        self.note_chunk = self._note(nothing)
-        self.note_last_chunk = self._note(first_contact)
+        self.note_chunk: sql.SQL = self._note(nothing)
+        self.note_last_chunk: sql.SQL = self._note(first_contact)
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def cancel_unless_many(

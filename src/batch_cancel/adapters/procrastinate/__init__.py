@@ -26,8 +26,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 
 try:
     from psycopg import sql
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "procrastinate", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "procrastinate", _missing) from _missing
 
 from batch_cancel.adapters.postgres import AsyncPostgresUnitOfWork, PostgresUnitOfWork
 from batch_cancel.adapters.postgres.repositories import (

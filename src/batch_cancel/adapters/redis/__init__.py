@@ -11,7 +11,7 @@ from batch_cancel.adapters.missing_extra import missing_extra
 try:
     from batch_cancel.adapters.redis.scheduler import AsyncRedisScheduler, RedisScheduler
     from batch_cancel.adapters.redis.start_gate import AsyncStartGate, StartGate
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "redis", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "redis", _missing) from _missing
 
 __all__ = ["AsyncRedisScheduler", "AsyncStartGate", "RedisScheduler", "StartGate"]

@@ -33,8 +33,8 @@ try:
         AsyncSqlAlchemyUnitOfWork,
         SqlAlchemyUnitOfWork,
     )
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "sqlalchemy", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "sqlalchemy", _missing) from _missing
 
 __all__ = [
     "AsyncSqlAlchemyUnitOfWork",

@@ -20,23 +20,23 @@ from sqlalchemy.sql.functions import FunctionElement
 class Bytewise(FunctionElement[Any]):
     """A text, compared and grouped byte by byte."""
 
-    inherit_cache = True
+    inherit_cache: bool | None = True
     name = "bytewise"
 
     def __init__(self, text: sa.ColumnElement[Any]) -> None:
         super().__init__(text)
-        self.type = sa.String()
+        self.type: sa.types.TypeEngine[Any] = sa.String()
 
 
 class Exactly(FunctionElement[bool]):
     """A comparison of texts, made byte by byte."""
 
-    inherit_cache = True
+    inherit_cache: bool | None = True
     name = "exactly"
 
     def __init__(self, comparison: sa.ColumnElement[bool]) -> None:
         super().__init__(comparison)
-        self.type = sa.Boolean()
+        self.type: sa.types.TypeEngine[bool] = sa.Boolean()
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ANN401, ARG002  # Named so there.
         """Return it as it is: SQLAlchemy would add `= 1`, and no index would serve it."""

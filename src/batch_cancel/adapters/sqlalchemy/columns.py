@@ -39,8 +39,8 @@ KEY_LENGTH: Final = 255
 class Moment(sa.types.TypeDecorator[datetime]):
     """A time in UTC, also if the database keeps no time zone."""
 
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
+    impl: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]] = sa.DateTime(timezone=True)
+    cache_ok: bool | None = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         """Return the type: in MariaDB and MySQL one with microseconds, without a time zone."""
@@ -74,8 +74,8 @@ class Word(sa.types.TypeDecorator[str]):
         length: in MariaDB and MySQL, where a key needs one; None for a text that is in no key.
     """
 
-    impl = sa.Text
-    cache_ok = True
+    impl: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]] = sa.Text
+    cache_ok: bool | None = True
 
     def __init__(self, length: int | None = KEY_LENGTH) -> None:
         super().__init__()
@@ -279,12 +279,12 @@ def moment(column: sa.Column[Any], at: datetime | None) -> Any:  # noqa: ANN401 
 class AsTimestamp(FunctionElement[Any]):
     """A time in UTC, for a column of the type TIMESTAMP."""
 
-    inherit_cache = True
+    inherit_cache: bool | None = True
     name = "as_timestamp"
 
     def __init__(self, at: sa.BindParameter[Any]) -> None:
         super().__init__(at)
-        self.type = at.type
+        self.type: sa.types.TypeEngine[Any] = at.type
 
 
 @compiles(AsTimestamp)

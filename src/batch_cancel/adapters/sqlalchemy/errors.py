@@ -64,9 +64,21 @@ class Progress:
 
     Arguments:
         phase: its current phase; "leaving" is the end of a savepoint.
+        failure: how the commit failed, whatever the rollback after it raises.
     """
 
     phase: Phase = "connecting"
+    failure: StoreFailed | None = None
+
+    @contextmanager
+    def committing(self) -> Generator[None]:
+        """Keep how the commit fails: a node that is cut off refuses the ROLLBACK after it, too."""
+        self.phase = "committing"
+        try:
+            yield
+        except exc.DBAPIError as error:
+            self.failure = _store_failed(error, self)
+            raise
 
 
 @contextmanager
@@ -79,7 +91,7 @@ def translated() -> Generator[Progress]:
         reason = "the pool returned no connection in time"
         raise StoreFailed(reason, fault=Fault.LATE) from error
     except exc.DBAPIError as error:
-        raise _store_failed(error, progress) from error
+        raise progress.failure or _store_failed(error, progress) from error
     except exc.InvalidRequestError as error:
         if error.code != _CONCURRENT:
             raise

@@ -54,6 +54,7 @@ class Seen:
         cancelled_before: how many contacts of a job were cancelled already, by job, if a trigger
             may write contacts again after the cancel; empty without such triggers.
         references: the jobs that were locked together, by the text of what contacts refer to.
+        locks_are_local: whether other nodes take writes too, and do not see this one's row locks.
     """
 
     tables: SqlAlchemyTables
@@ -63,6 +64,7 @@ class Seen:
     earlier: sa.Table | None = None
     cancelled_before: dict[JobKey, int] = attrs.field(factory=dict[JobKey, int])
     references: dict[str, JobKey] = attrs.field(factory=dict[str, JobKey])
+    locks_are_local: bool = False
 
     def of_jobs(self, connection: Connection) -> Facts:
         """

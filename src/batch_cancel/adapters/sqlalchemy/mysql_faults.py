@@ -29,6 +29,10 @@ _NOT_ALLOWED: Final = (
 )
 _NO_LOGIN: Final = (Fault.REFUSED, "MariaDB refused this user: check user, password and host")
 _FULL: Final = (Fault.REFUSED, "MariaDB can't write: its disk, or a table, is full")
+_NOT_PRIMARY: Final = (
+    "this node of the cluster takes no statements now (it is cut off, or is joining): ask again "
+    "at another node"
+)
 _OTHER_TABLES: Final = (
     Fault.REFUSED,
     "a table or a column is missing: check() names it; run your migrations",
@@ -43,7 +47,7 @@ MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "1041": _NO_MEMORY,
     "1044": _NOT_ALLOWED,
     "1045": _NO_LOGIN,
-    "1047": (Fault.BUSY, "this node of the cluster takes no statements now"),
+    "1047": (Fault.BUSY, _NOT_PRIMARY),
     "1049": (Fault.REFUSED, "MariaDB has no such database: check its name, or create it"),
     "1054": _OTHER_TABLES,
     "1114": _FULL,
@@ -52,6 +56,7 @@ MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "1142": _NOT_ALLOWED,
     "1143": _NOT_ALLOWED,
     "1146": _OTHER_TABLES,
+    "1180": (Fault.BUSY, _NOT_PRIMARY),
     "1203": _NO_CONNECTION,
     "1205": (Fault.LATE, "another transaction locks the job or a contact (lock wait timeout)"),
     "1213": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
@@ -80,8 +85,8 @@ LOST: Final = frozenset(
 )
 """There is no connection, it broke, or the server is shutting down."""
 
-NOT_COMMITTED: Final = frozenset({"1020", "1205", "1213", "1290", "1792", "1836", "3101"})
-"""At COMMIT: nothing was committed."""
+NOT_COMMITTED: Final = frozenset({"1020", "1047", "1205", "1213", "1290", "1792", "1836", "3101"})
+"""At COMMIT: nothing was committed. Not so 1180: a node may lose its cluster while it sends."""
 
 ENDS_TRANSACTION: Final = frozenset({"1020", "1213", "3101"})
 """The whole transaction was rolled back, and not only the statement."""

@@ -287,14 +287,14 @@ class SqlAlchemyRepositories:
     """The repositories of one transaction."""
 
     def __init__(self, connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> None:
-        self.jobs = _Jobs(connection, tables, seen)
-        self.contacts = _Contacts(connection, tables, seen)
-        self.outbox = _Outbox(connection, tables, seen)
-        self.inspection = Inspection(connection, tables, seen)
-        self.work = Work(connection, tables, seen)
-        self.overview = OverviewOfJob(connection, tables, seen)
-        self.history = History(connection, tables, seen)
-        self.bulk = _Bulk(connection, tables, seen)
+        self.jobs: _Jobs = _Jobs(connection, tables, seen)
+        self.contacts: _Contacts = _Contacts(connection, tables, seen)
+        self.outbox: _Outbox = _Outbox(connection, tables, seen)
+        self.inspection: Inspection = Inspection(connection, tables, seen)
+        self.work: Work = Work(connection, tables, seen)
+        self.overview: OverviewOfJob = OverviewOfJob(connection, tables, seen)
+        self.history: History = History(connection, tables, seen)
+        self.bulk: _Bulk = _Bulk(connection, tables, seen)
 
 
 class _AsyncJobs(Bridged):
@@ -346,11 +346,11 @@ class AsyncSqlAlchemyRepositories:
     """As `SqlAlchemyRepositories`, awaited."""
 
     def __init__(self, connection: AsyncConnection, tables: SqlAlchemyTables, seen: Seen) -> None:
-        self.jobs = _AsyncJobs(connection, tables, seen)
-        self.contacts = _AsyncContacts(connection, tables, seen)
-        self.outbox = _AsyncOutbox(connection, tables, seen)
-        self.inspection = AsyncInspection(connection, tables, seen)
-        self.work = AsyncWork(connection, tables, seen)
-        self.overview = AsyncOverviewOfJob(connection, tables, seen)
-        self.history = AsyncHistory(connection, tables, seen)
-        self.bulk = _AsyncBulk(connection, tables, seen)
+        self.jobs: _AsyncJobs = _AsyncJobs(connection, tables, seen)
+        self.contacts: _AsyncContacts = _AsyncContacts(connection, tables, seen)
+        self.outbox: _AsyncOutbox = _AsyncOutbox(connection, tables, seen)
+        self.inspection: AsyncInspection = AsyncInspection(connection, tables, seen)
+        self.work: AsyncWork = AsyncWork(connection, tables, seen)
+        self.overview: AsyncOverviewOfJob = AsyncOverviewOfJob(connection, tables, seen)
+        self.history: AsyncHistory = AsyncHistory(connection, tables, seen)
+        self.bulk: _AsyncBulk = _AsyncBulk(connection, tables, seen)

@@ -324,12 +324,12 @@ class SqlAlchemyTables:
     def job_values(self, status: JobStatus) -> dict[str, object]:
         """Return the values of a job in this status, without the time."""
         status_name = columns.constant(self.job_statuses[status][0])
-        return {self.job_status: status_name, **_raised(self.jobs, self.job_version)}
+        return {self.job_status: status_name, **raised(self.jobs, self.job_version)}
 
     def contact_values(self, status: ContactStatus) -> dict[str, object]:
         """Return the values of a contact in this status, without the time."""
         status_name = columns.constant(self.contact_statuses[status][0])
-        return {self.contact_status: status_name, **_raised(self.contacts, self.contact_version)}
+        return {self.contact_status: status_name, **raised(self.contacts, self.contact_version)}
 
     def new_contact(self, key: JobKey) -> dict[str, object]:
         """
@@ -394,5 +394,6 @@ def _counting(
     return conditions
 
 
-def _raised(table: sa.Table, version: str | None) -> dict[str, object]:
+def raised(table: sa.Table, version: str | None) -> dict[str, object]:
+    """Return the value of the column that counts the changes of a row."""
     return {} if version is None else {version: sa.func.coalesce(table.c[version], 0) + 1}

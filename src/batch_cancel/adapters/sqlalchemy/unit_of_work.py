@@ -58,10 +58,11 @@ class SqlAlchemyUnitOfWork(Checked):
             with self._engine.connect() as connection:
                 progress.phase = "working"
                 check_shared(connection)
-                with connection.begin():
+                with connection.begin() as transaction:
                     seen = self._settings.open(connection, self._tables)
                     yield SqlAlchemyRepositories(connection, self._tables, seen)
-                    progress.phase = "committing"
+                    with progress.committing():
+                        transaction.commit()
                 progress.phase = "working"
 
     def pause(self, attempts: int) -> None:
@@ -92,10 +93,11 @@ class AsyncSqlAlchemyUnitOfWork(AsyncChecked):
             async with self._engine.connect() as connection:
                 progress.phase = "working"
                 await connection.run_sync(check_shared)
-                async with connection.begin():
+                async with connection.begin() as transaction:
                     seen = await connection.run_sync(self._settings.open, self._tables)
                     yield AsyncSqlAlchemyRepositories(connection, self._tables, seen)
-                    progress.phase = "committing"
+                    with progress.committing():
+                        await transaction.commit()
                 progress.phase = "working"
 
     async def pause(self, attempts: int) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import exc
 
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.sqlalchemy import columns, mapping
+from batch_cancel.adapters.sqlalchemy.certification import guard
 from batch_cancel.adapters.sqlalchemy.statements import (
     Bridged,
     Statements,
@@ -27,7 +28,7 @@ from batch_cancel.adapters.sqlalchemy.statements import (
 from batch_cancel.domain.claimed_contacts import column_missing
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import Job, JobKey
-from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import check_referable, columns_refused, counted
 from batch_cancel.domain.worker_rules import CALL_AGE_UNKNOWN, Settlement
 
@@ -149,6 +150,7 @@ class Work(Statements):
         number = self.write(settled, is_so, is_rewritten=is_rewritten)
         if number:
             check_written(number, 1)
+            self._guard(key, settlement)
             if is_rewritten:
                 with self.late_triggers_run(facts):
                     check_written(self.count_contacts(is_its, is_so), 1)
@@ -178,6 +180,8 @@ class Work(Statements):
         self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)
         if facts.contacts_have_triggers:
             check_skipped(self.count_contacts(is_open))
+        if ids:
+            self._guard(key, settlement)
         return len(ids)
 
     def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
@@ -187,6 +191,7 @@ class Work(Statements):
         facts = self.seen.of_contacts(self.connection, has_organization=has_organization)
         is_its = self.contact_of(job.key)
         self._check_referable(job.key)
+        guard(self, job.key)
         own = tables.new_contact(job.key)
         if not all(set(it).issubset(keys - set(own)) for it in contacts):
             raise columns_refused(own)
@@ -251,6 +256,11 @@ class Work(Statements):
             return self.tables.is_job(key)
         except ValueError as error:
             raise JobNotFound(key) from error
+
+    def _guard(self, key: JobKey, settlement: Settlement) -> None:
+        """Guard a contact that is open again; one that has ended needs none."""
+        if settlement.status in CANCELLABLE_CONTACTS:
+            guard(self, key)
 
     def _set_job(self, key: JobKey, is_it: sa.ColumnElement[bool], status: JobStatus) -> bool:
         """Set the job to this status if it meets a condition, and check it."""

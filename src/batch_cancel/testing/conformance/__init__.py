@@ -16,9 +16,9 @@ from collections.abc import Iterator
 try:
     import pytest
     from hypothesis.stateful import run_state_machine_as_test
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     _MISSING = "batch_cancel.testing.conformance needs more: pip install 'batch_cancel[testing]'"
-    raise ModuleNotFoundError(_MISSING, name=missing.name) from missing
+    raise ModuleNotFoundError(_MISSING, name=_missing.name) from _missing
 
 from batch_cancel.testing.adapter import IdKind, JobRow
 from batch_cancel.testing.conformance.bulk import BulkConformance

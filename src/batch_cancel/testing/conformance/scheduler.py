@@ -29,7 +29,7 @@ class Timetable(Runner):
         self._adapter = adapter
         scheduler = self.run(adapter.scheduler)
         # mypy takes it for an object.
-        self.scheduler = cast("AnyScheduler", scheduler)  # pyright: ignore[reportUnnecessaryCast]
+        self.scheduler: AnyScheduler = cast("AnyScheduler", scheduler)  # pyright: ignore[reportUnnecessaryCast]
 
     def close(self) -> None:
         """Let go of everything."""

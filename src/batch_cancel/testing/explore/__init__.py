@@ -18,8 +18,11 @@ COMMITTED has it. It takes a snapshot; it locks row by row, waiting for whoever 
 with SKIP LOCKED, passing over it; of a row that it locked it sees the newest version and tests its
 condition again on that row alone, with everything else from its snapshot; it keeps its locks to
 the end. A commit is one moment. A commit whose answer is lost happens at any later moment or
-never, and keeps its locks until then. The model of Redis: each operation is one moment, by the
-rules of `domain/deferred_start.py`; one whose answer is lost happens at any later moment or never.
+never, and keeps its locks until then. In a scenario whose `locks_are_local`, each actor is on a
+node of its own, as in Galera: no other sees its row locks, and of two transactions that wrote a
+row that both had locked, the first to commit wins. The model of Redis: each operation is one
+moment, by the rules of `domain/deferred_start.py`; one whose answer is lost happens at any later
+moment or never.
 
 What it does not see: time (a lease may run out at any moment, a lock is waited for without end),
 the text of the SQL and Lua (tests on real servers are for that, and the conformance kit), more

@@ -40,6 +40,8 @@ class Actor:
         sweep_above: how many contacts its store cancels in one transaction; None for all.
         job: for a cancel: the row of its job.
         many: for a cancel of many jobs: their rows.
+        writes_job: whether its store's steps write the job that they lock, as on nodes that do not
+            see each other's locks.
     """
 
     name: str
@@ -50,12 +52,13 @@ class Actor:
     sweep_above: int | None = None
     job: int = JOB
     many: tuple[int, ...] = ()
+    writes_job: bool = False
 
     def coroutine(self, attempt: int) -> Coroutine[Any, Any, object]:
         """Begin its program."""
         program = self.program if attempt == 0 or self.again is None else self.again
         token = f"{self.name}, {attempt}"
-        uow = ExploredUnitOfWork(self.sweep_above)
+        uow = ExploredUnitOfWork(self.sweep_above, writes_job=self.writes_job)
         return program(Ports(uow, ExploredScheduler(token)))
 
 
@@ -154,13 +157,13 @@ class Recalled:
     def __init__(
         self, actor: Actor, attempt: int = 0, answers: tuple[object, ...] = (None,)
     ) -> None:
-        self.actor = actor
-        self.attempt = attempt
+        self.actor: Actor = actor
+        self.attempt: int = attempt
         self._answers = answers
-        self.answer = answers[-1]
+        self.answer: object = answers[-1]
         self._next: dict[object, Recalled] = {}
-        self.knows = _NONE
-        self.is_task_cancelled = TASK_CANCELLED in answers
+        self.knows: frozenset[int] = _NONE
+        self.is_task_cancelled: bool = TASK_CANCELLED in answers
         coroutine = actor.coroutine(attempt)
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
@@ -203,12 +206,14 @@ class Live:
         coroutine: Coroutine[Any, Any, object] | None = None,
         answer: object = None,
     ) -> None:
-        self.actor = actor
-        self.attempt = attempt
-        self.answer = answer
+        self.actor: Actor = actor
+        self.attempt: int = attempt
+        self.answer: object = answer
         self._coroutine = coroutine or actor.coroutine(attempt)
-        self.knows = _NONE
-        self.is_task_cancelled = False
+        self.knows: frozenset[int] = _NONE
+        self.is_task_cancelled: bool = False
+        self.step: Step[Any] | None
+        self.ended: Ended | None
         self.step, self.ended = _advanced(self._coroutine, answer)
 
     def resumed(self, answer: object, /) -> Live:
@@ -229,13 +234,13 @@ class Gone:
     __slots__ = ("actor", "answer", "attempt", "ended", "is_task_cancelled", "knows", "step")
 
     def __init__(self, actor: Actor) -> None:
-        self.actor = actor
+        self.actor: Actor = actor
         self.answer: object = None
-        self.attempt = 0
+        self.attempt: int = 0
         self.step: Step[Any] | None = None
         self.ended: Ended | None = None
-        self.knows = _NONE
-        self.is_task_cancelled = False
+        self.knows: frozenset[int] = _NONE
+        self.is_task_cancelled: bool = False
 
     def resumed(self, _: object, /) -> Gone:
         """Ignore an answer."""

@@ -11,7 +11,10 @@ from batch_cancel.testing.explore.state import Scenario, State
 
 _BY_KIND: Final = {
     kind: [it for it in INVARIANTS.values() if kind in it.on]
-    for kind in ("rows", "starts", "answer", "lock", "look", "ask", "cancel", "adrift", "rest")
+    for kind in (
+        *("rows", "starts", "answer", "lock", "look", "ask"),
+        *("cancel", "conflict", "adrift", "rest"),
+    )
 }
 
 

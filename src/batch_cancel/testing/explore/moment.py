@@ -22,7 +22,7 @@ from batch_cancel.testing.explore.rows import (
     Rows,
 )
 from batch_cancel.testing.explore.state import GOES_ON, Choice, Scenario, State
-from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step
+from batch_cancel.testing.explore.steps import Ask, Lock, Look, Starts, Step, Trouble
 
 # Written by hand, from the contract: not the product's own sets.
 OPEN: Final = frozenset({"pending", "queued", "no_answer", "busy", "timeout"})
@@ -96,6 +96,8 @@ class Moment:
         self.scenario = scenario
         self.before = before
         self.after = after
+        self.who: int
+        self.how: str
         self.who, self.how = choice or (0, "")
         self.rows_before: Rows = before.rows.value
         self.rows: Rows = after.rows.value
@@ -122,6 +124,8 @@ class Moment:
             self.kinds.append("ask")
         elif isinstance(step, Look):
             self.kinds.append("look")
+        elif self.how == GOES_ON and mind.answer is Trouble.CONFLICT:
+            self.kinds.append("conflict")
         if mind.is_task_cancelled:
             self.kinds.append("cancel")
 

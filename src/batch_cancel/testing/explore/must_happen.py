@@ -164,6 +164,16 @@ def _(it: Moment) -> bool:
     )
 
 
+@_sighting("a cancel was outrun by a commit on another node", "conflict")
+def _(it: Moment) -> bool:
+    return it.mind.actor.operation is not None
+
+
+@_sighting("a worker's step was outrun by a commit on another node", "conflict")
+def _(it: Moment) -> bool:
+    return it.mind.actor.operation is None
+
+
 ALL: Final = frozenset(SIGHTINGS)
 """What a run of all scenarios must have seen."""
 

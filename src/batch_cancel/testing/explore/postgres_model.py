@@ -43,7 +43,7 @@ from batch_cancel.testing.explore.steps import (
     Rollback,
     Send,
 )
-from batch_cancel.testing.explore.workers_model import Work
+from batch_cancel.testing.explore.workers_model import GuardedWork, Work
 
 
 class Jobs(Part):
@@ -217,15 +217,21 @@ class Transaction(Statements):
     rows are `Rows`, the one with the index `JOB` is a `JobRow`.
     """
 
-    def __init__(self, sweep_above: int | None = None, *, has_bulk: bool = True) -> None:
+    def __init__(
+        self,
+        sweep_above: int | None = None,
+        *,
+        has_bulk: bool = True,
+        writes_job: bool = False,
+    ) -> None:
         super().__init__(sweep_above)
-        self.bulk = Bulk(self) if has_bulk else None
-        self.sweep = Sweep(self)
-        self.jobs = Jobs(self)
-        self.contacts = Contacts(self)
-        self.outbox = Outbox(self)
-        self.inspection = None
-        self.work = Work(self)
+        self.bulk: Bulk | None = Bulk(self) if has_bulk else None
+        self.sweep: Sweep = Sweep(self)
+        self.jobs: Jobs = Jobs(self)
+        self.contacts: Contacts = Contacts(self)
+        self.outbox: Outbox = Outbox(self)
+        self.inspection: None = None
+        self.work: Work = GuardedWork(self) if writes_job else Work(self)
 
     async def __aenter__(self) -> Self:
         await Begin("begins")
@@ -258,15 +264,23 @@ class ExploredUnitOfWork:
     Arguments:
         sweep_above: how many contacts a transaction cancels at most; None for all.
         has_bulk: whether a transaction cancels several jobs.
+        writes_job: whether a worker's step that relies on the job's lock writes the job as well.
     """
 
-    def __init__(self, sweep_above: int | None = None, *, has_bulk: bool = True) -> None:
+    def __init__(
+        self,
+        sweep_above: int | None = None,
+        *,
+        has_bulk: bool = True,
+        writes_job: bool = False,
+    ) -> None:
         self._sweep_above = sweep_above
         self._has_bulk = has_bulk
+        self._writes_job = writes_job
 
     def begin(self) -> Transaction:
         """Open a transaction."""
-        return Transaction(self._sweep_above, has_bulk=self._has_bulk)
+        return Transaction(self._sweep_above, has_bulk=self._has_bulk, writes_job=self._writes_job)
 
     async def pause(self, _attempts: int, /) -> None:
         """Wait no time: whoever may act meanwhile, may act at any other step."""

@@ -9,6 +9,7 @@ from batch_cancel.domain.job import JobKey
 from batch_cancel.testing.explore import actors as it
 from batch_cancel.testing.explore.actor_state import Actor
 from batch_cancel.testing.explore.bulk_scenarios import BULKS
+from batch_cancel.testing.explore.node_scenarios import NODES
 from batch_cancel.testing.explore.rows import START
 from batch_cancel.testing.explore.state import Scenario
 from batch_cancel.testing.explore.sweep_scenarios import SWEEPS
@@ -370,5 +371,7 @@ _LARGE: Final = (
     ),
 )
 
-SCENARIOS: Final = {scenario.name: scenario for scenario in (*_SMALL, *SWEEPS, *BULKS, *_LARGE)}
+SCENARIOS: Final = {
+    scenario.name: scenario for scenario in (*_SMALL, *SWEEPS, *BULKS, *NODES, *_LARGE)
+}
 """All of them, by name."""

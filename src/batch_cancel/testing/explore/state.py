@@ -8,6 +8,7 @@ or is struck by a fault, or a request whose sender no longer listens arrives aft
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -62,7 +63,7 @@ class Shared(Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: T = value
 
 
 class Adrift(NamedTuple):
@@ -100,6 +101,9 @@ class Scenario:
         reconcile: what is done once more when all is at rest.
         one_by_one: whether it is small enough to execute each of its schedules by itself.
         second: another job of the same organization; None if there is none.
+        locks_are_local: whether each actor is on a node of its own, as in Galera: no other sees
+            its row locks, and of two transactions that wrote one row the first to commit wins; the
+            other gets a conflict.
     """
 
     name: str
@@ -112,6 +116,7 @@ class Scenario:
     faults: str = ""
     one_by_one: bool = False
     second: First | None = None
+    locks_are_local: bool = False
 
     @property
     def jobs(self) -> tuple[int, ...]:
@@ -180,7 +185,7 @@ class World:
             step = mind.step
             if step is None:
                 continue
-            if not _waits(state, who, step):
+            if not self._waits(state, who, step):
                 found.append((who, GOES_ON))
             if any(state.faults_left) and not mind.is_task_cancelled:
                 found += [(who, letter) for letter in self._faults(state, mind, step)]
@@ -214,16 +219,18 @@ class World:
         answer: object = None
         if isinstance(step, Look):
             answer = step.project(_seen(rows.value, step))
-        elif isinstance(step, LockOrPass) and is_locked(state, who, step.index):
+        elif isinstance(step, LockOrPass) and self._is_locked(state, who, step.index):
             answer = Passed.OVER
         elif isinstance(step, Lock):
             if step.index not in held_now:
                 held_now = (*held_now, step.index)
             answer = step.project(_seen(rows.value, step)[step.index])
         elif isinstance(step, Commit):
+            if is_outrun(step, held_now):
+                answer = Trouble.CONFLICT
+            elif step.writes:
+                rows, held, adrift = self._committed(state, step)
             held_now = ()
-            if step.writes:
-                rows = self.share_rows(applied(rows.value, step.writes))
         elif isinstance(step, Rollback):
             held_now = ()
         elif isinstance(step, Ask):
@@ -269,16 +276,48 @@ class World:
         return self._again[who]
 
     def _adrift_no_more(self, state: State, index: int, *, arrives: bool) -> State:
-        step = state.adrift[index].step
+        _, step, held = state.adrift[index]
         adrift = (*state.adrift[:index], *state.adrift[index + 1 :])
         state = state._replace(adrift=adrift)
-        if not arrives:
+        if not arrives or (isinstance(step, Commit) and is_outrun(step, held)):
             return state
         if isinstance(step, Commit):
-            return state._replace(rows=self.share_rows(applied(state.rows.value, step.writes)))
+            rows, of_others, adrift = self._committed(state, step)
+            return state._replace(rows=rows, held=of_others, adrift=adrift)
         starts: Starts
         starts, _ = step.do(state.starts.value)
         return state._replace(starts=self.share_starts(starts))
+
+    def _committed(
+        self, state: State, step: Commit
+    ) -> tuple[Shared[Rows], tuple[tuple[int, ...], ...], tuple[Adrift, ...]]:
+        """Return the rows after a commit, and what others hold; it has outrun some of them."""
+        rows = self.share_rows(applied(state.rows.value, step.writes))
+        if not self.scenario.locks_are_local:
+            return rows, state.held, state.adrift
+        written = {index for index, _, _ in step.writes if index is not None}
+        held = tuple(_outrun(it, written) for it in state.held)
+        adrift = tuple(it._replace(held=_outrun(it.held, written)) for it in state.adrift)
+        return rows, held, adrift
+
+    def _waits(self, state: State, who: int, step: Step[Any]) -> bool:
+        if isinstance(step, LockOrPass):
+            return False
+        return isinstance(step, Lock) and self._is_locked(state, who, step.index)
+
+    def _is_locked(self, state: State, who: int, index: int) -> bool:
+        return not self.scenario.locks_are_local and is_locked(state, who, index)
+
+
+def is_outrun(step: Commit, held: tuple[int, ...]) -> bool:
+    """Check whether another transaction has committed a row that this one has locked and wrote."""
+    return any(index is not None and ~index in held for index, _, _ in step.writes)
+
+
+def _outrun(held: tuple[int, ...], written: AbstractSet[int]) -> tuple[int, ...]:
+    """Return what is held, with the complement of each row that another has written meanwhile."""
+    lost = {~index for index in held if index in written}
+    return (*held, *sorted(lost.difference(held))) if lost else held
 
 
 def _with(them: tuple[T, ...], index: int, it: T) -> tuple[T, ...]:
@@ -287,12 +326,6 @@ def _with(them: tuple[T, ...], index: int, it: T) -> tuple[T, ...]:
 
 def _seen(rows: Rows, step: Look[Any] | Lock[Any]) -> Rows:
     return applied(rows, step.writes) if step.writes else rows
-
-
-def _waits(state: State, who: int, step: Step[Any]) -> bool:
-    if isinstance(step, LockOrPass):
-        return False
-    return isinstance(step, Lock) and is_locked(state, who, step.index)
 
 
 def is_locked(state: State, who: int, index: int) -> bool:

@@ -48,7 +48,7 @@ class Step(Generic[T]):
     __slots__ = ("says",)
 
     def __init__(self, says: str) -> None:
-        self.says = says
+        self.says: str = says
 
     def __await__(self) -> Generator[Step[Any], Any, T]:
         answer = yield self
@@ -83,8 +83,8 @@ class Look(Step[T]):
         self, says: str, project: Callable[[Rows], T], writes: tuple[Write, ...] = ()
     ) -> None:
         self.says = says
-        self.project = project
-        self.writes = writes
+        self.project: Callable[[Rows], T] = project
+        self.writes: tuple[Write, ...] = writes
 
 
 class Lock(Step[T]):
@@ -104,9 +104,9 @@ class Lock(Step[T]):
         writes: tuple[Write, ...] = (),
     ) -> None:
         self.says = says
-        self.index = index
-        self.project = project
-        self.writes = writes
+        self.index: int = index
+        self.project: Callable[[Row], T] = project
+        self.writes: tuple[Write, ...] = writes
 
 
 class LockOrPass(Lock[T | Passed]):
@@ -122,7 +122,7 @@ class Commit(Step[None]):
 
     def __init__(self, writes: tuple[Write, ...]) -> None:
         self.says = "commits"
-        self.writes = writes
+        self.writes: tuple[Write, ...] = writes
 
     def fail(self, trouble: Trouble) -> NoReturn:
         """Raise what an adapter raises for this trouble."""
@@ -144,7 +144,7 @@ class Ask(Step[T]):
 
     def __init__(self, says: str, do: Callable[[Starts], tuple[Starts, T]]) -> None:
         self.says = says
-        self.do = do
+        self.do: Callable[[Starts], tuple[Starts, T]] = do
 
     def fail(self, trouble: Trouble) -> NoReturn:
         """Raise what an adapter raises for this trouble."""

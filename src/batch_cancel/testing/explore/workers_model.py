@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 from batch_cancel.domain.job import Job, JobKey
-from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.testing.explore.rows import (
     CONTACTS,
@@ -136,3 +136,31 @@ class Work(Part):
             "reads the job's status", lambda rows: rows[job_index][0]
         )
         return status
+
+
+class GuardedWork(Work):
+    """The same where a lock holds on one node: what opens a contact writes the job as well."""
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
+        """As `Work.settle`, and write the job if the contact is open again."""
+        is_settled = await super().settle(key, contact_id, settlement)
+        if is_settled and settlement.status in CANCELLABLE_CONTACTS:
+            await self._guard(there(key))
+        return is_settled
+
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
+        """As `Work.expire`, and write the job if contacts are open again."""
+        expired = await super().expire(key, settlement, older_than)
+        if expired and settlement.status in CANCELLABLE_CONTACTS:
+            await self._guard(there(key))
+        return expired
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
+        """As `Work.append`, after the job was written."""
+        await self._guard(there(job.key))
+        return await super().append(job, contacts)
+
+    async def _guard(self, index: int) -> None:
+        """Write the job, its status as it is."""
+        status = await self.transaction.lock("writes the job", index, lambda row: row.status)
+        self.transaction.write_job(index, JobStatus(status))

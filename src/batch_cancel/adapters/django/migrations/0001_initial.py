@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
                         ),
                         (
                             "is_swept",
-                            models.BooleanField(verbose_name="contacts cancelled"),
+                            models.BooleanField(verbose_name="no contact left to cancel"),
                         ),
                     ],
                     options={

@@ -12,7 +12,9 @@ Rule 3: a row is looked at without a lock before it is locked: a query by primar
         organization's.
 Rule 4: what a query sorts, it locks as a whole. So rows to be picked are found first, and locked
         one by one.
-Rule 5: neither has RETURNING for an UPDATE: written rows are counted, and read again.
+Rule 5: on a node of Galera, a row lock is no promise (`certification.py`). A transaction of our
+        own begins with a wait until the node has all that other nodes have committed before.
+Rule 6: neither has RETURNING for an UPDATE: written rows are counted, and read again.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from sqlalchemy import Connection, event, exc
 
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
+from batch_cancel.adapters.sqlalchemy.dialects.galera import may_be_node, see_cluster
 from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of
 from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import denied, see_server
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
@@ -52,10 +55,11 @@ class MySql(Database):
         statement_timeout: timedelta,
     ) -> Seen:
         """Let the transaction begin as one of ours."""
+        waits = may_be_node(connection)
         # Of the next transaction only, which begins with the next statement.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         if is_mariadb(connection):
-            _bound(connection, lock_timeout, statement_timeout)
+            _bound(connection, lock_timeout, statement_timeout, waits_for_nodes=waits)
         return _seen(connection, tables, is_joined=False)[0]
 
     def join(self, connection: Connection, tables: SqlAlchemyTables) -> Seen:
@@ -163,6 +167,8 @@ class MySql(Database):
     def see_server(self, connection: Connection, seen: Seen, found: Findings) -> None:
         """Note what the server's settings forbid, slow down or leave open."""
         see_server(connection, found, is_mariadb=is_mariadb(connection), is_joined=seen.is_joined)
+        if seen.locks_are_local:
+            see_cluster(connection, seen, found)
 
     def lacking(
         self, connection: Connection, table: sa.Table, columns: Sequence[str], privilege: str
@@ -176,20 +182,34 @@ def is_mariadb(connection: Connection) -> bool:
     return bool(getattr(connection.dialect, "is_mariadb", False))
 
 
-def _bound(connection: Connection, lock_timeout: timedelta, statement_timeout: timedelta) -> None:
-    """Bound in time each statement on this connection, until it is returned to its pool."""
+def _bound(
+    connection: Connection,
+    lock_timeout: timedelta,
+    statement_timeout: timedelta,
+    *,
+    waits_for_nodes: bool,
+) -> None:
+    """
+    Bound in time each statement on this connection, until it is returned to its pool.
+
+    Arguments:
+        connection: the connection.
+        lock_timeout: how long one may wait for a lock.
+        statement_timeout: how long it may take.
+        waits_for_nodes: whether the first statement waits until this node has all that others have
+            committed. No later one could: what a transaction sees is then known.
+    """
     # Whole seconds; 0 would not wait at all.
     lock_seconds = max(1, math.ceil(lock_timeout / _SECOND))
     seconds = max(0.001, statement_timeout / _SECOND)
-    prefix = (
-        f"SET STATEMENT innodb_lock_wait_timeout={lock_seconds}, "
-        f"max_statement_time={seconds:.3f} FOR "
-    )
+    settings = f"innodb_lock_wait_timeout={lock_seconds}, max_statement_time={seconds:.3f}"
+    first = ["wsrep_sync_wait=1, "] if waits_for_nodes else []
 
     def bounded(
         _connection: object, _cursor: object, statement: str, parameters: object, *_: object
     ) -> tuple[str, object]:
-        return prefix + statement, parameters
+        once = first.pop() if first else ""
+        return f"SET STATEMENT {once}{settings} FOR {statement}", parameters
 
     event.listen(connection, "before_cursor_execute", bounded, retval=True)
 
@@ -204,8 +224,9 @@ def _seen(
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     asked.append(sa.func.database())
     asked.append(sa.false() if earlier is None else _exists(connection, earlier))
+    asked.append(sa.literal_column("@@wsrep_on") if may_be_node(connection) else sa.false())
     row: Any = connection.execute(sa.select(*asked)).one()
-    is_alone, level_is, *server, keeps_earlier = row
+    is_alone, level_is, *server, keeps_earlier, is_node = row
     if is_alone:
         raise StoreFailed(COMMITS_BY_ITSELF)
     seen = Seen(
@@ -214,6 +235,7 @@ def _seen(
         (*server, *(name_parts(connection, it) for it in _tables(tables))),
         is_joined,
         earlier if keeps_earlier else None,
+        locks_are_local=bool(is_node),
     )
     return seen, level_is
 

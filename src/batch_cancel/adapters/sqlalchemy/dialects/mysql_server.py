@@ -51,12 +51,6 @@ def see_server(
             "sql_mode is not strict, so what is too long for its column is cut without an error: "
             "add STRICT_TRANS_TABLES"
         )
-    is_cluster = connection.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_on'")).first()
-    if is_cluster is not None and is_cluster[1] == "ON":
-        found.notes.append(
-            "this is a node of Galera, which sends no row locks to other nodes: let all that "
-            "writes jobs and contacts connect to one node"
-        )
 
 
 def denied(
