@@ -147,7 +147,11 @@ def test_whoever_waits_for_its_result_hears_of_it(client: redis.Redis) -> None:
         assert ours(client).cancel('a "b"', "operation") is True
         heard = listener.get_message(ignore_subscribe_messages=True, timeout=10)
     assert heard is not None
-    assert json.loads(heard["data"]) == {"type": "state", "key": 'a "b"', "state": "cancelled"}
+    assert json.loads(str(heard["data"])) == {
+        "type": "state",
+        "key": 'a "b"',
+        "state": "cancelled",
+    }
 
 
 def test_a_user_without_channels_can_cancel(client: redis.Redis, redis_database: str) -> None:

@@ -22,7 +22,7 @@ from tests.fault_proxy import FaultProxy
 from tests.sql_gates import GATES, NAMES, Gates, made, raced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
 ROUNDS = 500
@@ -42,7 +42,7 @@ def on_postgres(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate
 
 
 @contextmanager
-def _proxied(gates: Gates) -> Iterator[tuple[FaultProxy, str]]:
+def _proxied(gates: Gates) -> Generator[tuple[FaultProxy, str]]:
     """Yield a proxy before the database, and the connection string that leads there."""
     with FaultProxy(int(str(conninfo_to_dict(gates.place)["port"]))) as proxy:
         yield proxy, make_conninfo(gates.place, port=proxy.port)

@@ -132,13 +132,13 @@ class SqlGate:
     """
 
     transactions: Transactions
-    retention: timedelta = attrs.field()
+    retention: timedelta
     armed_only: bool
 
-    @retention.validator
-    def _check_retention(self, _: object, value: timedelta) -> None:
-        if not timedelta(0) < value <= CENTURY:
-            msg = f"the retention must be positive, and at most {CENTURY.days} days, got {value}"
+    def __attrs_post_init__(self) -> None:
+        if not timedelta(0) < self.retention <= CENTURY:
+            days, got = CENTURY.days, self.retention
+            msg = f"the retention must be positive, and at most {days} days, got {got}"
             raise ValueError(msg)
 
     async def arm(self, deferred_id: str, at: datetime) -> bool:
