@@ -22,8 +22,8 @@ from batch_cancel.adapters.missing_extra import missing_extra
 try:
     import redis
     import redis.asyncio
-except ModuleNotFoundError as missing:
-    raise missing_extra(__name__, "docket", missing) from missing
+except ModuleNotFoundError as _missing:
+    raise missing_extra(__name__, "docket", _missing) from _missing
 
 from batch_cancel.adapters.redis.library_scheduler import (
     AsyncRecipeScheduler,

@@ -37,8 +37,8 @@ from batch_cancel.use_cases.run_blocking import run
 class StartId(sa.types.TypeDecorator[str]):
     """An id of a start; in MariaDB and MySQL its bytes, whose order no collation changes."""
 
-    impl = sa.Text
-    cache_ok = True
+    impl: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]] = sa.Text
+    cache_ok: bool | None = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         """Return the type of this database."""
