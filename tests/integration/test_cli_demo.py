@@ -41,7 +41,7 @@ def test_help_and_version(run: Callable[..., Done]) -> None:
     assert done.code == 0
     for command in ("cancel", "schema", "demo"):
         assert re.search(rf"^  {command} ", done.out, flags=re.MULTILINE)
-    assert re.fullmatch(r"batch-cancel \d+\.\d+\.\d+\n", run("--version").out)
+    assert re.fullmatch(r"batch-cancel \d+\.\d+\.\d+(\.dev\d+)?\n", run("--version").out)
 
 
 def test_the_demo_shows_each_answer_and_each_contact(tmp_path: Path) -> None:

@@ -162,7 +162,10 @@ def _problems(connection: Connection, gates: sa.Table, seen: Seen) -> Iterator[s
         yield (
             f"{names[0]} is not the primary key of {table}, so that two could decide on one start"
         )
-    options = inspector.get_table_options(name, schema=schema)
+    # SQLAlchemy 2.0 knows none of another database.
+    options = (
+        inspector.get_table_options(name, schema=schema) if is_mysql(connection.dialect) else {}
+    )
     for key, engine in options.items():
         if key.endswith("_engine") and engine != "InnoDB":
             yield f"{table} is kept by {engine}, which has no transactions: use InnoDB"
