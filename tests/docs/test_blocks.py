@@ -139,7 +139,9 @@ def run_page(page_blocks: list[Block], at: Home, own: dict[str, Any], name: str)
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run(page: Path, at: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_a_page_run(
+    page: Path, at: Home, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """One after another, in one namespace."""
     monkeypatch.chdir(at.folder)
     monkeypatch.syspath_prepend(at.folder)
@@ -148,7 +150,8 @@ def test_the_blocks_of_a_page_run(page: Path, at: Home, monkeypatch: pytest.Monk
             # Not there yet, and taken out when the test ends: no other page imports it.
             monkeypatch.setitem(sys.modules, Path(block.file).stem, sys)
             del sys.modules[Path(block.file).stem]
-    at = at.emptied() if page.name in FROM_NOTHING else at
+    if page.name in FROM_NOTHING:
+        at = at.emptied(request.getfixturevalue("postgres_database"))
     module = ModuleType(f"docs.{page.stem}")
     # Litestar looks there for what annotations name.
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -84,6 +84,8 @@ def test_redis_answer_lost_is_200_and_the_true_answer_comes_from_reconcile(
     """Redis did it, its answer never came, and it died: the tombstone knows who did it."""
     with FaultProxy(redis_to_break.port) as proxy:
         stage.use(f"redis://127.0.0.1:{proxy.port}")
+        stage.add("warm")  # Redis must know the script: that it does not is an answer, too.
+        assert stage.cancel("warm").removal is Removal.REMOVED
         stage.add("job")
         proxy.stall(TO_CLIENT)
         assert stage.cancel("job").removal is Removal.PENDING

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-ROUNDS = 500
+ROUNDS = 200
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_only_transactions_of_its_own_serve(kind: str, postgres_schema: str) -> 
 
 @pytest.mark.repeats
 def test_of_many_cancels_and_starts_both_win_some(on_postgres: Gates) -> None:
-    """Half a thousand rounds."""
+    """Two hundred rounds."""
     cancels, starts = raced(on_postgres, ROUNDS)
     assert cancels
     assert starts
