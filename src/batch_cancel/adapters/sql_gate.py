@@ -33,6 +33,7 @@ from batch_cancel.domain.errors import StoreFailed, shown
 from batch_cancel.domain.job import ID_BYTES_MAX, is_storable
 from batch_cancel.domain.retry import ATTEMPTS_MAX, ATTEMPTS_MAX_UNKNOWN
 from batch_cancel.ports import SchedulerUnavailable
+from batch_cancel.use_cases.run_blocking import run
 
 START_GATES: Final = "batch_start_gates"
 """The name of the table, unless another one is passed."""
@@ -244,6 +245,101 @@ class SqlGate:
             pause = self.transactions.pause(attempts)
             if pause is not None:
                 await pause
+
+
+class GateCalls:
+    """What a program calls of a gate in SQL."""
+
+    def __init__(self, gate: SqlGate) -> None:
+        self._gate = gate
+
+    def arm(self, deferred_id: str, at: datetime) -> bool:
+        """
+        Arm the gate for a start, before you hand the start to its scheduler.
+
+        Arguments:
+            deferred_id: its id.
+            at: when it is due, an aware datetime. Arm it again to move it.
+
+        Returns:
+            False if it was started or cancelled before: an id is used once.
+
+        Raises:
+            SchedulerUnavailable: no answer; it may be armed or not.
+            ValueError: the id cannot be stored, or the datetime is naive.
+        """
+        return run(self._gate.arm(deferred_id, at))
+
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """
+        Close the gate for good, unless the start has passed it.
+
+        Returns:
+            True if this operation closed it for an armed start; the same answer on every repeat.
+
+        Raises:
+            SchedulerUnavailable: no answer; retry with the same operation.
+        """
+        return run(self._gate.cancel(deferred_id, operation_id))
+
+    def may_start(self, deferred_id: str) -> bool:
+        """
+        Pass the gate; call it first in a deferred start.
+
+        Returns:
+            False if it was cancelled: then do nothing.
+
+        Raises:
+            SchedulerUnavailable: no answer, or the gate does not know the start. Do nothing, and
+                let the start be retried.
+        """
+        return run(self._gate.may_start(deferred_id))
+
+    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """
+        Return those of the deferred starts that are armed, and neither started nor cancelled.
+
+        The gate does not know whether their scheduler still has them.
+
+        Raises:
+            SchedulerUnavailable: no answer.
+        """
+        return run(self._gate.waiting_among(deferred_ids))
+
+    def check(self) -> list[str]:
+        """
+        Return in sentences what the gate misses in this database, without a change.
+
+        An empty list means that it is fit: check when your program starts.
+        """
+        return run(self._gate.check())
+
+
+class AsyncGateCalls:
+    """As `GateCalls`, awaited."""
+
+    def __init__(self, gate: SqlGate) -> None:
+        self._gate = gate
+
+    async def arm(self, deferred_id: str, at: datetime) -> bool:
+        """As `GateCalls.arm`, awaited."""
+        return await self._gate.arm(deferred_id, at)
+
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """As `GateCalls.cancel`, awaited."""
+        return await self._gate.cancel(deferred_id, operation_id)
+
+    async def may_start(self, deferred_id: str) -> bool:
+        """As `GateCalls.may_start`, awaited."""
+        return await self._gate.may_start(deferred_id)
+
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """As `GateCalls.waiting_among`, awaited."""
+        return await self._gate.waiting_among(deferred_ids)
+
+    async def check(self) -> list[str]:
+        """As `GateCalls.check`, awaited."""
+        return await self._gate.check()
 
 
 def check_own(uow: object, kind: type) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +13,8 @@ from sqlalchemy.dialects import mysql
 
 from batch_cancel.adapters.sql_gate import (
     START_GATES,
+    AsyncGateCalls,
+    GateCalls,
     GateState,
     Row,
     SqlGate,
@@ -214,7 +215,7 @@ def _done(connection: Connection, gates: sa.Table, seen: Seen, step: Step[T]) ->
     return run(step(_Rows(connection, gates, seen)))
 
 
-class SqlStartGate:
+class SqlStartGate(GateCalls):
     """
     A gate for the deferred starts of any scheduler, in a table of your database.
 
@@ -242,71 +243,10 @@ class SqlStartGate:
     ) -> None:
         check_own(uow, SqlAlchemyUnitOfWork)
         transactions = _Transactions(uow, gates)
-        self._gate = SqlGate(transactions, retention, armed_only)
-
-    def arm(self, deferred_id: str, at: datetime) -> bool:
-        """
-        Arm the gate for a start, before you hand the start to its scheduler.
-
-        Arguments:
-            deferred_id: its id.
-            at: when it is due, an aware datetime. Arm it again to move it.
-
-        Returns:
-            False if it was started or cancelled before: an id is used once.
-
-        Raises:
-            SchedulerUnavailable: no answer; it may be armed or not.
-            ValueError: the id cannot be stored, or the datetime is naive.
-        """
-        return run(self._gate.arm(deferred_id, at))
-
-    def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """
-        Close the gate for good, unless the start has passed it.
-
-        Returns:
-            True if this operation closed it for an armed start; the same answer on every repeat.
-
-        Raises:
-            SchedulerUnavailable: no answer; retry with the same operation.
-        """
-        return run(self._gate.cancel(deferred_id, operation_id))
-
-    def may_start(self, deferred_id: str) -> bool:
-        """
-        Pass the gate; call it first in a deferred start.
-
-        Returns:
-            False if it was cancelled: then do nothing.
-
-        Raises:
-            SchedulerUnavailable: no answer, or the gate does not know the start. Do nothing, and
-                let the start be retried.
-        """
-        return run(self._gate.may_start(deferred_id))
-
-    def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """
-        Return those of the deferred starts that are armed, and neither started nor cancelled.
-
-        The gate does not know whether their scheduler still has them.
-
-        Raises:
-            SchedulerUnavailable: no answer.
-        """
-        return run(self._gate.waiting_among(deferred_ids))
-
-    def check(self) -> list[str]:
-        """
-        Return in sentences what the gate misses in this database, without a change.
-
-        An empty list means that it is fit: check when your program starts.
-        """
-        return run(self._gate.check())
+        super().__init__(SqlGate(transactions, retention, armed_only))
 
 
-class AsyncSqlStartGate:
+class AsyncSqlStartGate(AsyncGateCalls):
     """As `SqlStartGate`, awaited."""
 
     def __init__(
@@ -319,24 +259,4 @@ class AsyncSqlStartGate:
     ) -> None:
         check_own(uow, AsyncSqlAlchemyUnitOfWork)
         transactions = _AsyncTransactions(uow, gates)
-        self._gate = SqlGate(transactions, retention, armed_only)
-
-    async def arm(self, deferred_id: str, at: datetime) -> bool:
-        """As `SqlStartGate.arm`, awaited."""
-        return await self._gate.arm(deferred_id, at)
-
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """As `SqlStartGate.cancel`, awaited."""
-        return await self._gate.cancel(deferred_id, operation_id)
-
-    async def may_start(self, deferred_id: str) -> bool:
-        """As `SqlStartGate.may_start`, awaited."""
-        return await self._gate.may_start(deferred_id)
-
-    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """As `SqlStartGate.waiting_among`, awaited."""
-        return await self._gate.waiting_among(deferred_ids)
-
-    async def check(self) -> list[str]:
-        """As `SqlStartGate.check`, awaited."""
-        return await self._gate.check()
+        super().__init__(SqlGate(transactions, retention, armed_only))
