@@ -20,12 +20,14 @@ from tests.docs.test_blocks import run
 from tests.schedulers.rig import python_of
 
 PAGE: Final = ROOT / "docs" / "libraries.md"
-RECIPES: Final[dict[str, tuple[Block, Block]]] = {
-    first.file.removesuffix("_starts.py"): (first, second)
-    for first, second in zip(blocks(PAGE)[::2], blocks(PAGE)[1::2], strict=True)
+RECIPES: Final[dict[str, tuple[Block, Block, Block]]] = {
+    first.file.removesuffix("_starts.py"): (first, second, third)
+    for first, second, third in zip(
+        blocks(PAGE)[::3], blocks(PAGE)[1::3], blocks(PAGE)[2::3], strict=True
+    )
     if first.file is not None
 }
-"""By library: what it schedules, and the cancel."""
+"""By library: the module of the tasks, what schedules one, and the cancel."""
 
 CHOSEN = [*RECIPES] if os.environ.get("BATCH_CANCEL_TEST_LIBRARIES") == "all" else ["arq", "rq"]
 
@@ -48,16 +50,16 @@ def make_tables(at: Home) -> None:
     subprocess.run([python_of("procrastinate"), "-c", program], check=True)
 
 
-def schedule(library: str, block: Block, at: Home) -> None:
+def schedule(library: str, tasks: Block, starts: Block, at: Home) -> None:
     """Run the library's side, which ends once the start is scheduled."""
-    code = at.at_home(block.code).replace('"redis://localhost"', repr(at.url))
-    # RQ and APScheduler want a function's module to be importable, and no program.
-    module = f"{library}_starts"
-    (at.folder / f"{module}.py").write_text(code, "utf-8")
+    for block in (tasks, starts):
+        assert block.file is not None
+        code = at.at_home(block.code).replace('"redis://localhost"', repr(at.url))
+        (at.folder / block.file).write_text(code, "utf-8")
     (at.folder / "wiring.py").write_text("uow = None\n", "utf-8")
     paths = os.pathsep.join([str(at.folder), str(ROOT / "src")])
     subprocess.run(
-        [python_of(library), "-c", f"import {module}"],
+        [python_of(library), "schedule_it.py"],
         check=True,
         cwd=at.folder,
         env=os.environ | {"PYTHONPATH": paths},
@@ -68,13 +70,13 @@ def schedule(library: str, block: Block, at: Home) -> None:
 @pytest.mark.parametrize("library", CHOSEN)
 def test_a_recipe_schedules_a_start_and_cancels_it(library: str, at: Home) -> None:
     """The job's row names the start; the answer is the one beside the code."""
-    starts, cancel = RECIPES[library]
+    tasks, starts, cancel = RECIPES[library]
     at.seed()
     with redis.Redis.from_url(at.url) as client:
         client.flushdb()  # The native scheduler's start, which the other pages have.
     if library == "procrastinate":
         make_tables(at)
-    schedule(library, starts, at)
+    schedule(library, tasks, starts, at)
     with names(at) as given:
         own: dict[str, Any] = {**given, "redis": redis, "cancel_job": cancel_job}
         own["StartGate"] = StartGate
