@@ -20,29 +20,18 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from batch_cancel import (
-    Cancellation,
-    CancelResult,
     ClaimedContacts,
     ContactStatus,
-    Drift,
     JobKey,
     JobStatus,
-    Removal,
     append_contacts,
     append_contacts_async,
-    cancel_job,
-    cancel_job_async,
-    cancel_rows,
-    cancel_rows_async,
     claim_contacts,
     claim_contacts_async,
     expire_calls,
     expire_calls_async,
     finish_job,
     finish_job_async,
-    inspect,
-    remove_deferred,
-    remove_deferred_async,
     settle_contact,
     settle_contact_async,
     start_job,
@@ -63,7 +52,6 @@ from batch_cancel.adapters.memory import (
     MemoryScheduler,
     MemoryStore,
 )
-from batch_cancel.adapters.otel import Telemetry
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
     PostgresSchema,
@@ -380,54 +368,3 @@ adopters_transaction: Repositories = Transaction()
 adopters_store: UnitOfWork = Store()
 adopters_generating_store: UnitOfWork = GeneratingStore()
 adopters_clock: Scheduler = Clock()
-
-
-# What comes out ----------------------------------------------------------------------------------
-
-
-def what_comes_out() -> None:
-    """Name the types of the answers."""
-    result = cancel_job("job", uow=Store(), scheduler=Clock(), actor=None, reason="why")
-    assert_type(result, CancelResult)
-    assert_type(result.batch_job_id, str)
-    assert_type(result.previous_status, JobStatus)
-    assert_type(result.contacts_cancelled, int)
-    assert_type(result.removal, Removal)
-    assert_type(result.redis_job_cancelled, bool)
-    assert_type(result.operation_id, str)
-    assert_type(result.cancelled_at, datetime)
-    assert_type(result.message, str)
-    assert_type(result.replayed, bool)
-    cancellation = cancel_rows("job", uow=Store())
-    assert_type(cancellation, Cancellation)
-    assert_type(remove_deferred(cancellation, Clock()), CancelResult)
-    assert_type(remove_deferred(cancellation, Clock(), uow=Store()), CancelResult)
-
-
-def what_comes_out_of_telemetry(uow: PostgresUnitOfWork, scheduler: RedisScheduler) -> None:
-    """Name the types of what is watched: they are what they were."""
-    telemetry = Telemetry()
-    assert_type(telemetry.uow(uow), PostgresUnitOfWork)
-    assert_type(telemetry.scheduler(scheduler), RedisScheduler)
-    cancel = telemetry.counted(cancel_job)
-    assert_type(cancel("job", uow=uow, scheduler=scheduler, actor="ada"), CancelResult)
-    assert_type(inspect(uow=uow, scheduler=scheduler), Drift)
-    assert_type(uow.check(), list[str])
-
-
-async def what_comes_out_of_asyncio(uow: AsyncUnitOfWork, scheduler: AsyncScheduler) -> None:
-    """Name the types of the asyncio answers."""
-    assert_type(await cancel_job_async("job", uow=uow, scheduler=scheduler), CancelResult)
-    cancellation = await cancel_rows_async("job", uow=uow)
-    assert_type(cancellation, Cancellation)
-    assert_type(await remove_deferred_async(cancellation, scheduler, uow=uow), CancelResult)
-
-
-def any_is_not_needed(repositories: Repositories) -> None:
-    """Name the types of what a port gives."""
-    assert_type(repositories.jobs.lock(JobKey("job")), Job | None)
-    assert_type(
-        repositories.contacts.cancel(JobKey("job"), frozenset[ContactStatus]()), int | None
-    )
-    assert_type(repositories.outbox, Outbox | None)
-    assert_type(repositories.inspection, InspectionRepository | None)
