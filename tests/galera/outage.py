@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import attrs
@@ -22,6 +23,7 @@ from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.sqlalchemy import SqlAlchemyUnitOfWork
 from tests.data_layers import CONTACTS, JOBS, METADATA, TABLES
 from tests.galera.rounds import OPEN
+from tests.processes import wait_until
 from tests.servers import GaleraCluster, GaleraNode
 
 JOBS_IN_ALL: Final = 240
@@ -128,6 +130,8 @@ class Outage:
         found: list[str] = []
         for node in self.cluster.nodes:
             engine = sa.create_engine(node.url(self.database), poolclass=sa.NullPool)
+            # One that was frozen still believes for a while that it is in step with the others.
+            wait_until(partial(_is_in_step, engine), "a node has what the others have")
             with engine.connect() as connection:
                 connection.exec_driver_sql("SET STATEMENT wsrep_sync_wait=1 FOR SELECT 1")
                 jobs = dict(connection.execute(sa.select(JOBS.c.id, JOBS.c.status)).all())
@@ -150,3 +154,13 @@ class Outage:
             if len(records) != len(jobs):
                 found.append(f"{len(records)} records of {len(jobs)} jobs")
         return found
+
+
+def _is_in_step(engine: sa.Engine) -> bool:
+    """Check whether a node answers once it has all that others have committed."""
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SET STATEMENT wsrep_sync_wait=1 FOR SELECT 1")
+    except sa.exc.OperationalError:
+        return False
+    return True
