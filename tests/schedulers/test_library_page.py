@@ -58,13 +58,20 @@ def schedule(library: str, tasks: Block, starts: Block, at: Home) -> None:
         (at.folder / block.file).write_text(code, "utf-8")
     (at.folder / "wiring.py").write_text("uow = None\n", "utf-8")
     paths = os.pathsep.join([str(at.folder), str(ROOT / "src")])
-    subprocess.run(
-        [python_of(library), "schedule_it.py"],
-        check=True,
-        cwd=at.folder,
-        env=os.environ | {"PYTHONPATH": paths},
-        timeout=60,
-    )
+
+    def python(*arguments: str) -> None:
+        subprocess.run(
+            [python_of(library), *arguments],
+            check=True,
+            cwd=at.folder,
+            env=os.environ | {"PYTHONPATH": paths},
+            timeout=60,
+        )
+
+    python("-c", f"import {library}_starts")  # As every worker does.
+    with redis.Redis.from_url(at.url) as client:
+        assert client.dbsize() == 0, "the module of the tasks has scheduled something"
+    python("schedule_it.py")
 
 
 @pytest.mark.parametrize("library", CHOSEN)
