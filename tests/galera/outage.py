@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from batch_cancel import (
     CancelFailed,
@@ -161,6 +162,6 @@ def _is_in_step(engine: sa.Engine) -> bool:
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("SET STATEMENT wsrep_sync_wait=1 FOR SELECT 1")
-    except sa.exc.OperationalError:
+    except OperationalError:
         return False
     return True
