@@ -99,35 +99,54 @@ def test_the_package_comes_without_any_framework(module: str) -> None:
     assert loaded.isdisjoint(DRIVERS_AND_FRAMEWORKS)
 
 
-@pytest.mark.parametrize(
-    ("module", "own"),
-    [
-        ("batch_cancel.adapters.memory", {"asyncio"}),
-        ("batch_cancel.adapters.sqlite", {"sqlite3"}),
-        ("batch_cancel.adapters.postgres", {"psycopg", "asyncio"}),
-        ("batch_cancel.adapters.redis", {"redis"}),
-        ("batch_cancel.adapters.otel", {"opentelemetry"}),
-        ("batch_cancel.adapters.asgi", {"asyncio"}),
-        ("batch_cancel.adapters.wsgi", set()),
-        ("batch_cancel.adapters.aiohttp", {"aiohttp"}),
-        ("batch_cancel.adapters.fastapi", {"fastapi"}),
-        ("batch_cancel.adapters.flask", {"flask"}),
-        ("batch_cancel.adapters.litestar", {"litestar"}),
-        ("batch_cancel.adapters.sqlalchemy", {"sqlalchemy", "asyncio"}),
-        ("batch_cancel.adapters.django", {"django", "psycopg"}),
-        ("batch_cancel.adapters.apscheduler", {"redis"}),
-        ("batch_cancel.adapters.arq", {"redis"}),
-        ("batch_cancel.adapters.docket", {"redis"}),
-        ("batch_cancel.adapters.huey", {"redis"}),
-        ("batch_cancel.adapters.rq", {"redis"}),
-        ("batch_cancel.adapters.saq", {"redis"}),
-        ("batch_cancel.adapters.taskiq", {"redis"}),
-        ("batch_cancel.adapters.procrastinate", {"psycopg"}),
-    ],
-)
-def test_an_adapter_comes_with_its_own_driver_alone(module: str, own: set[str]) -> None:
+OWN_DRIVERS: dict[str, set[str]] = {
+    "batch_cancel.adapters.memory": {"asyncio"},
+    "batch_cancel.adapters.sqlite": {"sqlite3"},
+    "batch_cancel.adapters.postgres": {"psycopg", "asyncio"},
+    "batch_cancel.adapters.redis": {"redis"},
+    "batch_cancel.adapters.otel": {"opentelemetry"},
+    "batch_cancel.adapters.asgi": {"asyncio"},
+    "batch_cancel.adapters.wsgi": set(),
+    "batch_cancel.adapters.aiohttp": {"aiohttp"},
+    "batch_cancel.adapters.fastapi": {"fastapi"},
+    "batch_cancel.adapters.flask": {"flask"},
+    "batch_cancel.adapters.litestar": {"litestar"},
+    "batch_cancel.adapters.sqlalchemy": {"sqlalchemy", "asyncio"},
+    "batch_cancel.adapters.django": {"django", "psycopg"},
+    "batch_cancel.adapters.apscheduler": {"redis"},
+    "batch_cancel.adapters.arq": {"redis"},
+    "batch_cancel.adapters.docket": {"redis"},
+    "batch_cancel.adapters.huey": {"redis"},
+    "batch_cancel.adapters.rq": {"redis"},
+    "batch_cancel.adapters.saq": {"redis"},
+    "batch_cancel.adapters.taskiq": {"redis"},
+    "batch_cancel.adapters.procrastinate": {"psycopg"},
+}
+
+
+@pytest.fixture(scope="module")
+def loaded_by_adapters() -> dict[str, set[str]]:
+    """Return what each adapter loads, in a copy of a process that has the package alone."""
+    code = f"""
+import os, sys, batch_cancel
+for module in {[*OWN_DRIVERS]}:
+    if os.fork():
+        assert os.wait()[1] == 0, module
+        continue
+    __import__(module)
+    print(repr((module, sorted(it.split(".")[0] for it in sys.modules))), flush=True)
+    os._exit(0)
+"""
+    lines = [ast.literal_eval(line) for line in run(code).splitlines()]
+    return {module: set(names) for module, names in lines}
+
+
+@pytest.mark.parametrize("module", OWN_DRIVERS)
+def test_an_adapter_comes_with_its_own_driver_alone(
+    module: str, loaded_by_adapters: dict[str, set[str]]
+) -> None:
     """Whoever uses one need not install another's."""
-    loaded = loaded_by(module)
+    loaded, own = loaded_by_adapters[module], OWN_DRIVERS[module]
     assert own <= loaded
     drivers = {"psycopg", "psycopg_pool", "redis", "sqlite3", "arq", "docket", "huey", "rq"}
     drivers |= {"saq", "aiohttp", "django", "fastapi", "flask", "litestar"}
@@ -166,6 +185,16 @@ def test_the_version_comes_without_the_command_line() -> None:
     loaded = {name.split(".")[0] for name in ast.literal_eval(names)}
     assert loaded.isdisjoint(DRIVERS_AND_FRAMEWORKS)
     assert "batch_cancel.cli.run" not in names
+
+
+def test_a_command_comes_without_what_another_shows() -> None:
+    """Each costs the time that importing it takes: a cancel needs no demo and no server."""
+    printed = run(
+        "import sys; from batch_cancel.cli import run\n"
+        "names = ['sqlite3', 'uvicorn', 'batch_cancel.cli.demo']\n"
+        "print([it for it in names if it in sys.modules])"
+    )
+    assert printed == "[]\n"
 
 
 def test_these_names_are_public() -> None:

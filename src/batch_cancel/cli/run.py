@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from typing import NoReturn
 
+import typer.core
 import typer.main
 
 from batch_cancel.cli import (
@@ -37,10 +39,16 @@ def run(arguments: Sequence[str] | None, *, name: str, app: str | None) -> NoRet
     output.prepare()
     # The library's warnings are for the log of a service; here they are printed as sentences.
     logging.getLogger("batch_cancel").addHandler(logging.NullHandler())
-    commands_by_name = typer.main.get_group(program).commands
-    program(
+    group = _group()
+    group(
         args=None if arguments is None else list(arguments),
         prog_name=name,
-        default_map={it: {"app": app} for it in commands_by_name},
+        default_map={it: {"app": app} for it in group.commands},
     )
     raise SystemExit
+
+
+@functools.cache
+def _group() -> typer.core.TyperGroup:
+    """Read all commands' options, once: it takes longer than most commands."""
+    return typer.main.get_group(program)

@@ -10,7 +10,6 @@ from batch_cancel import (
     BatchCancelError,
 )
 from batch_cancel.cli import output
-from batch_cancel.cli.demo import play
 from batch_cancel.cli.exits import (
     FAILED,
     USAGE_ERROR,
@@ -21,6 +20,9 @@ from batch_cancel.cli.program import program
 @program.command()
 def demo() -> None:
     """Cancel jobs of every kind in a SQLite file of its own, and show what changes."""
+    # No other command needs the SQLite store and the endpoint's answers.
+    from batch_cancel.cli.demo import play  # noqa: PLC0415
+
     try:
         play()
     except (OSError, BatchCancelError) as error:
