@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Final
+from unittest import mock
 
+import psycopg
 from psycopg import sql
 
 from batch_cancel.adapters.postgres.sql_parts import trusted
@@ -14,6 +17,7 @@ _STATEMENTS: Final = {
     name: trusted(text) for name, text in statements("benchmarks", "floors.sql").items()
 }
 
+_EXECUTE: Final = "execute"
 CLAIM: Final = _STATEMENTS["claim"]
 SETTLE: Final = _STATEMENTS["settle"]
 
@@ -37,3 +41,40 @@ def with_record(job: str) -> str:
         .format(job=sql.Literal(job), operation=sql.Literal(f"of {job}"), bare_update=update)
         .as_string(None)
     )
+
+
+def same_sql(cancel: Callable[[str], object], sample: str) -> Callable[[str], bytes]:
+    """
+    Return what makes the string of any job's cancel, from what the library sends for a sample.
+
+    Arguments:
+        cancel: cancels a job by the library, blocking, under the operation `of JOB`.
+        sample: the job to cancel; the others have as many contacts, and the same status.
+    """
+    with _sent() as statements:
+        cancel(sample)
+    string = ";\n".join(statements)
+
+    def of(job: str) -> bytes:
+        return (
+            string.replace(f"'{sample}'", f"'{job}'")
+            .replace(f"'of {sample}'", f"'of {job}'")
+            .encode()
+        )
+
+    return of
+
+
+@contextmanager
+def _sent() -> Generator[list[str]]:
+    """Collect the statements that are sent, with their values in them."""
+    statements: list[str] = []
+    execute: Callable[..., object] = getattr(psycopg.Cursor, _EXECUTE)
+
+    def noting(cursor: psycopg.Cursor[object], *given: object, **options: object) -> object:
+        rendered: Callable[..., str] = psycopg.ClientCursor(cursor.connection).mogrify
+        statements.append(rendered(*given))
+        return execute(cursor, *given, **options)
+
+    with mock.patch.object(psycopg.Cursor, _EXECUTE, noting):
+        yield statements

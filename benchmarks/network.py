@@ -1,17 +1,10 @@
-"""
-Round trips, counted by a proxy, and cancels over a network that holds each piece back by 1 ms.
-
-The proxies run in a process of their own: in ours they would take turns with what is measured.
-"""
+"""Round trips, counted by a proxy, and cancels over a network that takes 1 ms either way."""
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any, Final
 
 import redis
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -24,10 +17,9 @@ from benchmarks.bars import Measured
 from benchmarks.findings import Findings, Table, milliseconds
 from benchmarks.place import PATIENCE, Place, pool_at, progress
 from benchmarks.rounds import figure, timed
+from benchmarks.slow_line import slow_line
 from tests.fault_proxy import FaultProxy
 from tests.processes import HOST
-
-_DELAY_SECONDS: Final = 0.001
 
 
 def measured(place: Place) -> Findings:
@@ -77,8 +69,8 @@ def _over_network(place: Place) -> Findings:
     runs = place.sizes.network_runs
     postgres_port = int(str(conninfo_to_dict(place.server.dsn())["port"]))
     with (
-        _slow(postgres_port) as port,
-        _slow(place.redis_server.port) as redis_port,
+        slow_line(postgres_port) as port,
+        slow_line(place.redis_server.port) as redis_port,
         pool_at(_through(place.server.dsn(), port), 1) as pool,
         closing(redis.Redis(host=HOST, port=redis_port)) as client,
     ):
@@ -113,7 +105,7 @@ def _over_network(place: Place) -> Findings:
         ),
         tables=(
             Table(
-                "Cancels of 100 contacts, each piece held back by 1 ms either way",
+                "Cancels of 100 contacts over a network that takes 1 ms either way",
                 ("", "ms"),
                 tuple((name, milliseconds(it)) for name, it in figures.items()),
             ),
@@ -123,29 +115,3 @@ def _over_network(place: Place) -> Findings:
 
 def _through(dsn: str, port: int) -> str:
     return make_conninfo(dsn, host=HOST, port=port)
-
-
-@contextmanager
-def _slow(port: int) -> Generator[int]:
-    """Yield the port of a proxy that holds back each piece."""
-    context: Any = multiprocessing.get_context("spawn")
-    ours, its = context.Pipe()
-    process = context.Process(target=_proxy, args=(port, its), daemon=True)
-    process.start()
-    its.close()
-    try:
-        yield ours.recv()
-    finally:
-        ours.close()
-        process.join()
-
-
-def _proxy(port: int, line: Connection[int, None]) -> None:
-    """Forward to a port until the other end of the line is closed."""
-    with FaultProxy(port) as proxy:
-        proxy.delay(_DELAY_SECONDS)
-        line.send(proxy.port)
-        try:
-            line.recv()
-        except EOFError:
-            return
