@@ -28,8 +28,8 @@ COMMITS_BY_ITSELF: Final = (
     "a connection without AUTOCOMMIT"
 )
 _IN_THE_WAY: Final = (
-    "a trigger, a rule or a policy is in the way; let it pass the statuses that this library "
-    "writes"
+    "a trigger, a rule or a policy is in the way, or a column cuts the text; let it pass the "
+    "statuses that this library writes"
 )
 _CONCURRENT: Final = "isce"
 """SQLAlchemy's code for a session that two tasks or threads use at once."""

@@ -33,6 +33,10 @@ _NOT_PRIMARY: Final = (
     "this node of the cluster takes no statements now (it is cut off, or is joining): ask again "
     "at another node"
 )
+_NOT_COMPARED: Final = (
+    Fault.REFUSED,
+    "an id and its column, or two columns, can't be compared: their character sets differ",
+)
 _OTHER_TABLES: Final = (
     Fault.REFUSED,
     "a table or a column is missing: check() names it; run your migrations",
@@ -61,6 +65,7 @@ MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "1205": (Fault.LATE, "another transaction locks the job or a contact (lock wait timeout)"),
     "1213": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
     "1226": _NO_CONNECTION,
+    "1267": _NOT_COMPARED,
     "1290": _READ_ONLY,
     "1317": _TOO_LONG,
     "1412": (Fault.CONFLICT, "another transaction was in the way (a table has changed)"),

@@ -30,8 +30,13 @@ from sqlalchemy import Connection, event, exc
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
 from batch_cancel.adapters.sqlalchemy.dialects.galera import may_be_node, see_cluster
-from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of
-from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import denied, see_server
+from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of, loose_collation
+from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import (
+    check_mode,
+    denied,
+    is_strict,
+    see_server,
+)
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
 from batch_cancel.adapters.sqlalchemy.mysql_faults import number_of
@@ -42,6 +47,8 @@ from batch_cancel.domain.errors import StoreFailed, shown
 _SECOND: Final = timedelta(seconds=1)
 _DUPLICATE: Final = "1062"
 """The error for a key that is there; the transaction goes on."""
+_NO_SUCH_TEXT: Final = "1267"
+"""The error for a text that the column's character set can't hold; the transaction goes on."""
 
 
 class MySql(Database):
@@ -90,7 +97,12 @@ class MySql(Database):
 
     def may_lock(self, connection: Connection, asked: sa.Select[Any]) -> bool:
         """Check whether a query finds a row, without a lock."""
-        return connection.execute(asked.limit(1)).first() is not None
+        try:
+            return connection.execute(asked.limit(1)).first() is not None
+        except exc.OperationalError as error:
+            if number_of(error.orig) != _NO_SUCH_TEXT:
+                raise
+            return False
 
     def picked(
         self,
@@ -176,6 +188,10 @@ class MySql(Database):
         """Return on which of a table's columns the user that connects lacks a privilege."""
         return denied(connection, *name_parts(connection, table), columns, privilege)
 
+    def loose_collation(self, connection: Connection, column: sa.Column[Any]) -> str | None:
+        """Return the collation of a column if it takes different texts for one; else None."""
+        return loose_collation(connection, column)
+
 
 def is_mariadb(connection: Connection) -> bool:
     """Check whether the server is MariaDB, and not MySQL."""
@@ -220,19 +236,21 @@ def _seen(
     """Read the connection's isolation level, and which tables these are."""
     earlier = tables.earlier
     level = "tx_isolation" if is_mariadb(connection) else "transaction_isolation"
-    names = ("autocommit", level, "hostname", "port", "server_id")
+    names = ("autocommit", level, "sql_mode", "hostname", "port", "server_id")
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     asked.append(sa.func.database())
     asked.append(sa.false() if earlier is None else _exists(connection, earlier))
     asked.append(sa.literal_column("@@wsrep_on") if may_be_node(connection) else sa.false())
     row: Any = connection.execute(sa.select(*asked)).one()
-    is_alone, level_is, *server, keeps_earlier, is_node = row
+    is_alone, level_is, mode, *server, keeps_earlier, is_node = row
     if is_alone:
         raise StoreFailed(COMMITS_BY_ITSELF)
+    check_mode(mode)
+    cuts = not is_strict(mode)
     seen = Seen(
         tables,
-        lambda: facts_of(connection, tables),
-        (*server, *(name_parts(connection, it) for it in _tables(tables))),
+        lambda: facts_of(connection, tables, cuts=cuts),
+        (*server, cuts, *(name_parts(connection, it) for it in _tables(tables))),
         is_joined,
         earlier if keeps_earlier else None,
         locks_are_local=bool(is_node),

@@ -55,8 +55,15 @@ class _Found:
         return Table(self.name, unique, self.not_null, self.engine is None, kinds)
 
 
-def facts_of(connection: Connection, tables: SqlAlchemyTables) -> Facts | None:
-    """Return the facts; None if a table is missing."""
+def facts_of(connection: Connection, tables: SqlAlchemyTables, *, cuts: bool) -> Facts | None:
+    """
+    Return the facts; None if a table is missing.
+
+    Arguments:
+        connection: the connection.
+        tables: the adopter's.
+        cuts: whether the server cuts what a column can't hold: then written rows are read again.
+    """
     found = [_found(connection, getattr(tables, it)) for it in _FIELDS]
     jobs, contacts, ours = found
     if jobs is None or contacts is None or ours is None:
@@ -72,8 +79,8 @@ def facts_of(connection: Connection, tables: SqlAlchemyTables) -> Facts | None:
         refusals=tuple(_refusals(jobs, contacts, ours)),
         jobs_have_triggers=jobs_have,
         contacts_have_triggers=contacts_have,
-        jobs_are_rewritten=jobs_have,
-        contacts_are_rewritten=contacts_have,
+        jobs_are_rewritten=jobs_have or cuts,
+        contacts_are_rewritten=contacts_have or cuts,
         contacts_partitioned_by=frozenset(),
         deferrable=(),
         writers=tuple(
@@ -104,6 +111,13 @@ def _refusals(jobs: _Found, contacts: _Found, ours: _Found) -> Iterator[str]:
 def distinguishes_bytes(collation: str) -> bool:
     """Check whether a collation finds two texts equal only if they are the same."""
     return collation.endswith(("_nopad_bin", "_0900_bin")) or collation == "binary"
+
+
+def loose_collation(connection: Connection, column: sa.Column[Any]) -> str | None:
+    """Return the collation of a column if it takes different texts for one; else None."""
+    found = _found(connection, column.table)
+    _, collation = ("", None) if found is None else found.columns.get(column.name, ("", None))
+    return None if collation is None or distinguishes_bytes(collation) else collation
 
 
 def _kinds(

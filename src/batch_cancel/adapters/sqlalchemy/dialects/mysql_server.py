@@ -10,6 +10,7 @@ from sqlalchemy import Connection, exc
 
 from batch_cancel.adapters.sqlalchemy.mysql_faults import number_of
 from batch_cancel.domain.diagnosis import Findings
+from batch_cancel.domain.errors import StoreFailed
 
 _MARIADB_MIN: Final = (10, 6)
 _MYSQL_MIN: Final = (8, 0)
@@ -19,6 +20,29 @@ _LOCK_SECONDS_MAX: Final = 10
 """Who waits longer for a job's row has most likely not chosen to."""
 
 _DENIED: Final = frozenset({"1142", "1143"})
+
+_TEXTS_CHANGE: Final = ("PAD_CHAR_TO_FULL_LENGTH", "EMPTY_STRING_IS_NULL")
+"""Modes in which a text is read otherwise than it was written."""
+
+
+def check_mode(mode: object) -> None:
+    """
+    Check that texts are read as they were written.
+
+    Raises:
+        StoreFailed: the connection's sql_mode changes them.
+    """
+    if found := [it for it in _TEXTS_CHANGE if it in str(mode).split(",")]:
+        msg = (
+            f"sql_mode has {' and '.join(found)}, so that a text is read otherwise than it was "
+            "written, and a status is not found: take it out of the sql_mode of these connections"
+        )
+        raise StoreFailed(msg)
+
+
+def is_strict(mode: object) -> bool:
+    """Check whether what a column can't hold is an error, and not cut."""
+    return "STRICT" in str(mode)
 
 
 def see_server(
@@ -46,7 +70,7 @@ def see_server(
             f"the connection's transactions are {isolation}: joining() needs READ COMMITTED, "
             'such as by isolation_level="READ COMMITTED" of the engine'
         )
-    if "STRICT" not in str(mode):
+    if not is_strict(mode):
         found.notes.append(
             "sql_mode is not strict, so what is too long for its column is cut without an error: "
             "add STRICT_TRANS_TABLES"
