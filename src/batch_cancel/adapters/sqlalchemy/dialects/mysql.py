@@ -213,12 +213,16 @@ def _bound(
         lock_timeout: how long one may wait for a lock.
         statement_timeout: how long it may take.
         waits_for_nodes: whether the first statement waits until this node has all that others have
-            committed. No later one could: what a transaction sees is then known.
+            committed. No later one could: what a transaction sees is then known. Nor is the
+            transaction sent to them in fragments before its commit: then nodes have come to a halt
+            over two such transactions that wrote one row.
     """
     # Whole seconds; 0 would not wait at all.
     lock_seconds = max(1, math.ceil(lock_timeout / _SECOND))
     seconds = max(0.001, statement_timeout / _SECOND)
     settings = f"innodb_lock_wait_timeout={lock_seconds}, max_statement_time={seconds:.3f}"
+    if waits_for_nodes:
+        settings += ", wsrep_trx_fragment_size=0"
     first = ["wsrep_sync_wait=1, "] if waits_for_nodes else []
 
     def bounded(
