@@ -226,16 +226,3 @@ def test_a_start_passes_again_where_only_changed_rows_are_counted(engines: Engin
     assert gate.arm("passes", due) is False
     assert [gate.cancel("is cancelled", it) for it in ("a", "a", "b")] == [True, True, False]
     assert gate.may_start("is cancelled") is False
-
-
-def test_a_gate_that_takes_two_ids_for_one_is_named(engines: Engines) -> None:
-    """A cancel of the one would close the gate for the other."""
-    gate = gate_on(engines())
-    assert gate.check() == []
-    with engines().begin() as connection:
-        connection.exec_driver_sql(
-            "ALTER TABLE batch_start_gates MODIFY deferred_id VARCHAR(255) "
-            "COLLATE utf8mb4_general_ci NOT NULL"
-        )
-    [problem] = gate.check()
-    assert "deferred_id of batch_start_gates has the collation utf8mb4_general_ci" in problem

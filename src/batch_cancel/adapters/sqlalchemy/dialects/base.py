@@ -157,11 +157,3 @@ class Database(ABC):
     ) -> list[str]:
         """Return on which of a table's columns the user that connects lacks a privilege."""
         return []
-
-    def loose_collation(
-        self,
-        connection: Connection,  # noqa: ARG002  # For those that need it.
-        column: sa.Column[Any],  # noqa: ARG002
-    ) -> str | None:
-        """Return the collation of a column if it takes different texts for one; else None."""
-        return None

@@ -30,7 +30,7 @@ from sqlalchemy import Connection, event, exc
 from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
 from batch_cancel.adapters.sqlalchemy.dialects.galera import may_be_node, see_cluster
-from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of, loose_collation
+from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of
 from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import (
     check_mode,
     denied,
@@ -187,10 +187,6 @@ class MySql(Database):
     ) -> list[str]:
         """Return on which of a table's columns the user that connects lacks a privilege."""
         return denied(connection, *name_parts(connection, table), columns, privilege)
-
-    def loose_collation(self, connection: Connection, column: sa.Column[Any]) -> str | None:
-        """Return the collation of a column if it takes different texts for one; else None."""
-        return loose_collation(connection, column)
 
 
 def is_mariadb(connection: Connection) -> bool:

@@ -113,13 +113,6 @@ def distinguishes_bytes(collation: str) -> bool:
     return collation.endswith(("_nopad_bin", "_0900_bin")) or collation == "binary"
 
 
-def loose_collation(connection: Connection, column: sa.Column[Any]) -> str | None:
-    """Return the collation of a column if it takes different texts for one; else None."""
-    found = _found(connection, column.table)
-    _, collation = ("", None) if found is None else found.columns.get(column.name, ("", None))
-    return None if collation is None or distinguishes_bytes(collation) else collation
-
-
 def _kinds(
     tables: SqlAlchemyTables, jobs: _Found, contacts: _Found
 ) -> tuple[dict[str, str], dict[str, str]]:
