@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.dialects import mysql
 
 from batch_cancel import (
@@ -24,11 +25,10 @@ from batch_cancel.adapters.sqlalchemy import (
     SqlAlchemyUnitOfWork,
     SqlStartGate,
     cancellations_table,
+    joining,
     start_gates_table,
 )
-
-if TYPE_CHECKING:
-    from tests.servers import MariaDbServer
+from tests.servers import MariaDbServer
 
 pytestmark = pytest.mark.mysql
 
@@ -160,6 +160,32 @@ def test_other_modes_change_nothing(engines: Engines, mode: str) -> None:
     seeded(engines(), tables, job, "pending", "failed")
     uow = SqlAlchemyUnitOfWork(engines(**in_mode(f"{mode},STRICT_TRANS_TABLES")), tables)
     assert cancel_rows(job, uow=uow).record.contacts_cancelled == 1
+
+
+# Lock timeouts -----------------------------------------------------------------------------------
+
+
+def test_a_lock_timeout_that_ends_a_transaction_of_yours_is_named() -> None:
+    """Where the server is set so, all that the caller wrote is gone: nothing must be committed."""
+    tables = tables_of(sa.String(50), sa.String(20))
+    with MariaDbServer.own({"innodb-rollback-on-timeout": "1"}) as server:
+        engine = sa.create_engine(
+            server.url("mysql"), poolclass=sa.NullPool, isolation_level="READ COMMITTED"
+        )
+        seeded(engine, tables, "job", "pending")
+        with engine.connect() as other, engine.connect() as mine:
+            other.execute(sa.select(tables.contacts).with_for_update())
+            mine.exec_driver_sql("SET innodb_lock_wait_timeout = 1")
+            mine.execute(sa.insert(tables.jobs).values(id="mine", status="pending"))
+            with pytest.raises(
+                CancelFailed, match="rolled back your whole transaction"
+            ) as failure:
+                cancel_rows("job", uow=joining(mine, tables))
+            assert failure.value.outcome == "unknown"
+            with pytest.raises(exc.PendingRollbackError):
+                mine.commit()
+            other.rollback()
+        assert statuses(engine, tables) == ["running", "pending"]
 
 
 # Keys --------------------------------------------------------------------------------------------

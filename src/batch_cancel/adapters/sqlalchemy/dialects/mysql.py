@@ -39,7 +39,7 @@ from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import (
 )
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
-from batch_cancel.adapters.sqlalchemy.mysql_faults import number_of
+from batch_cancel.adapters.sqlalchemy.mysql_faults import fatal, number_of
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.diagnosis import Findings
 from batch_cancel.domain.errors import StoreFailed, shown
@@ -47,6 +47,8 @@ from batch_cancel.domain.errors import StoreFailed, shown
 _SECOND: Final = timedelta(seconds=1)
 _DUPLICATE: Final = "1062"
 """The error for a key that is there; the transaction goes on."""
+_SERVER: Final = ("hostname", "port", "server_id")
+"""The variables that name a server."""
 _NO_SUCH_TEXT: Final = "1267"
 """The error for a text that the column's character set can't hold; the transaction goes on."""
 
@@ -236,13 +238,13 @@ def _seen(
     """Read the connection's isolation level, and which tables these are."""
     earlier = tables.earlier
     level = "tx_isolation" if is_mariadb(connection) else "transaction_isolation"
-    names = ("autocommit", level, "sql_mode", "hostname", "port", "server_id")
+    names = ("autocommit", level, "sql_mode", "innodb_rollback_on_timeout", *_SERVER)
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     asked.append(sa.func.database())
     asked.append(sa.false() if earlier is None else _exists(connection, earlier))
     asked.append(sa.literal_column("@@wsrep_on") if may_be_node(connection) else sa.false())
     row: Any = connection.execute(sa.select(*asked)).one()
-    is_alone, level_is, mode, *server, keeps_earlier, is_node = row
+    is_alone, level_is, mode, timeouts_are_fatal, *server, keeps_earlier, is_node = row
     if is_alone:
         raise StoreFailed(COMMITS_BY_ITSELF)
     check_mode(mode)
@@ -254,6 +256,7 @@ def _seen(
         is_joined,
         earlier if keeps_earlier else None,
         locks_are_local=bool(is_node),
+        fatal=fatal(timeouts_are=bool(timeouts_are_fatal)),
     )
     return seen, level_is
 
