@@ -202,6 +202,16 @@ def test_an_id_that_a_table_cannot_hold_is_no_jobs(engines: Engines, charset: st
     assert cancel_rows("job", uow=uow, operation_id="\U0001f4de").record.contacts_cancelled == 1
 
 
+@pytest.mark.parametrize("charset", ["utf8", "latin1", "utf8mb4"])
+def test_a_connection_that_cannot_send_every_text_is_named(engines: Engines, charset: str) -> None:
+    """Its server would read other texts than were sent."""
+    engine = engines(connect_args={"charset": charset})
+    tables = tables_of(sa.String(50), sa.String(20))
+    seeded(engine, tables, "job")
+    notes = SqlAlchemyUnitOfWork(engine, tables).examine().notes
+    assert any("can't send every text" in it for it in notes) is (charset != "utf8mb4")
+
+
 class Bytes16(sa.types.TypeDecorator[str]):
     """A uuid as sixteen bytes, as many keep it in MySQL."""
 

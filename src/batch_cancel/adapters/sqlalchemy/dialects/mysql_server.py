@@ -21,6 +21,9 @@ _LOCK_SECONDS_MAX: Final = 10
 
 _DENIED: Final = frozenset({"1142", "1143"})
 
+_CHARSET: Final = "character_set_client"
+"""The variable by which the server reads what a connection sends."""
+
 _TEXTS_CHANGE: Final = ("PAD_CHAR_TO_FULL_LENGTH", "EMPTY_STRING_IS_NULL")
 """Modes in which a text is read otherwise than it was written."""
 
@@ -50,10 +53,10 @@ def see_server(
 ) -> None:
     """Note what the server's settings forbid, slow down or leave open."""
     level = "tx_isolation" if is_mariadb else "transaction_isolation"
-    names = ("version", "read_only", level, "innodb_lock_wait_timeout", "sql_mode")
+    names = ("version", "read_only", level, "innodb_lock_wait_timeout", "sql_mode", _CHARSET)
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     row: Any = connection.execute(sa.select(*asked)).one()
-    version, is_read_only, isolation, lock_seconds, mode = row
+    version, is_read_only, isolation, lock_seconds, mode, charset = row
     name, version_min = ("MariaDB", _MARIADB_MIN) if is_mariadb else ("MySQL", _MYSQL_MIN)
     if tuple(int(it) for it in str(version).split("-")[0].split(".")[:2]) < version_min:
         needed = ".".join(map(str, version_min))
@@ -69,6 +72,11 @@ def see_server(
         found.notes.append(
             f"the connection's transactions are {isolation}: joining() needs READ COMMITTED, "
             'such as by isolation_level="READ COMMITTED" of the engine'
+        )
+    if charset != "utf8mb4":
+        found.notes.append(
+            f"the connection's character set is {charset}, which can't send every text: a job "
+            "with an emoji in its id is not found; add charset=utf8mb4 to the URL of the engine"
         )
     if not is_strict(mode):
         found.notes.append(
