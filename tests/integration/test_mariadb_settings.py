@@ -162,6 +162,18 @@ def test_other_modes_change_nothing(engines: Engines, mode: str) -> None:
     assert cancel_rows(job, uow=uow).record.contacts_cancelled == 1
 
 
+def test_the_statement_for_an_index_is_one_of_the_database(engines: Engines) -> None:
+    """Which wants a name for it."""
+    tables = tables_of(sa.String(50), sa.String(20))
+    seeded(engines(), tables, "job")
+    uow = SqlAlchemyUnitOfWork(engines(), tables)
+    with engines().begin() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_contacts_batch_job_id ON contacts")
+        [problem] = uow.check()
+        connection.exec_driver_sql(problem.partition(": ")[2])
+    assert uow.check() == []
+
+
 # Lock timeouts -----------------------------------------------------------------------------------
 
 
