@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from batch_cancel import (
     StoreFailed,
@@ -167,6 +168,32 @@ def test_the_examination_names_the_cluster(engines: list[sa.Engine]) -> None:
         connection.exec_driver_sql("SET SESSION wsrep_sync_wait = 1")
         notes = joining(connection, TABLES).examine().notes
         assert not any("wsrep_sync_wait" in it for it in notes)
+
+
+STREAMING = "wsrep_trx_fragment_unit = 'statements', wsrep_trx_fragment_size = 1"
+"""Each statement is sent to the other nodes as it is made."""
+
+
+def test_nothing_is_sent_before_the_commit(
+    engines: list[sa.Engine], galera_cluster: GaleraCluster, galera_database: str
+) -> None:
+    """Nodes came to a halt over two transactions of one row that were sent in fragments."""
+    node, sent = galera_cluster.nodes[0], list[object]()
+    engine = data_layers.mariadb_engine(
+        node, galera_database, connect_args={"init_command": f"SET {STREAMING}"}
+    )
+
+    def about_to_commit(_: sa.Connection) -> None:
+        sent.append(node.query("SELECT count(*) FROM mysql.wsrep_streaming_log"))
+
+    event.listen(engine, "commit", about_to_commit)
+    append_contacts("job", [{"label": "added"}], uow=SqlAlchemyUnitOfWork(engine, TABLES))
+    assert sent == [0]
+    with engines[0].begin() as connection:
+        connection.exec_driver_sql(f"SET SESSION {STREAMING}")
+        notes = joining(connection, TABLES).examine().notes
+        connection.exec_driver_sql("SET SESSION wsrep_trx_fragment_size = 0")
+    assert any("wsrep_trx_fragment_size" in it for it in notes)
 
 
 def test_a_job_that_another_node_has_just_added_is_found(engines: list[sa.Engine]) -> None:

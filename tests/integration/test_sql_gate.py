@@ -200,6 +200,47 @@ def test_what_is_missing_is_named(gates: Gates, gate: Gate, change: str, said: s
             ask("job")
 
 
+_MADE_BY_HAND = (
+    "CREATE TABLE batch_start_gates (deferred_id {key}, state TEXT, operation_id TEXT, "
+    "forget_at TIMESTAMP)"
+)
+_LOOSE = {
+    "postgres": ["ALTER TABLE batch_start_gates ALTER deferred_id TYPE char(20)"],
+    "sqlite": [
+        "DROP TABLE batch_start_gates",
+        _MADE_BY_HAND.format(key="TEXT COLLATE NOCASE PRIMARY KEY"),
+    ],
+    "mariadb": [
+        "ALTER TABLE batch_start_gates MODIFY deferred_id VARCHAR(99) COLLATE utf8mb4_general_ci",
+    ],
+}
+_KEYLESS = {
+    "postgres": ["ALTER TABLE batch_start_gates DROP CONSTRAINT batch_start_gates_pkey"],
+    "sqlite": ["DROP TABLE batch_start_gates", _MADE_BY_HAND.format(key="TEXT")],
+}
+
+
+def test_a_column_that_takes_two_ids_for_one_is_named(gates: Gates, gate: Gate) -> None:
+    """A cancel of the one would close the gate for the other."""
+    for change in next(its for it, its in _LOOSE.items() if it in gates.name):
+        gates.execute(change)
+    [sentence] = gate.check()
+    assert "takes different ids for one" in sentence or "deferred_id text" in sentence
+
+
+def test_without_a_key_no_row_is_added(gates: Gates, gate: Gate) -> None:
+    """Two could decide on one start; MariaDB has no way to refuse it."""
+    if "mariadb" in gates.name:
+        return
+    for change in next(its for it, its in _KEYLESS.items() if it in gates.name):
+        gates.execute(change)
+    [sentence] = gate.check()
+    assert "two could decide on one start" in sentence
+    for ask in (gate.arm, gate.cancel):
+        with pytest.raises(SchedulerUnavailable):
+            ask("job")
+
+
 @pytest.mark.parametrize("retention", [timedelta(0), -DAY, 40_000 * DAY])
 def test_a_retention_out_of_range_is_refused(
     gates: Gates, runner: asyncio.Runner, retention: timedelta

@@ -143,6 +143,24 @@ def test_a_privilege_that_is_missing_is_named(
     assert sentence.startswith(f"the user that connects may not {privilege} ")
 
 
+def test_a_database_that_takes_no_writes_is_named(
+    on_postgres: Gates, runner: asyncio.Runner
+) -> None:
+    """Whether by its role or by its settings, each call would be refused."""
+    data_layers.METADATA.create_all(on_postgres.engine)
+    with psycopg.connect(on_postgres.place, autocommit=True) as connection:
+        connection.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+        try:
+            gate = on_postgres.make(runner)
+            [sentence] = gate.check()
+            with pytest.raises(SchedulerUnavailable, match="is read-only here"):
+                gate.arm("job")
+        finally:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+    assert sentence.startswith("Postgres is read-only here: connect to the primary")
+
+
 def test_ours_are_equal_on_postgres(postgres_schema: str) -> None:
     """The table that SQLAlchemy makes and the one that is printed."""
     engine = data_layers.postgres_engine(postgres_schema)

@@ -11,6 +11,7 @@ from batch_cancel.adapters.sqlalchemy import cancellations_table
 from batch_cancel.adapters.sqlalchemy.bytewise import exactly
 from batch_cancel.adapters.sqlalchemy.errors import Phase, TransactionLost, translated
 from batch_cancel.adapters.sqlalchemy.errors import within_savepoint as within
+from batch_cancel.adapters.sqlalchemy.mysql_faults import fatal
 from batch_cancel.domain.errors import Fault, StoreFailed
 
 
@@ -104,13 +105,25 @@ def test_a_refused_connection_says_why(number: int, fault: Fault) -> None:
     assert (found.fault, found.outcome) == (fault, "unchanged")
 
 
-def test_a_deadlock_within_a_savepoint_is_the_end_of_the_transaction() -> None:
+@pytest.mark.parametrize(("number", "fault"), [(1213, Fault.CONFLICT), (1205, Fault.LATE)])
+def test_the_end_of_the_transaction_within_a_savepoint(number: int, fault: Fault) -> None:
     """It is not called unchanged: what the caller wrote before is gone."""
-    cause = exc.OperationalError("UPDATE", {}, DriversError(1213, ""))
-    with pytest.raises(TransactionLost, match="your whole transaction") as lost:  # noqa: SIM117
-        with translated() as progress, within(progress):
-            raise cause
-    assert (lost.value.outcome, lost.value.fault) == ("unknown", Fault.CONFLICT)
+    with pytest.raises(TransactionLost, match="your whole transaction") as lost:
+        _fail_within(number, timeouts_are=True)
+    assert (lost.value.outcome, lost.value.fault) == ("unknown", fault)
+
+
+def test_a_lock_timeout_within_a_savepoint_ends_its_statement_alone() -> None:
+    """Unless the server is set to roll back everything."""
+    with pytest.raises(StoreFailed, match="lock wait timeout") as caught:
+        _fail_within(1205, timeouts_are=False)
+    assert caught.value.outcome == "unchanged"
+
+
+def _fail_within(number: int, *, timeouts_are: bool) -> None:
+    cause = exc.OperationalError("UPDATE", {}, DriversError(number, ""))
+    with translated() as progress, within(progress, fatal(timeouts_are=timeouts_are)):
+        raise cause
 
 
 @pytest.mark.parametrize(

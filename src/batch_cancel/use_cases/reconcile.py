@@ -19,8 +19,14 @@ from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.retry import Patience
 from batch_cancel.domain.statuses import Removal
 from batch_cancel.domain.worker_rules import check_limit
-from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
-from batch_cancel.use_cases import kinds, log
+from batch_cancel.ports import (
+    AsyncRepositories,
+    AsyncScheduler,
+    AsyncUnitOfWork,
+    Scheduler,
+    UnitOfWork,
+)
+from batch_cancel.use_cases import log
 from batch_cancel.use_cases.announcement import (
     AsyncOnCancelled,
     OnCancelled,
@@ -39,6 +45,7 @@ from batch_cancel.use_cases.run_blocking import (
     run,
 )
 from batch_cancel.use_cases.sweep import swept_if_possible
+from batch_cancel.use_cases.worker_step import repeated
 
 
 def reconcile(
@@ -213,7 +220,10 @@ class _Notes:
 async def _take(
     uow: AsyncUnitOfWork, limit: int, lease: timedelta, *, announcements: bool
 ) -> list[CancellationRecord]:
-    async with kinds.opened_async(uow) as repositories:
+    async def step(repositories: AsyncRepositories) -> list[CancellationRecord]:
         if repositories.outbox is None:
             return []
         return await repositories.outbox.take(limit, lease, announcements=announcements)
+
+    # Again after a conflict: on nodes of a cluster no pass skips what another one takes.
+    return await repeated(uow, step)

@@ -83,11 +83,11 @@ def _problems(
     missing: list[str],
     is_unique: bool,  # noqa: FBT001
     denied: list[str],
-    is_replica: bool,  # noqa: FBT001
+    is_read_only: bool,  # noqa: FBT001
 ) -> Iterator[str]:
     """Yield what is wrong."""
-    if is_replica:
-        yield "this Postgres is a standby, which refuses writes: connect to the primary"
+    if is_read_only:
+        yield "Postgres is read-only here: connect to the primary, as a user that may write"
     if not is_seen:
         yield (
             "the table of the start gate is missing: create it by batch-cancel schema "

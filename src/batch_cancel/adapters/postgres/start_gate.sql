@@ -59,4 +59,4 @@ SELECT
         SELECT privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
         WHERE NOT has_table_privilege(to_regclass({named}), privilege)
     ),
-    pg_is_in_recovery()
+    current_setting('transaction_read_only')::boolean

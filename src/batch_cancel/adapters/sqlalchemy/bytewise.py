@@ -83,7 +83,16 @@ def is_text(column: sa.ColumnElement[Any]) -> bool:
     while isinstance(kind, sa.types.TypeDecorator):
         kind = kind.impl_instance
     return not isinstance(
-        kind, sa.Integer | sa.Numeric | sa.Uuid | sa.DateTime | sa.Date | sa.Boolean
+        kind,
+        sa.Integer
+        | sa.Numeric
+        | sa.Uuid
+        | sa.DateTime
+        | sa.Date
+        | sa.Boolean
+        | sa.LargeBinary
+        | sa.BINARY
+        | sa.VARBINARY,
     )
 
 

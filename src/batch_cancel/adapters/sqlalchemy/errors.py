@@ -8,6 +8,7 @@ users and values.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Final, Literal
 
@@ -28,8 +29,8 @@ COMMITS_BY_ITSELF: Final = (
     "a connection without AUTOCOMMIT"
 )
 _IN_THE_WAY: Final = (
-    "a trigger, a rule or a policy is in the way; let it pass the statuses that this library "
-    "writes"
+    "a trigger, a rule or a policy is in the way, or a column cuts the text; let it pass the "
+    "statuses that this library writes"
 )
 _CONCURRENT: Final = "isce"
 """SQLAlchemy's code for a session that two tasks or threads use at once."""
@@ -116,16 +117,20 @@ class TransactionLost(StoreFailed):
 
 
 @contextmanager
-def within_savepoint(progress: Progress) -> Generator[None]:
+def within_savepoint(progress: Progress, fatal: AbstractSet[str]) -> Generator[None]:
     """
     Turn the errors of statements within a savepoint into `StoreFailed`.
 
     An error when it is left comes later, and leaves the outcome unknown.
+
+    Arguments:
+        progress: how far the transaction got.
+        fatal: the faults of MariaDB that end the whole transaction, by number.
     """
     try:
         yield
     except exc.DBAPIError as error:
-        if (number := mysql_faults.number_of(error.orig)) in mysql_faults.ENDS_TRANSACTION:
+        if (number := mysql_faults.number_of(error.orig)) in fatal:
             raise TransactionLost.by(number) from error
         raise _store_failed(error, progress) from error
     except OSError as error:

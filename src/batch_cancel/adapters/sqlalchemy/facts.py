@@ -55,6 +55,7 @@ class Seen:
             may write contacts again after the cancel; empty without such triggers.
         references: the jobs that were locked together, by the text of what contacts refer to.
         locks_are_local: whether other nodes take writes too, and do not see this one's row locks.
+        fatal: the faults of MariaDB that end the whole transaction, by number.
     """
 
     tables: SqlAlchemyTables
@@ -65,6 +66,7 @@ class Seen:
     cancelled_before: dict[JobKey, int] = attrs.field(factory=dict[JobKey, int])
     references: dict[str, JobKey] = attrs.field(factory=dict[str, JobKey])
     locks_are_local: bool = False
+    fatal: frozenset[str] = frozenset()
 
     def of_jobs(self, connection: Connection) -> Facts:
         """

@@ -259,7 +259,7 @@ def _see_index(found: Findings, connection: Connection, tables: SqlAlchemyTables
     shown = _shown(connection, tables.contacts)
     found.slow.append(
         f"no index finds the contacts of a job, so each cancel reads all of {shown}: "
-        f"CREATE INDEX ON {shown} ({keys.contact_job_id})"
+        f"CREATE INDEX {name}_by_job ON {shown} ({keys.contact_job_id})"
     )
 
 

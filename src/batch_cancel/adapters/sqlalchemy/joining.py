@@ -49,7 +49,7 @@ class _Joined(Checked):
                     session.flush()
                 with caller.begin_nested():
                     try:
-                        with within_savepoint(progress):
+                        with within_savepoint(progress, seen.fatal):
                             yield SqlAlchemyRepositories(caller, self.tables, seen)
                     except TransactionLost:
                         # SQLAlchemy refuses whatever the caller goes on with but a rollback.
@@ -78,7 +78,7 @@ class _AsyncJoined(AsyncChecked):
                     await session.flush()
                 async with caller.begin_nested():
                     try:
-                        with within_savepoint(progress):
+                        with within_savepoint(progress, seen.fatal):
                             yield AsyncSqlAlchemyRepositories(caller, self.tables, seen)
                     except TransactionLost:
                         # SQLAlchemy refuses whatever the caller goes on with but a rollback.

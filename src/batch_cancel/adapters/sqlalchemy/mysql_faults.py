@@ -5,8 +5,9 @@ Rule 1: the kind of a fault follows from the server's number, which every driver
         argument of its errors; never from a message, which may contain hosts, users and values.
 Rule 2: an error at COMMIT leaves the outcome unknown, unless its number says that nothing was
         committed.
-Rule 3: a deadlock ends the whole transaction, not only the statement. So a savepoint is gone with
-        all that the caller wrote before it.
+Rule 3: a deadlock ends the whole transaction, not only the statement, and so does a lock timeout
+        where the server is set so. Then a savepoint is gone with all that the caller wrote before
+        it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ _FULL: Final = (Fault.REFUSED, "MariaDB can't write: its disk, or a table, is fu
 _NOT_PRIMARY: Final = (
     "this node of the cluster takes no statements now (it is cut off, or is joining): ask again "
     "at another node"
+)
+_NOT_COMPARED: Final = (
+    Fault.REFUSED,
+    "an id and its column, or two columns, can't be compared: their character sets differ",
 )
 _OTHER_TABLES: Final = (
     Fault.REFUSED,
@@ -61,6 +66,7 @@ MEANINGS: Final[Mapping[str, tuple[Fault, str]]] = {
     "1205": (Fault.LATE, "another transaction locks the job or a contact (lock wait timeout)"),
     "1213": (Fault.CONFLICT, "another transaction was in the way (deadlock)"),
     "1226": _NO_CONNECTION,
+    "1267": _NOT_COMPARED,
     "1290": _READ_ONLY,
     "1317": _TOO_LONG,
     "1412": (Fault.CONFLICT, "another transaction was in the way (a table has changed)"),
@@ -88,8 +94,18 @@ LOST: Final = frozenset(
 NOT_COMMITTED: Final = frozenset({"1020", "1047", "1205", "1213", "1290", "1792", "1836", "3101"})
 """At COMMIT: nothing was committed. Not so 1180: a node may lose its cluster while it sends."""
 
-ENDS_TRANSACTION: Final = frozenset({"1020", "1213", "3101"})
-"""The whole transaction was rolled back, and not only the statement."""
+_FATAL: Final = frozenset({"1020", "1213", "3101"})
+_LOCK_TIMEOUT: Final = "1205"
+
+
+def fatal(*, timeouts_are: bool) -> frozenset[str]:
+    """
+    Return the faults that end the whole transaction, and not only the statement.
+
+    Arguments:
+        timeouts_are: whether that is so for a lock timeout (`innodb_rollback_on_timeout`).
+    """
+    return _FATAL | {_LOCK_TIMEOUT} if timeouts_are else _FATAL
 
 
 def number_of(cause: object) -> str:

@@ -107,7 +107,18 @@ class _Rows:
             .where(its.deferred_id == deferred_id, its.state.in_(sorted(states)))
             .values(**values)
         )
-        return self.connection.execute(changed).rowcount == 1
+        if self.connection.execute(changed).rowcount == 1:
+            return True
+        return to.state in states and self._is_already(deferred_id, to)
+
+    def _is_already(self, deferred_id: str, to: Row) -> bool:
+        """Check for a row that is as it was to be: MariaDB may count only those that change."""
+        if not is_mysql(self.connection.dialect):
+            return False
+        its = self.gates.c
+        is_so = sa.and_(its.state == to.state.value, its.forget_at >= to.forget_at)
+        asked = sa.select(sa.literal(1)).where(its.deferred_id == deferred_id, is_so)
+        return self.connection.execute(asked).first() is not None
 
     async def add(self, deferred_id: str, row: Row) -> bool:
         values = {**attrs.asdict(row), "deferred_id": deferred_id, "state": row.state.value}
@@ -163,6 +174,11 @@ def _problems(connection: Connection, gates: sa.Table, seen: Seen) -> Iterator[s
         yield (
             f"{names[0]} is not the primary key of {table}, so that two could decide on one start"
         )
+    if _finds_equal(connection, gates):
+        yield (
+            f"column {names[0]} of {table} takes different ids for one, such as 'a' and 'A': "
+            "create the table as start_gates_table(metadata) does"
+        )
     # SQLAlchemy 2.0 knows none of another database.
     options = (
         inspector.get_table_options(name, schema=schema) if is_mysql(connection.dialect) else {}
@@ -170,14 +186,33 @@ def _problems(connection: Connection, gates: sa.Table, seen: Seen) -> Iterator[s
     for key, engine in options.items():
         if key.endswith("_engine") and engine != "InnoDB":
             yield f"{table} is kept by {engine}, which has no transactions: use InnoDB"
-    for privilege in ("SELECT", "INSERT", "UPDATE"):
-        if lacking := database.lacking(connection, gates, names, privilege):
-            yield not_granted(privilege, lacking, table)
+    yield from _not_allowed(connection, gates, table)
+    if found.missing:
+        return  # Nothing can be deleted here, whoever connects.
     try:
         with connection.begin_nested():
             connection.execute(sa.delete(gates).where(sa.false()))
     except exc.DBAPIError:
         yield f"the user that connects may not DELETE old rows of {table}"
+
+
+def _not_allowed(connection: Connection, gates: sa.Table, table: str) -> Iterator[str]:
+    """Yield the privileges that are missing."""
+    names = [it.name for it in gates.columns]
+    for privilege in ("SELECT", "INSERT", "UPDATE"):
+        lacking = database_of(connection.dialect).lacking(connection, gates, names, privilege)
+        if lacking:
+            yield not_granted(privilege, lacking, table)
+
+
+def _finds_equal(connection: Connection, gates: sa.Table) -> bool:
+    """Check whether the column finds ids equal that differ in case, or in trailing blanks."""
+    # A column of a UNION compares like the column of its first part.
+    none: sa.Select[Any] = sa.select(gates.c.deferred_id.label("it")).where(sa.false())
+    one: sa.Select[Any] = sa.select(sa.literal_column("'a'"))
+    it = sa.union_all(none, one).limit(1).subquery().c.it
+    others = (it == sa.literal_column(other) for other in ("'A'", "'a '"))
+    return any(connection.execute(sa.select(*others)).one())
 
 
 @attrs.frozen

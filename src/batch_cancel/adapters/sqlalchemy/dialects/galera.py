@@ -55,8 +55,19 @@ def see_cluster(connection: Connection, seen: Seen, found: Findings) -> None:
     )
     if (missing := guard_missing(seen.tables)) is not None:
         found.workers.append(missing)
-    asked = sa.select(sa.literal_column("@@wsrep_sync_wait", sa.Integer))
-    if seen.is_joined and not connection.execute(asked).scalar_one() & 1:
+    if not seen.is_joined:
+        return
+    names = ("wsrep_sync_wait", "wsrep_trx_fragment_size")
+    asked = sa.select(*(sa.literal_column(f"@@{it}", sa.Integer) for it in names))
+    row: Any = connection.execute(asked).one()
+    waits_for, fragment_size = row
+    if fragment_size:
+        found.notes.append(
+            "wsrep_trx_fragment_size is not 0, so a transaction is sent to other nodes before its "
+            "commit, and nodes have come to a halt over two of one row: set it to 0 on the "
+            "connections that you join"
+        )
+    if not waits_for & 1:
         found.notes.append(
             "wsrep_sync_wait is off, so a transaction may not yet see what another node has "
             "committed before it: set it to 1 on the connections that you join"

@@ -31,10 +31,15 @@ from batch_cancel.adapters.sqlalchemy.columns import Moment
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
 from batch_cancel.adapters.sqlalchemy.dialects.galera import may_be_node, see_cluster
 from batch_cancel.adapters.sqlalchemy.dialects.mysql_facts import facts_of
-from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import denied, see_server
+from batch_cancel.adapters.sqlalchemy.dialects.mysql_server import (
+    check_mode,
+    denied,
+    is_strict,
+    see_server,
+)
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
-from batch_cancel.adapters.sqlalchemy.mysql_faults import number_of
+from batch_cancel.adapters.sqlalchemy.mysql_faults import fatal, number_of
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.diagnosis import Findings
 from batch_cancel.domain.errors import StoreFailed, shown
@@ -42,6 +47,10 @@ from batch_cancel.domain.errors import StoreFailed, shown
 _SECOND: Final = timedelta(seconds=1)
 _DUPLICATE: Final = "1062"
 """The error for a key that is there; the transaction goes on."""
+_SERVER: Final = ("hostname", "port", "server_id")
+"""The variables that name a server."""
+_NO_SUCH_TEXT: Final = "1267"
+"""The error for a text that the column's character set can't hold; the transaction goes on."""
 
 
 class MySql(Database):
@@ -90,7 +99,12 @@ class MySql(Database):
 
     def may_lock(self, connection: Connection, asked: sa.Select[Any]) -> bool:
         """Check whether a query finds a row, without a lock."""
-        return connection.execute(asked.limit(1)).first() is not None
+        try:
+            return connection.execute(asked.limit(1)).first() is not None
+        except exc.OperationalError as error:
+            if number_of(error.orig) != _NO_SUCH_TEXT:
+                raise
+            return False
 
     def picked(
         self,
@@ -197,12 +211,16 @@ def _bound(
         lock_timeout: how long one may wait for a lock.
         statement_timeout: how long it may take.
         waits_for_nodes: whether the first statement waits until this node has all that others have
-            committed. No later one could: what a transaction sees is then known.
+            committed. No later one could: what a transaction sees is then known. Nor is the
+            transaction sent to them in fragments before its commit: then nodes have come to a halt
+            over two such transactions that wrote one row.
     """
     # Whole seconds; 0 would not wait at all.
     lock_seconds = max(1, math.ceil(lock_timeout / _SECOND))
     seconds = max(0.001, statement_timeout / _SECOND)
     settings = f"innodb_lock_wait_timeout={lock_seconds}, max_statement_time={seconds:.3f}"
+    if waits_for_nodes:
+        settings += ", wsrep_trx_fragment_size=0"
     first = ["wsrep_sync_wait=1, "] if waits_for_nodes else []
 
     def bounded(
@@ -220,22 +238,25 @@ def _seen(
     """Read the connection's isolation level, and which tables these are."""
     earlier = tables.earlier
     level = "tx_isolation" if is_mariadb(connection) else "transaction_isolation"
-    names = ("autocommit", level, "hostname", "port", "server_id")
+    names = ("autocommit", level, "sql_mode", "innodb_rollback_on_timeout", *_SERVER)
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     asked.append(sa.func.database())
     asked.append(sa.false() if earlier is None else _exists(connection, earlier))
     asked.append(sa.literal_column("@@wsrep_on") if may_be_node(connection) else sa.false())
     row: Any = connection.execute(sa.select(*asked)).one()
-    is_alone, level_is, *server, keeps_earlier, is_node = row
+    is_alone, level_is, mode, timeouts_are_fatal, *server, keeps_earlier, is_node = row
     if is_alone:
         raise StoreFailed(COMMITS_BY_ITSELF)
+    check_mode(mode)
+    cuts = not is_strict(mode)
     seen = Seen(
         tables,
-        lambda: facts_of(connection, tables),
-        (*server, *(name_parts(connection, it) for it in _tables(tables))),
+        lambda: facts_of(connection, tables, cuts=cuts),
+        (*server, cuts, *(name_parts(connection, it) for it in _tables(tables))),
         is_joined,
         earlier if keeps_earlier else None,
         locks_are_local=bool(is_node),
+        fatal=fatal(timeouts_are=bool(timeouts_are_fatal)),
     )
     return seen, level_is
 

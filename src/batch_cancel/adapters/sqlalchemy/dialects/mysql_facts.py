@@ -55,8 +55,15 @@ class _Found:
         return Table(self.name, unique, self.not_null, self.engine is None, kinds)
 
 
-def facts_of(connection: Connection, tables: SqlAlchemyTables) -> Facts | None:
-    """Return the facts; None if a table is missing."""
+def facts_of(connection: Connection, tables: SqlAlchemyTables, *, cuts: bool) -> Facts | None:
+    """
+    Return the facts; None if a table is missing.
+
+    Arguments:
+        connection: the connection.
+        tables: the adopter's.
+        cuts: whether the server cuts what a column can't hold: then written rows are read again.
+    """
     found = [_found(connection, getattr(tables, it)) for it in _FIELDS]
     jobs, contacts, ours = found
     if jobs is None or contacts is None or ours is None:
@@ -72,8 +79,8 @@ def facts_of(connection: Connection, tables: SqlAlchemyTables) -> Facts | None:
         refusals=tuple(_refusals(jobs, contacts, ours)),
         jobs_have_triggers=jobs_have,
         contacts_have_triggers=contacts_have,
-        jobs_are_rewritten=jobs_have,
-        contacts_are_rewritten=contacts_have,
+        jobs_are_rewritten=jobs_have or cuts,
+        contacts_are_rewritten=contacts_have or cuts,
         contacts_partitioned_by=frozenset(),
         deferrable=(),
         writers=tuple(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, exc
 
 from batch_cancel.adapters.sqlalchemy.mysql_faults import number_of
 from batch_cancel.domain.diagnosis import Findings
+from batch_cancel.domain.errors import StoreFailed
 
 _MARIADB_MIN: Final = (10, 6)
 _MYSQL_MIN: Final = (8, 0)
@@ -20,16 +21,42 @@ _LOCK_SECONDS_MAX: Final = 10
 
 _DENIED: Final = frozenset({"1142", "1143"})
 
+_CHARSET: Final = "character_set_client"
+"""The variable by which the server reads what a connection sends."""
+
+_TEXTS_CHANGE: Final = ("PAD_CHAR_TO_FULL_LENGTH", "EMPTY_STRING_IS_NULL")
+"""Modes in which a text is read otherwise than it was written."""
+
+
+def check_mode(mode: object) -> None:
+    """
+    Check that texts are read as they were written.
+
+    Raises:
+        StoreFailed: the connection's sql_mode changes them.
+    """
+    if found := [it for it in _TEXTS_CHANGE if it in str(mode).split(",")]:
+        msg = (
+            f"sql_mode has {' and '.join(found)}, so that a text is read otherwise than it was "
+            "written, and a status is not found: take it out of the sql_mode of these connections"
+        )
+        raise StoreFailed(msg)
+
+
+def is_strict(mode: object) -> bool:
+    """Check whether what a column can't hold is an error, and not cut."""
+    return "STRICT" in str(mode)
+
 
 def see_server(
     connection: Connection, found: Findings, *, is_mariadb: bool, is_joined: bool
 ) -> None:
     """Note what the server's settings forbid, slow down or leave open."""
     level = "tx_isolation" if is_mariadb else "transaction_isolation"
-    names = ("version", "read_only", level, "innodb_lock_wait_timeout", "sql_mode")
+    names = ("version", "read_only", level, "innodb_lock_wait_timeout", "sql_mode", _CHARSET)
     asked: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@{it}") for it in names]
     row: Any = connection.execute(sa.select(*asked)).one()
-    version, is_read_only, isolation, lock_seconds, mode = row
+    version, is_read_only, isolation, lock_seconds, mode, charset = row
     name, version_min = ("MariaDB", _MARIADB_MIN) if is_mariadb else ("MySQL", _MYSQL_MIN)
     if tuple(int(it) for it in str(version).split("-")[0].split(".")[:2]) < version_min:
         needed = ".".join(map(str, version_min))
@@ -46,7 +73,12 @@ def see_server(
             f"the connection's transactions are {isolation}: joining() needs READ COMMITTED, "
             'such as by isolation_level="READ COMMITTED" of the engine'
         )
-    if "STRICT" not in str(mode):
+    if charset != "utf8mb4":
+        found.notes.append(
+            f"the connection's character set is {charset}, which can't send every text: a job "
+            "with an emoji in its id is not found; add charset=utf8mb4 to the URL of the engine"
+        )
+    if not is_strict(mode):
         found.notes.append(
             "sql_mode is not strict, so what is too long for its column is cut without an error: "
             "add STRICT_TRANS_TABLES"

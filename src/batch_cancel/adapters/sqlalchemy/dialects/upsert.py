@@ -18,7 +18,9 @@ def added(
     values: Mapping[str, Any],
 ) -> bool:
     """Add a row, unless its primary key is there or is added meanwhile."""
-    new = insert(table).values(**values).on_conflict_do_nothing()
+    # Named, so that a table without the key is refused.
+    key = list(table.primary_key)
+    new = insert(table).values(**values).on_conflict_do_nothing(index_elements=key)
     done = connection.execute(new.execution_options(preserve_rowcount=True))
     return bool(done.rowcount == 1)
 
