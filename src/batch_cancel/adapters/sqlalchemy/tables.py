@@ -135,7 +135,7 @@ class SqlAlchemyTables:
 
     def __attrs_post_init__(self) -> None:
         tables = {"job": self.jobs, "contact": self.contacts}
-        for field in attrs.fields_dict(type(self)):
+        for field, attribute in attrs.fields_dict(type(self)).items():
             table = tables.get(field.partition("_")[0])
             if table is None:
                 continue
@@ -144,6 +144,8 @@ class SqlAlchemyTables:
             for name in names:
                 if isinstance(name, str) and name not in table.c:
                     msg = f"{field}: {table.name} has no column {name!r}"
+                    if attribute.type in {"str | None", str | None}:
+                        msg += f"; pass {field}=None if there is none"
                     raise ValueError(msg)
         if self.contact_organization_id is not None and self.job_organization_id is None:
             msg = "contact_organization_id needs job_organization_id: a contact has its job's"
