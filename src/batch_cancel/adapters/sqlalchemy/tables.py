@@ -144,7 +144,7 @@ class SqlAlchemyTables:
             for name in names:
                 if isinstance(name, str) and name not in table.c:
                     msg = f"{field}: {table.name} has no column {name!r}"
-                    if attribute.type in {"str | None", str | None}:
+                    if str(attribute.type) == "str | None":
                         msg += f"; pass {field}=None if there is none"
                     raise ValueError(msg)
         if self.contact_organization_id is not None and self.job_organization_id is None:
