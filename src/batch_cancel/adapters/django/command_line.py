@@ -59,7 +59,7 @@ def examined(databases: Collection[str]) -> Diagnosis:
     try:
         return apps.perform(path, lambda calls: _examine(calls, databases))
     except UsageError as error:
-        # Nobody has typed an option.
+        # No option was typed.
         return Diagnosis(missing=(f"{SETTING}{str(error).removeprefix('--app')}",))
 
 
