@@ -49,7 +49,7 @@ def with_values(function: Callable[..., Any]) -> inspect.Signature | None:
 
 
 def _text(default: object) -> str:
-    """Return what the signature shows; three dots for what a factory makes or has no short form."""
+    """Return what the signature shows; three dots for what is made later or has no short form."""
     if isinstance(default, Enum):
         return f"{type(default).__name__}.{default.name}"
     is_empty = isinstance(default, tuple | frozenset) and not default
