@@ -227,12 +227,15 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/venv.stamp
 	@$(PIP) install -qq --no-input --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
-# The lowest versions are no subset of the newest: they live in an environment of their own.
-$(LOWEST).stamp: requirements/lowest.txt pyproject.toml $(VENV)/venv.stamp
+# The lowest versions are no subset of the newest: they live in an environment of their own, with the
+# pinned pip, for pip 23 refuses a pin with extras if there is a newer version.
+$(LOWEST).stamp: requirements/lowest.txt requirements/pip.txt pyproject.toml $(VENV)/venv.stamp
 	@echo 'Installing $< into $(LOWEST) ...'
 	@$(PYTHON) -m venv --clear --without-pip $(LOWEST)
-	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --require-hashes --requirement $<
-	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --no-deps --no-build-isolation \
+	@$(PIP) --python $(LOWEST)/bin/python install -qq --no-input --require-hashes \
+		--requirement requirements/pip.txt
+	@$(LOWEST)/bin/python -m pip install -qq --no-input --require-hashes --requirement $<
+	@$(LOWEST)/bin/python -m pip install -qq --no-input --no-deps --no-build-isolation \
 		--no-index --editable .
 	@touch $@
 

@@ -16,6 +16,7 @@ from documentation.markdown import (
     with_literal_blocks,
     with_statuses_indexed,
 )
+from documentation.signatures import with_values
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -25,6 +26,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Have Sphinx call what is here."""
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _mark, priority=400)  # Before napoleon.
+    app.connect("autodoc-before-process-signature", _show_values, priority=600)  # After autodoc.
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True}
 
@@ -36,6 +38,11 @@ def _read(_: Sphinx, __: str, source: list[str]) -> None:
 def _mark(*given: Any) -> None:  # noqa: ANN401  # Of many kinds; the last are the lines.
     lines: list[str] = given[-1]
     lines[:] = with_literal_blocks(lines)
+
+
+def _show_values(_: Sphinx, function: Any, __: object) -> None:  # noqa: ANN401  # Any callable.
+    if (signature := with_values(function)) is not None:
+        function.__signature__ = signature
 
 
 def _finish(app: Sphinx, error: Exception | None) -> None:

@@ -190,13 +190,27 @@ def test_a_setting_that_cannot_be_used_is_named(site: str) -> None:
             [sentence] = checked()
             assert sentence.startswith("batch_cancel.W001")
             assert found in sentence
+            assert checked(database="default") == [sentence]  # Said once.
+
+
+def test_the_hint_to_a_setting_is_a_sentence_and_a_line_of_settings(site: str) -> None:
+    """The line can be copied."""
+    from django.core import checks
+
+    with django_app.settings(BATCH_CANCEL_APP=None):
+        [hint] = [it.hint for it in checks.run_checks() if it.id == "batch_cancel.W001"]
+    assert hint == (
+        "Name your object with uow and scheduler by its module: "
+        'BATCH_CANCEL_APP = "mysite.wiring:app"'
+    )
 
 
 def test_an_application_that_is_none_is_found_with_its_database(site: str) -> None:
-    """The checks without a database only import it."""
+    """The checks without a database only import it; the setting is what is named."""
     with django_app.settings(BATCH_CANCEL_APP="tests.django_calls.wiring:TABLES"):
         assert checked() == []
         [sentence] = checked(database="default")
+        assert sentence.startswith("batch_cancel.W002 BATCH_CANCEL_APP: tests.django_calls.")
         assert "has no `uow`" in sentence
 
 

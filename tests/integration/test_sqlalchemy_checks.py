@@ -126,6 +126,15 @@ def test_what_is_missing_is_named(
     assert sentence in examined(layer, joined=joined).missing
 
 
+@SQLITE
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_file_without_the_tables_is_named(layer: Layer, *, joined: bool) -> None:
+    """The statement that waits for SQLite's lock names the table of jobs."""
+    layer.execute("DROP TABLE batch_contacts", "DROP TABLE batch_jobs")
+    [sentence] = examined(layer, joined=joined).missing
+    assert sentence == "table batch_jobs is missing: create it, or see which file the URL names"
+
+
 def test_a_column_that_workers_need_alone_is_no_problem_of_a_cancel(layer: Layer) -> None:
     """It is among what the workers miss."""
     layer.execute("ALTER TABLE batch_contacts DROP COLUMN next_attempt_at")
@@ -147,10 +156,11 @@ def test_a_missing_index_is_slow(layer: Layer) -> None:
     assert found.slow == (
         (
             "no index finds the contacts of a job, so each cancel reads all of batch_contacts: "
-            "CREATE INDEX batch_contacts_by_job ON batch_contacts (batch_job_id)"
+            "CREATE INDEX ix_batch_contacts_batch_job_id ON batch_contacts (batch_job_id)"
         ),
     )
-    layer.execute(found.slow[0].partition(": ")[2])
+    [sentence] = found.slow
+    layer.execute(sentence.partition(": ")[2])  # As it is: SQLite wants a name.
     assert examined(layer).slow == ()
 
 

@@ -160,12 +160,14 @@ def test_a_column_that_is_not_there_is_reported_at_once() -> None:
         attrs.evolve(TABLES, job_where={"gone": None})
     with pytest.raises(ValueError, match="no name is given for scheduled"):
         attrs.evolve(TABLES, job_statuses={JobStatus.CANCELLED: "canceled"})
-    with pytest.raises(ValueError, match="job_status: batch_jobs has no column 'state'"):
+    with pytest.raises(ValueError, match=r"job_status: batch_jobs has no column 'state'$"):
         attrs.evolve(TABLES, job_status="state")
     with pytest.raises(
         ValueError, match="contact_job_id: batch_contacts has no column 'scheduled"
     ):
         attrs.evolve(TABLES, contact_job_id="scheduled_job_id")  # A column of the other table.
+    with pytest.raises(ValueError, match="'late'; pass job_updated_at=None if there is none"):
+        attrs.evolve(TABLES, job_updated_at="late")
     with pytest.raises(TypeError, match="a Table or a mapped class is needed, got 'jobs'"):
         attrs.evolve(TABLES, jobs="jobs")  # type: ignore[arg-type]
 

@@ -5,26 +5,27 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import psycopg
 import pytest
 import redis
 
-from batch_cancel import cancel_job
-from batch_cancel.adapters.redis import StartGate
-from tests.docs.given import Home, home, names
+from tests.docs.given import Home, home
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.test_blocks import run
 from tests.schedulers.rig import python_of
 
 PAGE: Final = ROOT / "docs" / "libraries.md"
+JOB, WIRING, *_PARTS = blocks(PAGE)
+"""What comes before the first recipe: a job, and the module that each recipe imports."""
+
 RECIPES: Final[dict[str, tuple[Block, Block, Block]]] = {
     first.file.removesuffix("_starts.py"): (first, second, third)
-    for first, second, third in zip(
-        blocks(PAGE)[::3], blocks(PAGE)[1::3], blocks(PAGE)[2::3], strict=True
-    )
+    for first, second, third in zip(_PARTS[::3], _PARTS[1::3], _PARTS[2::3], strict=True)
     if first.file is not None
 }
 """By library: the module of the tasks, what schedules one, and the cancel."""
@@ -74,20 +75,32 @@ def schedule(library: str, tasks: Block, starts: Block, at: Home) -> None:
     python("schedule_it.py")
 
 
-@pytest.mark.parametrize("library", CHOSEN)
-def test_a_recipe_schedules_a_start_and_cancels_it(library: str, at: Home) -> None:
-    """The job's row names the start; the answer is the one beside the code."""
-    tasks, starts, cancel = RECIPES[library]
-    at.seed()
+def save_a_job(at: Home) -> None:
+    """Run the page's SQL on its tables, which are empty, beside an empty Redis."""
+    assert (JOB.kind, JOB.file) == ("sql", "job.sql")
+    with psycopg.connect(at.dsn) as rows:
+        rows.execute("TRUNCATE batch_jobs, batch_contacts, batch_cancellations")
+        rows.execute(JOB.code.encode())
     with redis.Redis.from_url(at.url) as client:
-        client.flushdb()  # The native scheduler's start, which the other pages have.
+        client.flushdb()
+
+
+@pytest.mark.parametrize("library", CHOSEN)
+def test_a_recipe_schedules_a_start_and_cancels_it(
+    library: str, at: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing but what the page shows; the answer is the one beside the code."""
+    tasks, starts, cancel = RECIPES[library]
+    save_a_job(at)
     if library == "procrastinate":
         make_tables(at)
     schedule(library, tasks, starts, at)
-    with names(at) as given:
-        own: dict[str, Any] = {**given, "redis": redis, "cancel_job": cancel_job}
-        own["StartGate"] = StartGate
-        assert run("\n" * (cancel.line - 1) + at.at_home(cancel.code), str(PAGE), own) == []
+    assert WIRING.file == "wiring.py"
+    (at.folder / WIRING.file).write_text(at.at_home(WIRING.code), "utf-8")
+    monkeypatch.syspath_prepend(at.folder)
+    monkeypatch.setitem(sys.modules, "wiring", sys)  # Taken out when the test ends.
+    del sys.modules["wiring"]
+    assert run("\n" * (cancel.line - 1) + at.at_home(cancel.code), str(PAGE), {}) == []
 
 
 def test_every_library_has_a_recipe() -> None:

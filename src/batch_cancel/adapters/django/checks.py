@@ -25,7 +25,10 @@ def check_site(**_: Any) -> list[CheckMessage]:
     """Check the settings, without a look into a database."""
     messages: list[CheckMessage] = []
     if (why := command_line.unusable()) is not None:
-        hint = f'{command_line.SETTING} = "mysite.wiring:app", an object with uow and scheduler'
+        hint = (
+            "Name your object with uow and scheduler by its module: "
+            f'{command_line.SETTING} = "mysite.wiring:app"'
+        )
         messages.append(checks.Warning(f"{why}.", hint=hint, id="batch_cancel.W001"))
     known: Any = connections.settings
     atomic = [it for it in connections if known[it]["ATOMIC_REQUESTS"]]

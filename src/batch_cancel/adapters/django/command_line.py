@@ -50,15 +50,17 @@ def examined(databases: Collection[str]) -> Diagnosis:
     """
     Examine the store of the application, if it is in one of these databases of Django's.
 
-    A store on a connection of its own is left to `manage.py batch_cancel check`.
+    A store on a connection of its own is left to `manage.py batch_cancel check`. A setting that
+    names nothing is `unusable`, and nothing is said of it here.
     """
     path = _setting()
-    if path is None:
+    if path is None or unusable() is not None:
         return Diagnosis()
     try:
         return apps.perform(path, lambda calls: _examine(calls, databases))
     except UsageError as error:
-        return Diagnosis(missing=(str(error),))
+        # No option was typed.
+        return Diagnosis(missing=(f"{SETTING}{str(error).removeprefix('--app')}",))
 
 
 async def _examine(calls: Calls, databases: Collection[str]) -> Diagnosis:

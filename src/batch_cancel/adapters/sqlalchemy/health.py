@@ -54,6 +54,9 @@ _TOUCHED: Final = frozenset(
 _OF_WORKERS: Final = frozenset({"contact_id", "contact_next_attempt_at", "contact_dialing_since"})
 """The columns that the workers' steps alone need."""
 
+_NAME_CHARACTERS_MAX: Final = 63
+"""How long the name of an index may be: Postgres cuts it there, MariaDB refuses a longer one."""
+
 
 @attrs.frozen
 class _Table:
@@ -257,9 +260,12 @@ def _see_index(found: Findings, connection: Connection, tables: SqlAlchemyTables
             found.fits.append(INDEX_OF_CONTACTS)
             return
     shown = _shown(connection, tables.contacts)
+    # Only Postgres takes an index without a name.
+    index = f"ix_{name}_{keys.contact_job_id}"[:_NAME_CHARACTERS_MAX]
+    index = connection.dialect.identifier_preparer.quote(index)
     found.slow.append(
         f"no index finds the contacts of a job, so each cancel reads all of {shown}: "
-        f"CREATE INDEX {name}_by_job ON {shown} ({keys.contact_job_id})"
+        f"CREATE INDEX {index} ON {shown} ({keys.contact_job_id})"
     )
 
 

@@ -135,15 +135,15 @@ class SqlAlchemyTables:
 
     def __attrs_post_init__(self) -> None:
         tables = {"job": self.jobs, "contact": self.contacts}
-        for field in attrs.fields_dict(type(self)):
-            table = tables.get(field.partition("_")[0])
-            if table is None:
+        for field, attribute in attrs.fields_dict(type(self)).items():
+            if (table := tables.get(field.partition("_")[0])) is None:
                 continue
             given = getattr(self, field)
-            names = given if field.endswith("_where") else [given]
-            for name in names:
+            for name in given if field.endswith("_where") else [given]:
                 if isinstance(name, str) and name not in table.c:
                     msg = f"{field}: {table.name} has no column {name!r}"
+                    if str(attribute.type) == "str | None":
+                        msg += f"; pass {field}=None if there is none"
                     raise ValueError(msg)
         if self.contact_organization_id is not None and self.job_organization_id is None:
             msg = "contact_organization_id needs job_organization_id: a contact has its job's"

@@ -57,9 +57,10 @@ class FaultConformance(StoreAdapter):
 
     @promise(
         "I18",
-        cause="`contacts.cancel` swallows a lock timeout, and counts no contact instead (where it "
-        "rolls back that statement alone, the rest would be committed): let it out, as a "
-        "StoreFailed with a fault that passes.",
+        cause="if the cancel does not end, nothing bounds its wait for a contact: set a lock "
+        "timeout, within the transaction. Or `contacts.cancel` swallows a lock timeout, and "
+        "counts no contact instead (where it rolls back that statement alone, the rest would be "
+        "committed): let it out, as a StoreFailed with a fault that passes.",
         needs=["row_locks", "lock_timeout"],
     )
     def test_i18_a_contact_that_is_kept_in_use_is_a_failure(self, world: World) -> None:

@@ -135,7 +135,11 @@ class SchedulerConformance(SchedulerAdapter):
             expect(sorted(answers), [False, False, False, True], "The answers, sorted:")
 
     @pytest.mark.parametrize("hostile", HOSTILE_IDS, ids=range(len(HOSTILE_IDS)))
-    @promise("I16", cause="an id is used as a pattern, or in a key that is split again.")
+    @promise(
+        "I16",
+        cause="an id is used as a pattern, or in a key that is split again. If no id passes: the "
+        "answer is not kept with its operation, and the test of I12 says more.",
+    )
     def test_i16_a_deferred_id_is_just_its_bytes(self, timetable: Timetable, hostile: str) -> None:
         """The start's and the operation's."""
         timetable.schedule(hostile, "theirs", f"{hostile[:1000]}!")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 from sqlalchemy.dialects import sqlite
 
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying, Database
@@ -15,6 +15,7 @@ from batch_cancel.adapters.sqlalchemy.dialects.upsert import added, upserted
 from batch_cancel.adapters.sqlalchemy.errors import COMMITS_BY_ITSELF
 from batch_cancel.adapters.sqlalchemy.facts import (
     Seen,
+    name_parts,
     sqlite_cache_key,
     sqlite_earlier,
     sqlite_facts,
@@ -69,7 +70,14 @@ class Sqlite(Database):
 
 def _opened(connection: Connection, tables: SqlAlchemyTables, *, is_joined: bool) -> Seen:
     # Waits for the lock and changes nothing: a SELECT would see what was there before the wait.
-    connection.execute(sa.delete(tables.jobs).where(sa.false()))
+    try:
+        connection.execute(sa.delete(tables.jobs).where(sa.false()))
+    except exc.OperationalError as error:
+        if not str(error.orig).startswith("no such table: "):
+            raise
+        jobs = ".".join(filter(None, name_parts(connection, tables.jobs)))
+        reason = f"table {jobs} is missing: create it, or see which file the URL names"
+        raise StoreFailed(reason) from error
     if not getattr(connection.connection.driver_connection, "in_transaction", True):
         raise StoreFailed(COMMITS_BY_ITSELF)
     return Seen(
