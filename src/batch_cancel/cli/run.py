@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import NoReturn
 
+import rich  # noqa: F401  # Where it is missing, no command is there, not even one without it.
 import typer.core
 import typer.main
 
