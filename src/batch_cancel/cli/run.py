@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import NoReturn
 
-import rich  # noqa: F401  # Where it is missing, no command is there, not even one without it.
+import rich
 import typer.core
 import typer.main
 
@@ -28,11 +28,16 @@ __all__ = [
     "history_commands",
     "job_commands",
     "program",
+    "rich",
     "run",
     "store_commands",
     "trial_commands",
 ]
-"""The commands add themselves to the program when they are imported."""
+"""
+The commands add themselves to the program when they are imported.
+
+Some of them need `rich`: where it is missing, none is there.
+"""
 
 
 def run(arguments: Sequence[str] | None, *, name: str, app: str | None) -> NoReturn:
