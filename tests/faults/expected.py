@@ -90,8 +90,12 @@ def expected(scenario: Scenario, plan: Plan, *, is_repeatable: bool, is_async: b
     if phase is Phase.AFTER:
         return Expected(frozenset({_after_the_commit(scenario, point)}), is_done)
     if scenario.verb is not Verb.CANCEL:
-        only_reads = _of_taking if scenario.verb is Verb.RECONCILE else _of_looking_up
-        return Expected(only_reads(scenario, point, kind), is_done)
+        answers = (
+            _of_taking(scenario, point, kind, is_repeatable=is_repeatable)
+            if scenario.verb is Verb.RECONCILE
+            else _of_looking_up(scenario, point, kind)
+        )
+        return Expected(answers, is_done)
     if isinstance(kind.effect, Answer):
         answer = _of_garbage(scenario, point, kind)
         return Expected(frozenset({answer}), _cancels(answer))
@@ -152,11 +156,22 @@ def _of_a_store_s_fault(
     return Expected(frozenset({answer}), is_done=True)
 
 
-def _of_taking(scenario: Scenario, point: Point, kind: FaultKind) -> frozenset[str]:
-    """Reconcile has changed nothing yet: it raises, and the next pass takes up the same."""
+def _of_taking(
+    scenario: Scenario, point: Point, kind: FaultKind, *, is_repeatable: bool
+) -> frozenset[str]:
+    """
+    Reconcile has changed nothing yet: it takes again if that is worth it.
+
+    Otherwise it raises, and the next pass takes up the same.
+    """
     error = None if isinstance(kind.effect, Hang | Answer) else kind.effect.make()
     if isinstance(error, StoreFailed):
-        return frozenset({f"store failed {error.fault}"})
+        # Two attempts are made before a pause fails, as many as an interrupted one is worth.
+        worth = {"conflict", "incomplete"} | (
+            {"interrupted"} if point.member != "pause" else set()
+        )
+        is_taken_again = is_repeatable and error.outcome == "unchanged" and error.fault in worth
+        return frozenset({scenario.usually if is_taken_again else f"store failed {error.fault}"})
     if isinstance(kind.effect, Answer):
         # It may pass unnoticed, as where only "is None" is asked, or look like an empty store.
         noticed = {"raised TypeError", "raised AttributeError", "store failed refused"}

@@ -174,11 +174,6 @@ def _problems(connection: Connection, gates: sa.Table, seen: Seen) -> Iterator[s
         yield (
             f"{names[0]} is not the primary key of {table}, so that two could decide on one start"
         )
-    if _finds_equal(connection, gates):
-        yield (
-            f"column {names[0]} of {table} takes different ids for one, such as 'a' and 'A': "
-            "create the table as start_gates_table(metadata) does"
-        )
     # SQLAlchemy 2.0 knows none of another database.
     options = (
         inspector.get_table_options(name, schema=schema) if is_mysql(connection.dialect) else {}
@@ -186,7 +181,13 @@ def _problems(connection: Connection, gates: sa.Table, seen: Seen) -> Iterator[s
     for key, engine in options.items():
         if key.endswith("_engine") and engine != "InnoDB":
             yield f"{table} is kept by {engine}, which has no transactions: use InnoDB"
-    yield from _not_allowed(connection, gates, table)
+    if denied := [*_not_allowed(connection, gates, table)]:
+        yield from denied
+    elif _finds_equal(connection, gates):
+        yield (
+            f"column {names[0]} of {table} takes different ids for one, such as 'a' and 'A': "
+            "create the table as start_gates_table(metadata) does"
+        )
     if found.missing:
         return  # Nothing can be deleted here, whoever connects.
     try:
