@@ -92,6 +92,8 @@ browser: $(VENV)/test.stamp ## Look at the endpoint's documentation with Chromiu
 # The tests on three nodes of Galera run in one process, for each process starts three nodes. They
 # run 60 rounds of each pair of steps. For the whole campaign, in a quarter of an hour:
 # BATCH_CANCEL_TEST_GALERA_ROUNDS=1000 make mysql
+# Over drivers that you install into the environment, since mysqlclient has to be compiled:
+# BATCH_CANCEL_TEST_MARIADB_DRIVERS=mysqldb,aiomysql make mysql
 MYSQL_PACKAGES := mariadb-server galera-4 rsync
 .PHONY: mysql
 mysql: $(VENV)/test.stamp ## Test SQLAlchemy on MariaDB and Galera, installed by apt-get where that may be

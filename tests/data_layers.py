@@ -231,13 +231,13 @@ def sqlite(folder: Path, stack: ExitStack, *, is_async: bool) -> AlchemyLayer:
 
 
 def mariadb_engine(server: MariaDbServer, database: str, **options: Any) -> sa.Engine:
-    """Return an engine over PyMySQL."""
+    """Return an engine over the blocking driver."""
     return sa.create_engine(server.url(database), **{"poolclass": sa.NullPool, **options})
 
 
 def mariadb_engine_async(server: MariaDbServer, database: str, **options: Any) -> AsyncEngine:
-    """Return an engine over asyncmy."""
-    url = server.url(database, "asyncmy")
+    """Return an engine over the driver of asyncio."""
+    url = server.url(database, is_async=True)
     return create_async_engine(url, **{"poolclass": sa.NullPool, **options})
 
 

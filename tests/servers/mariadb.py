@@ -28,7 +28,7 @@ from tests.processes import (
     unprivileged,
 )
 from tests.servers.lifetime import Server
-from tests.servers.programs import Program
+from tests.servers.programs import MARIADB_DRIVERS, Program
 
 _USER = "batch_cancel"
 _SETTINGS: Mapping[str, str] = {
@@ -126,8 +126,9 @@ class MariaDbServer(Server):
             process = ServerProcess(command, folder, account)
             return cls(port, process, cleanup.pop_all())
 
-    def url(self, database: str = "", driver: str = "pymysql", user: str = _USER) -> sa.URL:
-        """Return a URL for SQLAlchemy."""
+    def url(self, database: str = "", *, is_async: bool = False, user: str = _USER) -> sa.URL:
+        """Return a URL for SQLAlchemy, with one of the drivers that the environment names."""
+        driver = os.environ.get(MARIADB_DRIVERS, "pymysql,asyncmy").split(",")[is_async]
         return sa.URL.create(
             f"mysql+{driver}",
             user,
