@@ -23,19 +23,19 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def _texts(folder: Path, pattern: str) -> dict[str, str]:
-    paths = sorted(folder.rglob(pattern))
+    paths = sorted(folder.glob(pattern))
     return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in paths}
 
 
 MODULES: Final = (
-    _texts(PACKAGE, "*.py")
+    _texts(PACKAGE, "**/*.py")
     | _texts(ROOT, "benchmarks/**/*.py")
     | _texts(ROOT, "documentation/**/*.py")
 )
 SCRIPTS: Final = (
-    _texts(PACKAGE, "*.sql") | _texts(PACKAGE, "*.lua") | _texts(ROOT, "benchmarks/*.sql")
+    _texts(PACKAGE, "**/*.sql") | _texts(PACKAGE, "**/*.lua") | _texts(ROOT, "benchmarks/*.sql")
 )
-TESTS: Final = _texts(ROOT / "tests", "*.py")
+TESTS: Final = _texts(ROOT / "tests", "**/*.py")
 PAGES: Final = {
     path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
@@ -204,12 +204,13 @@ def of_test(source: str) -> list[str]:
 def of_script(script: str) -> list[str]:
     """Return what is not plain in the comments of SQL or Lua; a block would not be read."""
     blocks = re.findall(r"--\[=*\[|/\*", script)
-    return [*complaints(joined(remarks(script))), *(f"a block: {it}" for it in blocks)]
+    found = complaints(joined(remarks(script)), suspected(script, WORDS))
+    return [*found, *(f"a block: {it}" for it in blocks)]
 
 
 def of_page(page: str) -> list[str]:
     """Return what is not plain in the prose of a page; code in it is that of the modules."""
-    return complaints(joined(prose(page)))
+    return complaints(joined(prose(page)), suspected(page, WORDS))
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,8 @@ def definitions(source: str) -> dict[str, Named]:
 
 def halves(source: str) -> Iterator[Named]:
     """Return what is asyncio in a module: by its name, or by what it does."""
+    if "async" not in source.casefold():
+        return  # Most modules are so, and need no parsing.
     named = definitions(source)
     blocking = {stripped_name(name) for name in named if stripped_name(name) != name}
     for name, node in named.items():
