@@ -76,6 +76,7 @@ TABLES = SqlAlchemyTables(
 
 
 POOLED: Final = {"poolclass": sa.QueuePool, "max_overflow": -1}
+POOLED_ASYNC: Final = {"poolclass": sa.AsyncAdaptedQueuePool, "max_overflow": -1}
 """Options of an engine that lends its connections again; whoever makes it disposes of it."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from batch_cancel.adapters import postgres, sqlalchemy
 from tests import data_layers
+from tests.lent_connections import LentConnections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,7 @@ class Gates:
     def __init__(self, name: str, place: Any) -> None:
         self.name, self.place = name, place
         self.is_async = name.endswith("-async")
+        self._cleanup = ExitStack()
         self.engine = self._engine()
         if "postgres" in name:
             with psycopg.connect(place, autocommit=True) as connection:
@@ -98,10 +100,12 @@ class Gates:
                 if self.is_async
                 else (postgres.SqlStartGate, postgres.PostgresUnitOfWork)
             )
-            connection = psycopg.AsyncConnection if self.is_async else psycopg.Connection
             made: Any = kind
             uow: Any = unit
-            return Gate(made(uow(lambda: connection.connect(place)), **settings), runner)
+            lent = LentConnections(place)
+            self._cleanup.callback(lent.close)
+            lend = lent.lend_async if self.is_async else lent.lend
+            return Gate(made(uow(lend), **settings), runner)
         if self.is_async:
             unit_async = sqlalchemy.AsyncSqlAlchemyUnitOfWork(
                 self._engine_async(place), data_layers.TABLES
@@ -130,13 +134,19 @@ class Gates:
         with self.engine.begin() as connection:
             connection.execute(sa.text(statement) if isinstance(statement, str) else statement)
 
+    def close(self) -> None:
+        """Close all connections."""
+        self._cleanup.close()
+
     def _engine(self, place: Any = None) -> sa.Engine:
         place = self.place if place is None else place
         if "sqlite" in self.name:
             return data_layers.sqlite_engine(place)
         if "mariadb" in self.name:
             return data_layers.mariadb_engine(*place)
-        return data_layers.postgres_engine(place)
+        engine = data_layers.postgres_engine(place, **data_layers.POOLED)
+        self._cleanup.callback(engine.dispose)
+        return engine
 
     def _engine_async(self, place: Any) -> Any:
         if "sqlite" in self.name:
@@ -156,7 +166,7 @@ def made(request: pytest.FixtureRequest, name: str, tmp_path: Path) -> Iterator[
             place = (server, stack.enter_context(server.database()))
         else:
             place = stack.enter_context(request.getfixturevalue("postgres_server").schema())
-        yield Gates(name, place)
+        yield stack.enter_context(closing(Gates(name, place)))
 
 
 def raced(gates: Gates, rounds: int) -> tuple[int, int]:

@@ -90,7 +90,7 @@ class PostgresTables(StoreAdapter):
         # A process asks the catalogs once: it goes on as one that begins now.
         ground.KNOWN.clear()
 
-    def close(self) -> None:
+    def close(self) -> Any:
         """Leave no trigger behind."""
         self.repair()
 

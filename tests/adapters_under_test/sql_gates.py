@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,9 +13,11 @@ import pytest
 from batch_cancel.adapters import postgres, sqlalchemy
 from batch_cancel.testing.adapter import SchedulerAdapter
 from tests import data_layers
+from tests.lent_connections import LentConnections
 from tests.sql_gates import GATES, HOUR, METADATA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -22,16 +25,16 @@ class SqlStarts(SchedulerAdapter):
     """The gate in Postgres."""
 
     @pytest.fixture(autouse=True)
-    def _schema(self, postgres_schema: str) -> None:
-        self.dsn, self.armed = postgres_schema, set[str]()
-        with psycopg.connect(self.dsn) as connection:
+    def _schema(self, postgres_schema: str) -> Iterator[None]:
+        self.armed = set[str]()
+        with psycopg.connect(postgres_schema) as connection:
             connection.execute(postgres.start_gates_ddl().encode())
+        with closing(LentConnections(postgres_schema)) as self.lent:
+            yield
 
     def scheduler(self) -> Any:
         """Return an empty one."""
-        return postgres.SqlStartGate(
-            postgres.PostgresUnitOfWork(lambda: psycopg.connect(self.dsn))
-        )
+        return postgres.SqlStartGate(postgres.PostgresUnitOfWork(self.lent.lend))
 
     def schedule(self, scheduler: Any, deferred_id: str) -> Any:
         """Arm a start for an hour from now."""
@@ -54,9 +57,7 @@ class AsyncSqlStarts(SqlStarts):
 
     def scheduler(self) -> Any:
         """Return an empty one."""
-        return postgres.AsyncSqlStartGate(
-            postgres.AsyncPostgresUnitOfWork(lambda: psycopg.AsyncConnection.connect(self.dsn))
-        )
+        return postgres.AsyncSqlStartGate(postgres.AsyncPostgresUnitOfWork(self.lent.lend_async))
 
     async def fire(self, scheduler: Any) -> Any:
         """Let each start ask the gate."""

@@ -48,7 +48,7 @@ def engine_of(dsn: str) -> sa.Engine:
 @functools.cache
 def engine_of_async(dsn: str) -> AsyncEngine:
     """As `engine_of`, over asyncpg."""
-    return data_layers.postgres_engine_async(dsn)
+    return data_layers.postgres_engine_async(dsn, **data_layers.POOLED_ASYNC)
 
 
 class SqlAlchemyTables(PostgresTables):
@@ -83,6 +83,11 @@ class AsyncSqlAlchemyTables(PostgresTables):
 
     sweep = False
     is_async = True
+
+    async def close(self) -> None:
+        """Leave no connection behind either: the next test has another event loop."""
+        super().close()
+        await engine_of_async(self.dsn).dispose()
 
     def uow(self) -> Any:
         """Return a unit of work with connections of its own."""
