@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 import psycopg_pool
+import pytest
 import redis
 import redis.asyncio
 
@@ -28,6 +29,7 @@ JOBS = 200
 CONTACTS = 10
 
 
+@pytest.mark.repeats
 def test_two_hundred_cancels_at_once(
     postgres_schema: str, redis_server: RedisServer, redis_prefix: str
 ) -> None:

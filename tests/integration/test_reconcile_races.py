@@ -207,6 +207,7 @@ def test_ten_processes_beside_live_cancels_finish_everything(
     assert reconcile(uow=shared.uow, scheduler=starts, lease=timedelta(0)) == []
 
 
+@pytest.mark.repeats
 def test_ten_threads_tell_each_hook_once(shared: Shared) -> None:
     """Whoever takes a cancellation up is alone with it."""
     told: list[CancelResult] = []

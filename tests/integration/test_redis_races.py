@@ -71,6 +71,7 @@ def _at_once(*actions: Callable[[], None]) -> None:
     assert errors == []
 
 
+@pytest.mark.repeats
 def test_of_cancel_and_claim_exactly_one_wins_between_threads(
     redis_server: RedisServer, namespace: str
 ) -> None:

@@ -44,13 +44,16 @@ CAMPAIGNS = {
             "generated_requests_break_no_rule",
             "schemathesis_has_nothing_to_say",
         ),
+        "http/test_load": ("two_hundred_cancels_at_once",),
         "integration/test_bulk_orders": ("opposite_orders_never_meet_in_a_circle",),
         "integration/test_bulk_postgres_races": ("a_killed_bulk_is_resumed",),
         "integration/test_dialer": ("a_dialer_survives_a_hundred_kills",),
         "integration/test_sql_gate_postgres": ("of_many_cancels_and_starts_both_win_some",),
         "integration/test_reconcile_races": (
             "ten_processes_beside_live_cancels_finish_everything",
+            "ten_threads_tell_each_hook_once",
         ),
+        "integration/test_redis_races": ("of_cancel_and_claim_exactly_one_wins_between_threads",),
         "schedulers/test_command_line": ("a_url_that_names_no_library_settles_nothing",),
         "proof/test_exploration": (
             "a_planted_protocol_is_found_and_told",
