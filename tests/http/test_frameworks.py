@@ -250,14 +250,29 @@ def test_a_path_without_the_job_is_refused_at_once(name: str) -> None:
         app_of(name, ports_of(name)[1], path="/cancel")
 
 
+PARAMETERS = {"flask": "<batch_job_id>", "litestar": "{batch_job_id:str}"}
+"""The job in a path, in the words of each framework that has its own."""
+
+
 def test_a_path_of_its_own(name: str) -> None:
     """In the framework's own words."""
-    parameter = {"flask": "<batch_job_id>", "litestar": "{batch_job_id:str}"}
-    path = f"/jobs/{parameter.get(name, '{batch_job_id}')}"
+    path = f"/jobs/{PARAMETERS.get(name, '{batch_job_id}')}"
     _, cancel = ports_of(name)
     with client_of(f"{name}_app", app_of(name, cancel, path=path)) as ask:
         assert ask("POST", "/jobs/mine", A, b"").status == 200
         assert ask("POST", "/batch/jobs/mine/cancel", A, b"").status == 404
+
+
+def test_a_path_of_its_own_leads_to_no_other_job(name: str) -> None:
+    """A client would follow a redirect from two slashes to one."""
+    path = f"/jobs/{PARAMETERS.get(name, '{batch_job_id}')}/cancel"
+    store, cancel = ports_of(name)
+    store.add_job("a", "running", "a", None)
+    before = dict(store._committed)
+    with client_of(f"{name}_app", app_of(name, cancel, path=path)) as ask:
+        told = [ask("POST", f"/jobs/{it}/cancel", A, b"").status for it in ("/a", "a/")]
+    assert told == [404, 404]
+    assert dict(store._committed) == before
 
 
 def test_a_principal_of_flask_is_not_awaited() -> None:

@@ -133,6 +133,7 @@ def test_a_pause_does_not_delay_the_end(store: str) -> None:
     """However long it is; a line of JSON is an object."""
     with looping("--store", store, "--loop", "3600", "--json") as it:
         body = json.loads(it.line())
+        time.sleep(0.5)  # It has begun to wait.
         began = time.monotonic()
         done = it.stop()
     assert time.monotonic() - began < 20
