@@ -52,9 +52,14 @@ CONTRACT = tuple(
 )
 _NO_JUDGES = {
     f"test_{name}.py"
-    for name in ("cli_urls", "english", "imports", "pins", "sizes", "twins", "watchdog")
+    for name in (
+        *("benchmarks", "cli_urls", "complete_types", "distribution", "english", "imports"),
+        *("pins", "pytest_plugin", "repository", "selection", "sizes", "twins", "watchdog"),
+    )
 }
-"""Unit tests that read the source, start processes of their own, or are of an adapter."""
+"""
+Unit tests that read the source or other files, start processes of their own, or are of an adapter.
+"""
 CORE = tuple(
     f"unit/{path.name}"
     for path in sorted((ROOT / "tests" / "unit").glob("test_*.py"))

@@ -104,6 +104,12 @@ def explained() -> list[Survivors]:
         return [Survivors(**entry) for entry in tomllib.load(file)["survivors"]]
 
 
+def copy_sources(folder: Path) -> None:
+    """Copy what mutmut is given: the package and the tests, and nothing beside them."""
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def try_out(part: Part, folder: Path) -> dict[str, str]:
     """
     Let mutmut try the mutants of a part, in an empty folder, and give what became of each.
@@ -111,8 +117,7 @@ def try_out(part: Part, folder: Path) -> dict[str, str]:
     Raises:
         RuntimeError: mutmut could not begin; its words say why.
     """
-    for name in ("src", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(folder)
     settings = SETTINGS.format(
         files=[f"src/batch_cancel/{pattern}" for pattern in part.files],
         tests=[f"tests/{test}" for test in part.tests],

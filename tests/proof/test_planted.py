@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,14 @@ import pytest
 
 from tests.proof import report_page
 from tests.proof.mutation_parts import PARTS, Part
-from tests.proof.mutation_run import Mutant, Survivors, complaints, explained, is_of_a_cast
+from tests.proof.mutation_run import (
+    Mutant,
+    Survivors,
+    complaints,
+    copy_sources,
+    explained,
+    is_of_a_cast,
+)
 from tests.proof.planted_patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
 
@@ -113,6 +123,25 @@ def test_a_bug_that_is_found_is_no_complaint() -> None:
         test=HARMLESS.test,
     )
     assert not complaint(patch)
+
+
+@pytest.mark.repeats
+@pytest.mark.parametrize("part", [it for it in PARTS if not it.is_sampled], ids=lambda it: it.name)
+def test_what_judges_mutants_passes_beside_no_other_file(tmp_path: Path, part: Part) -> None:
+    """A judge that fails without a mutant ends the proof before it begins."""
+    copy_sources(tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "tests.proof.forgetful"]
+    done = subprocess.run(
+        [*command, "-k", part.world, *(f"tests/{it}" for it in part.tests)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'src'}:{tmp_path}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5_000:]
 
 
 def test_survivors_and_explanations_must_be_the_same() -> None:

@@ -60,6 +60,7 @@ CAMPAIGNS = {
             "the_protocol_holds_in_every_interleaving",
             "the_ways_are_counted_as_they_are_executed",
         ),
+        "proof/test_planted": ("what_judges_mutants_passes_beside_no_other_file",),
         "proof/test_teeth": ("every_broken_adapter_is_rejected_by_the_right_test",),
         "schemas/test_part": ("every_step_is_right_or_refused",),
         "wiring/test_wiring": ("every_answer_is_right_or_documented",),
