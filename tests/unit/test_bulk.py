@@ -26,6 +26,7 @@ from batch_cancel.domain.bulk import (
     is_given_up,
     is_silent,
     named_jobs,
+    of_another,
     slices,
     unmapped,
 )
@@ -319,6 +320,26 @@ def test_a_store_that_says_nothing_is_silent() -> None:
     """A refusal is an answer: the next job may be another matter."""
     silent = {it for it in Fault if is_silent(CancelFailed(KEY, "why", fault=it))}
     assert silent == {Fault.INTERRUPTED, Fault.BUSY, Fault.LATE}
+
+
+@pytest.mark.parametrize(
+    ("may_be_done", "outcome"), [(False, "unchanged"), (True, "unknown")], ids=["not", "maybe"]
+)
+def test_a_job_that_was_not_tried_fails_as_another_did(outcome: str, *, may_be_done: bool) -> None:
+    """An earlier attempt may have cancelled it nevertheless."""
+    failure = of_another(
+        CancelFailed(JobKey("other"), "no disk", "unknown", Fault.BUSY),
+        KEY,
+        may_be_done=may_be_done,
+    )
+    assert (failure.key, failure.reason) == (KEY, "no disk")
+    assert (failure.outcome, failure.fault) == (outcome, Fault.BUSY)
+
+
+def test_a_filter_may_name_all_live_statuses() -> None:
+    """Which it does, too, if it names none."""
+    every = ["scheduled", "pending", "running"]
+    assert JobFilter(statuses=every).statuses == frozenset(every)
 
 
 def test_ten_silences_are_enough() -> None:

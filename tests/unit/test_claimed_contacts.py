@@ -90,6 +90,8 @@ def test_an_unknown_column_is_named_and_nothing_is_claimed() -> None:
         "'next_attempt_at', 'phone', 'status')"
     )
     assert store.contacts("j") == {"a": "pending"}
+    with pytest.raises(StoreFailed, match=r"do not have: 'phon', 'nam' \(they have 'id', "):
+        claim_contacts("j", uow=store, limit=9, returning=("phon", "phone", "nam"))
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,16 @@ def test_a_limit_that_overdue_calls_met_is_said(limit: int, *, is_partial: bool)
     assert inventory.drift(frozenset(), limit).is_partial is is_partial
 
 
+def test_contacts_that_are_still_swept_are_drift_until_they_are() -> None:
+    """Their jobs are told as sweeps, and not as jobs with open contacts as well."""
+    one, other = owed(JOB, "d1"), owed(OTHER, "d2")
+    cancelled = (CancelledJob(JOB, "d1", 3), CancelledJob(OTHER, "d5", 2))
+    drift = Inventory(cancelled=cancelled, sweeps_pending=(one, other)).drift(None, 9)
+    assert (drift.sweeps_pending, drift.contacts_open) == ((one, other), ())
+    later = Inventory(cancelled=cancelled[:1], sweeps_pending=(one,))
+    assert drift.confirmed_by(later).sweeps_pending == (one,)
+
+
 def test_where_nobody_knows_what_waits_nothing_is_said_to_wait_or_to_be_missing() -> None:
     """Of starts that a job names; a job without one is missing its start in any case."""
     drift = FOUND.drift(None, 4, "no answer")

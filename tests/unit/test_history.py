@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -372,3 +373,16 @@ def test_a_store_that_cannot_forget_says_so(ask: Ask) -> None:
             ask(store)
     with pytest.raises(StoreFailed, match="returned dict instead of a number of records"):
         ask(Store({}))
+
+
+@FORGETS
+def test_a_coroutine_is_no_number(ask: Ask) -> None:
+    """It is closed, so that Python does not warn that nobody has awaited it."""
+
+    async def number() -> int:
+        return 0
+
+    coroutine = number()
+    with pytest.raises(StoreFailed, match="returned coroutine instead of a number"):
+        ask(Store(coroutine))
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED

@@ -205,7 +205,7 @@ def test_no_other_failure_can_be_asked_for(shop: Shop, fault: Any, phase: Any, w
         (psycopg.OperationalError(), Progress("committing", is_cut=True), "late", "after_commit"),
     ],
 )
-def test_an_error_is_the_one_of_the_postgres_store(
+def test_an_error_is_the_one_of_a_database(
     error: psycopg.Error, progress: Progress, fault: str, phase: Phase
 ) -> None:
     """Its type, kind of fault, outcome and sentence."""

@@ -25,7 +25,9 @@ from batch_cancel import (
     preview_job,
     preview_job_async,
 )
+from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.overview import Overview, progress
+from batch_cancel.domain.statuses import Removal
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = JobKey("job", "org")
@@ -75,6 +77,12 @@ def test_a_job_is_drained_once_it_has_ended_and_is_empty(
     """Live and unknown ones never are."""
     has_ended = status in {"completed", "failed", "cancelled"}
     assert progress(overview(status, **contacts)).is_drained == (is_empty and has_ended)
+
+
+def test_a_progress_names_its_job() -> None:
+    """Its organization and its status with it."""
+    seen = progress(overview("paused"))
+    assert (seen.batch_job_id, seen.organization_id, seen.status) == ("job", "org", "paused")
 
 
 # What a store answers ----------------------------------------------------------------------------
@@ -203,6 +211,28 @@ def test_a_preview_is_of_the_store_s_numbers(ask: Ask) -> None:
     assert (seen.contacts_to_cancel, seen.live_calls, seen.removes_start) == (4, 2, False)
     assert seen.contacts["queued"] == 0
     assert seen.would_cancel
+
+
+@pytest.mark.parametrize(("is_swept", "to_cancel"), [(True, 0), (False, 3)], ids=["all", "some"])
+def test_a_job_that_was_cancelled_before_keeps_its_contacts(
+    to_cancel: int, *, is_swept: bool
+) -> None:
+    """Unless they were still to be swept, which goes on."""
+    record = CancellationRecord(
+        operation_id="op",
+        key=KEY,
+        previous_status=JobStatus.RUNNING,
+        contacts_cancelled=7,
+        actor=None,
+        reason=None,
+        cancelled_at=AT,
+        deferred_id=None,
+        removal=Removal.NOT_APPLICABLE,
+        is_swept=is_swept,
+    )
+    job = Job(KEY, "cancelled", None, AT, record)
+    seen = preview(Store(Overview(job, {ContactStatus.PENDING: 3})))
+    assert (seen.would_cancel, seen.contacts_to_cancel) == (False, to_cancel)
 
 
 @PREVIEWS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -71,6 +73,20 @@ def test_a_chunk_adds_to_the_count() -> None:
     assert (after.record.contacts_cancelled, after.is_pending) == (9, False)
 
 
+@pytest.mark.parametrize(
+    ("now", "is_pending"),
+    [({}, True), ({"is_swept": True}, False), ({"is_undone": True}, False)],
+    ids=["goes on", "swept", "undone"],
+)
+def test_a_sweep_goes_on_from_the_record_as_it_is_now(
+    now: dict[str, Any], *, is_pending: bool
+) -> None:
+    """Another one may have come further, or ended it."""
+    current = attrs.evolve(RECORD, contacts_cancelled=9, **now)
+    found = Sweep(RECORD).found(current)
+    assert (found.record, found.is_pending) == (current, is_pending)
+
+
 def test_too_many_chunks_that_cancel_nothing_are_an_error() -> None:
     """A hundred in a row; one that cancels a contact begins the count anew."""
     nothing, sweep = Chunk(2, 0, 2), Sweep(RECORD)
@@ -105,7 +121,7 @@ def test_how_many_contacts_fit_must_be_a_number(value: Any, error: type[Exceptio
 
 
 class Odd(MemoryStore):
-    """A store whose sweep answers oddly."""
+    """A store whose sweep answers oddly, or is not even an attribute if it is to be `Odd`."""
 
     def __init__(self, **answers: Any) -> None:
         super().__init__(sweep_above=2)
@@ -124,6 +140,11 @@ class _Odd:
     def __enter__(self) -> Any:
         repositories = self.within.__enter__()
         sweep = repositories.sweep
+        if self.answers.get("sweep") is Odd:
+            others = attrs.asdict(
+                repositories, recurse=False, filter=lambda it, _: it.name != "sweep"
+            )
+            return SimpleNamespace(**others)
         if "sweep" in self.answers:
             sweep = self.answers["sweep"]
         elif self.answers:
@@ -177,6 +198,22 @@ def test_an_odd_answer_of_a_sweep_is_an_error(answers: dict[str, Any], sentence:
     assert job.status == "cancelled"
 
 
+def test_a_coroutine_is_no_chunk() -> None:
+    """It is closed, so that Python does not warn that nobody has awaited it."""
+
+    async def chunk() -> Chunk:
+        return Chunk(0, 0, 2)
+
+    coroutine = chunk()
+    store = Odd(cancel=coroutine)
+    store.add_job("j", "running")
+    store.add_contacts("j", {str(number): "pending" for number in range(5)})
+    with pytest.raises(CancelFailed, match="returned coroutine instead of a Chunk") as failed:
+        cancel_job("j", uow=store, scheduler=MemoryScheduler())
+    assert failed.value.key == JobKey("j")
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
 def test_a_store_that_counts_nothing_and_has_no_sweep_is_refused() -> None:
     """None means that there are too many, and nothing would ever cancel them."""
     store = Odd(sweep=None)
@@ -187,11 +224,12 @@ def test_a_store_that_counts_nothing_and_has_no_sweep_is_refused() -> None:
     assert failed.value.outcome == "unchanged"
 
 
-def test_a_store_without_a_sweep_leaves_it_to_one_that_has_it() -> None:
+@pytest.mark.parametrize("sweep", [None, Odd], ids=["none", "no attribute"])
+def test_a_store_without_a_sweep_leaves_it_to_one_that_has_it(sweep: Any) -> None:
     """Its reconcile logs that, and neither asks the scheduler nor calls the hook."""
     store = store_of(5)
     kill(store, 1)
-    lame = Odd(sweep=None)
+    lame = Odd(sweep=sweep)
     lame._committed = lame._top = store._committed
     told = list[object]()
     [done] = reconcile(uow=lame, scheduler=MemoryScheduler(), lease=ZERO, on_cancelled=told.append)
@@ -245,7 +283,7 @@ def test_a_job_set_back_during_its_sweep_is_not_answered_200() -> None:
 
     with pytest.raises(CancelFailed, match="set its status back") as failed:
         cancel_job("j", uow=Hooked(store, set_back), scheduler=MemoryScheduler())
-    assert failed.value.outcome == "unknown"
+    assert (failed.value.key, failed.value.outcome) == (JobKey("j"), "unknown")
     assert list(store.contacts("j").values()).count("cancelled") == 2
 
 

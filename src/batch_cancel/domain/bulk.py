@@ -106,7 +106,7 @@ class JobFilter:
     created_before: datetime | None = attrs.field(default=None, validator=_MOMENT)
 
     def __attrs_post_init__(self) -> None:
-        if all(value is None for value in attrs.astuple(self, recurse=False)):
+        if all(value is None for value in attrs.astuple(self)):
             raise ValueError(_EMPTY)
 
     @property

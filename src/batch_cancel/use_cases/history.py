@@ -172,9 +172,8 @@ async def forget_async(
 async def _forget(
     repositories: AsyncRepositories, before: datetime, retry_window: timedelta
 ) -> int:
-    answer = cast(
-        "object", await _history(repositories).forget(before, retry_window, FORGET_SLICE)
-    )
+    history = _history(repositories)
+    answer = cast("object", await history.forget(before, retry_window, FORGET_SLICE))
     if isinstance(answer, int):
         return answer
     discard(answer)

@@ -54,7 +54,7 @@ class _Contacts:
 @attrs.frozen
 class _Sweep:
     rows: Rows
-    above: int | None = None
+    above: int
 
     def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         return sweep.lock(self.rows, record)
@@ -78,7 +78,7 @@ class _AsyncContacts:
 @attrs.frozen
 class _AsyncSweep:
     rows: Rows
-    above: int | None = None
+    above: int
 
     async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         return sweep.lock(self.rows, record)

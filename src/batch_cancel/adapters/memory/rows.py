@@ -93,11 +93,11 @@ def overview(rows: Rows, key: JobKey) -> Overview | None:
     row = rows.get(key)
     if row is None:
         return None
-    known = {status.value: status for status in ContactStatus}
+    known: dict[str | None, ContactStatus] = {it.value: it for it in ContactStatus}
     counted = Counter(contact.status for _, contact in row.contacts.items())
     return Overview.of(
         job_of(rows, key),
-        ((known.get(status or ""), number) for status, number in counted.items()),
+        ((known.get(status), number) for status, number in counted.items()),
     )
 
 

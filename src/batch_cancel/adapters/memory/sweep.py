@@ -15,7 +15,6 @@ from batch_cancel.adapters.memory.rows import (
     look_at_outcome,
 )
 from batch_cancel.domain.cancellation import is_same_cancellation
-from batch_cancel.domain.defaults import SWEEP_ABOVE
 from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.sweep import Chunk
@@ -49,11 +48,8 @@ def lock(rows: Rows, record: CancellationRecord) -> CancellationRecord | None:
     return current
 
 
-def cancel(
-    rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], above: int | None
-) -> Chunk:
+def cancel(rows: Rows, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int) -> Chunk:
     """Cancel a chunk of the contacts in these statuses."""
-    limit = SWEEP_ABOVE if above is None else above
     number = cancel_contacts(rows, key, statuses, limit)
     return Chunk(found=number, cancelled=number, limit=limit)
 
