@@ -51,6 +51,7 @@ class Shop(MemoryStore):
         self.scheduler = MemoryScheduler()
         self.faults, self.poison, self.has_bulk = faults or {}, poison or {}, has_bulk
         self.locked: list[tuple[str, ...]] = []
+        self.found: list[tuple[JobKey | None, int]] = []
         self.notes: list[int] = []
         self.noted: list[str] = []
         self.pauses: list[int] = []
@@ -123,6 +124,12 @@ class Locks:
         """Lock jobs, or one."""
         self.seen.shop.lock((keys,) if isinstance(keys, JobKey) else tuple(keys))
         return self.port.lock(keys)
+
+    def find(self, *asked: Any) -> Any:
+        """Find jobs, or a record."""
+        if len(asked) > 1:
+            self.seen.shop.found.append(asked[1:])
+        return self.port.find(*asked)
 
     def settle(self, record: Any) -> None:
         """Note what was done."""

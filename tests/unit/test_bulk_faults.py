@@ -95,6 +95,25 @@ def test_a_commit_that_stays_unknown_is_reported_so(bulk: Bulk) -> None:
     assert {it.outcome for it in result.failures if isinstance(it, CancelFailed)} == {"unknown"}
 
 
+def test_a_job_that_is_skipped_after_a_lost_commit_may_be_done(bulk: Bulk) -> None:
+    """The store is silent then, and is not asked for each of the others."""
+    lost = StoreFailed("gone", "unknown", Fault.REFUSED)
+    down = StoreFailed("down", fault=Fault.BUSY)
+    shop = Shop(20, faults=dict.fromkeys(range(2, 99), down) | {1: lost})
+    result = bulk(ids(20), shop)
+    assert result.failed == 20
+    assert {it.outcome for it in result.failures if isinstance(it, CancelFailed)} == {"unknown"}
+    assert len(set(shop.locked[1:])) < 20
+
+
+def test_a_store_that_answered_once_is_not_given_up(bulk: Bulk) -> None:
+    """Of the same slice: the next one is tried."""
+    down = StoreFailed("down", fault=Fault.BUSY)
+    shop = Shop(22, poison=dict.fromkeys(ids(20)[1:], down))
+    result = bulk(EVERY, shop)
+    assert (result.cancelled, result.failed, result.left) == (3, 19, 0)
+
+
 def test_a_store_without_records_cannot_tell_who_cancelled(
     bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ class Clock:
 
     answers: dict[int, Any] = attrs.field(factory=dict)
     calls: list[str] = attrs.field(factory=list)
+    starts: list[str] = attrs.field(factory=list)
 
     def cancel(self, deferred_id: str, operation_id: str) -> Any:
         """Answer."""
@@ -184,6 +185,7 @@ class Together(Clock):
     def cancel_many(self, starts: Any) -> Any:
         """Answer for all of them."""
         self.calls.append(f"{len(starts)}")
+        self.starts += [deferred_id for deferred_id, _ in starts]
         assert {operation_id for _, operation_id in starts} <= {"op", "other"}
         answer = self.answers.get(len(self.calls), [True] * len(starts))
         if isinstance(answer, Exception):
@@ -205,6 +207,7 @@ def test_many_starts_are_removed_at_once(bulk: Bulk) -> None:
     together = Together()
     result = bulk(EVERY, shop, scheduler=together)
     assert together.calls == ["8", "8", "4", "2"]
+    assert together.starts == [f"start-{it}" for it in ids(22)]
     assert (result.removals[Removal.REMOVED], result.removals_pending) == (22, 0)
 
 
@@ -223,6 +226,23 @@ def test_each_start_has_its_own_answer(bulk: Bulk) -> None:
     }
     left = reconcile(uow=shop, scheduler=shop.scheduler, lease=timedelta(0))
     assert sorted(it.batch_job_id for it in left) == [ids(12)[it] for it in (2, 3, 8, 9, 10, 11)]
+
+
+@pytest.mark.usefixtures("_small_pages")
+def test_each_start_that_is_not_removed_is_logged(
+    bulk: Bulk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its job, and with the kind of the scheduler's error if there is one."""
+    down = SchedulerUnavailable("down")
+    result = bulk(EVERY, Shop(2), scheduler=Together({1: [True, None]}))
+    assert result.removals_pending == 1
+    assert bulk(EVERY, Shop(1), scheduler=Together({1: down})).removals_pending == 1
+    warned = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
+    assert warned == [
+        f"batch job '{job}' is cancelled, but the scheduler did not confirm the removal of its "
+        f"deferred start ({kind}); reconcile will finish it"
+        for job, kind in (("job-001", "NoneType"), ("job-000", "SchedulerUnavailable"))
+    ]
 
 
 @pytest.mark.usefixtures("_small_pages")

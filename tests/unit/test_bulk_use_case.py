@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 from typing import Any
 
@@ -83,10 +84,10 @@ def test_a_filter_finds_its_organization_s_live_jobs(bulk: Bulk) -> None:
 
 
 def test_a_filter_of_an_organization_that_cannot_be_finds_nothing(bulk: Bulk) -> None:
-    """As an id that no store can hold."""
+    """As an id that no store can hold; the store is not asked."""
     shop = Shop(1)
     assert bulk(JobFilter(organization_id="\0"), shop).jobs == 0
-    assert shop.locked == []
+    assert (shop.locked, shop.found) == ([], [])
 
 
 def test_each_job_has_its_own_outcome(bulk: Bulk) -> None:
@@ -105,6 +106,7 @@ def test_each_job_has_its_own_outcome(bulk: Bulk) -> None:
     assert isinstance(failure, UnknownJobStatus)
     assert failure.key == JobKey("odd")
     assert (result.contacts_cancelled, result.removals[Removal.REMOVED]) == (2, 3)
+    assert len(shop.locked) == 3  # The two cancels before, and one slice: no job went on alone.
 
 
 def test_nothing_is_asked_for_nothing(bulk: Bulk) -> None:
@@ -142,10 +144,26 @@ def test_which_jobs_is_decided_at_the_start(bulk: Bulk) -> None:
 
 
 def test_jobs_are_found_in_pages(bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last page is the one that is not full, or empty."""
-    monkeypatch.setattr("batch_cancel.use_cases.bulk.FIND_SLICE", 2)
-    for jobs in (3, 4):
-        assert bulk(EVERY, Shop(jobs)).cancelled == jobs
+    """The last page is the one that is not full, or empty; each begins after the one before."""
+    monkeypatch.setattr("batch_cancel.use_cases.bulk.FIND_SLICE", 3)
+    for jobs, after in ((5, [2]), (6, [2, 5])):
+        shop = Shop(jobs)
+        assert bulk(EVERY, shop).cancelled == jobs
+        assert shop.found == [(None, 3), *((JobKey(ids(9)[it]), 3) for it in after)]
+
+
+def test_contacts_that_a_store_does_not_count_are_none(
+    bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may leave out the jobs that had no open one."""
+    monkeypatch.setattr(
+        "batch_cancel.adapters.memory.sweep.cancel_of_many_unless_many", lambda *_: {}
+    )
+    shop = Shop()
+    shop.add_job("a", "running")
+    shop.add_job("b", "running")
+    result = bulk(["a", "b"], shop)
+    assert (result.cancelled, result.contacts_cancelled, len(shop.locked)) == (2, 0, 1)
 
 
 def test_two_keys_of_one_job_cancel_it_once(bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,3 +297,23 @@ def test_an_answer_of_another_kind_is_refused(
     else:
         assert bulk(EVERY, shop).cancelled == 1
         assert shop.locked == [("job-000",), ("job-000",)]
+
+
+@pytest.mark.parametrize("method", ["find", "lock"])
+def test_a_coroutine_is_no_answer(
+    bulk: Bulk, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """It is closed, so that Python does not warn that nobody has awaited it."""
+
+    async def answer() -> None:
+        """Be awaited by nobody."""
+
+    coroutine = answer()
+    monkeypatch.setattr(f"batch_cancel.adapters.memory.bulk.{method}", lambda *_: coroutine)
+    shop = Shop(1)
+    if method == "find":
+        with pytest.raises(StoreFailed, match="returned coroutine instead of a list of keys"):
+            bulk(EVERY, shop)
+    else:
+        assert bulk(ids(1), shop).cancelled == 1
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED

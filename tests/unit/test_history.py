@@ -264,6 +264,19 @@ def test_an_answer_of_another_kind_is_refused(ask: Ask) -> None:
 
 
 @LISTS
+def test_a_coroutine_is_no_page(ask: Ask) -> None:
+    """It is closed, so that Python does not warn that nobody has awaited it."""
+
+    async def page() -> None:
+        """Be awaited by nobody."""
+
+    coroutine = page()
+    with pytest.raises(StoreFailed, match="returned coroutine instead of a list"):
+        ask(Store(coroutine))
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
+@LISTS
 def test_one_record_more_than_a_page_holds_is_asked_for(ask: Ask) -> None:
     """If it is there, there is a next page, which begins after the last record of this one."""
     records = [record(AT - timedelta(days=number)) for number in range(3)]
