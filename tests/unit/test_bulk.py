@@ -189,7 +189,8 @@ def test_ids_are_keys_each_once() -> None:
 @pytest.mark.parametrize("jobs", ["job", b"job", None, 7])
 def test_one_id_is_refused(jobs: Any) -> None:
     """A text is a sequence of texts, each of which might be a job."""
-    with pytest.raises(TypeError, match=r"^jobs must be several ids or a JobFilter, got one "):
+    words = rf"^jobs must be several ids or a JobFilter, got one {type(jobs).__name__}: "
+    with pytest.raises(TypeError, match=words):
         named_jobs(jobs, None)
 
 
@@ -222,9 +223,10 @@ def test_a_filter_has_its_own_organization() -> None:
 )
 def test_a_rate_is_a_positive_number(rate: Any, error: type[Exception]) -> None:
     """Or there is none."""
-    with pytest.raises(error, match=r"^rate must be "):
+    words = f"a number of jobs a second, got {type(rate).__name__}$" if error is TypeError else ""
+    with pytest.raises(error, match=rf"^rate must be {words}"):
         check_rate(rate)
-    for right in (None, 1, 0.1):
+    for right in (None, 1, 0.1, 0.0001):
         check_rate(right)
 
 

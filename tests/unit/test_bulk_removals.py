@@ -102,6 +102,67 @@ def test_a_scheduler_that_answers_again_is_asked_again(bulk: Bulk) -> None:
     assert (len(clock.calls), result.removals_pending) == (26, 15)
 
 
+def told(caplog: pytest.LogCaptureFixture, level: str) -> list[str]:
+    """Return what was logged at a level, and forget it."""
+    seen = [it.getMessage() for it in caplog.records if it.levelname == level]
+    caplog.clear()
+    return seen
+
+
+def test_what_is_skipped_is_logged_once(bulk: Bulk, caplog: pytest.LogCaptureFixture) -> None:
+    """For each slice, with how many; nothing is where nothing was skipped."""
+    down = SchedulerUnavailable("down")
+    bulk(EVERY, Shop(20), scheduler=Clock(dict.fromkeys(range(1, 99), down)))
+    skipped = [it for it in told(caplog, "WARNING") if "more removals were skipped" in it]
+    assert [it.partition("so ")[2].split()[0] for it in skipped] == ["8"]
+    bulk(EVERY, Shop(3), scheduler=Clock({1: down}))
+    assert len(told(caplog, "WARNING")) == 1
+
+
+def test_each_job_that_is_cancelled_is_logged(
+    bulk: Bulk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a replay, nor one that is refused, even if its removal is tried again."""
+    caplog.set_level("INFO")
+    shop = Shop(3)
+    cancel_job("job-000", uow=shop, scheduler=shop.scheduler, operation_id="op")
+    silent = Clock({1: SchedulerUnavailable("down")})
+    cancel_job("job-001", uow=shop, scheduler=silent, operation_id="other")
+    caplog.clear()
+    bulk(ids(3), shop)
+    [line] = told(caplog, "INFO")
+    assert line == (
+        "batch job 'job-002' was cancelled: from scheduled, 1 contacts, removal removed, "
+        "operation 'op'"
+    )
+
+
+def test_a_replay_without_a_hook_notes_its_removal(bulk: Bulk) -> None:
+    """The hook is left to reconcile."""
+    shop = Shop(1)
+    down = Clock({1: SchedulerUnavailable("down")})
+
+    def unplugged(_: CancelResult) -> None:
+        raise Unplugged
+
+    bulk(ids(1), shop, scheduler=down, on_cancelled=unplugged)
+    assert bulk(ids(1), shop).replayed == 1
+    job = shop.job("job-000")
+    assert job is not None
+    assert job.cancellation is not None
+    assert (job.cancellation.removal, job.cancellation.is_announced) == (Removal.REMOVED, False)
+
+
+def test_a_removal_is_noted_with_its_hook(bulk: Bulk) -> None:
+    """In one transaction, and once."""
+    shop = Shop(2)
+    bulk(ids(2), shop, on_cancelled=lambda _: None)
+    job = shop.job("job-001")
+    assert job is not None
+    assert job.cancellation is not None
+    assert (job.cancellation.removal, job.cancellation.is_announced) == (Removal.REMOVED, True)
+
+
 def test_a_refused_job_s_pending_removal_is_tried_again(bulk: Bulk) -> None:
     """As by a single cancel; the job stays refused."""
     shop = Shop(1)

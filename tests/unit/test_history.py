@@ -383,6 +383,6 @@ def test_a_coroutine_is_no_answer(ask: Ask) -> None:
         return 0
 
     coroutine = answer()
-    with pytest.raises(StoreFailed, match="returned coroutine instead of a (list|number)"):
+    with pytest.raises(StoreFailed, match=r"returned coroutine instead of a (list|number)"):
         ask(Store(coroutine))
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED

@@ -339,6 +339,18 @@ def test_only_the_large_job_of_a_slice_is_cancelled_alone() -> None:
     assert committed[0] == 1 + 2 + 1 + 2 + 4 + 1 + 1
 
 
+@pytest.mark.parametrize(
+    ("operation_id", "answer"), [("op", (0, 1, {}, 0)), ("other", (0, 0, {"cancelled": 1}, 0))]
+)
+def test_a_slice_ends_the_sweep_of_an_earlier_cancel(operation_id: str, answer: Any) -> None:
+    """Whether it is a replay of the same operation or refused."""
+    store = store_of(5)
+    kill(store, 1)
+    result = cancel_jobs(["j"], uow=store, scheduler=MemoryScheduler(), operation_id=operation_id)
+    assert (result.cancelled, result.replayed, result.refused, result.contacts_cancelled) == answer
+    assert set(store.contacts("j").values()) == {"cancelled"}
+
+
 def test_a_replay_in_a_slice_whose_sweep_fails_is_a_failure() -> None:
     """And the other jobs of the slice are cancelled together."""
     store = Odd()
