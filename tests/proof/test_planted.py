@@ -21,6 +21,7 @@ from tests.proof.mutation_run import (
     copy_sources,
     explained,
     is_of_a_cast,
+    is_of_a_strict,
 )
 from tests.proof.planted_patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
@@ -176,6 +177,21 @@ def test_survivors_and_explanations_must_be_the_same() -> None:
 def test_a_change_of_a_cast_is_none(change: str, *, is_none: bool) -> None:
     """Unless the value changes."""
     assert is_of_a_cast(change) is is_none
+
+
+@pytest.mark.parametrize(
+    ("change", "is_none"),
+    [
+        ("- for a, b in zip(x, y, strict=True): + for a, b in zip(x, y, ):", True),
+        ("- for a, b in zip(x, y, strict=True): + for a, b in zip(x, y, strict=None):", True),
+        ("- for a, b in zip(x, y, strict=True): + for a, b in zip(x, y, strict=False):", True),
+        ("- for a, b in zip(x, y, strict=True): + for a, b in zip(None, y, strict=True):", False),
+        ("- if a: + if not a:", False),
+    ],
+)
+def test_a_change_of_a_strict_zip_is_none(change: str, *, is_none: bool) -> None:
+    """Unless what is zipped changes."""
+    assert is_of_a_strict(change) is is_none
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)

@@ -208,15 +208,16 @@ def test_the_hook_is_called_once_for_each_job(bulk: Bulk) -> None:
 def test_a_rate_is_kept_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits before the next slice, never after the last."""
     now = [100.0]
-    waits = list[float]()
+    waits, kinds = list[float](), set[str]()
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds: float, kind: str = "blocking") -> None:
         waits.append(seconds)
+        kinds.add(kind)
         now[0] += seconds
 
     async def wait(seconds: float) -> None:
         if seconds:  # The twin of the store waits as well, for nothing.
-            sleep(seconds)
+            sleep(seconds, "asyncio")
 
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "sleep", sleep)
@@ -229,12 +230,14 @@ def test_a_rate_is_kept_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
     more: dict[str, Any] = {"rate": 2, "progress": work}
     assert cancel_jobs(EVERY, uow=shop, scheduler=shop.scheduler, **more).cancelled == 9
     assert waits == [0.75, 0.75]  # The third slice takes so long that the rest is late.
+    assert kinds == {"blocking"}
     waits.clear()
+    kinds.clear()
     shop = Shop(3)
     store: Any = awaitable_store(shop)
     scheduler: Any = Awaitable(shop.scheduler)
     result = finished(cancel_jobs_async(EVERY, uow=store, scheduler=scheduler, **more))
-    assert (result.cancelled, waits[-1]) == (3, 0.75)
+    assert (result.cancelled, waits[-1], kinds) == (3, 0.75, {"asyncio"})
 
 
 # A scheduler that removes many at once -----------------------------------------------------------
