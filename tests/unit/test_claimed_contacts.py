@@ -146,6 +146,15 @@ def test_a_loop_of_claims_ends_with_the_cancel() -> None:
     assert claim_contacts("j", uow=store, limit=9).is_over is True
 
 
+def test_a_running_job_is_over_once_all_its_calls_have_ended() -> None:
+    """Whether or not somebody has finished it."""
+    store = store_with({"id": "a"})
+    assert claim_contacts("j", uow=store, limit=9) == ["a"]
+    assert claim_contacts("j", uow=store, limit=9).is_over is False
+    settle_contact("j", "a", ContactStatus.COMPLETED, uow=store)
+    assert claim_contacts("j", uow=store, limit=9).is_over is True
+
+
 @pytest.mark.parametrize("job_id", ["missing", "", "\ud800"])
 def test_a_missing_job_is_over(job_id: str) -> None:
     """Whether the store could hold its id or not."""
@@ -195,8 +204,12 @@ def test_a_store_that_reads_no_contacts_still_claims() -> None:
     store = _PlainStore()
     store.add_job("j", "running")
     store.add_contacts("j", {"a": "pending"})
-    with pytest.raises(StoreFailed, match="implement `ReadingWorkRepository`"):
+    with pytest.raises(StoreFailed) as refused:
         claim_contacts("j", uow=store, limit=9, returning=["phone"])
+    assert refused.value.reason == (
+        "this store returns no columns of contacts: implement `ReadingWorkRepository` of "
+        "batch_cancel.ports in its `work`, or claim without `returning`"
+    )
     claimed = claim_contacts("j", uow=store, limit=9)
     assert (claimed, claimed.rows, claimed.is_over) == (["a"], ({},), False)
     settle_contact_of(store)

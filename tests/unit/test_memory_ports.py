@@ -113,6 +113,8 @@ def test_more_contacts_than_the_limit_are_left_alone(ports: Ports) -> None:
     a, b = ports.add("a", ann="pending", bob="pending"), ports.add("b", cid="pending")
     assert ports.ask("bulk", "cancel", [a, b], OPEN) is None
     assert ports.ask("contacts", "cancel", a, OPEN) == 2
+    c = ports.add("c", dan="pending", eve="busy", fay="pending")
+    assert ports.ask("contacts", "cancel", c, OPEN) is None
     assert ports.store.contacts("b") == {"cid": "pending"}
 
 
