@@ -95,6 +95,18 @@ def test_a_commit_that_stays_unknown_is_reported_so(bulk: Bulk) -> None:
     assert {it.outcome for it in result.failures if isinstance(it, CancelFailed)} == {"unknown"}
 
 
+class Vanished(Exception):
+    """What a driver raises that has committed, and that no store translates."""
+
+    outcome = "unknown"
+
+
+def test_a_commit_that_ends_in_an_unknown_error_may_be_done(bulk: Bulk) -> None:
+    """It is found again, as one whose answer is lost."""
+    result = bulk(EVERY, Shop(3, faults={1: Vanished()}))
+    assert (result.cancelled, result.replayed, result.failed) == (3, 0, 0)
+
+
 def test_a_job_that_is_skipped_after_a_lost_commit_may_be_done(bulk: Bulk) -> None:
     """The store is silent then, and is not asked for each of the others."""
     lost = StoreFailed("gone", "unknown", Fault.REFUSED)
