@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -27,6 +26,7 @@ from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.sweep import EMPTY_MAX, Chunk, Sweep, check_sweep_above
 from batch_cancel.testing.breakpoints import Hooked
+from tests.unit.swept_stores import Odd, kill, store_of
 
 RECORD = CancellationRecord(
     operation_id="op",
@@ -40,18 +40,6 @@ RECORD = CancellationRecord(
     removal=Removal.NOT_APPLICABLE,
     is_swept=False,
 )
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def store_of(contacts: int, **more: Any) -> MemoryStore:
-    """Return a store with a running job, which sweeps above two contacts."""
-    store = MemoryStore(sweep_above=2, **more)
-    store.add_job("j", "running")
-    store.add_contacts("j", {str(number): "pending" for number in range(contacts)})
-    return store
 
 
 # Decisions ---------------------------------------------------------------------------------------
@@ -120,60 +108,6 @@ def test_how_many_contacts_fit_must_be_a_number(value: Any, error: type[Exceptio
 # Odd stores --------------------------------------------------------------------------------------
 
 
-class Odd(MemoryStore):
-    """A store whose sweep answers oddly, or is not even an attribute if it is to be `Odd`."""
-
-    def __init__(self, **answers: Any) -> None:
-        super().__init__(sweep_above=2)
-        self.answers = answers
-
-    def begin(self) -> Any:
-        """Open a transaction."""
-        return _Odd(super().begin(), self.answers)
-
-
-@attrs.frozen
-class _Odd:
-    within: Any
-    answers: dict[str, Any]
-
-    def __enter__(self) -> Any:
-        repositories = self.within.__enter__()
-        sweep = repositories.sweep
-        if self.answers.get("sweep") is Odd:
-            others = attrs.asdict(
-                repositories, recurse=False, filter=lambda it, _: it.name != "sweep"
-            )
-            return SimpleNamespace(**others)
-        if "sweep" in self.answers:
-            sweep = self.answers["sweep"]
-        elif self.answers:
-            sweep = _OddSweep(sweep, self.answers)
-        return attrs.evolve(repositories, sweep=sweep)
-
-    def __exit__(self, *raised: object) -> Any:
-        return self.within.__exit__(*raised)
-
-
-@attrs.frozen
-class _OddSweep:
-    sweep: Any
-    answers: dict[str, Any]
-
-    def lock(self, record: Any) -> Any:
-        return self.answers["lock"] if "lock" in self.answers else self.sweep.lock(record)
-
-    def cancel(self, key: Any, statuses: Any) -> Any:
-        return (
-            self.answers["cancel"]
-            if "cancel" in self.answers
-            else self.sweep.cancel(key, statuses)
-        )
-
-    def note(self, record: Any) -> None:
-        self.sweep.note(record)
-
-
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
@@ -193,6 +127,7 @@ def test_an_odd_answer_of_a_sweep_is_an_error(answers: dict[str, Any], sentence:
     assert failed.value.reason.startswith("not all of its contacts are cancelled yet: ")
     assert sentence in failed.value.reason
     assert (failed.value.outcome, failed.value.fault) == ("unknown", Fault.REFUSED)
+    assert failed.value.key == JobKey("j")
     job = store.job("j")
     assert job is not None
     assert job.status == "cancelled"
@@ -251,23 +186,15 @@ def test_a_refused_cancel_tries_the_sweep_once(caplog: pytest.LogCaptureFixture)
 
     with pytest.raises(AlreadyTerminal):
         cancel_job("j", uow=Hooked(store, fail), scheduler=MemoryScheduler(), operation_id="other")
-    assert (len(chunks), len(caplog.records)) == (1, 1)
+    assert len(chunks) == 1
+    [left] = caplog.records
+    assert left.getMessage() == (
+        "batch job 'j' is cancelled, but not all of its contacts are cancelled yet "
+        "(CancelFailed); reconcile will finish it"
+    )
 
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def kill(store: MemoryStore, commits: int) -> None:
-    """Cancel the job in a process that is killed after so many commits."""
-    left = [commits]
-
-    def die(at: str) -> None:
-        left[0] -= at == "committed"
-        if not left[0]:
-            raise Killed
-
-    with pytest.raises(Killed):
-        cancel_job("j", uow=Hooked(store, die), scheduler=MemoryScheduler(), operation_id="op")
 
 
 def test_a_job_set_back_during_its_sweep_is_not_answered_200() -> None:
@@ -297,8 +224,29 @@ def test_a_chunk_is_retried_as_a_cancel_is() -> None:
             for failure in failures:
                 raise failure
 
-    result = cancel_job("j", uow=Hooked(store, lose), scheduler=MemoryScheduler())
-    assert result.contacts_cancelled == 5
+    made = list[int]()
+
+    class Pausing(Hooked):
+        def pause(self, attempts: int, /) -> None:
+            made.append(attempts)
+
+    result = cancel_job("j", uow=Pausing(store, lose), scheduler=MemoryScheduler())
+    assert (result.contacts_cancelled, made) == (5, [1])
+
+
+def test_an_error_that_nobody_has_foreseen_is_one_of_the_store() -> None:
+    """In a chunk as in a cancel; its text may hold secrets, and is not shown."""
+    store = store_of(5)
+
+    def fail(at: str) -> None:
+        if at == "chunk":
+            reason = "secret"
+            raise LookupError(reason)
+
+    with pytest.raises(CancelFailed, match="LookupError") as failed:
+        cancel_job("j", uow=Hooked(store, fail), scheduler=MemoryScheduler())
+    assert failed.value.outcome == "unknown"
+    assert "secret" not in str(failed.value)
 
 
 def test_within_the_callers_transaction_a_replay_leaves_the_sweep_to_remove_deferred() -> None:
