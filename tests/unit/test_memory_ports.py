@@ -92,6 +92,21 @@ def test_jobs_are_found_in_pages(ports: Ports) -> None:
     assert ports.ask("bulk", "find", RUNNING, c, 2) == []
 
 
+def test_jobs_are_found_by_their_times(ports: Ports) -> None:
+    """When they were to start, and when they were created, each by itself."""
+    early, late = NOW - DAY, NOW + DAY
+    for job_id, created_at, scheduled_at in (("a", early, late), ("b", late, early)):
+        ports.store.add_job(job_id, "running", created_at=created_at, scheduled_at=scheduled_at)
+    for condition, expected in (
+        ({"created_before": NOW}, "a"),
+        ({"created_after": NOW}, "b"),
+        ({"scheduled_before": NOW}, "b"),
+        ({"scheduled_after": NOW}, "a"),
+    ):
+        wanted = JobFilter(**condition)  # type: ignore[arg-type]  # Its times are such.
+        assert ports.ask("bulk", "find", wanted, None, 9) == [JobKey(expected)], condition
+
+
 def test_several_jobs_are_locked_cancelled_and_marked(ports: Ports) -> None:
     """Those that exist; together they have no more contacts than the limit."""
     a, b = (
