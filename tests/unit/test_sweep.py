@@ -159,6 +159,15 @@ def test_a_store_that_counts_nothing_and_has_no_sweep_is_refused() -> None:
     assert failed.value.outcome == "unchanged"
 
 
+def test_reconcile_ends_a_sweep() -> None:
+    """And answers with all contacts that were cancelled."""
+    store = store_of(5)
+    kill(store, 1)
+    [done] = reconcile(uow=store, scheduler=MemoryScheduler(), lease=ZERO)
+    assert done.contacts_cancelled == 5
+    assert set(store.contacts("j").values()) == {"cancelled"}
+
+
 @pytest.mark.parametrize("sweep", [None, Odd], ids=["none", "no attribute"])
 def test_a_store_without_a_sweep_leaves_it_to_one_that_has_it(sweep: Any) -> None:
     """Its reconcile logs that, and neither asks the scheduler nor calls the hook."""
@@ -216,22 +225,23 @@ def test_a_job_set_back_during_its_sweep_is_not_answered_200() -> None:
 
 def test_a_chunk_is_retried_as_a_cancel_is() -> None:
     """Even if its commit is unknown: its count is read under the lock before another chunk."""
-    store = store_of(5)
-    failures = iter([StoreFailed("lost", "unknown", Fault.INTERRUPTED)])
+    store, made = store_of(9), list[int]()
+    failing = {2, 4, 8}
+    """After how many contacts an answer is lost, once each: twice in a row, and once more."""
 
     def lose(at: str) -> None:
-        if at == "committed" and list(store.contacts("j").values()).count("cancelled") == 2:
-            for failure in failures:
-                raise failure
-
-    made = list[int]()
+        cancelled = list(store.contacts("j").values()).count("cancelled")
+        if at == "committed" and cancelled in failing:
+            failing.remove(cancelled)
+            reason = "lost"
+            raise StoreFailed(reason, "unknown", Fault.CONFLICT)
 
     class Pausing(Hooked):
         def pause(self, attempts: int, /) -> None:
             made.append(attempts)
 
     result = cancel_job("j", uow=Pausing(store, lose), scheduler=MemoryScheduler())
-    assert (result.contacts_cancelled, made) == (5, [1])
+    assert (result.contacts_cancelled, made) == (9, [1, 2, 1])
 
 
 def test_an_error_that_nobody_has_foreseen_is_one_of_the_store() -> None:
