@@ -204,3 +204,5 @@ def test_contacts_are_claimed_with_their_columns(ports: Ports) -> None:
         [("ann", dict(zip(columns, ("ann", "dialing", soon, "+1"), strict=True)))],
         [],
     ]
+    assert ports.ask("work", "has_contacts", a, {ContactStatus.DIALING}) is True
+    assert ports.ask("work", "has_contacts", a, OPEN) is False

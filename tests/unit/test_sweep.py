@@ -244,6 +244,24 @@ def test_a_chunk_is_retried_as_a_cancel_is() -> None:
     assert (result.contacts_cancelled, made) == (9, [1, 2, 1])
 
 
+def test_a_pause_that_fails_is_an_error_of_the_sweep() -> None:
+    """It names the job."""
+    store = store_of(5)
+
+    def fail(at: str) -> None:
+        if at == "chunk":
+            reason = "deadlock"
+            raise StoreFailed(reason, fault=Fault.CONFLICT)
+
+    class Restless(Hooked):
+        def pause(self, attempts: int, /) -> None:
+            raise LookupError
+
+    with pytest.raises(CancelFailed, match="LookupError") as failed:
+        cancel_job("j", uow=Restless(store, fail), scheduler=MemoryScheduler())
+    assert failed.value.key == JobKey("j")
+
+
 def test_an_error_that_nobody_has_foreseen_is_one_of_the_store() -> None:
     """In a chunk as in a cancel; its text may hold secrets, and is not shown."""
     store = store_of(5)
