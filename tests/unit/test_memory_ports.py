@@ -14,6 +14,7 @@ from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryStore
 from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.sweep import Chunk
+from batch_cancel.domain.worker_rules import Settlement
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -204,5 +205,9 @@ def test_contacts_are_claimed_with_their_columns(ports: Ports) -> None:
         [("ann", dict(zip(columns, ("ann", "dialing", soon, "+1"), strict=True)))],
         [],
     ]
+    again = NOW - timedelta(hours=1)
+    ports.ask("work", "settle", a, "ann", Settlement(ContactStatus.BUSY, again))
+    [(_, row)] = ports.ask("work", "claim_returning", a, OPEN, 1, columns)
+    assert row == {"id": "ann", "status": "dialing", "next_attempt_at": again, "phone": "+1"}
     assert ports.ask("work", "has_contacts", a, {ContactStatus.DIALING}) is True
     assert ports.ask("work", "has_contacts", a, OPEN) is False
