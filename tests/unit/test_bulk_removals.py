@@ -137,8 +137,9 @@ def test_each_job_that_is_cancelled_is_logged(
     )
 
 
-def test_a_replay_without_a_hook_notes_its_removal(bulk: Bulk) -> None:
-    """The hook is left to reconcile."""
+@pytest.mark.parametrize("hook", [None, lambda _: None], ids=["no hook", "hook"])
+def test_a_replay_notes_its_removal(bulk: Bulk, hook: Any) -> None:
+    """A retry does not call the hook, which is left to reconcile."""
     shop = Shop(1)
     down = Clock({1: SchedulerUnavailable("down")})
 
@@ -146,7 +147,7 @@ def test_a_replay_without_a_hook_notes_its_removal(bulk: Bulk) -> None:
         raise Unplugged
 
     bulk(ids(1), shop, scheduler=down, on_cancelled=unplugged)
-    assert bulk(ids(1), shop).replayed == 1
+    assert bulk(ids(1), shop, on_cancelled=hook).replayed == 1
     job = shop.job("job-000")
     assert job is not None
     assert job.cancellation is not None
