@@ -137,7 +137,7 @@ def test_each_job_that_is_cancelled_is_logged(
     )
 
 
-@pytest.mark.parametrize("hook", [None, lambda _: None], ids=["no hook", "hook"])
+@pytest.mark.parametrize("hook", [None, pytest.fail], ids=["no hook", "hook"])
 def test_a_replay_notes_its_removal(bulk: Bulk, hook: Any) -> None:
     """A retry does not call the hook, which is left to reconcile."""
     shop = Shop(1)
@@ -155,9 +155,10 @@ def test_a_replay_notes_its_removal(bulk: Bulk, hook: Any) -> None:
 
 
 def test_a_removal_is_noted_with_its_hook(bulk: Bulk) -> None:
-    """In one transaction, and once."""
+    """In the transaction that claims the hook, and never by itself."""
     shop = Shop(2)
     bulk(ids(2), shop, on_cancelled=lambda _: None)
+    assert shop.noted == ["job-000", "job-000", "job-001", "job-001"]  # Before and after it.
     job = shop.job("job-001")
     assert job is not None
     assert job.cancellation is not None
