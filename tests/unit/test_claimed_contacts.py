@@ -146,6 +146,13 @@ def test_a_loop_of_claims_ends_with_the_cancel() -> None:
     assert claim_contacts("j", uow=store, limit=9).is_over is True
 
 
+def test_a_claim_with_columns_has_a_limit_too() -> None:
+    """The rest is left to the next one."""
+    store = store_with({"id": "a"}, {"id": "b"})
+    seen = [claim_contacts("j", uow=store, limit=1, returning=["id"]) for _ in range(3)]
+    assert sorted(map(len, seen), reverse=True) == [1, 1, 0]
+
+
 def test_a_running_job_is_over_once_all_its_calls_have_ended() -> None:
     """Whether or not somebody has finished it."""
     store = store_with({"id": "a"})
