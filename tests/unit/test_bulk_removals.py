@@ -20,6 +20,7 @@ from batch_cancel import (
     cancel_job,
     cancel_jobs,
     cancel_jobs_async,
+    cancel_rows,
     reconcile,
 )
 from tests.unit.bulk_shop import (
@@ -152,6 +153,13 @@ def test_a_replay_notes_its_removal(bulk: Bulk, hook: Any) -> None:
     assert job is not None
     assert job.cancellation is not None
     assert (job.cancellation.removal, job.cancellation.is_announced) == (Removal.REMOVED, False)
+
+
+def test_a_replay_leaves_a_hook_that_nobody_has_called_to_reconcile(bulk: Bulk) -> None:
+    """The process that was to call it may still be at work."""
+    shop = Shop(1)
+    cancel_rows("job-000", uow=shop, operation_id="op", announce=True)
+    assert bulk(ids(1), shop, on_cancelled=pytest.fail).replayed == 1
 
 
 def test_a_removal_is_noted_with_its_hook(bulk: Bulk) -> None:
