@@ -251,7 +251,7 @@ def test_a_path_without_the_job_is_refused_at_once(name: str) -> None:
 
 
 PARAMETERS = {"flask": "<batch_job_id>", "litestar": "{batch_job_id:str}"}
-"""The job in a path, in the words of each framework that has its own."""
+"""How a path names the job, where a framework has a syntax of its own."""
 
 
 def test_a_path_of_its_own(name: str) -> None:

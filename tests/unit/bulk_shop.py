@@ -12,6 +12,7 @@ import pytest
 
 from batch_cancel import (
     BulkResult,
+    CancellationRecord,
     JobFilter,
     JobKey,
     cancel_jobs,
@@ -89,6 +90,13 @@ class Shop(MemoryStore):
         for key in keys:
             if key.batch_job_id in self.poison:
                 raise self.poison[key.batch_job_id]
+
+    def record(self, job_id: str) -> CancellationRecord:
+        """Return the record of a job that is cancelled."""
+        job = self.job(job_id)
+        assert job is not None
+        assert job.cancellation is not None
+        return job.cancellation
 
     def statuses(self) -> list[str | None]:
         """Return the status of each job."""

@@ -14,7 +14,7 @@ from batch_cancel.testing.breakpoints import Hooked
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Ends the process."""
 
 
 def store_of(contacts: int, **more: Any) -> MemoryStore:

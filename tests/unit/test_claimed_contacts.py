@@ -154,7 +154,7 @@ def test_a_claim_with_columns_has_a_limit_too() -> None:
 
 
 def test_a_running_job_is_over_once_all_its_calls_have_ended() -> None:
-    """Whether or not somebody has finished it."""
+    """Before `finish_job`, too."""
     store = store_with({"id": "a"})
     assert claim_contacts("j", uow=store, limit=9) == ["a"]
     assert claim_contacts("j", uow=store, limit=9).is_over is False

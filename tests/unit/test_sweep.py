@@ -226,8 +226,8 @@ def test_a_job_set_back_during_its_sweep_is_not_answered_200() -> None:
 def test_a_chunk_is_retried_as_a_cancel_is() -> None:
     """Even if its commit is unknown: its count is read under the lock before another chunk."""
     store, made = store_of(9), list[int]()
+    # After how many contacts an answer is lost: twice in a row, and once more.
     failing = {2, 4, 8}
-    """After how many contacts an answer is lost, once each: twice in a row, and once more."""
 
     def lose(at: str) -> None:
         cancelled = list(store.contacts("j").values()).count("cancelled")
