@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -181,8 +182,12 @@ PREVIEWS = pytest.mark.parametrize("ask", [preview, preview_async])
 def test_a_store_that_offers_none_says_so(ask: Ask) -> None:
     """Whether it declares that, or was written before."""
     for store in (Store(StoreFailed), Bare()):
-        with pytest.raises(StoreFailed, match="implement `OverviewRepository` of batch_cancel"):
+        with pytest.raises(StoreFailed) as refused:
             ask(store)
+        assert refused.value.reason == (
+            "this store has no overview of a job: its `repositories.overview` is missing or None, "
+            "so implement `OverviewRepository` of batch_cancel.ports in it"
+        )
 
 
 @ALL
@@ -190,6 +195,19 @@ def test_an_answer_of_another_kind_is_refused(ask: Ask) -> None:
     """Nothing is read from it."""
     with pytest.raises(StoreFailed, match="returned dict instead of an Overview"):
         ask(Store({}))
+
+
+@ALL
+def test_a_coroutine_is_no_overview(ask: Ask) -> None:
+    """It is closed, so that Python does not warn that nobody has awaited it."""
+
+    async def look() -> None:
+        """Be awaited by nobody."""
+
+    coroutine = look()
+    with pytest.raises(StoreFailed, match="returned coroutine instead of an Overview"):
+        ask(Store(coroutine))
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
 
 @ALL
