@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -19,7 +18,7 @@ from batch_cancel.adapters.postgres.outcomes import (
     several,
     unmet,
 )
-from batch_cancel.adapters.postgres.rows import Parameters, job, pending_record
+from batch_cancel.adapters.postgres.rows import Parameters, job, pending_record, records_given
 from batch_cancel.adapters.postgres.sql_parts import array_of
 from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.sweep import Sweep
@@ -203,7 +202,7 @@ class Bulk(Statements):
             "record_organization_id": keys[0].organization_id or "",
             "keys": self._references(keys),
             "number": len(keys),
-            "records": json.dumps([_as_json(record) for record in records]),
+            "records": records_given(records),
         }
         statement = ground.mark_and_demand(facts, self.many.marking)
         self.transaction.hold(statement, parameters, partial(unmet, self.queries, keys[0]))
@@ -233,19 +232,3 @@ def _recorded_as(keys: Sequence[JobKey]) -> Parameters:
     """Return the parameters that name jobs of one organization in our own table."""
     organization_id = keys[0].organization_id or ""
     return {"record_organization_id": organization_id, "batch_job_ids": _ids(keys)}
-
-
-def _as_json(record: CancellationRecord) -> dict[str, object]:
-    return {
-        "organization_id": record.key.organization_id or "",
-        "batch_job_id": record.key.batch_job_id,
-        "operation_id": record.operation_id,
-        "previous_status": record.previous_status.value,
-        "contacts_cancelled": record.contacts_cancelled,
-        "actor": record.actor,
-        "reason": record.reason,
-        "cancelled_at": record.cancelled_at.isoformat(),
-        "deferred_id": record.deferred_id,
-        "removal": record.removal.value,
-        "is_announced": record.is_announced,
-    }

@@ -98,6 +98,29 @@ json_to_recordset(%(records)s::json) AS given (
     deferred_id text, removal text, is_announced boolean
 )
 
+-- name: note_many_without_waiting
+-- As note_without_waiting, before mark_cancellations_done: only if no hook of any of them is pending.
+SELECT pg_catalog.set_config('synchronous_commit', 'off', true)
+FROM {records_given}
+JOIN {cancellations} AS kept USING (organization_id, batch_job_id, operation_id, cancelled_at)
+HAVING bool_and(kept.is_announced)
+
+-- name: mark_cancellations_done
+-- As mark_cancellation_done, for many, each of another job. They are locked in the order of their
+-- ids, so that two that note the same records never wait for each other.
+WITH noted AS MATERIALIZED (
+    SELECT kept.organization_id, kept.batch_job_id, given.removal, given.is_announced
+    FROM {records_given}
+    JOIN {cancellations} AS kept USING (organization_id, batch_job_id, operation_id, cancelled_at)
+    ORDER BY kept.organization_id COLLATE "C", kept.batch_job_id COLLATE "C"
+    FOR NO KEY UPDATE OF kept
+)
+UPDATE {cancellations} AS kept
+SET removal = CASE kept.removal WHEN 'pending' THEN noted.removal ELSE kept.removal END,
+    is_announced = kept.is_announced OR noted.is_announced
+FROM noted
+WHERE kept.organization_id = noted.organization_id AND kept.batch_job_id = noted.batch_job_id
+
 -- name: mark_jobs_cancelled
 -- As mark_cancelled, for many.
 WITH record AS (

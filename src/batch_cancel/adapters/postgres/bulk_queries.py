@@ -10,7 +10,7 @@ from psycopg import sql
 
 from batch_cancel.adapters.postgres.marking import Marking, markings
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.sql_parts import fixed, listed, quoted, trusted
+from batch_cancel.adapters.postgres.sql_parts import fixed, in_one_string, listed, quoted, trusted
 from batch_cancel.adapters.postgres.sweep_queries import sweep_queries_for
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 
@@ -41,6 +41,14 @@ class BulkQueries:
                 "mark_jobs_cancelled", _FILE, these_jobs=these_jobs, records_given=given
             ),
             queries.statement("demand_outcome", outcome=outcome),
+        )
+
+        self.mark_cancellations_done: sql.SQL = queries.statement(
+            "mark_cancellations_done", _FILE, records_given=given
+        )
+        self.mark_cancellations_done_in_own: sql.SQL = in_one_string(
+            queries.statement("note_many_without_waiting", _FILE, records_given=given),
+            self.mark_cancellations_done,
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.

@@ -142,11 +142,7 @@ class Outbox(Statements):
 
     async def settle(self, record: CancellationRecord) -> None:
         """As `Outbox.settle`."""
-        queries, is_joined = self.queries, self.transaction.frame.is_joined
-        self.transaction.hold(
-            queries.mark_cancellation_done if is_joined else queries.mark_cancellation_done_in_own,
-            recorded(record),
-        )
+        self.transaction.hold_note(record)
 
     async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `Outbox.claim`."""

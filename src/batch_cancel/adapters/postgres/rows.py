@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -101,6 +103,27 @@ def recorded(record: CancellationRecord) -> Parameters:
         "is_announced": record.is_announced,
         "is_swept": record.is_swept,
         "taken_at": record.taken_at,
+    }
+
+
+def records_given(records: Iterable[CancellationRecord]) -> str:
+    """Return the one parameter of a statement about many records."""
+    return json.dumps([_as_json(record) for record in records])
+
+
+def _as_json(record: CancellationRecord) -> dict[str, object]:
+    return {
+        "organization_id": record.key.organization_id or "",
+        "batch_job_id": record.key.batch_job_id,
+        "operation_id": record.operation_id,
+        "previous_status": record.previous_status.value,
+        "contacts_cancelled": record.contacts_cancelled,
+        "actor": record.actor,
+        "reason": record.reason,
+        "cancelled_at": record.cancelled_at.isoformat(),
+        "deferred_id": record.deferred_id,
+        "removal": record.removal.value,
+        "is_announced": record.is_announced,
     }
 
 

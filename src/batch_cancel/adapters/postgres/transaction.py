@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 import psycopg
@@ -31,12 +31,14 @@ from batch_cancel.adapters.postgres.connection_checks import (
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.errors import Progress
 from batch_cancel.adapters.postgres.ground import EXPECTED, Ground, expected, opened_with
+from batch_cancel.adapters.postgres.notes import Notes
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Row
 from batch_cancel.adapters.postgres.sender import Answer, AnySender, Parameters
 from batch_cancel.adapters.postgres.transaction_settings import ANOTHER_CONTEXT, Frame
 from batch_cancel.adapters.postgres_transactions import check_isolation
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.job import CancellationRecord
 
 Explain = Callable[[psycopg.Error], StoreFailed | None]
 """Returns what an error of a held statement means; None if it is an error like any other."""
@@ -78,7 +80,7 @@ class Transaction:
     sweep_above: int | None = None
     is_autocommit: bool = attrs.field(default=False, init=False)
     _ground: Ground | None = attrs.field(default=None, init=False)
-    _held: list[_Held] = attrs.field(factory=list[_Held], init=False)
+    _held: list[_Held | Notes] = attrs.field(factory=list[Any], init=False)
     _is_begun: bool = attrs.field(default=False, init=False)
     _had_autocommit: bool = attrs.field(default=True, init=False)
 
@@ -113,6 +115,15 @@ class Transaction:
             explain: returns what an error of the string means.
         """
         self._held.append(_Held(self.sender.rendered(query, parameters), explain))
+
+    def hold_note(self, record: CancellationRecord) -> None:
+        """Note the progress in a record with the next statement; notes in a row become one."""
+        last = self._held[-1] if self._held else None
+        if isinstance(last, Notes) and last.add(record):
+            return
+        notes = Notes()
+        notes.add(record)
+        self._held.append(notes)
 
     async def ask(self, query: sql.SQL, parameters: Parameters) -> Answer:
         """
@@ -290,7 +301,7 @@ class Transaction:
 
     async def _exchange(self, *texts: str) -> Answer:
         """Send all that is held back, and these; the answer is that of the last statement."""
-        texts, is_first = (*(it.text for it in self._held), *texts), not self._is_begun
+        texts, is_first = (*map(self._text, self._held), *texts), not self._is_begun
         if is_first:
             check_encoding(self.connection)
             texts = (*self.frame.beginning, *texts)
@@ -299,7 +310,7 @@ class Transaction:
             answer = await self.sender.send_string("; ".join(texts))
         except psycopg.Error as error:
             for held in self._held:
-                if (failure := held.explain(error)) is not None:
+                if isinstance(held, _Held) and (failure := held.explain(error)) is not None:
                     raise failure from error
             raise
         self._held.clear()
@@ -312,6 +323,11 @@ class Transaction:
             self.queries = self._ground.queries
         await answer.go_to(-1)
         return answer
+
+    def _text(self, held: _Held | Notes) -> str:
+        if isinstance(held, _Held):
+            return held.text
+        return self.sender.rendered(*held.statement(self.queries, is_joined=self.frame.is_joined))
 
     def _checked_ground(self) -> Ground:
         if self._ground is None:  # pragma: no cover  # The first string reads it.
