@@ -2,6 +2,7 @@
 A very large job: its point of no return, and its own workers meanwhile.
 
 Rule 1: the point of no return is when another connection first reads that the job is cancelled.
+        The connection of the cancel has made one before, as one of a pool has.
 Rule 2: a worker claims a contact and writes how the call ended; if it gets none, it writes that of
         a call which was live before. The writes are what is measured: a claim waits for nothing.
 Rule 3: "meanwhile" is from the call of the cancel to its return.
@@ -35,6 +36,7 @@ _PAUSE_SECONDS: Final = 0.005
 _LOOK_SECONDS: Final = 0.0002
 _CALLS_A_SECOND: Final = 2_000
 _IDLE_WRITES_MIN: Final = 100
+_SMALL: Final = 10
 
 
 @attrs.frozen
@@ -127,7 +129,7 @@ def _p99(writes: Iterable[Write]) -> float:
 
 
 def _run(place: Place, above: int | None, workers: int) -> Run:
-    (job,) = place.jobs(1, place.sizes.million)
+    (small,), (job,) = place.jobs(1, _SMALL), place.jobs(1, place.sizes.million)
     live = place.tables.seed_calls(
         job, round(_CALLS_A_SECOND * (place.sizes.idle_seconds + 10)) if workers else 0
     )
@@ -136,6 +138,7 @@ def _run(place: Place, above: int | None, workers: int) -> Run:
         psycopg.connect(place.server.dsn(), autocommit=True) as watching,
     ):
         uow = PostgresUnitOfWork(pool.connection, **sweeping(above))
+        cancel_job(small, uow=uow, scheduler=place.scheduler)
         with _at_work(job, workers, deque(live), uow) as writes:
             if workers:
                 time.sleep(place.sizes.idle_seconds)
