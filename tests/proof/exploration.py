@@ -102,8 +102,8 @@ def rows(*, short: bool) -> list[Row]:
         return _rows(map(searched, names), map(executed, singly), short=short)
     # The longest first, so that no process is left alone with one at the end.
     with ProcessPoolExecutor() as pool:
+        together = pool.map(searched, sorted(names, key=lambda name: name not in _LARGEST))
         alone = pool.map(executed, sorted(singly, key=lambda name: name not in _LONGEST))
-        together = pool.map(searched, names)
         return _rows(together, alone, short=short)
 
 
