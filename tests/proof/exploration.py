@@ -23,7 +23,7 @@ WANTED_EXECUTED: Final = 1_000_000
 _LARGEST: Final = ("everybody", "calls", "bulk-everybody", "bulk-conflict")
 """Left out of the short form."""
 
-_LONGEST: Final = ("two-claims", "reconcile-lost")
+_LONGEST: Final = ("reconcile-lost", "node-small")
 """What takes longest to execute schedule by schedule."""
 
 _SHORT_EXECUTED: Final = ("two", "ended")

@@ -112,7 +112,6 @@ _SMALL: Final = (
         it.claim(),
         it.claim("claim-2"),
         contacts=("queued", "completed"),
-        one_by_one=True,
     ),
     _scenario(
         "live-calls",
