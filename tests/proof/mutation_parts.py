@@ -46,7 +46,7 @@ CONTRACT = tuple(
             "reconcile",
             "reconcile_hooks",
         ),
-        *("bulk", "forget", "history", "overview"),
+        *("bulk", "forget", "history", "overview", "sweep"),
         *("telling_once", "work", "work_appends", "work_calls", "work_property"),
     )
 )
@@ -94,13 +94,21 @@ PARTS = (
             *(
                 f"integration/test_postgres_{name}.py"
                 for name in (
-                    *("checks", "checks_indexes", "checks_server", "connections", "faults"),
-                    *("guards", "ids", "keys", "keys_of_contacts", "keys_of_jobs", "locks"),
-                    *("names", "outcomes", "outcomes_of_steps", "pools", "refused", "schemas"),
-                    *("sessions", "starts", "tables"),
+                    *("at_once", "checks", "checks_indexes", "checks_server", "connections"),
+                    *("faults", "guards", "ids", "keys", "keys_of_contacts", "keys_of_jobs"),
+                    *("locks", "names", "notes", "outcomes", "outcomes_of_steps", "pools"),
+                    *("refused", "round_trips", "schemas", "sessions", "starts", "tables"),
+                    "transaction",
                 )
             ),
-            *(f"integration/test_{name}.py" for name in ("sql_gate", "sql_gate_postgres")),
+            *(
+                f"integration/test_{name}_postgres.py"
+                for name in ("bulk", "history", "reconcile", "reports", "sql_gate", "sweep")
+            ),
+            *(
+                f"integration/test_{name}.py"
+                for name in ("doctor", "migrations", "sql_gate", "sweep_refused")
+            ),
             *(
                 f"integration/test_doctor_{name}.py"
                 for name in ("indexes", "rows", "shapes", "writers")
@@ -111,7 +119,7 @@ PARTS = (
             ),
             *(
                 f"integration/test_work_postgres_{name}.py"
-                for name in ("appends", "guards", "tables")
+                for name in ("appends", "copy", "guards", "tables")
             ),
         ),
         "not redis and not sqlite and not cluster and (not contract or postgres) "
@@ -128,9 +136,15 @@ PARTS = (
             *CONTRACT,
             *(
                 f"integration/test_redis_{name}.py"
-                for name in ("checks", "claims", "clients", "faults", "server_state", "topologies")
+                for name in (
+                    *("bulk", "checks", "claims", "clients", "faults", "server_state"),
+                    "topologies",
+                )
             ),
-            *(f"integration/test_recipe{name}.py" for name in ("_answers", "_checks", "s")),
+            *(
+                f"integration/test_recipe{name}.py"
+                for name in ("_answers", "_checks", "_docket", "s")
+            ),
             "integration/test_start_gate.py",
         ),
         "(redis or cluster or recipes or gate) and not postgres and not sqlite and not replica",
@@ -141,10 +155,12 @@ PARTS = (
         (
             *CONTRACT,
             "integration/test_sqlalchemy.py",
+            "integration/test_joining_sqlalchemy_and_django.py",
             "integration/test_sql_gate.py",
             *(
                 f"integration/test_sqlalchemy_{name}.py"
                 for name in (
+                    "bulk",
                     "checks",
                     "columns",
                     "joining",
@@ -155,6 +171,7 @@ PARTS = (
                     "refusals",
                     "servers",
                     "status_names",
+                    "sweeps",
                     "transactions",
                     "types",
                 )
@@ -179,6 +196,7 @@ PARTS = (
                 f"integration/test_sqlite_{name}.py"
                 for name in (
                     "checks",
+                    "faults",
                     "joining",
                     "keys",
                     "paths",
@@ -214,3 +232,19 @@ PARTS = (
         MEMORY,
     ),
 )
+
+NO_JUDGES = frozenset(
+    f"integration/test_{name}.py"
+    for name in (
+        # Of the command line, of the tests' own servers, and of what is not mutated.
+        *("cli", "cli_app_refused", "cli_apps", "cli_bulk", "cli_demo", "cli_history"),
+        *("cli_inspect", "cli_job_reports", "cli_operations", "cli_reconcile"),
+        *("cli_reconcile_loop", "cli_servers", "alembic", "dialer", "fault_proxy"),
+        *("operation_files", "servers"),
+        # They need a server that only `make mysql` has, or replicas, or processes of their own.
+        *("mariadb", "mariadb_settings", "min_replicas", "sqlite_processes"),
+        # Many at once, again and again: they take long.
+        *("bulk_orders", "bulk_postgres_races", "races", "reconcile_races", "redis_races"),
+    )
+)
+"""The tests of adapters that judge no mutants; every other file of them does."""

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from tests.proof import report_page
-from tests.proof.mutation_parts import PARTS, Part
+from tests.proof.mutation_parts import NO_JUDGES, PARTS, Part
 from tests.proof.mutation_run import (
     Mutant,
     Survivors,
@@ -43,6 +43,13 @@ HARMLESS = Patch(
 def package(tmp_path: Path) -> Path:
     """Yield a copy of the package."""
     return shutil.copytree(PACKAGE, tmp_path / PACKAGE.name)
+
+
+def test_every_file_of_tests_of_adapters_judges_mutants() -> None:
+    """A new one is among the judges, or it is said why it is not."""
+    judges = {test for part in PARTS for test in part.tests} | NO_JUDGES
+    written = {f"integration/{it.name}" for it in (ROOT / "tests/integration").glob("test_*.py")}
+    assert written == {it for it in judges if it.startswith("integration/")}
 
 
 def test_there_are_at_least_fifty_patches() -> None:
