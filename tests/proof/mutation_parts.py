@@ -147,7 +147,7 @@ PARTS = (
             ),
             "integration/test_start_gate.py",
         ),
-        "(redis or cluster or recipes or gate) and not postgres and not sqlite and not replica",
+        "(redis or cluster or recipe or gate) and not postgres and not sqlite and not replica",
     ),
     Part(
         "SQLAlchemy and Django",
