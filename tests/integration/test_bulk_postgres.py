@@ -170,22 +170,28 @@ def test_a_filter_finds_by_status_and_time(
 
 
 @pytest.mark.parametrize("kind", ["timestamp without time zone", "date", "text"])
+@pytest.mark.parametrize("about", ["scheduled", "created"])
 def test_a_filter_on_a_time_without_a_zone_is_refused(
-    rows: psycopg.Connection[Any], postgres_schema: str, kind: str
+    rows: psycopg.Connection[Any], postgres_schema: str, about: str, kind: str
 ) -> None:
     """By the connection's time zone it would find other jobs; a filter on no time is fine."""
     rows.execute(f"ALTER TABLE batch_jobs ADD starts_at {kind}".encode())
     fill(rows, 2, 1)
-    uow = uow_of(postgres_schema, job_scheduled_at="starts_at")
+    other = {"scheduled": "created", "created": "scheduled"}[about]
+    rows.execute("ALTER TABLE batch_jobs ADD another_at timestamptz DEFAULT now()")
+    before: dict[str, Any] = {f"{about}_before": AT}
+    after: dict[str, Any] = {f"{other}_after": AT}
+    times = {f"job_{about}_at": "starts_at", f"job_{other}_at": "another_at"}
+    uow = uow_of(postgres_schema, **times)
     with pytest.raises(StoreFailed) as refused:
-        bulk(Blocking(), uow, JobFilter(scheduled_before=AT))
+        bulk(Blocking(), uow, JobFilter(**before))
     assert str(refused.value) == (
         f"column starts_at of the jobs is of the type {kind}, and a filter on a time needs "
         "timestamp with time zone: change its type, map another column, or pass the ids of the "
         "jobs"
     )
     assert counted(rows, "batch_jobs") == {"scheduled": 2}
-    assert bulk(Blocking(), uow, JobFilter(created_after=AT, statuses=["scheduled"])).jobs == 2
+    assert bulk(Blocking(), uow, JobFilter(**after, statuses=["scheduled"])).jobs == 2
 
 
 def test_an_organization_that_the_column_cannot_hold_has_no_jobs(postgres_database: str) -> None:

@@ -20,6 +20,8 @@ from batch_cancel import (
     claim_contacts,
     finish_job,
     inspect,
+    job_progress,
+    preview_job,
     start_job,
     still_running,
 )
@@ -318,6 +320,9 @@ def test_several_jobs_of_one_name_are_refused(database: Database) -> None:
         start_job("1", uow=uow, organization_id="A")
     with pytest.raises(BatchCancelError, match="has several jobs of the id '1'"):
         still_running("1", uow=uow, organization_id="A")
+    for look in (preview_job, job_progress):
+        with pytest.raises(BatchCancelError, match="a job's id names several jobs"):
+            look("1", uow=uow, organization_id="A")
     with pytest.raises(BatchCancelError, match="has several jobs of the id '1'"):
         inspect(uow=uow, scheduler=MemoryScheduler())
     assert database.rows("A") == before

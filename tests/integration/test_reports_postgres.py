@@ -57,6 +57,17 @@ def test_nobody_waits_for_a_preview(rows: psycopg.Connection[Any], postgres_sche
     assert job_progress("job", uow=uow(postgres_schema)).contacts_ended == 2
 
 
+def test_a_second_job_of_the_id_is_named(
+    rows: psycopg.Connection[Any], postgres_schema: str
+) -> None:
+    """It came in after the tables were looked at; a report on one of the two would mislead."""
+    assert preview_job("job", uow=uow(postgres_schema)).live_calls == 2
+    rows.execute("ALTER TABLE batch_jobs DROP CONSTRAINT batch_jobs_pkey CASCADE")
+    rows.execute("INSERT INTO batch_jobs (id, status) VALUES ('job', 'completed')")
+    with pytest.raises(StoreFailed, match="has several jobs of the id 'job'"):
+        preview_job("job", uow=uow(postgres_schema))
+
+
 def test_rows_that_do_not_count_are_not_counted(
     rows: psycopg.Connection[Any], postgres_schema: str
 ) -> None:

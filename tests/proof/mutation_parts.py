@@ -103,7 +103,10 @@ PARTS = (
             ),
             *(
                 f"integration/test_{name}_postgres.py"
-                for name in ("bulk", "history", "reconcile", "reports", "sql_gate", "sweep")
+                for name in (
+                    *("bulk", "bulk_port", "history", "reconcile", "reports", "sql_gate"),
+                    "sweep",
+                )
             ),
             *(
                 f"integration/test_{name}.py"
