@@ -211,3 +211,22 @@ def test_contacts_are_claimed_with_their_columns(ports: Ports) -> None:
     assert row == {"id": "ann", "status": "dialing", "next_attempt_at": again, "phone": "+1"}
     assert ports.ask("work", "has_contacts", a, {ContactStatus.DIALING}) is True
     assert ports.ask("work", "has_contacts", a, OPEN) is False
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, AsyncMemoryStore])
+def test_there_is_a_sweep_in_transactions_of_its_own_alone(kind: Any) -> None:
+    """And where a number of contacts says when."""
+
+    def sweeps(store: Any) -> list[bool]:
+        if isinstance(store, MemoryStore):
+            with store.begin() as outer, store.begin() as inner:
+                return [it.sweep is not None for it in (outer, inner)]
+
+        async def run() -> list[bool]:
+            async with store.begin() as outer, store.begin() as inner:
+                return [it.sweep is not None for it in (outer, inner)]
+
+        return asyncio.run(run())
+
+    assert sweeps(kind(sweep_above=2)) == [True, False]
+    assert sweeps(kind()) == [False, False]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -20,18 +16,12 @@ from batch_cancel import (
     JobStatus,
     Removal,
     cancel_job,
-    cancel_job_async,
     cancel_jobs,
     cancel_rows,
     reconcile,
     remove_deferred,
 )
-from batch_cancel.adapters.memory import (
-    AsyncMemoryScheduler,
-    AsyncMemoryStore,
-    MemoryScheduler,
-    MemoryStore,
-)
+from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.domain.errors import Fault, StoreFailed
 from batch_cancel.domain.job import CancellationRecord
 from batch_cancel.domain.sweep import EMPTY_MAX, Chunk, Sweep, check_sweep_above
@@ -190,24 +180,6 @@ def test_a_store_without_a_sweep_leaves_it_to_one_that_has_it(sweep: Any) -> Non
     assert (done.contacts_cancelled, told) == (0, [])
     with pytest.raises(CancelFailed, match="this store sweeps no contacts"):
         cancel_job("j", uow=lame, scheduler=MemoryScheduler(), operation_id="op")
-
-
-def test_an_asyncio_store_may_lack_the_attribute() -> None:
-    """As a blocking one: it has no sweep, and an error says so."""
-    store = AsyncMemoryStore(sweep_above=2)
-    store.add_job("j", "running")
-    store.add_contacts("j", {str(number): "pending" for number in range(5)})
-
-    class Lame:
-        @asynccontextmanager
-        async def begin(self) -> AsyncGenerator[Any]:
-            async with store.begin() as its:
-                yield SimpleNamespace(jobs=its.jobs, contacts=its.contacts, outbox=its.outbox)
-
-    cancelled = cancel_job_async("j", uow=Lame(), scheduler=AsyncMemoryScheduler())
-    with pytest.raises(CancelFailed, match="returned None instead of the number") as failed:
-        asyncio.run(cancelled)
-    assert failed.value.outcome == "unchanged"
 
 
 def test_a_refused_cancel_tries_the_sweep_once(caplog: pytest.LogCaptureFixture) -> None:
