@@ -1,5 +1,5 @@
 """
-The bulk port of Postgres by itself.
+What the bulk port of Postgres answers when it is asked directly.
 
 Where the port fails, `cancel_jobs` cancels the jobs of a slice one by one, with the same answers;
 so what the port does is seen here alone.

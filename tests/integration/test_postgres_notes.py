@@ -124,7 +124,7 @@ def test_two_notes_of_one_job_both_hold(made: Tables, half: Half) -> None:
         NAMES[2]: ("pending", False),
         "d": ("pending", False),
     }
-    # The second ones are what no crash may lose.
+    # No crash may lose the second notes.
     assert made.rows("SELECT waits FROM journal") == [("on",), ("on",)]
 
 
