@@ -70,8 +70,9 @@ class Tables:
                 _write_contacts(copy, name, contacts, "pending" if open_only else "completed")
         if contacts:
             # The indexes are left as they are: to clean them takes longer than all the rest.
-            how = "ANALYZE, INDEX_CLEANUP OFF"
-            self.connection.execute(trusted(f"VACUUM ({how}) batch_contacts, batch_jobs"))
+            self.connection.execute(
+                "VACUUM (ANALYZE, INDEX_CLEANUP OFF) batch_contacts, batch_jobs"
+            )
         self.connection.execute("CHECKPOINT")
         return names
 

@@ -259,4 +259,4 @@ NO_JUDGES = frozenset(
         *("bulk_orders", "bulk_postgres_races", "races", "reconcile_races", "redis_races"),
     )
 )
-"""The tests of adapters that judge no mutants; every other file of them does."""
+"""Test files of adapters that judge no mutants. Every other file must be in PARTS."""

@@ -155,7 +155,7 @@ def test_a_replay_notes_its_removal(bulk: Bulk, *, has_hook: bool) -> None:
 
 
 def test_a_replay_leaves_a_hook_that_nobody_has_called_to_reconcile(bulk: Bulk) -> None:
-    """The process that was to call it may still be at work."""
+    """The process that cancelled the job may be about to call it."""
     shop, called = Shop(1), list[CancelResult]()
     cancel_rows("job-000", uow=shop, operation_id="op", announce=True)
     assert bulk(ids(1), shop, on_cancelled=called.append).replayed == 1

@@ -147,7 +147,7 @@ def test_a_loop_of_claims_ends_with_the_cancel() -> None:
 
 
 def test_a_claim_with_columns_has_a_limit_too() -> None:
-    """The rest is left to the next one."""
+    """The next claim gets the rest."""
     store = store_with({"id": "a"}, {"id": "b"})
     seen = [claim_contacts("j", uow=store, limit=1, returning=["id"]) for _ in range(3)]
     assert sorted(map(len, seen), reverse=True) == [1, 1, 0]
