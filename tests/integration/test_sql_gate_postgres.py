@@ -216,6 +216,15 @@ def test_only_transactions_of_its_own_serve(kind: str, postgres_schema: str) -> 
             sqlalchemy.SqlStartGate(others[kind], GATES)
 
 
+def test_a_blocking_store_does_not_serve_an_asyncio_gate() -> None:
+    """Nor does Postgres's serve SQLAlchemy's."""
+    blocking: Any = postgres.PostgresUnitOfWork(lambda: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match=r"the AsyncPostgresUnitOfWork whose.*got PostgresUnit"):
+        postgres.AsyncSqlStartGate(blocking)
+    with pytest.raises(TypeError, match=r"the AsyncSqlAlchemyUnitOfWork whose.*got PostgresUnit"):
+        sqlalchemy.AsyncSqlStartGate(blocking, GATES)
+
+
 # Races -------------------------------------------------------------------------------------------
 
 

@@ -175,6 +175,7 @@ PARTS = (
                     "bulk",
                     "checks",
                     "columns",
+                    "history",
                     "joining",
                     "keys",
                     "mapping",
@@ -197,7 +198,7 @@ PARTS = (
                 )
             ),
         ),
-        "sqlalchemy or django",
+        "alchemy or django",
     ),
     Part(
         "SQLite",
