@@ -40,7 +40,7 @@ PLACES: Final = (
 
 _RUNNING: Final = JobFilter(statuses=["running"])
 
-_LIVE: Final = ("scheduled", "running", "scheduled")
+_LIVE: Final = ("scheduled", "scheduled", "running")
 """The jobs that are cancelled; the scheduled ones have a start. A completed one comes last."""
 
 

@@ -20,8 +20,8 @@ def test_single_faults_of_many_jobs(request: pytest.FixtureRequest) -> None:
     [
         ("memory-async", "memory", 10),
         ("sqlite", "sqlite", 60),
-        ("postgres", "redis", 60),
-        ("postgres-async", "redis", 60),
+        ("postgres", "redis", 17),
+        ("postgres-async", "redis", 17),
     ],
 )
 def test_single_faults_of_many_jobs_of_the_other_stores(

@@ -268,7 +268,7 @@ class Together(Clock):
 @pytest.fixture
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove by 8 instead of 100."""
-    monkeypatch.setattr("batch_cancel.use_cases.bulk_finish.REMOVED_TOGETHER", 8)
+    monkeypatch.setattr("batch_cancel.use_cases.remove_deferred.REMOVED_TOGETHER", 8)
 
 
 @pytest.mark.usefixtures("_small_pages")
@@ -285,19 +285,59 @@ def test_many_starts_are_removed_at_once(bulk: Bulk) -> None:
 
 @pytest.mark.usefixtures("_small_pages")
 def test_each_start_has_its_own_answer(bulk: Bulk) -> None:
-    """None confirms nothing; an answer of another length does not, either."""
+    """None confirms nothing."""
     shop = Shop(12)
     answers = [True, False, None, "yes", True, True, True, True]
-    result = bulk(EVERY, shop, scheduler=Together({1: answers, 2: [True]}))
-    assert result.cancelled == 12
+    together = Together({1: answers, 2: [None, True, True, True]})
+    result = bulk(EVERY, shop, scheduler=together)
+    assert (result.cancelled, together.calls) == (12, ["8", "4"])
     assert result.removals == {
-        Removal.REMOVED: 5,
+        Removal.REMOVED: 8,
         Removal.ABSENT: 1,
-        Removal.PENDING: 6,
+        Removal.PENDING: 3,
         Removal.NOT_APPLICABLE: 0,
     }
     left = reconcile(uow=shop, scheduler=shop.scheduler, lease=timedelta(0))
-    assert sorted(it.batch_job_id for it in left) == [ids(12)[it] for it in (2, 3, 8, 9, 10, 11)]
+    assert sorted(it.batch_job_id for it in left) == [ids(12)[it] for it in (2, 3, 8)]
+
+
+@pytest.mark.usefixtures("_small_pages")
+@pytest.mark.parametrize(
+    "answer",
+    [SchedulerUnavailable("down"), Unplugged(), [True], [True] * 9, [None] * 8, True],
+    ids=["unavailable", "raises", "fewer", "more", "none", "no answers"],
+)
+def test_where_nothing_is_known_of_many_each_is_asked_for_alone(bulk: Bulk, answer: Any) -> None:
+    """One that spoils it for all holds up no other; where it is answered, many are asked again."""
+    shop = Shop(18)
+    alone = {4: Unplugged(), 1: answer}
+    together = Together(alone)
+    result = bulk(EVERY, shop, scheduler=together)
+    assert together.calls == ["8", *(f"start-{it}" for it in ids(8)), "8", "2"]
+    assert (result.removals[Removal.REMOVED], result.removals_pending) == (17, 1)
+    [left] = reconcile(uow=shop, scheduler=shop.scheduler, lease=timedelta(0))
+    assert left.batch_job_id == "job-002"
+
+
+@pytest.mark.usefixtures("_small_pages")
+@pytest.mark.parametrize("silent", [1, 2, 10])
+def test_reconcile_removes_many_at_once(silent: int) -> None:
+    """Those of which nothing is known are asked for alone, and noted like the others."""
+    shop = Shop(22)
+    down = dict.fromkeys(range(1, 999), SchedulerUnavailable("down"))
+    cancel_jobs(EVERY, uow=shop, scheduler=Clock(down), operation_id="op")
+    shop.noted.clear()
+    together = Together({silent: SchedulerUnavailable("down")})
+    every = {"uow": shop, "scheduler": together, "lease": timedelta(0)}
+    assert {it.removal for it in reconcile(**every)} == {Removal.REMOVED}  # type: ignore[arg-type]
+    alone = {
+        1: [*(f"start-{it}" for it in ids(8)), "8", "6"],
+        2: ["8", *(f"start-{it}" for it in ids(16)[8:]), "6"],
+        10: ["8", "6"],
+    }
+    assert together.calls == ["8", *alone[silent]]
+    assert shop.noted == ids(22)
+    assert reconcile(**every) == []  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("_small_pages")
@@ -318,11 +358,12 @@ def test_each_start_that_is_not_removed_is_logged(
 
 
 @pytest.mark.usefixtures("_small_pages")
-def test_a_silent_scheduler_is_asked_for_fewer_pages(bulk: Bulk) -> None:
-    """Every removal stays pending."""
+def test_a_silent_scheduler_is_asked_for_many_once(bulk: Bulk) -> None:
+    """Every removal stays pending, and ever fewer are asked for."""
     shop = Shop(120)
     down = SchedulerUnavailable("down")
     together = Together(dict.fromkeys(range(1, 99), down))
     result = bulk(EVERY, shop, scheduler=together)
     assert (result.cancelled, result.removals_pending) == (120, 120)
-    assert len(together.calls) == 12  # 18 pages: ten, one skipped, one, three skipped, one, ...
+    # A page, then each alone: ten, one skipped, one, three skipped, one, seven skipped, ...
+    assert len(together.calls) == 1 + 10 + 5

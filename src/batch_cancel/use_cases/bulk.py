@@ -39,6 +39,7 @@ from batch_cancel.use_cases.bulk_finish import Finish
 from batch_cancel.use_cases.bulk_slice import Outcome, Slices, bulk_of
 from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.pace import Pace
+from batch_cancel.use_cases.remove_deferred import Removals
 from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     BlockingScheduler,
@@ -160,7 +161,7 @@ async def cancel_jobs_async(
     keys = await find_jobs(wanted, uow) if isinstance(wanted, JobFilter) else wanted
     result = BulkResult(operation_id=name, jobs=len(keys), left=len(keys))
     cancelling = Slices(request, uow, together)
-    finish = Finish(uow, scheduler, on_cancelled)
+    finish = Finish(uow, Removals(scheduler), on_cancelled)
     pace = Pace(rate, blocks=is_blocking(uow))
     for some in slices(keys, rate, together=together):
         await pace.keep(result.done)

@@ -16,7 +16,6 @@ from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclud
 from batch_cancel.domain.defaults import LOOK_LIMIT, NOTED_TOGETHER, RECONCILE_LEASE
 from batch_cancel.domain.deferred_start import check_lease
 from batch_cancel.domain.job import CancellationRecord
-from batch_cancel.domain.retry import Patience
 from batch_cancel.domain.statuses import Removal
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.ports import (
@@ -34,7 +33,7 @@ from batch_cancel.use_cases.announcement import (
     claim,
     note_together,
 )
-from batch_cancel.use_cases.remove_deferred import ask
+from batch_cancel.use_cases.remove_deferred import Removals
 from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     BlockingScheduler,
@@ -172,22 +171,21 @@ async def _asked(
     works: list[_Work], scheduler: AsyncScheduler, uow: AsyncUnitOfWork
 ) -> tuple[list[_Work], bool]:
     """Try removals and note the answers; return those skipped, and whether any was answered."""
-    skipped, is_answered, patience = list[_Work](), False, Patience()
+    skipped, is_answered, removals = list[_Work](), False, Removals(scheduler)
     notes = _Notes(uow)
     try:
-        for work in works:
-            if patience.skips:
-                skipped.append(work)
-                patience = patience.after_skipping()
-                continue
-            removal = await ask(work.record, scheduler)
-            work.is_silent = removal is Removal.PENDING
-            if work.is_silent:
-                patience = patience.after_silence()
-                continue
-            patience, is_answered = Patience(), True
-            work.record = attrs.evolve(work.record, removal=removal)
-            await notes.add(work.record)
+        for first in range(0, len(works), removals.together):
+            some = works[first : first + removals.together]
+            answers = await removals.ask([work.record for work in some])
+            for work, removal in zip(some, answers, strict=True):
+                if removal is None:
+                    skipped.append(work)
+                    continue
+                work.is_silent = removal is Removal.PENDING
+                if not work.is_silent:
+                    is_answered = True
+                    work.record = attrs.evolve(work.record, removal=removal)
+                    await notes.add(work.record)
     except GeneratorExit:  # Nothing can be awaited any more.
         raise
     except BaseException:

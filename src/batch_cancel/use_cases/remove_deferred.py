@@ -21,8 +21,10 @@ from batch_cancel.domain.cancellation import (
     removal_of,
     untaken,
 )
+from batch_cancel.domain.defaults import REMOVED_TOGETHER
 from batch_cancel.domain.errors import CancelFailed
 from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.retry import Patience
 from batch_cancel.domain.statuses import Removal
 from batch_cancel.ports import (
     AsyncBulkScheduler,
@@ -47,6 +49,7 @@ from batch_cancel.use_cases.run_blocking import (
     check_hook,
     check_scheduler,
     check_store,
+    removes_many,
     run,
 )
 from batch_cancel.use_cases.sweep import swept_if_possible
@@ -185,22 +188,58 @@ async def _as_committed(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Can
     return current
 
 
-async def ask_together(
+@attrs.define
+class Removals:
+    """
+    Asks a scheduler for many pending removals, ever more rarely while it does not answer.
+
+    A scheduler that can is asked for many at once. If that brings no answer, it is asked for each
+    alone: a start for which it fails must not hold up the others.
+    """
+
+    scheduler: AsyncScheduler
+    _patience: Patience = attrs.field(factory=Patience, init=False)
+
+    @property
+    def together(self) -> int:
+        """How many removals `ask` may be given."""
+        return 1 if removes_many(self.scheduler) is None else REMOVED_TOGETHER
+
+    async def ask(self, records: Sequence[CancellationRecord]) -> list[Removal | None]:
+        """Return what became of each deferred start; None for one that is skipped this time."""
+        many = removes_many(self.scheduler)
+        if many is not None and len(records) > 1 and not self._patience.silences:
+            removals = await _ask_together(records, many)
+            if removals is not None:
+                return [*removals]
+        return [await self._ask_alone(record) for record in records]
+
+    async def _ask_alone(self, record: CancellationRecord) -> Removal | None:
+        if self._patience.skips:
+            self._patience = self._patience.after_skipping()
+            return None
+        removal = await ask(record, self.scheduler)
+        is_silent = removal is Removal.PENDING
+        self._patience = self._patience.after_silence() if is_silent else Patience()
+        return removal
+
+
+async def _ask_together(
     records: Sequence[CancellationRecord], scheduler: AsyncBulkScheduler
-) -> list[Removal]:
-    """Ask the scheduler for many pending removals at once, and return what became of each."""
+) -> list[Removal] | None:
+    """Ask for many removals at once, and return what became of each; None if nothing is known."""
     starts = [(str(record.deferred_id), record.operation_id) for record in records]
-    culprit: object = None
     try:
         answers = [*await kinds.returned_async(scheduler.cancel_many(starts))]
-    except Exception as error:  # noqa: BLE001  # A committed cancellation must not raise.
-        answers, culprit = [], error
-    if len(answers) != len(records):  # Which answer is of which start is not known.
-        answers = [None] * len(records)
+    except Exception:  # noqa: BLE001  # Each is asked for alone, and its failure is logged.
+        return None
     removals = list(map(removal_of, answers))
+    # With more or fewer answers it is not known which is of which start.
+    if len(removals) != len(records) or set(removals) == {Removal.PENDING}:
+        return None
     for record, removal in zip(records, removals, strict=True):
         if removal is Removal.PENDING:
-            log.left_pending(record, _NOT_CONFIRMED, culprit)
+            log.left_pending(record, _NOT_CONFIRMED, None)
     return removals
 
 
