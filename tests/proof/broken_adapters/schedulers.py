@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.testing.conformance import SchedulerConformance
 from tests import adapters_under_test
@@ -50,6 +52,23 @@ class CountsWhatHasFired(MemoryScheduler):
         return is_known and by in {None, operation_id}
 
 
+class AnswersForManyInAnotherOrder(MemoryScheduler):
+    def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool]:
+        return sorted(self.cancel(*it) for it in starts)
+
+
+class AnswersForManyOfThoseThatItRemoved(MemoryScheduler):
+    def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool]:
+        return [it for it in [self.cancel(*start) for start in starts] if it]
+
+
+class RemovesTheFirstOfMany(MemoryScheduler):
+    def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool]:
+        waits = self.waiting()
+        self.cancel(*starts[1])
+        return [it in waits or it.startswith("mine") for it, _ in starts]
+
+
 for _scheduler, _test in (
     (AlwaysTrue, "test_i10_what_was_not_there_was_not_removed"),
     (ForgetsWhoRemovedIt, "test_i12_the_same_removal_again_gets_the_same_answer"),
@@ -57,6 +76,9 @@ for _scheduler, _test in (
     (TellsEveryoneThatItIsGone, "test_i10_another_operation_removed_nothing"),
     (TakesTheIdForAPrefix, "test_i16_a_deferred_id_is_just_its_bytes"),
     (CountsWhatHasFired, "test_i10_what_has_fired_was_not_removed"),
+    (AnswersForManyInAnotherOrder, "test_i10_many_starts_are_answered_as_each_alone"),
+    (AnswersForManyOfThoseThatItRemoved, "test_i10_many_starts_are_answered_as_each_alone"),
+    (RemovesTheFirstOfMany, "test_i10_many_starts_are_answered_as_each_alone"),
 ):
     plant(
         _scheduler.__name__,

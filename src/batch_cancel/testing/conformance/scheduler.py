@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
@@ -61,6 +61,16 @@ class Timetable(Runner):
         answer = self.run(self.cancelling(deferred_id, operation_id))
         self.note(f"cancel {shown(deferred_id)}, operation {shown(operation_id)} -> {answer!r}")
         return answer
+
+    def cancel_many(self, *starts: tuple[str, str]) -> list[object]:
+        """Take starts back at once; skip the test of a scheduler that cannot."""
+        many: Callable[[object], Maybe[Sequence[object]]] | None
+        many = getattr(self.scheduler, "cancel_many", None)
+        if many is None:
+            pytest.skip("declared: it has no `cancel_many`")
+        answers = list(self.run(lambda: many(starts)))
+        self.note(f"cancel_many {[*starts]} -> {answers}")
+        return answers
 
     def cancelling(self, deferred_id: str, operation_id: str) -> Callable[[], Maybe[bool]]:
         """Return a cancel to be done beside something else."""
@@ -122,6 +132,20 @@ class SchedulerConformance(SchedulerAdapter):
         timetable.schedule("mine")
         answers = [timetable.cancel("mine", it) for it in ("first", "second", "first")]
         expect(answers, [True, False, True], "The answers to first, second, first:")
+
+    @promise(
+        "I10",
+        cause="`cancel_many` gives its answers in another order, or not one for each start.",
+    )
+    def test_i10_many_starts_are_answered_as_each_alone(self, timetable: Timetable) -> None:
+        """In their order, for an optional `cancel_many`; the others still fire."""
+        timetable.schedule("theirs", "mine", "another's", "mine too")
+        timetable.cancel("another's", "other")
+        starts = ("absent", "mine", "another's", "mine too")
+        for _ in range(2):
+            answers = timetable.cancel_many(*((it, "op") for it in starts))
+            expect(answers, [False, True, False, True], "The answers:")
+        expect(timetable.fire(), {"theirs"}, "The starts that fired:")
 
     @promise("I5", cause="looking and removing are two steps: make them one (DEL, a script).")
     def test_i5_of_cancels_at_once_one_removed_it(self, timetable: Timetable) -> None:
