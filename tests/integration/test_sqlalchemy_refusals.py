@@ -111,6 +111,7 @@ def test_an_id_that_may_be_that_of_several_contacts_is_refused(layer: Layer, ste
     with pytest.raises(StoreFailed, match="is not known to be unique within a job"):
         take(layer, step, BY_ORGANIZATION)
     assert dump(layer) == before
+    assert take(layer, "preview_job", BY_ORGANIZATION).refusal is None
     assert take(layer, "cancel_rows", BY_ORGANIZATION).record.contacts_cancelled == 2
     # What is known by now answers the one question, and not the other.
     with pytest.raises(StoreFailed, match="is not known to be unique within a job"):

@@ -1,0 +1,70 @@
+"""
+What the ports of SQLAlchemy answer when they are asked directly, by each driver.
+
+Where the bulk port fails, `cancel_jobs` cancels the jobs of a slice one by one, with the same
+answers; so what the port does is seen here alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from batch_cancel import ContactStatus, JobFilter, JobKey
+from batch_cancel.domain.cancellation import CancelRequest, plan_cancellation
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
+from tests.data_layers import TABLES, Layer
+from tests.integration.own_tables import Asyncio, Blocking
+from tests.integration.sqlalchemy_layers import DONE, layer, statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["layer"]
+
+KEYS = [JobKey("j1"), JobKey("j2")]
+
+
+def begun(layer: Layer, story: Callable[[Callable[..., Any], Any], None]) -> None:
+    """Begin a transaction, and let a story call its repositories."""
+    half = Blocking() if layer.asyncio_engine is None else Asyncio()
+    half.begun(layer.uow(TABLES), story)
+
+
+def test_jobs_are_found_locked_and_cancelled_together(layer: Layer) -> None:
+    """Each with the number of its contacts."""
+
+    def story(call: Any, repositories: Any) -> None:
+        of, wanted = repositories.bulk, JobFilter(statuses=["running"])
+        assert call(of.find, wanted, None, 1) == KEYS[:1]
+        assert call(of.find, wanted, KEYS[0], 9) == KEYS[1:]
+        locked = call(of.lock, [*KEYS, JobKey("none")])
+        assert {key: job.status for key, job in locked.items()} == dict.fromkeys(KEYS, "running")
+        assert call(of.cancel, KEYS, CANCELLABLE_CONTACTS) == dict.fromkeys(KEYS, 1)
+        plans: list[Any] = [
+            plan_cancellation(CancelRequest(key, "op"), job) for key, job in locked.items()
+        ]
+        call(of.mark_cancelled, [it.record(1) for it in plans])
+        records = [job.cancellation for job in call(of.lock, KEYS).values()]
+        assert [it.operation_id for it in records] == ["op", "op"]
+
+    begun(layer, story)
+    assert statuses(layer.engine) == dict.fromkeys(("j1", "j2"), DONE)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_there"),
+    [(ContactStatus.PENDING, True), (ContactStatus.DIALING, False), (None, False)],
+)
+def test_contacts_are_those_of_a_job_that_is_there(
+    layer: Layer, status: ContactStatus | None, *, is_there: bool
+) -> None:
+    """In one of the statuses."""
+
+    def story(call: Any, repositories: Any) -> None:
+        asked = set() if status is None else {status}
+        assert call(repositories.work.has_contacts, KEYS[0], asked) is is_there
+        assert call(repositories.work.has_contacts, JobKey("none"), asked) is False
+
+    begun(layer, story)
