@@ -912,8 +912,8 @@ class BulkScheduler(Scheduler, Protocol):
     """
     A scheduler that can remove many deferred starts at once.
 
-    `cancel_jobs` and `reconcile` ask for each start alone if the scheduler lacks the method, or
-    has answered for none.
+    `cancel_jobs` and `reconcile` ask one that lacks the method for each start alone, as they do
+    for each start that this method did not answer with True or False.
     """
 
     def cancel_many(self, starts: Sequence[tuple[str, str]], /) -> Sequence[bool | None]:

@@ -181,6 +181,7 @@ PARTS = (
                     "mapping",
                     "numbers",
                     "outcomes",
+                    "ports",
                     "refusals",
                     "servers",
                     "status_names",

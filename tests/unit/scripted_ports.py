@@ -193,8 +193,8 @@ class Awaitable:
         if not callable(found):
             return found if found is None else Awaitable(found)
 
-        async def call(*arguments: Any) -> Any:
-            return found(*arguments)
+        async def call(*arguments: Any, **named: Any) -> Any:
+            return found(*arguments, **named)
 
         return call
 

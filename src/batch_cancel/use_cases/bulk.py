@@ -39,7 +39,7 @@ from batch_cancel.use_cases.bulk_finish import Finish
 from batch_cancel.use_cases.bulk_slice import Outcome, Slices, bulk_of
 from batch_cancel.use_cases.joining import is_joined
 from batch_cancel.use_cases.pace import Pace
-from batch_cancel.use_cases.remove_deferred import Removals
+from batch_cancel.use_cases.removals import Removals
 from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     BlockingScheduler,

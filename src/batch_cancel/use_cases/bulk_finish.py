@@ -19,7 +19,7 @@ from batch_cancel.domain.statuses import Removal
 from batch_cancel.ports import AsyncUnitOfWork
 from batch_cancel.use_cases import log
 from batch_cancel.use_cases.announcement import AsyncOnCancelled, announce, note_together
-from batch_cancel.use_cases.remove_deferred import Removals
+from batch_cancel.use_cases.removals import Removals
 
 
 @attrs.define
@@ -61,15 +61,8 @@ class Finish:
         """Ask for the pending removals, and return what became of each deferred start."""
         # Two ids may be texts of one job, whose start is asked for once.
         owed = [*{it.key: it for it in records if it.deferred_id_owed is not None}.values()]
-        size, asked = self.removals.together, dict[JobKey, Removal]()
-        for first in range(0, len(owed), size):
-            some = owed[first : first + size]
-            answers = await self.removals.ask(some)
-            asked |= {
-                record.key: removal
-                for record, removal in zip(some, answers, strict=True)
-                if removal is not None
-            }
+        asked = dict[JobKey, Removal]()
+        await self.removals.ask(owed, asked)
         if len(asked) < len(owed):
             log.skipped(len(owed) - len(asked))
         return [asked.get(record.key, record.removal) for record in records]

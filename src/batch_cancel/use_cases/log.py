@@ -85,6 +85,17 @@ def undone(record: CancellationRecord) -> None:
         )
 
 
+def not_together(removals: int, culprit: object) -> None:
+    """Log that nothing is known of removals that were asked for at once, and why."""
+    with never_raising() as logger:
+        logger.warning(
+            "the scheduler's cancel_many gave no answer for any of %d deferred starts (%s), so "
+            "each is asked for alone",
+            removals,
+            _named(culprit),
+        )
+
+
 def skipped(removals: int) -> None:
     """Log that a pass skipped some removals."""
     with never_raising() as logger:

@@ -8,6 +8,7 @@ may run anywhere, at any time, beside live cancels and beside itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import attrs
@@ -15,7 +16,7 @@ import attrs
 from batch_cancel.domain.cancellation import Cancellation, CancelResult, conclude
 from batch_cancel.domain.defaults import LOOK_LIMIT, NOTED_TOGETHER, RECONCILE_LEASE
 from batch_cancel.domain.deferred_start import check_lease
-from batch_cancel.domain.job import CancellationRecord
+from batch_cancel.domain.job import CancellationRecord, JobKey
 from batch_cancel.domain.statuses import Removal
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.ports import (
@@ -33,7 +34,7 @@ from batch_cancel.use_cases.announcement import (
     claim,
     note_together,
 )
-from batch_cancel.use_cases.remove_deferred import Removals
+from batch_cancel.use_cases.removals import Removals
 from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     BlockingScheduler,
@@ -172,47 +173,34 @@ async def _asked(
 ) -> tuple[list[_Work], bool]:
     """Try removals and note the answers; return those skipped, and whether any was answered."""
     skipped, is_answered, removals = list[_Work](), False, Removals(scheduler)
-    notes = _Notes(uow)
-    try:
-        for first in range(0, len(works), removals.together):
-            some = works[first : first + removals.together]
-            answers = await removals.ask([work.record for work in some])
-            for work, removal in zip(some, answers, strict=True):
-                if removal is None:
-                    skipped.append(work)
-                    continue
-                work.is_silent = removal is Removal.PENDING
-                if not work.is_silent:
-                    is_answered = True
-                    work.record = attrs.evolve(work.record, removal=removal)
-                    await notes.add(work.record)
-    except GeneratorExit:  # Nothing can be awaited any more.
-        raise
-    except BaseException:
-        await notes.write()
-        raise
-    await notes.write()
+    for first in range(0, len(works), NOTED_TOGETHER):
+        some, answers = works[first : first + NOTED_TOGETHER], dict[JobKey, Removal]()
+        try:
+            await removals.ask([work.record for work in some], answers)
+        except GeneratorExit:  # Nothing can be awaited any more.
+            raise
+        except BaseException:
+            await _note(some, answers, uow)
+            raise
+        await _note(some, answers, uow)
+        skipped += [work for work in some if work.record.key not in answers]
+        is_answered = is_answered or not set(answers.values()) <= {Removal.PENDING}
     return skipped, is_answered
 
 
-@attrs.define
-class _Notes:
-    """What is still to be noted; many notes are written in one transaction."""
-
-    uow: AsyncUnitOfWork
-    records: list[CancellationRecord] = attrs.field(factory=list[CancellationRecord], init=False)
-
-    async def add(self, record: CancellationRecord) -> None:
-        """Note the progress of a record, now or later."""
-        self.records.append(record)
-        if len(self.records) >= NOTED_TOGETHER:
-            await self.write()
-
-    async def write(self) -> None:
-        """Write the notes."""
-        records, self.records = self.records, []
-        if records:
-            await note_together(records, self.uow)
+async def _note(
+    works: list[_Work], answers: Mapping[JobKey, Removal], uow: AsyncUnitOfWork
+) -> None:
+    """Note what became of removals, in one transaction."""
+    done = list[CancellationRecord]()
+    for work in works:
+        removal = answers.get(work.record.key)
+        work.is_silent = removal is Removal.PENDING
+        if removal is not None and not work.is_silent:
+            work.record = attrs.evolve(work.record, removal=removal)
+            done.append(work.record)
+    if done:
+        await note_together(done, uow)
 
 
 async def _take(

@@ -8,7 +8,6 @@ there was no commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -18,16 +17,10 @@ from batch_cancel.domain.cancellation import (
     CancelResult,
     committed,
     conclude,
-    removal_of,
     untaken,
 )
-from batch_cancel.domain.defaults import REMOVED_TOGETHER
 from batch_cancel.domain.errors import CancelFailed
-from batch_cancel.domain.job import CancellationRecord
-from batch_cancel.domain.retry import Patience
-from batch_cancel.domain.statuses import Removal
 from batch_cancel.ports import (
-    AsyncBulkScheduler,
     AsyncScheduler,
     AsyncUnitOfWork,
     Scheduler,
@@ -42,6 +35,7 @@ from batch_cancel.use_cases.announcement import (
     note,
 )
 from batch_cancel.use_cases.joining import find, is_joined
+from batch_cancel.use_cases.removals import ask
 from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     BlockingScheduler,
@@ -49,7 +43,6 @@ from batch_cancel.use_cases.run_blocking import (
     check_hook,
     check_scheduler,
     check_store,
-    removes_many,
     run,
 )
 from batch_cancel.use_cases.sweep import swept_if_possible
@@ -65,7 +58,6 @@ _UNDONE: Final = (
     "back, such as a deferred trigger that ran at your commit; its deferred start was left "
     "alone: look for the cause and cancel the job again"
 )
-_NOT_CONFIRMED: Final = "the scheduler did not confirm the removal of its deferred start"
 _STILL_OPEN: Final = (
     "remove_deferred was called within your own transaction, which may still be rolled back; the "
     "deferred start was left alone: call it after your commit, with a unit of work that opens "
@@ -186,75 +178,3 @@ async def _as_committed(cancellation: Cancellation, uow: AsyncUnitOfWork) -> Can
     if current.record.is_undone:
         raise CancelFailed(record.key, _UNDONE, "unknown")
     return current
-
-
-@attrs.define
-class Removals:
-    """
-    Asks a scheduler for many pending removals, ever more rarely while it does not answer.
-
-    A scheduler that can is asked for many at once. If that brings no answer, it is asked for each
-    alone: a start for which it fails must not hold up the others.
-    """
-
-    scheduler: AsyncScheduler
-    _patience: Patience = attrs.field(factory=Patience, init=False)
-
-    @property
-    def together(self) -> int:
-        """How many removals `ask` may be given."""
-        return 1 if removes_many(self.scheduler) is None else REMOVED_TOGETHER
-
-    async def ask(self, records: Sequence[CancellationRecord]) -> list[Removal | None]:
-        """Return what became of each deferred start; None for one that is skipped this time."""
-        many = removes_many(self.scheduler)
-        if many is not None and len(records) > 1 and not self._patience.silences:
-            removals = await _ask_together(records, many)
-            if removals is not None:
-                return [*removals]
-        return [await self._ask_alone(record) for record in records]
-
-    async def _ask_alone(self, record: CancellationRecord) -> Removal | None:
-        if self._patience.skips:
-            self._patience = self._patience.after_skipping()
-            return None
-        removal = await ask(record, self.scheduler)
-        is_silent = removal is Removal.PENDING
-        self._patience = self._patience.after_silence() if is_silent else Patience()
-        return removal
-
-
-async def _ask_together(
-    records: Sequence[CancellationRecord], scheduler: AsyncBulkScheduler
-) -> list[Removal] | None:
-    """Ask for many removals at once, and return what became of each; None if nothing is known."""
-    starts = [(str(record.deferred_id), record.operation_id) for record in records]
-    try:
-        answers = [*await kinds.returned_async(scheduler.cancel_many(starts))]
-    except Exception:  # noqa: BLE001  # Each is asked for alone, and its failure is logged.
-        return None
-    removals = list(map(removal_of, answers))
-    # With more or fewer answers it is not known which is of which start.
-    if len(removals) != len(records) or set(removals) == {Removal.PENDING}:
-        return None
-    for record, removal in zip(records, removals, strict=True):
-        if removal is Removal.PENDING:
-            log.left_pending(record, _NOT_CONFIRMED, None)
-    return removals
-
-
-async def ask(record: CancellationRecord, scheduler: AsyncScheduler) -> Removal:
-    """Ask the scheduler for a pending removal, and return what became of it."""
-    deferred_id = record.deferred_id_owed
-    if deferred_id is None:
-        return record.removal
-    try:
-        answer: object = await kinds.returned_async(
-            scheduler.cancel(deferred_id, record.operation_id)
-        )
-    except Exception as error:  # noqa: BLE001  # A committed cancellation must not raise.
-        answer = error
-    removal = removal_of(answer)
-    if removal is Removal.PENDING:
-        log.left_pending(record, _NOT_CONFIRMED, answer)
-    return removal

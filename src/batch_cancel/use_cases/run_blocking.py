@@ -99,9 +99,11 @@ def repeatable(uow: AsyncUnitOfWork) -> AsyncRepeatableUnitOfWork | None:
 
 def removes_many(scheduler: AsyncScheduler) -> AsyncBulkScheduler | None:
     """Return the scheduler if it can remove many deferred starts at once; None if not."""
-    if callable(getattr(own(scheduler), "cancel_many", None)):
-        return cast("AsyncBulkScheduler", scheduler)
-    return None
+    try:
+        is_able = callable(getattr(own(scheduler), "cancel_many", None))
+    except Exception:  # noqa: BLE001  # A property of the adopter's, or a proxy, may raise anything.
+        return None
+    return cast("AsyncBulkScheduler", scheduler) if is_able else None
 
 
 def check_store(uow: object) -> None:

@@ -69,6 +69,16 @@ class RemovesTheFirstOfMany(MemoryScheduler):
         return [it in waits or it.startswith("mine") for it, _ in starts]
 
 
+class AnswersWithANumber(MemoryScheduler):
+    def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        return int(super().cancel(deferred_id, operation_id))  # type: ignore[return-value]
+
+
+class AnswersForManyWithNumbers(MemoryScheduler):
+    def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[int]:
+        return [int(self.cancel(*it)) for it in starts]
+
+
 for _scheduler, _test in (
     (AlwaysTrue, "test_i10_what_was_not_there_was_not_removed"),
     (ForgetsWhoRemovedIt, "test_i12_the_same_removal_again_gets_the_same_answer"),
@@ -78,6 +88,8 @@ for _scheduler, _test in (
     (CountsWhatHasFired, "test_i10_what_has_fired_was_not_removed"),
     (AnswersForManyInAnotherOrder, "test_i10_many_starts_are_answered_as_each_alone"),
     (AnswersForManyOfThoseThatItRemoved, "test_i10_many_starts_are_answered_as_each_alone"),
+    (AnswersWithANumber, "test_i10_what_was_taken_back_never_fires"),
+    (AnswersForManyWithNumbers, "test_i10_many_starts_are_answered_as_each_alone"),
     (RemovesTheFirstOfMany, "test_i10_many_starts_are_answered_as_each_alone"),
 ):
     plant(
