@@ -14,12 +14,15 @@ import pytest
 from batch_cancel import (
     append_contacts,
     append_contacts_async,
+    cancellations,
     claim_contacts,
     claim_contacts_async,
     expire_calls,
     expire_calls_async,
     finish_job,
     finish_job_async,
+    forget,
+    reconcile,
     settle_contact,
     settle_contact_async,
     start_job,
@@ -27,7 +30,7 @@ from batch_cancel import (
     still_running,
     still_running_async,
 )
-from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryStore
+from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryScheduler, MemoryStore
 from batch_cancel.domain.errors import Fault, StoreFailed
 
 if TYPE_CHECKING:
@@ -191,6 +194,15 @@ def test_a_step_that_needs_no_rollback_is_committed_call_by_call(
     uow = kind(given.store, [CONFLICT])
     assert take(step, uow) == STEPS[step][3]
     assert uow.paused == ([0, 1, 0] if step in NO_ROLLBACK else [1])
+
+
+def test_whatever_else_asks_the_store_has_a_transaction() -> None:
+    """A pass that takes records, and a page of the history."""
+    uow = Committing(MemoryStore(), [])
+    assert reconcile(uow=uow, scheduler=MemoryScheduler()) == []
+    assert cancellations(uow=uow).records == ()
+    assert forget(uow=uow, before=datetime.now(UTC)) == 0
+    assert uow.paused == []
 
 
 @pytest.mark.parametrize("step", STEPS)
