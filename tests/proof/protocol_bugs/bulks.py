@@ -24,6 +24,7 @@ from batch_cancel.testing.explore.rows import KEY, KEYS, NOW, SECOND, First, ind
 from batch_cancel.testing.explore.steps import Send
 from batch_cancel.use_cases.bulk import find_jobs
 from batch_cancel.use_cases.bulk_finish import Finish
+from batch_cancel.use_cases.removals import Removals
 from tests.proof.protocol_bugs.planting import Replaced, plant
 
 BOTH: Final = (KEY, SECOND)
@@ -81,7 +82,7 @@ def _begun(jobs: int = 2) -> BulkResult:
 
 async def _answered(ports: Ports, records: Sequence[CancellationRecord]) -> BulkResult:
     """Do what the product does after the commit of a slice with all jobs."""
-    finish = Finish(ports.uow, ports.scheduler, None)
+    finish = Finish(ports.uow, Removals(ports.scheduler), None)
     done = [Cancellation(record, replayed=False) for record in records]
     return _begun(len(records)).after(await finish.finish(done))
 
@@ -240,7 +241,7 @@ plant(
 
 async def _finds_again(ports: Ports) -> BulkResult:
     result = _begun(len(await find_jobs(_SCHEDULED, ports.uow)))
-    finish = Finish(ports.uow, ports.scheduler, None)
+    finish = Finish(ports.uow, Removals(ports.scheduler), None)
     for place in range(result.jobs):
         for key in (await find_jobs(_SCHEDULED, ports.uow))[place : place + 1]:
             async with ports.uow.begin() as transaction:
