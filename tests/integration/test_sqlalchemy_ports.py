@@ -68,3 +68,19 @@ def test_contacts_are_those_of_a_job_that_is_there(
         assert call(repositories.work.has_contacts, JobKey("none"), asked) is False
 
     begun(layer, story)
+
+
+def test_no_more_contacts_are_claimed_than_are_asked_for(layer: Layer) -> None:
+    """With what is read of them."""
+    layer.execute(
+        "INSERT INTO batch_contacts (id, batch_job_id, status) VALUES (7, 'j1', 'pending')"
+    )
+
+    def story(call: Any, repositories: Any) -> None:
+        claim, open_ones = repositories.work.claim_returning, CANCELLABLE_CONTACTS
+        first = call(claim, KEYS[0], open_ones, 1, ["batch_job_id"])
+        rest = call(claim, KEYS[0], open_ones, 9, ["batch_job_id"])
+        assert [len(first), len(rest)] == [1, 1]
+        assert {values["batch_job_id"] for _, values in [*first, *rest]} == {"j1"}
+
+    begun(layer, story)
