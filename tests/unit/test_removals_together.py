@@ -218,6 +218,8 @@ def test_a_scheduler_whose_cancel_many_is_none_is_asked_for_each_alone(
     assert (odd.calls, result.removals_pending) == (starts(3), 0)
 
 
+SKIPPED = ["start-job-010", *(f"start-job-{it:03}" for it in (12, 13, 14))]
+
 # Reconcile ---------------------------------------------------------------------------------------
 
 
@@ -278,3 +280,17 @@ def test_whether_many_can_be_asked_for_is_looked_at_once(reconciled: Reconcile) 
     fickle = Fickle()
     assert {it.removal for it in reconciled(shop, fickle)} == {Removal.REMOVED}
     assert fickle.calls == ["many", *starts(22)]
+
+
+def test_what_any_page_has_skipped_is_tried_in_the_same_pass(
+    reconciled: Reconcile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the scheduler answers again."""
+    monkeypatch.setattr("batch_cancel.use_cases.reconcile.NOTED_TOGETHER", 8)
+    shop = backlog(40)
+    silent = Together(dict.fromkeys(range(1, 12), DOWN))
+    silent.cancel_many = None  # type: ignore[assignment,method-assign]
+    done = reconciled(shop, silent)
+    # Ten silences, one skipped, the eleventh, three skipped; then the answers.
+    assert silent.calls == [*starts(10), *starts(12, 11), *starts(40, 15), *SKIPPED]
+    assert [it.removal for it in done].count(Removal.PENDING) == 11

@@ -100,8 +100,8 @@ def repeatable(uow: AsyncUnitOfWork) -> AsyncRepeatableUnitOfWork | None:
 def removes_many(scheduler: AsyncScheduler) -> AsyncBulkScheduler | None:
     """Return the scheduler if it can remove many deferred starts at once; None if not."""
     try:
-        is_able = callable(getattr(own(scheduler), "cancel_many", None))
-    except Exception:  # noqa: BLE001  # A property of the adopter's, or a proxy, may raise anything.
+        is_able = callable(cast("BulkScheduler", own(scheduler)).cancel_many)
+    except Exception:  # noqa: BLE001  # It has none; or a property or a proxy raises what it likes.
         return None
     return cast("AsyncBulkScheduler", scheduler) if is_able else None
 
