@@ -2,7 +2,7 @@
 A very large job: its point of no return, and its own workers meanwhile.
 
 Rule 1: the point of no return is when another connection first reads that the job is cancelled.
-        The pool of the cancel has cancelled a small job before.
+        The pool has already cancelled a small job by then.
 Rule 2: a worker claims a contact and writes how the call ended; if it gets none, it writes that of
         a call which was live before. The writes are what is measured: a claim waits for nothing.
 Rule 3: "meanwhile" is from the call of the cancel to its return.

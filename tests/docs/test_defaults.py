@@ -38,7 +38,7 @@ LIMITS: Final = {
     "records in one transaction of `forget`": "FORGET_SLICE",
     "records in a page of the history": "PAGE_LIMIT",
     "removals noted in one transaction": "NOTED_TOGETHER",
-    "deferred starts removed at once, where the scheduler can": ("REMOVED_TOGETHER"),
+    "deferred starts removed at once, where the scheduler can": "REMOVED_TOGETHER",
     "jobs that `cancel_jobs` cancels in one transaction": "BULK_SLICE",
     "contacts of a job in one transaction on Postgres (psycopg)": "SWEEP_ABOVE",
     "jobs in one page of those that a filter finds": "FIND_SLICE",

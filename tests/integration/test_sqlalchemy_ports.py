@@ -7,12 +7,14 @@ answers; so what the port does is seen here alone.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batch_cancel import ContactStatus, JobFilter, JobKey
 from batch_cancel.domain.cancellation import CancelRequest, plan_cancellation
+from batch_cancel.domain.history import Wanted
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
 from tests.data_layers import TABLES, Layer
 from tests.integration.own_tables import Asyncio, Blocking
@@ -84,3 +86,49 @@ def test_no_more_contacts_are_claimed_than_are_asked_for(layer: Layer) -> None:
         assert {values["batch_job_id"] for _, values in [*first, *rest]} == {"j1"}
 
     begun(layer, story)
+
+
+# The history -------------------------------------------------------------------------------------
+
+
+EARLIER = pytest.mark.parametrize("has_earlier", [True, False])
+
+
+def cancelled(layer: Layer, *, has_earlier: bool) -> None:
+    """Cancel both jobs and tell of it; without a table for earlier records if so."""
+    if not has_earlier:
+        layer.execute("DROP TABLE batch_cancellations_earlier")
+    for job_id in ("j1", "j2"):
+        layer.call("cancel_rows", job_id, tables=TABLES, operation_id=f"of {job_id}")
+
+
+def asked(layer: Layer, method: str, *arguments: Any) -> Any:
+    """Call a method of the history in a transaction, and return what it answers."""
+    answers = list[Any]()
+    begun(
+        layer,
+        lambda call, its: answers.append(call(getattr(its.history, method), *arguments)),
+    )
+    return answers[0]
+
+
+@EARLIER
+def test_a_page_has_as_many_records_as_are_asked_for(layer: Layer, *, has_earlier: bool) -> None:
+    """The newest, also where there is no table for earlier ones."""
+    cancelled(layer, has_earlier=has_earlier)
+    for limit, names in ((1, ["of j2"]), (2, ["of j2", "of j1"]), (3, ["of j2", "of j1"])):
+        page = asked(layer, "page", Wanted(None), limit)
+        assert [it.operation_id for it in page] == names
+
+
+@EARLIER
+def test_as_many_records_are_forgotten_as_are_asked_for(
+    layer: Layer, *, has_earlier: bool
+) -> None:
+    """The oldest first; the port says how many they were."""
+    cancelled(layer, has_earlier=has_earlier)
+    later, at_once = datetime.now(UTC) + timedelta(days=1), timedelta(days=-1)
+    left = [["of j2"], [], []]
+    for number, names in zip((1, 1, 0), left, strict=True):
+        assert asked(layer, "forget", later, at_once, 1) == number
+        assert [it.operation_id for it in asked(layer, "page", Wanted(None), 9)] == names

@@ -175,7 +175,6 @@ PARTS = (
                     "bulk",
                     "checks",
                     "columns",
-                    "history",
                     "joining",
                     "keys",
                     "mapping",

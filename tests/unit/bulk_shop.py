@@ -187,3 +187,24 @@ def ids(number: int) -> list[str]:
 
 
 EVERY = JobFilter(statuses=["scheduled", "pending", "running"])
+
+
+@attrs.define(slots=False)
+class Clock:
+    """A scheduler that answers as it is told, by the number of the call, from 1; else True."""
+
+    answers: dict[int, Any] = attrs.field(factory=dict)
+    calls: list[str] = attrs.field(factory=list)
+
+    def cancel(self, deferred_id: str, operation_id: str) -> Any:
+        """Answer."""
+        assert operation_id in {"op", "other"}
+        return self.answer(deferred_id, usual=True)
+
+    def answer(self, call: str, *, usual: Any) -> Any:
+        """Note a call, and answer it; what can be called is called for the answer."""
+        self.calls.append(call)
+        answer = self.answers.get(len(self.calls), usual)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer() if callable(answer) else answer

@@ -7,7 +7,6 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import attrs
 import pytest
 
 from batch_cancel import (
@@ -26,6 +25,7 @@ from batch_cancel import (
 from tests.unit.bulk_shop import (
     EVERY,
     Bulk,
+    Clock,
     Shop,
     Unplugged,
     _no_coroutine_is_forgotten,
@@ -39,23 +39,6 @@ __all__ = ["_no_coroutine_is_forgotten", "_small_slices", "bulk"]
 
 
 # The scheduler -----------------------------------------------------------------------------------
-
-
-@attrs.define
-class Clock:
-    """A scheduler that answers as it is told, by the number of the call, from 1; else True."""
-
-    answers: dict[int, Any] = attrs.field(factory=dict)
-    calls: list[str] = attrs.field(factory=list)
-
-    def cancel(self, deferred_id: str, operation_id: str) -> Any:
-        """Answer."""
-        assert operation_id in {"op", "other"}
-        self.calls.append(deferred_id)
-        answer = self.answers.get(len(self.calls), True)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 def test_a_removal_that_is_not_confirmed_is_pending(bulk: Bulk) -> None:

@@ -2,8 +2,8 @@
 Ask the scheduler for pending removals: for one, or for many.
 
 Rule 1: a removal is done only if the scheduler says so of this very start.
-Rule 2: no exception of the scheduler is raised. The cancellation is committed: what is not known
-        to be done stays pending, and reconcile asks again.
+Rule 2: an exception of the scheduler is never raised, because the cancellation is committed. A
+        removal that is not confirmed stays pending, and reconcile asks again.
 Rule 3: a start for which the scheduler fails holds up no other.
 """
 
@@ -48,7 +48,8 @@ class Removals:
     """
     Asks a scheduler for many pending removals, ever more rarely while it does not answer.
 
-    One that can is asked for many at once, and then for each alone of which nothing is known.
+    A scheduler with `cancel_many` is asked for many at once, and then alone for each start that
+    it did not answer.
     """
 
     scheduler: AsyncScheduler
@@ -68,8 +69,8 @@ class Removals:
 
         Arguments:
             records: the cancellations, each with a pending removal.
-            removals: where to put what became of each; one that was skipped is left out. Whatever
-                ends the call, all that is known is in it.
+            removals: receives what became of each as soon as it is known, so that it is kept even
+                if the call is ended. Those that were skipped are left out.
         """
         for first in range(0, len(records), REMOVED_TOGETHER):
             page = records[first : first + REMOVED_TOGETHER]

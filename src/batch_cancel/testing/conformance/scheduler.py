@@ -60,7 +60,7 @@ class Timetable(Runner):
         """Take a start back."""
         answer = self.run(self.cancelling(deferred_id, operation_id))
         self.note(f"cancel {shown(deferred_id)}, operation {shown(operation_id)} -> {answer!r}")
-        # Anything else, such as a count, confirms nothing: the removal never is done.
+        # Anything else, such as a count, confirms nothing, and the removal stays pending.
         expect(type(answer), bool, "The type of the answer:")
         return answer
 
