@@ -119,7 +119,7 @@ PARTS = (
             ),
             *(
                 f"integration/test_{name}.py"
-                for name in ("doctor", "migrations", "sql_gate", "sweep_refused")
+                for name in ("doctor", "migrations", "sql_gate", "sweep_plans", "sweep_refused")
             ),
             *(
                 f"integration/test_doctor_{name}.py"
