@@ -119,8 +119,9 @@ def _errors() -> Iterator[str]:
     yield from _error(
         CancelFailed.code,
         [present_error(failed), present_error(UnknownJobStatus(KEY, None))],
-        "The job was cancelled, or nothing was changed: never half. Send the request again with "
-        "the same `Idempotency-Key`. The reason is in the log of the service.",
+        "The job was cancelled, or nothing was changed. Of a very large job that was cancelled, "
+        "contacts may still be open, which no worker dials. Send the request again with the same "
+        "`Idempotency-Key`. The reason is in the log of the service.",
     )
     for fault, name, about in (
         (Fault.BUSY, "busy", "The service is busy."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -143,7 +144,7 @@ def test_every_command_takes_it(run: Callable[..., Done], file: Path) -> None:
     app = {"BATCH_CANCEL_APP": "wired:app"}
     assert run("check", **app) == (0, "store and scheduler are fit\n", "")
     assert run("inspect", **app) == (0, "no drift: database and scheduler agree\n", "")
-    assert run("reconcile", **app) == (0, "nothing is left pending\n", "")
+    assert run("reconcile", **app) == (0, "no removal is left pending, and no hook failed\n", "")
     assert run("doctor", **app).code == 0
     assert run("expire-calls", "a", "--older-than", "4h", **app).code == 0
     assert run("expire-calls", "x", "--older-than", "4h", **app).code == 3
@@ -188,6 +189,20 @@ def test_a_hook_that_fails_leaves_its_announcement_pending(
         done.err == "batch-cancel: on_cancelled failed (ValueError)\nbatch-cancel: run it again\n"
     )
     assert SqliteScheduler(file).waiting() == {"start-b"}
+
+
+def test_a_hook_that_fails_for_many_jobs_is_told_of(run: Callable[..., Done], file: Path) -> None:
+    """The jobs are cancelled, and a reconcile calls it again."""
+    broken = f"{BLOCKING}\ndef fail(_): raise ValueError('hunter2')\napp.on_cancelled = fail\n"
+    done = run("cancel-many", "a", "b", "--yes", "--app", "wired:app", source=broken)
+    assert (done.code, done.err) == (
+        0,
+        (
+            "batch-cancel: on_cancelled failed 2 times, the last time with ValueError; "
+            "`batch-cancel reconcile` calls it again\n"
+        ),
+    )
+    assert json.loads(done.out.splitlines()[-1])["cancelled"] == 2
 
 
 def test_a_hook_whose_body_does_not_run_leaves_its_announcement_pending(
@@ -280,7 +295,8 @@ def test_an_asyncio_application(
             )
         assert asked("inspect").code == 1
         assert asked("reconcile", "--lease", "0").out == (
-            "batch job 'a': its deferred start was removed\nnothing is left pending\n"
+            "batch job 'a': its deferred start was removed\n"
+            "no removal is left pending, and no hook failed\n"
         )
         assert (tmp_path / "told").read_text() == "a\na\n"
         assert asked("doctor").code == 0

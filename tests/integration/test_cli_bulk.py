@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batch_cancel.adapters.sqlite import SqliteStore
+from batch_cancel.cli.exits import OF_NO_ORGANIZATION
 from tests.integration.command_line import (
     COMMAND,
     Done,
@@ -94,6 +95,7 @@ def test_ids_have_the_exit_code_of_the_worst(
     assert lines(done)[-1]["refused"] == {"completed": 1, "cancelled": 1}
     done = run("cancel-many", "no", "completed", "--store", store, "--yes")
     assert (done.code, lines(done)[-1]["notFound"]) == (3, 1)
+    assert done.sentence == OF_NO_ORGANIZATION
     done = run("cancel-many", "no", "odd", "scheduled", "--store", store, "--yes")
     assert done.code == 5
     assert lines(done)[-1]["failures"] == [
@@ -104,8 +106,20 @@ def test_ids_have_the_exit_code_of_the_worst(
         }
     ]
     assert "batch-cancel: batch job 'odd' has the status" in done.err
-    assert "go on with the rest by the same command and --operation-id " in done.err
+    again = "mend what made them fail, and try those again by the same command and --operation-id "
+    assert again in done.err
     assert status(file, "scheduled") == "cancelled"
+
+
+@pytest.mark.parametrize("command", ["cancel-many", "history"])
+def test_an_organization_without_a_name_is_refused(
+    run: Callable[..., Done], file: Path, store: str, command: str
+) -> None:
+    """A variable of the shell that is not set would find nothing, and say that all is done."""
+    done = run(*command.split(), "--organization", "", "--store", store)
+    assert (done.code, done.out) == (2, "")
+    assert "it is empty: name an organization, or leave the option out" in done.err
+    assert statuses(file) == UNTOUCHED
 
 
 def test_nothing_is_done_unless_it_is_confirmed(

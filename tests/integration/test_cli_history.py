@@ -63,10 +63,10 @@ def test_a_record_is_shown(run: Callable[..., Done], file: Path, store: str) -> 
 def test_a_job_without_a_record(run: Callable[..., Done], store: str) -> None:
     """Whether it is there or not."""
     for job in ("running", "no"):
-        assert run("show", job, "--store", store) == (
-            3,
-            "",
-            f"batch-cancel: there is no record of a cancellation of batch job '{job}'\n",
+        done = run("show", job, "--store", store)
+        assert (done.code, done.out) == (3, "")
+        assert done.err.splitlines()[0] == (
+            f"batch-cancel: there is no record of a cancellation of batch job '{job}'"
         )
 
 
@@ -99,6 +99,9 @@ def test_the_history_is_listed_page_by_page(run: Callable[..., Done], store: str
 def test_an_organization_that_was_left_out_is_named(run: Callable[..., Done], store: str) -> None:
     """What is not found may be another organization's."""
     hint = "only jobs of no organization were looked for: name an organization with --organization"
+    done = run("show", "owned", "--store", store)
+    assert (done.code, done.err.splitlines()[-1]) == (3, f"batch-cancel: {hint}")
+    assert hint not in run("show", "owned", "--store", store, "--organization", "org").err
     done = run("history", "--store", store)
     assert (done.out, done.sentence) == ("no cancellation\n", hint)
     none = ("--store", store, "--created-before", "2020-01-01")

@@ -223,14 +223,14 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
         (
             "reconcile",
             [
-                "0  no removal is left pending, and no hook failed",
+                "0  no removal and no sweep is left pending, and no hook failed",
                 "6  something is still pending; run it again",
             ],
         ),
         (
             "inspect",
             [
-                "0  no drift",
+                "0  no drift in what was read; stderr says if a limit was met",
                 "1  drift was found",
                 "5  failed; stderr says why",
                 "7  the scheduler did not answer; what the store knows is reported",

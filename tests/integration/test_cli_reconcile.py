@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -106,6 +108,39 @@ def test_more_than_the_limit_is_left_for_the_next_run(
     assert done.err == "batch-cancel: run it again\n"
     assert run(*arguments).code == 0
     assert SqliteScheduler(file).waiting() == set()
+
+
+def test_a_job_that_something_has_set_back_is_named(
+    run: Callable[..., Done], file: Path, store: str
+) -> None:
+    """Its start is left alone; another pass changes nothing, so that is not the advice."""
+    cancel_rows("a", uow=SqliteStore(file), operation_id="op")
+    with closing(sqlite3.connect(file, isolation_level=None)) as rows:
+        rows.execute("UPDATE batch_jobs SET status = 'scheduled' WHERE id = 'a'")
+    done = run("reconcile", "--store", store, "--lease", "0")
+    assert done == (
+        6,
+        (
+            "batch job 'a' is not cancelled any more, so its deferred start and its contacts were "
+            "left alone: find what has set its status back, and cancel it again\n"
+            "1 removal is still pending\n"
+            "1 job is not cancelled any more\n"
+        ),
+        (
+            "batch-cancel: another pass changes nothing: cancel again what has been set back, or "
+            "delete the record of its cancellation\n"
+        ),
+    )
+    assert "start-a" in SqliteScheduler(file).waiting()
+    again = run("reconcile", "--store", store, "--lease", "0", "--json")
+    assert again.body["setBack"] == [{"batchJobId": "a", "organizationId": None}]
+    assert inspected(run, store) == ["removalsPending"]
+
+
+def inspected(run: Callable[..., Done], store: str) -> list[str]:
+    """Return the kinds of drift."""
+    body = run("inspect", "--store", store, "--json").body
+    return [name for name, found in body.items() if isinstance(found, list) and found]
 
 
 def test_a_redis_that_is_down_leaves_it_pending(

@@ -142,6 +142,7 @@ def test_a_pause_does_not_delay_the_end(store: str) -> None:
         "removalsPending": 0,
         "sweepsPending": 0,
         "hooksFailed": 0,
+        "setBack": [],
     }
     assert done == (0, "", "")
 

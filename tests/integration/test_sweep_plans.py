@@ -1,51 +1,108 @@
-"""What the statements of a sweep read: never the contacts of other jobs."""
+"""What a sweep reads: the contacts of its job, once, and never the whole table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import psycopg
 import pytest
-from psycopg import sql
 
-from batch_cancel.adapters.postgres import PostgresSchema
-from batch_cancel.adapters.postgres.queries import queries_for
-from batch_cancel.adapters.postgres.sweep_queries import SweepQueries, sweep_queries_for
-from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
+from batch_cancel import cancel_job, cancel_jobs, cancel_rows
+from batch_cancel.adapters.memory import MemoryScheduler
+from batch_cancel.adapters.postgres import PostgresUnitOfWork, joining
+from tests.integration.own_tables import with_options
 from tests.pairs import create_reference_tables
+from tests.processes import wait_until
 
-NAMES: Final = {"batch_job_id": "j", "organization_id": None, "limit": 1_000, "above": 1_000}
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-STATEMENTS: dict[str, Callable[[SweepQueries], sql.SQL]] = {
-    "many": lambda it: it.are_many(it.open_contacts(CANCELLABLE_CONTACTS)),
-    "tried": lambda it: it.try_contact(CANCELLABLE_CONTACTS),
-    "chunk": lambda it: it.sweep_contacts(CANCELLABLE_CONTACTS),
-}
+CONTACTS: Final = 10_000
+OTHERS: Final = 20_000
+ABOVE: Final = 500
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_an_index_finds_the_contacts_of_a_job_that_was_appended_last(
-    postgres_schema: str, name: str
-) -> None:
-    """
-    The planner expects some of so many contacts soon, wherever it begins to read.
+@attrs.frozen
+class Read:
+    """How the contacts were read: scans of the whole table, and entries of indexes."""
 
-    But they are at the end of the table, behind those of all other jobs.
-    """
-    with psycopg.connect(postgres_schema, autocommit=True) as rows:
-        create_reference_tables(rows)
-        rows.execute(
-            "INSERT INTO batch_jobs (id, status) VALUES ('i', 'running'), ('j', 'running')"
-        )
-        for job, contacts in (("i", 20_000), ("j", 10_000)):
-            rows.execute(
+    scans: int
+    entries: int
+
+
+def read(rows: psycopg.Connection[Any]) -> Read:
+    """Return what has been read of the contacts so far, by sessions that have ended."""
+    [(scans, entries)] = rows.execute(
+        "SELECT seq_scan, (SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes AS i "
+        "WHERE i.relid = t.relid) FROM pg_stat_user_tables AS t "
+        "WHERE relid = 'batch_contacts'::regclass"
+    ).fetchall()
+    return Read(scans, entries)
+
+
+@pytest.fixture
+def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a connection to tables in which the contacts of a large job come last."""
+    with psycopg.connect(postgres_schema, autocommit=True) as connection:
+        create_reference_tables(connection)
+        for job, contacts in (("other", OTHERS), ("j", CONTACTS)):
+            connection.execute(
+                "INSERT INTO batch_jobs (id, status) VALUES (%s, 'running')", (job,)
+            )
+            connection.execute(
                 "INSERT INTO batch_contacts (batch_job_id, status) "
                 "SELECT %s, 'pending' FROM generate_series(1, %s)",
                 (job, contacts),
             )
+        yield connection
+
+
+def cancelled(rows: psycopg.Connection[Any], dsn: str, *, many: bool = False) -> Read:
+    """Cancel the job, alone or as one of many; return what that has read."""
+    uow = PostgresUnitOfWork(lambda: psycopg.connect(dsn), sweep_above=ABOVE)
+    rows.execute("SELECT pg_stat_force_next_flush()")
+    before = read(rows)
+    if many:
+        assert cancel_jobs(["j"], uow=uow, scheduler=MemoryScheduler()).cancelled == 1
+    else:
+        cancel_job("j", uow=uow, scheduler=MemoryScheduler())
+    wait_until(lambda: read(rows).entries >= before.entries + 2 * CONTACTS, "statistics are told")
+    after = read(rows)
+    return Read(after.scans - before.scans, after.entries - before.entries)
+
+
+@pytest.mark.parametrize("index", ["", "(batch_job_id)", "(status, batch_job_id)"])
+@pytest.mark.parametrize("many", [False, True])
+def test_no_statement_reads_the_whole_table(
+    rows: psycopg.Connection[Any], postgres_schema: str, index: str, *, many: bool
+) -> None:
+    """The planner expects some of so many contacts soon, wherever it begins to read."""
+    if index:
+        rows.execute("DROP INDEX batch_contacts_open, batch_contacts_dialing")
+        rows.execute(f"CREATE INDEX ON batch_contacts {index}".encode())
+    rows.execute("ANALYZE batch_jobs, batch_contacts")
+    assert cancelled(rows, postgres_schema, many=many).scans == 0
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_no_chunk_reads_all_contacts_of_the_job(
+    rows: psycopg.Connection[Any], postgres_schema: str, *, is_analyzed: bool
+) -> None:
+    """Whatever the planner expects of a table: twenty chunks would read each ten times."""
+    if is_analyzed:
         rows.execute("ANALYZE batch_jobs, batch_contacts")
-        queries = queries_for(PostgresSchema(), has_sweeps=True)
-        statement = STATEMENTS[name](sweep_queries_for(queries))
-        plan = rows.execute(b"EXPLAIN " + statement.as_bytes(None), NAMES).fetchall()
-    assert [line for (line,) in plan if "Seq Scan on batch_contacts" in line] == [], plan
+    # Counted, tried, picked, and found by its id.
+    assert cancelled(rows, postgres_schema).entries < 5 * CONTACTS
+
+
+def test_the_callers_transaction_keeps_its_planner(
+    rows: psycopg.Connection[Any], postgres_schema: str
+) -> None:
+    """In it nothing is swept, and other statements follow."""
+    names = ("enable_seqscan", "enable_bitmapscan", "jit")
+    with psycopg.connect(with_options(postgres_schema, "jit=on")) as connection:
+        cancel_rows("j", uow=joining(connection))
+        assert [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names] == [
+            ("on",)
+        ] * 3

@@ -63,6 +63,12 @@ def test_drift_is_what_waits_and_should_not_and_what_should_and_does_not() -> No
     assert FOUND.drift({"d1", "d3", "d5"}, 3).is_partial
 
 
+def test_a_start_that_its_scheduled_job_names_is_not_of_a_cancelled_job() -> None:
+    """Something has set the job back after its cancellation: its start waits as it should."""
+    back = Inventory(removals_pending=(owed(JOB, "d1"),), scheduled=(DeferredStart(JOB, "d1"),))
+    assert back.drift({"d1"}, 4) == Drift(removals_pending=back.removals_pending)
+
+
 def test_what_a_second_look_finds_settled_is_no_drift() -> None:
     """A removal that was confirmed, a job that was started; another operation's is another."""
     first = FOUND.drift({"d1", "d2"}, 9)

@@ -16,6 +16,7 @@ from batch_cancel import (
     cancel_jobs_async,
 )
 from batch_cancel.cli.calls import Calls
+from batch_cancel.cli.watched import Hook
 from batch_cancel.use_cases.bulk import find_jobs
 
 LOOKED_AT_MAX: Final = 1000
@@ -86,11 +87,12 @@ async def cancel(
     *,
     confirm: Callable[[int], None],
     progress: Callable[[BulkResult], None],
-) -> BulkResult:
-    """Count the jobs, have the number confirmed, and cancel them."""
+) -> tuple[BulkResult, Hook | None]:
+    """Count the jobs, have the number confirmed, and cancel them; the hook knows its failures."""
     keys = await many.found(calls)
     confirm(len(keys))
-    return await cancel_jobs_async(
+    hook = None if calls.on_cancelled is None else Hook(calls.on_cancelled)
+    result = await cancel_jobs_async(
         [key.batch_job_id for key in keys],
         uow=calls.uow,
         scheduler=calls.scheduler,
@@ -98,7 +100,8 @@ async def cancel(
         operation_id=asked.operation_id,
         actor=asked.actor,
         reason=asked.reason,
-        on_cancelled=calls.on_cancelled,
+        on_cancelled=hook,
         progress=progress,
         rate=asked.rate,
     )
+    return result, hook

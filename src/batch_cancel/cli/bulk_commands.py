@@ -56,10 +56,7 @@ def cancel_many(
     store: options.Store = None,
     scheduler: options.Scheduler = None,
     schema: options.Names = None,
-    organization: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Whose jobs; left out for those of none, never for all."),
-    ] = None,
+    organization: options.Organizations = None,
     status: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,7 +143,7 @@ def cancel_many(
             _check_expected(jobs, expect, may_go_on=may_go_on)
             dry = Dry(jobs, looked_at)
             output.answer(dry.json() if as_json else dry.text())
-            _advise(many, jobs)
+            _advise(many, is_all=bool(jobs) and not dry.not_found)
             return
         try:
             with _shown(as_json=as_json) as shower:
@@ -157,7 +154,7 @@ def cancel_many(
                         _ask(jobs)
                     shower.begin(BulkResult(operation_id=asked.operation_id, jobs=jobs, left=jobs))
 
-                result = wired.perform(
+                result, hook = wired.perform(
                     lambda calls: bulk_calls.cancel(
                         calls, many, asked, confirm=confirm, progress=shower.advance
                     )
@@ -171,14 +168,20 @@ def cancel_many(
                 f"interrupted: go on by the same command and --operation-id {asked.operation_id}"
             )
             raise typer.Exit(INTERRUPTED) from error
-    _advise(many, result.jobs)
+    _advise(many, is_all=bool(result.jobs) and not result.not_found)
     for sentence in Bulk(result).advice():
         output.complain(sentence)
+    if hook is not None and hook.failed:
+        output.complain(
+            f"on_cancelled failed {hook.failed} times, the last time with {hook.fault}; "
+            "`batch-cancel reconcile` calls it again"
+        )
     _exit(result)
 
 
-def _advise(many: Many, jobs: int) -> None:
-    if not jobs and many.organization_id is None:
+def _advise(many: Many, *, is_all: bool) -> None:
+    """Print where jobs may be that were not found."""
+    if not is_all and many.organization_id is None:
         output.complain(OF_NO_ORGANIZATION)
 
 

@@ -71,8 +71,11 @@ class Bulk:
                 f"{it.removals_pending} deferred starts were not confirmed to be removed: run "
                 "`batch-cancel reconcile`"
             )
-        if it.left or it.failed:
-            yield f"go on with the rest by the same command and --operation-id {it.operation_id}"
+        again = f"by the same command and --operation-id {it.operation_id}"
+        if it.left:
+            yield f"go on with the rest {again}"
+        elif it.failed:
+            yield f"mend what made them fail, and try those again {again}"
 
 
 @attrs.frozen
@@ -113,7 +116,8 @@ class Dry:
         return sum(it.refusal is not None for it in self._previews)
 
     @property
-    def _not_found(self) -> int:
+    def not_found(self) -> int:
+        """How many of those looked at this organization does not have."""
         return len(self.looked_at) - len(self._previews)
 
     def json(self) -> str:
@@ -128,7 +132,7 @@ class Dry:
                 "contactsToCancel": self._contacts_to_cancel,
                 "startsToRemove": self._starts_to_remove,
                 "refused": self._refused,
-                "notFound": self._not_found,
+                "notFound": self.not_found,
             }
         )
 
@@ -143,7 +147,7 @@ class Dry:
         ]
         if refused := self._refused:
             lines.append(f"jobs that would be refused: {at_least}{refused}")
-        if not_found := self._not_found:
+        if not_found := self.not_found:
             lines.append(f"not found in this organization: {at_least}{not_found}")
         if self._is_partial:
             lines.append(f"only {len(self.looked_at)} of the jobs were looked at")

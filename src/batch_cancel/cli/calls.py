@@ -7,7 +7,7 @@ blocking application it runs without any, as in `batch_cancel.use_cases.run_bloc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -77,6 +77,7 @@ class Pass:
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
         fault: why the scheduler did not answer; None if it did, or was not asked.
         hook_fault: what on_cancelled raised last; None if it did not.
+        set_back: the jobs that are not cancelled any more.
     """
 
     results: list[CancelResult]
@@ -85,6 +86,7 @@ class Pass:
     hooks_failed: int | None
     fault: str | None
     hook_fault: str | None
+    set_back: list[JobKey]
 
 
 @attrs.frozen
@@ -160,9 +162,9 @@ class Calls(StoreCalls):
             uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
         )
         removals, sweeps = await self._pending(limit)
-        if hook is None:
-            return Pass(results, removals, sweeps, None, watched.fault, None)
-        return Pass(results, removals, sweeps, hook.failed, watched.fault, hook.fault)
+        failed, hook_fault = (None, None) if hook is None else (hook.failed, hook.fault)
+        back = await self._set_back(results) if removals or sweeps else []
+        return Pass(results, removals, sweeps, failed, watched.fault, hook_fault, back)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """Compare store and scheduler."""
@@ -237,6 +239,12 @@ class Calls(StoreCalls):
         except Exception as error:  # noqa: BLE001  # That it does not answer is what was found.
             return fault_of(error)
         return None
+
+    async def _set_back(self, results: Sequence[CancelResult]) -> list[JobKey]:
+        """Return the jobs that something has set back after their cancellation."""
+        keys = (JobKey(it.batch_job_id, it.organization_id) for it in results)
+        records = [await self.cancellation(it) for it in keys]
+        return [it.key for it in records if it is not None and it.is_undone]
 
     async def _pending(self, limit: int) -> tuple[int, int]:
         """Count the removals and the sweeps that are still pending, up to a limit."""

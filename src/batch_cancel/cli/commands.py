@@ -143,7 +143,7 @@ def reconcile(
     as_json: options.Json = False,
 ) -> None:
     """
-    Finish the pending removals of deferred starts.
+    Finish what cancels left pending: sweeps of contacts, and removals of deferred starts.
 
     Run it from anywhere, as often as you like, beside live cancels and beside itself. With --app,
     its on_cancelled is called for the pending announcements; without a hook, those stay pending
@@ -155,7 +155,7 @@ def reconcile(
 
     \b
     Exit codes:
-      0  no removal is left pending, and no hook failed
+      0  no removal and no sweep is left pending, and no hook failed
       2  the command line is wrong; nothing was done
       5  failed; stderr says why
       6  something is still pending; run it again
@@ -182,7 +182,12 @@ def reconcile(
 
 def _report(done: Pass, limit: int) -> reports.Reconciled:
     return reports.Reconciled(
-        done.results, done.removals_pending, done.sweeps_pending, limit, done.hooks_failed
+        done.results,
+        done.removals_pending,
+        done.sweeps_pending,
+        limit,
+        done.hooks_failed,
+        done.set_back,
     )
 
 
@@ -237,13 +242,14 @@ def inspect(
     """
     Report where database and scheduler have drifted apart, without a change.
 
-    It names pending removals, deferred starts of cancelled jobs that still wait, scheduled jobs
-    without a waiting start, open contacts of cancelled jobs, and jobs with calls that have been
-    live for too long. Work in progress can appear as drift; real drift persists: run it again.
+    It names pending removals and sweeps, deferred starts of cancelled jobs that still wait,
+    scheduled jobs without a waiting start, open contacts of cancelled jobs, and jobs with calls
+    that have been live for too long. Work in progress can appear as drift; real drift persists:
+    run it again.
 
     \b
     Exit codes:
-      0  no drift
+      0  no drift in what was read; stderr says if a limit was met
       1  drift was found
       2  the command line is wrong
       5  failed; stderr says why

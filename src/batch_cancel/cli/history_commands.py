@@ -50,6 +50,8 @@ def show(
         record = wired.perform_on_store(lambda calls: calls.cancellation(key))
         if record is None:
             output.complain(f"there is no record of a cancellation of {job_shown(key)}")
+            if organization is None:
+                output.complain(OF_NO_ORGANIZATION)
             raise typer.Exit(NOT_FOUND)
     report = Shown(record)
     output.answer(report.json() if as_json else report.text())
@@ -62,10 +64,7 @@ def history(
     app: options.App = None,
     store: options.Store = None,
     schema: options.Names = None,
-    organization: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Whose jobs; left out for those of none, never for all."),
-    ] = None,
+    organization: options.Organizations = None,
     since: Annotated[
         datetime | None,
         typer.Option(
@@ -145,8 +144,8 @@ def forget(
     """
     Delete old records of cancellations, of all organizations, in small slices.
 
-    A record with a pending removal or announcement stays, and so does one that is younger than
-    the retry window. The user that connects needs the right to DELETE.
+    A record with a pending removal, sweep or announcement stays, and so does one that is younger
+    than the retry window. The user that connects needs the right to DELETE.
 
     \b
     Exit codes:

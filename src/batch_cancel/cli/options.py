@@ -14,6 +14,20 @@ from batch_cancel.use_cases.run_blocking import run
 
 _T = TypeVar("_T")
 
+
+def named(organization: str | None) -> str | None:
+    """
+    Return the organization of an option.
+
+    Raises:
+        typer.BadParameter: it is empty, as from a variable of the shell that is not set.
+    """
+    if organization == "":
+        msg = "it is empty: name an organization, or leave the option out for jobs of none"
+        raise typer.BadParameter(msg)
+    return organization
+
+
 App = Annotated[
     str | None,
     typer.Option(
@@ -55,6 +69,14 @@ Json = Annotated[
 Organization = Annotated[
     str | None,
     typer.Option(metavar="ID", help="Whose job it is; left out for a job of none."),
+]
+Organizations = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        callback=named,
+        help="Whose jobs; left out for those of none, never for all.",
+    ),
 ]
 
 _COMMAND_LINE: Final = "COMMANDLINE"

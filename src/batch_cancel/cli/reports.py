@@ -26,6 +26,7 @@ class Reconciled:
         sweeps_pending: how many cancellations have contacts still to be swept, up to `limit`.
         limit: how many were counted at most.
         hooks_failed: how many calls of the application's hook failed; None if it has no hook.
+        set_back: the jobs that are not cancelled any more.
     """
 
     results: Sequence[CancelResult]
@@ -33,6 +34,7 @@ class Reconciled:
     sweeps_pending: int
     limit: int
     hooks_failed: int | None
+    set_back: Sequence[JobKey] = ()
 
     @property
     def is_pending(self) -> bool:
@@ -56,12 +58,18 @@ class Reconciled:
                 "removalsPending": self.removals_pending,
                 "sweepsPending": self.sweeps_pending,
                 "hooksFailed": self.hooks_failed or 0,
+                "setBack": [*map(named, self.set_back)],
             }
         )
 
     def text(self) -> str:
         """Return it in sentences."""
-        return _text([*map(_finished, self.results), *self._rest()])
+        keys = [JobKey(it.batch_job_id, it.organization_id) for it in self.results]
+        done = (
+            _set_back(key) if key in self.set_back else _finished(it)
+            for key, it in zip(keys, self.results, strict=True)
+        )
+        return _text([*done, *self._rest()])
 
     def line(self, *faults: str) -> str:
         """Return it as one line, with what went wrong."""
@@ -70,6 +78,12 @@ class Reconciled:
 
     def advice(self, lease_seconds: float) -> str:
         """Return what to do about what is still pending."""
+        pending = self.removals_pending + self.sweeps_pending
+        if not self.hooks_failed and pending <= len(self.set_back):
+            return (
+                "another pass changes nothing: cancel again what has been set back, or delete the "
+                "record of its cancellation"
+            )
         if len(self.results) < self.limit and lease_seconds:
             return (
                 f"cancellations made or taken less than {lease_seconds:g} s ago are left to the "
@@ -79,18 +93,27 @@ class Reconciled:
 
     def _rest(self) -> Iterator[str]:
         if not self.is_pending:
-            # Without a hook the pending announcements were not read.
-            pending = "no removal" if self.hooks_failed is None else "nothing"
-            yield f"{pending} is left pending"
+            # Announcements that another process has in hand were not read.
+            hooks = "" if self.hooks_failed is None else ", and no hook failed"
+            yield f"no removal is left pending{hooks}"
         if self.removals_pending:
             at_least = "at least " if self.removals_pending >= self.limit else ""
             yield f"{at_least}{_number(self.removals_pending, 'removal')} still pending"
         if self.sweeps_pending:
             at_least = "at least " if self.sweeps_pending >= self.limit else ""
-            yield f"{at_least}{_number(self.sweeps_pending, 'sweep')} of contacts still pending"
+            yield f"{at_least}{_number(self.sweeps_pending, 'sweep')} still pending"
         if self.hooks_failed:
             announcements = _number(self.hooks_failed, "announcement")
             yield f"{announcements} still pending: on_cancelled failed"
+        if self.set_back:
+            yield f"{_number(len(self.set_back), 'job')} not cancelled any more"
+
+
+def _set_back(key: JobKey) -> str:
+    return (
+        f"{job_shown(key)} is not cancelled any more, so its deferred start and its contacts were "
+        "left alone: find what has set its status back, and cancel it again"
+    )
 
 
 def _finished(result: CancelResult) -> str:
@@ -161,7 +184,9 @@ class Inspected:
         """Return it in sentences."""
         sentences = list(self._sentences())
         if self.drift.starts_seen:
-            return _text(sentences or ["no drift: database and scheduler agree"])
+            agree = "no drift: database and scheduler agree"
+            none = "no drift in what was read" if self.drift.is_partial else agree
+            return _text(sentences or [none])
         if self.drift.scheduler_fault is not None:
             unseen = f"the scheduler did not answer ({self.drift.scheduler_fault})"
             return _text([*sentences, f"{unseen}: which deferred starts wait is not known"])

@@ -206,8 +206,7 @@ def _responses(retry_after: timedelta | None, *, ok_if_cancelled: bool) -> _Json
     failures = {str(_failure(fault, retry_after).status): fault for fault in Fault}
     for status, fault in failures.items():
         answers[status] = _answer(
-            "The job was cancelled, or nothing was changed: never half. Retry with the same "
-            "Idempotency-Key.",
+            "The job was cancelled, or nothing was changed. Retry with the same Idempotency-Key.",
             "Error",
             _examples([("failed", _failure(fault, retry_after))]),
         )

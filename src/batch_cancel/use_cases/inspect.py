@@ -57,8 +57,9 @@ def inspect(
         uow: the store of the jobs.
         scheduler: the scheduler of the deferred starts. If it has no `waiting_among`, or does not
             answer, the result says so, and has what the store alone knows.
-        limit: how many pending removals, scheduled jobs and cancelled jobs to read, the most
-            suspect of each first; the result says whether there may be more.
+        limit: how many pending removals, scheduled jobs and cancelled jobs to read: the oldest
+            removals, the scheduled jobs unchanged for longest, the cancelled jobs changed last;
+            the result says whether there may be more.
         calls_older_than: the age after which a live call counts as overdue.
 
     Raises:

@@ -102,6 +102,7 @@ class Bulk(Statements):
 
     async def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
         """As `BulkRepository.lock`."""
+        self.find_by_index()
         try:
             return await self._lock(keys)
         except (psycopg.DataError, UnicodeEncodeError) as error:

@@ -49,14 +49,8 @@ FROM {cancellations}
 WHERE organization_id = %(record_organization_id)s AND batch_job_id = ANY (%(batch_job_ids)s)
 
 -- name: contacts_of_many
--- In the statements below.
+-- In the statement below.
 {contact_job_id} = ANY (%(keys)s){of_its_organization}
-
--- name: open_contacts_of_many
--- In are_few. They are in no order: Postgres before 17 would sort them.
-SELECT true
-    FROM {contacts}
-    WHERE {contacts_of_many} AND {contact_status} IN ({statuses}){existing_contact}
 
 -- name: cancel_contacts_of_many
 -- As cancel_contacts, for many locked jobs, by the values by which contacts refer to them.

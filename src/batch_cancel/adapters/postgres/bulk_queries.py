@@ -22,7 +22,6 @@ class BulkQueries:
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
-        self._contacts_of_many = queries.statement("contacts_of_many", _FILE)
         these_jobs = queries.statement("these_jobs", _FILE)
         given = queries.statement("records_given", _FILE)
         self.lock_jobs: sql.SQL = queries.statement("lock_jobs", _FILE, these_jobs=these_jobs)
@@ -103,28 +102,22 @@ class BulkQueries:
 
     def are_many(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that reads whether more contacts than a limit are in these."""
-        return sweep_queries_for(self._queries).are_many(self._open_contacts(statuses))
+        its_contacts = self._queries.statement("contacts_of_many", _FILE)
+        return sweep_queries_for(self._queries).are_many(statuses, its_contacts)
 
     def _cancelling(
         self, name: str, statuses: AbstractSet[ContactStatus], *, unless_many: bool = False
     ) -> sql.SQL:
-        few = sweep_queries_for(self._queries).are_few(self._open_contacts(statuses))
+        its_contacts = self._queries.statement("contacts_of_many", _FILE)
+        few = sweep_queries_for(self._queries).are_few(statuses, its_contacts)
         cancelling = self._queries.statement(
             "cancel_contacts_of_many",
             _FILE,
-            contacts_of_many=self._contacts_of_many,
+            contacts_of_many=its_contacts,
             statuses=self._contacts_in(statuses),
             unless_many=fixed(sql.SQL(" AND {}").format(few)) if unless_many else sql.SQL(""),
         )
         return self._queries.statement(name, _FILE, cancel_contacts_of_many=cancelling)
-
-    def _open_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        return self._queries.statement(
-            "open_contacts_of_many",
-            _FILE,
-            contacts_of_many=self._contacts_of_many,
-            statuses=self._contacts_in(statuses),
-        )
 
     def _contacts_in(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         return listed(statuses, self._queries.schema.contact_statuses)

@@ -43,7 +43,7 @@ class Queries:
         )
         self._names["of_its_organization"] = self._of_its_organization("")
         self._names["its_contact"] = self.statement("its_contact", of=_NONE)
-        self._add_part("its_range")
+        self.its_contact: sql.SQL = self._names["its_contact"]
         self._names["its_aliased_contact"] = self.statement(
             "its_contact",
             of=sql.SQL("contact."),
@@ -272,11 +272,10 @@ class Queries:
         self, statuses: AbstractSet[ContactStatus], its_key: sql.SQL | None = None
     ) -> sql.SQL:
         """Return the part that finds a job's first contact; `its_key` is its own by default."""
-        key = self._names["its_key"] if its_key is None else its_key
         return self.statement(
             "first_contact",
             statuses=self._contacts_in(statuses),
-            its_range=self.statement("its_range", its_key=key),
+            its_key=self._names["its_key"] if its_key is None else its_key,
         )
 
     def _written(self, status: ContactStatus) -> sql.SQL:

@@ -30,19 +30,15 @@ AND (
     OR ({of}{contact_organization_id} IS NULL AND %(organization_id)s IS NULL)
 )
 
--- name: its_range
--- A fragment: its_contact as a range of one job, for statements that end at a limit and are ordered
--- by job. For an equality the planner reads the whole table, because it expects to find as many of
--- a large job's rows soon, although there are none or they are at the end. Only an index on the job
--- gives this order.
-{contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
-
 -- name: first_contact
--- A fragment: whether a contact of this job is in some statuses; NULL if none is.
+-- A fragment: whether a contact of this job is in some statuses; NULL if none is. A range of one
+-- job, ordered by job: for a plain EXISTS the planner reads the whole table, because it expects to
+-- find one of many rows soon, although there is none. Only an index on the job gives this order.
 (
     SELECT true
     FROM {contacts}
-    WHERE {its_range} AND {contact_status} IN ({statuses}){existing_contact}
+    WHERE {contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
+      AND {contact_status} IN ({statuses}){existing_contact}
     ORDER BY {contact_job_id}
     LIMIT 1
 )
@@ -442,12 +438,13 @@ WITH fresh AS (
 ), {claim_the_picked}
 
 -- name: claim_contacts_without_times
--- The same where contacts have no time of their next attempt. The order is no order, see its_range;
--- by id, the planner might walk the primary key of all jobs' contacts.
+-- The same where contacts have no time of their next attempt. The order is no order, see
+-- first_contact; by id, the planner might walk the primary key of all jobs' contacts.
 WITH picked AS (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {its_range} AND {contact_status} IN ({statuses}){existing_contact}
+    WHERE {contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
+      AND {contact_status} IN ({statuses}){existing_contact}
       AND EXISTS ({running_job})
     ORDER BY {contact_job_id}
     LIMIT %(limit)s

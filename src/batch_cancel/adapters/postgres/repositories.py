@@ -63,6 +63,7 @@ class Jobs(Statements):
 
     async def lock(self, key: JobKey) -> Job | None:
         """As `JobRepository.lock`."""
+        self.find_by_index()
         try:
             answer = await self.execute(self.queries.lock_job, named(key))
         except (psycopg.DataError, UnicodeEncodeError) as error:

@@ -11,8 +11,9 @@ from psycopg import sql
 from batch_cancel.adapters.postgres.outcomes import check_written, looked_at
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.sender import Answer, Parameters
-from batch_cancel.adapters.postgres.sql_parts import in_one_string
+from batch_cancel.adapters.postgres.sql_parts import in_one_string, trusted
 from batch_cancel.adapters.postgres.transaction import Transaction
+from batch_cancel.adapters.postgres.transaction_settings import BY_INDEX
 from batch_cancel.adapters.postgres_catalog import Facts, read_facts
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
@@ -28,6 +29,11 @@ class Statements:
     def queries(self) -> Queries:
         """The statements of the schema."""
         return self.transaction.queries
+
+    def find_by_index(self, *more: str) -> None:
+        """Begin, if it may sweep, with statements by which an index finds a job's contacts."""
+        if self.transaction.sweep_above is not None and not self.transaction.is_begun:
+            self.transaction.hold(trusted("; ".join((BY_INDEX, *more))), {})
 
     async def begun(self) -> Queries:
         """Begin the transaction if it is not, and return the statements, which fit our table."""

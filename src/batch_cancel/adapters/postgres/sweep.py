@@ -9,6 +9,7 @@ from batch_cancel.adapters.postgres.outcomes import check_written, unmet
 from batch_cancel.adapters.postgres.rows import named, record_found, recorded
 from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.sweep_queries import SweepQueries, sweep_queries_for
+from batch_cancel.adapters.postgres.transaction_settings import ONE_BY_ONE
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.domain.defaults import SWEEP_ABOVE
 from batch_cancel.domain.job import CancellationRecord, JobKey
@@ -26,6 +27,7 @@ class Sweep(Statements):
 
     async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `SweepRepository.lock`."""
+        self.find_by_index(ONE_BY_ONE)
         await self.begun()
         answer = await self.execute_alone(self.sweeping.lock_sweep, recorded(record))
         row = await answer.row()

@@ -9,17 +9,12 @@
 -- name: are_few
 -- In the statements that change none if there are more.
 (
-    {open_contacts}
+    SELECT true
+    FROM {contacts}
+    WHERE {its_contacts} AND {contact_status} IN ({statuses}){existing_contact}
     OFFSET %(above)s
     LIMIT 1
 ) IS NULL
-
--- name: open_contacts
--- In the condition above.
-SELECT true
-    FROM {contacts}
-    WHERE {its_range} AND {contact_status} IN ({statuses}){existing_contact}
-    ORDER BY {contact_job_id}
 
 -- name: are_left
 -- Why nothing was changed: if there is one, there are too many, which are not counted again, or a
@@ -45,13 +40,11 @@ FOR NO KEY UPDATE
 -- What was picked is not trusted: a contact may have been claimed meanwhile, so its status is tested
 -- again when it is written. It waits for locked contacts, which may become open again. The ids are
 -- an array, so that an index on them is used whatever the planner expects, and a chunk does not read
--- all of the job's contacts. The order is no order, see its_range. How many were picked shows whether
--- it was the last chunk.
+-- all of the job's contacts. How many were picked shows whether it was the last chunk.
 WITH picked AS MATERIALIZED (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {its_range} AND {contact_status} IN ({statuses}){existing_contact}
-    ORDER BY {contact_job_id}
+    WHERE {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
     LIMIT %(limit)s
 ), written AS (
     UPDATE {contacts}
@@ -69,8 +62,7 @@ SELECT (SELECT count(*) FROM picked), count(*), count(*) FILTER (WHERE is_so) FR
 WITH picked AS MATERIALIZED (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {its_range} AND {contact_status} IN ({statuses}){existing_contact}
-    ORDER BY {contact_job_id}
+    WHERE {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
 ), written AS (

@@ -50,31 +50,29 @@ class SweepQueries:
             "cancel_contacts_unless_many",
             _FILE,
             cancel_contacts=self._queries.cancel_contacts(frozenset(statuses)),
-            are_few=self.are_few(self.open_contacts(statuses)),
+            are_few=self.are_few(statuses, self._queries.its_contact),
         )
         if not counted:
             return statement
         return self._queries.statement("count_cancelled_contacts", cancel_contacts=statement)
 
-    def open_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        """Return the part that reads the job's contacts in these statuses."""
+    def are_many(self, statuses: AbstractSet[ContactStatus], its_contacts: sql.SQL) -> sql.SQL:
+        """Return the statement that reads whether more contacts are in these statuses."""
         return self._queries.statement(
-            "open_contacts", _FILE, statuses=self._contacts_in(statuses)
+            "are_many", _FILE, are_few=self.are_few(statuses, its_contacts)
         )
-
-    def are_few(self, open_contacts: sql.SQL) -> sql.SQL:
-        """Return the condition that no more are read than the limit."""
-        return self._queries.statement("are_few", _FILE, open_contacts=open_contacts)
-
-    def are_many(self, open_contacts: sql.SQL) -> sql.SQL:
-        """Return the statement that reads whether there are more than the limit."""
-        return self._queries.statement("are_many", _FILE, are_few=self.are_few(open_contacts))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def are_left(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
         """Return the statement that reads whether a contact is in these statuses."""
         return self._queries.statement(
             "are_left", _FILE, first_contact=self._queries.first_contact(statuses)
+        )
+
+    def are_few(self, statuses: AbstractSet[ContactStatus], its_contacts: sql.SQL) -> sql.SQL:
+        """Return the condition that no more contacts than the limit are in these statuses."""
+        return self._queries.statement(
+            "are_few", _FILE, its_contacts=its_contacts, statuses=self._contacts_in(statuses)
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.

@@ -39,6 +39,21 @@ _SAVEPOINT: Final = "batch_cancel"
 _OF_STEPS: Final = 3
 """How much of a context concerns workers' steps: the isolation, and jobs and contacts."""
 
+BY_INDEX: Final = (
+    "SELECT pg_catalog.set_config('enable_seqscan', 'off', true), "
+    "CASE pg_catalog.current_setting('jit', true) "
+    "WHEN 'on' THEN pg_catalog.set_config('jit', 'off', true) END"
+)
+"""
+Sent before contacts of a job are counted or changed up to a limit. To end at a limit, the planner
+would read the whole table: it expects to find as many of a large job's contacts soon, although
+they may be the last ones in it. Where no index serves, the table is read all the same, but as if
+that were so dear that older servers would compile the statement.
+"""
+
+ONE_BY_ONE: Final = "SELECT pg_catalog.set_config('enable_bitmapscan', 'off', true)"
+"""Sent before a chunk is: a bitmap is of all of the job's contacts, again for each chunk."""
+
 ANOTHER_CONTEXT: Final = "batch_cancel: the tables are not those of the transaction before"
 """In the error of a transaction whose context is another one than it demands."""
 
