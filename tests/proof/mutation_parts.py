@@ -213,6 +213,7 @@ PARTS = (
                     "joining",
                     "keys",
                     "paths",
+                    "ports",
                     "scheduler",
                     "store",
                     "triggers",
@@ -229,7 +230,10 @@ PARTS = (
             *("unit/test_presenter.py", "unit/test_kinds_sentences.py"),
             *(
                 f"http/test_{it}.py"
-                for it in ("asgi", "asgi_clients", "endpoint", "endpoint_body", "openapi")
+                for it in (
+                    *("asgi", "asgi_clients", "endpoint", "endpoint_body", "frameworks"),
+                    *("frameworks_openapi", "openapi"),
+                )
             ),
         ),
         "not real_server",  # An uvicorn takes the wrapped application for a plain function.
