@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from batch_cancel import cancel_job, cancel_job_async
-from batch_cancel.adapters.asgi import AsgiApp
+from batch_cancel.adapters.asgi import AsgiApp, AsgiRoute
 from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
 from batch_cancel.adapters.wsgi import WsgiApp
+from batch_cancel.http.api_keys import Principal
 from batch_cancel.http.request import Request
 from tests.http.held import FAILED, SHORT, Held, never, run, site_of_a_job
 from tests.http.requests import (
@@ -46,6 +47,28 @@ def test_a_budget_ends_the_wait_but_not_the_cancel(caplog: pytest.LogCaptureFixt
     assert "it may have been cancelled" in caplog.text
     assert site.store.job("batch_xyz789", "a").status == "cancelled"
     assert site.record().contacts_cancelled == 2
+
+
+def test_a_budget_of_a_route_ends_the_wait_but_not_the_cancel() -> None:
+    """The same behind the routing of a framework."""
+
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    async def scenario() -> tuple[Any, Site]:
+        site = site_of_a_job()
+        held = Held(site)
+        route = AsgiRoute(held, retry_after=None, ok_if_cancelled=False, budget=SHORT)
+        path = "/batch/jobs/batch_xyz789/cancel"
+        ada = Principal("ada", "a", may_cancel=True)
+        told = await route.respond("batch_xyz789", ada, Request("POST", path, {}), nothing())
+        held.go_on.set()
+        await held.ended.wait()
+        return told, site
+
+    told, site = run(scenario())
+    assert (told.status, told.content) == (500, FAILED)
+    assert site.store.job("batch_xyz789", "a").status == "cancelled"
 
 
 def test_without_the_option_a_budget_ends_in_the_contracts_500() -> None:
@@ -235,5 +258,5 @@ def test_a_coroutine_function_is_refused_under_wsgi() -> None:
         return AUTHENTICATE(key)
 
     cancel = partial(cancel_job, uow=MemoryStore(), scheduler=MemoryScheduler())
-    with pytest.raises(TypeError, match="coroutine"):
+    with pytest.raises(TypeError, match=r"^authenticate is a coroutine function, and WSGI"):
         WsgiApp(cancel, authenticate)  # type: ignore[arg-type]
