@@ -27,7 +27,7 @@ from batch_cancel.cli.store_calls import StoreCalls
 from batch_cancel.cli.watched import Hook, Watched, fault_of, go_on
 from batch_cancel.domain.defaults import CALL_AGE_SUSPECT
 from batch_cancel.domain.diagnosis import Diagnosis
-from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS
+from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, Removal
 from batch_cancel.ports import (
     AsyncInspectableScheduler,
     AsyncScheduler,
@@ -163,7 +163,9 @@ class Calls(StoreCalls):
         )
         removals, sweeps = await self._pending(limit)
         failed, hook_fault = (None, None) if hook is None else (hook.failed, hook.fault)
-        back = await self._set_back(results) if removals or sweeps else []
+        back = await self._set_back(
+            [it for it in results if sweeps or (removals and it.removal is Removal.PENDING)]
+        )
         return Pass(results, removals, sweeps, failed, watched.fault, hook_fault, back)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
