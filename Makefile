@@ -125,6 +125,10 @@ wiring: $(VENV)/test.stamp $(LIBRARIES:%=$(VENV)/schedulers/%.stamp) ## Cross ev
 proof: $(VENV)/proof.stamp ## Explore every interleaving, plant every bug; count what was found
 	@$(BIN)/python -m tests.proof
 
+.PHONY: mutants
+mutants: $(VENV)/proof.stamp ## Try every mutant of the domain, the use cases and the memory store, in three hours
+	@$(BIN)/python -m tests.proof.mutation_run domain
+
 .PHONY: bench
 bench: $(VENV)/bench.stamp $(PEERS:%=$(VENV)/schedulers/%.stamp) ## Measure speed on an idle machine, beside the floors and the peers; writes docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -1,11 +1,12 @@
 """
 The parts of the code that are mutated, and the tests that judge each.
 
-The domain, the use cases and the memory store are mutated exhaustively. The other adapters have
-more mutants than their tests, which ask real servers, can judge in the time: of theirs a fixed
-sample is taken, the fifth of each function. Those of Celery, Dramatiq, APScheduler, taskiq and
-Procrastinate are left out: only workers of theirs judge them, in processes of their own. What
-SQLAlchemy does on MariaDB and Galera is left out, too: only `make mysql` has these.
+`make proof` takes a fixed sample, the fifth mutant of each function: there are more than the tests
+can judge in the time. `make mutants` tries all of the domain, the use cases and the memory store;
+the other adapters are judged by tests that ask real servers. Those of Celery, Dramatiq,
+APScheduler, taskiq and Procrastinate are left out: only workers of theirs judge them, in processes
+of their own. What SQLAlchemy does on MariaDB and Galera is left out, too: only `make mysql` has
+these.
 """
 
 from __future__ import annotations
@@ -249,6 +250,8 @@ PARTS = (
         MEMORY,
     ),
 )
+
+SAMPLES = tuple(attrs.evolve(part, is_sampled=True) for part in PARTS)
 
 NO_JUDGES = frozenset(
     f"integration/test_{name}.py"

@@ -166,6 +166,7 @@ def test_survivors_and_explanations_must_be_the_same() -> None:
         f"explained twice: '{here}' = ['-x +y']",
         f"explained twice: '{here}' = ['-x +z']",
     ]
+    assert complaints([y], [], known, is_all=False) == []
     assert complaints([y], [z], known) == []
     assert complaints([], [], [Survivors(why="Of a server.", mutants={there: ["-x +y"]})]) == []
 
