@@ -43,6 +43,9 @@ from batch_cancel.ports import SchedulerUnavailable
 AHEAD_SECONDS = 2.0
 TOO_SLOW = 75
 """Ends with this if the machine was: what was to wait was due before it was cancelled."""
+DUE_SECONDS = 0.1
+"""How long after a start is due it is looked at; a module may say `SECONDS_DUE`."""
+
 AGAIN_SECONDS = 1.0
 """How long a library waits before it runs again what failed."""
 
@@ -126,6 +129,7 @@ class Shared:
         self.client: Any = redis.Redis.from_url(url, decode_responses=True)
         self.moments: dict[str, float] = {}
         self.seconds_again = AGAIN_SECONDS
+        self.seconds_due = DUE_SECONDS
 
     def ran(self, start_id: str) -> int:
         """Return how often it has run."""
@@ -178,6 +182,7 @@ def campaign(module: Any, places: dict[str, Any], workers: Workers) -> list[dict
 
     shared = Shared(places["redis"])
     shared.seconds_again = getattr(module, "SECONDS_AGAIN", AGAIN_SECONDS)
+    shared.seconds_due = getattr(module, "SECONDS_DUE", DUE_SECONDS)
     worlds = _worlds(module, places)
     workers.do("carry")  # They are at work.
     starts = [
@@ -214,7 +219,7 @@ def _reach(stage: str, workers: Workers, shared: Shared) -> None:
         case "due":
             if shared.moments["due"] < time.time():
                 sys.exit(TOO_SLOW)
-            time.sleep(shared.moments["due"] - time.time() + 0.1)
+            time.sleep(shared.moments["due"] - time.time() + shared.seconds_due)
         case "queued":
             workers.do("move")
         case "ran":

@@ -23,6 +23,12 @@ from tests.wiring.libraries.common import PATIENCE, blocking
 SECONDS_AGAIN = 5.0
 """Longer than it takes to look at all that has failed."""
 
+SECONDS_DUE = 1.5
+"""
+Its worker is at work all the time, and runs what is due: so long that all of that has run. A start
+that ran between a look and its cancel would be one that answered False and had not run.
+"""
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "pickle": {"app": {"task_serializer": "pickle", "accept_content": ["pickle"]}},
