@@ -77,7 +77,7 @@ class Tables:
         return names
 
     def vacuum(self) -> None:
-        """Clean the indexes too, which `seed` leaves, as a very large job fills the holes."""
+        """Clean the indexes as well, which `seed` does not: very large jobs reuse much space."""
         self.connection.execute("VACUUM ANALYZE batch_contacts")
         self.connection.execute("CHECKPOINT")
 

@@ -106,7 +106,9 @@ def test_ids_have_the_exit_code_of_the_worst(
         }
     ]
     assert "batch-cancel: batch job 'odd' has the status" in done.err
-    again = "mend what made them fail, and try those again by the same command and --operation-id "
+    again = (
+        "fix the cause, and try those that failed again by the same command and --operation-id "
+    )
     assert again in done.err
     assert status(file, "scheduled") == "cancelled"
 

@@ -44,7 +44,7 @@ AHEAD_SECONDS = 2.0
 TOO_SLOW = 75
 """Ends with this if the machine was: what was to wait was due before it was cancelled."""
 DUE_SECONDS = 0.1
-"""How long after a start is due it is looked at; a module may say `SECONDS_DUE`."""
+"""How long after they are due starts are cancelled, unless a module has its own `SECONDS_DUE`."""
 
 AGAIN_SECONDS = 1.0
 """How long a library waits before it runs again what failed."""

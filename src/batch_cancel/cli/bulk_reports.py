@@ -75,7 +75,7 @@ class Bulk:
         if it.left:
             yield f"go on with the rest {again}"
         elif it.failed:
-            yield f"mend what made them fail, and try those again {again}"
+            yield f"fix the cause, and try those that failed again {again}"
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ from batch_cancel.use_cases.run_blocking import run
 _T = TypeVar("_T")
 
 
-def named(organization: str | None) -> str | None:
+def organization_named(organization: str | None) -> str | None:
     """
     Return the organization of an option.
 
@@ -74,7 +74,7 @@ Organizations = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
-        callback=named,
+        callback=organization_named,
         help="Whose jobs; left out for those of none, never for all.",
     ),
 ]

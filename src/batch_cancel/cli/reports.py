@@ -64,9 +64,10 @@ class Reconciled:
 
     def text(self) -> str:
         """Return it in sentences."""
-        keys = [JobKey(it.batch_job_id, it.organization_id) for it in self.results]
+        keys = (JobKey(it.batch_job_id, it.organization_id) for it in self.results)
+        set_back = {*self.set_back}
         done = (
-            _set_back(key) if key in self.set_back else _finished(it)
+            _set_back(key) if key in set_back else _finished(it)
             for key, it in zip(keys, self.results, strict=True)
         )
         return _text([*done, *self._rest()])

@@ -107,13 +107,17 @@ class Inventory:
             scheduler_fault: why the scheduler did not answer; None if it did, or was not asked.
         """
         known = self.deferred_ids if waiting is None else waiting
-        # One that is set back since its cancellation is named by a scheduled job, too.
-        starts = [it for it in self._starts_of_cancelled if it not in {*self.scheduled}]
+        # The start of a job that was set back since its cancellation is among both.
+        wanted = {*self.scheduled}
         return Drift(
             removals_pending=self.removals_pending,
             starts_waiting=()
             if waiting is None
-            else tuple(it for it in starts if it.deferred_id in waiting),
+            else tuple(
+                it
+                for it in self._starts_of_cancelled
+                if it.deferred_id in waiting and it not in wanted
+            ),
             starts_missing=tuple(it for it in self.scheduled if it.deferred_id not in known),
             contacts_open=self._contacts_open,
             calls_overdue=self.calls_overdue,

@@ -25,8 +25,8 @@ SECONDS_AGAIN = 5.0
 
 SECONDS_DUE = 1.5
 """
-Its worker is at work all the time, and runs what is due: so long that all of that has run. A start
-that ran between a look and its cancel would be one that answered False and had not run.
+Long enough for the worker, which is always at work, to have run all that is due. A start that runs
+between the look at it and its cancel would count as a False for a start that had not run.
 """
 
 SETTINGS: dict[str, dict[str, Any]] = {

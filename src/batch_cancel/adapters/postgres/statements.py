@@ -31,7 +31,7 @@ class Statements:
         return self.transaction.queries
 
     def find_by_index(self, *more: str) -> None:
-        """Begin, if it may sweep, with statements by which an index finds a job's contacts."""
+        """Have an index find a job's contacts, if the transaction may sweep and is not begun."""
         if self.transaction.sweep_above is not None and not self.transaction.is_begun:
             self.transaction.hold(trusted("; ".join((BY_INDEX, *more))), {})
 

@@ -45,14 +45,14 @@ BY_INDEX: Final = (
     "WHEN 'on' THEN pg_catalog.set_config('jit', 'off', true) END"
 )
 """
-Sent before contacts of a job are counted or changed up to a limit. To end at a limit, the planner
-would read the whole table: it expects to find as many of a large job's contacts soon, although
-they may be the last ones in it. Where no index serves, the table is read all the same, but as if
-that were so dear that older servers would compile the statement.
+Makes the planner find a job's contacts by an index. For a statement with a limit it would choose
+to read the whole table, because it expects many of a large job's contacts near the beginning; but
+they may be at the end. Where no index serves, Postgres reads the table all the same. Before
+version 18 it estimates so high a cost then that it would compile the statement, hence `jit`.
 """
 
 ONE_BY_ONE: Final = "SELECT pg_catalog.set_config('enable_bitmapscan', 'off', true)"
-"""Sent before a chunk is: a bitmap is of all of the job's contacts, again for each chunk."""
+"""For the chunks of a sweep: each of them would build a bitmap of all the job's contacts."""
 
 ANOTHER_CONTEXT: Final = "batch_cancel: the tables are not those of the transaction before"
 """In the error of a transaction whose context is another one than it demands."""
