@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import typer
+from attrs import evolve
 
+from batch_cancel import CancellationPage, CancellationRecord, JobKey, JobStatus, Removal
 from batch_cancel.adapters.sqlite import SqliteStore
 from batch_cancel.cli.durations import moment
+from batch_cancel.cli.history_reports import Listed
 from tests.integration.command_line import Done, file, leave_the_log_alone, run, store
 
 if TYPE_CHECKING:
@@ -146,8 +149,38 @@ def test_old_records_are_forgotten(run: Callable[..., Done], file: Path, store: 
     assert run(
         "forget", "--before", "0s", "--retry-window", "1ms", "--store", store
     ).out.startswith("records forgotten: 1; ")
-    for wrong in ((), ("--before", "soon"), ("--before", "1d", "--retry-window", "-1")):
+    run("cancel", "scheduled", "--store", store)
+    assert run("forget", "--before", "0s", "--retry-window", "0", "--store", store).out == (
+        "records forgotten: 1; kept are those with something pending\n"
+    )
+    for wrong in (
+        (),
+        ("--before", "soon"),
+        ("--before", "1d", "--retry-window", "-1"),
+        ("--before", "1d", "--retry-window", "soon"),
+        ("--before", "1d", "--retry-window", "36526d"),
+    ):
         assert run("forget", *wrong, "--store", store).code == 2
+
+
+def test_a_sweep_that_is_not_finished_is_listed_as_such() -> None:
+    """Its number of contacts is not the last."""
+    at = datetime(2026, 1, 31, tzinfo=UTC)
+    record = CancellationRecord(
+        operation_id="op",
+        key=JobKey("big"),
+        previous_status=JobStatus.RUNNING,
+        contacts_cancelled=200,
+        actor=None,
+        reason=None,
+        cancelled_at=at,
+        deferred_id=None,
+        removal=Removal.NOT_APPLICABLE,
+    )
+    line = f"{at.isoformat()}: batch job 'big' was cancelled from running; contacts cancelled: 200"
+    more = "; its other contacts are still to be cancelled"
+    for it, text in ((record, line), (evolve(record, is_swept=False), line + more)):
+        assert Listed(CancellationPage((it,), None)).text() == f"{text}\n"
 
 
 @pytest.mark.parametrize(

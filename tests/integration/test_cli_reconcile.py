@@ -17,6 +17,7 @@ from tests.integration.command_line import (
     Done,
     as_url,
     leave_the_log_alone,
+    main_in,
     run,
     spawn,
     store,
@@ -94,6 +95,28 @@ def test_what_somebody_may_still_be_at_is_left_to_him(
         ),
     )
     assert SqliteScheduler(file).waiting() == {"start-a", "start-b", "start-c"}
+
+
+def test_a_scheduler_that_can_is_asked_for_many_at_once(file: Path, tmp_path: Path) -> None:
+    """Like the function that the command calls."""
+    (tmp_path / "wiring.py").write_text(f"""
+from types import SimpleNamespace
+from batch_cancel.adapters.sqlite import SqliteScheduler, SqliteStore
+
+class Scheduler(SqliteScheduler):
+    def cancel_many(self, starts):
+        with open("asked", "a") as asked:
+            asked.write(f"{{len(starts)}} ")
+        return [None, *(self.cancel(*start) for start in starts[1:])]
+
+app = SimpleNamespace(uow=SqliteStore({str(file)!r}), scheduler=Scheduler({str(file)!r}))
+""")
+    for job_id in "abc":
+        cancel_rows(job_id, uow=SqliteStore(file))
+    done = main_in(tmp_path, "reconcile", "--app", "wiring:app", "--lease", "0")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("its deferred start was removed") == 3
+    assert (tmp_path / "asked").read_text() == "3 "
 
 
 def test_more_than_the_limit_is_left_for_the_next_run(

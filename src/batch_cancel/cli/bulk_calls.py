@@ -16,7 +16,7 @@ from batch_cancel import (
     cancel_jobs_async,
 )
 from batch_cancel.cli.calls import Calls
-from batch_cancel.cli.watched import Hook
+from batch_cancel.cli.watched import Hook, watched
 from batch_cancel.use_cases.bulk import find_jobs
 
 LOOKED_AT_MAX: Final = 1000
@@ -66,6 +66,22 @@ class Asked:
     rate: float | None
 
 
+@attrs.frozen
+class Done:
+    """
+    What became of them.
+
+    Arguments:
+        result: of the cancellations.
+        fault: why the scheduler did not answer; None if it did, or was not asked.
+        hook: on_cancelled, which knows its failures; None if there is none.
+    """
+
+    result: BulkResult
+    fault: str | None
+    hook: Hook | None
+
+
 async def look(
     calls: Calls, many: Many, operation_id: str
 ) -> tuple[int, list[Preview | JobNotFound]]:
@@ -87,15 +103,16 @@ async def cancel(
     *,
     confirm: Callable[[int], None],
     progress: Callable[[BulkResult], None],
-) -> tuple[BulkResult, Hook | None]:
-    """Count the jobs, have the number confirmed, and cancel them; the hook knows its failures."""
+) -> Done:
+    """Count the jobs, have the number confirmed, and cancel them."""
     keys = await many.found(calls)
     confirm(len(keys))
+    scheduler = watched(calls.scheduler)
     hook = None if calls.on_cancelled is None else Hook(calls.on_cancelled)
     result = await cancel_jobs_async(
         [key.batch_job_id for key in keys],
         uow=calls.uow,
-        scheduler=calls.scheduler,
+        scheduler=scheduler,
         organization_id=many.organization_id,
         operation_id=asked.operation_id,
         actor=asked.actor,
@@ -104,4 +121,4 @@ async def cancel(
         progress=progress,
         rate=asked.rate,
     )
-    return result, hook
+    return Done(result, scheduler.fault, hook)

@@ -154,12 +154,12 @@ def cancel_many(
                         _ask(jobs)
                     shower.begin(BulkResult(operation_id=asked.operation_id, jobs=jobs, left=jobs))
 
-                result, hook = wired.perform(
+                done = wired.perform(
                     lambda calls: bulk_calls.cancel(
                         calls, many, asked, confirm=confirm, progress=shower.advance
                     )
                 )
-            shower.end(result)
+            shower.end(done.result)
         except ValueError as error:
             raise UsageError(str(error)) from error
         except KeyboardInterrupt as error:
@@ -168,8 +168,9 @@ def cancel_many(
                 f"interrupted: go on by the same command and --operation-id {asked.operation_id}"
             )
             raise typer.Exit(INTERRUPTED) from error
+    result, hook = done.result, done.hook
     _advise(many, is_all=bool(result.jobs) and not result.not_found)
-    for sentence in Bulk(result).advice():
+    for sentence in Bulk(result).advice(done.fault):
         output.complain(sentence)
     if hook is not None and hook.failed:
         output.complain(

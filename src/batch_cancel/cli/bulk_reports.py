@@ -61,15 +61,15 @@ class Bulk:
         if it.left:
             yield f"not tried: {it.left}"
 
-    def advice(self) -> Iterator[str]:
-        """Yield what is to be done, in sentences."""
+    def advice(self, fault: str | None) -> Iterator[str]:
+        """Yield what is to be done, in sentences; `fault` is why the scheduler did not answer."""
         it = self.result
         for failure in it.failures:
             yield str(failure)
         if it.removals_pending:
             yield (
-                f"{it.removals_pending} deferred starts were not confirmed to be removed: run "
-                "`batch-cancel reconcile`"
+                f"{it.removals_pending} deferred starts were not confirmed to be removed "
+                f"({fault}): once the scheduler answers, run `batch-cancel reconcile`"
             )
         again = f"by the same command and --operation-id {it.operation_id}"
         if it.left:

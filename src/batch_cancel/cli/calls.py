@@ -24,7 +24,7 @@ from batch_cancel import (
     reconcile_async,
 )
 from batch_cancel.cli.store_calls import StoreCalls
-from batch_cancel.cli.watched import Hook, Watched, fault_of, go_on
+from batch_cancel.cli.watched import Hook, fault_of, go_on, watched
 from batch_cancel.domain.defaults import CALL_AGE_SUSPECT
 from batch_cancel.domain.diagnosis import Diagnosis
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, Removal
@@ -133,19 +133,19 @@ class Calls(StoreCalls):
 
     async def cancel(self, key: JobKey, named: Mapping[str, str | None]) -> Cancelled:
         """Cancel a job; its operation, actor and reason come by name."""
-        watched = Watched(self.scheduler)
+        scheduler = watched(self.scheduler)
         hook = None if self.on_cancelled is None else Hook(self.on_cancelled)
         result = await cancel_job_async(
             key.batch_job_id,
             uow=self.uow,
-            scheduler=watched,
+            scheduler=scheduler,
             organization_id=key.organization_id,
             operation_id=named["operation_id"],
             actor=named["actor"],
             reason=named["reason"],
             on_cancelled=hook,
         )
-        return Cancelled(result, watched.fault, None if hook is None else hook.fault)
+        return Cancelled(result, scheduler.fault, None if hook is None else hook.fault)
 
     async def reconcile(
         self, limit: int, lease: timedelta, check: Callable[[], None] = go_on
@@ -154,19 +154,19 @@ class Calls(StoreCalls):
         Finish what cancellations left pending, and count what is still pending.
 
         Raises:
-            Stopped: `check`, which is called before each record, has raised it.
+            Stopped: `check`, which is called before scheduler and hook are, has raised it.
         """
-        watched = Watched(self.scheduler, check)
+        scheduler = watched(self.scheduler, check)
         hook = None if self.on_cancelled is None else Hook(self.on_cancelled, check)
         results = await reconcile_async(
-            uow=self.uow, scheduler=watched, on_cancelled=hook, limit=limit, lease=lease
+            uow=self.uow, scheduler=scheduler, on_cancelled=hook, limit=limit, lease=lease
         )
         removals, sweeps = await self._pending(limit)
         failed, hook_fault = (None, None) if hook is None else (hook.failed, hook.fault)
         back = await self._set_back(
             [it for it in results if sweeps or (removals and it.removal is Removal.PENDING)]
         )
-        return Pass(results, removals, sweeps, failed, watched.fault, hook_fault, back)
+        return Pass(results, removals, sweeps, failed, scheduler.fault, hook_fault, back)
 
     async def inspect(self, limit: int, calls_older_than: timedelta) -> Drift:
         """Compare store and scheduler."""

@@ -149,9 +149,9 @@ def reconcile(
     its on_cancelled is called for the pending announcements; without a hook, those stay pending
     and are not counted.
 
-    With --loop, each pass is one line. A signal ends it after the current record, with exit code
-    0. A pass that fails, because the store or the scheduler is down, is reported, and the next one
-    tries again.
+    With --loop, each pass is one line. A signal ends it before the scheduler or the hook
+    is called again, with exit code 0. A pass that fails, because the store or the scheduler is
+    down, is reported, and the next one tries again.
 
     \b
     Exit codes:

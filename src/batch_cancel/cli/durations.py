@@ -9,6 +9,7 @@ from typing import Final
 
 import typer
 
+from batch_cancel.domain.history import check_retry_window
 from batch_cancel.domain.worker_rules import check_age
 
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -55,9 +56,7 @@ def duration(text: str) -> timedelta:
     Raises:
         typer.BadParameter: it is not a duration, or out of range.
     """
-    if _WRITTEN.fullmatch(text) is None:
-        msg = f"{text!r} is not a duration: write seconds, or 90s, 45m, 4h, 2d"
-        raise typer.BadParameter(msg)
+    _check_written(text)
     try:
         age = span(text)
         check_age(age)
@@ -65,6 +64,29 @@ def duration(text: str) -> timedelta:
         msg = f"{text!r} must be longer than 0 and at most a century"
         raise typer.BadParameter(msg) from error
     return age
+
+
+def window(text: str) -> timedelta:
+    """
+    Parse how long a client may ask again.
+
+    Raises:
+        typer.BadParameter: it is not a duration, or out of range.
+    """
+    _check_written(text)
+    try:
+        found = span(text)
+        check_retry_window(found)
+    except ValueError as error:
+        msg = f"{text!r} must be 0 to a century"
+        raise typer.BadParameter(msg) from error
+    return found
+
+
+def _check_written(text: str) -> None:
+    if _WRITTEN.fullmatch(text) is None:
+        msg = f"{text!r} is not a duration: write seconds, or 90s, 45m, 4h, 2d"
+        raise typer.BadParameter(msg)
 
 
 def moment(text: str) -> datetime:

@@ -9,7 +9,7 @@ import typer
 
 from batch_cancel import JobKey
 from batch_cancel.cli import options, output
-from batch_cancel.cli.durations import duration, moment
+from batch_cancel.cli.durations import moment, window
 from batch_cancel.cli.exits import NOT_FOUND, OF_NO_ORGANIZATION, faults_reported
 from batch_cancel.cli.history_reports import Forgotten, Listed, Shown
 from batch_cancel.cli.imports import UsageError
@@ -131,7 +131,7 @@ def forget(
     retry_window: Annotated[
         timedelta,
         typer.Option(
-            parser=duration,
+            parser=window,
             metavar="DURATION",
             help="How long a client may ask again; younger records are kept.",
         ),

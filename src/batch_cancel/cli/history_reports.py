@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Final
 
 import attrs
 
 from batch_cancel import CancellationPage, CancellationRecord
 from batch_cancel.cli.job_reports import job_shown, json_line, named
 from batch_cancel.domain.errors import shown
+
+_UNSWEPT: Final = "its other contacts are still to be cancelled"
 
 
 @attrs.frozen
@@ -34,7 +37,7 @@ class Shown:
         if it.deferred_id is not None:
             yield f"deferred start {shown(it.deferred_id)}: {it.removal}"
         if not it.is_swept:
-            yield "its other contacts are still to be cancelled"
+            yield _UNSWEPT
         if not it.is_announced:
             yield "its on_cancelled hook is still pending"
         if it.is_undone:
@@ -54,7 +57,10 @@ class Listed:
 
     def text(self) -> str:
         """Return one line for each record."""
-        lines = [_cancelled(record) for record in self.page.records] or ["no cancellation"]
+        lines = [
+            _cancelled(it) if it.is_swept else f"{_cancelled(it)}; {_UNSWEPT}"
+            for it in self.page.records
+        ] or ["no cancellation"]
         return "".join(f"{line}\n" for line in lines)
 
 
@@ -78,9 +84,9 @@ class Forgotten:
     def text(self) -> str:
         """Return it in a sentence."""
         window = str(self.retry_window).removesuffix(", 0:00:00")
+        younger = f" and those younger than {window}" if self.retry_window else ""
         return (
-            f"records forgotten: {self.records}; kept are those with something pending and "
-            f"those younger than {window}\n"
+            f"records forgotten: {self.records}; kept are those with something pending{younger}\n"
         )
 
 

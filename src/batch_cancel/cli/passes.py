@@ -1,7 +1,8 @@
 """
 `reconcile --loop`: pass after pass, until a signal asks it to stop.
 
-Rule 1: a signal interrupts nothing: it is noted, and read before the next record.
+Rule 1: a signal interrupts nothing: it is noted, and read before the scheduler or the hook is
+        called again.
 Rule 2: a pass that fails is reported, and the next one tries again. Only what no later pass can
         repair, such as a wrong command line, ends the loop.
 """

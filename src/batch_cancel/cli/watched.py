@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import attrs
 
@@ -10,18 +11,19 @@ from batch_cancel import CancelResult
 from batch_cancel.domain.cancellation import removal_of
 from batch_cancel.domain.errors import SchedulerUnavailable
 from batch_cancel.domain.statuses import Removal
-from batch_cancel.ports import AsyncScheduler
+from batch_cancel.ports import AsyncBulkScheduler, AsyncScheduler
 from batch_cancel.use_cases.announcement import AsyncOnCancelled
 from batch_cancel.use_cases.kinds import call_hook, returned_async
+from batch_cancel.use_cases.run_blocking import removes_many
 from batch_cancel.use_cases.unexpected import described
 
 
 class Stopped(BaseException):
-    """A pass of reconcile was asked to stop before its next record."""
+    """A pass of reconcile was asked to stop before it is finished."""
 
 
 def go_on() -> None:
-    """Let the next record be handled."""
+    """Let the pass go on."""
 
 
 @attrs.define
@@ -31,7 +33,7 @@ class Watched:
 
     Arguments:
         scheduler: the scheduler.
-        check: called before each record; it raises `Stopped` to end the pass.
+        check: called before the scheduler is; it raises `Stopped` to end the pass.
     """
 
     scheduler: AsyncScheduler
@@ -51,6 +53,22 @@ class Watched:
         return answer
 
 
+class WatchedTogether(Watched):
+    """As `Watched`, of a scheduler that removes many at once."""
+
+    async def cancel_many(self, starts: Sequence[tuple[str, str]]) -> Sequence[bool | None]:
+        """Remove many deferred starts; each that is not confirmed is asked for alone."""
+        self.check()
+        scheduler = cast("AsyncBulkScheduler", self.scheduler)
+        return await returned_async(scheduler.cancel_many(starts))
+
+
+def watched(scheduler: AsyncScheduler, check: Callable[[], None] = go_on) -> Watched:
+    """Return a scheduler that keeps its faults; arguments as those of `Watched`."""
+    kind = Watched if removes_many(scheduler) is None else WatchedTogether
+    return kind(scheduler, check)
+
+
 @attrs.define
 class Hook:
     """
@@ -58,7 +76,7 @@ class Hook:
 
     Arguments:
         hook: the hook.
-        check: called before each record; it raises `Stopped` to end the pass.
+        check: called before the hook is; it raises `Stopped` to end the pass.
     """
 
     hook: AsyncOnCancelled

@@ -142,6 +142,17 @@ def check_forgetting(before: object, retry_window: object) -> None:
     if before.utcoffset() is None:
         msg = f"before must be an aware datetime, got {before!r}"
         raise ValueError(msg)
+    check_retry_window(retry_window)
+
+
+def check_retry_window(retry_window: object) -> None:
+    """
+    Check for how long records are kept.
+
+    Raises:
+        TypeError: it is not a timedelta.
+        ValueError: it is negative, or more than a century.
+    """
     if not isinstance(retry_window, timedelta):
         msg = f"retry_window must be a timedelta, got {type(retry_window).__name__}"
         raise TypeError(msg)
