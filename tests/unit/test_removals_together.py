@@ -161,16 +161,23 @@ def test_a_question_for_many_that_is_never_answered_is_asked_less(bulk: Bulk) ->
 def test_what_is_not_answered_is_logged(bulk: Bulk, caplog: pytest.LogCaptureFixture) -> None:
     """The question for many with its kind of failure, then each start that is not removed."""
     bulk(EVERY, Shop(2), scheduler=Together({1: DOWN, 2: [None, True]}))
+    bulk(EVERY, Shop(2), scheduler=Together({1: [True]}))
+    bulk(EVERY, Shop(2), scheduler=Together({1: (None, None)}))
     warned = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
     together = (
-        "the scheduler's cancel_many gave no answer for any of 2 deferred starts "
-        "(SchedulerUnavailable), so each is asked for alone"
+        "the scheduler's cancel_many gave no answer for any of 2 deferred starts ({}), so each is "
+        "asked for alone"
     )
     alone = (
         "batch job 'job-000' is cancelled, but the scheduler did not confirm the removal of its "
         "deferred start (list); reconcile will finish it"
     )
-    assert warned == [together, alone]
+    assert warned == [
+        together.format("SchedulerUnavailable"),
+        alone,
+        together.format("list of 1"),
+        together.format("tuple of 2"),
+    ]
 
 
 def test_a_silent_scheduler_is_asked_for_many_once(bulk: Bulk) -> None:

@@ -13,9 +13,9 @@ Rule 3: every log record about a job has the same fields, None if unknown. A fie
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from batch_cancel.domain.cancellation import CancelResult
 from batch_cancel.domain.deferred_start import Claimed
@@ -88,11 +88,14 @@ def undone(record: CancellationRecord) -> None:
 def not_together(removals: int, culprit: object) -> None:
     """Log that nothing is known of removals that were asked for at once, and why."""
     with never_raising() as logger:
+        named = _named(culprit)
+        if isinstance(culprit, list | tuple):
+            named = f"{named} of {len(cast('Sequence[object]', culprit))}"
         logger.warning(
             "the scheduler's cancel_many gave no answer for any of %d deferred starts (%s), so "
             "each is asked for alone",
             removals,
-            _named(culprit),
+            named,
         )
 
 
