@@ -9,7 +9,7 @@ import pytest
 
 from tests import pairs
 from tests.contract import test_conformance
-from tests.selection import COLLECTED, MARK, function, values
+from tests.selection import COLLECTED, MARK, function, matrices, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -120,6 +120,30 @@ def short(every: list[pytest.Item]) -> list[pytest.Item]:
     return [item for item in every if item.get_closest_marker(MARK) is None]
 
 
+MATRIX = 3
+"""How many values of a long list of variants are met at least."""
+
+PARTS = {
+    "test_recipes.py::test_a_client_of_the_other_kind_is_refused": {
+        f"{half}{library}Scheduler"
+        for half in ("", "Async")
+        for library in ("Arq", "Docket", "Huey", "Rq", "Saq")
+    },
+    "test_sql_gate.py::test_what_has_started_is_not_taken_back": {
+        f"{layer}{half}"
+        for layer in ("postgres", "alchemy-postgres", "alchemy-sqlite")
+        for half in ("", "-async")
+    },
+    "test_sqlalchemy_checks.py::test_it_is_checkable": {
+        "psycopg",
+        "asyncpg",
+        "pysqlite",
+        "aiosqlite",
+    },
+}
+"""Long lists that are no variants."""
+
+
 def grouped(
     items: Iterable[pytest.Item], of: Callable[[pytest.Item], Iterable[str]]
 ) -> dict[str, set[str]]:
@@ -146,14 +170,41 @@ STARTED = "started"
 
 
 def test_every_value_is_met(every: list[pytest.Item], short: list[pytest.Item]) -> None:
-    """Of every parameter of every test, but for worlds and processes."""
+    """Of every parameter of every test, but for worlds, processes, kits and long lists."""
     met = grouped(short, lambda item: {name for _, name in values(item)})
+    tests = defaultdict[str, list[pytest.Item]](list)
+    for item in every:
+        tests[function(item)].append(item)
     missing = {
-        test: names - met[test] - WORLDS - {STARTED}
-        for test, names in grouped(every, lambda item: {it for _, it in values(item)}).items()
+        test: {name for item in items for _, name in values(item)}
+        - {name for _, name in matrices(items)}
+        - met[test]
+        - WORLDS
+        - {STARTED, *REPEATED}
+        for test, items in tests.items()
         if test in met
     }
     assert {test: names for test, names in missing.items() if names} == {}
+
+
+def test_of_a_long_list_a_few_values_are_met(
+    every: list[pytest.Item], short: list[pytest.Item]
+) -> None:
+    """Of variants, such as tables and faults; of drivers, libraries and gates all are met."""
+    met = grouped(short, lambda item: {f"{number} {it}" for number, it in values(item)})
+    for test, names in grouped(
+        every, lambda item: {f"{number} {it}" for number, it in values(item)}
+    ).items():
+        if test in met:
+            numbers = {name.split()[0] for name in names}
+            for number in numbers:
+                its = {name for name in names if name.split()[0] == number}
+                assert len(its & met[test]) >= min(MATRIX, len(its)) or its & {
+                    f"{number} {it}" for it in (*WORLDS, *REPEATED, STARTED)
+                }
+        for name, parts in PARTS.items():
+            if test == f"tests/integration/{name}":
+                assert {name.partition(" ")[2] for name in met[test]} == parts
 
 
 def test_every_store_and_every_scheduler_is_met() -> None:
