@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Final
 
+import attrs
 import pytest
 
 import batch_cancel
+from batch_cancel.adapters.memory import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
@@ -83,3 +85,24 @@ def test_a_blocking_repository_of_postgres_takes_the_same(part: str) -> None:
         assert inspect.signature(getattr(blocking, name)) == inspect.signature(
             getattr(coroutines, name)
         )
+
+
+PARTS: Final = [
+    *("jobs", "contacts", "outbox", "inspection", "work"),
+    *("overview", "history", "bulk", "sweep"),
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_repository_in_a_wrapper_takes_the_same(part: str) -> None:
+    """The wrappers of a store that offers all have each method of what is in them, awaited."""
+    rows: Any = {}
+    blocking = getattr(MemoryRepositories.of(rows, 1, is_joined=False), part)
+    awaited = getattr(AsyncMemoryRepositories.of(rows, 1, is_joined=False), part)
+    fields = {it.name for it in attrs.fields(type(blocking))}
+    methods = [it for it in dir(type(blocking)) if not it.startswith("_") and it not in fields]
+    assert methods
+    for name in methods:
+        assert inspect.iscoroutinefunction(getattr(awaited, name))
+        its, others = (inspect.signature(getattr(it, name)) for it in (awaited, blocking))
+        assert list(its.parameters) == list(others.parameters)

@@ -63,17 +63,19 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ),
     ("adapters/sqlalchemy/health.py", "AsyncChecked"): (
         Differs(
-            "jobs.connection.run_sync(examined, jobs.tables, jobs.seen)",
-            "examined(jobs.connection, jobs.tables, jobs.seen)",
+            "repositories.blocking.jobs",
+            "repositories.jobs",
             "The blocking half does the work, over the engine's bridge.",
         ),
+        Differs("repositories.bridge(examined, ", "examined(", "The same."),
     ),
     ("adapters/sqlalchemy/start_gate.py", "_AsyncTransactions"): (
         Differs(
-            "jobs.connection.run_sync(_done, self.gates, jobs.seen, step)",
-            "_done(jobs.connection, self.gates, jobs.seen, step)",
+            "repositories.blocking.jobs",
+            "repositories.jobs",
             "The blocking half does the work, over the engine's bridge.",
         ),
+        Differs("repositories.bridge(_done, ", "_done(", "The same."),
     ),
     ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
         Differs(
@@ -96,18 +98,12 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
         "The blocking half runs what this one holds."
     ),
     **{
-        (f"adapters/sqlalchemy/{module}.py", name): (
-            "It runs the blocking half, over the engine's bridge."
+        (f"adapters/{module}/repositories.py", name): (
+            "It holds the blocking half, in wrappers that look awaited."
         )
         for module, name in (
-            ("repositories", "_AsyncJobs"),
-            ("repositories", "_AsyncContacts"),
-            ("repositories", "_AsyncOutbox"),
-            ("repositories", "_AsyncBulk"),
-            ("inspection", "AsyncInspection"),
-            ("overview", "AsyncOverviewOfJob"),
-            ("history", "AsyncHistory"),
-            ("work_repository", "AsyncWork"),
+            ("memory", "AsyncMemoryRepositories"),
+            ("sqlalchemy", "AsyncSqlAlchemyRepositories"),
         )
     },
 }
@@ -165,7 +161,7 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/seeded.py", "Seeded"): "One for both halves, as the tests that it is for.",
     ("testing/world.py", "World"): "The same.",
-    ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
+    ("adapters/sqlalchemy/statements.py", "Bridge"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
     **{
         (f"adapters/{module}.py", name): "Written once: both halves run it."

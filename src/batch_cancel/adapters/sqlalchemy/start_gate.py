@@ -239,8 +239,8 @@ class _AsyncTransactions:
 
     async def commit(self, step: Step[T]) -> T:
         async with self.uow.begin() as repositories:
-            jobs = repositories.jobs
-            return await jobs.connection.run_sync(_done, self.gates, jobs.seen, step)
+            jobs = repositories.blocking.jobs
+            return await repositories.bridge(_done, jobs.connection, self.gates, jobs.seen, step)
 
     async def pause(self, attempts: int) -> None:
         await self.uow.pause(attempts)
