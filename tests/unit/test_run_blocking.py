@@ -24,6 +24,7 @@ from batch_cancel import (
 from batch_cancel import inspect as inspect_drift
 from batch_cancel.adapters.memory import (
     AsyncMemoryRepositories,
+    MemoryRepositories,
     MemoryScheduler,
     MemoryStore,
 )
@@ -84,9 +85,10 @@ def test_the_callers_own_object_is_found() -> None:
 
 def test_the_wrappers_of_an_asyncio_store_were_not_passed_to_a_blocking_function() -> None:
     """What they can do is read from what is in them."""
-    repositories = AsyncMemoryRepositories.of(Rows({}), None, is_joined=False)
+    blocking = MemoryRepositories.of(Rows({}), None, is_joined=False)
+    repositories = AsyncMemoryRepositories(blocking)
     assert not is_blocking(repositories.work)
-    assert type(own(repositories.work)).__module__ == "batch_cancel.adapters.memory.repositories"
+    assert own(repositories.work) is blocking.work
 
 
 def test_a_hook_is_called_with_its_subject() -> None:

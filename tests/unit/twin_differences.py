@@ -33,6 +33,13 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
             "so it answers with a bool for both.",
         ),
     ),
+    ("adapters/memory/store.py", "AsyncMemoryStore"): (
+        Differs(
+            "yield MemoryRepositories(repositories)",
+            "yield repositories",
+            "The blocking repositories, in wrappers that look awaited.",
+        ),
+    ),
     ("testing/breakpoints.py", "_passed_async"): (
         Differs(
             "asyncio.to_thread(hook, point)",
@@ -97,15 +104,9 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/postgres/repositories.py", "AsyncPostgresRepositories"): (
         "The blocking half runs what this one holds."
     ),
-    **{
-        (f"adapters/{module}/repositories.py", name): (
-            "It holds the blocking half, in wrappers that look awaited."
-        )
-        for module, name in (
-            ("memory", "AsyncMemoryRepositories"),
-            ("sqlalchemy", "AsyncSqlAlchemyRepositories"),
-        )
-    },
+    ("adapters/sqlalchemy/repositories.py", "AsyncSqlAlchemyRepositories"): (
+        "It holds the blocking half, in wrappers that look awaited."
+    ),
 }
 """
 Halves of one shape that work differently: only methods and parameters are compared.
@@ -161,8 +162,23 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/seeded.py", "Seeded"): "One for both halves, as the tests that it is for.",
     ("testing/world.py", "World"): "The same.",
+    ("adapters/memory/repositories.py", "AsyncMemoryRepositories"): (
+        "It holds the blocking half, in wrappers that look awaited."
+    ),
     ("adapters/sqlalchemy/statements.py", "Bridge"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
+    **{
+        (f"adapters/{module}.py", name): (
+            "Its methods are the coroutines that the blocking half runs, see test_written_once.py."
+        )
+        for module, name in (
+            ("postgres/start_gate", "AsyncSqlStartGate"),
+            ("procrastinate/__init__", "AsyncProcrastinateScheduler"),
+            ("redis/scheduler", "AsyncRedisScheduler"),
+            ("redis/start_gate", "AsyncStartGate"),
+            ("sqlalchemy/start_gate", "AsyncSqlStartGate"),
+        )
+    },
     **{
         (f"adapters/{module}.py", name): "Written once: both halves run it."
         for module, names in {

@@ -13,7 +13,6 @@ from sqlalchemy.dialects import mysql
 
 from batch_cancel.adapters.sql_gate import (
     START_GATES,
-    AsyncGateCalls,
     GateCalls,
     GateState,
     Row,
@@ -282,7 +281,7 @@ class SqlStartGate(GateCalls):
         super().__init__(SqlGate(transactions, retention, armed_only))
 
 
-class AsyncSqlStartGate(AsyncGateCalls):
+class AsyncSqlStartGate(SqlGate):
     """As `SqlStartGate`, awaited."""
 
     def __init__(
@@ -295,4 +294,4 @@ class AsyncSqlStartGate(AsyncGateCalls):
     ) -> None:
         check_own(uow, AsyncSqlAlchemyUnitOfWork)
         transactions = _AsyncTransactions(uow, gates)
-        super().__init__(SqlGate(transactions, retention, armed_only))
+        super().__init__(transactions, retention, armed_only)
