@@ -296,7 +296,8 @@ class SqlAlchemyRepositories:
         self.overview: OverviewOfJob = OverviewOfJob(connection, tables, seen)
         self.history: History = History(connection, tables, seen)
         self.bulk: _Bulk = _Bulk(connection, tables, seen)
-        self.sweep = None  # However many contacts a job has, it is cancelled in one transaction.
+        # However many contacts a job has, it is cancelled in one transaction.
+        self.sweep: None = None
 
 
 class AsyncSqlAlchemyRepositories(AwaitedRepositories):
