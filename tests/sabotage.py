@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import attrs
 
-from batch_cancel.adapters.memory import AsyncMemoryStore, MemoryStore
+from batch_cancel.adapters.memory import (
+    AsyncMemoryRepositories,
+    AsyncMemoryStore,
+    MemoryRepositories,
+    MemoryStore,
+)
 from batch_cancel.adapters.memory.contacts import Contact
 from batch_cancel.adapters.memory.rows import Rows
+from batch_cancel.use_cases.run_blocking import own
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -185,4 +191,6 @@ class AsyncUndoneStore(AsyncMemoryStore):
     async def begin(self) -> AsyncGenerator[Any]:
         """Open a transaction."""
         async with super().begin() as repositories:
-            yield undone(repositories, self.undone)
+            parts: dict[str, Any] = {name: own(part) for name, part in vars(repositories).items()}
+            blocking = undone(MemoryRepositories(**parts), self.undone)
+            yield AsyncMemoryRepositories(blocking)

@@ -65,13 +65,14 @@ class Claims:
 
     def before_each_run(self, scheduler: Any, action: Callable[[], None]) -> None:
         """Do something before each script that a scheduler runs."""
-        run = scheduler._executor.run
+        executor = getattr(scheduler, "_starts", scheduler)._executor
+        run = executor.run
 
         async def waiting(*arguments: Any) -> Any:
             action()
             return await run(*arguments)
 
-        scheduler._executor.run = waiting
+        executor.run = waiting
 
     def lapse(self, shards: int) -> None:
         """End all leases, which are of an hour, in their order."""

@@ -22,13 +22,19 @@ from batch_cancel import (
     still_running,
 )
 from batch_cancel import inspect as inspect_drift
-from batch_cancel.adapters.memory import MemoryScheduler, MemoryStore
+from batch_cancel.adapters.memory import (
+    AsyncMemoryRepositories,
+    MemoryRepositories,
+    MemoryScheduler,
+    MemoryStore,
+)
+from batch_cancel.adapters.memory.rows import Rows
 from batch_cancel.http.api_keys import Principal
 from batch_cancel.http.endpoint import Endpoint
 from batch_cancel.http.request import Request
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.pump import pump
-from batch_cancel.use_cases.run_blocking import BlockingHook, BlockingStore, own, run
+from batch_cancel.use_cases.run_blocking import BlockingHook, BlockingStore, is_blocking, own, run
 
 HOUR = timedelta(hours=1)
 
@@ -75,6 +81,14 @@ def test_the_callers_own_object_is_found() -> None:
     store = MemoryStore()
     assert own(BlockingStore(store)) is store
     assert own(store) is store
+
+
+def test_the_wrappers_of_an_asyncio_store_were_not_passed_to_a_blocking_function() -> None:
+    """What they can do is read from what is in them."""
+    blocking = MemoryRepositories.of(Rows({}), None, is_joined=False)
+    repositories = AsyncMemoryRepositories(blocking)
+    assert not is_blocking(repositories.work)
+    assert own(repositories.work) is blocking.work
 
 
 def test_a_hook_is_called_with_its_subject() -> None:

@@ -61,7 +61,7 @@ def test_the_asyncio_half_is_the_blocking_half(module: str, node: Named) -> None
         ("adapters/postgres/unit_of_work.py", "AsyncPostgresUnitOfWork"),
         ("adapters/postgres/joining.py", "_AsyncJoined"),
         ("adapters/postgres/joining.py", "joining_async"),
-        ("adapters/redis/scheduler.py", "AsyncRedisScheduler"),
+        ("adapters/redis/library_scheduler.py", "AsyncRecipeScheduler"),
     ],
 )
 def test_these_are_compared(module: str, name: str) -> None:

@@ -90,7 +90,7 @@ class AsyncFlaky:
     async def begin(self) -> AsyncGenerator[Any]:
         """Open a transaction."""
         async with self.store.begin() as it:
-            yield attrs.evolve(it, **self.instead)
+            yield SimpleNamespace(**(vars(it) | self.instead))
             if self.failures:
                 raise self.failures.pop(0)
 

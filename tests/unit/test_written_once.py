@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Final
 
+import attrs
 import pytest
 
 import batch_cancel
+from batch_cancel.adapters.memory import AsyncMemoryRepositories, MemoryRepositories
 from batch_cancel.adapters.postgres.repositories import (
     AsyncPostgresRepositories,
     PostgresRepositories,
@@ -83,3 +85,57 @@ def test_a_blocking_repository_of_postgres_takes_the_same(part: str) -> None:
         assert inspect.signature(getattr(blocking, name)) == inspect.signature(
             getattr(coroutines, name)
         )
+
+
+PARTS: Final = [
+    *("jobs", "contacts", "outbox", "inspection", "work"),
+    *("overview", "history", "bulk", "sweep"),
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_repository_in_a_wrapper_takes_the_same(part: str) -> None:
+    """The wrappers of a store that offers all have each method of what is in them, awaited."""
+    rows: Any = {}
+    repositories = MemoryRepositories.of(rows, 1, is_joined=False)
+    blocking = getattr(repositories, part)
+    awaited = getattr(AsyncMemoryRepositories(repositories), part)
+    fields = {it.name for it in attrs.fields(type(blocking))}
+    methods = [it for it in dir(type(blocking)) if not it.startswith("_") and it not in fields]
+    assert methods
+    for name in methods:
+        assert inspect.iscoroutinefunction(getattr(awaited, name))
+        its, others = (inspect.signature(getattr(it, name)) for it in (awaited, blocking))
+        assert list(its.parameters) == list(others.parameters)
+
+
+WRITTEN_ONCE: Final = {
+    "adapters.postgres": ("SqlStartGate", "AsyncSqlStartGate"),
+    "adapters.procrastinate": ("ProcrastinateScheduler", "AsyncProcrastinateScheduler"),
+    "adapters.redis.scheduler": ("RedisScheduler", "AsyncRedisScheduler"),
+    "adapters.redis.start_gate": ("StartGate", "AsyncStartGate"),
+    "adapters.sqlalchemy": ("SqlStartGate", "AsyncSqlStartGate"),
+}
+"""The classes whose asyncio half inherits the coroutines that the blocking half runs."""
+
+
+@pytest.mark.parametrize("module", WRITTEN_ONCE)
+def test_a_half_that_runs_the_others_coroutines_takes_the_same(module: str) -> None:
+    """Both have the same methods and the same options, and one says that it is the other."""
+    found = importlib.import_module(f"batch_cancel.{module}")
+    blocking, nonblocking = (getattr(found, name) for name in WRITTEN_ONCE[module])
+    methods, awaited = (
+        {name for name in dir(it) if not name.startswith("_")} for it in (blocking, nonblocking)
+    )
+    assert methods == awaited
+    assert {"cancel", "waiting_among", "check"} <= methods
+    for name in methods:
+        method = getattr(nonblocking, name)
+        assert inspect.iscoroutinefunction(method)
+        assert inspect.signature(method) == inspect.signature(getattr(blocking, name))
+        assert method.__doc__ == f"As `{getattr(blocking, name).__qualname__}`, awaited."
+    assert nonblocking.__doc__ == f"As `{blocking.__name__}`, awaited."
+    options, others = (inspect.signature(it).parameters.values() for it in (blocking, nonblocking))
+    assert [(it.name, it.kind, it.default) for it in options] == [
+        (it.name, it.kind, it.default) for it in others
+    ]

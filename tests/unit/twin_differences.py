@@ -33,6 +33,13 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
             "so it answers with a bool for both.",
         ),
     ),
+    ("adapters/memory/store.py", "AsyncMemoryStore"): (
+        Differs(
+            "yield MemoryRepositories(repositories)",
+            "yield repositories",
+            "The blocking repositories, in wrappers that look awaited.",
+        ),
+    ),
     ("testing/breakpoints.py", "_passed_async"): (
         Differs(
             "asyncio.to_thread(hook, point)",
@@ -63,17 +70,19 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ),
     ("adapters/sqlalchemy/health.py", "AsyncChecked"): (
         Differs(
-            "jobs.connection.run_sync(examined, jobs.tables, jobs.seen)",
-            "examined(jobs.connection, jobs.tables, jobs.seen)",
+            "repositories.blocking.jobs",
+            "repositories.jobs",
             "The blocking half does the work, over the engine's bridge.",
         ),
+        Differs("repositories.bridge(examined, ", "examined(", "The same."),
     ),
     ("adapters/sqlalchemy/start_gate.py", "_AsyncTransactions"): (
         Differs(
-            "jobs.connection.run_sync(_done, self.gates, jobs.seen, step)",
-            "_done(jobs.connection, self.gates, jobs.seen, step)",
+            "repositories.blocking.jobs",
+            "repositories.jobs",
             "The blocking half does the work, over the engine's bridge.",
         ),
+        Differs("repositories.bridge(_done, ", "_done(", "The same."),
     ),
     ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
         Differs(
@@ -95,21 +104,9 @@ OTHERWISE_MADE: Final[Mapping[tuple[str, str], str]] = {
     ("adapters/postgres/repositories.py", "AsyncPostgresRepositories"): (
         "The blocking half runs what this one holds."
     ),
-    **{
-        (f"adapters/sqlalchemy/{module}.py", name): (
-            "It runs the blocking half, over the engine's bridge."
-        )
-        for module, name in (
-            ("repositories", "_AsyncJobs"),
-            ("repositories", "_AsyncContacts"),
-            ("repositories", "_AsyncOutbox"),
-            ("repositories", "_AsyncBulk"),
-            ("inspection", "AsyncInspection"),
-            ("overview", "AsyncOverviewOfJob"),
-            ("history", "AsyncHistory"),
-            ("work_repository", "AsyncWork"),
-        )
-    },
+    ("adapters/sqlalchemy/repositories.py", "AsyncSqlAlchemyRepositories"): (
+        "It holds the blocking half, in wrappers that look awaited."
+    ),
 }
 """
 Halves of one shape that work differently: only methods and parameters are compared.
@@ -165,8 +162,23 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
     ("testing/runner.py", "_Loop"): "Only asyncio adapters need an event loop.",
     ("testing/seeded.py", "Seeded"): "One for both halves, as the tests that it is for.",
     ("testing/world.py", "World"): "The same.",
-    ("adapters/sqlalchemy/statements.py", "Bridged"): "It is what runs the blocking half.",
+    ("adapters/memory/repositories.py", "AsyncMemoryRepositories"): (
+        "It holds the blocking half, in wrappers that look awaited."
+    ),
+    ("adapters/sqlalchemy/statements.py", "Bridge"): "It is what runs the blocking half.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
+    **{
+        (f"adapters/{module}.py", name): (
+            "Its methods are the coroutines that the blocking half runs, see test_written_once.py."
+        )
+        for module, name in (
+            ("postgres/start_gate", "AsyncSqlStartGate"),
+            ("procrastinate/__init__", "AsyncProcrastinateScheduler"),
+            ("redis/scheduler", "AsyncRedisScheduler"),
+            ("redis/start_gate", "AsyncStartGate"),
+            ("sqlalchemy/start_gate", "AsyncSqlStartGate"),
+        )
+    },
     **{
         (f"adapters/{module}.py", name): "Written once: both halves run it."
         for module, names in {

@@ -121,10 +121,10 @@ class Transactions(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class SqlGate:
     """
-    The steps of the gate, for blocking and for asyncio transactions.
+    The steps of the gate; over blocking transactions they never suspend.
 
     Arguments:
         transactions: opens them.
@@ -132,18 +132,18 @@ class SqlGate:
         armed_only: whether an unknown start is refused.
     """
 
-    transactions: Transactions
-    retention: timedelta
-    armed_only: bool
+    _transactions: Transactions
+    _retention: timedelta
+    _armed_only: bool
 
     def __attrs_post_init__(self) -> None:
-        if not timedelta(0) < self.retention <= CENTURY:
-            days, got = CENTURY.days, self.retention
+        if not timedelta(0) < self._retention <= CENTURY:
+            days, got = CENTURY.days, self._retention
             msg = f"the retention must be positive, and at most {days} days, got {got}"
             raise ValueError(msg)
 
     async def arm(self, deferred_id: str, at: datetime) -> bool:
-        """Arm a start, or move it; False if it is decided."""
+        """As `GateCalls.arm`, awaited."""
         check_schedulable(deferred_id, at)
 
         async def step(rows: Rows) -> bool:
@@ -163,7 +163,7 @@ class SqlGate:
         return await self._answer(step)
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Close the gate, unless the start has passed it."""
+        """As `GateCalls.cancel`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never armed, and never can be.
 
@@ -184,7 +184,7 @@ class SqlGate:
         return await self._answer(step)
 
     async def may_start(self, deferred_id: str) -> bool:
-        """Let a start pass, unless it was cancelled."""
+        """As `GateCalls.may_start`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
             raise _unknown(deferred_id)
 
@@ -193,19 +193,19 @@ class SqlGate:
             for _ in range(_ROUNDS):
                 if await rows.change(deferred_id, {GateState.ARMED, GateState.STARTED}, row):
                     return True
-                if not self.armed_only and await rows.add(deferred_id, row):
+                if not self._armed_only and await rows.add(deferred_id, row):
                     return True
                 found = await rows.read(deferred_id)
                 if found is not None and found[0] in {GateState.CANCELLED, GateState.BARRED}:
                     return False
-                if found is None and self.armed_only:
+                if found is None and self._armed_only:
                     raise _unknown(deferred_id)
             raise _unchanged(deferred_id)
 
         return await self._answer(step)
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """Return those that are armed."""
+        """As `GateCalls.waiting_among`, awaited."""
         ids = sorted(each for each in deferred_ids if is_storable(each, ID_BYTES_MAX))
 
         async def step(rows: Rows) -> set[str]:
@@ -217,7 +217,7 @@ class SqlGate:
         return await self._answer(step)
 
     async def check(self) -> list[str]:
-        """Return in sentences what is missing."""
+        """As `GateCalls.check`, awaited."""
 
         async def step(rows: Rows) -> list[str]:
             return await rows.check()
@@ -228,7 +228,7 @@ class SqlGate:
             return [error.reason]
 
     def _kept_until(self, at: datetime) -> datetime:
-        return min(at, _END - self.retention) + self.retention
+        return min(at, _END - self._retention) + self._retention
 
     async def _answer(self, step: Step[T]) -> T:
         """Repeat a step that failed in passing, or whose commit may have been made."""
@@ -236,13 +236,13 @@ class SqlGate:
         while True:
             attempts += 1
             try:
-                return await self.transactions.commit(step)
+                return await self._transactions.commit(step)
             except StoreFailed as error:
                 if error.outcome == "unknown":
                     attempts_max = ATTEMPTS_MAX_UNKNOWN
                 if attempts >= attempts_max[error.fault]:
                     raise SchedulerUnavailable(error.reason) from error
-            pause = self.transactions.pause(attempts)
+            pause = self._transactions.pause(attempts)
             if pause is not None:
                 await pause
 
@@ -313,33 +313,6 @@ class GateCalls:
         An empty list means that it is fit: check when your program starts.
         """
         return run(self._gate.check())
-
-
-class AsyncGateCalls:
-    """As `GateCalls`, awaited."""
-
-    def __init__(self, gate: SqlGate) -> None:
-        self._gate = gate
-
-    async def arm(self, deferred_id: str, at: datetime) -> bool:
-        """As `GateCalls.arm`, awaited."""
-        return await self._gate.arm(deferred_id, at)
-
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """As `GateCalls.cancel`, awaited."""
-        return await self._gate.cancel(deferred_id, operation_id)
-
-    async def may_start(self, deferred_id: str) -> bool:
-        """As `GateCalls.may_start`, awaited."""
-        return await self._gate.may_start(deferred_id)
-
-    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """As `GateCalls.waiting_among`, awaited."""
-        return await self._gate.waiting_among(deferred_ids)
-
-    async def check(self) -> list[str]:
-        """As `GateCalls.check`, awaited."""
-        return await self._gate.check()
 
 
 def check_own(uow: object, kind: type) -> None:

@@ -1,15 +1,17 @@
 """
 The repositories of a blocking store, in wrappers that look awaited.
 
-The rules of `batch_cancel.use_cases.run_blocking` hold for them.
+A blocking function wraps those of its caller's store, and the rules of
+`batch_cancel.use_cases.run_blocking` hold for them. A store of ours wraps its own, and is the
+asyncio one by that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar, cast
+from typing import Generic, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 
@@ -22,7 +24,17 @@ from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.sweep import Chunk
 from batch_cancel.domain.worker_rules import Settlement
 from batch_cancel.ports import (
+    AsyncBulkRepository,
+    AsyncContactRepository,
+    AsyncHistoryRepository,
+    AsyncInspectionRepository,
+    AsyncJobRepository,
+    AsyncOutbox,
+    AsyncOverviewRepository,
+    AsyncReadingWorkRepository,
     AsyncRepositories,
+    AsyncSweepRepository,
+    BulkRepositories,
     BulkRepository,
     ContactRepository,
     HistoryRepository,
@@ -31,24 +43,234 @@ from batch_cancel.ports import (
     Outbox,
     OverviewRepository,
     ReadingWorkRepository,
+    ReportingRepositories,
     Repositories,
+    SweepRepositories,
     SweepRepository,
     WorkRepository,
 )
 
 _P = TypeVar("_P")
+_R = TypeVar("_R")
+_A = ParamSpec("_A")
+
+
+class Call(Protocol):
+    """Calls a method of a blocking port."""
+
+    async def __call__(
+        self, method: Callable[_A, _R], /, *arguments: _A.args, **named: _A.kwargs
+    ) -> _R:
+        """Return the answer of the method."""
+        ...
+
+
+async def at_once(method: Callable[_A, _R], /, *arguments: _A.args, **named: _A.kwargs) -> _R:
+    """Call the method here and now; this never suspends."""
+    return method(*arguments, **named)
 
 
 @attrs.define(eq=False)
-class Blocking(Generic[_P]):
+class Wrapper(Generic[_P]):
     """
     A port that looks awaited.
 
     Arguments:
-        port: the port that the caller passed to a blocking function, or one of its attributes.
+        port: the port, or a hook.
     """
 
     port: _P
+
+
+class Blocking(Wrapper[_P]):
+    """A port, or a hook, that the caller passed to a blocking function."""
+
+
+@attrs.define(eq=False)
+class _Awaited(Wrapper[_P]):
+    """
+    A repository that looks awaited.
+
+    Arguments:
+        port: the repository.
+        call: calls its methods.
+    """
+
+    call: Call = at_once
+
+
+class _Jobs(_Awaited[JobRepository]):
+    async def lock(self, key: JobKey, /) -> Job | None:
+        return await self.call(self.port.lock, key)
+
+    async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
+        await self.call(self.port.mark_cancelled, job, record)
+
+
+class _Contacts(_Awaited[ContactRepository]):
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
+        return await self.call(self.port.cancel, key, statuses)
+
+
+class _Sweep(_Awaited[SweepRepository]):
+    async def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        return await self.call(self.port.lock, record)
+
+    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> Chunk:
+        return await self.call(self.port.cancel, key, statuses)
+
+    async def note(self, record: CancellationRecord, /) -> None:
+        await self.call(self.port.note, record)
+
+
+class _Outbox(_Awaited[Outbox]):
+    async def settle(self, record: CancellationRecord, /) -> None:
+        await self.call(self.port.settle, record)
+
+    async def claim(self, record: CancellationRecord, /) -> CancellationRecord | None:
+        return await self.call(self.port.claim, record)
+
+    async def find(self, key: JobKey, /) -> CancellationRecord | None:
+        return await self.call(self.port.find, key)
+
+    async def take(
+        self, limit: int, lease: timedelta, /, *, announcements: bool
+    ) -> list[CancellationRecord]:
+        return await self.call(self.port.take, limit, lease, announcements=announcements)
+
+
+class _Inspection(_Awaited[InspectionRepository]):
+    async def look(
+        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
+    ) -> Inventory:
+        return await self.call(self.port.look, limit, statuses, older_than)
+
+
+class _Overview(_Awaited[OverviewRepository]):
+    async def look(self, key: JobKey, /) -> Overview | None:
+        return await self.call(self.port.look, key)
+
+
+class _History(_Awaited[HistoryRepository]):
+    async def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
+        return await self.call(self.port.page, wanted, limit)
+
+    async def forget(self, before: datetime, retry_window: timedelta, limit: int, /) -> int:
+        return await self.call(self.port.forget, before, retry_window, limit)
+
+
+class _Bulk(_Awaited[BulkRepository]):
+    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int, /) -> list[JobKey]:
+        return await self.call(self.port.find, wanted, after, limit)
+
+    async def lock(self, keys: Sequence[JobKey], /) -> Mapping[JobKey, Job]:
+        return await self.call(self.port.lock, keys)
+
+    async def cancel(
+        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
+    ) -> Mapping[JobKey, int] | None:
+        return await self.call(self.port.cancel, keys, statuses)
+
+    async def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:
+        await self.call(self.port.mark_cancelled, records)
+
+
+class _Work(_Awaited[WorkRepository]):
+    async def start(
+        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None, /
+    ) -> bool:
+        return await self.call(self.port.start, key, statuses, deferred_id)
+
+    async def claim(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int, /
+    ) -> list[str]:
+        return await self.call(self.port.claim, key, statuses, limit)
+
+    async def claim_returning(
+        self,
+        key: JobKey,
+        statuses: AbstractSet[ContactStatus],
+        limit: int,
+        columns: Sequence[str],
+        /,
+    ) -> Sequence[tuple[str, Mapping[str, object]]]:
+        reading = cast("ReadingWorkRepository", self.port)
+        return await self.call(reading.claim_returning, key, statuses, limit, columns)
+
+    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> bool:
+        reading = cast("ReadingWorkRepository", self.port)
+        return await self.call(reading.has_contacts, key, statuses)
+
+    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
+        return await self.call(self.port.settle, key, contact_id, settlement)
+
+    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
+        return await self.call(self.port.expire, key, settlement, older_than)
+
+    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
+        return await self.call(self.port.append, job, contacts)
+
+    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus], /) -> bool:
+        return await self.call(self.port.finish, key, unfinished)
+
+    async def status(self, key: JobKey, /) -> str | None:
+        return await self.call(self.port.status, key)
+
+
+class CompleteRepositories(ReportingRepositories, BulkRepositories, SweepRepositories, Protocol):
+    """The repositories of a store that offers all, the sweep of a large job perhaps."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The records of cancellations."""
+        ...
+
+    @property
+    def inspection(self) -> InspectionRepository:
+        """The inspection."""
+        ...
+
+    @property
+    def work(self) -> ReadingWorkRepository:
+        """The workers' steps."""
+        ...
+
+    @property
+    def overview(self) -> OverviewRepository:
+        """A look at one job."""
+        ...
+
+    @property
+    def history(self) -> HistoryRepository:
+        """The records of all cancellations."""
+        ...
+
+    @property
+    def bulk(self) -> BulkRepository:
+        """The steps of many jobs."""
+        ...
+
+
+class AwaitedRepositories:
+    """
+    The repositories of one transaction of a store of ours, in wrappers.
+
+    Arguments:
+        blocking: the repositories.
+        call: calls their methods.
+    """
+
+    def __init__(self, blocking: CompleteRepositories, call: Call = at_once) -> None:
+        self.jobs: AsyncJobRepository = _Jobs(blocking.jobs, call)
+        self.contacts: AsyncContactRepository = _Contacts(blocking.contacts, call)
+        self.outbox: AsyncOutbox = _Outbox(blocking.outbox, call)
+        self.inspection: AsyncInspectionRepository = _Inspection(blocking.inspection, call)
+        self.work: AsyncReadingWorkRepository = _Work(blocking.work, call)
+        self.overview: AsyncOverviewRepository = _Overview(blocking.overview, call)
+        self.history: AsyncHistoryRepository = _History(blocking.history, call)
+        self.bulk: AsyncBulkRepository = _Bulk(blocking.bulk, call)
+        sweep = blocking.sweep
+        self.sweep: AsyncSweepRepository | None = None if sweep is None else _Sweep(sweep, call)
 
 
 def in_wrappers(repositories: Repositories) -> AsyncRepositories:
@@ -56,7 +278,7 @@ def in_wrappers(repositories: Repositories) -> AsyncRepositories:
     return _Repositories(repositories)
 
 
-class _Repositories(Blocking[Repositories]):
+class _Repositories(Wrapper[Repositories]):
     @property
     def jobs(self) -> _Jobs:
         return _Jobs(self.port.jobs)
@@ -100,120 +322,3 @@ class _Repositories(Blocking[Repositories]):
     def sweep(self) -> _Sweep | None:
         sweep: SweepRepository | None = getattr(self.port, "sweep", None)
         return None if sweep is None else _Sweep(sweep)
-
-
-class _Jobs(Blocking[JobRepository]):
-    async def lock(self, key: JobKey, /) -> Job | None:
-        return self.port.lock(key)
-
-    async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
-        self.port.mark_cancelled(job, record)
-
-
-class _Contacts(Blocking[ContactRepository]):
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
-        return self.port.cancel(key, statuses)
-
-
-class _Sweep(Blocking[SweepRepository]):
-    async def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
-        return self.port.lock(record)
-
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> Chunk:
-        return self.port.cancel(key, statuses)
-
-    async def note(self, record: CancellationRecord, /) -> None:
-        self.port.note(record)
-
-
-class _Outbox(Blocking[Outbox]):
-    async def settle(self, record: CancellationRecord, /) -> None:
-        self.port.settle(record)
-
-    async def claim(self, record: CancellationRecord, /) -> CancellationRecord | None:
-        return self.port.claim(record)
-
-    async def find(self, key: JobKey, /) -> CancellationRecord | None:
-        return self.port.find(key)
-
-    async def take(
-        self, limit: int, lease: timedelta, /, *, announcements: bool
-    ) -> list[CancellationRecord]:
-        return self.port.take(limit, lease, announcements=announcements)
-
-
-class _Inspection(Blocking[InspectionRepository]):
-    async def look(
-        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
-    ) -> Inventory:
-        return self.port.look(limit, statuses, older_than)
-
-
-class _Overview(Blocking[OverviewRepository]):
-    async def look(self, key: JobKey, /) -> Overview | None:
-        return self.port.look(key)
-
-
-class _History(Blocking[HistoryRepository]):
-    async def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
-        return self.port.page(wanted, limit)
-
-    async def forget(self, before: datetime, retry_window: timedelta, limit: int, /) -> int:
-        return self.port.forget(before, retry_window, limit)
-
-
-class _Bulk(Blocking[BulkRepository]):
-    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int, /) -> list[JobKey]:
-        return self.port.find(wanted, after, limit)
-
-    async def lock(self, keys: Sequence[JobKey], /) -> Mapping[JobKey, Job]:
-        return self.port.lock(keys)
-
-    async def cancel(
-        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus], /
-    ) -> Mapping[JobKey, int] | None:
-        return self.port.cancel(keys, statuses)
-
-    async def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:
-        self.port.mark_cancelled(records)
-
-
-class _Work(Blocking[WorkRepository]):
-    async def start(
-        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None, /
-    ) -> bool:
-        return self.port.start(key, statuses, deferred_id)
-
-    async def claim(
-        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int, /
-    ) -> list[str]:
-        return self.port.claim(key, statuses, limit)
-
-    async def claim_returning(
-        self,
-        key: JobKey,
-        statuses: AbstractSet[ContactStatus],
-        limit: int,
-        columns: Sequence[str],
-        /,
-    ) -> Sequence[tuple[str, Mapping[str, object]]]:
-        reading = cast("ReadingWorkRepository", self.port)
-        return reading.claim_returning(key, statuses, limit, columns)
-
-    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> bool:
-        return cast("ReadingWorkRepository", self.port).has_contacts(key, statuses)
-
-    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
-        return self.port.settle(key, contact_id, settlement)
-
-    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
-        return self.port.expire(key, settlement, older_than)
-
-    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
-        return self.port.append(job, contacts)
-
-    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus], /) -> bool:
-        return self.port.finish(key, unfinished)
-
-    async def status(self, key: JobKey, /) -> str | None:
-        return self.port.status(key)

@@ -38,7 +38,7 @@ from batch_cancel.ports import (
 )
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.autocommit import Autocommit
-from batch_cancel.use_cases.blocking_repositories import Blocking, in_wrappers
+from batch_cancel.use_cases.blocking_repositories import Blocking, Wrapper, in_wrappers
 from batch_cancel.use_cases.kinds import opened, returned
 from batch_cancel.use_cases.unexpected import original
 
@@ -82,7 +82,7 @@ def run(use_case: Coroutine[object, None, _T]) -> _T:
 
 def own(port: object) -> object:
     """Return the caller's own object: the port in a wrapper, or the port itself."""
-    return cast("Blocking[object]", port).port if isinstance(port, Blocking) else port
+    return cast("Wrapper[object]", port).port if isinstance(port, Wrapper) else port
 
 
 def is_blocking(port: object) -> bool:

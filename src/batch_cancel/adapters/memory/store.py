@@ -33,13 +33,14 @@ def _check_contacts(contacts: object) -> None:
         raise TypeError(msg)
 
 
-class _Seeds:
-    """The methods with which a test fills a store, reads it, and lets it fail."""
+class _Store:
+    """The rows of a store, and the methods with which a test fills, reads and fails it."""
 
     def __init__(self, sweep_above: int | None, clock: Clock) -> None:
         check_sweep_above(sweep_above)
         self.clock = clock
         self._committed: dict[JobKey, Row] = {}
+        self._top: MutableMapping[JobKey, Row] = self._committed
         self._sweep_above = sweep_above
         self._failures = Failures()
 
@@ -155,8 +156,23 @@ class _Seeds:
         """
         self._failures.add(fault, phase)
 
+    @contextmanager
+    def _drafted(self) -> Generator[MemoryRepositories]:
+        """Work on a draft, which replaces the rows below on a clean exit."""
+        self._failures.strike("before_commit")
+        below, above = self._top, self._sweep_above
+        written: dict[JobKey, Row] = {}
+        self._top = draft = Rows(written, below, clock=self.clock)
+        try:
+            yield MemoryRepositories.of(draft, above, is_joined=below is not self._committed)
+            self._failures.strike("at_commit")
+            below.update(written)
+            self._failures.strike("after_commit")
+        finally:
+            self._top = below
 
-class MemoryStore(_Seeds):
+
+class MemoryStore(_Store):
     """
     Jobs, contacts and cancellation records in memory: a unit of work.
 
@@ -176,7 +192,6 @@ class MemoryStore(_Seeds):
     def __init__(self, *, sweep_above: int | None = None, clock: Clock = utc_now) -> None:
         super().__init__(sweep_above, clock)
         self._turn = Turn()
-        self._top: MutableMapping[JobKey, Row] = self._committed
 
     @property
     def is_joined(self) -> bool:
@@ -186,27 +201,17 @@ class MemoryStore(_Seeds):
     @contextmanager
     def begin(self) -> Generator[MemoryRepositories]:
         """Open a transaction: commit on a clean exit, roll back on any exception."""
-        with self._turn:
-            self._failures.strike("before_commit")
-            below, above = self._top, self._sweep_above
-            written: dict[JobKey, Row] = {}
-            self._top = draft = Rows(written, below, clock=self.clock)
-            try:
-                yield MemoryRepositories.of(draft, above, is_joined=below is not self._committed)
-                self._failures.strike("at_commit")
-                below.update(written)
-                self._failures.strike("after_commit")
-            finally:
-                self._top = below
+        with self._turn:  # noqa: SIM117  # Its async twin can't be one statement.
+            with self._drafted() as repositories:
+                yield repositories
 
 
-class AsyncMemoryStore(_Seeds):
+class AsyncMemoryStore(_Store):
     """As `MemoryStore`, awaited."""
 
     def __init__(self, *, sweep_above: int | None = None, clock: Clock = utc_now) -> None:
         super().__init__(sweep_above, clock)
         self._turn = AsyncTurn()
-        self._top: MutableMapping[JobKey, Row] = self._committed
 
     @property
     def is_joined(self) -> bool:
@@ -217,16 +222,5 @@ class AsyncMemoryStore(_Seeds):
     async def begin(self) -> AsyncGenerator[AsyncMemoryRepositories]:
         """As `MemoryStore.begin`, awaited."""
         async with self._turn:
-            self._failures.strike("before_commit")
-            below, above = self._top, self._sweep_above
-            written: dict[JobKey, Row] = {}
-            self._top = draft = Rows(written, below, clock=self.clock)
-            try:
-                yield AsyncMemoryRepositories.of(
-                    draft, above, is_joined=below is not self._committed
-                )
-                self._failures.strike("at_commit")
-                below.update(written)
-                self._failures.strike("after_commit")
-            finally:
-                self._top = below
+            with self._drafted() as repositories:
+                yield AsyncMemoryRepositories(repositories)

@@ -16,7 +16,6 @@ from batch_cancel.adapters.postgres.unit_of_work import AsyncPostgresUnitOfWork,
 from batch_cancel.adapters.sql_files import statements
 from batch_cancel.adapters.sql_gate import (
     START_GATES,
-    AsyncGateCalls,
     GateCalls,
     GateState,
     Row,
@@ -166,7 +165,7 @@ class SqlStartGate(GateCalls):
         super().__init__(SqlGate(transactions, retention, armed_only))
 
 
-class AsyncSqlStartGate(AsyncGateCalls):
+class AsyncSqlStartGate(SqlGate):
     """As `SqlStartGate`, awaited."""
 
     def __init__(
@@ -179,4 +178,4 @@ class AsyncSqlStartGate(AsyncGateCalls):
     ) -> None:
         check_own(uow, AsyncPostgresUnitOfWork)
         transactions = _AsyncTransactions(uow, _statements(table))
-        super().__init__(SqlGate(transactions, retention, armed_only))
+        super().__init__(transactions, retention, armed_only)

@@ -81,7 +81,7 @@ class _Jobs:
         self._is_own = is_own
 
     async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """Cancel a job if it waits."""
+        """As `ProcrastinateScheduler.cancel`, awaited."""
         if not _is_id(deferred_id):
             return False  # No job can have it.
         parameters = {"job_id": int(deferred_id), "operation_id": operation_id}
@@ -103,7 +103,7 @@ class _Jobs:
         return row is not None and bool(row[0])
 
     async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """Return those of the jobs that wait."""
+        """As `ProcrastinateScheduler.waiting_among`, awaited."""
         ids = [int(it) for it in deferred_ids if _is_id(it)]
         try:
             async with self._begun() as transaction:
@@ -113,7 +113,7 @@ class _Jobs:
             raise SchedulerUnavailable(error.reason) from error
 
     async def check(self) -> list[str]:
-        """Name what is missing."""
+        """As `ProcrastinateScheduler.check`, awaited."""
         try:
             async with self._begun() as transaction:
                 row = await (await transaction.send(_CHECK)).row()
@@ -176,23 +176,11 @@ class ProcrastinateScheduler:
         return run(self._jobs.check())
 
 
-class AsyncProcrastinateScheduler:
+class AsyncProcrastinateScheduler(_Jobs):
     """As `ProcrastinateScheduler`, awaited."""
 
     def __init__(self, uow: AsyncPostgresUnitOfWork | _AsyncJoined) -> None:
-        self._jobs = _Jobs(partial(_begun_async, uow), is_own=_is_own(uow))
-
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """As `ProcrastinateScheduler.cancel`, awaited."""
-        return await self._jobs.cancel(deferred_id, operation_id)
-
-    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """As `ProcrastinateScheduler.waiting_among`, awaited."""
-        return await self._jobs.waiting_among(deferred_ids)
-
-    async def check(self) -> list[str]:
-        """As `ProcrastinateScheduler.check`, awaited."""
-        return await self._jobs.check()
+        super().__init__(partial(_begun_async, uow), is_own=_is_own(uow))
 
 
 def _problems(

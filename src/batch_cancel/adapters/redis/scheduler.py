@@ -31,6 +31,7 @@ from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import decoded, encoded, lasting, moment, number
 from batch_cancel.adapters.redis.health import checked
 from batch_cancel.adapters.redis.script_runner import (
+    Connection,
     Executor,
     Script,
     lua,
@@ -68,13 +69,24 @@ _Page = tuple[Sequence[bytes], Sequence[bytes]]
 
 
 class _DeferredStarts:
-    """The keys in Redis, and each step, on a client of either kind."""
+    """
+    The keys in Redis, and each step, on a client of either kind.
 
-    _executor: Executor
-    _min_replicas: int
+    Arguments:
+        connection: the client's; on a blocking one no step suspends.
+        client: the client; the others as in `RedisScheduler`.
+    """
 
     def __init__(
-        self, namespace: str, shards: int, budget: timedelta, retention: timedelta
+        self,
+        connection: Connection,
+        client: object,
+        *,
+        namespace: str,
+        shards: int,
+        budget: timedelta,
+        retention: timedelta,
+        min_replicas: int,
     ) -> None:
         if "{" in namespace or "}" in namespace:
             msg = (
@@ -92,6 +104,8 @@ class _DeferredStarts:
         ]
         self._budget = budget
         self._retention = lasting(retention)
+        self._executor = Executor(connection, budget)
+        self._min_replicas = replicas_wanted(min_replicas, client)
 
     def _keys(self, deferred_id: str) -> Sequence[bytes]:
         return self._shards[crc32(encoded(deferred_id)) % len(self._shards)]
@@ -110,19 +124,22 @@ class _DeferredStarts:
         first = secrets.randbelow(len(self._shards))
         return [*self._shards[first:], *self._shards[:first]]
 
-    async def _schedule(self, deferred_id: str, at: datetime, payload: bytes) -> bool:
+    async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
+        """As `RedisScheduler.schedule`, awaited."""
         check_schedulable(deferred_id, at)
         keys, arguments = self._keys(deferred_id), (encoded(deferred_id), moment(at), payload)
         return bool(await self._executor.run(_SCHEDULE, keys, arguments, self._min_replicas))
 
-    async def _cancel(self, deferred_id: str, operation_id: str) -> bool:
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """As `RedisScheduler.cancel`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never scheduled, and never can be.
         keys = self._keys(deferred_id)
         arguments = (encoded(deferred_id), encoded(operation_id), self._retention)
         return bool(await self._executor.run(_CANCEL, keys, arguments, self._min_replicas))
 
-    async def _cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool | None]:
+    async def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool | None]:
+        """As `RedisScheduler.cancel_many`, awaited."""
         answers: list[bool | None] = [False] * len(starts)
         by_keys: dict[Sequence[bytes], list[int]] = {}
         for place, (deferred_id, _) in enumerate(starts):
@@ -142,7 +159,8 @@ class _DeferredStarts:
             raise failure
         return answers
 
-    async def _claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+    async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
+        """As `RedisScheduler.claim`, awaited."""
         claim = Claim(limit, lease, self._budget)
         for keys in claim.questions(self._in_turn()):
             try:
@@ -154,11 +172,13 @@ class _DeferredStarts:
             claim.add(answer)
         return claim.starts
 
-    async def _ack(self, deferred_id: str, token: str) -> bool:
+    async def ack(self, deferred_id: str, token: str) -> bool:
+        """As `RedisScheduler.ack`, awaited."""
         arguments = (encoded(deferred_id), encoded(token), uuid4().bytes, self._retention)
         return bool(await self._executor.run(_ACK, self._keys(deferred_id), arguments))
 
-    async def _waiting(self) -> set[str]:
+    async def waiting(self) -> set[str]:
+        """As `RedisScheduler.waiting`, awaited."""
         ids: set[str] = set()
         for keys in self._shards:
             cursor = b"0"
@@ -170,17 +190,19 @@ class _DeferredStarts:
                     break
         return ids
 
-    async def _waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """As `RedisScheduler.waiting_among`, awaited."""
         ids: set[str] = set()
         for keys, page in self._pages(deferred_ids):
             ids.update(map(decoded, await self._executor.run(_WAITING_AMONG, keys, page)))
         return ids
 
-    async def _check(self) -> list[str]:
+    async def check(self) -> list[str]:
+        """As `RedisScheduler.check`, awaited."""
         return await checked(self._executor, _CHECK, self._shards, self._min_replicas)
 
 
-class RedisScheduler(_DeferredStarts):
+class RedisScheduler:
     """
     Deferred starts in Redis or Valkey.
 
@@ -212,9 +234,15 @@ class RedisScheduler(_DeferredStarts):
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:
-        super().__init__(namespace, shards, budget, retention)
-        self._executor = Executor(connection_to(client), budget)
-        self._min_replicas = replicas_wanted(min_replicas, client)
+        self._starts = _DeferredStarts(
+            connection_to(client),
+            client,
+            namespace=namespace,
+            shards=shards,
+            budget=budget,
+            retention=retention,
+            min_replicas=min_replicas,
+        )
 
     def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
         """
@@ -232,7 +260,7 @@ class RedisScheduler(_DeferredStarts):
             SchedulerUnavailable: no answer in time; it may be scheduled or not.
             ValueError: the id cannot be stored, or the datetime is naive.
         """
-        return run(self._schedule(deferred_id, at, payload))
+        return run(self._starts.schedule(deferred_id, at, payload))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -244,7 +272,7 @@ class RedisScheduler(_DeferredStarts):
         Raises:
             SchedulerUnavailable: no answer in time; retry with the same operation.
         """
-        return run(self._cancel(deferred_id, operation_id))
+        return run(self._starts.cancel(deferred_id, operation_id))
 
     def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool | None]:
         """
@@ -259,7 +287,7 @@ class RedisScheduler(_DeferredStarts):
         Raises:
             SchedulerUnavailable: no answer in time for any; retry with the same operations.
         """
-        return run(self._cancel_many(starts))
+        return run(self._starts.cancel_many(starts))
 
     def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
         """
@@ -277,7 +305,7 @@ class RedisScheduler(_DeferredStarts):
                 `lease`.
             ValueError: `lease` is negative, or longer than a century.
         """
-        return run(self._claim(limit, lease))
+        return run(self._starts.claim(limit, lease))
 
     def ack(self, deferred_id: str, token: str) -> bool:
         """
@@ -286,7 +314,7 @@ class RedisScheduler(_DeferredStarts):
         Raises:
             SchedulerUnavailable: no answer in time; it may be finished or not.
         """
-        return run(self._ack(deferred_id, token))
+        return run(self._starts.ack(deferred_id, token))
 
     def waiting(self) -> set[str]:
         """
@@ -298,7 +326,7 @@ class RedisScheduler(_DeferredStarts):
         Raises:
             SchedulerUnavailable: no answer in time; the budget is for each page.
         """
-        return run(self._waiting())
+        return run(self._starts.waiting())
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
@@ -307,7 +335,7 @@ class RedisScheduler(_DeferredStarts):
         Raises:
             SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget.
         """
-        return run(self._waiting_among(deferred_ids))
+        return run(self._starts.waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
@@ -315,7 +343,7 @@ class RedisScheduler(_DeferredStarts):
 
         An empty list means that it is fit: check when your program starts.
         """
-        return run(self._check())
+        return run(self._starts.check())
 
 
 class AsyncRedisScheduler(_DeferredStarts):
@@ -331,38 +359,12 @@ class AsyncRedisScheduler(_DeferredStarts):
         retention: timedelta = RETENTION,
         min_replicas: int = 0,
     ) -> None:
-        super().__init__(namespace, shards, budget, retention)
-        self._executor = Executor(connection_to_async(client), budget)
-        self._min_replicas = replicas_wanted(min_replicas, client)
-
-    async def schedule(self, deferred_id: str, at: datetime, payload: bytes = b"") -> bool:
-        """As `RedisScheduler.schedule`, awaited."""
-        return await self._schedule(deferred_id, at, payload)
-
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """As `RedisScheduler.cancel`, awaited."""
-        return await self._cancel(deferred_id, operation_id)
-
-    async def cancel_many(self, starts: Sequence[tuple[str, str]]) -> list[bool | None]:
-        """As `RedisScheduler.cancel_many`, awaited."""
-        return await self._cancel_many(starts)
-
-    async def claim(self, limit: int, lease: timedelta) -> list[Claimed]:
-        """As `RedisScheduler.claim`, awaited."""
-        return await self._claim(limit, lease)
-
-    async def ack(self, deferred_id: str, token: str) -> bool:
-        """As `RedisScheduler.ack`, awaited."""
-        return await self._ack(deferred_id, token)
-
-    async def waiting(self) -> set[str]:
-        """As `RedisScheduler.waiting`, awaited."""
-        return await self._waiting()
-
-    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """As `RedisScheduler.waiting_among`, awaited."""
-        return await self._waiting_among(deferred_ids)
-
-    async def check(self) -> list[str]:
-        """As `RedisScheduler.check`, awaited."""
-        return await self._check()
+        super().__init__(
+            connection_to_async(client),
+            client,
+            namespace=namespace,
+            shards=shards,
+            budget=budget,
+            retention=retention,
+            min_replicas=min_replicas,
+        )

@@ -34,7 +34,7 @@ from batch_cancel.adapters.redis.deadline_async import connection_to_async
 from batch_cancel.adapters.redis.deadline_sync import connection_to
 from batch_cancel.adapters.redis.encoding import encoded, lasting, moment, number
 from batch_cancel.adapters.redis.health import checked
-from batch_cancel.adapters.redis.script_runner import Executor, replicas_wanted, script
+from batch_cancel.adapters.redis.script_runner import Connection, Executor, replicas_wanted, script
 from batch_cancel.domain.defaults import RETENTION, SCHEDULER_BUDGET
 from batch_cancel.domain.deferred_start import check_schedulable
 from batch_cancel.domain.errors import shown
@@ -55,21 +55,29 @@ _PROBES: Final = 64
 
 
 class _Gate:
-    """The keys of the gate, and each step, on a client of either kind."""
+    """
+    The keys of the gate, and each step, on a client of either kind.
 
-    _executor: Executor
+    Arguments:
+        connection: the client's; on a blocking one no step suspends.
+        client: the client; the others as in `StartGate`.
+    """
 
     def __init__(
         self,
+        connection: Connection,
         client: object,
+        *,
         namespace: str,
+        budget: timedelta,
         retention: timedelta,
-        armed_only: bool,  # noqa: FBT001  # Passed on by both halves.
+        armed_only: bool,
         min_replicas: int,
     ) -> None:
         self._namespace = namespace
         self._retention = lasting(retention)
         self._armed_only = armed_only
+        self._executor = Executor(connection, budget)
         self._min_replicas = replicas_wanted(min_replicas, client)
         self._is_cluster = isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
 
@@ -87,18 +95,21 @@ class _Gate:
         """Return keys that belong to no start, on every node."""
         return [(self._key(f"\0{it}"),) for it in range(_PROBES if self._is_cluster else 1)]
 
-    async def _arm(self, deferred_id: str, at: datetime) -> bool:
+    async def arm(self, deferred_id: str, at: datetime) -> bool:
+        """As `StartGate.arm`, awaited."""
         check_schedulable(deferred_id, at)
         keys, arguments = (self._key(deferred_id),), (moment(at), self._retention)
         return bool(await self._executor.run(_ARM, keys, arguments, self._min_replicas))
 
-    async def _cancel(self, deferred_id: str, operation_id: str) -> bool:
+    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
+        """As `StartGate.cancel`, awaited."""
         if not is_storable(deferred_id, ID_BYTES_MAX):
             return False  # It was never armed, and never can be.
         keys, arguments = (self._key(deferred_id),), (encoded(operation_id), self._retention)
         return bool(await self._executor.run(_CANCEL, keys, arguments, self._min_replicas))
 
-    async def _may_start(self, deferred_id: str) -> bool:
+    async def may_start(self, deferred_id: str) -> bool:
+        """As `StartGate.may_start`, awaited."""
         keys, arguments = (self._key(deferred_id),), (self._retention, number(self._armed_only))
         answer = await self._executor.run(_START, keys, arguments, self._min_replicas)
         if answer == _UNKNOWN:
@@ -111,18 +122,20 @@ class _Gate:
             raise SchedulerUnavailable(msg)
         return bool(answer)
 
-    async def _waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
+        """As `StartGate.waiting_among`, awaited."""
         ids: set[str] = set()
         for page in self._pages(deferred_ids):
             armed = await self._executor.run(_WAITING, [self._key(each) for each in page], ())
             ids.update(each for each, is_armed in zip(page, armed, strict=True) if is_armed)
         return ids
 
-    async def _check(self) -> list[str]:
+    async def check(self) -> list[str]:
+        """As `StartGate.check`, awaited."""
         return await checked(self._executor, _CHECK, self._probes(), self._min_replicas)
 
 
-class StartGate(_Gate):
+class StartGate:
     """
     A gate for the deferred starts of any scheduler.
 
@@ -154,8 +167,15 @@ class StartGate(_Gate):
         armed_only: bool = True,
         min_replicas: int = 0,
     ) -> None:
-        super().__init__(client, namespace, retention, armed_only, min_replicas)
-        self._executor = Executor(connection_to(client), budget)
+        self._gate = _Gate(
+            connection_to(client),
+            client,
+            namespace=namespace,
+            budget=budget,
+            retention=retention,
+            armed_only=armed_only,
+            min_replicas=min_replicas,
+        )
 
     def arm(self, deferred_id: str, at: datetime) -> bool:
         """
@@ -172,7 +192,7 @@ class StartGate(_Gate):
             SchedulerUnavailable: no answer in time; it may be armed or not.
             ValueError: the id cannot be stored, or the datetime is naive.
         """
-        return run(self._arm(deferred_id, at))
+        return run(self._gate.arm(deferred_id, at))
 
     def cancel(self, deferred_id: str, operation_id: str) -> bool:
         """
@@ -184,7 +204,7 @@ class StartGate(_Gate):
         Raises:
             SchedulerUnavailable: no answer in time; retry with the same operation.
         """
-        return run(self._cancel(deferred_id, operation_id))
+        return run(self._gate.cancel(deferred_id, operation_id))
 
     def may_start(self, deferred_id: str) -> bool:
         """
@@ -197,7 +217,7 @@ class StartGate(_Gate):
             SchedulerUnavailable: no answer in time, or the gate does not know the start. Do
                 nothing, and let the start be retried.
         """
-        return run(self._may_start(deferred_id))
+        return run(self._gate.may_start(deferred_id))
 
     def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
         """
@@ -209,7 +229,7 @@ class StartGate(_Gate):
             SchedulerUnavailable: no answer in time; each page of a thousand has the whole budget,
                 on a cluster each start.
         """
-        return run(self._waiting_among(deferred_ids))
+        return run(self._gate.waiting_among(deferred_ids))
 
     def check(self) -> list[str]:
         """
@@ -217,7 +237,7 @@ class StartGate(_Gate):
 
         An empty list means that it is fit: check when your program starts.
         """
-        return run(self._check())
+        return run(self._gate.check())
 
 
 class AsyncStartGate(_Gate):
@@ -233,25 +253,12 @@ class AsyncStartGate(_Gate):
         armed_only: bool = True,
         min_replicas: int = 0,
     ) -> None:
-        super().__init__(client, namespace, retention, armed_only, min_replicas)
-        self._executor = Executor(connection_to_async(client), budget)
-
-    async def arm(self, deferred_id: str, at: datetime) -> bool:
-        """As `StartGate.arm`, awaited."""
-        return await self._arm(deferred_id, at)
-
-    async def cancel(self, deferred_id: str, operation_id: str) -> bool:
-        """As `StartGate.cancel`, awaited."""
-        return await self._cancel(deferred_id, operation_id)
-
-    async def may_start(self, deferred_id: str) -> bool:
-        """As `StartGate.may_start`, awaited."""
-        return await self._may_start(deferred_id)
-
-    async def waiting_among(self, deferred_ids: AbstractSet[str]) -> set[str]:
-        """As `StartGate.waiting_among`, awaited."""
-        return await self._waiting_among(deferred_ids)
-
-    async def check(self) -> list[str]:
-        """As `StartGate.check`, awaited."""
-        return await self._check()
+        super().__init__(
+            connection_to_async(client),
+            client,
+            namespace=namespace,
+            budget=budget,
+            retention=retention,
+            armed_only=armed_only,
+            min_replicas=min_replicas,
+        )

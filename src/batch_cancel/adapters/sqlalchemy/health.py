@@ -346,7 +346,7 @@ class AsyncChecked:
         """As `Checked.examine`, awaited."""
         try:
             async with self.begin() as repositories:
-                jobs = repositories.jobs
-                return await jobs.connection.run_sync(examined, jobs.tables, jobs.seen)
+                jobs = repositories.blocking.jobs
+                return await repositories.bridge(examined, jobs.connection, jobs.tables, jobs.seen)
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))

@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_cancel.adapters.sqlalchemy.statements import (
-    Bridged,
     Statements,
     as_record,
     is_record_of,
@@ -77,18 +76,6 @@ class History(Statements):
             .with_for_update(skip_locked=True)
         )
         return self.database.delete(self.connection, table, old)
-
-
-class AsyncHistory(Bridged):
-    """As `History`, awaited."""
-
-    async def page(self, wanted: Wanted, limit: int) -> list[CancellationRecord]:
-        """As `History.page`, awaited."""
-        return await self.run(History.page, History, wanted, limit)
-
-    async def forget(self, before: datetime, retry_window: timedelta, limit: int) -> int:
-        """As `History.forget`, awaited."""
-        return await self.run(History.forget, History, before, retry_window, limit)
 
 
 def replaced(ours: sa.Table, earlier: sa.Table, key: JobKey) -> tuple[list[str], sa.Select[Any]]:

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.statements import (
-    Bridged,
     Statements,
     as_record,
     several_jobs,
@@ -99,16 +98,6 @@ class Inspection(Statements):
         )
         found: Any = self.connection.execute(asked)
         return tuple(OverdueCalls(_key(*names), contacts) for *names, contacts in found)
-
-
-class AsyncInspection(Bridged):
-    """As `Inspection`, awaited."""
-
-    async def look(
-        self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta
-    ) -> Inventory:
-        """As `Inspection.look`, awaited."""
-        return await self.run(Inspection.look, Inspection, limit, statuses, older_than)
 
 
 def _key(job_id: object, organization_id: object) -> JobKey:

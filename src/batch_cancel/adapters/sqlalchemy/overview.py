@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.statements import (
-    Bridged,
     Statements,
     as_record,
     is_named,
@@ -77,11 +76,3 @@ class OverviewOfJob(Statements):
         # Committed together with the status, so a later statement finds it.
         row = self.connection.execute(self.records().where(is_record_of(ours, job.key))).first()
         return job if row is None else attrs.evolve(job, cancellation=as_record(row, job.key))
-
-
-class AsyncOverviewOfJob(Bridged):
-    """As `OverviewOfJob`, awaited."""
-
-    async def look(self, key: JobKey) -> Overview | None:
-        """As `OverviewOfJob.look`, awaited."""
-        return await self.run(OverviewOfJob.look, OverviewOfJob, key)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import sqlalchemy as sa
@@ -26,12 +26,12 @@ from batch_cancel.adapters.sqlalchemy.bulk import (
 from batch_cancel.adapters.sqlalchemy.dialects.base import Copying
 from batch_cancel.adapters.sqlalchemy.errors import written_otherwise
 from batch_cancel.adapters.sqlalchemy.facts import Seen
-from batch_cancel.adapters.sqlalchemy.history import AsyncHistory, History, replaced
-from batch_cancel.adapters.sqlalchemy.inspection import AsyncInspection, Inspection
-from batch_cancel.adapters.sqlalchemy.overview import AsyncOverviewOfJob, OverviewOfJob
+from batch_cancel.adapters.sqlalchemy.history import History, replaced
+from batch_cancel.adapters.sqlalchemy.inspection import Inspection
+from batch_cancel.adapters.sqlalchemy.overview import OverviewOfJob
 from batch_cancel.adapters.sqlalchemy.statements import (
     STILL_OPEN,
-    Bridged,
+    Bridge,
     Statements,
     as_record,
     check_written,
@@ -42,13 +42,14 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     several_jobs,
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
-from batch_cancel.adapters.sqlalchemy.work_repository import AsyncWork, Work
+from batch_cancel.adapters.sqlalchemy.work_repository import Work
 from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.outcomes import RECORD_CHANGED
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
+from batch_cancel.use_cases.blocking_repositories import AwaitedRepositories
 
 _KEYS_MAX: Final = 1000
 """Of so many jobs the status is asked for in one statement."""
@@ -295,62 +296,15 @@ class SqlAlchemyRepositories:
         self.overview: OverviewOfJob = OverviewOfJob(connection, tables, seen)
         self.history: History = History(connection, tables, seen)
         self.bulk: _Bulk = _Bulk(connection, tables, seen)
+        # However many contacts a job has, it is cancelled in one transaction.
+        self.sweep: None = None
 
 
-class _AsyncJobs(Bridged):
-    async def lock(self, key: JobKey) -> Job | None:
-        return await self.run(_Jobs.lock, _Jobs, key)
-
-    async def mark_cancelled(self, job: Job, record: CancellationRecord) -> None:
-        await self.run(_Jobs.mark_cancelled, _Jobs, job, record)
-
-
-class _AsyncContacts(Bridged):
-    async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> int:
-        return await self.run(_Contacts.cancel, _Contacts, key, statuses)
-
-
-class _AsyncBulk(Bridged):
-    async def find(self, wanted: JobFilter, after: JobKey | None, limit: int) -> list[JobKey]:
-        return await self.run(_Bulk.find, _Bulk, wanted, after, limit)
-
-    async def lock(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
-        return await self.run(_Bulk.lock, _Bulk, keys)
-
-    async def cancel(
-        self, keys: Sequence[JobKey], statuses: AbstractSet[ContactStatus]
-    ) -> Mapping[JobKey, int]:
-        return await self.run(_Bulk.cancel, _Bulk, keys, statuses)
-
-    async def mark_cancelled(self, records: Sequence[CancellationRecord]) -> None:
-        await self.run(_Bulk.mark_cancelled, _Bulk, records)
-
-
-class _AsyncOutbox(Bridged):
-    async def settle(self, record: CancellationRecord) -> None:
-        await self.run(_Outbox.settle, _Outbox, record)
-
-    async def claim(self, record: CancellationRecord) -> CancellationRecord | None:
-        return await self.run(_Outbox.claim, _Outbox, record)
-
-    async def find(self, key: JobKey) -> CancellationRecord | None:
-        return await self.run(_Outbox.find, _Outbox, key)
-
-    async def take(
-        self, limit: int, lease: timedelta, *, announcements: bool
-    ) -> list[CancellationRecord]:
-        return await self.run(_Outbox.take, _Outbox, limit, lease, announcements=announcements)
-
-
-class AsyncSqlAlchemyRepositories:
+class AsyncSqlAlchemyRepositories(AwaitedRepositories):
     """As `SqlAlchemyRepositories`, awaited."""
 
     def __init__(self, connection: AsyncConnection, tables: SqlAlchemyTables, seen: Seen) -> None:
-        self.jobs: _AsyncJobs = _AsyncJobs(connection, tables, seen)
-        self.contacts: _AsyncContacts = _AsyncContacts(connection, tables, seen)
-        self.outbox: _AsyncOutbox = _AsyncOutbox(connection, tables, seen)
-        self.inspection: AsyncInspection = AsyncInspection(connection, tables, seen)
-        self.work: AsyncWork = AsyncWork(connection, tables, seen)
-        self.overview: AsyncOverviewOfJob = AsyncOverviewOfJob(connection, tables, seen)
-        self.history: AsyncHistory = AsyncHistory(connection, tables, seen)
-        self.bulk: _AsyncBulk = _AsyncBulk(connection, tables, seen)
+        started = cast("Connection", connection.sync_connection)  # It is in a transaction.
+        self.blocking: SqlAlchemyRepositories = SqlAlchemyRepositories(started, tables, seen)
+        self.bridge: Bridge = Bridge(connection)
+        super().__init__(self.blocking, self.bridge)

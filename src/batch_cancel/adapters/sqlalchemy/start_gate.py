@@ -13,7 +13,6 @@ from sqlalchemy.dialects import mysql
 
 from batch_cancel.adapters.sql_gate import (
     START_GATES,
-    AsyncGateCalls,
     GateCalls,
     GateState,
     Row,
@@ -239,8 +238,8 @@ class _AsyncTransactions:
 
     async def commit(self, step: Step[T]) -> T:
         async with self.uow.begin() as repositories:
-            jobs = repositories.jobs
-            return await jobs.connection.run_sync(_done, self.gates, jobs.seen, step)
+            jobs = repositories.blocking.jobs
+            return await repositories.bridge(_done, jobs.connection, self.gates, jobs.seen, step)
 
     async def pause(self, attempts: int) -> None:
         await self.uow.pause(attempts)
@@ -282,7 +281,7 @@ class SqlStartGate(GateCalls):
         super().__init__(SqlGate(transactions, retention, armed_only))
 
 
-class AsyncSqlStartGate(AsyncGateCalls):
+class AsyncSqlStartGate(SqlGate):
     """As `SqlStartGate`, awaited."""
 
     def __init__(
@@ -295,4 +294,4 @@ class AsyncSqlStartGate(AsyncGateCalls):
     ) -> None:
         check_own(uow, AsyncSqlAlchemyUnitOfWork)
         transactions = _AsyncTransactions(uow, gates)
-        super().__init__(SqlGate(transactions, retention, armed_only))
+        super().__init__(transactions, retention, armed_only)

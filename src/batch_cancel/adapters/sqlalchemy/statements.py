@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -157,24 +157,21 @@ class Statements:
 
 
 @attrs.frozen
-class Bridged:
-    """As `Statements`, on an asyncio engine."""
+class Bridge:
+    """
+    Calls methods of the blocking half on an asyncio engine's bridge to its driver.
+
+    Arguments:
+        connection: the engine's, on whose blocking half the methods send.
+    """
 
     connection: AsyncConnection
-    tables: SqlAlchemyTables
-    seen: Seen
 
-    async def run(
-        self,
-        method: Callable[Concatenate[Any, _P], _R],
-        kind: type[Statements],
-        *arguments: _P.args,
-        **more: _P.kwargs,
+    async def __call__(
+        self, method: Callable[_P, _R], /, *arguments: _P.args, **named: _P.kwargs
     ) -> _R:
-        """Run a method of the blocking half on the engine's bridge to its driver."""
-        return await self.connection.run_sync(
-            lambda connection: method(kind(connection, self.tables, self.seen), *arguments, **more)
-        )
+        """Return the answer of the method."""
+        return await self.connection.run_sync(lambda _: method(*arguments, **named))
 
 
 def several_jobs(key: JobKey) -> StoreFailed:

@@ -20,7 +20,6 @@ from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.sqlalchemy import columns, mapping
 from batch_cancel.adapters.sqlalchemy.certification import guard
 from batch_cancel.adapters.sqlalchemy.statements import (
-    Bridged,
     Statements,
     check_skipped,
     check_written,
@@ -328,56 +327,6 @@ class Work(Statements):
             is_it = columns.is_id(column, rows[0][1])
             with self.late_triggers_run(facts):
                 check_written(self.count_contacts(is_its, is_it, is_pending), 1)
-
-
-class AsyncWork(Bridged):
-    """As `Work`, awaited."""
-
-    async def start(
-        self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None
-    ) -> bool:
-        """As `Work.start`, awaited."""
-        return await self.run(Work.start, Work, key, statuses, deferred_id)
-
-    async def claim(
-        self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int
-    ) -> list[str]:
-        """As `Work.claim`, awaited."""
-        return await self.run(Work.claim, Work, key, statuses, limit)
-
-    async def claim_returning(
-        self,
-        key: JobKey,
-        statuses: AbstractSet[ContactStatus],
-        limit: int,
-        columns_read: Sequence[str],
-    ) -> list[tuple[str, Mapping[str, object]]]:
-        """As `Work.claim_returning`, awaited."""
-        return await self.run(Work.claim_returning, Work, key, statuses, limit, columns_read)
-
-    async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
-        """As `Work.has_contacts`, awaited."""
-        return await self.run(Work.has_contacts, Work, key, statuses)
-
-    async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
-        """As `Work.settle`, awaited."""
-        return await self.run(Work.settle, Work, key, contact_id, settlement)
-
-    async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta) -> int:
-        """As `Work.expire`, awaited."""
-        return await self.run(Work.expire, Work, key, settlement, older_than)
-
-    async def append(self, job: Job, contacts: Sequence[Mapping[str, object]]) -> int:
-        """As `Work.append`, awaited."""
-        return await self.run(Work.append, Work, job, contacts)
-
-    async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus]) -> bool:
-        """As `Work.finish`, awaited."""
-        return await self.run(Work.finish, Work, key, unfinished)
-
-    async def status(self, key: JobKey) -> str | None:
-        """As `Work.status`, awaited."""
-        return await self.run(Work.status, Work, key)
 
 
 def _with_class(part: mapping.Part | None, contact: Mapping[str, object]) -> Mapping[str, object]:
