@@ -71,7 +71,8 @@ def test_redis_wrong_type(redis_line: Line, request: pytest.FixtureRequest) -> N
     """200, not confirmed: what lies under our key is not ours."""
     server = request.getfixturevalue("redis_server")
     stage = redis_line.stage
-    due = stage.world.scheduler._shards[0][0]
+    scheduler = stage.world.scheduler
+    due = getattr(scheduler, "_starts", scheduler)._shards[0][0]
     server.command("RENAME", due, due + b"-aside")
     server.command("SET", due, "not ours")
     answer = play(stage)
