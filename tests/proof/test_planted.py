@@ -218,6 +218,20 @@ def test_each_survivor_is_explained_once() -> None:
     assert all(mutant.change.startswith(("-", "+")) for mutant in mutants)
 
 
+def test_each_survivor_is_of_a_function_that_exists() -> None:
+    """An explanation under an old name explains nothing."""
+    for mutant in (mutant for entry in explained() for mutant in entry):
+        module, _, function = mutant.function.rpartition(".")
+        path = PACKAGE.parent.joinpath(*module.split("."))
+        file = (
+            path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+        )
+        code = file.read_text()
+        *of_class, name = function.removeprefix("x").removeprefix("_").strip("ǁ").split("ǁ")
+        assert f"def {name}(" in code, mutant
+        assert all(f"class {it}" in code for it in of_class), mutant
+
+
 def test_the_page_holds_everything() -> None:
     """The table, each bug with the test that finds it, and the survivors."""
     told = report_page.text([Row("bugs planted", "3", "2", ["one is missing"])])
