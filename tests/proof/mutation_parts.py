@@ -180,6 +180,7 @@ PARTS = (
                     "keys",
                     "mapping",
                     "numbers",
+                    "options",
                     "outcomes",
                     "ports",
                     "refusals",

@@ -70,19 +70,17 @@ MEANT: Final[Mapping[tuple[str, str], tuple[Differs, ...]]] = {
     ),
     ("adapters/sqlalchemy/health.py", "AsyncChecked"): (
         Differs(
-            "repositories.blocking.jobs",
-            "repositories.jobs",
+            "bridged(repositories, examined)",
+            "examined(repositories.jobs)",
             "The blocking half does the work, over the engine's bridge.",
         ),
-        Differs("repositories.bridge(examined, ", "examined(", "The same."),
     ),
     ("adapters/sqlalchemy/start_gate.py", "_AsyncTransactions"): (
         Differs(
-            "repositories.blocking.jobs",
-            "repositories.jobs",
+            "bridged(repositories, lambda its: _done(its, self.gates, step))",
+            "_done(repositories.jobs, self.gates, step)",
             "The blocking half does the work, over the engine's bridge.",
         ),
-        Differs("repositories.bridge(_done, ", "_done(", "The same."),
     ),
     ("adapters/sqlalchemy/joining.py", "_AsyncJoined"): (
         Differs(
@@ -166,6 +164,7 @@ UNPAIRED: Final[Mapping[tuple[str, str], str]] = {
         "It holds the blocking half, in wrappers that look awaited."
     ),
     ("adapters/sqlalchemy/statements.py", "Bridge"): "It is what runs the blocking half.",
+    ("adapters/sqlalchemy/repositories.py", "bridged"): "The same.",
     ("adapters/postgres/unit_of_work.py", "_awaited"): "It exists because the halves differ.",
     **{
         (f"adapters/{module}.py", name): (

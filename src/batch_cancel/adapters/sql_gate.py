@@ -121,7 +121,7 @@ class Transactions(Protocol):
         ...
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SqlGate:
     """
     The steps of the gate; over blocking transactions they never suspend.

@@ -2,7 +2,8 @@
 A unit of work with a hook at every step, to stop a transaction there, or to let it fail.
 
 The hook is called at the points "locked", "contacts", "marked" (before the commit), "chunk"
-(before the count of a sweep's chunk is noted) and "committed".
+(before the count of a sweep's chunk is noted), "done" (all is done, and the transaction is open)
+and "committed".
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from batch_cancel.ports import (
     AsyncJobRepository,
     AsyncJoiningUnitOfWork,
     AsyncOutbox,
-    AsyncRepositories,
+    AsyncOverviewRepository,
     AsyncSweepRepository,
     AsyncUnitOfWork,
     AsyncWorkRepository,
@@ -32,7 +33,7 @@ from batch_cancel.ports import (
     JobRepository,
     JoiningUnitOfWork,
     Outbox,
-    Repositories,
+    OverviewRepository,
     SweepRepository,
     UnitOfWork,
     WorkRepository,
@@ -157,6 +158,7 @@ class _Repositories:
     inspection: InspectionRepository | None
     work: WorkRepository | None
     sweep: _Sweep | None
+    overview: OverviewRepository | None
 
 
 @attrs.frozen
@@ -167,6 +169,7 @@ class _AsyncRepositories:
     inspection: AsyncInspectionRepository | None
     work: AsyncWorkRepository | None
     sweep: _AsyncSweep | None
+    overview: AsyncOverviewRepository | None
 
 
 @attrs.frozen
@@ -193,7 +196,9 @@ class Hooked:
                 repositories.inspection,
                 repositories.work,
                 None if sweep is None else _Sweep(sweep, self.hook),
+                getattr(repositories, "overview", None),
             )
+            _passed(self.hook, "done")
         _passed(self.hook, "committed")
 
     def pause(self, attempts: int, /) -> None:
@@ -224,38 +229,10 @@ class AsyncHooked:
                 repositories.inspection,
                 repositories.work,
                 None if sweep is None else _AsyncSweep(sweep, self.hook),
+                getattr(repositories, "overview", None),
             )
+            await _passed_async(self.hook, "done")
         await _passed_async(self.hook, "committed")
 
     async def pause(self, attempts: int, /) -> None:
         """As `Hooked.pause`, awaited."""
-
-
-@attrs.frozen
-class Held:
-    """Calls a hook with "done" when a transaction has done its work, and is still open."""
-
-    inner: UnitOfWork
-    hook: Hook
-
-    @contextmanager
-    def begin(self) -> Generator[Repositories]:
-        """Open a transaction of the inner unit of work."""
-        with self.inner.begin() as repositories:
-            yield repositories
-            _passed(self.hook, "done")
-
-
-@attrs.frozen
-class AsyncHeld:
-    """As `Held`, awaited."""
-
-    inner: AsyncUnitOfWork
-    hook: Hook
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[AsyncRepositories]:
-        """As `Held.begin`, awaited."""
-        async with self.inner.begin() as repositories:
-            yield repositories
-            await _passed_async(self.hook, "done")

@@ -14,7 +14,7 @@ from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.overview import Preview, Progress
 from batch_cancel.ports import AsyncScheduler, AsyncUnitOfWork, Scheduler, UnitOfWork
 from batch_cancel.testing.adapter import Maybe
-from batch_cancel.testing.breakpoints import AsyncHeld, Held, Hook
+from batch_cancel.testing.breakpoints import AsyncHooked, Hook, Hooked
 from batch_cancel.testing.seeded import Seeded
 from batch_cancel.use_cases.bulk import cancel_jobs, cancel_jobs_async
 from batch_cancel.use_cases.history import (
@@ -107,12 +107,12 @@ class Reports(Seeded):
         return self.either(
             lambda: preview_job(
                 key.batch_job_id,
-                uow=Held(cast("UnitOfWork", self.adapter.uow()), hook),
+                uow=Hooked(cast("UnitOfWork", self.adapter.uow()), hook),
                 organization_id=key.organization_id,
             ),
             lambda: preview_job_async(
                 key.batch_job_id,
-                uow=AsyncHeld(cast("AsyncUnitOfWork", self.adapter.uow()), hook),
+                uow=AsyncHooked(cast("AsyncUnitOfWork", self.adapter.uow()), hook),
                 organization_id=key.organization_id,
             ),
         )

@@ -87,7 +87,7 @@ class Blocking(Wrapper[_P]):
 
 
 @attrs.define(eq=False)
-class _Awaited(Wrapper[_P]):
+class Awaited(Wrapper[_P]):
     """
     A repository that looks awaited.
 
@@ -99,7 +99,7 @@ class _Awaited(Wrapper[_P]):
     call: Call = at_once
 
 
-class _Jobs(_Awaited[JobRepository]):
+class _Jobs(Awaited[JobRepository]):
     async def lock(self, key: JobKey, /) -> Job | None:
         return await self.call(self.port.lock, key)
 
@@ -107,12 +107,12 @@ class _Jobs(_Awaited[JobRepository]):
         await self.call(self.port.mark_cancelled, job, record)
 
 
-class _Contacts(_Awaited[ContactRepository]):
+class _Contacts(Awaited[ContactRepository]):
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> int | None:
         return await self.call(self.port.cancel, key, statuses)
 
 
-class _Sweep(_Awaited[SweepRepository]):
+class _Sweep(Awaited[SweepRepository]):
     async def lock(self, record: CancellationRecord, /) -> CancellationRecord | None:
         return await self.call(self.port.lock, record)
 
@@ -123,7 +123,7 @@ class _Sweep(_Awaited[SweepRepository]):
         await self.call(self.port.note, record)
 
 
-class _Outbox(_Awaited[Outbox]):
+class _Outbox(Awaited[Outbox]):
     async def settle(self, record: CancellationRecord, /) -> None:
         await self.call(self.port.settle, record)
 
@@ -139,19 +139,19 @@ class _Outbox(_Awaited[Outbox]):
         return await self.call(self.port.take, limit, lease, announcements=announcements)
 
 
-class _Inspection(_Awaited[InspectionRepository]):
+class _Inspection(Awaited[InspectionRepository]):
     async def look(
         self, limit: int, statuses: AbstractSet[ContactStatus], older_than: timedelta, /
     ) -> Inventory:
         return await self.call(self.port.look, limit, statuses, older_than)
 
 
-class _Overview(_Awaited[OverviewRepository]):
+class _Overview(Awaited[OverviewRepository]):
     async def look(self, key: JobKey, /) -> Overview | None:
         return await self.call(self.port.look, key)
 
 
-class _History(_Awaited[HistoryRepository]):
+class _History(Awaited[HistoryRepository]):
     async def page(self, wanted: Wanted, limit: int, /) -> list[CancellationRecord]:
         return await self.call(self.port.page, wanted, limit)
 
@@ -159,7 +159,7 @@ class _History(_Awaited[HistoryRepository]):
         return await self.call(self.port.forget, before, retry_window, limit)
 
 
-class _Bulk(_Awaited[BulkRepository]):
+class _Bulk(Awaited[BulkRepository]):
     async def find(self, wanted: JobFilter, after: JobKey | None, limit: int, /) -> list[JobKey]:
         return await self.call(self.port.find, wanted, after, limit)
 
@@ -175,7 +175,7 @@ class _Bulk(_Awaited[BulkRepository]):
         await self.call(self.port.mark_cancelled, records)
 
 
-class _Work(_Awaited[WorkRepository]):
+class _Work(Awaited[WorkRepository]):
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None, /
     ) -> bool:

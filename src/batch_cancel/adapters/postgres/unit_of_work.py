@@ -18,7 +18,7 @@ from contextlib import (
     contextmanager,
 )
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import psycopg
 
@@ -48,37 +48,13 @@ from batch_cancel.domain.retry import pause_seconds
 from batch_cancel.domain.sweep import check_sweep_above
 from batch_cancel.use_cases.run_blocking import entered, run
 
-_C = TypeVar("_C")
-"""What `connect` returns."""
-
 _BROKEN_MAX: Final = 100
 """The most broken connections in a row to skip; a restart breaks all in a pool."""
 
 _DEFAULT_SCHEMA: Final = PostgresSchema()
 
 
-class _Wired(Generic[_C]):
-    """What both halves are made of; the arguments are those of `PostgresUnitOfWork`."""
-
-    def __init__(
-        self,
-        connect: Callable[[], _C],
-        schema: PostgresSchema = _DEFAULT_SCHEMA,
-        *,
-        lock_timeout: timedelta = LOCK_TIMEOUT,
-        statement_timeout: timedelta = STATEMENT_TIMEOUT,
-        sweep_above: int | None = SWEEP_ABOVE,
-    ) -> None:
-        check_sweep_above(sweep_above)
-        self._connect = checked_connect(connect)
-        self._schema = schema
-        self._queries = queries_for(schema)
-        self._frame = own_frame(schema, lock_timeout, statement_timeout)
-        self._sweep_above = sweep_above
-        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
-
-
-class PostgresUnitOfWork(_Wired[AbstractContextManager[psycopg.Connection[Any]]]):
+class PostgresUnitOfWork:
     """
     Transactions of our own, each on a connection from `connect`.
 
@@ -101,6 +77,23 @@ class PostgresUnitOfWork(_Wired[AbstractContextManager[psycopg.Connection[Any]]]
         TypeError: `connect` is no function, or `sweep_above` no number.
         ValueError: a timeout is negative or longer than 24.8 days; `sweep_above` is less than 1.
     """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
+        schema: PostgresSchema = _DEFAULT_SCHEMA,
+        *,
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
+        sweep_above: int | None = SWEEP_ABOVE,
+    ) -> None:
+        check_sweep_above(sweep_above)
+        self._connect = checked_connect(connect)
+        self._schema = schema
+        self._queries = queries_for(schema)
+        self._frame = own_frame(schema, lock_timeout, statement_timeout)
+        self._sweep_above = sweep_above
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @contextmanager
     def begin(self) -> Generator[PostgresRepositories]:
@@ -161,13 +154,29 @@ class PostgresUnitOfWork(_Wired[AbstractContextManager[psycopg.Connection[Any]]]
         time.sleep(pause_seconds(attempts, random.random()))  # noqa: S311  # No secret.
 
 
-class AsyncPostgresUnitOfWork(
-    _Wired[
-        AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]
-        | Awaitable[psycopg.AsyncConnection[Any]]
-    ]
-):
+class AsyncPostgresUnitOfWork:
     """As `PostgresUnitOfWork`, awaited."""
+
+    def __init__(
+        self,
+        connect: Callable[
+            [],
+            AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]
+            | Awaitable[psycopg.AsyncConnection[Any]],
+        ],
+        schema: PostgresSchema = _DEFAULT_SCHEMA,
+        *,
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
+        sweep_above: int | None = SWEEP_ABOVE,
+    ) -> None:
+        check_sweep_above(sweep_above)
+        self._connect = checked_connect(connect)
+        self._schema = schema
+        self._queries = queries_for(schema)
+        self._frame = own_frame(schema, lock_timeout, statement_timeout)
+        self._sweep_above = sweep_above
+        self._patience_seconds = (lock_timeout + statement_timeout).total_seconds()
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncPostgresRepositories]:

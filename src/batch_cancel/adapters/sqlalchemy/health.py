@@ -23,11 +23,13 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.adapters.sqlalchemy.columns import EARLIER
 from batch_cancel.adapters.sqlalchemy.dialects import database_of
-from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
+from batch_cancel.adapters.sqlalchemy.facts import name_parts
 from batch_cancel.adapters.sqlalchemy.repositories import (
     AsyncSqlAlchemyRepositories,
     SqlAlchemyRepositories,
+    bridged,
 )
+from batch_cancel.adapters.sqlalchemy.statements import Statements
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.diagnosis import (
     INDEX_OF_CONTACTS,
@@ -80,15 +82,9 @@ class _Table:
         return self.columns.get(name if self.is_postgres else name.lower())
 
 
-def examined(connection: Connection, tables: SqlAlchemyTables, seen: Seen) -> Diagnosis:
-    """
-    Return in sentences what fits and what does not.
-
-    Arguments:
-        connection: in a transaction that the unit of work has opened.
-        tables: the adopter's.
-        seen: what that transaction has seen of them.
-    """
+def examined(its: Statements) -> Diagnosis:
+    """Return in sentences what fits and what does not, in a transaction of the unit of work's."""
+    connection, tables, seen = its.connection, its.tables, its.seen
     found = Findings()
     database = database_of(connection.dialect)
     database.see_server(connection, seen, found)
@@ -323,8 +319,7 @@ class Checked:
         """Return in sentences what fits, what is missing and what is slow; nothing is changed."""
         try:
             with self.begin() as repositories:
-                jobs = repositories.jobs
-                return examined(jobs.connection, jobs.tables, jobs.seen)
+                return examined(repositories.jobs)
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))
 
@@ -346,7 +341,6 @@ class AsyncChecked:
         """As `Checked.examine`, awaited."""
         try:
             async with self.begin() as repositories:
-                jobs = repositories.blocking.jobs
-                return await repositories.bridge(examined, jobs.connection, jobs.tables, jobs.seen)
+                return await bridged(repositories, examined)
         except StoreFailed as error:
             return Diagnosis(missing=(error.reason,))

@@ -64,6 +64,23 @@ def _is_in_transaction(driver: Any) -> bool:  # noqa: ANN401  # Of any driver.
     return bool(getattr(driver, "in_transaction", False))
 
 
+_STREAMING: Final = ("stream_results", "yield_per")
+
+
+def _unstreamed(connection: Connection) -> dict[str, Any]:
+    """
+    Let a connection read its results whole, and return the options that are off now.
+
+    A statement whose result is streamed does not report how many rows it wrote, and most cannot
+    be sent at all.
+    """
+    options = connection.get_execution_options()
+    streaming = {name: options[name] for name in _STREAMING if options.get(name)}
+    if streaming:
+        connection.execution_options(**dict.fromkeys(streaming))
+    return streaming
+
+
 @attrs.frozen
 class Settings:
     """
@@ -84,6 +101,7 @@ class Settings:
         Raises:
             StoreFailed: it can't be one.
         """
+        _unstreamed(connection)
         database = database_of(connection.dialect)
         return database.open(connection, tables, self.lock_timeout, self.statement_timeout)
 
@@ -102,17 +120,22 @@ class Joined:
     for a task or thread that may itself wait for this one.
 
     Arguments:
+        connection: the caller's.
         driver: the driver's connection.
+        streaming: the options of the caller's that are off meanwhile.
         seen: what it saw of the tables.
     """
 
+    connection: Connection
     driver: object
+    streaming: dict[str, Any]
     seen: Seen
 
     def __enter__(self) -> Seen:
         return self.seen
 
     def __exit__(self, *_: object) -> None:
+        self.connection.execution_options(**self.streaming)
         del _OPEN[id(self.driver)]
 
 
@@ -131,8 +154,11 @@ def join(connection: Connection, tables: SqlAlchemyTables) -> Joined:
             "another, or use a connection for each"
         )
         raise StoreFailed(msg)
+    streaming = _unstreamed(connection)
     try:
-        return Joined(driver, database_of(connection.dialect).join(connection, tables))
+        seen = database_of(connection.dialect).join(connection, tables)
     except BaseException:
+        connection.execution_options(**streaming)
         del _OPEN[id(driver)]
         raise
+    return Joined(connection, driver, streaming, seen)

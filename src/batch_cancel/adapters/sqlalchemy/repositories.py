@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import sqlalchemy as sa
@@ -49,7 +49,10 @@ from batch_cancel.domain.errors import Fault, StoreFailed, shown
 from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.outcomes import RECORD_CHANGED
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
-from batch_cancel.use_cases.blocking_repositories import AwaitedRepositories
+from batch_cancel.ports import AsyncRepositories
+from batch_cancel.use_cases.blocking_repositories import Awaited, AwaitedRepositories
+
+_R = TypeVar("_R")
 
 _KEYS_MAX: Final = 1000
 """Of so many jobs the status is asked for in one statement."""
@@ -305,6 +308,11 @@ class AsyncSqlAlchemyRepositories(AwaitedRepositories):
 
     def __init__(self, connection: AsyncConnection, tables: SqlAlchemyTables, seen: Seen) -> None:
         started = cast("Connection", connection.sync_connection)  # It is in a transaction.
-        self.blocking: SqlAlchemyRepositories = SqlAlchemyRepositories(started, tables, seen)
-        self.bridge: Bridge = Bridge(connection)
-        super().__init__(self.blocking, self.bridge)
+        super().__init__(SqlAlchemyRepositories(started, tables, seen), Bridge(connection))
+
+
+async def bridged(repositories: AsyncRepositories, function: Callable[[Statements], _R], /) -> _R:
+    """Return the answer of a function of the blocking half, called on the engine's bridge."""
+    # By its jobs: a store of the adopter's may yield repositories of its own with ours in them.
+    jobs = cast("Awaited[Statements]", repositories.jobs)
+    return await jobs.call(function, jobs.port)

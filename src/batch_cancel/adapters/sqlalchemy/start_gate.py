@@ -24,6 +24,8 @@ from batch_cancel.adapters.sql_gate import (
 from batch_cancel.adapters.sqlalchemy.columns import Moment, Word, is_mysql
 from batch_cancel.adapters.sqlalchemy.dialects import database_of
 from batch_cancel.adapters.sqlalchemy.facts import Seen, name_parts
+from batch_cancel.adapters.sqlalchemy.repositories import bridged
+from batch_cancel.adapters.sqlalchemy.statements import Statements
 from batch_cancel.adapters.sqlalchemy.unit_of_work import (
     AsyncSqlAlchemyUnitOfWork,
     SqlAlchemyUnitOfWork,
@@ -224,8 +226,7 @@ class _Transactions:
 
     async def commit(self, step: Step[T]) -> T:
         with self.uow.begin() as repositories:
-            jobs = repositories.jobs
-            return _done(jobs.connection, self.gates, jobs.seen, step)
+            return _done(repositories.jobs, self.gates, step)
 
     def pause(self, attempts: int) -> None:
         self.uow.pause(attempts)
@@ -238,16 +239,15 @@ class _AsyncTransactions:
 
     async def commit(self, step: Step[T]) -> T:
         async with self.uow.begin() as repositories:
-            jobs = repositories.blocking.jobs
-            return await repositories.bridge(_done, jobs.connection, self.gates, jobs.seen, step)
+            return await bridged(repositories, lambda its: _done(its, self.gates, step))
 
     async def pause(self, attempts: int) -> None:
         await self.uow.pause(attempts)
 
 
-def _done(connection: Connection, gates: sa.Table, seen: Seen, step: Step[T]) -> T:
+def _done(its: Statements, gates: sa.Table, step: Step[T]) -> T:
     """Return the answer of a step; on an asyncio engine this runs over its bridge."""
-    return run(step(_Rows(connection, gates, seen)))
+    return run(step(_Rows(its.connection, gates, its.seen)))
 
 
 class SqlStartGate(GateCalls):
