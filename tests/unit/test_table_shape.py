@@ -292,6 +292,10 @@ def test_columns_that_are_not_the_callers_to_set_are_named() -> None:
     for own, named in (("ab", "'a' and 'b'"), ("abc", "'a', 'b' and 'c'")):
         reason = f"a contact is given as values by column, without {named}"
         assert columns_refused(own).reason == reason
+        unknown = columns_refused(own, {"phoen", "name", "x" * 999}).reason
+        assert unknown.startswith(f"{reason}; there is no column 'name', 'phoen', 'xxx")
+        assert len(unknown) < 500
+        assert columns_refused(own, {"+49 30 901820", "4930901820", 5}).reason == reason
 
 
 def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to() -> None:

@@ -92,8 +92,7 @@ def cancel(
     if done.result.removal is Removal.PENDING:
         output.complain(
             "the job is cancelled, but the scheduler did not confirm the removal of its deferred "
-            f"start ({done.fault}); once it answers, run `batch-cancel reconcile`, or the same "
-            "command again (exit code 4: the job is cancelled already)"
+            f"start ({done.fault}); once it answers, run `batch-cancel reconcile`"
         )
     if done.hook_fault is not None:
         output.complain(

@@ -236,6 +236,9 @@ def _names(schema: str | None) -> PostgresSchema:
         raise UsageError(_NO_PSYCOPG) from error
     names = PostgresSchema() if schema is None else found("--schema", schema)
     if not isinstance(names, PostgresSchema):
-        msg = "--schema must name a PostgresSchema"
+        msg = (
+            "--schema must name a PostgresSchema, for the tables of SQLAlchemy as well: this SQL "
+            "is written from it"
+        )
         raise UsageError(msg)
     return names

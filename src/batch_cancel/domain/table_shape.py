@@ -15,6 +15,7 @@ Rule 5: tables that are not proved safe are refused with a sentence that says wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import attrs
@@ -112,12 +113,21 @@ def counted(contact: Mapping[str, object], where: Mapping[str, object]) -> Mappi
     return {**where, **contact}
 
 
-def columns_refused(own: Iterable[str]) -> StoreFailed:
-    """Return the error for a contact to be added with what is not the caller's to set."""
+def columns_refused(own: Iterable[str], unknown: AbstractSet[object] = frozenset()) -> StoreFailed:
+    """
+    Return the error for a contact to be added by columns that are not the caller's to set.
+
+    Arguments:
+        own: the columns that the library sets.
+        unknown: what was given for the names of columns, and is none; it is shown if it is a
+            word, which no phone number is.
+    """
     *names, last = map(repr, own)
-    return StoreFailed(
-        f"a contact is given as values by column, without {', '.join(names)} and {last}"
-    )
+    words = sorted(it for it in unknown if isinstance(it, str) and it.isidentifier())
+    reason = f"a contact is given as values by column, without {', '.join(names)} and {last}"
+    if words:
+        reason += f"; there is no column {', '.join(map(shown, words))}"
+    return StoreFailed(reason)
 
 
 def check_referable(column: str | None, value: object, key: JobKey) -> None:

@@ -87,7 +87,8 @@ class JobRow:
     All that a store holds of a job, for comparison as a whole.
 
     Arguments:
-        status: as stored.
+        status: as the library names it, where you store other names; one that is mapped to
+            nothing as it is stored.
         deferred_id: as stored, or the job's id where the store has no column for it.
         contacts: by contact id, its row: the status first, then every column that must not change
             by itself, such as the time of its last change.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -193,7 +194,7 @@ class Work(Statements):
         guard(self, job.key)
         own = tables.new_contact(job.key)
         if not all(set(it).issubset(keys - set(own)) for it in contacts):
-            raise columns_refused(own)
+            raise columns_refused(own, {*chain(*contacts)} - keys)
         part = mapping.part_of(tables.contacts_given)
         is_pending = tables.contact_has({ContactStatus.PENDING})
         counts = not self.database.returns_rows and facts.contacts_are_rewritten
