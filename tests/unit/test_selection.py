@@ -190,21 +190,31 @@ def test_every_value_is_met(every: list[pytest.Item], short: list[pytest.Item]) 
 def test_of_a_long_list_a_few_values_are_met(
     every: list[pytest.Item], short: list[pytest.Item]
 ) -> None:
-    """Of variants, such as tables and faults; of drivers, libraries and gates all are met."""
-    met = grouped(short, lambda item: {f"{number} {it}" for number, it in values(item)})
-    for test, names in grouped(
-        every, lambda item: {f"{number} {it}" for number, it in values(item)}
-    ).items():
-        if test in met:
-            numbers = {name.split()[0] for name in names}
-            for number in numbers:
-                its = {name for name in names if name.split()[0] == number}
-                assert len(its & met[test]) >= min(MATRIX, len(its)) or its & {
-                    f"{number} {it}" for it in (*WORLDS, *REPEATED, STARTED)
-                }
-        for name, parts in PARTS.items():
-            if test == f"tests/integration/{name}":
-                assert {name.partition(" ")[2] for name in met[test]} == parts
+    """Of variants, such as tables and faults; worlds, kits and processes are judged above."""
+    lists, met = (defaultdict[tuple[str, int], set[str]](set) for _ in range(2))
+    for items, found in ((every, lists), (short, met)):
+        for item in items:
+            for number, value in values(item):
+                found[function(item), number].add(value)
+    run = {test for test, _ in met}
+    left_out = {*WORLDS, *REPEATED, STARTED}
+    assert {
+        (test, number)
+        for (test, number), its in lists.items()
+        if test in run and not its & left_out
+        if len(met[test, number]) < min(MATRIX, len(its))
+    } == set()
+
+
+@pytest.mark.parametrize(("test", "parts"), PARTS.items(), ids=PARTS)
+def test_of_a_list_of_parts_all_are_met(
+    short: list[pytest.Item], every: list[pytest.Item], test: str, parts: set[str]
+) -> None:
+    """Of drivers, libraries and gates, however many there are."""
+    name = f"tests/integration/{test}"
+    assert grouped(short, lambda item: {it for _, it in values(item)})[name] == parts or not any(
+        function(item) == name for item in every
+    )
 
 
 def test_every_store_and_every_scheduler_is_met() -> None:

@@ -34,7 +34,7 @@ from batch_cancel.http.request import (
 )
 from batch_cancel.http.response import Response, present, present_error
 from batch_cancel.use_cases import kinds, log
-from batch_cancel.use_cases.blocking_repositories import Blocking
+from batch_cancel.use_cases.awaited_repositories import Blocking
 from batch_cancel.use_cases.run_blocking import run
 
 Authenticate = Callable[[str], Principal | None]

@@ -26,7 +26,7 @@ from batch_cancel.domain.defaults import PUMP_LEASE, PUMP_LIMIT
 from batch_cancel.domain.deferred_start import Claimed, check_lease
 from batch_cancel.domain.worker_rules import check_limit
 from batch_cancel.use_cases import kinds, log
-from batch_cancel.use_cases.blocking_repositories import Blocking
+from batch_cancel.use_cases.awaited_repositories import Blocking
 from batch_cancel.use_cases.run_blocking import (
     BlockingHook,
     check_hook,

@@ -38,7 +38,7 @@ from batch_cancel.ports import (
 )
 from batch_cancel.use_cases import kinds
 from batch_cancel.use_cases.autocommit import Autocommit
-from batch_cancel.use_cases.blocking_repositories import Blocking, Wrapper, in_wrappers
+from batch_cancel.use_cases.awaited_repositories import Blocking, Wrapper, in_wrappers
 from batch_cancel.use_cases.kinds import opened, returned
 from batch_cancel.use_cases.unexpected import original
 

@@ -1,7 +1,7 @@
 """
 The repositories of one transaction of the memory store, blocking and asyncio.
 
-They are made for each transaction, and not frozen: that would take three times as long.
+They are made for each transaction, and are not frozen: making them would take three times as long.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.sweep import Chunk
 from batch_cancel.domain.worker_rules import Settlement
-from batch_cancel.use_cases.blocking_repositories import AwaitedRepositories
+from batch_cancel.use_cases.awaited_repositories import AwaitedRepositories
 
 
 @attrs.define(eq=False)

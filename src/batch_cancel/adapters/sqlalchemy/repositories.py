@@ -50,7 +50,7 @@ from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.outcomes import RECORD_CHANGED
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.ports import AsyncRepositories
-from batch_cancel.use_cases.blocking_repositories import Awaited, AwaitedRepositories
+from batch_cancel.use_cases.awaited_repositories import Awaited, AwaitedRepositories
 
 _R = TypeVar("_R")
 
