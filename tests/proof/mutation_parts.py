@@ -128,7 +128,10 @@ PARTS = (
             ),
             *(
                 f"integration/test_{name}.py"
-                for name in ("joining", "joining_starts", "work_postgres", "work_returning")
+                for name in (
+                    *("joining", "joining_starts", "work_plans", "work_postgres"),
+                    "work_returning",
+                )
             ),
             *(
                 f"integration/test_work_postgres_{name}.py"
@@ -170,6 +173,7 @@ PARTS = (
             "integration/test_sqlalchemy.py",
             "integration/test_joining_sqlalchemy_and_django.py",
             "integration/test_sql_gate.py",
+            "integration/test_work_plans.py",
             *(
                 f"integration/test_sqlalchemy_{name}.py"
                 for name in (

@@ -23,6 +23,7 @@ from batch_cancel.adapters.postgres.outcomes import settled
 from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.rows import Parameters, Row, named
 from batch_cancel.adapters.postgres.statements import Statements
+from batch_cancel.adapters.postgres.transaction_settings import ONE_BY_ONE
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
@@ -52,6 +53,7 @@ class WorkAtOnce(Statements):
             key,
             lambda it: it.claim_contacts(frozenset(statuses), is_claimed="demand_claimed"),
             {**named(key), "limit": limit},
+            ONE_BY_ONE,
             unless=lambda it: it.contacts_are_rewritten,
             contacts=True,
         )
@@ -77,7 +79,7 @@ class WorkAtOnce(Statements):
         key: JobKey,
         statement_of: Callable[[Queries], sql.SQL],
         parameters: Parameters,
-        *,
+        *settings: str,
         unless: Callable[[Facts], bool],
         contacts: bool = False,
     ) -> list[Row] | None:
@@ -88,6 +90,7 @@ class WorkAtOnce(Statements):
             key: the job.
             statement_of: returns its statement.
             parameters: its values.
+            settings: statements that set something for it.
             unless: returns whether its outcome must be looked at by another statement.
             contacts: whether single contacts are named by their ids.
         """
@@ -98,7 +101,7 @@ class WorkAtOnce(Statements):
         if ground.problem(facts, key, contacts=contacts) is not None:
             return None
         statement = statement_of(ground.queries)
-        return await self.transaction.ask_and_commit(statement, parameters, ground)
+        return await self.transaction.ask_and_commit(statement, parameters, ground, *settings)
 
 
 @cache

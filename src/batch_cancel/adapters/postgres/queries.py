@@ -44,6 +44,8 @@ class Queries:
         self._names["of_its_organization"] = self._of_its_organization("")
         self._names["its_contact"] = self.statement("its_contact", of=_NONE)
         self.its_contact: sql.SQL = self._names["its_contact"]
+        self.its_contacts_in_order: sql.SQL = self._contacts_in_order(self._names["its_key"])
+        self._names["its_contacts_in_order"] = self.its_contacts_in_order
         self._names["its_aliased_contact"] = self.statement(
             "its_contact",
             of=sql.SQL("contact."),
@@ -275,8 +277,13 @@ class Queries:
         return self.statement(
             "first_contact",
             statuses=self._contacts_in(statuses),
-            its_key=self._names["its_key"] if its_key is None else its_key,
+            its_contacts_in_order=self.its_contacts_in_order
+            if its_key is None
+            else self._contacts_in_order(its_key),
         )
+
+    def _contacts_in_order(self, its_key: sql.SQL) -> sql.SQL:
+        return self.statement("its_contacts_in_order", its_key=its_key)
 
     def _written(self, status: ContactStatus) -> sql.SQL:
         return constant(self.schema.contact_statuses[status][0])

@@ -30,14 +30,19 @@ AND (
     OR ({of}{contact_organization_id} IS NULL AND %(organization_id)s IS NULL)
 )
 
+-- name: its_contacts_in_order
+-- A fragment for statements with a limit: as its_contact, but a range of one job, to be ordered by
+-- job. Otherwise the planner reads the whole table, or the contacts of all jobs by an index on the
+-- status, because it expects to find some of many rows soon, although there may be none. Only an
+-- index on the job gives this order.
+{contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
+
 -- name: first_contact
--- A fragment: whether a contact of this job is in some statuses; NULL if none is. A range of one
--- job, ordered by job: for a plain EXISTS the planner reads the whole table, because it expects to
--- find one of many rows soon, although there is none. Only an index on the job gives this order.
+-- A fragment: whether a contact of this job is in some statuses; NULL if none is.
 (
     SELECT true
     FROM {contacts}
-    WHERE {contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
+    WHERE {its_contacts_in_order}
       AND {contact_status} IN ({statuses}){existing_contact}
     ORDER BY {contact_job_id}
     LIMIT 1
@@ -438,12 +443,12 @@ WITH fresh AS (
 ), {claim_the_picked}
 
 -- name: claim_contacts_without_times
--- The same where contacts have no time of their next attempt. The order is no order, see
--- first_contact; by id, the planner might walk the primary key of all jobs' contacts.
+-- The same where contacts have no time of their next attempt. By id, the planner might walk the
+-- primary key of all jobs' contacts.
 WITH picked AS (
     SELECT {contact_id} AS id
     FROM {contacts}
-    WHERE {contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
+    WHERE {its_contacts_in_order}
       AND {contact_status} IN ({statuses}){existing_contact}
       AND EXISTS ({running_job})
     ORDER BY {contact_job_id}
@@ -480,11 +485,12 @@ contact.{column} AS {alias}
 SELECT 1 FROM {jobs} WHERE {this_job} AND {job_status} IN ({running})
 
 -- name: settle_contact
--- Only a contact with a live call; one that was settled or expired meanwhile stays so.
+-- Only a contact with a live call; one that was settled or expired meanwhile stays so. CASE hides the
+-- status from the planner: by an index on live calls it would read all those of the job.
 UPDATE {contacts}
 SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
 WHERE {its_contact} AND {contact_id} = %(contact_id)s
-  AND {contact_status} IN ({dialing}){existing_contact}
+  AND CASE WHEN {contact_status} IN ({dialing}){existing_contact} THEN true END
   AND EXISTS (SELECT 1 FROM {jobs} WHERE {this_job})
 
 -- name: demand_one_row

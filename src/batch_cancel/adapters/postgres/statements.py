@@ -13,7 +13,7 @@ from batch_cancel.adapters.postgres.queries import Queries
 from batch_cancel.adapters.postgres.sender import Answer, Parameters
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, trusted
 from batch_cancel.adapters.postgres.transaction import Transaction
-from batch_cancel.adapters.postgres.transaction_settings import BY_INDEX
+from batch_cancel.adapters.postgres.transaction_settings import BY_INDEX, ONE_BY_ONE
 from batch_cancel.adapters.postgres_catalog import Facts, read_facts
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
@@ -30,10 +30,15 @@ class Statements:
         """The statements of the schema."""
         return self.transaction.queries
 
-    def find_by_index(self, *more: str) -> None:
+    def find_by_index(self) -> None:
         """Have an index find a job's contacts, if the transaction may sweep and is not begun."""
         if self.transaction.sweep_above is not None and not self.transaction.is_begun:
-            self.transaction.hold(trusted("; ".join((BY_INDEX, *more))), {})
+            self.transaction.hold(trusted(BY_INDEX), {})
+
+    def find_one_by_one(self) -> None:
+        """Have an index find contacts in its order, if the transaction is ours and not begun."""
+        if not (self.transaction.frame.is_joined or self.transaction.is_begun):
+            self.transaction.hold(trusted(ONE_BY_ONE), {})
 
     async def begun(self) -> Queries:
         """Begin the transaction if it is not, and return the statements, which fit our table."""

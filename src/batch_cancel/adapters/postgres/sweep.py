@@ -9,7 +9,6 @@ from batch_cancel.adapters.postgres.outcomes import check_written, unmet
 from batch_cancel.adapters.postgres.rows import named, record_found, recorded
 from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.sweep_queries import SweepQueries, sweep_queries_for
-from batch_cancel.adapters.postgres.transaction_settings import ONE_BY_ONE
 from batch_cancel.adapters.postgres_catalog import Facts
 from batch_cancel.domain.defaults import SWEEP_ABOVE
 from batch_cancel.domain.job import CancellationRecord, JobKey
@@ -27,7 +26,7 @@ class Sweep(Statements):
 
     async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `SweepRepository.lock`."""
-        self.find_by_index(ONE_BY_ONE)
+        self.find_one_by_one()
         await self.begun()
         answer = await self.execute_alone(self.sweeping.lock_sweep, recorded(record))
         row = await answer.row()
@@ -35,9 +34,10 @@ class Sweep(Statements):
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> Chunk:
         """As `SweepRepository.cancel`."""
-        await self.facts(key)
+        facts, contact_id = await self.facts(key), frozenset({self.queries.schema.contact_id})
+        by_id = facts is not None and any(it.columns == contact_id for it in facts.contacts.unique)
         limit = self.transaction.sweep_above or SWEEP_ABOVE
-        statement = self.sweeping.sweep_contacts(frozenset(statuses))
+        statement = self.sweeping.sweep_contacts(frozenset(statuses), by_id=by_id)
         answer = await self.execute(statement, {**named(key), "limit": limit})
         [(found, written, cancelled)] = await answer.rows()
         check_written(self.queries, key, is_so=written == cancelled)

@@ -50,7 +50,7 @@ class SweepQueries:
             "cancel_contacts_unless_many",
             _FILE,
             cancel_contacts=self._queries.cancel_contacts(frozenset(statuses)),
-            are_few=self.are_few(statuses, self._queries.its_contact),
+            are_few=self.are_few(statuses, self._queries.its_contacts_in_order),
         )
         if not counted:
             return statement
@@ -76,10 +76,21 @@ class SweepQueries:
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
-    def sweep_contacts(self, statuses: AbstractSet[ContactStatus]) -> sql.SQL:
-        """Return the statement that cancels a chunk of contacts in these statuses."""
+    def sweep_contacts(self, statuses: AbstractSet[ContactStatus], *, by_id: bool) -> sql.SQL:
+        """
+        Return the statement that cancels a chunk of contacts in these statuses.
+
+        Arguments:
+            statuses: the statuses, a frozen set.
+            by_id: whether a contact's id alone is unique.
+        """
+        names = self._contacts_in(statuses)
+        is_still_open = "is_still_open_by_id" if by_id else "is_still_open"
         return self._queries.statement(
-            "sweep_contacts", _FILE, statuses=self._contacts_in(statuses)
+            "sweep_contacts",
+            _FILE,
+            statuses=names,
+            is_still_open=self._queries.statement(is_still_open, _FILE, statuses=names),
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.

@@ -168,7 +168,7 @@ class Transaction:
         return None if context is None else expected(self.queries, opened, context)
 
     async def ask_and_commit(
-        self, query: sql.SQL, parameters: Parameters, ground: Ground | None
+        self, query: sql.SQL, parameters: Parameters, ground: Ground | None, *settings: str
     ) -> list[Row] | None:
         """
         Execute a statement in a transaction of its own: one string with beginning and COMMIT.
@@ -177,6 +177,7 @@ class Transaction:
             query: the statement; it fails if its outcome must not be committed.
             parameters: its values.
             ground: the context without which it is not executed; None for one that only reads.
+            settings: statements that set something for it.
 
         Returns:
             the rows of its answer; None if the string was refused for a reason that only several
@@ -185,6 +186,7 @@ class Transaction:
         check_encoding(self.connection)
         frame = self.frame
         beginning = frame.beginning[:-1] if ground is None else frame.demanding(ground.context)
+        beginning = (*beginning, *settings)
         try:
             text = self.sender.rendered(query, parameters)
             self._is_begun = True

@@ -97,6 +97,7 @@ class Work(Statements):
         columns: tuple[str, ...],
     ) -> list[tuple[str, Mapping[str, object]]]:
         statement = self.queries.claim_contacts(frozenset(statuses), columns)
+        self.find_one_by_one()
         with unknown_ids(key):
             answer, facts = await self.step(key, statement, {**named(key), "limit": limit})
         rows = await answer.rows()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final
 
@@ -80,16 +80,7 @@ class Work(Statements):
             .where(is_its, tables.contact_in(statuses))
             .where(sa.exists().select_from(tables.jobs).where(is_running).correlate(None))
         )
-        if tables.contact_next_attempt_at is not None:
-            due_at = of[tables.contact_next_attempt_at]
-            asked = asked.where(sa.or_(due_at.is_(None), due_at <= columns.moment(due_at, at)))
-            asked = asked.order_by(due_at.is_not(None), due_at)
-        # SKIP LOCKED skips a row that a cancel has locked, and checks again one that it has
-        # changed; the job is not locked.
-        asked = asked.order_by(contact_id)
-        locked = asked.with_for_update(key_share=True, skip_locked=True, of=tables.contacts)
-        found = self.database.picked(self.connection, asked, locked, contact_id, limit)
-        ids = [str(it) for it in found]
+        ids = [str(it) for it in self._due(asked, contact_id, at, limit)]
         values = self.touched(tables.contacts, tables.contact_updated_at, at)
         values |= self.touched(tables.contacts, tables.contact_dialing_since, at)
         is_open = sa.and_(is_its, tables.contact_in(statuses))
@@ -97,6 +88,39 @@ class Work(Statements):
         is_so = tables.contact_has({ContactStatus.DIALING})
         self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)
         return ids
+
+    def _due(
+        self,
+        asked: sa.Select[Any],
+        contact_id: sa.Column[Any],
+        at: datetime,
+        limit: int,
+    ) -> list[Any]:
+        """
+        Lock up to so many contacts of a query that are due, and return its values.
+
+        Two ranges of an index on the job and the time, each in its order: a query for both sorts
+        all contacts of the job.
+        """
+        tables, name = self.tables, self.tables.contact_next_attempt_at
+        ranges = [asked]
+        if name is not None:
+            due_at = tables.contacts.c[name]
+            is_past = due_at <= columns.moment(due_at, at)
+            ranges = [asked.where(it).order_by(due_at) for it in (due_at.is_(None), is_past)]
+        found: list[Any] = []
+        for it in ranges:
+            if len(found) < limit:
+                in_order = it.order_by(contact_id)
+                # SKIP LOCKED skips a row that a cancel has locked, and checks again one that it
+                # has changed; the job is not locked.
+                locked = in_order.with_for_update(
+                    key_share=True, skip_locked=True, of=tables.contacts
+                )
+                found += self.database.picked(
+                    self.connection, in_order, locked, contact_id, limit - len(found)
+                )
+        return found
 
     def claim_returning(
         self,
@@ -125,7 +149,7 @@ class Work(Statements):
         is_job = self._is_job(key)
         self.contact_of(key)
         found = sa.select(sa.literal(1)).select_from(self.tables.jobs).where(is_job)
-        is_left = self.tables.any_contact_of(key, statuses).is_not(None)
+        is_left = sa.not_(self._nothing_left(key, statuses))
         return self.connection.execute(found.where(is_left)).first() is not None
 
     def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
@@ -141,7 +165,9 @@ class Work(Statements):
         is_so = tables.contact_has({settlement.status})
         settled = (
             sa.update(tables.contacts)
-            .where(is_its, tables.contact_in({ContactStatus.DIALING}))
+            # CASE hides the status from the planner of Postgres: by an index on live calls it
+            # would read all those of the job.
+            .where(is_its, sa.case((tables.contact_in({ContactStatus.DIALING}), sa.true())))
             .where(sa.exists().select_from(tables.jobs).where(is_job).correlate(None))
             .values(tables.contact_values(settlement.status))
             .values(self._going_on(settlement))
@@ -223,7 +249,7 @@ class Work(Statements):
         has_organization = key.organization_id is not None
         self.seen.of_contacts(self.connection, has_organization=has_organization)
         self.contact_of(key)
-        is_done = sa.and_(is_running, tables.any_contact_of(key, unfinished).is_(None))
+        is_done = sa.and_(is_running, self._nothing_left(key, unfinished))
         # Contacts are added under the job's lock: the second statement sees them.
         found = sa.select(sa.literal(1)).select_from(tables.jobs).where(is_done)
         locked = found.with_for_update(key_share=True, of=tables.jobs)
@@ -236,6 +262,14 @@ class Work(Statements):
         asked = sa.select(self.tables.status_text(self.dialect)).where(self._is_job(key))
         found = self.connection.execute(asked).scalar()
         return self.tables.read_job_status(found)
+
+    def _nothing_left(
+        self, key: JobKey, statuses: AbstractSet[ContactStatus]
+    ) -> sa.ColumnElement[bool]:
+        """Return the condition that no contact is in these statuses; live calls have an index."""
+        calling = statuses & {ContactStatus.DIALING}
+        parts = [it for it in (statuses - calling, calling) if it]
+        return sa.and_(*(self.tables.any_contact_of(key, it).is_(None) for it in parts))
 
     def _deferred_id(self, key: JobKey) -> str | None:
         """Read the id of the job's deferred start, under the job's lock."""
