@@ -269,7 +269,8 @@ class Work(Statements):
         """Return the condition that no contact is in these statuses; live calls have an index."""
         calling = statuses & {ContactStatus.DIALING}
         parts = [it for it in (statuses - calling, calling) if it]
-        return sa.and_(*(self.tables.any_contact_of(key, it).is_(None) for it in parts))
+        are_none = (self.tables.any_contact_of(key, it).is_(None) for it in parts)
+        return sa.and_(sa.true(), *are_none)
 
     def _deferred_id(self, key: JobKey) -> str | None:
         """Read the id of the job's deferred start, under the job's lock."""
