@@ -12,7 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.dialects import mysql
 
-from batch_cancel import CancelFailed, JobKey, JobNotFound, UnknownJobStatus, cancel_rows
+from batch_cancel import (
+    CancelFailed,
+    JobKey,
+    JobNotFound,
+    UnknownJobStatus,
+    cancel_rows,
+    claim_contacts,
+)
 from batch_cancel.adapters.sqlalchemy import (
     SqlAlchemyTables,
     SqlAlchemyUnitOfWork,
@@ -150,6 +157,27 @@ def test_a_timestamp_is_written_in_utc(loose: sa.Engine) -> None:
 
 
 # Transactions ------------------------------------------------------------------------------------
+
+
+def test_a_time_of_zeros_is_due_once(engine: sa.Engine) -> None:
+    """MariaDB finds it NULL and past, where its column takes no NULL."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(CONTACTS))
+        connection.execute(
+            sa.text(
+                "ALTER TABLE batch_contacts MODIFY next_attempt_at datetime(6) "
+                "NOT NULL DEFAULT '0000-00-00'"
+            )
+        )
+        connection.execute(sa.insert(JOBS).values(id="job-of-zeros", status="running"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO batch_contacts (batch_job_id, status) "
+                "VALUES ('job-of-zeros', 'pending'), ('job-of-zeros', 'pending')"
+            )
+        )
+    assert len(set(claim_contacts("job-of-zeros", uow=uow(engine), limit=10))) == 2
+    assert claim_contacts("job-of-zeros", uow=uow(engine), limit=10) == []
 
 
 def test_nothing_stays_on_a_pooled_connection(engine: sa.Engine) -> None:

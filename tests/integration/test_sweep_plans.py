@@ -9,7 +9,7 @@ import pytest
 
 from batch_cancel import cancel_job, cancel_jobs, cancel_rows
 from batch_cancel.adapters.memory import MemoryScheduler
-from batch_cancel.adapters.postgres import PostgresUnitOfWork, joining
+from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork, joining
 from tests.integration.entries_read import Read, read
 from tests.integration.own_tables import with_options
 from tests.pairs import create_reference_tables
@@ -38,6 +38,17 @@ def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
                 (job, contacts),
             )
         yield connection
+
+
+def of_all_parts(rows: psycopg.Connection[Any]) -> Read:
+    """Return what has been read of the contacts and of their partitions."""
+    [(scans, entries)] = rows.execute(
+        "SELECT sum(seq_scan)::bigint, sum(entries)::bigint FROM pg_stat_user_tables AS t "
+        "CROSS JOIN LATERAL (SELECT sum(idx_tup_read) AS entries FROM pg_stat_user_indexes AS i "
+        "WHERE i.relid = t.relid) AS of_indexes WHERE relname ~ '^batch_contacts(_[0-9])?$' "
+        "AND schemaname = current_schema()"
+    ).fetchall()
+    return Read(scans, entries)
 
 
 def cancelled(rows: psycopg.Connection[Any], dsn: str, *, many: bool = False) -> Read:
@@ -85,6 +96,48 @@ def test_no_chunk_reads_all_contacts_of_the_job(
     found = cancelled(rows, postgres_schema)
     assert found.entries < 6 * CONTACTS
     assert found.scans == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns"),
+    [
+        ("PRIMARY KEY (id)) PARTITION BY HASH (id)", PostgresSchema()),
+        ("PRIMARY KEY (no))", PostgresSchema(contact_id="no", contact_job_id="id")),
+    ],
+    ids=["in partitions", "of another name"],
+)
+def test_a_chunk_reads_no_other_job(
+    rows: psycopg.Connection[Any], postgres_schema: str, shape: str, columns: PostgresSchema
+) -> None:
+    """Not in partitions of the contacts' ids, and not where the job's id is named like theirs."""
+    job_id, contact_id = columns.contact_job_id, columns.contact_id
+    rows.execute("ALTER TABLE batch_contacts RENAME TO batch_contacts_before")
+    rows.execute(
+        f"CREATE TABLE batch_contacts ({contact_id} bigint, {job_id} text, status text, "
+        f"next_attempt_at timestamptz, updated_at timestamptz, {shape}".encode()
+    )
+    if columns == PostgresSchema():
+        for part in range(4):
+            rows.execute(
+                f"CREATE TABLE batch_contacts_{part} PARTITION OF batch_contacts "
+                f"FOR VALUES WITH (MODULUS 4, REMAINDER {part})".encode()
+            )
+    rows.execute(
+        f"CREATE INDEX ON batch_contacts ({job_id}, next_attempt_at, {contact_id})".encode()
+    )
+    rows.execute(
+        f"INSERT INTO batch_contacts ({contact_id}, {job_id}, status) "
+        "SELECT id, batch_job_id, status FROM batch_contacts_before".encode()
+    )
+    uow = PostgresUnitOfWork(lambda: psycopg.connect(postgres_schema), columns, sweep_above=ABOVE)
+    rows.execute("SELECT pg_stat_force_next_flush()")
+    before = of_all_parts(rows)
+    cancel_job("j", uow=uow, scheduler=MemoryScheduler())
+    wait_until(lambda: of_all_parts(rows).entries >= 2 * CONTACTS, "statistics are told")
+    after = of_all_parts(rows)
+    # An index that is not of the open contacts alone leads through those of the chunks before.
+    assert after.entries - before.entries < 25 * CONTACTS
+    assert after.scans == before.scans
 
 
 def test_the_callers_transaction_keeps_its_planner(

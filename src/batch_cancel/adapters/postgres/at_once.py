@@ -39,7 +39,7 @@ class WorkAtOnce(Statements):
         """As `WorkRepository.start`."""
         rows = await self._commit(
             key,
-            lambda it: _started(it, frozenset(statuses)),
+            lambda it, _: _started(it, frozenset(statuses)),
             {**named(key), "deferred_id": deferred_id},
             unless=lambda it: it.jobs_have_triggers,
         )
@@ -51,7 +51,7 @@ class WorkAtOnce(Statements):
         """As `WorkRepository.claim`."""
         rows = await self._commit(
             key,
-            lambda it: it.claim_contacts(frozenset(statuses), is_claimed="demand_claimed"),
+            lambda it, _: it.claim_contacts(frozenset(statuses), is_claimed="demand_claimed"),
             {**named(key), "limit": limit},
             ONE_BY_ONE,
             unless=lambda it: it.contacts_are_rewritten,
@@ -63,7 +63,7 @@ class WorkAtOnce(Statements):
         """As `WorkRepository.settle`."""
         rows = await self._commit(
             key,
-            lambda it: _settled(it, settlement.status),
+            lambda it, facts: _settled(it, settlement.status, by_id=self.are_named_alone(facts)),
             settled(key, contact_id, settlement),
             unless=lambda it: it.contacts_have_triggers,
             contacts=True,
@@ -77,7 +77,7 @@ class WorkAtOnce(Statements):
     async def _commit(
         self,
         key: JobKey,
-        statement_of: Callable[[Queries], sql.SQL],
+        statement_of: Callable[[Queries, Facts], sql.SQL],
         parameters: Parameters,
         *settings: str,
         unless: Callable[[Facts], bool],
@@ -100,7 +100,7 @@ class WorkAtOnce(Statements):
             return None
         if ground.problem(facts, key, contacts=contacts) is not None:
             return None
-        statement = statement_of(ground.queries)
+        statement = statement_of(ground.queries, facts)
         return await self.transaction.ask_and_commit(statement, parameters, ground, *settings)
 
 
@@ -110,5 +110,6 @@ def _started(queries: Queries, statuses: frozenset[JobStatus]) -> sql.SQL:
 
 
 @cache
-def _settled(queries: Queries, status: ContactStatus) -> sql.SQL:
-    return queries.statement("demand_one_row", step=queries.settle_contact(status))
+def _settled(queries: Queries, status: ContactStatus, *, by_id: bool) -> sql.SQL:
+    step = queries.settle_contact(status, by_id=by_id)
+    return queries.statement("demand_one_row", step=step)

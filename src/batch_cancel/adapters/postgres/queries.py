@@ -168,9 +168,21 @@ class Queries:
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
-    def settle_contact(self, status: ContactStatus) -> sql.SQL:
-        """Return the statement that settles a live call's contact with this status."""
-        return self.statement("settle_contact", status=self._written(status))
+    def settle_contact(self, status: ContactStatus, *, by_id: bool = False) -> sql.SQL:
+        """
+        Return the statement that settles a live call's contact with this status.
+
+        Arguments:
+            status: the status.
+            by_id: whether a contact's id alone is known to be unique.
+        """
+        is_live = self.its_contact_in(frozenset({ContactStatus.DIALING}), by_id=by_id)
+        return self.statement("settle_contact", status=self._written(status), is_live=is_live)
+
+    def its_contact_in(self, statuses: AbstractSet[ContactStatus], *, by_id: bool) -> sql.SQL:
+        """Return the condition beside a contact's id, as `settle_contact` has it."""
+        name = "its_contact_in_by_id" if by_id else "its_contact_in"
+        return self.statement(name, statuses=self._contacts_in(statuses))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def read_contact(self, status: ContactStatus) -> sql.SQL:

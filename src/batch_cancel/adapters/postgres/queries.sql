@@ -37,6 +37,15 @@ AND (
 -- index on the job gives this order.
 {contact_job_id} >= {its_key} AND {contact_job_id} <= {its_key}{of_its_organization}
 
+-- name: its_contact_in
+-- A fragment beside a contact's id: it is this job's, and in one of the statuses.
+{its_contact} AND {contact_status} IN ({statuses}){existing_contact}
+
+-- name: its_contact_in_by_id
+-- The same where a unique index is on the id alone. CASE hides it from the planner, which would take
+-- another index for a job of which it expects few contacts, and read all of them for each one.
+CASE WHEN {its_contact} THEN {contact_status} IN ({statuses}){existing_contact} END
+
 -- name: first_contact
 -- A fragment: whether a contact of this job is in some statuses; NULL if none is.
 (
@@ -445,8 +454,8 @@ WITH fresh AS (
 -- name: claim_contacts_without_times
 -- The same where contacts have no time of their next attempt. By id, the planner might walk the
 -- primary key of all jobs' contacts.
-WITH picked AS (
-    SELECT {contact_id} AS id
+WITH picked (id) AS (
+    SELECT {contact_id}
     FROM {contacts}
     WHERE {its_contacts_in_order}
       AND {contact_status} IN ({statuses}){existing_contact}
@@ -485,12 +494,10 @@ contact.{column} AS {alias}
 SELECT 1 FROM {jobs} WHERE {this_job} AND {job_status} IN ({running})
 
 -- name: settle_contact
--- Only a contact with a live call; one that was settled or expired meanwhile stays so. CASE hides the
--- status from the planner: by an index on live calls it would read all those of the job.
+-- Only a contact with a live call; one that was settled or expired meanwhile stays so.
 UPDATE {contacts}
 SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
-WHERE {its_contact} AND {contact_id} = %(contact_id)s
-  AND CASE WHEN {contact_status} IN ({dialing}){existing_contact} THEN true END
+WHERE {contact_id} = %(contact_id)s AND {is_live}
   AND EXISTS (SELECT 1 FROM {jobs} WHERE {this_job})
 
 -- name: demand_one_row

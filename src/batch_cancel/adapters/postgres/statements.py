@@ -40,6 +40,10 @@ class Statements:
         if not (self.transaction.frame.is_joined or self.transaction.is_begun):
             self.transaction.hold(trusted(ONE_BY_ONE), {})
 
+    def are_named_alone(self, facts: Facts | None) -> bool:
+        """Check whether the contacts' ids alone are known to be unique."""
+        return facts is not None and facts.contacts.is_unique(self.queries.schema.contact_id)
+
     async def begun(self) -> Queries:
         """Begin the transaction if it is not, and return the statements, which fit our table."""
         await self.transaction.ground()

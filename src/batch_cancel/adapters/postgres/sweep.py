@@ -26,6 +26,7 @@ class Sweep(Statements):
 
     async def lock(self, record: CancellationRecord) -> CancellationRecord | None:
         """As `SweepRepository.lock`."""
+        self.find_by_index()
         self.find_one_by_one()
         await self.begun()
         answer = await self.execute_alone(self.sweeping.lock_sweep, recorded(record))
@@ -34,8 +35,7 @@ class Sweep(Statements):
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> Chunk:
         """As `SweepRepository.cancel`."""
-        facts, contact_id = await self.facts(key), frozenset({self.queries.schema.contact_id})
-        by_id = facts is not None and any(it.columns == contact_id for it in facts.contacts.unique)
+        by_id = self.are_named_alone(await self.facts(key))
         limit = self.transaction.sweep_above or SWEEP_ABOVE
         statement = self.sweeping.sweep_contacts(frozenset(statuses), by_id=by_id)
         answer = await self.execute(statement, {**named(key), "limit": limit})

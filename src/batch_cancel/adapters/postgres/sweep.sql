@@ -40,8 +40,8 @@ FOR NO KEY UPDATE
 -- What was picked is not trusted: a contact may have been claimed meanwhile, so its status is tested
 -- again when it is written. It waits for locked contacts, which may become open again. How many were
 -- picked shows whether it was the last chunk.
-WITH picked AS MATERIALIZED (
-    SELECT {contact_id} AS id
+WITH picked (id) AS MATERIALIZED (
+    SELECT {contact_id}
     FROM {contacts}
     WHERE {its_contacts_in_order}
       AND {contact_status} IN ({statuses}){existing_contact}
@@ -50,26 +50,17 @@ WITH picked AS MATERIALIZED (
 ), written AS (
     UPDATE {contacts}
     SET {contact_status} = {contact_cancelled}{touch_contact}
-    WHERE {contact_id} = ANY (ARRAY(SELECT id FROM picked)) AND {is_still_open}
+    WHERE {contact_id} = ANY (ARRAY(SELECT id FROM picked)) AND {is_open}
       AND EXISTS (SELECT FROM {jobs} WHERE {this_job} AND {job_status} IN ({cancelled}))
     RETURNING {contact_status} = {contact_cancelled} AS is_so
 )
 SELECT (SELECT count(*) FROM picked), count(*), count(*) FILTER (WHERE is_so) FROM written
 
--- name: is_still_open_by_id
--- In sweep_contacts, where a unique index is on the id alone. CASE hides the rest from the planner: of
--- a job that it takes for a small one, each chunk would read all contacts by another index.
-CASE WHEN {its_contact} THEN {contact_status} IN ({statuses}){existing_contact} END
-
--- name: is_still_open
--- The same where the unique index has the job or the organization in it, too.
-{its_contact} AND CASE WHEN {contact_status} IN ({statuses}){existing_contact} THEN true END
-
 -- name: try_contact
 -- Before a very large job is marked, and rolled back: whether one of its contacts can be cancelled at
 -- all. One that a worker has locked is not waited for.
-WITH picked AS MATERIALIZED (
-    SELECT {contact_id} AS id
+WITH picked (id) AS MATERIALIZED (
+    SELECT {contact_id}
     FROM {contacts}
     WHERE {its_contacts_in_order}
       AND {contact_status} IN ({statuses}){existing_contact}

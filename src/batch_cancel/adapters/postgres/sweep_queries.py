@@ -84,13 +84,11 @@ class SweepQueries:
             statuses: the statuses, a frozen set.
             by_id: whether a contact's id alone is unique.
         """
-        names = self._contacts_in(statuses)
-        is_still_open = "is_still_open_by_id" if by_id else "is_still_open"
         return self._queries.statement(
             "sweep_contacts",
             _FILE,
-            statuses=names,
-            is_still_open=self._queries.statement(is_still_open, _FILE, statuses=names),
+            statuses=self._contacts_in(statuses),
+            is_open=self._queries.its_contact_in(statuses, by_id=by_id),
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.

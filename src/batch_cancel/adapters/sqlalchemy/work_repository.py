@@ -117,9 +117,12 @@ class Work(Statements):
                 locked = in_order.with_for_update(
                     key_share=True, skip_locked=True, of=tables.contacts
                 )
-                found += self.database.picked(
+                more = self.database.picked(
                     self.connection, in_order, locked, contact_id, limit - len(found)
                 )
+                # For MariaDB a date of zeros is NULL as well as past.
+                already = frozenset(found)
+                found += [it for it in more if it not in already]
         return found
 
     def claim_returning(
@@ -161,13 +164,17 @@ class Work(Statements):
         except ValueError as error:
             raise JobNotFound(key) from error
         facts = self.seen.of_single_contacts(self.connection, key)
-        is_its = sa.and_(self.contact_of(key), is_it)
+        is_of_job = self.contact_of(key)
+        is_its = sa.and_(is_of_job, is_it)
         is_so = tables.contact_has({settlement.status})
+        is_live: Any = sa.and_(is_of_job, tables.contact_in({ContactStatus.DIALING}))
+        if facts.contacts.is_unique(tables.contact_id):
+            # CASE hides it from the planner of Postgres, which may take an index on live calls, or
+            # on the job, and read all of them.
+            is_live = sa.case((is_live, sa.true()))
         settled = (
             sa.update(tables.contacts)
-            # CASE hides the status from the planner of Postgres: by an index on live calls it
-            # would read all those of the job.
-            .where(is_its, sa.case((tables.contact_in({ContactStatus.DIALING}), sa.true())))
+            .where(is_it, is_live)
             .where(sa.exists().select_from(tables.jobs).where(is_job).correlate(None))
             .values(tables.contact_values(settlement.status))
             .values(self._going_on(settlement))
