@@ -19,10 +19,11 @@ class Read:
 
 
 def read(rows: psycopg.Connection[Any]) -> Read:
-    """Return what has been read of the contacts so far, by sessions that have ended."""
+    """Return what has been read of the contacts and their partitions, by sessions that ended."""
     [(scans, entries)] = rows.execute(
-        "SELECT seq_scan, (SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes AS i "
-        "WHERE i.relid = t.relid) FROM pg_stat_user_tables AS t "
-        "WHERE relid = 'batch_contacts'::regclass"
+        "SELECT sum(seq_scan)::bigint, sum(entries)::bigint FROM pg_stat_user_tables AS t "
+        "CROSS JOIN LATERAL (SELECT sum(idx_tup_read) AS entries FROM pg_stat_user_indexes AS i "
+        "WHERE i.relid = t.relid) AS of_indexes WHERE relname ~ '^batch_contacts(_[0-9])?$' "
+        "AND schemaname = current_schema()"
     ).fetchall()
     return Read(scans, entries)

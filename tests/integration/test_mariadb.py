@@ -156,9 +156,6 @@ def test_a_timestamp_is_written_in_utc(loose: sa.Engine) -> None:
     assert abs(datetime.now(UTC) - at.replace(tzinfo=UTC)) < timedelta(minutes=5)
 
 
-# Transactions ------------------------------------------------------------------------------------
-
-
 def test_a_time_of_zeros_is_due_once(engine: sa.Engine) -> None:
     """MariaDB finds it NULL and past, where its column takes no NULL."""
     with engine.begin() as connection:
@@ -178,6 +175,9 @@ def test_a_time_of_zeros_is_due_once(engine: sa.Engine) -> None:
         )
     assert len(set(claim_contacts("job-of-zeros", uow=uow(engine), limit=10))) == 2
     assert claim_contacts("job-of-zeros", uow=uow(engine), limit=10) == []
+
+
+# Transactions ------------------------------------------------------------------------------------
 
 
 def test_nothing_stays_on_a_pooled_connection(engine: sa.Engine) -> None:

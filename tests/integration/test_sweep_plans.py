@@ -40,17 +40,6 @@ def rows(postgres_schema: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def of_all_parts(rows: psycopg.Connection[Any]) -> Read:
-    """Return what has been read of the contacts and of their partitions."""
-    [(scans, entries)] = rows.execute(
-        "SELECT sum(seq_scan)::bigint, sum(entries)::bigint FROM pg_stat_user_tables AS t "
-        "CROSS JOIN LATERAL (SELECT sum(idx_tup_read) AS entries FROM pg_stat_user_indexes AS i "
-        "WHERE i.relid = t.relid) AS of_indexes WHERE relname ~ '^batch_contacts(_[0-9])?$' "
-        "AND schemaname = current_schema()"
-    ).fetchall()
-    return Read(scans, entries)
-
-
 def cancelled(rows: psycopg.Connection[Any], dsn: str, *, many: bool = False) -> Read:
     """Cancel the job, alone or as one of many; return what that has read."""
     uow = PostgresUnitOfWork(lambda: psycopg.connect(dsn), sweep_above=ABOVE)
@@ -131,10 +120,10 @@ def test_a_chunk_reads_no_other_job(
     )
     uow = PostgresUnitOfWork(lambda: psycopg.connect(postgres_schema), columns, sweep_above=ABOVE)
     rows.execute("SELECT pg_stat_force_next_flush()")
-    before = of_all_parts(rows)
+    before = read(rows)
     cancel_job("j", uow=uow, scheduler=MemoryScheduler())
-    wait_until(lambda: of_all_parts(rows).entries >= 2 * CONTACTS, "statistics are told")
-    after = of_all_parts(rows)
+    wait_until(lambda: read(rows).entries >= 2 * CONTACTS, "statistics are told")
+    after = read(rows)
     # An index that is not of the open contacts alone leads through those of the chunks before.
     assert after.entries - before.entries < 25 * CONTACTS
     assert after.scans == before.scans

@@ -57,7 +57,7 @@ def uow(postgres_schema: str, request: pytest.FixtureRequest) -> Any:
         uow: Any = data_layers.postgres_uow(postgres_schema, is_async=False)
     else:
         uow = PostgresUnitOfWork(lambda: psycopg.connect(postgres_schema))
-    assert claim_contacts("no job", uow=uow, limit=1) == []  # The catalogs are known now.
+    assert claim_contacts("no job", uow=uow, limit=1) == []  # It reads the catalogs.
     return uow
 
 

@@ -34,7 +34,7 @@ def _check_contacts(contacts: object) -> None:
 
 
 class _Store:
-    """The rows of a store, and the methods by which a test fills it, reads it and lets it fail."""
+    """The rows of a store, with methods for tests to fill it, read it and make it fail."""
 
     def __init__(self, sweep_above: int | None, clock: Clock) -> None:
         check_sweep_above(sweep_above)

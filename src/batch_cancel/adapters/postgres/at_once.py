@@ -63,7 +63,7 @@ class WorkAtOnce(Statements):
         """As `WorkRepository.settle`."""
         rows = await self._commit(
             key,
-            lambda it, facts: _settled(it, settlement.status, by_id=self.are_named_alone(facts)),
+            lambda it, facts: _settled(it, settlement.status, by_id=self.has_unique_ids(facts)),
             settled(key, contact_id, settlement),
             unless=lambda it: it.contacts_have_triggers,
             contacts=True,

@@ -168,7 +168,7 @@ class Queries:
         )
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
-    def settle_contact(self, status: ContactStatus, *, by_id: bool = False) -> sql.SQL:
+    def settle_contact(self, status: ContactStatus, *, by_id: bool) -> sql.SQL:
         """
         Return the statement that settles a live call's contact with this status.
 

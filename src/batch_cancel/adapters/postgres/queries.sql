@@ -42,8 +42,8 @@ AND (
 {its_contact} AND {contact_status} IN ({statuses}){existing_contact}
 
 -- name: its_contact_in_by_id
--- The same where a unique index is on the id alone. CASE hides it from the planner, which would take
--- another index for a job of which it expects few contacts, and read all of them for each one.
+-- The same for a table with a unique index on the id alone. CASE keeps the planner from every other
+-- index: if it expects few contacts of the job, it would read all of them to find one.
 CASE WHEN {its_contact} THEN {contact_status} IN ({statuses}){existing_contact} END
 
 -- name: first_contact
@@ -452,8 +452,8 @@ WITH fresh AS (
 ), {claim_the_picked}
 
 -- name: claim_contacts_without_times
--- The same where contacts have no time of their next attempt. By id, the planner might walk the
--- primary key of all jobs' contacts.
+-- The same for contacts without a time of their next attempt. They are not ordered by id, for which
+-- the planner might read the contacts of all jobs by their primary key.
 WITH picked (id) AS (
     SELECT {contact_id}
     FROM {contacts}

@@ -40,8 +40,8 @@ class Statements:
         if not (self.transaction.frame.is_joined or self.transaction.is_begun):
             self.transaction.hold(trusted(ONE_BY_ONE), {})
 
-    def are_named_alone(self, facts: Facts | None) -> bool:
-        """Check whether the contacts' ids alone are known to be unique."""
+    def has_unique_ids(self, facts: Facts | None) -> bool:
+        """Check whether the id of a contact is known to be unique among all contacts."""
         return facts is not None and facts.contacts.is_unique(self.queries.schema.contact_id)
 
     async def begun(self) -> Queries:

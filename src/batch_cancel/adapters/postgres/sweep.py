@@ -35,7 +35,7 @@ class Sweep(Statements):
 
     async def cancel(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> Chunk:
         """As `SweepRepository.cancel`."""
-        by_id = self.are_named_alone(await self.facts(key))
+        by_id = self.has_unique_ids(await self.facts(key))
         limit = self.transaction.sweep_above or SWEEP_ABOVE
         statement = self.sweeping.sweep_contacts(frozenset(statuses), by_id=by_id)
         answer = await self.execute(statement, {**named(key), "limit": limit})

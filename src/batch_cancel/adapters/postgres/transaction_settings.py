@@ -53,8 +53,8 @@ version 18 it estimates so high a cost then that it would compile the statement,
 
 ONE_BY_ONE: Final = "SELECT pg_catalog.set_config('enable_bitmapscan', 'off', true)"
 """
-For claims and for the chunks of a sweep: of a job that the planner takes for a small one, each of
-them would build a bitmap of all contacts.
+For claims and for the chunks of a sweep: if the planner expects few contacts of the job, each of
+them would build a bitmap of all its contacts.
 """
 
 ANOTHER_CONTEXT: Final = "batch_cancel: the tables are not those of the transaction before"

@@ -122,9 +122,9 @@ class Work(Statements):
             was_settled = await self._at_once.settle(key, contact_id, settlement)
             if was_settled is not None:
                 return was_settled
-        # For the planner alone: what was known of the tables before may not hold any more.
+        # Only the plan depends on it: the tables may have changed since.
         ground = self.transaction.expected()
-        by_id = self.are_named_alone(None if ground is None else ground.known)
+        by_id = self.has_unique_ids(None if ground is None else ground.known)
         statement = self.queries.settle_contact(settlement.status, by_id=by_id)
         parameters = settled(key, contact_id, settlement)
         with unknown_ids(key):

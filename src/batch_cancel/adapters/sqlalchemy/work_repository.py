@@ -169,8 +169,8 @@ class Work(Statements):
         is_so = tables.contact_has({settlement.status})
         is_live: Any = sa.and_(is_of_job, tables.contact_in({ContactStatus.DIALING}))
         if facts.contacts.is_unique(tables.contact_id):
-            # CASE hides it from the planner of Postgres, which may take an index on live calls, or
-            # on the job, and read all of them.
+            # CASE keeps Postgres from an index on live calls or on the job, by which it might
+            # read all of them.
             is_live = sa.case((is_live, sa.true()))
         settled = (
             sa.update(tables.contacts)
