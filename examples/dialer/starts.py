@@ -30,7 +30,8 @@ async def start(context: dict[str, Any], job_id: str, organization_id: str | Non
             organization_id=organization_id,
             deferred_id=deferred_id,
         )
-    except StoreFailed as error:  # arq would drop it otherwise, and the job would never start.
+    except (StoreFailed, asyncio.CancelledError) as error:  # The latter after `job_timeout`.
+        # arq would drop the start otherwise, and the job would never start.
         raise Retry(defer=1) from error
 
 
@@ -54,4 +55,5 @@ class WorkerSettings:
     functions = (start,)
     redis_settings = RedisSettings.from_dsn(tables.REDIS)
     poll_delay = 0.1
+    job_timeout = 10  # Ten seconds after it, another worker fires what a killed one was firing.
     max_tries = 100_000  # One a second while the database is down, for as long as arq keeps it.

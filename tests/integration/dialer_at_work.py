@@ -28,15 +28,15 @@ WORKERS: Final = ("worker-1", "worker-2")
 OTHERS: Final = ("reconcile", "arq")
 
 # arq's environment lacks Postgres' driver, which is added last: arq keeps its own redis-py.
-_BESIDE_ARQ: Final = (
+BESIDE_ARQ: Final = (
     f"import asyncio, sys; sys.path.append({sysconfig.get_path('purelib')!r}); "
     "from examples.dialer.starts import WorkerSettings, schedule; "
 )
 _ARQ_WORKER: Final = (
-    f"{_BESIDE_ARQ}from arq import run_worker; "
+    f"{BESIDE_ARQ}from arq import run_worker; "
     "asyncio.set_event_loop(asyncio.new_event_loop()); run_worker(WorkerSettings)"
 )
-_ARQ_CLIENT: Final = f"""{_BESIDE_ARQ}
+_ARQ_CLIENT: Final = f"""{BESIDE_ARQ}
 from arq import create_pool
 from datetime import UTC, datetime, timedelta
 async def main():
@@ -127,7 +127,11 @@ class Dialer:
 
     def schedule(self, seconds: float, *job_ids: str) -> None:
         """Schedule the starts of jobs, as a program beside arq does."""
-        command = [str(python_of("arq")), "-c", _ARQ_CLIENT, str(seconds), *job_ids]
+        self.run_beside_arq(_ARQ_CLIENT, str(seconds), *job_ids)
+
+    def run_beside_arq(self, program: str, *arguments: str) -> None:
+        """Run a program where arq is installed; raise ServerError if it fails."""
+        command = [str(python_of("arq")), "-c", program, *arguments]
         run_as(None, [*self._environment, *command], ROOT)
 
     def cancel(self, job_id: str) -> CancelResult:

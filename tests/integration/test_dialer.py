@@ -17,6 +17,7 @@ import pytest
 from batch_cancel import ContactStatus, Removal, claim_contacts, expire_calls
 from examples.dialer import tables, worker
 from tests.integration.dialer_at_work import (
+    BESIDE_ARQ,
     LONGEST_CALL_SECONDS,
     OTHERS,
     WORKERS,
@@ -119,6 +120,25 @@ def test_a_worker_that_is_to_stop_claims_nothing_more(
     assert dict(seen.fetchall()) == {"completed": 1, "queued": 2}
 
 
+def test_a_start_of_a_killed_worker_fires_again_soon(dialer: Dialer) -> None:
+    """Others get it after as long as it may take, which is not five minutes."""
+    dialer.add_job("j", 1)
+    dialer.schedule(0, "j")
+    with dialer.rows.transaction():
+        dialer.rows.execute("SELECT FROM batch_jobs WHERE id = 'j' FOR UPDATE")
+        dialer.start("arq")
+        wait_until(lambda: dialer.redis.keys("arq:in-progress:*") != [], "the start fires")
+        dialer.end("arq", signal.SIGKILL)
+    dialer.start("arq")
+    dialer.wait_for("j", "running")
+    assert dialer.redis.zcard("arq:queue") == 0
+
+
+def test_a_start_that_takes_too_long_is_fired_again(dialer: Dialer) -> None:
+    """Otherwise arq would forget it, and the job would never start."""
+    dialer.run_beside_arq(HELD_UP)
+
+
 @pytest.mark.repeats
 def test_a_dialer_survives_a_hundred_kills(dialer: Dialer) -> None:
     """At random moments, by kill -9 and by SIGTERM; at rest everything is as it should be."""
@@ -169,6 +189,17 @@ def leave_dead_calls(dialer: Dialer) -> None:
         dialer.start(*WORKERS)
 
 
+HELD_UP = f"""{BESIDE_ARQ}
+import time
+from arq import Retry
+from examples.dialer import starts
+starts.start_job = lambda *_, **__: time.sleep(0.1)
+try:
+    asyncio.run(asyncio.wait_for(starts.start({{"job_id": "start"}}, "j"), 0.01))
+except Retry:
+    sys.exit()
+sys.exit("no Retry")
+"""
 JOBS = [("whole", 5, "acme"), ("cut", 300, None), ("rest", 120, "acme"), ("never", 2, "other")]
 LIVE = "SELECT count(*) FROM batch_contacts WHERE status = 'dialing'"
 OVERDUE = (
