@@ -72,12 +72,16 @@ def test_cancelling_what_was_never_armed_bars_it(gate: Gate) -> None:
 
 
 def test_a_start_that_was_never_armed_does_not_start(gate: Gate) -> None:
-    """An exception says so; nothing is decided by it."""
+    """An exception says so, on which start, and what to do; nothing is decided by it."""
     for _ in range(2):
-        with pytest.raises(
-            SchedulerUnavailable, match="does not know the start 'job': it was nev"
-        ):
+        with pytest.raises(SchedulerUnavailable) as refused:
             gate.may_start("job")
+        assert str(refused.value) == (
+            "the start gate does not know the start 'job': it was never armed, or its row was "
+            "deleted, and with it a possible cancel, so it is refused. If it still should start, "
+            "arm it again and retry it; starts that are never armed pass a SqlStartGate with "
+            "armed_only=False"
+        )
     assert gate.arm("job") is True
     assert gate.may_start("job") is True
 
