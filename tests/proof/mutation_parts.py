@@ -57,6 +57,7 @@ _NO_JUDGES = {
     for name in (
         *("benchmarks", "cli_urls", "complete_types", "distribution", "english", "imports"),
         *("pins", "pytest_plugin", "repository", "selection", "sizes", "twins", "watchdog"),
+        "written_once",
     )
 }
 """

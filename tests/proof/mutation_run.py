@@ -223,15 +223,9 @@ def complaints(
 def rows(*, processes: int = 2, parts: Sequence[Part] = SAMPLES) -> list[Row]:
     """Try the mutants, several parts at a time, and give the rows of the table."""
     with servers(), ThreadPoolExecutor(processes) as pool:
-        results = list(pool.map(_result, parts))
-    found = [
-        Row(
-            f"code mutants killed: {part.name}{' (sample)' if part.is_sampled else ''}",
-            _share(result.killed, result.judged),
-            "any",
-        )
-        for part, result in zip(parts, results, strict=True)
-    ]
+        outcomes = list(pool.map(_outcome, parts))
+    found = [_row(part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
+    results = [it for it in outcomes if isinstance(it, Result)]
     survivors = [mutant for result in results for mutant in result.survived]
     timed_out = [mutant for result in results for mutant in result.timed_out]
     judged = sum(result.judged for result in results)
@@ -273,6 +267,21 @@ class Result:
         return self.killed + len(self.survived)
 
 
+def _outcome(part: Part) -> Result | RuntimeError:
+    """Try the mutants of a part. If it cannot begin, the others go on."""
+    try:
+        return _result(part)
+    except RuntimeError as error:
+        return error
+
+
+def _row(part: Part, outcome: Result | RuntimeError) -> Row:
+    name = f"code mutants killed: {part.name}{' (sample)' if part.is_sampled else ''}"
+    if isinstance(outcome, Result):
+        return Row(name, _share(outcome.killed, outcome.judged), "any")
+    return Row(name, "-", "any", [str(outcome)])
+
+
 def _result(part: Part) -> Result:
     """Try the mutants of a part, and tell what became of them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -296,7 +305,7 @@ def _result(part: Part) -> Result:
 
 
 def _share(killed: int, judged: int) -> str:
-    return f"{killed}/{judged} ({killed / judged:.1%})"
+    return f"{killed}/{judged} ({killed / judged:.1%})" if judged else "-"
 
 
 def main() -> int:

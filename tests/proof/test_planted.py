@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
-from tests.proof import report_page
+from tests.proof import mutation_run, report_page
 from tests.proof.mutation_parts import NO_JUDGES, PARTS, Part
 from tests.proof.mutation_run import (
     Mutant,
@@ -230,6 +231,25 @@ def test_each_survivor_is_of_a_function_that_exists() -> None:
         *of_class, name = function.removeprefix("x").removeprefix("_").strip("ǁ").split("ǁ")
         assert f"def {name}(" in code, mutant
         assert all(f"class {it}" in code for it in of_class), mutant
+
+
+def test_a_part_that_cannot_begin_is_wrong_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the others came to is told."""
+
+    def begin(part: Part, _: Path) -> dict[str, str]:
+        if part == PARTS[1]:
+            message = "a test fails"
+            raise RuntimeError(message)
+        return {"f__mutmut_1": "killed"}
+
+    monkeypatch.setattr(mutation_run, "servers", nullcontext)
+    monkeypatch.setattr(mutation_run, "try_out", begin)
+    broken, good, total, *_ = mutation_run.rows(processes=1, parts=PARTS[1:3])
+    assert (broken.seen, broken.complaints) == ("-", ["a test fails"])
+    assert (good.seen, good.complaints) == ("1/1 (100.0%)", ())
+    assert total.seen == "1/1 (100.0%)"
 
 
 def test_the_page_holds_everything() -> None:
