@@ -136,8 +136,8 @@ def _errors() -> Iterator[str]:
             name,
             [response],
             f"{about} Wait as many seconds as `Retry-After` says, and send the request again with "
-            "the same `Idempotency-Key`. Where a service does not use it, the answer is "
-            "[cancel_failed](#cancel_failed).",
+            f"the same `Idempotency-Key`. A service that does not send {response.status} "
+            "answers [cancel_failed](#cancel_failed).",
         )
 
 

@@ -1,8 +1,8 @@
 """
 Every sentence that the library says to an operator, from its source, and what to do about it.
 
-Rule 1: a sentence is a text in the source of at least two words that is no docstring, no help of
-        an option and no SQL. What is left out besides is named: modules below, each with a
+Rule 1: a sentence is a text in Python or Lua of at least two words that is no docstring, no help
+        of an option and no SQL. What is left out besides is named: modules below, each with a
         reason, and parts of sentences in `messages.toml`.
 Rule 2: what to do stands in the sentence itself, after its last colon or semicolon, or else in
         `messages.toml`. A sentence for which it stands nowhere fails a test.
@@ -45,6 +45,12 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 """What of the package says nothing to an operator, and why."""
 
 WORDS_MIN: Final = 2
+
+ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
+
+_LUA_PART: Final = r"(?:'[^'\n]*'|[a-zA-Z][\w.\[\]]*(?:\([^()\n]*\))?)"
+_LUA_TEXT: Final = re.compile(rf"{_LUA_PART}(?:\s*\.\.\s*{_LUA_PART})*")
+"""A text in Lua, with what is filled in."""
 
 _SQL_BEGINNINGS: Final = (
     "AND BEGIN CASE CONVERT CONVERT_TZ EXISTS NOT ON OR PRAGMA RELEASE ROLLBACK SELECT SET SHOW"
@@ -89,11 +95,13 @@ class Sentence:
 def sentences() -> list[Sentence]:
     """Return each sentence once in each module, in the order of the source."""
     found = dict[Sentence, None]()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.lua"))):
         module = path.relative_to(PACKAGE).as_posix()
         if any(module == it or module.startswith(f"{it}/") for it in LEFT_OUT):
             continue
-        for text in _texts(ast.parse(path.read_text("utf-8"))):
+        source = path.read_text("utf-8")
+        of_python = path.suffix == ".py"
+        for text in _texts(ast.parse(source)) if of_python else _texts_of_lua(source):
             if len(re.findall(r"[a-zA-Z]{2,}|\ba\b", text)) >= WORDS_MIN and _is_sentence(text):
                 found[Sentence(module, " ".join(text.split()))] = None
     return list(found)
@@ -125,6 +133,14 @@ def _texts(tree: ast.Module) -> Iterator[str]:
         yield text
 
 
+def _texts_of_lua(source: str) -> Iterator[str]:
+    """Yield the texts of a script, in their order."""
+    for found in _LUA_TEXT.findall(re.sub(r"(?m)^\s*--.*$", "", source)):
+        parts = re.findall(_LUA_PART, found)
+        if any(it.startswith("'") for it in parts):
+            yield "".join(it.strip("'") if it.startswith("'") else ELLIPSIS for it in parts)
+
+
 def _no_sentences(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the texts in a node that are no sentences: docstrings, help, parts of others."""
     match node:
@@ -145,10 +161,7 @@ def _text(node: ast.Constant | ast.JoinedStr) -> str:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=parts):
-            return "".join(
-                _text(it) if isinstance(it, ast.Constant) else "\N{HORIZONTAL ELLIPSIS}"
-                for it in parts
-            )
+            return "".join(_text(it) if isinstance(it, ast.Constant) else ELLIPSIS for it in parts)
         case _:
             return ""
 
@@ -201,11 +214,17 @@ def _page() -> Iterator[str]:
         rest = [it for it in rest if it not in mine]
         for text, advice in dict.fromkeys((it.text, group.advice(it)) for it in mine):
             said = text.removesuffix(f" {advice}").rstrip(":; ") if advice else text
-            yield f"| {_cell(said)} | {_cell(advice or '')} |"
+            do = (_plain if advice and text.endswith(advice) else _cell)(advice or "")
+            yield f"| {_plain(said.replace('{}', ELLIPSIS))} | {do} |"
         yield ""
 
 
 def _cell(text: str) -> str:
-    """Return a text as a cell of a table."""
-    plain = text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Return Markdown as a cell of a table."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _plain(text: str) -> str:
+    """Return a text as a cell of a table, in which nothing but code in backticks is Markdown."""
+    plain = _cell(text)
     return re.sub(r"([*_\[\]])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"\\\1", plain)

@@ -17,4 +17,7 @@ To run it, with a database `dialer`:
     export BATCH_CANCEL_SCHEDULER=arq+redis://localhost
     batch-cancel reconcile --loop 60 --schema examples.dialer.tables:schema
     batch-cancel cancel JOB_ID --schema examples.dialer.tables:schema
+
+A job is a row of `batch_jobs`, `pending` at first, with rows of `batch_contacts`. Its start is
+scheduled by `starts.schedule`, with a pool of arq's `create_pool`, its id and a time.
 """

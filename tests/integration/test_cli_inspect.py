@@ -76,7 +76,7 @@ def test_each_drift_has_its_sentence(run: Callable[..., Done], drifted: Path) ->
         ),
         (
             "batch job 'lost' is scheduled, but its deferred start 'gone' does not wait: it will "
-            "not be started"
+            "not be started, unless a worker is just starting it"
         ),
         "batch job 'nameless' is scheduled, but names no deferred start: it will not be started",
         "batch job 'open' is cancelled, but 2 contacts are still open",

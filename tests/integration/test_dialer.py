@@ -120,18 +120,32 @@ def test_a_worker_that_is_to_stop_claims_nothing_more(
     assert dict(seen.fetchall()) == {"completed": 1, "queued": 2}
 
 
-def test_a_start_of_a_killed_worker_fires_again_soon(dialer: Dialer) -> None:
-    """Others get it after as long as it may take, which is not five minutes."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_start_of_a_worker_that_ends_fires_again_soon(
+    dialer: Dialer, how: signal.Signals
+) -> None:
+    """After a kill others get it after as long as it may take, which is not five minutes."""
     dialer.add_job("j", 1)
     dialer.schedule(0, "j")
     with dialer.rows.transaction():
         dialer.rows.execute("SELECT FROM batch_jobs WHERE id = 'j' FOR UPDATE")
         dialer.start("arq")
         wait_until(lambda: dialer.redis.keys("arq:in-progress:*") != [], "the start fires")
-        dialer.end("arq", signal.SIGKILL)
+        dialer.end("arq", how)
     dialer.start("arq")
     dialer.wait_for("j", "running")
     assert dialer.redis.zcard("arq:queue") == 0
+
+
+def test_a_job_whose_start_was_never_enqueued_is_scheduled_again(dialer: Dialer) -> None:
+    """The process died after it had written the row. A start that waits is not enqueued twice."""
+    dialer.add_job("j", 1)
+    dialer.rows.execute("UPDATE batch_jobs SET status = 'scheduled', scheduled_job_id = 'start'")
+    for seconds in (60, 0):
+        dialer.schedule(seconds, "j")
+        assert dialer.redis.zrange("arq:queue", 0, -1) == [b"start"]
+    [(_, at)] = dialer.redis.zrange("arq:queue", 0, -1, withscores=True)
+    assert at > (time.time() + 30) * 1000
 
 
 def test_a_start_that_takes_too_long_is_fired_again(dialer: Dialer) -> None:
@@ -194,8 +208,9 @@ import time
 from arq import Retry
 from examples.dialer import starts
 starts.start_job = lambda *_, **__: time.sleep(0.1)
+starts.LONGEST_START_SECONDS = 0.01
 try:
-    asyncio.run(asyncio.wait_for(starts.start({{"job_id": "start"}}, "j"), 0.01))
+    asyncio.run(starts.start({{"job_id": "start"}}, "j"))
 except Retry:
     sys.exit()
 sys.exit("no Retry")

@@ -243,6 +243,20 @@ def test_where_a_trigger_may_write_contacts_afterwards_there_is_no_sweep(
     assert transactions(rows) == 1
 
 
+def test_where_the_id_of_a_contact_may_be_null_there_is_no_sweep(
+    rows: psycopg.Connection[Any], uow: PostgresUnitOfWork
+) -> None:
+    """No chunk would find it, and the job would be cancelled with an open contact."""
+    rows.execute(
+        "ALTER TABLE batch_contacts DROP CONSTRAINT batch_contacts_pkey, ADD UNIQUE (id), "
+        "ALTER COLUMN id DROP IDENTITY, ALTER COLUMN id DROP NOT NULL; "
+        "UPDATE batch_contacts SET id = NULL WHERE id = (SELECT max(id) FROM batch_contacts)"
+    )
+    assert cancel(uow).contacts_cancelled == 5
+    assert set(statuses(rows)) == {"cancelled"}
+    assert transactions(rows) == 1
+
+
 def test_a_trigger_that_keeps_contacts_open_ends_the_sweep_with_its_cause(
     rows: psycopg.Connection[Any], uow: PostgresUnitOfWork
 ) -> None:

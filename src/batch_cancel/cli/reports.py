@@ -227,7 +227,10 @@ class Inspected:
 def _why_missing(start: DeferredStart) -> str:
     if start.deferred_id is None:
         return "names no deferred start: it will not be started"
-    return f"its deferred start {shown(start.deferred_id)} does not wait: it will not be started"
+    return (
+        f"its deferred start {shown(start.deferred_id)} does not wait: it will not be started, "
+        "unless a worker is just starting it"
+    )
 
 
 def _contacts(job: CancelledJob) -> str:

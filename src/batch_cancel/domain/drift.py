@@ -156,7 +156,7 @@ class Drift:
         starts_waiting: deferred starts of cancelled jobs that still wait to fire; harmless if the
             workers start jobs with `start_job`.
         starts_missing: scheduled jobs whose deferred start does not wait, or that name none: they
-            will not be started.
+            will not be started, unless a worker is just starting one.
         contacts_open: cancelled jobs with open contacts that nothing will cancel.
         calls_overdue: jobs with calls that have been live for too long, most likely those of dead
             workers; `expire_calls` ends them. None if the store does not know.

@@ -49,6 +49,7 @@ from batch_cancel.ports import (
     SweepRepository,
     WorkRepository,
 )
+from batch_cancel.use_cases.kinds import returned
 
 _P = TypeVar("_P")
 _R = TypeVar("_R")
@@ -66,8 +67,13 @@ class Call(Protocol):
 
 
 async def at_once(method: Callable[_A, _R], /, *arguments: _A.args, **named: _A.kwargs) -> _R:
-    """Call the method here and now; this never suspends."""
-    return method(*arguments, **named)
+    """
+    Call the method here and now; this never suspends.
+
+    Raises:
+        TypeError: it returned an awaitable: a store's method is `async def` by mistake.
+    """
+    return returned(method(*arguments, **named))
 
 
 @attrs.define(eq=False)

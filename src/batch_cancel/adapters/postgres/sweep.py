@@ -70,7 +70,8 @@ class Sweep(Statements):
 
         It changes all if something may write a contact other than RETURNING shows it, such as an
         AFTER trigger: then the rows are read again before the one commit. And it changes all if
-        no unique index finds a contact by its id: then each chunk would read all contacts.
+        no unique index finds a contact by its id: then each chunk would read all contacts. Or if
+        the id may be NULL, by which no chunk finds a contact.
         """
         above = self.transaction.sweep_above
         if above is None or facts is None or not (await self.transaction.ground()).has_sweeps:
@@ -81,4 +82,5 @@ class Sweep(Statements):
         is_found = any(
             schema.contact_id in it.columns and it.columns <= key for it in facts.contacts.unique
         )
-        return above if is_plain and is_found else None
+        is_there = schema.contact_id in facts.contacts.not_null
+        return above if is_plain and is_found and is_there else None

@@ -1,4 +1,4 @@
--- What batch_cancel needs in your database: one table of its own; yours are not changed. A row is
+-- What batch_cancel needs in your database: two tables of its own; yours are not changed. A row is
 -- the audit entry of a cancellation, the answer to a retry of the same operation, and the note
 -- that the removal of a deferred start is still pending.
 CREATE TABLE IF NOT EXISTS batch_cancellations (
