@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -346,60 +346,3 @@ def test_a_commit_is_not_looked_up_in_what_is_no_store() -> None:
     duck: Any = Duck(AsyncMemoryStore())
     with pytest.raises(TypeError, match="opens transactions of the asyncio kind"):
         remove_deferred(joined, MemoryScheduler(), uow=duck)
-
-
-# Of a store's methods ----------------------------------------------------------------------------
-
-
-class Part:
-    """Part of a store, of which one method is a coroutine function."""
-
-    def __init__(self, part: Any, method: str) -> None:
-        self._part = part
-        self._method = method
-
-    def __getattr__(self, name: str) -> Any:
-        """Return another part, or a method."""
-        found = getattr(self._part, name)
-        if name != self._method:
-            return found if callable(found) or found is None else Part(found, self._method)
-
-        async def awaited(*arguments: object) -> Any:
-            return found(*arguments)
-
-        return awaited
-
-
-class Mistaken:
-    """A blocking store, of which one method is `async def` by mistake."""
-
-    def __init__(self, store: MemoryStore, method: str) -> None:
-        self._store = store
-        self._method = method
-
-    @contextmanager
-    def begin(self) -> Generator[Any]:
-        """Begin."""
-        with self._store.begin() as repositories:
-            yield Part(repositories, self._method)
-
-
-@pytest.mark.parametrize(
-    ("method", "step"),
-    [
-        ("mark_cancelled", lambda uow: cancel_job("job", uow=uow, scheduler=MemoryScheduler())),
-        ("settle", lambda uow: settle_contact("job", "live", BUSY, uow=uow)),
-        ("start", lambda uow: start_job("job", uow=uow)),
-    ],
-)
-def test_a_method_of_a_store_that_is_awaited_by_mistake_is_named_as_one(
-    method: str, step: Callable[[Any], object]
-) -> None:
-    """Nothing is changed: what it would have done was not done."""
-    store = MemoryStore()
-    store.add_job("job", "pending", contacts={"live": "dialing", "open": "pending"})
-    with pytest.raises(TypeError, match=r"returned an awaitable \(coroutine\), and this function"):
-        step(Mistaken(store, method))
-    assert store.job("job").status == "pending"
-    assert store.contacts("job") == {"live": "dialing", "open": "pending"}
-    gc.collect()
