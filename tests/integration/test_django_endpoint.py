@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from batch_cancel import cancel_job, cancel_job_async
+from batch_cancel import CancelFailed, JobKey, cancel_job, cancel_job_async
 from batch_cancel.adapters.memory import AsyncMemoryScheduler, MemoryScheduler
+from batch_cancel.domain.errors import Fault
 from batch_cancel.http import Principal
 from tests.http.requests import Asked, ask_asgi, ask_wsgi
 from tests.integration.django_app import (
@@ -194,6 +196,25 @@ def test_what_the_principal_raises_is_answered_by_django() -> None:
         client: Any = Client()
         assert client.post("/batch/jobs/job/cancel").status_code == 403
     assert states("job") == before
+
+
+def test_a_failure_that_may_pass_says_when_to_ask_again() -> None:
+    """In as many seconds as the route was given."""
+    from django.test import Client
+
+    from batch_cancel.adapters.django.views import cancel_url
+    from tests.django_calls.urls import KEYS
+
+    def cancel(*_: object, **__: object) -> Any:
+        raise CancelFailed(JobKey("job"), "op", "unchanged", Fault.BUSY)
+
+    def principal(_: object) -> Principal:
+        return KEYS["key-a"]
+
+    with routed(cancel_url(cancel, principal, retry_after=timedelta(seconds=3))):
+        client: Any = Client()
+        answer = client.generic("POST", "/batch/jobs/job/cancel", b"", "")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")
 
 
 def staying(app: Any) -> Any:

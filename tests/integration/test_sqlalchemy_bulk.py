@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -18,6 +20,18 @@ from tests.integration.bulk_tables import counted, fill, rows
 __all__ = ["rows"]
 
 ALL = JobFilter(statuses=["scheduled", "pending", "running"])
+TIMED = attrs.evolve(
+    data_layers.TABLES,
+    jobs=sa.Table(
+        "batch_jobs",
+        sa.MetaData(),
+        *(sa.Column(name, sa.Text) for name in ("id", "organization_id", "status")),
+        sa.Column("scheduled_job_id", sa.Text),
+        *(sa.Column(f"{it}_at", sa.DateTime(timezone=True)) for it in ("created", "updated")),
+    ),
+    job_created_at="created_at",
+    job_scheduled_at="updated_at",
+)
 
 
 @pytest.fixture
@@ -136,3 +150,49 @@ def test_one_job_that_a_trigger_keeps_does_not_stop_the_others(
     assert (result.cancelled, result.failed, result.contacts_cancelled) == (2, 1, 4)
     assert [failure.key for failure in result.failures] == [JobKey("job-0001")]
     assert counted(rows, "batch_jobs") == {"cancelled": 2, "scheduled": 1}
+
+
+def noon(day: int) -> datetime:
+    """Return the noon of a day."""
+    return datetime(2026, 1, day, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("of", ["created", "scheduled"])
+@pytest.mark.parametrize(
+    ("between", "found"),
+    [((2, None), [2, 3]), ((None, 2), [1]), ((2, 3), [2]), ((4, None), [])],
+)
+def test_jobs_are_found_by_their_times(
+    engine: sa.Engine,
+    rows: psycopg.Connection[Any],
+    of: str,
+    between: tuple[int | None, int | None],
+    found: list[int],
+) -> None:
+    """From the first moment on, and before the second."""
+    for day in (1, 2, 3):
+        times = {"created": noon(9), "scheduled": noon(9)} | {of: noon(day)}
+        rows.execute(
+            "INSERT INTO batch_jobs (id, status, created_at, updated_at) "
+            "VALUES (%s, 'pending', %s, %s)",
+            [str(day), times["created"], times["scheduled"]],
+        )
+    uow = SqlAlchemyUnitOfWork(engine, TIMED)
+    since, until = (it and noon(it) for it in between)
+    wanted: dict[str, Any] = {f"{of}_after": since, f"{of}_before": until}
+    result = cancel_jobs(JobFilter(**wanted), uow=uow, scheduler=MemoryScheduler())
+    assert result.cancelled == len(found)
+    cancelled = rows.execute("SELECT id FROM batch_jobs WHERE status = 'cancelled' ORDER BY id")
+    assert [int(job_id) for (job_id,) in cancelled.fetchall()] == found
+
+
+def test_where_jobs_have_no_organization_an_organization_has_no_job(
+    engine: sa.Engine, rows: psycopg.Connection[Any]
+) -> None:
+    """Whoever asks for it is told that there is none, and nothing is changed."""
+    fill(rows, 3, 2)
+    uow = SqlAlchemyUnitOfWork(engine, attrs.evolve(data_layers.TABLES, job_organization_id=None))
+    keys = [f"job-{number:04}" for number in range(3)]
+    result = cancel_jobs(keys, uow=uow, scheduler=MemoryScheduler(), organization_id="acme")
+    assert (result.cancelled, result.not_found) == (0, 3)
+    assert counted(rows, "batch_jobs") == {"scheduled": 3}

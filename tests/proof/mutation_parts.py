@@ -175,6 +175,7 @@ PARTS = (
             "integration/test_joining_sqlalchemy_and_django.py",
             "integration/test_sql_gate.py",
             "integration/test_work_plans.py",
+            "integration/test_work_returning.py",
             *(
                 f"integration/test_sqlalchemy_{name}.py"
                 for name in (
