@@ -130,11 +130,11 @@ def test_a_start_of_a_worker_that_ends_fires_again_soon(
     with dialer.rows.transaction():
         dialer.rows.execute("SELECT FROM batch_jobs WHERE id = 'j' FOR UPDATE")
         dialer.start("arq")
-        wait_until(lambda: dialer.redis.keys("arq:in-progress:*") != [], "the start fires")
+        wait_until(lambda: dialer.one(WAITING) == (1,), "the start waits for the job")
         dialer.end("arq", how)
     dialer.start("arq")
     dialer.wait_for("j", "running")
-    assert dialer.redis.zcard("arq:queue") == 0
+    wait_until(lambda: dialer.redis.zcard("arq:queue") == 0, "arq has done with the start")
 
 
 def test_a_job_whose_start_was_never_enqueued_is_scheduled_again(dialer: Dialer) -> None:
@@ -221,4 +221,5 @@ OVERDUE = (
     "SELECT count(*) FROM batch_contacts "
     "WHERE status = 'dialing' AND dialing_since < now() - make_interval(secs => %s)"
 )
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 PENDING = "SELECT count(*) FROM batch_cancellations WHERE removal = 'pending'"
