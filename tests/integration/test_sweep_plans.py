@@ -67,6 +67,14 @@ def test_no_statement_reads_the_whole_table(
     assert cancelled(rows, postgres_schema, many=many).scans == 0
 
 
+def test_no_chunk_reads_the_whole_table(
+    rows: psycopg.Connection[Any], postgres_schema: str
+) -> None:
+    """Although the server is told that an index costs more."""
+    rows.execute("ANALYZE batch_jobs, batch_contacts")
+    assert cancelled(rows, with_options(postgres_schema, "random_page_cost=10000")).scans == 0
+
+
 @pytest.mark.parametrize("index", ["", "(status)"])
 @pytest.mark.parametrize("is_analyzed", [False, True])
 def test_no_chunk_reads_all_contacts_of_the_job(
