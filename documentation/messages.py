@@ -214,7 +214,8 @@ def _page() -> Iterator[str]:
         rest = [it for it in rest if it not in mine]
         for text, advice in dict.fromkeys((it.text, group.advice(it)) for it in mine):
             said = text.removesuffix(f" {advice}").rstrip(":; ") if advice else text
-            do = (_plain if advice and text.endswith(advice) else _cell)(advice or "")
+            is_own = text.endswith(advice or "")
+            do = _plain(advice or "") if is_own else _cell(advice or "")
             yield f"| {_plain(said.replace('{}', ELLIPSIS))} | {do} |"
         yield ""
 

@@ -26,7 +26,7 @@ IN_WORDS: Final[Mapping[str, str]] = {
     "I5": "The others get 400. If an answer is unknown, the same operation id finds out.",
     "I6": "Whatever crashes afterwards.",
     "I7": "One pass of `reconcile`, from any process. A start that a killed worker was firing may "
-    "fire again by its library: `start_job` refuses it.",
+    "be fired again by its library: `start_job` refuses it.",
     "I8": "A job that says `scheduled` has a deferred start, whatever a cancel did or failed to "
     "do.",
     "I9": "Rows that changed, not rows that were meant.",

@@ -99,11 +99,11 @@ class Awaited(Wrapper[_P]):
 
     call: Call = at_once
 
-    async def call_unchecked(
+    async def call_checked(
         self, method: Callable[_A, _R], /, *arguments: _A.args, **named: _A.kwargs
     ) -> _R:
         """
-        Call a method whose answer no use case checks.
+        Call a method, and check its answer, which no use case does.
 
         Raises:
             TypeError: it returned an awaitable: it is `async def` by mistake, and did nothing.
@@ -116,7 +116,7 @@ class _Jobs(Awaited[JobRepository]):
         return await self.call(self.port.lock, key)
 
     async def mark_cancelled(self, job: Job, record: CancellationRecord, /) -> None:
-        await self.call_unchecked(self.port.mark_cancelled, job, record)
+        await self.call_checked(self.port.mark_cancelled, job, record)
 
 
 class _Contacts(Awaited[ContactRepository]):
@@ -132,12 +132,12 @@ class _Sweep(Awaited[SweepRepository]):
         return await self.call(self.port.cancel, key, statuses)
 
     async def note(self, record: CancellationRecord, /) -> None:
-        await self.call_unchecked(self.port.note, record)
+        await self.call_checked(self.port.note, record)
 
 
 class _Outbox(Awaited[Outbox]):
     async def settle(self, record: CancellationRecord, /) -> None:
-        await self.call_unchecked(self.port.settle, record)
+        await self.call_checked(self.port.settle, record)
 
     async def claim(self, record: CancellationRecord, /) -> CancellationRecord | None:
         return await self.call(self.port.claim, record)
@@ -184,14 +184,14 @@ class _Bulk(Awaited[BulkRepository]):
         return await self.call(self.port.cancel, keys, statuses)
 
     async def mark_cancelled(self, records: Sequence[CancellationRecord], /) -> None:
-        await self.call_unchecked(self.port.mark_cancelled, records)
+        await self.call_checked(self.port.mark_cancelled, records)
 
 
 class _Work(Awaited[WorkRepository]):
     async def start(
         self, key: JobKey, statuses: AbstractSet[JobStatus], deferred_id: str | None, /
     ) -> bool:
-        return await self.call_unchecked(self.port.start, key, statuses, deferred_id)
+        return await self.call_checked(self.port.start, key, statuses, deferred_id)
 
     async def claim(
         self, key: JobKey, statuses: AbstractSet[ContactStatus], limit: int, /
@@ -211,22 +211,22 @@ class _Work(Awaited[WorkRepository]):
 
     async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus], /) -> bool:
         reading = cast("ReadingWorkRepository", self.port)
-        return await self.call_unchecked(reading.has_contacts, key, statuses)
+        return await self.call_checked(reading.has_contacts, key, statuses)
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement, /) -> bool:
-        return await self.call_unchecked(self.port.settle, key, contact_id, settlement)
+        return await self.call_checked(self.port.settle, key, contact_id, settlement)
 
     async def expire(self, key: JobKey, settlement: Settlement, older_than: timedelta, /) -> int:
-        return await self.call_unchecked(self.port.expire, key, settlement, older_than)
+        return await self.call_checked(self.port.expire, key, settlement, older_than)
 
     async def append(self, job: Job, contacts: Sequence[Mapping[str, object]], /) -> int:
-        return await self.call_unchecked(self.port.append, job, contacts)
+        return await self.call_checked(self.port.append, job, contacts)
 
     async def finish(self, key: JobKey, unfinished: AbstractSet[ContactStatus], /) -> bool:
-        return await self.call_unchecked(self.port.finish, key, unfinished)
+        return await self.call_checked(self.port.finish, key, unfinished)
 
     async def status(self, key: JobKey, /) -> str | None:
-        return await self.call_unchecked(self.port.status, key)
+        return await self.call_checked(self.port.status, key)
 
 
 class CompleteRepositories(ReportingRepositories, BulkRepositories, SweepRepositories, Protocol):

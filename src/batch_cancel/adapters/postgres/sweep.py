@@ -70,8 +70,8 @@ class Sweep(Statements):
 
         It changes all if something may write a contact other than RETURNING shows it, such as an
         AFTER trigger: then the rows are read again before the one commit. And it changes all if
-        no unique index finds a contact by its id: then each chunk would read all contacts. Or if
-        the id may be NULL, by which no chunk finds a contact.
+        no unique index finds a contact by its id: then each chunk would read all contacts. It also
+        changes all if the id may be NULL: no chunk would find such a contact.
         """
         above = self.transaction.sweep_above
         if above is None or facts is None or not (await self.transaction.ground()).has_sweeps:

@@ -1,6 +1,6 @@
--- What batch_cancel needs in your database: two tables of its own; yours are not changed. A row is
--- the audit entry of a cancellation, the answer to a retry of the same operation, and the note
--- that the removal of a deferred start is still pending.
+-- What batch_cancel needs in your database: two tables of its own; yours are not changed. A row of
+-- the first is the audit entry of a cancellation, the answer to a retry of the same operation, and
+-- the note that the removal of a deferred start is still pending.
 CREATE TABLE IF NOT EXISTS batch_cancellations (
     organization_id    text        NOT NULL,  -- '' for jobs of no organization
     batch_job_id       text        NOT NULL,
