@@ -6,19 +6,34 @@ A cancel of what is not there, however it is spelled, finds nothing and changes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
 
 from batch_cancel import (
     AlreadyTerminal,
+    ContactStatus,
     JobNotFound,
+    append_contacts,
+    claim_contacts,
+    expire_calls,
+    finish_job,
+    settle_contact,
+    start_job,
+    still_running,
 )
 from batch_cancel.adapters.postgres import (
     PostgresSchema,
+    PostgresUnitOfWork,
+    table_ddl,
 )
 from tests.integration.own_tables import (
     EVERY_CONTACT,
@@ -159,6 +174,84 @@ def test_text_ids_are_just_bytes(dsn: str, half: Half) -> None:
             result = half.cancel(half.uow(dsn), text, recorder, organization_id=text)
             assert (result.batch_job_id, result.contacts_cancelled) == (text, 1)
             assert recorder.asked == [text]
+
+
+THIRD_UUID = "00000000-0000-0000-0000-000000000001"
+STEPS_TABLES = """
+CREATE TABLE batch_jobs (
+    id {type} PRIMARY KEY, organization_id {type}, status text, scheduled_job_id text,
+    updated_at timestamptz
+);
+CREATE TABLE batch_contacts (
+    id {type} PRIMARY KEY, batch_job_id {type}, status text, next_attempt_at timestamptz,
+    updated_at timestamptz
+);
+INSERT INTO batch_jobs VALUES ('{id}', '{id}', '{status}');
+INSERT INTO batch_contacts (id, batch_job_id, status, updated_at)
+VALUES ('{id}', '{id}', 'dialing', 'yesterday'), ('{other}', '{id}', 'pending', 'yesterday');
+"""
+WATCHING = """
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER watch AFTER INSERT OR UPDATE ON batch_jobs FOR EACH ROW EXECUTE FUNCTION watch();
+CREATE TRIGGER watch AFTER INSERT OR UPDATE ON batch_contacts
+FOR EACH ROW EXECUTE FUNCTION watch();
+"""
+STEPS: dict[str, Callable[[str, str, str, PostgresUnitOfWork], object]] = {
+    "start": lambda job, org, _, uow: start_job(job, organization_id=org, uow=uow),
+    "claim": lambda job, org, _, uow: claim_contacts(job, organization_id=org, uow=uow, limit=9),
+    "settle": lambda job, org, contact, uow: settle_contact(
+        job, contact, ContactStatus.COMPLETED, organization_id=org, uow=uow
+    ),
+    "expire": lambda job, org, _, uow: expire_calls(
+        job, timedelta(hours=1), organization_id=org, uow=uow
+    ),
+    "append": lambda job, org, _, uow: append_contacts(
+        job, [{"id": {"42": "44"}.get(job, THIRD_UUID)}], organization_id=org, uow=uow
+    ),
+    "finish": lambda job, org, _, uow: finish_job(job, organization_id=org, uow=uow),
+    "still running": lambda job, org, _, uow: still_running(job, organization_id=org, uow=uow),
+}
+
+
+@pytest.mark.parametrize("way", ["first", "in one string", "watched"])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "ids",
+    [("bigint", "42", "43", NOT_NUMBERS), ("uuid", UUID, OTHER_UUID, NOT_UUIDS)],
+    ids=["bigint", "uuid"],
+)
+def test_a_workers_step_takes_an_id_in_one_text_form(
+    dsn: str, ids: tuple[str, str, str, list[str]], step: str, way: str
+) -> None:
+    """A job, an organization or a contact spelled otherwise is none, as it is for a cancel."""
+    id_type, one, other, hostile = ids
+    status = "pending" if step == "start" else "running"
+    made = STEPS_TABLES.format(type=id_type, id=one, other=other, status=status)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"{made}{table_ddl(PostgresSchema())}".encode())
+        if step == "finish":
+            connection.execute("UPDATE batch_contacts SET status = 'completed'")
+        if way == "watched":
+            connection.execute(WATCHING)
+        with ConnectionPool(dsn, min_size=1, max_size=1, open=True) as pool:
+            uow = PostgresUnitOfWork(pool.connection)
+            if way == "in one string":
+                still_running(one, organization_id=one, uow=uow)
+            before = _dump(connection)
+            for text in hostile:
+                triples = [(text, one, one), (one, text, one), (one, one, text)]
+                for job, organization, contact in triples if step == "settle" else triples[:2]:
+                    with suppress(JobNotFound):
+                        assert not STEPS[step](job, organization, contact, uow)
+                    assert _dump(connection) == before, (job, organization, contact)
+            assert STEPS[step](one, one, one, uow)
+
+
+def _dump(connection: psycopg.Connection[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT id::text, status FROM batch_jobs UNION ALL "
+        "SELECT id::text, status FROM batch_contacts ORDER BY 1, 2"
+    ).fetchall()
 
 
 # Organizations -----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import (
     AsyncPostgresUnitOfWork,
     PostgresSchema,
+    PostgresUnitOfWork,
     joining,
 )
 from batch_cancel.domain.errors import StoreFailed
@@ -125,6 +126,38 @@ def test_a_job_that_no_contact_can_refer_to_gets_none(database: Database) -> Non
         "the 'number' of '1' is NULL, so no contact can refer to this job: set it first"
     )
     assert 7 not in database.statuses("A")
+
+
+NAMELESS: dict[str, Callable[[PostgresUnitOfWork], object]] = {
+    "claim": lambda uow: claim_contacts("1", uow=uow, organization_id="A", limit=9),
+    "expire, watched": lambda uow: expire_calls("1", SOON, uow=uow, organization_id="A"),
+    "append, watched": lambda uow: append_contacts("1", [{}], uow=uow, organization_id="A"),
+    "cancel, watched": lambda uow: cancel_rows("1", uow=uow, organization_id="A"),
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_a_contact_without_an_id_is_refused_where_it_must_be_named(
+    database: Database, name: str
+) -> None:
+    """Nothing is changed, and the sentence says which column is NULL."""
+    contacts = CONTACTS_BY_ORGANIZATION.replace("PRIMARY KEY (", "UNIQUE (")
+    database.make(JOBS_BY_ORGANIZATION, contacts, schema=BY_ORGANIZATION)
+    for status in ("pending", "dialing"):
+        database.connection.execute(
+            "UPDATE batch_contacts SET id = NULL WHERE status = %s", [status]
+        )
+    if "watched" in name:
+        database.watch()
+    before = database.rows("A")
+    for _ in range(2):
+        with pytest.raises(BatchCancelError) as refused:
+            NAMELESS[name](database.uow(BY_ORGANIZATION))
+        assert str(refused.value.__cause__ or refused.value) == (
+            "a contact of '1' can't be named, because its 'id' is NULL: set it first, or map "
+            "another column with contact_id=..."
+        )
+    assert database.rows("A") == before
 
 
 def test_a_table_that_is_mended_works_at_once(database: Database) -> None:

@@ -150,6 +150,24 @@ def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to(layer: Layer) ->
     assert dump(layer) == before
 
 
+@pytest.mark.parametrize(
+    ("step", "more"), [("claim_contacts", {"limit": 9}), ("expire_calls", {})]
+)
+def test_a_contact_without_an_id_is_refused_where_it_must_be_named(
+    layer: Layer, step: str, more: dict[str, Any]
+) -> None:
+    """Nothing is changed, and no contact called 'None' is meant."""
+    create(layer, *UNIQUE["by key"][1:], is_not_null=False)
+    layer.execute("UPDATE contacts SET id = NULL WHERE organization_id = 'a' AND id <> 'c5'")
+    layer.execute("UPDATE contacts SET id = 'None' WHERE organization_id = 'a' AND id = 'c5'")
+    before = dump(layer)
+    with pytest.raises(
+        StoreFailed, match="a contact of 'job' can't be named, because its 'id' is"
+    ):
+        take(layer, step, BY_KEY, **more)
+    assert dump(layer) == before
+
+
 def statuses(layer: Layer, organization_id: str = "a") -> dict[str, str]:
     """Return the statuses of an organization's contacts by id."""
     found = layer.rows("SELECT organization_id, id, status FROM contacts")

@@ -20,7 +20,9 @@ from batch_cancel.adapters.postgres import (
     joining,
 )
 from batch_cancel.adapters.postgres.queries import queries_for
+from batch_cancel.adapters.postgres.rows import named
 from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS, UNFINISHED_CONTACTS
 from tests.integration.work_database import Database, database
@@ -30,9 +32,10 @@ __all__ = ["database"]
 
 def plan(database: Database, statement: sql.SQL, **parameters: object) -> str:
     """Return the plan of a statement for the job `j`."""
-    named = {"batch_job_id": "j", "organization_id": None, **parameters}
     rows = psycopg.Cursor(database.connection).execute(
-        sql.SQL("EXPLAIN {}").format(statement), named, prepare=False
+        sql.SQL("EXPLAIN {}").format(statement),
+        {**named(JobKey("j")), **parameters},
+        prepare=False,
     )
     return "\n".join(line for (line,) in rows.fetchall())
 

@@ -11,6 +11,7 @@ from batch_cancel.domain.table_shape import (
     Keys,
     Table,
     UniqueIndex,
+    check_nameable,
     check_referable,
     columns_refused,
     counted,
@@ -305,6 +306,17 @@ def test_a_contact_is_not_added_to_a_job_that_none_can_refer_to() -> None:
         check_referable("number", None, JobKey("j"))
     assert refused.value.reason == (
         "the 'number' of 'j' is NULL, so no contact can refer to this job: set it first"
+    )
+
+
+def test_a_contact_without_an_id_is_not_named() -> None:
+    """It has NULL in the column of its id."""
+    check_nameable("number", ["1", "None"], JobKey("j"))
+    with pytest.raises(StoreFailed) as refused:
+        check_nameable("number", ["1", None], JobKey("j"))
+    assert refused.value.reason == (
+        "a contact of 'j' can't be named, because its 'number' is NULL: set it first, or map "
+        "another column with contact_id=..."
     )
 
 

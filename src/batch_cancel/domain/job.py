@@ -73,6 +73,16 @@ class JobKey:
         )
 
 
+def is_named(found: JobKey, key: JobKey) -> bool:
+    """Check whether a job that was found has exactly this key, apart from case."""
+    return folded(found) == folded(key)
+
+
+def folded(key: JobKey) -> tuple[str, str]:
+    """Return a key without case."""
+    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
+
+
 def _is_aware(_: object, attribute: attrs.Attribute[datetime], value: datetime) -> None:
     if value.utcoffset() is None:
         msg = f"{attribute.name} must be an aware datetime, got {value!r}"

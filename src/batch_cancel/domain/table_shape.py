@@ -140,6 +140,16 @@ def check_referable(column: str | None, value: object, key: JobKey) -> None:
         raise StoreFailed(reason)
 
 
+def check_nameable(column: str, ids: Iterable[str | None], key: JobKey) -> None:
+    """Refuse a step that names contacts if one of them has NULL for its id."""
+    if None in ids:
+        reason = (
+            f"a contact of {shown(key.batch_job_id)} can't be named, because its {column!r} is "
+            "NULL: set it first, or map another column with contact_id=..."
+        )
+        raise StoreFailed(reason)
+
+
 @attrs.frozen(kw_only=True)
 class Keys:
     """

@@ -24,7 +24,7 @@ from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.sweep import Sweep
 from batch_cancel.domain.bulk import JobFilter, unmapped
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey, is_named
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 
 _MOMENT: Final = "timestamp with time zone"
@@ -119,9 +119,9 @@ class Bulk(Statements):
         for positions, reference, *row in await answer.rows():
             for position in positions.split(","):
                 key = keys[int(position) - 1]
-                locked = job(tuple(row), key, self.queries.schema)
-                if locked is None:
-                    continue
+                locked = job(tuple(row), self.queries.schema)
+                if not is_named(locked.key, key):
+                    continue  # As job_spelled_so, of which a statement about many has no part.
                 if key in found:
                     raise several(key)
                 found[key] = locked
@@ -210,7 +210,7 @@ class Bulk(Statements):
         demand = self.queries.demand_as_written(frozenset({ContactStatus.CANCELLED}))
         for key, contact_ids in self.written.items():
             explain = partial(unmet, self.queries, key)
-            self.transaction.hold(demand, looked_at(key, contact_ids), explain)
+            self.transaction.hold(demand, looked_at(self.queries, key, contact_ids), explain)
 
     def _references(self, keys: Sequence[JobKey]) -> str:
         return array_of(self.references[key] for key in keys)

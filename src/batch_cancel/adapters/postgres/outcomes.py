@@ -31,7 +31,7 @@ from batch_cancel.domain.drift import Inventory
 from batch_cancel.domain.errors import Fault, JobNotFound, StoreFailed, shown
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import TERMINAL_CONTACTS, ContactStatus
-from batch_cancel.domain.table_shape import counted
+from batch_cancel.domain.table_shape import check_nameable, counted
 from batch_cancel.domain.worker_rules import CALL_AGE_UNKNOWN, Settlement
 
 _PARAMETERS_MAX: Final = 60_000
@@ -55,11 +55,17 @@ ADDED: Final = TERMINAL_CONTACTS | {ContactStatus.PENDING}
 
 def settled(key: JobKey, contact_id: str, settlement: Settlement) -> Parameters:
     """Return the parameters that settle a contact."""
-    return {**named(key), "contact_id": contact_id, "retry_at": settlement.retry_at}
+    return {
+        **named(key),
+        "contact_id": contact_id,
+        "contact_text": contact_id,
+        "retry_at": settlement.retry_at,
+    }
 
 
-def looked_at(key: JobKey, ids: Sequence[str]) -> Parameters:
-    """Return the parameters that read contacts of this job."""
+def looked_at(queries: Queries, key: JobKey, ids: Sequence[str]) -> Parameters:
+    """Return the parameters that read contacts of this job, each of which must have an id."""
+    check_nameable(queries.schema.contact_id, ids, key)
     return {**named(key), "contact_ids": array_of(ids), "number": len(ids)}
 
 

@@ -51,9 +51,7 @@ def _overview(rows: Sequence[Row], key: JobKey, schema: PostgresSchema) -> Overv
     *its, jobs, _, _ = rows[0]
     if jobs > 1:
         raise several(key)
-    found = job(tuple(its), key, schema)
-    if found is None:
-        return None
+    found = job(tuple(its), schema)
     return Overview.of(
         found,
         (

@@ -37,7 +37,8 @@ class Queries:
         self.schema: Final = schema
         self._names: Final[dict[str, sql.SQL]] = names_of(schema, has_sweeps=has_sweeps)
         # Later parts contain earlier ones.
-        self._add_part("this_job")
+        for part in ("job_spelled_so", "contact_spelled_so", "this_job"):
+            self._add_part(part)
         self._names["its_key"] = (
             sql.SQL("%(batch_job_id)s") if schema.job_key is None else self.statement("its_key")
         )

@@ -71,7 +71,7 @@ class Jobs(Statements):
                 return None
             raise
         row = only(await answer.rows(), key)
-        found = None if row is None else job(row, key, self.queries.schema)
+        found = None if row is None else job(row, self.queries.schema)
         if found is None or found.status != JobStatus.CANCELLED:
             return found
         answer = await self.execute_alone(
@@ -91,7 +91,7 @@ class Jobs(Statements):
         self.transaction.hold(statement, recorded(record), explain)
         if ground.contacts_to_look_at is not None:
             demand = self.queries.demand_as_written(frozenset({ContactStatus.CANCELLED}))
-            parameters = looked_at(job.key, ground.contacts_to_look_at)
+            parameters = looked_at(self.queries, job.key, ground.contacts_to_look_at)
             self.transaction.hold(demand, parameters, explain)
 
 

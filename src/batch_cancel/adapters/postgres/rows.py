@@ -22,7 +22,12 @@ Parameters = dict[str, object]
 
 def named(key: JobKey) -> Parameters:
     """Return the parameters that name a job in the adopter's tables."""
-    return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id}
+    return {
+        "batch_job_id": key.batch_job_id,
+        "organization_id": key.organization_id,
+        "job_text": key.batch_job_id,
+        "organization_text": key.organization_id,
+    }
 
 
 def named_in_record(key: JobKey) -> Parameters:
@@ -31,19 +36,12 @@ def named_in_record(key: JobKey) -> Parameters:
     return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id or ""}
 
 
-def job(row: Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
-    """Return the job of a row; None if its key is not the requested one."""
+def job(row: Row, schema: PostgresSchema) -> Job:
+    """Return the job of a row."""
     job_id, organization_id, status_name, deferred_id, microseconds = row
     key = JobKey(job_id, organization_id)
-    if _folded(key) != _folded(asked):
-        # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one form only.
-        return None
     status = schema.read_job_status(status_name)
     return Job(key, status, deferred_id, _EPOCH + timedelta(microseconds=microseconds))
-
-
-def _folded(key: JobKey) -> tuple[str, str]:
-    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
 
 
 def cancellation(row: Row, key: JobKey) -> CancellationRecord:

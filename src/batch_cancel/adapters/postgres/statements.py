@@ -106,6 +106,8 @@ class Statements:
         self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]
     ) -> None:
         """Refuse contacts that are not in the statuses that they were written in."""
-        answer = await self.execute(self.queries.as_written(statuses), looked_at(key, ids))
+        answer = await self.execute(
+            self.queries.as_written(statuses), looked_at(self.queries, key, ids)
+        )
         [(is_so,)] = await answer.rows()
         check_written(self.queries, key, is_so=is_so)

@@ -33,7 +33,7 @@ from batch_cancel.adapters.postgres.rows import (
 from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
-from batch_cancel.domain.table_shape import check_referable
+from batch_cancel.domain.table_shape import check_nameable, check_referable
 from batch_cancel.domain.worker_rules import Settlement
 
 
@@ -101,6 +101,7 @@ class Work(Statements):
         with unknown_ids(key):
             answer, facts = await self.step(key, statement, {**named(key), "limit": limit})
         rows = await answer.rows()
+        check_nameable(self.queries.schema.contact_id, (it for it, *_ in rows), key)
         check_written(self.queries, key, is_so=all(is_so for _, is_so, *_ in rows))
         found: list[tuple[str, Mapping[str, object]]] = [
             (contact_id, dict(zip(columns, values, strict=True)))

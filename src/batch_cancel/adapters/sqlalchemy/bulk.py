@@ -28,13 +28,12 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     STILL_OPEN,
     Statements,
     as_record,
-    folded,
     recorded,
 )
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.bulk import JobFilter, unmapped
 from batch_cancel.domain.errors import Fault, StoreFailed
-from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey, folded
 from batch_cancel.domain.outcomes import RECORD_CHANGED
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
 

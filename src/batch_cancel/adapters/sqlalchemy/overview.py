@@ -11,11 +11,10 @@ from batch_cancel.adapters.sqlalchemy import columns
 from batch_cancel.adapters.sqlalchemy.statements import (
     Statements,
     as_record,
-    is_named,
     is_record_of,
     several_jobs,
 )
-from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.job import Job, JobKey, is_named
 from batch_cancel.domain.overview import Overview
 from batch_cancel.domain.status_names import read_contact_status
 from batch_cancel.domain.statuses import JobStatus

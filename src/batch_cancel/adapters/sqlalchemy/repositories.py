@@ -36,7 +36,6 @@ from batch_cancel.adapters.sqlalchemy.statements import (
     as_record,
     check_written,
     is_cancellation,
-    is_named,
     is_record_of,
     recorded,
     several_jobs,
@@ -46,7 +45,7 @@ from batch_cancel.adapters.sqlalchemy.work_repository import Work
 from batch_cancel.domain.bulk import JobFilter
 from batch_cancel.domain.cancellation import next_turn
 from batch_cancel.domain.errors import Fault, StoreFailed, shown
-from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey, is_named
 from batch_cancel.domain.outcomes import RECORD_CHANGED
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.ports import AsyncRepositories

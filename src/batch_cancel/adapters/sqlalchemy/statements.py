@@ -188,16 +188,6 @@ STILL_OPEN: Final = (
 )
 
 
-def is_named(found: JobKey, key: JobKey) -> bool:
-    """Check whether a job that was found has exactly this key, apart from case."""
-    return folded(found) == folded(key)
-
-
-def folded(key: JobKey) -> tuple[str, str]:
-    """Return a key without case."""
-    return key.batch_job_id.casefold(), (key.organization_id or "").casefold()
-
-
 def check_written(number: int, meant: int) -> None:
     """
     Check the number of rows as written.

@@ -7,7 +7,7 @@ Rule 2: rows are written by their ids, and the written rows are counted and chec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from itertools import chain
@@ -29,7 +29,12 @@ from batch_cancel.domain.claimed_contacts import column_missing
 from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import Job, JobKey
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus
-from batch_cancel.domain.table_shape import check_referable, columns_refused, counted
+from batch_cancel.domain.table_shape import (
+    check_nameable,
+    check_referable,
+    columns_refused,
+    counted,
+)
 from batch_cancel.domain.worker_rules import CALL_AGE_UNKNOWN, Settlement
 
 _ROWS_MAX: Final = 1000
@@ -80,7 +85,7 @@ class Work(Statements):
             .where(is_its, tables.contact_in(statuses))
             .where(sa.exists().select_from(tables.jobs).where(is_running).correlate(None))
         )
-        ids = [str(it) for it in self._due(asked, contact_id, at, limit)]
+        ids = self._ids(self._due(asked, contact_id, at, limit), key)
         values = self.touched(tables.contacts, tables.contact_updated_at, at)
         values |= self.touched(tables.contacts, tables.contact_dialing_since, at)
         is_open = sa.and_(is_its, tables.contact_in(statuses))
@@ -88,6 +93,12 @@ class Work(Statements):
         is_so = tables.contact_has({ContactStatus.DIALING})
         self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)
         return ids
+
+    def _ids(self, values: Iterable[Any], key: JobKey) -> list[str]:
+        """Return the texts of contacts' ids."""
+        ids = list(values)
+        check_nameable(self.tables.contact_id, ids, key)
+        return [str(it) for it in ids]
 
     def _due(
         self,
@@ -207,7 +218,7 @@ class Work(Statements):
             .where(is_its, is_overdue)
             .with_for_update(key_share=True)
         )
-        ids = [str(it) for it in self.connection.execute(locked).scalars()]
+        ids = self._ids(self.connection.execute(locked).scalars(), key)
         values = {**tables.contact_values(settlement.status), **self._going_on(settlement)}
         is_open, is_so = sa.and_(is_its, is_overdue), tables.contact_has({settlement.status})
         self._set_contacts(_Meant(ids, is_its, is_open, is_so, values), facts)

@@ -33,6 +33,8 @@ def reading(database: Database, field: str, statement: sql.SQL, alias: str = "")
         # Of the column's kind, so that Postgres can plan.
         "batch_job_id": str(UUID(int=0)) if column and column.type == "uuid" else "0",
         "organization_id": None,
+        "job_text": "",
+        "organization_text": None,
         "record_batch_job_id": "",
         "record_organization_id": "",
         "operation_id": "",
