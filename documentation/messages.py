@@ -48,6 +48,9 @@ WORDS_MIN: Final = 2
 
 ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 
+PLACEHOLDER: Final = re.compile(r"\{\w*\}")
+"""What `format` fills in."""
+
 _LUA_PART: Final = r"(?:'[^'\n]*'|[a-zA-Z][\w.\[\]]*(?:\([^()\n]*\))?)"
 _LUA_TEXT: Final = re.compile(rf"{_LUA_PART}(?:\s*\.\.\s*{_LUA_PART})*")
 """A text in Lua, with what is filled in."""
@@ -214,9 +217,11 @@ def _page() -> Iterator[str]:
         rest = [it for it in rest if it not in mine]
         for text, advice in dict.fromkeys((it.text, group.advice(it)) for it in mine):
             said = text.removesuffix(f" {advice}").rstrip(":; ") if advice else text
+            if said == ELLIPSIS:
+                continue  # Nobody can look for it.
             is_own = text.endswith(advice or "")
             do = _plain(advice or "") if is_own else _cell(advice or "")
-            yield f"| {_plain(said.replace('{}', ELLIPSIS))} | {do} |"
+            yield f"| {_plain(PLACEHOLDER.sub(ELLIPSIS, said))} | {do} |"
         yield ""
 
 

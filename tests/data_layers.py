@@ -64,11 +64,12 @@ CONTACTS = sa.Table(
     "batch_contacts",
     METADATA,
     sa.Column("id", _NUMBER, primary_key=True),
-    sa.Column("batch_job_id", _TEXT, index=True),
+    sa.Column("batch_job_id", _TEXT),
     sa.Column("status", _TEXT),
     sa.Column("next_attempt_at", _TIME),
     sa.Column("updated_at", _TIME),
     sa.Column("label", _TEXT),
+    sa.Index("ix_batch_contacts_batch_job_id", "batch_job_id", "next_attempt_at", "id"),
 )
 TABLES = SqlAlchemyTables(
     jobs=JOBS, contacts=CONTACTS, cancellations=cancellations_table(METADATA)

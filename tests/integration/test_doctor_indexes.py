@@ -189,7 +189,11 @@ def test_a_contact_is_found_by_its_id_within_its_job(
         "ALTER TABLE batch_contacts ADD organization_id text, ADD name text",
         f"CREATE UNIQUE INDEX ON batch_contacts {index}",
     )
-    names: dict[str, Any] = {"contact_organization_id": "organization_id", "contact_id": "name"}
+    names: dict[str, Any] = {
+        "contact_organization_id": "organization_id",
+        "contact_id": "name",
+        "contact_next_attempt_at": None,
+    }
     assert diagnosed(dsn, **names).workers == (
         ()
         if serves

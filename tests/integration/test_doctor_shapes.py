@@ -1,5 +1,5 @@
 """
-What a cancel refuses is named beforehand.
+What a cancel refuses, and what makes a claim slow, is named beforehand.
 
 Each shape is made on the real server, and the cancel itself is asked where it can be.
 """
@@ -18,6 +18,7 @@ from batch_cancel.adapters.memory import MemoryScheduler
 from batch_cancel.adapters.postgres import PostgresSchema, PostgresUnitOfWork
 from batch_cancel.adapters.postgres_catalog import read_facts
 from batch_cancel.domain.errors import CancelFailed
+from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 from tests.diagnoses import diagnosed, execute, with_reference_tables
 
 if TYPE_CHECKING:
@@ -259,5 +260,45 @@ def test_contacts_partitioned_by_something_else_are_fit(postgres_schema: str) ->
         "CREATE TABLE one PARTITION OF batch_contacts FOR VALUES WITH (modulus 1, remainder 0)",
         "CREATE INDEX ON batch_contacts (batch_job_id, status)",
     )
-    found = diagnosed(dsn)
+    found = diagnosed(dsn, contact_next_attempt_at=None)
     assert (found.missing, found.slow, found.workers) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("index", "serves"),
+    [
+        ("(batch_job_id, next_attempt_at, id)", True),
+        ("(organization_id, batch_job_id, next_attempt_at, id, status)", True),
+        ("(batch_job_id, next_attempt_at, id) WHERE status <> 'completed'", True),
+        ("(batch_job_id)", False),
+        ("(batch_job_id, next_attempt_at)", False),
+        ("(batch_job_id, id, next_attempt_at)", False),
+        ("(status, batch_job_id, next_attempt_at, id)", False),
+        ("(batch_job_id, next_attempt_at, id) WHERE status = 'pending'", False),
+    ],
+)
+def test_an_index_in_the_order_of_a_claim_is_missed(
+    postgres_schema: str, index: str, *, serves: bool
+) -> None:
+    """Without it each claim reads and sorts all that it might take; the plan says the same."""
+    dsn = with_reference_tables(
+        postgres_schema,
+        "ALTER TABLE batch_contacts ADD organization_id text",
+        "DROP INDEX batch_contacts_open",
+        f"CREATE INDEX ON batch_contacts {index}",
+        "CREATE INDEX ON batch_contacts (organization_id, batch_job_id)",
+    )
+    found = diagnosed(dsn, contact_organization_id="organization_id")
+    assert (found.missing, found.slow) == ((), ())
+    names = ", ".join(sorted(repr(str(it)) for it in CLAIMABLE_CONTACTS))
+    assert found.workers == (
+        ()
+        if serves
+        else (
+            (
+                "no index has the contacts of a job in the order of their times, so each "
+                "claim_contacts reads and sorts all open ones: CREATE INDEX ON "
+                f"batch_contacts (batch_job_id, next_attempt_at, id) WHERE status IN ({names})"
+            ),
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -137,7 +138,11 @@ def test_a_file_without_the_tables_is_named(layer: Layer, *, joined: bool) -> No
 
 def test_a_column_that_workers_need_alone_is_no_problem_of_a_cancel(layer: Layer) -> None:
     """It is among what the workers miss."""
-    layer.execute("ALTER TABLE batch_contacts DROP COLUMN next_attempt_at")
+    layer.execute(
+        "DROP INDEX ix_batch_contacts_batch_job_id",
+        "CREATE INDEX ix_batch_contacts_batch_job_id ON batch_contacts (batch_job_id)",
+        "ALTER TABLE batch_contacts DROP COLUMN next_attempt_at",
+    )
     found = examined(layer)
     assert found.problems == []
     assert found.workers == (
@@ -156,12 +161,42 @@ def test_a_missing_index_is_slow(layer: Layer) -> None:
     assert found.slow == (
         (
             "no index finds the contacts of a job, so each cancel reads all of batch_contacts: "
-            "CREATE INDEX ix_batch_contacts_batch_job_id ON batch_contacts (batch_job_id)"
+            "CREATE INDEX ix_batch_contacts_batch_job_id ON batch_contacts "
+            "(batch_job_id, next_attempt_at, id)"
         ),
     )
     [sentence] = found.slow
     layer.execute(sentence.partition(": ")[2])  # As it is: SQLite wants a name.
-    assert examined(layer).slow == ()
+    assert (examined(layer).slow, examined(layer).workers) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("index", "serves"),
+    [
+        ("(batch_job_id)", False),
+        ("(batch_job_id, next_attempt_at)", False),
+        ("(batch_job_id, id, next_attempt_at)", False),
+        ("(batch_job_id, next_attempt_at, id, status)", True),
+    ],
+)
+def test_an_index_in_the_order_of_a_claim_is_missed(
+    layer: Layer, index: str, *, serves: bool
+) -> None:
+    """Without it each claim reads and sorts all that it might take."""
+    layer.execute(
+        "DROP INDEX ix_batch_contacts_batch_job_id",
+        f"CREATE INDEX ix_batch_contacts_batch_job_id ON batch_contacts {index}",
+    )
+    found = examined(layer)
+    assert found.problems == []
+    sentence = (
+        "no index has the contacts of a job in the order of their times, so each claim_contacts "
+        "reads and sorts all open ones: CREATE INDEX ix_batch_contacts_batch_job_id ON "
+        "batch_contacts (batch_job_id, next_attempt_at, id)"
+    )
+    assert found.workers == (() if serves else (sentence,))
+    tables = attrs.evolve(TABLES, contact_next_attempt_at=None)
+    assert examined(layer, tables).workers == ()
 
 
 def test_keys_that_name_several_jobs_are_refused(layer: Layer) -> None:

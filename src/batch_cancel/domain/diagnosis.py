@@ -57,6 +57,11 @@ class Findings:
 
 INDEX_OF_CONTACTS: Final = "an index finds the contacts that a cancel changes"
 
+CLAIMS_SORT: Final = (
+    "no index has the contacts of a job in the order of their times, so each claim_contacts reads "
+    "and sorts all open ones"
+)
+
 
 def all_there(table: str) -> str:
     """Return that a table has what a cancel needs."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from itertools import dropwhile, takewhile
 from typing import Any, Final
 
 import attrs
@@ -32,6 +34,7 @@ from batch_cancel.adapters.sqlalchemy.repositories import (
 from batch_cancel.adapters.sqlalchemy.statements import Statements
 from batch_cancel.adapters.sqlalchemy.tables import SqlAlchemyTables
 from batch_cancel.domain.diagnosis import (
+    CLAIMS_SORT,
     INDEX_OF_CONTACTS,
     Diagnosis,
     Findings,
@@ -99,7 +102,7 @@ def examined(its: Statements) -> Diagnosis:
         _see_statuses(found, tables, field, table)
         found.missing.extend(_missing_privileges(connection, tables, field, table))
     if "contacts" in there:
-        _see_index(found, connection, tables)
+        _see_index(found, connection, tables, there["contacts"])
     if "cancellations" in there and seen.earlier is None:
         found.notes.append(_without_earlier(connection, tables))
     facts = seen.read()
@@ -237,8 +240,10 @@ def _why_not(kind: sa.types.TypeEngine[Any], word: str) -> str | None:
 # Keys, indexes, triggers -------------------------------------------------------------------------
 
 
-def _see_index(found: Findings, connection: Connection, tables: SqlAlchemyTables) -> None:
-    """Note whether an index finds the contacts of a job."""
+def _see_index(
+    found: Findings, connection: Connection, tables: SqlAlchemyTables, contacts: _Table
+) -> None:
+    """Note whether an index finds the contacts of a job, and has the order of their claims."""
     schema, name = name_parts(connection, tables.contacts)
     inspector, keys = sa.inspect(connection), tables.keys
     if name in {*inspector.get_view_names(schema), *_materialized(inspector, schema)}:
@@ -250,19 +255,28 @@ def _see_index(found: Findings, connection: Connection, tables: SqlAlchemyTables
     ]
     its = {keys.contact_job_id, keys.contact_organization_id}
     its |= {tables.contacts.c[it].name for it in tables.contact_where}
-    for columns in listed:
-        position = columns.index(keys.contact_job_id) if keys.contact_job_id in columns else None
-        if position is not None and set(columns[:position]) <= its:
-            found.fits.append(INDEX_OF_CONTACTS)
-            return
+    finding = [it for it in listed if keys.contact_job_id in takewhile(its.__contains__, it)]
+    at, order = tables.contact_next_attempt_at, list[str]()
+    if at is not None and contacts.column(tables.contacts.c[at].name) is not None:
+        order = [tables.contacts.c[at].name, keys.contact_id]
     shown = _shown(connection, tables.contacts)
     # Only Postgres takes an index without a name.
     index = f"ix_{name}_{keys.contact_job_id}"[:_NAME_CHARACTERS_MAX]
     index = connection.dialect.identifier_preparer.quote(index)
-    found.slow.append(
-        f"no index finds the contacts of a job, so each cancel reads all of {shown}: "
-        f"CREATE INDEX {index} ON {shown} ({keys.contact_job_id})"
-    )
+    columns = ", ".join((keys.contact_job_id, *order))
+    suggested = f"CREATE INDEX {index} ON {shown} ({columns})"
+    if not finding:
+        each = f"no index finds the contacts of a job, so each cancel reads all of {shown}"
+        found.slow.append(f"{each}: {suggested}")
+        return
+    found.fits.append(INDEX_OF_CONTACTS)
+    if order and not any(_then(it, its)[: len(order)] == order for it in finding):
+        found.workers.append(f"{CLAIMS_SORT}: {suggested}")
+
+
+def _then(columns: Sequence[str | None], its: AbstractSet[str | None]) -> Sequence[str | None]:
+    """Return the columns of an index after those that name a job."""
+    return list(dropwhile(its.__contains__, columns))
 
 
 def _materialized(inspector: sa.Inspector, schema: str | None) -> list[str]:

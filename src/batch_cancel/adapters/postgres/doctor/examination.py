@@ -31,7 +31,7 @@ from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.adapters.postgres.sql_parts import trusted
 from batch_cancel.adapters.postgres_catalog import question, read_facts, server_problems
-from batch_cancel.domain.diagnosis import Diagnosis
+from batch_cancel.domain.diagnosis import INDEX_OF_CONTACTS, Diagnosis
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
 
@@ -54,7 +54,7 @@ async def examined(schema: PostgresSchema, catalog: Catalog) -> Diagnosis:
     report = _begun(server, database)
     for look in _looks(database):
         report.see(await catalog.seen(look))
-    for doubt in _doubts(database):
+    for doubt in _doubts(database, report):
         answers = [await catalog.holds(condition) for condition in doubt.unless]
         is_well = doubt.is_dispelled or any(answers)
         if is_well and doubt.reading is not None:
@@ -107,7 +107,7 @@ def _looks(database: Database) -> Iterator[Look]:
         yield from shape.strayed_contacts(database)
 
 
-def _doubts(database: Database) -> Iterator[Doubt]:
+def _doubts(database: Database, report: Report) -> Iterator[Doubt]:
     """Yield the doubts about indexes, and those that only Postgres can resolve."""
     yield from statuses.constraints(database, "missing")
     yield from statuses.constraints(database, "workers")
@@ -117,6 +117,8 @@ def _doubts(database: Database) -> Iterator[Doubt]:
         yield from indexes.index_of_the_job(database)
     yield from indexes.indexes_of_ours(database)
     yield from indexes.indexes_of_contacts(database)
+    if INDEX_OF_CONTACTS in report.fits:  # Else one is suggested that has their order as well.
+        yield from indexes.index_of_a_claim(database)
     if not any(shape.refused_to_workers(database)):
         yield from indexes.index_of_the_contact(database)
 

@@ -14,7 +14,7 @@ from batch_cancel.adapters.postgres.doctor.questions import Condition, Doubt, Re
 from batch_cancel.adapters.postgres.doctor.tables import Database
 from batch_cancel.adapters.postgres.queries import queries_for
 from batch_cancel.adapters.postgres.sql_parts import listed, typed
-from batch_cancel.domain.diagnosis import INDEX_OF_CONTACTS
+from batch_cancel.domain.diagnosis import CLAIMS_SORT, INDEX_OF_CONTACTS
 from batch_cancel.domain.status_names import all_status_names
 from batch_cancel.domain.statuses import CANCELLABLE_CONTACTS, ContactStatus, JobStatus, Removal
 from batch_cancel.domain.worker_rules import CLAIMABLE_CONTACTS
@@ -105,12 +105,34 @@ def indexes_of_contacts(database: Database) -> Iterator[Doubt]:
         CANCELLABLE_CONTACTS,
         queries.cancel_contacts(CANCELLABLE_CONTACTS),
         fits=INDEX_OF_CONTACTS,
+        then=_order_of_a_claim(database),
     )
     yield from _index_of_contacts(
         *(database, "workers"),
         f"no index finds live calls, so each finish_job reads all of {contacts}",
         _LIVE,
         queries.finish_job(_LIVE)[0],
+    )
+
+
+def index_of_a_claim(database: Database) -> Iterator[Doubt]:
+    """Yield whether an index has the contacts of a job in the order in which they are claimed."""
+    schema, order = database.schema, _order_of_a_claim(database)
+    if not order:
+        return
+    given = frozenset(filter(None, {schema.contact_organization_id, *schema.contact_where}))
+    indexes = [
+        it
+        for it in database.indexes_of("contacts")
+        if it.orders(schema.contact_job_id, given, order)
+    ]
+    statuses = list(map(str, all_status_names(schema.contact_statuses, CLAIMABLE_CONTACTS)))
+    rows = database.known_columns("contacts", schema.contact_status)
+    yield Doubt(
+        "workers",
+        f"{CLAIMS_SORT}: {_suggested(database, CLAIMABLE_CONTACTS, order)}",
+        [Condition(it.predicate, rows, statuses) for it in indexes if it.predicate is not None],
+        is_dispelled=any(it.predicate is None for it in indexes),
     )
 
 
@@ -150,6 +172,7 @@ def _index_of_contacts(
     statement: sql.SQL,
     *,
     fits: str | None = None,
+    then: Sequence[str] = (),
 ) -> Iterator[Doubt]:
     schema = database.schema
     job_id, status = schema.contact_job_id, schema.contact_status
@@ -167,13 +190,30 @@ def _index_of_contacts(
     )
     yield Doubt(
         kind,
-        f"{sentence}: CREATE INDEX ON {database.name('contacts')} ({database.typed[job_id]}) "
-        f"WHERE {database.typed[status]} IN "
-        f"({typed(listed(statuses, schema.contact_statuses))})",
+        f"{sentence}: {_suggested(database, statuses, then)}",
         unless,
         fits,
         is_dispelled=is_served,
         reading=reading(database, "contacts", statement),
+    )
+
+
+def _order_of_a_claim(database: Database) -> Sequence[str]:
+    """Return the columns by which a job's contacts are claimed; none without their times."""
+    at, contact_id = database.schema.contact_next_attempt_at, database.schema.contact_id
+    if at is None or not database.has_columns("contacts", at, contact_id):
+        return ()
+    return (at, contact_id)
+
+
+def _suggested(database: Database, statuses: frozenset[ContactStatus], then: Sequence[str]) -> str:
+    """Return the SQL of an index on the job and other columns, for contacts in some statuses."""
+    schema = database.schema
+    columns = ", ".join(database.typed[it] for it in (schema.contact_job_id, *then))
+    named = typed(listed(statuses, schema.contact_statuses))
+    return (
+        f"CREATE INDEX ON {database.name('contacts')} ({columns}) "
+        f"WHERE {database.typed[schema.contact_status]} IN ({named})"
     )
 
 

@@ -75,6 +75,19 @@ class Index:
         """
         return column in takewhile(lambda it: it == column or it in given, self.columns)
 
+    def orders(self, column: str, given: frozenset[str], then: Sequence[str]) -> bool:
+        """
+        Check whether it has the rows that it finds by a column in the order of others.
+
+        Arguments:
+            column: the column of the condition.
+            given: what else the statement says by `=` or IS NULL.
+            then: the columns of the order.
+        """
+        found_by = list(takewhile(lambda it: it == column or it in given, self.columns))
+        after = self.columns[len(found_by) : len(found_by) + len(then)]
+        return column in found_by and tuple(after) == tuple(then)
+
 
 @attrs.frozen
 class Constraint:
