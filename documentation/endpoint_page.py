@@ -121,7 +121,8 @@ def _errors() -> Iterator[str]:
         [present_error(failed), present_error(UnknownJobStatus(KEY, None))],
         "The job was cancelled, or nothing was changed. Of a very large job that was cancelled, "
         "contacts may still be open, which no worker dials. Send the request again with the same "
-        "`Idempotency-Key`. The reason is in the log of the service.",
+        "`Idempotency-Key`. If that fails as well, the service has to remove the cause, which is "
+        "in its log.",
     )
     for fault, name, about in (
         (Fault.BUSY, "busy", "The service is busy."),

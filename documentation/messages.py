@@ -218,7 +218,7 @@ def _page() -> Iterator[str]:
         for text, advice in dict.fromkeys((it.text, group.advice(it)) for it in mine):
             said = text.removesuffix(f" {advice}").rstrip(":; ") if advice else text
             if said == ELLIPSIS:
-                continue  # Nobody can look for it.
+                continue  # There is no word to look for.
             is_own = text.endswith(advice or "")
             do = _plain(advice or "") if is_own else _cell(advice or "")
             yield f"| {_plain(PLACEHOLDER.sub(ELLIPSIS, said))} | {do} |"

@@ -15,7 +15,9 @@ ROOT: Final = Path(__file__).parents[1]
 KIT: Final = ROOT / "src" / "batch_cancel" / "testing" / "conformance"
 BUGS: Final = ROOT / "tests" / "proof" / "protocol_bugs"
 
-OF_A_LIBRARY: Final = "A removal is noted as done only by a scheduler that keeps such starts."
+OF_A_LIBRARY: Final = (
+    "The command line asks a scheduler about a removal only if its URL names the library."
+)
 
 IN_WORDS: Final[Mapping[str, str]] = {
     "I1": "No claim, no start and no retry goes through once the cancel is answered. A call that "
@@ -43,7 +45,8 @@ IN_WORDS: Final[Mapping[str, str]] = {
     "I20": "The memory store of your tests refuses and returns what Postgres does.",
     "I21": "Two passes at once call a hook once.",
     "I22": "Tables on which that cannot be known are refused before anything changes.",
-    "I23": "A scheduler of another library would answer that there is no such start.",
+    "I23": "In Python, pass the adapter of the library that keeps the start: another one answers "
+    "that there is none, and that is noted as done.",
 }
 """What follows from each promise."""
 

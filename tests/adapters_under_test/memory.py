@@ -48,7 +48,7 @@ class MemoryTables(StoreAdapter):
         self._store.undone = what
 
     def make_old(self, key: JobKey, contact_id: str, age: timedelta) -> None:
-        """Return again what its status is, and since when."""
+        """As `StoreAdapter.make_old`."""
         contacts = self.store.contacts(key.batch_job_id, key.organization_id)
         self.store.add_contacts(
             key.batch_job_id,

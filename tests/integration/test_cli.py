@@ -136,7 +136,7 @@ def test_a_status_that_nobody_knows_is_exit_code_5(
     """It fails closed, and the sentence names the status."""
     done = run("cancel", "odd", "--store", store)
     assert (done.code, done.body) == (5, FAILED)
-    assert "has the status 'paused', which is none of" in done.sentence
+    assert "has the status 'paused', which is mapped to none of" in done.sentence
     assert "nothing was changed" in done.sentence
     assert status(file, "odd") == "paused"
 

@@ -181,7 +181,7 @@ def test_a_hook_that_fails_leaves_its_announcement_pending(
     assert (done.code, done.out) == (
         6,
         (
-            "batch job 'a': its deferred start was removed\n1 announcement is still pending: "
+            "batch job 'a': its deferred start was removed\n1 hook is still pending: "
             "on_cancelled failed\n"
         ),
     )
@@ -213,7 +213,7 @@ def test_a_hook_whose_body_does_not_run_leaves_its_announcement_pending(
     lazy = f"{BLOCKING}\ndef notes(_): yield\napp.on_cancelled = lambda it: notes(it)\n"
     done = run("reconcile", "--lease", "0", "--app", "wired:app", source=lazy)
     assert done.code == 6
-    assert "1 announcement is still pending: on_cancelled failed" in done.out
+    assert "1 hook is still pending: on_cancelled failed" in done.out
     assert "it returned a generator" in done.err
 
 

@@ -101,8 +101,8 @@ def test_ids_have_the_exit_code_of_the_worst(
     assert lines(done)[-1]["failures"] == [
         {
             "batchJobId": "odd",
-            "error": "batch job 'odd' has the status 'paused', which is none of scheduled, "
-            "pending, running, completed, failed, cancelled; nothing was changed",
+            "error": "batch job 'odd' has the status 'paused', which is mapped to none of "
+            "scheduled, pending, running, completed, failed, cancelled; nothing was changed",
         }
     ]
     assert "batch-cancel: batch job 'odd' has the status" in done.err

@@ -90,7 +90,7 @@ def test_a_refusal_is_shown_with_the_exit_code_of_the_cancel(
         "a cancel would be refused: batch job 'completed' is already completed\n"
     )
     assert (odd.code, odd.err) == (5, "")
-    assert "has the status 'paused', which is none of" in odd.out
+    assert "has the status 'paused', which is mapped to none of" in odd.out
     assert odd.out.endswith("contacts: 1 in an unknown status\n")
     for command in ("preview", "progress"):
         assert run(command, "no", "--store", store) == (
@@ -121,7 +121,7 @@ def test_progress_is_shown(run: Callable[..., Done], file: Path, store: str) -> 
     """In a sentence or as JSON."""
     assert run("progress", "running", "--store", store) == (
         0,
-        "batch job 'running' is running; contacts open: 2, on a call: 1, ended: 1\n",
+        "batch job 'running' is running; contacts open: 2, live: 1, ended: 1\n",
         "",
     )
     assert run("progress", "running", "--store", store, "--json").body == {
@@ -136,8 +136,7 @@ def test_progress_is_shown(run: Callable[..., Done], file: Path, store: str) -> 
     }
     SqliteStore(file).add_contacts("odd", {"1": "voicemail"})
     assert run("progress", "odd", "--store", store).out == (
-        "batch job 'odd' is paused; contacts open: 0, on a call: 0, ended: 0, in an unknown "
-        "status: 1\n"
+        "batch job 'odd' is paused; contacts open: 0, live: 0, ended: 0, in an unknown status: 1\n"
     )
 
 
@@ -154,9 +153,9 @@ def test_a_watch_ends_when_the_job_is_drained(
     assert run("progress", "running", "--store", store, "--watch") == (
         0,
         (
-            "batch job 'running' is cancelled; contacts open: 0, on a call: 1, ended: 3\n"
+            "batch job 'running' is cancelled; contacts open: 0, live: 1, ended: 3\n"
             "batch job 'running' is cancelled and drained; "
-            "contacts open: 0, on a call: 0, ended: 4\n"
+            "contacts open: 0, live: 0, ended: 4\n"
         ),
         "",
     )

@@ -120,6 +120,9 @@ def test_a_wrong_url_is_exit_code_2(
         ["reconcile", "--lease", "-1"],
         ["reconcile", "--lease", "nan"],
         ["reconcile", "--lease", "inf"],
+        ["reconcile", "--lease", "2 m"],
+        ["reconcile", "--lease", "25h"],
+        ["reconcile", "--loop", "99ms"],
         ["inspect", "--limit", "many"],
         ["inspect"],
     ],
@@ -240,7 +243,7 @@ def test_a_reader_who_has_left_is_no_fault(store: str, command: str) -> None:
             "check",
             [
                 "0  both are fit; things that deserve review may be listed",
-                "1  something is missing; stdout says what",
+                "1  something is missing or slow; stdout says what",
                 "7  the scheduler did not answer; what else was found is reported",
             ],
         ),

@@ -167,7 +167,7 @@ BREAKS = {
         [
             (
                 "no index serves the cancel, so each one reads all of batch_contacts: CREATE "
-                "INDEX ON batch_contacts (batch_job_id) WHERE status IN "
+                "INDEX ON batch_contacts (batch_job_id, next_attempt_at, id) WHERE status IN "
                 "('busy', 'no_answer', 'pending', 'queued', 'timeout')"
             )
         ],
@@ -201,7 +201,7 @@ BREAKS = {
         [
             (
                 "no index serves the cancel, so each one reads all of batch_contacts: CREATE "
-                "INDEX ON batch_contacts (batch_job_id) WHERE status IN "
+                "INDEX ON batch_contacts (batch_job_id, next_attempt_at, id) WHERE status IN "
                 "('busy', 'no_answer', 'pending', 'queued', 'timeout')"
             )
         ],

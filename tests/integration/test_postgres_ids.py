@@ -247,6 +247,18 @@ def test_a_workers_step_takes_an_id_in_one_text_form(
             assert STEPS[step](one, one, one, uow)
 
 
+def test_a_settle_for_another_organization_finds_nothing(dsn: str) -> None:
+    """Where triggers may keep what is written, it is no settle that one has undone."""
+    made = STEPS_TABLES.format(type="text", id="1", other="2", status="running")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"{made}{table_ddl(PostgresSchema())}{WATCHING}".encode())
+        uow, before = PostgresUnitOfWork(lambda: psycopg.connect(dsn)), _dump(connection)
+        done = ContactStatus.COMPLETED
+        assert settle_contact("1", "1", done, organization_id="other", uow=uow) is None
+        assert _dump(connection) == before
+        assert settle_contact("1", "1", done, organization_id="1", uow=uow) == "completed"
+
+
 def _dump(connection: psycopg.Connection[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return connection.execute(
         "SELECT id::text, status FROM batch_jobs UNION ALL "

@@ -185,8 +185,7 @@ def test_cancelling_contacts_uses_the_partial_index(dsn: str) -> None:
         statement = queries_for(PostgresSchema()).cancel_contacts(five)
         explained = sql.SQL("EXPLAIN {}").format(statement)
         plan = "\n".join(
-            line
-            for (line,) in connection.execute(explained, {"batch_job_id": "job-7"}, prepare=False)
+            line for (line,) in connection.execute(explained, {"its_key": "job-7"}, prepare=False)
         )
         assert "batch_contacts_open" in plan
         assert "Seq Scan" not in plan

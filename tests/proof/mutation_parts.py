@@ -121,7 +121,10 @@ PARTS = (
             ),
             *(
                 f"integration/test_{name}.py"
-                for name in ("doctor", "migrations", "sql_gate", "sweep_plans", "sweep_refused")
+                for name in (
+                    *("doctor", "ids_by_text", "migrations", "sql_gate", "sweep_plans"),
+                    "sweep_refused",
+                )
             ),
             *(
                 f"integration/test_doctor_{name}.py"
@@ -172,6 +175,7 @@ PARTS = (
         (
             *CONTRACT,
             "integration/test_sqlalchemy.py",
+            "integration/test_ids_by_text.py",
             "integration/test_joining_sqlalchemy_and_django.py",
             "integration/test_sql_gate.py",
             "integration/test_work_plans.py",

@@ -89,8 +89,9 @@ def test_an_error_of_ours_prints_as_the_result_of_a_celery_task() -> None:
             f"JobNotFound: there is no batch job {key} in this organization",
             f"AlreadyTerminal: batch job {key} is already cancelled",
             (
-                f"UnknownJobStatus: batch job {key} has the status 'paused', which is none of "
-                "scheduled, pending, running, completed, failed, cancelled; nothing was changed"
+                f"UnknownJobStatus: batch job {key} has the status 'paused', which is mapped to "
+                "none of scheduled, pending, running, completed, failed, cancelled; nothing was "
+                "changed"
             ),
             (
                 f"CancelFailed: batch job {key}: it broke; it may have been cancelled: retry with "

@@ -75,7 +75,7 @@ class Server:
         self._cleanup.close()
 
     def _disconnect(self) -> None:
-        """Return up the connections that are held for convenience."""
+        """Close the connections that are held for convenience."""
         raise NotImplementedError
 
     def _serves(self) -> bool:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from batch_cancel import JobKey
 from batch_cancel.testing.declarations import CAPABILITIES, mistakes
 from tests.adapters_under_test import MemoryTables
 
@@ -17,9 +18,10 @@ PORTS = {
     "bulk": "bulk",
     "retries": "pause",
 }
+EVERYTHING = (*PORTS.values(), "work")
 
 
-def _adapter(**declared: bool) -> MemoryTables:
+def _adapter(**declared: object) -> MemoryTables:
     kind = type("Declaring", (MemoryTables,), {**dict.fromkeys(PORTS, True), **declared})
     adapter = kind()
     assert isinstance(adapter, MemoryTables)
@@ -38,16 +40,32 @@ def test_what_a_store_may_lack_is_known() -> None:
 
 def test_true_declarations_are_no_mistake() -> None:
     """A store with all of it, and one with nothing."""
-    everything = _having(*PORTS.values())
+    everything = _having(*EVERYTHING)
     assert mistakes(_adapter(), everything, everything) == []
-    nothing = _adapter(**dict.fromkeys(PORTS, False))
+    nothing = _adapter(guards=frozenset(), **dict.fromkeys(PORTS, False))
     assert mistakes(nothing, _having(), _having()) == []
+
+
+def test_steps_without_work_are_named() -> None:
+    """Those of the kit; a step of one's own needs no `work`."""
+    rest = _having(*PORTS.values())
+
+    def start(_adapter: MemoryTables, _key: JobKey) -> bool:
+        raise NotImplementedError
+
+    own = _adapter(guards=frozenset({"claim", "start"}), start=start)
+    [sentence] = mistakes(own, rest, rest)
+    assert sentence == (
+        "There is no `work` in the repositories, so there are no steps 'claim': provide it, "
+        "define these steps in your class, or declare `guards` without them."
+    )
+    assert mistakes(_adapter(guards=frozenset()), rest, rest) == []
 
 
 @pytest.mark.parametrize("declared", PORTS)
 def test_what_is_missing_is_declared_by_one_word(declared: str) -> None:
     """The sentence says which one, and what it costs."""
-    rest = _having(*(port for port in PORTS.values() if port != PORTS[declared]))
+    rest = _having(*(port for port in EVERYTHING if port != PORTS[declared]))
     [sentence] = mistakes(_adapter(), rest, rest)
     assert sentence.startswith(f"There is no `{PORTS[declared]}` in the ")
     assert f"declare `{declared} = False` in your class. Without it " in sentence
@@ -56,7 +74,7 @@ def test_what_is_missing_is_declared_by_one_word(declared: str) -> None:
 
 def test_the_price_of_no_pause_is_named() -> None:
     """It is looked for in the unit of work, and not in the repositories."""
-    everything = _having(*PORTS.values())
+    everything = _having(*EVERYTHING)
     [sentence] = mistakes(_adapter(), _having(), everything)
     assert sentence == (
         "There is no `pause` in the unit of work: provide it, or declare `retries = False` in "
@@ -68,7 +86,7 @@ def test_the_price_of_no_pause_is_named() -> None:
 @pytest.mark.parametrize("declared", PORTS)
 def test_what_is_there_is_not_switched_off(declared: str) -> None:
     """Its tests would be skipped."""
-    everything = _having(*PORTS.values())
+    everything = _having(*EVERYTHING)
     [sentence] = mistakes(_adapter(**{declared: False}), everything, everything)
     assert sentence.startswith(f"There is a `{PORTS[declared]}` in the ")
     assert sentence.endswith(

@@ -83,8 +83,8 @@ EVERY: list[tuple[BatchCancelError, str, int, str, bool, str]] = [
         FAILED,
         False,
         (
-            "batch job 'batch_xyz789' has the status 'paused', which is none of scheduled, "
-            "pending, running, completed, failed, cancelled; nothing was changed"
+            "batch job 'batch_xyz789' has the status 'paused', which is mapped to none of "
+            "scheduled, pending, running, completed, failed, cancelled; nothing was changed"
         ),
     ),
     (
@@ -94,8 +94,8 @@ EVERY: list[tuple[BatchCancelError, str, int, str, bool, str]] = [
         FAILED,
         False,
         (
-            "batch job 'batch_xyz789' has the status None, which is none of scheduled, "
-            "pending, running, completed, failed, cancelled; nothing was changed"
+            "batch job 'batch_xyz789' has the status None, which is mapped to none of "
+            "scheduled, pending, running, completed, failed, cancelled; nothing was changed"
         ),
     ),
     (

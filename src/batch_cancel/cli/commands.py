@@ -16,7 +16,7 @@ from batch_cancel import (
 )
 from batch_cancel.cli import options, output, reports
 from batch_cancel.cli.calls import Pass
-from batch_cancel.cli.durations import duration, number
+from batch_cancel.cli.durations import duration, interval, lease_time
 from batch_cancel.cli.exits import (
     FINDINGS,
     NOT_FOUND,
@@ -33,6 +33,8 @@ from batch_cancel.cli.program import program
 from batch_cancel.domain.defaults import CALL_AGE_SUSPECT, LOOK_LIMIT, RECONCILE_LEASE
 from batch_cancel.domain.worker_rules import CLAIM_LIMIT_MAX
 from batch_cancel.http.response import Response, present, present_error
+
+_LEASE = f"{RECONCILE_LEASE // timedelta(seconds=1)}s"
 
 
 @program.command()
@@ -53,10 +55,10 @@ def cancel(
         ),
     ] = None,
     actor: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Who cancels, kept with the job.")
+        str | None, typer.Option(metavar="TEXT", help="Who cancels, kept in the record.")
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Why, kept with the job.")
+        str | None, typer.Option(metavar="TEXT", help="Why, kept in the record.")
     ] = None,
 ) -> None:
     """
@@ -119,24 +121,22 @@ def reconcile(
         ),
     ] = LOOK_LIMIT,
     lease: Annotated[
-        float,
+        timedelta,
         typer.Option(
-            min=0,
-            max=86_400,
-            callback=number,
-            metavar="SECONDS",
-            help="How long a cancellation is left to its own process or to another reconcile; "
-            "0 takes all at once.",
+            parser=lease_time,
+            show_default=False,
+            metavar="DURATION",
+            help="How long a cancellation is left to its own process or to another reconcile: "
+            f"seconds, or 90s, 45m; {_LEASE} by default. 0 takes all at once.",
         ),
-    ] = RECONCILE_LEASE // timedelta(seconds=1),
+    ] = _LEASE,  # type: ignore[assignment]  # typer parses it.
     loop: Annotated[
-        float | None,
+        timedelta | None,
         typer.Option(
-            min=0.1,
-            max=86_400,
-            callback=number,
-            metavar="SECONDS",
-            help="Make a pass again and again, with a pause of so long, until SIGTERM or SIGINT.",
+            parser=interval,
+            metavar="DURATION",
+            help="Make a pass again and again, with a pause of so long (seconds, or 90s, 45m), "
+            "until SIGTERM or SIGINT.",
         ),
     ] = None,
     as_json: options.Json = False,
@@ -145,8 +145,8 @@ def reconcile(
     Finish what cancels left pending: sweeps of contacts, and removals of deferred starts.
 
     Run it from anywhere, as often as you like, beside live cancels and beside itself. With --app,
-    its on_cancelled is called for the pending announcements; without a hook, those stay pending
-    and are not counted.
+    its on_cancelled is called where that is pending; without a hook, it stays pending and is not
+    counted.
 
     With --loop, each pass is one line. A signal ends it before the scheduler or the hook
     is called again, with exit code 0. A pass that fails, because the store or the scheduler is
@@ -163,13 +163,14 @@ def reconcile(
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         if loop is not None:
             passes = Loop(
-                loop, limit, timedelta(seconds=lease), lambda it: _line(it, limit, as_json=as_json)
+                *(loop.total_seconds(), limit, lease),
+                lambda it: _line(it, limit, as_json=as_json),
             )
             with passes.on_signals():
                 while not passes.is_stopping:
                     wired.perform(passes.run)
             return
-        done = wired.perform(lambda calls: calls.reconcile(limit, timedelta(seconds=lease)))
+        done = wired.perform(lambda calls: calls.reconcile(limit, lease))
         report = _report(done, limit)
     output.answer(report.json() if as_json else report.text())
     for fault in _faults(done):

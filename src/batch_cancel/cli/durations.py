@@ -83,6 +83,38 @@ def window(text: str) -> timedelta:
     return found
 
 
+def lease_time(text: str) -> timedelta:
+    """
+    Parse how long a record is left to whoever took it.
+
+    Raises:
+        typer.BadParameter: it is not a duration, or longer than a day.
+    """
+    return _within_a_day(text, timedelta(0))
+
+
+def interval(text: str) -> timedelta:
+    """
+    Parse the pause between two passes.
+
+    Raises:
+        typer.BadParameter: it is not a duration, shorter than 0.1 s, or longer than a day.
+    """
+    return _within_a_day(text, timedelta(seconds=0.1))
+
+
+def _within_a_day(text: str, least: timedelta) -> timedelta:
+    _check_written(text)
+    msg = f"{text!r} must be {least.total_seconds():g} s to a day"
+    try:
+        found = span(text)
+    except ValueError as error:
+        raise typer.BadParameter(msg) from error
+    if not least <= found <= timedelta(days=1):
+        raise typer.BadParameter(msg)
+    return found
+
+
 def _check_written(text: str) -> None:
     if _WRITTEN.fullmatch(text) is None:
         msg = f"{text!r} is not a duration: write seconds, or 90s, 45m, 4h, 2d"

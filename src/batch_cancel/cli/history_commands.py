@@ -144,7 +144,7 @@ def forget(
     """
     Delete old records of cancellations, of all organizations, in small slices.
 
-    A record with a pending removal, sweep or announcement stays, and so does one that is younger
+    A record with a pending removal, sweep or hook stays, and so does one that is younger
     than the retry window. The user that connects needs the right to DELETE.
 
     \b

@@ -82,9 +82,9 @@ def progress(
     as_json: options.Json = False,
 ) -> None:
     """
-    Show how many contacts of a job are open, on a call and ended; nothing is locked or changed.
+    Show how many contacts of a job are open, live and ended; nothing is locked or changed.
 
-    A job is drained once it has ended and no contact of it is open or on a call.
+    A job is drained once it has ended and no contact of it is open or live.
 
     \b
     Exit codes:

@@ -87,7 +87,7 @@ class Progressed:
         it = self.progress
         job = job_shown(JobKey(it.batch_job_id, it.organization_id))
         numbers = (
-            f"contacts open: {it.contacts_open}, on a call: {it.contacts_live}, "
+            f"contacts open: {it.contacts_open}, live: {it.contacts_live}, "
             f"ended: {it.contacts_ended}"
         )
         if it.contacts_unknown:

@@ -77,7 +77,7 @@ class Reconciled:
         taken = f"{len(self.results)} taken"
         return "; ".join([taken, *self._rest(), *faults]) + "\n"
 
-    def advice(self, lease_seconds: float) -> str:
+    def advice(self, lease: timedelta) -> str:
         """Return what to do about what is still pending."""
         pending = self.removals_pending + self.sweeps_pending
         if not self.hooks_failed and pending <= len(self.set_back):
@@ -85,16 +85,16 @@ class Reconciled:
                 "another pass changes nothing: cancel again what has been set back, or delete the "
                 "record of its cancellation"
             )
-        if len(self.results) < self.limit and lease_seconds:
+        if len(self.results) < self.limit and lease:
             return (
-                f"cancellations made or taken less than {lease_seconds:g} s ago are left to the "
-                "process that did it: run it again later, or with --lease 0"
+                f"cancellations made or taken less than {lease.total_seconds():g} s ago are left "
+                "to the process that did it: run it again later, or with --lease 0"
             )
         return "run it again"
 
     def _rest(self) -> Iterator[str]:
         if not self.is_pending:
-            # Announcements that another process has in hand were not read.
+            # Hooks that another process has in hand were not read.
             hooks = "" if self.hooks_failed is None else ", and no hook failed"
             yield f"no removal is left pending{hooks}"
         if self.removals_pending:
@@ -104,8 +104,8 @@ class Reconciled:
             at_least = "at least " if self.sweeps_pending >= self.limit else ""
             yield f"{at_least}{_number(self.sweeps_pending, 'sweep')} still pending"
         if self.hooks_failed:
-            announcements = _number(self.hooks_failed, "announcement")
-            yield f"{announcements} still pending: on_cancelled failed"
+            hooks = _number(self.hooks_failed, "hook")
+            yield f"{hooks} still pending: on_cancelled failed"
         if self.set_back:
             yield f"{_number(len(self.set_back), 'job')} not cancelled any more"
 

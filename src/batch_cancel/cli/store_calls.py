@@ -60,7 +60,7 @@ class StoreCalls:
         )
 
     async def progress(self, key: JobKey) -> Progress:
-        """Return how many contacts of a job are open, on a call and ended."""
+        """Return how many contacts of a job are open, live and ended."""
         return await job_progress_async(
             key.batch_job_id, uow=self.uow, organization_id=key.organization_id
         )

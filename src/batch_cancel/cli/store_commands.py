@@ -36,7 +36,7 @@ def check(
     \b
     Exit codes:
       0  both are fit; things that deserve review may be listed
-      1  something is missing; stdout says what
+      1  something is missing or slow; stdout says what
       2  the command line is wrong
       5  failed; stderr says why
       7  the scheduler did not answer; what else was found is reported

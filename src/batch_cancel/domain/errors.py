@@ -173,7 +173,7 @@ class UnknownJobStatus(BatchCancelError):
     def __str__(self) -> str:
         return (
             f"batch job {_id_shown(self.key)} has the status {shown(self.status)}, which "
-            f"is none of {', '.join(JobStatus)}; nothing was changed"
+            f"is mapped to none of {', '.join(JobStatus)}; nothing was changed"
         )
 
 

@@ -3,7 +3,7 @@ Reports on one job: what a cancel would do to it, and its progress.
 
 Rule 1: a preview is decided by the function that decides a cancel, `plan_cancellation`.
 Rule 2: nothing is locked: a report is true for one moment, and may be outdated now.
-Rule 3: a job is drained once it has ended and none of its contacts is open or on a call. Contacts
+Rule 3: a job is drained once it has ended and none of its contacts is open or live. Contacts
         in an unmapped status are counted separately, as nothing is known about them.
 """
 
@@ -113,7 +113,7 @@ class Progress:
         organization_id: whose job it is; None for a job of no organization.
         status: its status; None, and any text other than the six, is unknown.
         contacts_open: how many contacts wait for a call.
-        contacts_live: how many are on a call.
+        contacts_live: how many are live.
         contacts_ended: how many are in a terminal status.
         contacts_unknown: how many are in a status other than the twelve.
     """
@@ -128,7 +128,7 @@ class Progress:
 
     @property
     def is_drained(self) -> bool:
-        """Whether the job has ended, and no contact of it is open or on a call."""
+        """Whether the job has ended, and no contact of it is open or live."""
         return self.status in TERMINAL_JOBS and not (self.contacts_open or self.contacts_live)
 
 

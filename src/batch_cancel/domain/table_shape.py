@@ -14,6 +14,7 @@ Rule 5: tables that are not proved safe are refused with a sentence that says wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -34,6 +35,30 @@ Pairs of different kinds, of a job's column and of a contact's, that are safe. A
 ignores trailing blanks, and no two ids differ in those alone. An integer or a uuid has one text
 form, by which a text column refers to it.
 """
+
+
+_FORMS: Final = {
+    "integer": re.compile(r"0|-?[1-9][0-9]*"),
+    "uuid": re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
+}
+"""The forms in which columns show their ids, by kind."""
+
+
+def is_one_form(kind: str | None, text: str | None) -> bool:
+    """
+    Check whether a text is an id in its one form: " 42 " is none, though a column reads it as 42.
+
+    Arguments:
+        kind: the kind of comparison of the id's column; only integers and uuids read other forms.
+        text: the id; None for NULL.
+    """
+    form = _FORMS.get(kind or "")
+    return form is None or text is None or form.fullmatch(text) is not None
+
+
+def reference(kind: str | None, text: str | None) -> str | None:
+    """Return an id as a column of texts refers to it: a uuid in lower case."""
+    return text.lower() if kind == "uuid" and text is not None else text
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ a mistake, and so is what it has and does not declare: its tests would be skippe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from batch_cancel.testing.adapter import StoreAdapter
@@ -55,4 +55,20 @@ def mistakes(store: StoreAdapter, uow: object, repositories: object) -> Sequence
                 f"There is no `{it.port}` in {it.owner}: provide it, or declare `{name} = False` "
                 f"in your class. Without it {it.cost}."
             )
-    return found
+    return [*found, *_without_work(store, repositories)]
+
+
+def _without_work(store: StoreAdapter, repositories: object) -> Iterator[str]:
+    """Yield a sentence if the kit's own steps of workers are declared, and can't be made."""
+    steps = [it for it in sorted(store.guards) if _is_of_the_kit(store, it)]
+    if steps and getattr(repositories, "work", None) is None:
+        yield (
+            "There is no `work` in the repositories, so there are no steps "
+            f"{', '.join(map(repr, steps))}: provide it, define these steps in your class, or "
+            "declare `guards` without them."
+        )
+
+
+def _is_of_the_kit(store: StoreAdapter, step: str) -> bool:
+    own, of_the_kit = getattr(type(store), step, None), getattr(StoreAdapter, step, None)
+    return own is of_the_kit

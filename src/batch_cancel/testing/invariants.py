@@ -16,8 +16,8 @@ import pytest
 
 INVARIANTS: Final[Mapping[str, str]] = {
     "I1": "No call starts after a cancel of its job answered 200.",
-    "I2": "A terminal job never changes its status.",
-    "I3": "A terminal contact never changes.",
+    "I2": "A job that has ended never changes its status.",
+    "I3": "A contact that has ended never changes.",
     "I4": "At rest, a cancelled job has no contact in the five open statuses.",
     "I5": "Of cancels with distinct operations, exactly one succeeds.",
     "I6": "Answered 200 means cancelled, then and always.",
@@ -25,7 +25,7 @@ INVARIANTS: Final[Mapping[str, str]] = {
     "I8": "No job is lost: a cancel that fails leaves the deferred start of its job alone.",
     "I9": "contacts_cancelled is the number of rows changed, and what the record says.",
     "I10": "redis_job_cancelled is true only if this operation removed the deferred start.",
-    "I11": "400 means terminal, 404 no such job; what is refused changes nothing.",
+    "I11": "400 means ended, 404 no such job; what is refused changes nothing.",
     "I12": "A retry of the same operation never gets the error that the job is cancelled already.",
     "I13": "No failure is reported after a known commit.",
     "I14": "Cancels and workers never block each other for good.",

@@ -78,7 +78,7 @@ def job_progress(
     batch_job_id: str, *, uow: UnitOfWork, organization_id: str | None = None
 ) -> Progress:
     """
-    Return how many contacts of the job are open, on a call and ended, and whether it is drained.
+    Return how many contacts of the job are open, live and ended, and whether it is drained.
 
     Arguments:
         batch_job_id: the job.

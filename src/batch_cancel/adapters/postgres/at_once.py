@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import cache
+from typing import cast
 
 from psycopg import sql
 
@@ -72,7 +73,11 @@ class WorkAtOnce(Statements):
 
     async def read(self, key: JobKey, query: sql.SQL) -> list[Row] | None:
         """Return the rows of a statement about a job that only reads, and so demands no tables."""
-        return await self.transaction.ask_and_commit(query, named(key), None)
+        ground = self.transaction.expected()
+        facts = None if ground is None else ground.known
+        if ground is None or facts is None:
+            return None
+        return await self.transaction.ask_and_commit(query, ground.named(facts, key), None)
 
     async def _commit(
         self,
@@ -100,7 +105,8 @@ class WorkAtOnce(Statements):
             return None
         if ground.problem(facts, key, contacts=contacts) is not None:
             return None
-        statement = statement_of(ground.queries, facts)
+        statement, contact_id = statement_of(ground.queries, facts), parameters.get("contact_id")
+        parameters |= ground.named(facts, key, cast("str | None", contact_id))
         return await self.transaction.ask_and_commit(statement, parameters, ground, *settings)
 
 

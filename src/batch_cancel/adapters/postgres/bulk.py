@@ -24,8 +24,9 @@ from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.sweep import Sweep
 from batch_cancel.domain.bulk import JobFilter, unmapped
 from batch_cancel.domain.errors import StoreFailed
-from batch_cancel.domain.job import CancellationRecord, Job, JobKey, is_named
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
+from batch_cancel.domain.table_shape import is_one_form
 
 _MOMENT: Final = "timestamp with time zone"
 
@@ -59,6 +60,8 @@ class Bulk(Statements):
         if refusal is not None:
             raise StoreFailed(refusal)
         await self._check_times(wanted)
+        if not await self._may_own(wanted.organization_id):
+            return []
         parameters: Parameters = {
             "organization_id": wanted.organization_id,
             "scheduled_after": wanted.scheduled_after,
@@ -76,6 +79,14 @@ class Bulk(Statements):
                 return []
             raise
         return [JobKey(*row) for row in await answer.rows()]
+
+    async def _may_own(self, organization_id: str | None) -> bool:
+        """Check whether this is an organization in the one form that the jobs' column shows."""
+        ground, column = self.transaction.expected(), self.queries.schema.job_organization_id
+        facts = None if ground is None else ground.known
+        facts = await self.seen() if facts is None else facts
+        kind = None if facts is None else facts.jobs.kinds.get(column or "")
+        return is_one_form(kind, organization_id)
 
     async def _check_times(self, wanted: JobFilter) -> None:
         """
@@ -119,9 +130,9 @@ class Bulk(Statements):
         for positions, reference, *row in await answer.rows():
             for position in positions.split(","):
                 key = keys[int(position) - 1]
-                locked = job(tuple(row), self.queries.schema)
-                if not is_named(locked.key, key):
-                    continue  # As job_spelled_so, of which a statement about many has no part.
+                locked = job(tuple(row), key, self.queries.schema)
+                if locked is None:
+                    continue
                 if key in found:
                     raise several(key)
                 found[key] = locked
@@ -226,7 +237,12 @@ def _ids(keys: Iterable[JobKey]) -> str:
 
 def _named(keys: Sequence[JobKey]) -> Parameters:
     """Return the parameters that name jobs of one organization in the adopter's tables."""
-    return {"batch_job_ids": _ids(keys), "organization_id": keys[0].organization_id}
+    organization_id = keys[0].organization_id
+    return {
+        "batch_job_ids": _ids(keys),
+        "organization_id": organization_id,
+        "its_organization": organization_id,
+    }
 
 
 def _recorded_as(keys: Sequence[JobKey]) -> Parameters:

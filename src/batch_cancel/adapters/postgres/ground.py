@@ -13,12 +13,13 @@ from psycopg import sql
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.marking import RUN_LATE_TRIGGERS, Marking
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.rows import Row
+from batch_cancel.adapters.postgres.rows import Parameters, Row, named
 from batch_cancel.adapters.postgres.sql_parts import quoted, trusted
 from batch_cancel.adapters.postgres.transaction_settings import Frame
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
-from batch_cancel.domain.errors import StoreFailed
+from batch_cancel.domain.errors import JobNotFound, StoreFailed
 from batch_cancel.domain.job import JobKey
+from batch_cancel.domain.table_shape import is_one_form, reference
 
 Oids = tuple[int | None, int | None, int | None]
 """The oids of the tables of jobs, contacts and cancellations; None for a missing table."""
@@ -194,6 +195,27 @@ class Ground:
         if problem is None and contacts:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
         return problem
+
+    def named(self, facts: Facts, key: JobKey, contact_id: str | None = None) -> Parameters:
+        """
+        Return the parameters that name a job, and its contacts by the values that refer to it.
+
+        Raises:
+            JobNotFound: an id has not the one form that its column shows, so no row has it.
+        """
+        schema, jobs, contacts = self.queries.schema, facts.jobs.kinds, facts.contacts.kinds
+        job_kind = jobs.get(schema.job_id)
+        organization_kind = jobs.get(schema.job_organization_id or "")
+        if not (
+            is_one_form(job_kind, key.batch_job_id)
+            and is_one_form(organization_kind, key.organization_id)
+            and is_one_form(contacts.get(schema.contact_id), contact_id)
+        ):
+            raise JobNotFound(key)
+        parameters = named(key)
+        parameters["its_key"] = reference(job_kind, key.batch_job_id)
+        parameters["its_organization"] = reference(organization_kind, key.organization_id)
+        return parameters
 
     def late_triggers(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:
         """

@@ -55,12 +55,7 @@ ADDED: Final = TERMINAL_CONTACTS | {ContactStatus.PENDING}
 
 def settled(key: JobKey, contact_id: str, settlement: Settlement) -> Parameters:
     """Return the parameters that settle a contact."""
-    return {
-        **named(key),
-        "contact_id": contact_id,
-        "contact_text": contact_id,
-        "retry_at": settlement.retry_at,
-    }
+    return {**named(key), "contact_id": contact_id, "retry_at": settlement.retry_at}
 
 
 def looked_at(queries: Queries, key: JobKey, ids: Sequence[str]) -> Parameters:

@@ -12,7 +12,6 @@ from batch_cancel.adapters.postgres.rows import (
     Row,
     cancellation,
     job,
-    named,
     named_in_record,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
@@ -28,9 +27,10 @@ class OverviewOfJob(Statements):
 
     async def look(self, key: JobKey) -> Overview | None:
         """As `OverviewRepository.look`."""
-        await self.facts(key)
+        facts = await self.facts(key)
         try:
-            answer = await self.execute_alone(self.queries.overview, named(key))
+            its = await self.named(key, facts)
+            answer = await self.execute_alone(self.queries.overview, its)
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):
                 return None
@@ -51,7 +51,9 @@ def _overview(rows: Sequence[Row], key: JobKey, schema: PostgresSchema) -> Overv
     *its, jobs, _, _ = rows[0]
     if jobs > 1:
         raise several(key)
-    found = job(tuple(its), schema)
+    found = job(tuple(its), key, schema)
+    if found is None:
+        return None
     return Overview.of(
         found,
         (

@@ -37,10 +37,9 @@ class Queries:
         self.schema: Final = schema
         self._names: Final[dict[str, sql.SQL]] = names_of(schema, has_sweeps=has_sweeps)
         # Later parts contain earlier ones.
-        for part in ("job_spelled_so", "contact_spelled_so", "this_job"):
-            self._add_part(part)
+        self._add_part("this_job")
         self._names["its_key"] = (
-            sql.SQL("%(batch_job_id)s") if schema.job_key is None else self.statement("its_key")
+            sql.SQL("%(its_key)s") if schema.job_key is None else self.statement("its_key")
         )
         self._names["of_its_organization"] = self._of_its_organization("")
         self._names["its_contact"] = self.statement("its_contact", of=_NONE)
@@ -189,6 +188,11 @@ class Queries:
     def read_contact(self, status: ContactStatus) -> sql.SQL:
         """Return the statement that reads whether a contact is dialing, or has this status."""
         return self.statement("read_contact", status=self._written(status))
+
+    @cache  # noqa: B019  # A handful of schemas live as long as the process.
+    def read_left(self, status: ContactStatus) -> sql.SQL:
+        """Return the same for a contact that was not settled; none of a job that is not there."""
+        return self.statement("read_left", read_contact=self.read_contact(status))
 
     @cache  # noqa: B019  # A handful of schemas live as long as the process.
     def expire_contacts(self, status: ContactStatus) -> sql.SQL:

@@ -11,19 +11,7 @@
 AND (
     {organization_id} = %(organization_id)s
     OR ({organization_id} IS NULL AND %(organization_id)s IS NULL)
-) AND {job_spelled_so}{existing_job}
-
--- name: job_spelled_so
--- An id has one text form: Postgres reads " 42 " as 42 and "{6b29...}" as a uuid. Upper and lower
--- case are the same, and "C" compares the texts as they are, whatever the columns' collations. The
--- texts have parameters of their own, because those above have the columns' types.
-lower({job_id}::text COLLATE "C") = lower(%(job_text)s::text COLLATE "C")
-AND lower({organization_id}::text COLLATE "C")
-    IS NOT DISTINCT FROM lower(%(organization_text)s::text COLLATE "C")
-
--- name: contact_spelled_so
--- The same for a contact.
-lower({contact_id}::text COLLATE "C") = lower(%(contact_text)s::text COLLATE "C")
+){existing_job}
 
 -- name: its_key
 -- A fragment: the value by which contacts refer to their job, if that is not the id that callers
@@ -38,8 +26,8 @@ lower({contact_id}::text COLLATE "C") = lower(%(contact_text)s::text COLLATE "C"
 -- name: of_its_organization
 -- In the fragment above.
 AND (
-    {of}{contact_organization_id} = %(organization_id)s
-    OR ({of}{contact_organization_id} IS NULL AND %(organization_id)s IS NULL)
+    {of}{contact_organization_id} = %(its_organization)s
+    OR ({of}{contact_organization_id} IS NULL AND %(its_organization)s IS NULL)
 )
 
 -- name: its_contacts_in_order
@@ -509,7 +497,7 @@ SELECT 1 FROM {jobs} WHERE {this_job} AND {job_status} IN ({running})
 -- Only a contact with a live call; one that was settled or expired meanwhile stays so.
 UPDATE {contacts}
 SET {contact_status} = {status}{settle_next_attempt_at}{touch_contact}
-WHERE {contact_id} = %(contact_id)s AND {contact_spelled_so} AND {is_live}
+WHERE {contact_id} = %(contact_id)s AND {is_live}
   AND EXISTS (SELECT 1 FROM {jobs} WHERE {this_job})
 
 -- name: demand_one_row
@@ -527,8 +515,12 @@ FROM written
 -- What settle_contact left, where a trigger may have written something else.
 SELECT {contact_status} IN ({dialing}), {contact_status} = {status}
 FROM {contacts}
-WHERE {its_contact} AND {contact_id} = %(contact_id)s AND {contact_spelled_so}{existing_contact}
-  AND EXISTS (SELECT 1 FROM {jobs} WHERE {this_job})
+WHERE {its_contact} AND {contact_id} = %(contact_id)s{existing_contact}
+
+-- name: read_left
+-- The same after a settle that found none: whether there is one after all. After one that found it a
+-- trigger may have taken the job away.
+{read_contact} AND EXISTS (SELECT 1 FROM {jobs} WHERE {this_job})
 
 -- name: expire_contacts
 -- Only live calls, and only those that have been live for longer. Under the job's lock, by which

@@ -71,7 +71,7 @@ class Jobs(Statements):
                 return None
             raise
         row = only(await answer.rows(), key)
-        found = None if row is None else job(row, self.queries.schema)
+        found = None if row is None else job(row, key, self.queries.schema)
         if found is None or found.status != JobStatus.CANCELLED:
             return found
         answer = await self.execute_alone(

@@ -11,7 +11,7 @@ import attrs
 
 from batch_cancel.adapters.postgres.schema import PostgresSchema
 from batch_cancel.domain.drift import CancelledJob, DeferredStart, Inventory, OverdueCalls
-from batch_cancel.domain.job import CancellationRecord, Job, JobKey
+from batch_cancel.domain.job import CancellationRecord, Job, JobKey, is_named
 from batch_cancel.domain.statuses import JobStatus, Removal
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,8 +25,9 @@ def named(key: JobKey) -> Parameters:
     return {
         "batch_job_id": key.batch_job_id,
         "organization_id": key.organization_id,
-        "job_text": key.batch_job_id,
-        "organization_text": key.organization_id,
+        # The same for a table of contacts, whose columns may be of other types.
+        "its_key": key.batch_job_id,
+        "its_organization": key.organization_id,
     }
 
 
@@ -36,10 +37,12 @@ def named_in_record(key: JobKey) -> Parameters:
     return {"batch_job_id": key.batch_job_id, "organization_id": key.organization_id or ""}
 
 
-def job(row: Row, schema: PostgresSchema) -> Job:
-    """Return the job of a row."""
+def job(row: Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
+    """Return the job of a row; None if its key is not the requested one."""
     job_id, organization_id, status_name, deferred_id, microseconds = row
     key = JobKey(job_id, organization_id)
+    if not is_named(key, asked):
+        return None
     status = schema.read_job_status(status_name)
     return Job(key, status, deferred_id, _EPOCH + timedelta(microseconds=microseconds))
 

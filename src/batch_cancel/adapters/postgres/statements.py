@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import attrs
 import psycopg
@@ -10,7 +11,9 @@ from psycopg import sql
 
 from batch_cancel.adapters.postgres.outcomes import check_written, looked_at
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.sender import Answer, Parameters
+from batch_cancel.adapters.postgres.rows import Parameters, named
+from batch_cancel.adapters.postgres.sender import Answer
+from batch_cancel.adapters.postgres.sender import Parameters as Values
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, trusted
 from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.postgres.transaction_settings import BY_INDEX, ONE_BY_ONE
@@ -49,7 +52,7 @@ class Statements:
         await self.transaction.ground()
         return self.queries
 
-    async def execute(self, query: sql.SQL, parameters: Parameters) -> Answer:
+    async def execute(self, query: sql.SQL, parameters: Values) -> Answer:
         """Execute one statement, whose answer has no times."""
         return await self.transaction.ask(query, parameters)
 
@@ -64,6 +67,11 @@ class Statements:
         Raises:
             StoreFailed: the job is not safe on these tables; nothing was changed.
         """
+        facts, ground = await self.seen(), await self.transaction.ground()
+        return None if facts is None else ground.checked(facts, key, contacts=contacts)
+
+    async def seen(self) -> Facts | None:
+        """Return the facts about the tables, whatever they are; None if a table is missing."""
         ground = await self.transaction.ground()
         ground.note()
         facts = ground.known
@@ -74,27 +82,56 @@ class Statements:
             [(answer,)] = await (await self.execute(asked, {})).rows()
             facts = read_facts(answer)
             ground.learn(facts)
-        return ground.checked(facts, key, contacts=contacts)
+        return facts
+
+    async def named(self, key: JobKey, facts: Facts | None) -> Parameters:
+        """
+        Return the parameters that name a job and its contacts.
+
+        Raises:
+            JobNotFound: an id has not the one form that its column shows.
+        """
+        ground = await self.transaction.ground()
+        return named(key) if facts is None else ground.named(facts, key)
 
     async def step(
-        self, key: JobKey, query: sql.SQL, parameters: Parameters
+        self, key: JobKey, query: sql.SQL, parameters: Parameters, *, contacts: bool = True
     ) -> tuple[Answer, Facts | None]:
         """
-        Execute a statement about single contacts on tables that are safe for them.
+        Execute a statement of a step of workers, on tables that are safe for it.
 
         As the first of its transaction it is sent before the facts are checked, but together with
-        the beginning. Nothing of it stays if they are not safe.
+        the beginning. Nothing of it stays if they are not safe, or if an id has another form.
+
+        Arguments:
+            key: the job.
+            query: the statement.
+            parameters: its values.
+            contacts: whether it names single contacts by their ids.
         """
-        if self.transaction.is_begun:
-            facts = await self.facts(key, contacts=True)
-            return await self.execute(query, parameters), facts
-        try:
-            answer = await self.execute(query, parameters)
-        except psycopg.ProgrammingError:
+        answer: Answer | None = None
+        if not self.transaction.is_begun:
+            try:
+                answer = await self.execute(query, parameters)
+            except psycopg.ProgrammingError:
+                await self.transaction.begin_again()
+                await self.facts(key, contacts=contacts)  # The better error, if it raises one.
+                raise
+        facts = await self.facts(key, contacts=contacts)
+        fitting = await self._fitting(key, parameters, facts)
+        if answer is not None and fitting == parameters:
+            return answer, facts
+        if answer is not None:
             await self.transaction.begin_again()
-            await self.facts(key, contacts=True)  # The better error, if it raises one.
-            raise
-        return answer, await self.facts(key, contacts=True)
+        return await self.execute(query, fitting), facts
+
+    async def _fitting(
+        self, key: JobKey, parameters: Parameters, facts: Facts | None
+    ) -> Parameters:
+        ground, contact_id = await self.transaction.ground(), parameters.get("contact_id")
+        if facts is None:
+            return parameters
+        return {**parameters, **ground.named(facts, key, cast("str | None", contact_id))}
 
     async def run_late_triggers(self, facts: Facts) -> None:
         """Run the deferred triggers now."""

@@ -54,9 +54,9 @@ class Work(Statements):
                 return started
         which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
-            answer = await self.execute(self.queries.start_job(which), it)
+            statement = self.queries.start_job(which)
+            answer, facts = await self.step(key, statement, it, contacts=False)
         is_started = check_one(self.queries, key, answer.rowcount)
-        facts = await self.facts(key)
         if facts is not None and facts.jobs_have_triggers:
             await self.run_late_triggers(facts)
             if is_started:
@@ -133,7 +133,8 @@ class Work(Statements):
         is_settled = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.contacts_have_triggers:
             await self.run_late_triggers(facts)
-            answer = await self.execute(self.queries.read_contact(settlement.status), parameters)
+            read = self.queries.read_contact if is_settled else self.queries.read_left
+            answer = await self.execute(read(settlement.status), parameters)
             check_settled(self.queries, key, is_settled=is_settled, rows=await answer.rows())
         return is_settled
 
@@ -142,7 +143,7 @@ class Work(Statements):
         check_knows_calls(self.queries)
         facts = await self.facts(key, contacts=True)
         parameters: Parameters = {
-            **named(key),
+            **await self.named(key, facts),
             "retry_at": settlement.retry_at,
             "older_than": older_than,
         }
@@ -215,11 +216,11 @@ class Work(Statements):
         """As `WorkRepository.finish`."""
         lock, finish = self.queries.finish_job(frozenset(unfinished))
         with unknown_ids(key):
-            answer = await self.execute(lock, named(key))
-        facts = await self.facts(key)
+            answer, facts = await self.step(key, lock, named(key), contacts=False)
         if not answer.rowcount:
             return False
-        answer = await self.execute(finish, named(key))
+        its = await self.named(key, facts)
+        answer = await self.execute(finish, its)
         is_finished = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.jobs_have_triggers:
             await self.run_late_triggers(facts)
@@ -228,7 +229,7 @@ class Work(Statements):
                 check_job(self.queries, key, is_so=status == JobStatus.COMPLETED)
             else:
                 # Either a contact was added before the lock, or a trigger kept the job.
-                answer = await self.execute(lock, named(key))
+                answer = await self.execute(lock, its)
                 check_job(self.queries, key, is_so=not answer.rowcount)
         return is_finished
 
@@ -243,5 +244,6 @@ class Work(Statements):
             if rows is not None:
                 return rows
         with unknown_ids(key):
-            answer = await self.execute(query, named(key))
+            its = await self.named(key, await self.seen())
+            answer = await self.execute(query, its)
         return await answer.rows()

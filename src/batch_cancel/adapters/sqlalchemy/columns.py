@@ -242,6 +242,16 @@ def id_value(column: sa.Column[Any], text: str) -> object:
     return str(value) if is_uuid and not given.as_uuid else value
 
 
+def shown(column: sa.Column[Any] | None, text: str | None) -> str | None:
+    """
+    Return an id as its column shows it, by which a column of texts refers to it; None for NULL.
+
+    Raises:
+        ValueError: the column cannot hold such an id.
+    """
+    return text if column is None or text is None else str(id_value(column, text))
+
+
 def _python_type(kind: sa.types.TypeEngine[Any]) -> Any:  # noqa: ANN401  # A class.
     try:
         return kind.python_type

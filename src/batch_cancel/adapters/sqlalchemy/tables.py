@@ -65,8 +65,7 @@ class SqlAlchemyTables:
         job_deferred_id: the id of its deferred start; None if there is no such column: then the
             job's own id is the id of its deferred start.
         job_updated_at: set when the job is changed; None if there is no such column.
-        job_created_at: when the job was created; None if there is no such column. Only a
-            `JobFilter` asks for it.
+        job_created_at: when the job was created, for a `JobFilter`; None if there is no column.
         job_scheduled_at: when the job is to start, likewise.
         job_version: a number that is incremented when the job is changed, for optimistic locking;
             by default the `version_id_col` of a mapped class; None if there is no such column.
@@ -215,7 +214,8 @@ class SqlAlchemyTables:
             ValueError: contacts cannot refer to such a job.
         """
         if self.key_column is self.jobs.c[self.job_id]:
-            return columns.bound(self.contacts.c[self.contact_job_id], key.batch_job_id)
+            text = columns.shown(self.key_column, key.batch_job_id) or ""
+            return columns.bound(self.contacts.c[self.contact_job_id], text)
         its_key = sa.select(self.key_column).where(self.is_job(key))
         return its_key.correlate(None).scalar_subquery()
 
@@ -226,9 +226,8 @@ class SqlAlchemyTables:
         Raises:
             ValueError: no row can meet it.
         """
-        column = self.contacts.c[self.contact_job_id]
-        is_its = exactly(column, column == self.job_reference(key))
-        return sa.and_(is_its, *self._is_theirs(key))
+        of, reference = self.contacts.c[self.contact_job_id], self.job_reference(key)
+        return sa.and_(exactly(of, of == reference), *self._is_theirs(key))
 
     def any_contact_of(
         self, key: JobKey, statuses: AbstractSet[ContactStatus]
@@ -240,8 +239,8 @@ class SqlAlchemyTables:
         whole table, because it expects to find one of many rows soon, although there is none. Only
         an index on the job gives this order.
         """
-        asked = self.any_contact(self.job_reference(key), statuses)
-        return asked.where(*self._is_theirs(key)).correlate(None).scalar_subquery()
+        asked = self.any_contact(self.job_reference(key), statuses).where(*self._is_theirs(key))
+        return asked.correlate(None).scalar_subquery()
 
     def any_contact(self, reference: Any, statuses: AbstractSet[ContactStatus]) -> sa.Select[Any]:  # noqa: ANN401  # A value, or a query.
         """Return the same for the value by which contacts refer to a job."""
@@ -269,7 +268,8 @@ class SqlAlchemyTables:
     def _is_theirs(self, key: JobKey) -> list[sa.ColumnElement[bool]]:
         if self.contact_organization_id is None:
             return []
-        return [columns.is_id(self.contacts.c[self.contact_organization_id], key.organization_id)]
+        its, of = self.contacts.c[self.contact_organization_id], self.job_organization_id
+        return [columns.is_id(its, columns.shown(self.jobs.c.get(of or ""), key.organization_id))]
 
     def job_in(self, statuses: AbstractSet[JobStatus]) -> sa.ColumnElement[bool]:
         """Return the condition that a row of `jobs` counts, and has one of these statuses."""

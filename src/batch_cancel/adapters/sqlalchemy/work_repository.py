@@ -147,7 +147,7 @@ class Work(Statements):
         of = self.tables.contacts.c
         if not all(name in of for name in columns_read):
             raise column_missing(columns_read, of.keys())
-        its_id = of[self.tables.contact_id]
+        its_id, _ = of[self.tables.contact_id], self._is_job(key)
         asked = sa.select(
             columns.as_text(its_id, self.dialect), *(of[name] for name in columns_read)
         ).where(self.contact_of(key))

@@ -73,13 +73,13 @@ def _i1(it: Moment) -> str | None:
     return None
 
 
-@_invariant("I2", "a terminal job never changes status", "rows")
+@_invariant("I2", "a job that has ended never changes its status", "rows")
 def _i2(it: Moment) -> str | None:
     was, now = it.job_before[0], it.job_row[0]
     return f"the job was {was} and is {now}" if was in ENDED_JOBS and now != was else None
 
 
-@_invariant("I3", "a terminal contact never changes", "rows")
+@_invariant("I3", "a contact that has ended never changes", "rows")
 def _i3(it: Moment) -> str | None:
     for was, now in it.contacts_changed:
         if was[2] in ENDED_CONTACTS:
@@ -209,7 +209,7 @@ def _i10(it: Moment) -> str | None:
 
 @_invariant(
     "I11",
-    "400 means terminal, and names the status; 404 means no such job; 4xx and known failures "
+    "400 means ended, and names the status; 404 means no such job; 4xx and known failures "
     "change nothing",
     "answer",
     "rest",

@@ -26,15 +26,11 @@ _LIVE: Final = frozenset({ContactStatus.DIALING})
 def reading(database: Database, field: str, statement: sql.SQL, alias: str = "") -> Reading:
     """Return a statement with sample parameters, as a reading of a table."""
     schema = database.schema
-    column = database.columns_of("jobs").get(schema.job_id)
-    if field == "contacts" and schema.job_key is None:
-        column = database.columns_of("contacts").get(schema.contact_job_id)
     parameters = {
-        # Of the column's kind, so that Postgres can plan.
-        "batch_job_id": str(UUID(int=0)) if column and column.type == "uuid" else "0",
+        "batch_job_id": _sample(database, "jobs", schema.job_id),
         "organization_id": None,
-        "job_text": "",
-        "organization_text": None,
+        "its_key": _sample(database, "contacts", schema.contact_job_id),
+        "its_organization": None,
         "record_batch_job_id": "",
         "record_organization_id": "",
         "operation_id": "",
@@ -53,6 +49,12 @@ def reading(database: Database, field: str, statement: sql.SQL, alias: str = "")
     }
     parts = frozenset(database.tables[field].parts or ())
     return Reading(statement, parameters, parts, alias)
+
+
+def _sample(database: Database, field: str, name: str) -> str:
+    """Return a value of the column's kind, so that Postgres can plan."""
+    column = database.columns_of(field).get(name)
+    return str(UUID(int=0)) if column is not None and column.type == "uuid" else "0"
 
 
 def index_of_the_job(database: Database) -> Iterator[Doubt]:
