@@ -24,7 +24,7 @@ from pathlib import Path
 import attrs
 
 from tests.proof.mutation_parts import PARTS, SAMPLES, Part
-from tests.proof.planted_patches import ROOT, servers
+from tests.proof.planted_patches import ROOT, lent_servers
 from tests.proof.report import Row, table
 
 ALL = ("*",)
@@ -111,9 +111,14 @@ def copy_sources(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def try_out(part: Part, folder: Path) -> dict[str, str]:
+def try_out(part: Part, folder: Path, servers: Mapping[str, str]) -> dict[str, str]:
     """
     Let mutmut try the mutants of a part, in an empty folder, and give what became of each.
+
+    Arguments:
+        part: the part.
+        folder: the folder.
+        servers: where the servers are, as tests are given them.
 
     Raises:
         RuntimeError: mutmut could not begin; its words say why.
@@ -127,7 +132,7 @@ def try_out(part: Part, folder: Path) -> dict[str, str]:
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     (folder / "pyproject.toml").write_text(project + settings, "utf-8")
     patterns = SAMPLE if part.is_sampled else ALL
-    ran = _mutmut(["run", "--max-children", "2", *patterns], folder)
+    ran = _mutmut(["run", "--max-children", "2", *patterns], folder, servers)
     told = _mutmut(["results", "--all", "true"], folder).stdout
     states = dict(re.findall(r"^ +(\S+): (.+)$", told, re.MULTILINE))
     if part.is_sampled:
@@ -149,12 +154,14 @@ sys.exit(cli())
 """
 
 
-def _mutmut(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def _mutmut(
+    arguments: list[str], folder: Path, servers: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _MUTMUT, *arguments],
         cwd=folder,
         # Each mutant is a pytest of its own: finding its plugins would take as long as the tests.
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**os.environ, **(servers or {}), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -222,7 +229,7 @@ def complaints(
 
 def rows(*, processes: int = 2, parts: Sequence[Part] = SAMPLES) -> list[Row]:
     """Try the mutants, several parts at a time, and give the rows of the table."""
-    with servers(), ThreadPoolExecutor(processes) as pool:
+    with ThreadPoolExecutor(processes) as pool:
         outcomes = list(pool.map(_outcome, parts))
     found = [_row(part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
     results = [it for it in outcomes if isinstance(it, Result)]
@@ -283,9 +290,13 @@ def _row(part: Part, outcome: Result | RuntimeError) -> Row:
 
 
 def _result(part: Part) -> Result:
-    """Try the mutants of a part, and tell what became of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        states = try_out(part, Path(folder))
+    """
+    Try the mutants of a part, and tell what became of them.
+
+    On servers of its own: some tests set what holds for a whole server.
+    """
+    with tempfile.TemporaryDirectory() as folder, lent_servers() as servers:
+        states = try_out(part, Path(folder), servers)
         unnoticed = {
             name: Mutant(name.rpartition("__mutmut_")[0], change_of(name, Path(folder)))
             for name, state in states.items()

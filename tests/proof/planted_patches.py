@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,10 +96,16 @@ def patches() -> list[Patch]:
 
 
 @contextmanager
+def lent_servers() -> Generator[Mapping[str, str]]:
+    """Start a Postgres and a Redis, and yield where they are, as tests are given them."""
+    with PostgresServer.find() as postgres, RedisServer.find() as redis:
+        yield {POSTGRES_DSN: postgres.dsn(), REDIS_URL: redis.url()}
+
+
+@contextmanager
 def servers() -> Generator[None]:
     """Start one Postgres and one Redis for all the tests that run within."""
-    with PostgresServer.find() as postgres, RedisServer.find() as redis:
-        given = {POSTGRES_DSN: postgres.dsn(), REDIS_URL: redis.url()}
+    with lent_servers() as given:
         before = {name: os.environ.get(name) for name in given}
         os.environ.update(given)
         try:

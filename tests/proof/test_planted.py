@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from tests.proof.planted_patches import PACKAGE, ROOT, Patch, complaint, patches
 from tests.proof.report import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PATCHES = patches()
 HARMLESS = Patch(
@@ -238,13 +239,14 @@ def test_a_part_that_cannot_begin_is_wrong_and_the_others_go_on(
 ) -> None:
     """What the others came to is told."""
 
-    def begin(part: Part, _: Path) -> dict[str, str]:
+    def begin(part: Part, _: Path, servers: Mapping[str, str]) -> dict[str, str]:
+        assert servers == {}
         if part == PARTS[1]:
             message = "a test fails"
             raise RuntimeError(message)
         return {"f__mutmut_1": "killed"}
 
-    monkeypatch.setattr(mutation_run, "servers", nullcontext)
+    monkeypatch.setattr(mutation_run, "lent_servers", partial(nullcontext, {}))
     monkeypatch.setattr(mutation_run, "try_out", begin)
     broken, good, total, *_ = mutation_run.rows(processes=1, parts=PARTS[1:3])
     assert (broken.seen, broken.complaints) == ("-", ["a test fails"])

@@ -82,8 +82,7 @@ CASES: Final = {name: Case(name) for name in _WORKERS} | {
     "celery, late": Case("celery", {"\n@app": _LATE}),
     "docket": Case("docket", seconds=420),
     "dramatiq, always": Case("dramatiq", {"(url": "(maintenance_chance=1_000_000, url"}),
-    "procrastinate": Case("procrastinate", {"Sync": ""}),  # No worker takes the blocking one.
-    "procrastinate, stalled": Case("procrastinate", {"Sync": "", "\n@app": _STALLED}),
+    "procrastinate, stalled": Case("procrastinate", {"\n@app": _STALLED}),
     # RQ looks for dead workers when it begins, and then every ten minutes.
     "rq": Case("rq", pause=95),
     "rq, Retry": Case("rq", _RETRY, pause=95),
