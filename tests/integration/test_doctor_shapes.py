@@ -271,6 +271,8 @@ def test_contacts_partitioned_by_something_else_are_fit(postgres_schema: str) ->
         ("(organization_id, batch_job_id, next_attempt_at, id, status)", True),
         ("(batch_job_id, next_attempt_at, id) WHERE status <> 'completed'", True),
         ("(batch_job_id)", False),
+        ("(batch_job_id, next_attempt_at DESC, id)", False),
+        ("USING brin (batch_job_id, next_attempt_at, id)", False),
         ("(batch_job_id, next_attempt_at)", False),
         ("(batch_job_id, id, next_attempt_at)", False),
         ("(status, batch_job_id, next_attempt_at, id)", False),

@@ -245,6 +245,87 @@ def test_ids_of_fixed_length_are_found_as_they_are_read(postgres_server: Postgre
         assert settle_contact("j", str(row["id"]), ContactStatus.FAILED, uow=uow) == "failed"
 
 
+@pytest.mark.parametrize("body", ["NEW.updated_at = now(); RETURN NEW", "RETURN NULL"])
+@pytest.mark.parametrize("asked", [UUID, UUID.upper()])
+def test_steps_that_are_looked_at_again_find_the_same_contacts(
+    postgres_server: PostgresServer, asked: str, body: str
+) -> None:
+    """Where contacts have triggers, what was written is read again."""
+    with postgres_server.schema() as dsn:
+        made = Tables(dsn, UUID, "uuid", "text")
+        made.make()
+        when = "AFTER" if body.endswith("NULL") else "BEFORE"
+        made.execute(
+            f"CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$",
+            f"CREATE TRIGGER touch {when} UPDATE ON batch_contacts FOR EACH ROW "
+            "EXECUTE FUNCTION touch()",
+        )
+        its: dict[str, Any] = {"uow": made.psycopg(), "organization_id": asked}
+        assert list(claim_contacts(asked, limit=9, **its)) == ["1"]
+        assert settle_contact(asked, "1", ContactStatus.BUSY, **its) == "busy"
+        assert settle_contact(asked, "1", ContactStatus.BUSY, **its) is None
+        if when == "AFTER":
+            assert expire_calls(asked, timedelta(hours=1), **its) == 1
+        assert append_contacts(asked, [{"id": 3}], **its) == 1
+        assert list(claim_contacts(asked, limit=9, returning=["id"], **its)) != []
+
+
+@pytest.mark.parametrize("one", ["JOB-1", UUID.upper()])
+def test_what_is_known_of_another_tenants_tables_decides_nothing(
+    postgres_server: PostgresServer, one: str
+) -> None:
+    """One pool, and a schema for each tenant: there jobs have a uuid, here any text."""
+    with postgres_server.schema() as there, postgres_server.schema() as here:
+        tenants = [Tables(there, UUID, "uuid", "text"), Tables(here, one, "text", "text")]
+        for it in tenants:
+            it.make()
+        names = [it.execute("SELECT current_schema()")[0][0] for it in tenants]
+
+        def connect(schema: str) -> psycopg.Connection[Any]:
+            connection = psycopg.connect(postgres_server.dsn(), autocommit=True)
+            connection.execute(f"SET search_path TO {schema}".encode())
+            return connection
+
+        ours, theirs = (
+            PostgresUnitOfWork(lambda it=it: connect(it), SCHEMA)  # type: ignore[misc]
+            for it in reversed(names)
+        )
+        assert list(claim_contacts(UUID, limit=9, uow=theirs, organization_id=UUID)) == ["1"]
+        assert still_running(UUID, uow=theirs, organization_id=UUID)
+        its: dict[str, Any] = {"uow": ours, "organization_id": one}
+        assert still_running(one, **its)
+        claimed = claim_contacts(one, limit=9, **its)
+        assert (list(claimed), claimed.is_over) == (["1"], False)
+        assert not claim_contacts(one, limit=9, **its).is_over
+        assert settle_contact(one, "1", ContactStatus.COMPLETED, **its) == "completed"
+        found = cancel_jobs(JobFilter(organization_id=one), uow=ours, scheduler=MemoryScheduler())
+        assert found.cancelled == 1
+
+
+def test_ids_whose_type_was_altered_are_found_at_once(postgres_server: PostgresServer) -> None:
+    """What was known before is read again before an id counts as none."""
+    with postgres_server.schema() as dsn:
+        made = Tables(dsn, "42", "bigint", "bigint")
+        made.make()
+        uow = made.psycopg()
+        assert list(claim_contacts("42", limit=9, uow=uow, organization_id="42")) == ["1"]
+        made.execute(
+            *(
+                f"ALTER TABLE {table} ALTER {column} TYPE text USING 'job-' || {column}"
+                for table, column in (
+                    ("batch_jobs", "id"),
+                    ("batch_jobs", "organization_id"),
+                    ("batch_contacts", "batch_job_id"),
+                    ("batch_contacts", "organization_id"),
+                )
+            )
+        )
+        its: dict[str, Any] = {"uow": uow, "organization_id": "job-42"}
+        assert still_running("job-42", **its)
+        assert settle_contact("job-42", "1", ContactStatus.BUSY, **its) == "busy"
+        assert list(claim_contacts("job-42", limit=9, **its)) == ["1"]
+
+
 def test_another_uuid_is_another_job(tables: Tables) -> None:
     """Nothing of this one is changed."""
     other = OTHER_UUID if tables.kind == "uuid" else "43"

@@ -44,7 +44,7 @@ _FORMS: Final = {
 """The forms in which columns show their ids, by kind."""
 
 
-def is_one_form(kind: str | None, text: str | None) -> bool:
+def is_one_form(kind: str | None, text: object) -> bool:
     """
     Check whether a text is an id in its one form: " 42 " is none, though a column reads it as 42.
 
@@ -53,12 +53,19 @@ def is_one_form(kind: str | None, text: str | None) -> bool:
         text: the id; None for NULL.
     """
     form = _FORMS.get(kind or "")
-    return form is None or text is None or form.fullmatch(text) is not None
+    return form is None or text is None or form.fullmatch(str(text)) is not None
 
 
-def reference(kind: str | None, text: str | None) -> str | None:
-    """Return an id as a column of texts refers to it: a uuid in lower case."""
-    return text.lower() if kind == "uuid" and text is not None else text
+def reference(kind: str | None, referring: str | None, text: str | None) -> str | None:
+    """
+    Return an id as a column refers to it: a column of texts refers to a uuid in lower case.
+
+    Arguments:
+        kind: the kind of the id's column.
+        referring: the kind of the column that refers to it.
+        text: the id; None for NULL.
+    """
+    return text.lower() if (kind, referring) == ("uuid", TEXT) and text is not None else text
 
 
 @attrs.frozen

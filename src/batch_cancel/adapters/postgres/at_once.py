@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import cache
-from typing import cast
 
 from psycopg import sql
 
@@ -26,6 +25,7 @@ from batch_cancel.adapters.postgres.rows import Parameters, Row, named
 from batch_cancel.adapters.postgres.statements import Statements
 from batch_cancel.adapters.postgres.transaction_settings import ONE_BY_ONE
 from batch_cancel.adapters.postgres_catalog import Facts
+from batch_cancel.domain.errors import JobNotFound
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.worker_rules import Settlement
@@ -73,11 +73,15 @@ class WorkAtOnce(Statements):
 
     async def read(self, key: JobKey, query: sql.SQL) -> list[Row] | None:
         """Return the rows of a statement about a job that only reads, and so demands no tables."""
-        ground = self.transaction.expected()
-        facts = None if ground is None else ground.known
-        if ground is None or facts is None:
-            return None
-        return await self.transaction.ask_and_commit(query, ground.named(facts, key), None)
+        return await self.transaction.ask_and_commit(query, named(key), None)
+
+    async def has_contacts(self, key: JobKey, statuses: frozenset[ContactStatus]) -> bool | None:
+        """As `ReadingWorkRepository.has_contacts`."""
+        asked = named(key)
+        rows = await self._commit(
+            key, lambda it, _: it.has_contacts(statuses), asked, unless=lambda _: False
+        )
+        return None if rows is None else rows == [(True,)]
 
     async def _commit(
         self,
@@ -105,9 +109,12 @@ class WorkAtOnce(Statements):
             return None
         if ground.problem(facts, key, contacts=contacts) is not None:
             return None
-        statement, contact_id = statement_of(ground.queries, facts), parameters.get("contact_id")
-        parameters |= ground.named(facts, key, cast("str | None", contact_id))
-        return await self.transaction.ask_and_commit(statement, parameters, ground, *settings)
+        try:
+            its = ground.fitted(facts, key, parameters)
+        except JobNotFound:
+            return None  # If it is none on the tables of this transaction, either.
+        statement = statement_of(ground.queries, facts)
+        return await self.transaction.ask_and_commit(statement, its, ground, *settings)
 
 
 @cache

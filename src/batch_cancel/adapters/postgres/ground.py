@@ -13,7 +13,7 @@ from psycopg import sql
 from batch_cancel.adapters.postgres.cursors import AnyConnection
 from batch_cancel.adapters.postgres.marking import RUN_LATE_TRIGGERS, Marking
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.rows import Parameters, Row, named
+from batch_cancel.adapters.postgres.rows import Parameters, Row
 from batch_cancel.adapters.postgres.sql_parts import quoted, trusted
 from batch_cancel.adapters.postgres.transaction_settings import Frame
 from batch_cancel.adapters.postgres_catalog import Facts, Known, question
@@ -152,6 +152,10 @@ class Ground:
         """Cache the facts about the tables."""
         KNOWN.learn(self.cache_key, facts)
 
+    def forget(self) -> None:
+        """Forget the facts about the tables, which may have been altered."""
+        KNOWN.forget(self.cache_key)
+
     def note(self) -> None:
         """Note that the next transaction of ours will most likely have this context."""
         if not self.is_joined:
@@ -180,7 +184,7 @@ class Ground:
         """
         problem = self.problem(facts, key, contacts=contacts)
         if problem is not None:
-            KNOWN.forget(self.cache_key)  # A repaired table works at once.
+            self.forget()  # A repaired table works at once.
             raise StoreFailed(problem)
         return facts
 
@@ -196,26 +200,31 @@ class Ground:
             problem = keys.contact_problem(facts.contacts, has_organization=has_organization)
         return problem
 
-    def named(self, facts: Facts, key: JobKey, contact_id: str | None = None) -> Parameters:
+    def fitted(self, facts: Facts, key: JobKey, parameters: Parameters) -> Parameters:
         """
-        Return the parameters that name a job, and its contacts by the values that refer to it.
+        Return parameters that name a job, with the values by which its contacts refer to it.
 
         Raises:
             JobNotFound: an id has not the one form that its column shows, so no row has it.
         """
         schema, jobs, contacts = self.queries.schema, facts.jobs.kinds, facts.contacts.kinds
-        job_kind = jobs.get(schema.job_id)
-        organization_kind = jobs.get(schema.job_organization_id or "")
+        job = jobs.get(schema.job_id), contacts.get(schema.contact_job_id)
+        organization = (
+            jobs.get(schema.job_organization_id or ""),
+            contacts.get(schema.contact_organization_id or ""),
+        )
+        contact_id = parameters.get("contact_id")
         if not (
-            is_one_form(job_kind, key.batch_job_id)
-            and is_one_form(organization_kind, key.organization_id)
+            is_one_form(job[0], key.batch_job_id)
+            and is_one_form(organization[0], key.organization_id)
             and is_one_form(contacts.get(schema.contact_id), contact_id)
         ):
             raise JobNotFound(key)
-        parameters = named(key)
-        parameters["its_key"] = reference(job_kind, key.batch_job_id)
-        parameters["its_organization"] = reference(organization_kind, key.organization_id)
-        return parameters
+        return {
+            **parameters,
+            "its_key": reference(*job, key.batch_job_id),
+            "its_organization": reference(*organization, key.organization_id),
+        }
 
     def late_triggers(self, facts: Facts) -> tuple[sql.SQL, sql.SQL]:
         """

@@ -12,6 +12,7 @@ from batch_cancel.adapters.postgres.rows import (
     Row,
     cancellation,
     job,
+    named,
     named_in_record,
 )
 from batch_cancel.adapters.postgres.schema import PostgresSchema
@@ -29,7 +30,7 @@ class OverviewOfJob(Statements):
         """As `OverviewRepository.look`."""
         facts = await self.facts(key)
         try:
-            its = await self.named(key, facts)
+            its = await self.fitted(key, facts, named(key))
             answer = await self.execute_alone(self.queries.overview, its)
         except (psycopg.DataError, UnicodeEncodeError) as error:
             if is_of_an_id(error):

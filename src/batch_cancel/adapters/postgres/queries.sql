@@ -565,8 +565,8 @@ WHERE {this_job} AND {job_status} IN ({running}) AND {nothing_left}
 SELECT EXISTS (SELECT FROM {jobs} WHERE {this_job}) AND NOT ({nothing_left})
 
 -- name: read_status
--- One row by its key, without a lock.
-SELECT {job_status}::text
+-- One row by its key, without a lock, and its key as the columns show it.
+SELECT {job_status}::text, {job_id}::text, {organization_id}::text
 FROM {jobs}
 WHERE {this_job}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import attrs
 import psycopg
@@ -11,13 +10,14 @@ from psycopg import sql
 
 from batch_cancel.adapters.postgres.outcomes import check_written, looked_at
 from batch_cancel.adapters.postgres.queries import Queries
-from batch_cancel.adapters.postgres.rows import Parameters, named
+from batch_cancel.adapters.postgres.rows import Parameters
 from batch_cancel.adapters.postgres.sender import Answer
 from batch_cancel.adapters.postgres.sender import Parameters as Values
 from batch_cancel.adapters.postgres.sql_parts import in_one_string, trusted
 from batch_cancel.adapters.postgres.transaction import Transaction
 from batch_cancel.adapters.postgres.transaction_settings import BY_INDEX, ONE_BY_ONE
 from batch_cancel.adapters.postgres_catalog import Facts, read_facts
+from batch_cancel.domain.errors import JobNotFound
 from batch_cancel.domain.job import JobKey
 from batch_cancel.domain.statuses import ContactStatus
 
@@ -38,9 +38,14 @@ class Statements:
         if self.transaction.sweep_above is not None and not self.transaction.is_begun:
             self.transaction.hold(trusted(BY_INDEX), {})
 
-    def find_one_by_one(self) -> None:
-        """Have an index find contacts in its order, if the transaction is ours and not begun."""
-        if not (self.transaction.frame.is_joined or self.transaction.is_begun):
+    def find_one_by_one(self, *, again: bool = False) -> None:
+        """
+        Have an index find contacts in its order, if the transaction is ours and not begun.
+
+        Arguments:
+            again: whether it is begun, because what the next statement did was undone.
+        """
+        if not self.transaction.frame.is_joined and (again or not self.transaction.is_begun):
             self.transaction.hold(trusted(ONE_BY_ONE), {})
 
     def has_unique_ids(self, facts: Facts | None) -> bool:
@@ -84,54 +89,77 @@ class Statements:
             ground.learn(facts)
         return facts
 
-    async def named(self, key: JobKey, facts: Facts | None) -> Parameters:
+    async def fitted(self, key: JobKey, facts: Facts | None, parameters: Parameters) -> Parameters:
         """
-        Return the parameters that name a job and its contacts.
+        Return parameters that name a job, with the values by which its contacts refer to it.
 
         Raises:
             JobNotFound: an id has not the one form that its column shows.
         """
         ground = await self.transaction.ground()
-        return named(key) if facts is None else ground.named(facts, key)
+        if facts is None:
+            return parameters
+        try:
+            return ground.fitted(facts, key, parameters)
+        except JobNotFound:
+            ground.forget()  # The types may have been altered since they were read.
+            read = await self.seen()
+            return parameters if read is None else ground.fitted(read, key, parameters)
 
     async def step(
-        self, key: JobKey, query: sql.SQL, parameters: Parameters, *, contacts: bool = True
-    ) -> tuple[Answer, Facts | None]:
+        self,
+        key: JobKey,
+        query: sql.SQL,
+        parameters: Parameters,
+        *,
+        contacts: bool = True,
+        one_by_one: bool = False,
+    ) -> tuple[Answer, Facts | None, Parameters]:
         """
         Execute a statement of a step of workers, on tables that are safe for it.
 
         As the first of its transaction it is sent before the facts are checked, but together with
-        the beginning. Nothing of it stays if they are not safe, or if an id has another form.
+        the beginning. Nothing of it stays if they are not safe, or if an id has another form. If
+        contacts refer to the job by another value than was expected, it is sent again.
 
         Arguments:
             key: the job.
             query: the statement.
             parameters: its values.
             contacts: whether it names single contacts by their ids.
+            one_by_one: whether an index finds contacts in its order, if it is sent again.
+
+        Returns:
+            the answer, the facts, and the values that were sent.
         """
-        answer: Answer | None = None
+        sent, answer = self._expected_to_fit(key, parameters), None
         if not self.transaction.is_begun:
             try:
-                answer = await self.execute(query, parameters)
+                answer = await self.execute(query, sent)
             except psycopg.ProgrammingError:
                 await self.transaction.begin_again()
                 await self.facts(key, contacts=contacts)  # The better error, if it raises one.
                 raise
         facts = await self.facts(key, contacts=contacts)
-        fitting = await self._fitting(key, parameters, facts)
-        if answer is not None and fitting == parameters:
-            return answer, facts
+        fitted = await self.fitted(key, facts, parameters)
+        if answer is not None and fitted == sent:
+            return answer, facts, fitted
         if answer is not None:
             await self.transaction.begin_again()
-        return await self.execute(query, fitting), facts
+            if one_by_one:
+                self.find_one_by_one(again=True)
+        return await self.execute(query, fitted), facts, fitted
 
-    async def _fitting(
-        self, key: JobKey, parameters: Parameters, facts: Facts | None
-    ) -> Parameters:
-        ground, contact_id = await self.transaction.ground(), parameters.get("contact_id")
-        if facts is None:
+    def _expected_to_fit(self, key: JobKey, parameters: Parameters) -> Parameters:
+        """Return parameters by the facts of an earlier transaction, which the tables may belie."""
+        ground = self.transaction.expected()
+        facts = None if ground is None else ground.known
+        if ground is None or facts is None:
             return parameters
-        return {**parameters, **ground.named(facts, key, cast("str | None", contact_id))}
+        try:
+            return ground.fitted(facts, key, parameters)
+        except JobNotFound:
+            return parameters
 
     async def run_late_triggers(self, facts: Facts) -> None:
         """Run the deferred triggers now."""
@@ -140,11 +168,14 @@ class Statements:
             self.transaction.hold(in_one_string(*ground.late_triggers(facts)), {})
 
     async def check_contacts(
-        self, key: JobKey, ids: Sequence[str], statuses: frozenset[ContactStatus]
+        self,
+        key: JobKey,
+        facts: Facts,
+        ids: Sequence[str],
+        statuses: frozenset[ContactStatus],
     ) -> None:
         """Refuse contacts that are not in the statuses that they were written in."""
-        answer = await self.execute(
-            self.queries.as_written(statuses), looked_at(self.queries, key, ids)
-        )
+        its = await self.fitted(key, facts, looked_at(self.queries, key, ids))
+        answer = await self.execute(self.queries.as_written(statuses), its)
         [(is_so,)] = await answer.rows()
         check_written(self.queries, key, is_so=is_so)

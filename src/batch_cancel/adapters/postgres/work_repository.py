@@ -26,12 +26,11 @@ from batch_cancel.adapters.postgres.outcomes import (
     unknown_ids,
 )
 from batch_cancel.adapters.postgres.rows import (
-    Parameters,
     Row,
     named,
 )
 from batch_cancel.adapters.postgres.statements import Statements
-from batch_cancel.domain.job import Job, JobKey
+from batch_cancel.domain.job import Job, JobKey, is_named
 from batch_cancel.domain.statuses import ContactStatus, JobStatus
 from batch_cancel.domain.table_shape import check_nameable, check_referable
 from batch_cancel.domain.worker_rules import Settlement
@@ -55,7 +54,7 @@ class Work(Statements):
         which, it = frozenset(statuses), {**named(key), "deferred_id": deferred_id}
         with unknown_ids(key):
             statement = self.queries.start_job(which)
-            answer, facts = await self.step(key, statement, it, contacts=False)
+            answer, facts, _ = await self.step(key, statement, it, contacts=False)
         is_started = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.jobs_have_triggers:
             await self.run_late_triggers(facts)
@@ -98,8 +97,9 @@ class Work(Statements):
     ) -> list[tuple[str, Mapping[str, object]]]:
         statement = self.queries.claim_contacts(frozenset(statuses), columns)
         self.find_one_by_one()
+        parameters = {**named(key), "limit": limit}
         with unknown_ids(key):
-            answer, facts = await self.step(key, statement, {**named(key), "limit": limit})
+            answer, facts, _ = await self.step(key, statement, parameters, one_by_one=True)
         rows = await answer.rows()
         check_nameable(self.queries.schema.contact_id, (it for it, *_ in rows), key)
         check_written(self.queries, key, is_so=all(is_so for _, is_so, *_ in rows))
@@ -110,12 +110,20 @@ class Work(Statements):
         claimed = [contact_id for contact_id, _ in found]
         if facts is not None and facts.contacts_are_rewritten:
             await self.run_late_triggers(facts)
-            await self.check_contacts(key, claimed, frozenset({ContactStatus.DIALING}))
+            await self.check_contacts(key, facts, claimed, frozenset({ContactStatus.DIALING}))
         return found
 
     async def has_contacts(self, key: JobKey, statuses: AbstractSet[ContactStatus]) -> bool:
         """As `ReadingWorkRepository.has_contacts`."""
-        return await self._read(key, self.queries.has_contacts(frozenset(statuses))) == [(True,)]
+        asked = frozenset(statuses)
+        if self.transaction.may_commit_next:
+            are_there = await self._at_once.has_contacts(key, asked)
+            if are_there is not None:
+                return are_there
+        with unknown_ids(key):
+            its = await self.fitted(key, await self.seen(), named(key))
+            answer = await self.execute(self.queries.has_contacts(asked), its)
+        return await answer.rows() == [(True,)]
 
     async def settle(self, key: JobKey, contact_id: str, settlement: Settlement) -> bool:
         """As `WorkRepository.settle`."""
@@ -129,12 +137,12 @@ class Work(Statements):
         statement = self.queries.settle_contact(settlement.status, by_id=by_id)
         parameters = settled(key, contact_id, settlement)
         with unknown_ids(key):
-            answer, facts = await self.step(key, statement, parameters)
+            answer, facts, its = await self.step(key, statement, parameters)
         is_settled = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.contacts_have_triggers:
             await self.run_late_triggers(facts)
             read = self.queries.read_contact if is_settled else self.queries.read_left
-            answer = await self.execute(read(settlement.status), parameters)
+            answer = await self.execute(read(settlement.status), its)
             check_settled(self.queries, key, is_settled=is_settled, rows=await answer.rows())
         return is_settled
 
@@ -142,11 +150,8 @@ class Work(Statements):
         """As `WorkRepository.expire`."""
         check_knows_calls(self.queries)
         facts = await self.facts(key, contacts=True)
-        parameters: Parameters = {
-            **await self.named(key, facts),
-            "retry_at": settlement.retry_at,
-            "older_than": older_than,
-        }
+        given = {**named(key), "retry_at": settlement.retry_at, "older_than": older_than}
+        parameters = await self.fitted(key, facts, given)
         if facts is None or not facts.contacts_have_triggers:
             return (
                 await self.execute(self.queries.expire_contacts(settlement.status), parameters)
@@ -157,7 +162,8 @@ class Work(Statements):
         rows = await answer.rows()
         await self.run_late_triggers(facts)
         await self.check_contacts(
-            key, [contact_id for contact_id, _ in rows], frozenset({settlement.status})
+            *(key, facts, [contact_id for contact_id, _ in rows]),
+            frozenset({settlement.status}),
         )
         answer = await self.execute(self.queries.expired_contact_left, parameters)
         is_left = await answer.row() != (False,)
@@ -185,7 +191,7 @@ class Work(Statements):
                     ids += [contact_id for (contact_id,) in await answer.rows()]
         if facts is not None and is_watched:
             await self.run_late_triggers(facts)
-            await self.check_contacts(job.key, ids, ADDED)
+            await self.check_contacts(job.key, facts, ids, ADDED)
         return added
 
     async def _copy(
@@ -216,10 +222,9 @@ class Work(Statements):
         """As `WorkRepository.finish`."""
         lock, finish = self.queries.finish_job(frozenset(unfinished))
         with unknown_ids(key):
-            answer, facts = await self.step(key, lock, named(key), contacts=False)
+            answer, facts, its = await self.step(key, lock, named(key), contacts=False)
         if not answer.rowcount:
             return False
-        its = await self.named(key, facts)
         answer = await self.execute(finish, its)
         is_finished = check_one(self.queries, key, answer.rowcount)
         if facts is not None and facts.jobs_have_triggers:
@@ -236,7 +241,12 @@ class Work(Statements):
     async def status(self, key: JobKey) -> str | None:
         """As `WorkRepository.status`."""
         row = only(await self._read(key, self.queries.read_status), key)
-        return None if row is None else self.queries.schema.read_job_status(row[0])
+        if row is None:
+            return None
+        status, *texts = row
+        if not is_named(JobKey(*texts), key):
+            await self.fitted(key, await self.seen(), named(key))
+        return self.queries.schema.read_job_status(status)
 
     async def _read(self, key: JobKey, query: sql.SQL) -> list[Row]:
         if self.transaction.may_commit_next:
@@ -244,6 +254,5 @@ class Work(Statements):
             if rows is not None:
                 return rows
         with unknown_ids(key):
-            its = await self.named(key, await self.seen())
-            answer = await self.execute(query, its)
+            answer = await self.execute(query, named(key))
         return await answer.rows()

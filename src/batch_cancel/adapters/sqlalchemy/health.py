@@ -257,14 +257,18 @@ def _see_index(
     its |= {tables.contacts.c[it].name for it in tables.contact_where}
     finding = [it for it in listed if keys.contact_job_id in takewhile(its.__contains__, it)]
     at, order = tables.contact_next_attempt_at, list[str]()
-    if at is not None and contacts.column(tables.contacts.c[at].name) is not None:
+    # On MariaDB a column of texts of any length leaves no room for others in an index.
+    may_order = connection.dialect.name in {"postgresql", "sqlite"}
+    if at is not None and may_order and contacts.column(tables.contacts.c[at].name) is not None:
         order = [tables.contacts.c[at].name, keys.contact_id]
-    shown = _shown(connection, tables.contacts)
-    # Only Postgres takes an index without a name.
-    index = f"ix_{name}_{keys.contact_job_id}"[:_NAME_CHARACTERS_MAX]
-    index = connection.dialect.identifier_preparer.quote(index)
-    columns = ", ".join((keys.contact_job_id, *order))
-    suggested = f"CREATE INDEX {index} ON {shown} ({columns})"
+    shown, quote = (
+        _shown(connection, tables.contacts),
+        connection.dialect.identifier_preparer.quote,
+    )
+    columns = ", ".join(map(quote, (keys.contact_job_id, *order)))
+    # Only Postgres takes an index without a name. The one on the job alone may be there.
+    index = "_".join(("ix", name, keys.contact_job_id, *order))[:_NAME_CHARACTERS_MAX]
+    suggested = f"CREATE INDEX {quote(index)} ON {shown} ({columns})"
     if not finding:
         each = f"no index finds the contacts of a job, so each cancel reads all of {shown}"
         found.slow.append(f"{each}: {suggested}")

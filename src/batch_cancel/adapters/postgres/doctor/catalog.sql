@@ -77,7 +77,8 @@ CROSS JOIN LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS type) AS
 WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 
 -- name: indexes
--- The indexes, whether they are in use, their columns in order, and the condition of a partial one.
+-- The indexes, whether they are in use, their columns in order, the condition of a partial one, and
+-- whether they have their rows in ascending order.
 -- A column in another collation than its own is none: no comparison of ours finds it there.
 SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisunique,
        pg_catalog.pg_get_expr(i.indpred, i.indrelid), (
@@ -88,8 +89,11 @@ SELECT i.indrelid::bigint, i.indexrelid::regclass::text, i.indisvalid, i.indisun
                   ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                  AND a.attcollation = k.collated
            WHERE k.ordinal <= i.indnkeyatts
-       )
+       ),
+       am.amname NOT IN ('brin', 'gin', 'gist', 'hash', 'spgist') AND 0 = ALL (i.indoption::int2[])
 FROM pg_catalog.pg_index AS i
+JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_am AS am ON am.oid = c.relam
 WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[])
 
 -- name: constraints

@@ -64,6 +64,7 @@ class Index:
     is_unique: bool
     predicate: str | None
     columns: Sequence[str]
+    is_ascending: bool
 
     def finds(self, column: str, given: frozenset[str]) -> bool:
         """
@@ -86,7 +87,7 @@ class Index:
         """
         found_by = list(takewhile(lambda it: it == column or it in given, self.columns))
         after = self.columns[len(found_by) : len(found_by) + len(then)]
-        return column in found_by and tuple(after) == tuple(then)
+        return self.is_ascending and column in found_by and tuple(after) == tuple(then)
 
 
 @attrs.frozen
