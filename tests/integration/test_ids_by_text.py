@@ -39,7 +39,7 @@ from batch_cancel.adapters.sqlalchemy import (
     SqlAlchemyUnitOfWork,
     cancellations_table,
 )
-from tests.integration.own_tables import OTHER_UUID, UUID
+from tests.integration.own_tables import OTHER_UUID, UUID, with_options
 from tests.servers import PostgresServer
 
 TIME = sa.DateTime(timezone=True)
@@ -279,10 +279,12 @@ def test_what_is_known_of_another_tenants_tables_decides_nothing(
         tenants = [Tables(there, UUID, "uuid", "text"), Tables(here, one, "text", "text")]
         for it in tenants:
             it.make()
+        # Of connections that are opened alike it is remembered for a minute that they differ.
+        dsn = with_options(postgres_server.dsn(), f"application_name={one}")
         names = [it.execute("SELECT current_schema()")[0][0] for it in tenants]
 
         def connect(schema: str) -> psycopg.Connection[Any]:
-            connection = psycopg.connect(postgres_server.dsn(), autocommit=True)
+            connection = psycopg.connect(dsn, autocommit=True)
             connection.execute(f"SET search_path TO {schema}".encode())
             return connection
 
