@@ -277,7 +277,11 @@ def test_a_database_that_fits_has_no_problem(engine: sa.Engine) -> None:
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
-        ("ALTER TABLE batch_contacts ENGINE=MyISAM", "batch_contacts has the engine MyISAM"),
+        (
+            # The index is too long for that engine.
+            "ALTER TABLE batch_contacts DROP INDEX ix_batch_contacts_batch_job_id, ENGINE=MyISAM",
+            "batch_contacts has the engine MyISAM",
+        ),
         (
             (
                 "ALTER TABLE batch_cancellations MODIFY batch_job_id VARCHAR(255) "
