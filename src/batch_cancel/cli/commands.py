@@ -163,7 +163,9 @@ def reconcile(
         wired = wiring(context, app=app, store=store, scheduler=scheduler, schema=schema)
         if loop is not None:
             passes = Loop(
-                *(loop.total_seconds(), limit, lease),
+                loop.total_seconds(),
+                limit,
+                lease,
                 lambda it: _line(it, limit, as_json=as_json),
             )
             with passes.on_signals():

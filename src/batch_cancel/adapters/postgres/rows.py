@@ -42,6 +42,7 @@ def job(row: Row, asked: JobKey, schema: PostgresSchema) -> Job | None:
     job_id, organization_id, status_name, deferred_id, microseconds = row
     key = JobKey(job_id, organization_id)
     if not is_named(key, asked):
+        # Postgres reads " 42 " as 42 and "{6b29...}" as a uuid; an id has one form only.
         return None
     status = schema.read_job_status(status_name)
     return Job(key, status, deferred_id, _EPOCH + timedelta(microseconds=microseconds))

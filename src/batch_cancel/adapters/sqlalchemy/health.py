@@ -261,10 +261,8 @@ def _see_index(
     may_order = connection.dialect.name in {"postgresql", "sqlite"}
     if at is not None and may_order and contacts.column(tables.contacts.c[at].name) is not None:
         order = [tables.contacts.c[at].name, keys.contact_id]
-    shown, quote = (
-        _shown(connection, tables.contacts),
-        connection.dialect.identifier_preparer.quote,
-    )
+    shown = _shown(connection, tables.contacts)
+    quote = connection.dialect.identifier_preparer.quote
     columns = ", ".join(map(quote, (keys.contact_job_id, *order)))
     # Only Postgres takes an index without a name. The one on the job alone may be there.
     index = "_".join(("ix", name, keys.contact_job_id, *order))[:_NAME_CHARACTERS_MAX]
